@@ -1,0 +1,223 @@
+"""The one place that wires the parts together."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import httpx
+from fastapi import FastAPI
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from sponsorsync import __version__
+from sponsorsync.background import open_background_work
+from sponsorsync.domain.cover import CoverPolicy
+from sponsorsync.domain.preferences import PreferenceRules
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.http import USER_AGENT, open_transport
+from sponsorsync.github.oauth import GitHubOAuth
+from sponsorsync.login import Login
+from sponsorsync.secret_files import load_or_create_secret
+from sponsorsync.store.connect import create_store
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.preferences import PreferenceStore
+from sponsorsync.web import account, health, login, preferences
+from sponsorsync.web.cookies import Cookies
+from sponsorsync.web.errors import add_error_handlers
+from sponsorsync.web.middleware import AnnouncedLengthLimit, CrossSiteGuard, SecurityHeaders
+from sponsorsync.web.services import Services, State
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from fastapi.routing import APIRoute
+    from pydantic import SecretStr
+
+    from sponsorsync.settings import Settings
+    from sponsorsync.store.connect import RedisStore
+
+T = TypeVar("T")
+
+DESCRIPTION = """\
+Lets an open-source maintainer give sponsors something back: people sign in with GitHub, and what
+they prefer lasts.
+
+Calls that need somebody signed in carry the session cookie, which `/login` sets. Whatever changes
+something is refused (403) when a page of another site made the browser ask for it;
+`SPONSORSYNC_ALLOWED_ORIGINS` names the sites that may.
+
+Errors are RFC 9457 problem details; `code` is for programs.
+"""
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Ten thousand ids of the greatest length, with room for JSON's quoting."""
+
+_STATIC = Path(__file__).parent / "web" / "static"
+
+
+def create_app(
+    settings: Settings,
+    *,
+    github_transport: httpx.AsyncBaseTransport | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> FastAPI:
+    """Returns the service; nothing is opened before its lifespan begins.
+
+    Args:
+        settings: All of them.
+        github_transport: Stands in for the network between the service and GitHub.
+        clock: Tells the moment, with a time zone.
+
+    Raises:
+        SettingsError: A setting that the service cannot do without is missing.
+    """
+    settings.require_for_service()
+    allowed_origins = frozenset(settings.allowed_origins)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            services = await _open_services(stack, settings, github_transport, clock)
+            yield {"services": services}
+
+    app = FastAPI(
+        title="SponsorSync",
+        version=__version__,
+        description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        redoc_url=None,
+    )
+    for router in (login.router, account.router, preferences.router, health.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    add_error_handlers(app)
+    # The last one added is the first to see a request.
+    app.add_middleware(CrossSiteGuard, origin=settings.origin, allowed_origins=allowed_origins)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(SecurityHeaders, github_url=settings.github_url, unguarded=("/docs",))
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=sorted(allowed_origins),
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Content-Type"],
+        expose_headers=["Retry-After"],
+    )
+    return app
+
+
+async def _open_services(
+    stack: AsyncExitStack,
+    settings: Settings,
+    github_transport: httpx.AsyncBaseTransport | None,
+    clock: Callable[[], datetime],
+) -> Services:
+    """Opens everything; the stack closes it in the opposite order, also when this fails midway."""
+    session_life = timedelta(days=settings.session_days)
+    policy = CoverPolicy(
+        one_time=timedelta(days=settings.one_time_days), stale=timedelta(hours=settings.stale_hours)
+    )
+    local = await _open_store(stack, settings, _required(settings.redis_url), "local")
+    durable = (
+        await _open_store(stack, settings, settings.durable_address, "durable")
+        if settings.durable_address
+        else None
+    )
+    people = PeopleStore(
+        local,
+        sponsorables=settings.sponsorables,
+        collections=settings.collections,
+        session_life=session_life,
+    )
+    return Services(
+        origin=settings.origin,
+        allowed_origins=frozenset(settings.allowed_origins),
+        cookies=Cookies(
+            secret=settings.session_secret
+            or load_or_create_secret(settings.data_dir / "session_secret"),
+            secure=settings.origin.startswith("https://"),
+            samesite=settings.cookie_samesite,
+            session_life=session_life,
+        ),
+        login=await _open_login(stack, settings, github_transport, people, policy, clock),
+        people=people,
+        preferences=PreferenceStore(
+            local,
+            PreferenceRules(
+                collections=settings.collections,
+                max_items=settings.max_items,
+                max_item_bytes=settings.max_item_bytes,
+                max_batch=settings.max_batch,
+            ),
+        ),
+        policy=policy,
+        local=local,
+        durable=durable,
+        clock=clock,
+    )
+
+
+async def _open_store(
+    stack: AsyncExitStack, settings: Settings, url: SecretStr, name: str
+) -> RedisStore:
+    store = create_store(url, name=name, pool_size=settings.redis_pool_size)
+    stack.push_async_callback(store.aclose)
+    return store
+
+
+async def _open_login(
+    stack: AsyncExitStack,
+    settings: Settings,
+    github_transport: httpx.AsyncBaseTransport | None,
+    people: PeopleStore,
+    policy: CoverPolicy,
+    clock: Callable[[], datetime],
+) -> Login:
+    transport = github_transport
+    if transport is None:
+        transport = await stack.enter_async_context(open_transport())
+    client = httpx.AsyncClient(
+        transport=transport,
+        timeout=settings.github_timeout_s,
+        headers={"User-Agent": USER_AGENT},
+    )
+    await stack.enter_async_context(client)
+    # Opened last, so closed first: what it still does needs the transport.
+    background = await stack.enter_async_context(open_background_work())
+    return Login(
+        oauth=GitHubOAuth(
+            transport,
+            github_url=settings.github_url,
+            api_url=settings.github_api_url,
+            client_id=_required(settings.github_client_id),
+            client_secret=_required(settings.github_secret),
+            redirect_uri=settings.origin + login.CALLBACK_PATH,
+            timeout_s=settings.github_timeout_s,
+        ),
+        github=GitHubClient(client, api_url=settings.github_api_url),
+        people=people,
+        background=background,
+        sponsorables=settings.sponsorables,
+        policy=policy,
+        fetch_timeout_s=settings.github_timeout_s,
+        clock=clock,
+    )
+
+
+def _required(value: T | None) -> T:
+    """Returns what `require_for_service` has seen to be there."""
+    if value is None:
+        raise AssertionError("unreachable: create_app checks this first")
+    return value
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: `get_me` makes a better client than `get_me_me_get`."""
+    return route.name

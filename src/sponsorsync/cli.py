@@ -1,0 +1,95 @@
+"""The command `sponsorsync`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from sponsorsync import __version__
+from sponsorsync.domain.errors import SponsorSyncError
+from sponsorsync.logs import configure_logging
+from sponsorsync.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    name="sponsorsync",
+    help="Gives the GitHub sponsors of a Redis-based application something back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Runs the command line; a mistake of the user's is one line on standard error, status 1."""
+    try:
+        cli()
+    except SponsorSyncError as error:
+        typer.echo(f"sponsorsync: {error}", err=True)
+        sys.exit(1)
+
+
+@cli.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@cli.command()
+def serve() -> None:
+    """Run the service with the Redis and the GitHub that the settings name."""
+    from sponsorsync.app import create_app  # noqa: PLC0415 - --help need not load the service
+    from sponsorsync.server import serve as serve_app  # noqa: PLC0415
+
+    settings = _start()
+    _run(serve_app(create_app(settings), host=settings.host, port=settings.port))
+
+
+@cli.command()
+def dev() -> None:
+    """Run everything: what the settings do not name is embedded or simulated."""
+    from sponsorsync.dev import run_dev  # noqa: PLC0415 - as above
+
+    _run(run_dev(_start()))
+
+
+@cli.command()
+def demo() -> None:
+    """Walk through the main job on a stack of its own, and check each step.
+
+    The exit status is 0 only if every step was right.
+    """
+    from sponsorsync.demo import run_demo  # noqa: PLC0415 - as above
+
+    configure_logging("auto")
+    if not _run(run_demo()):
+        raise typer.Exit(1)
+
+
+def _start() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_format)
+    return settings
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    """Runs the loop on uvloop, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - there is none on Windows
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)

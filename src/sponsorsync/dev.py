@@ -1,0 +1,152 @@
+"""Everything on one machine: what is not configured for real is embedded or simulated."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from sponsorsync.app import create_app
+from sponsorsync.domain.errors import SettingsError, SponsorSyncError
+from sponsorsync.server import (
+    announce,
+    bind,
+    bind_next_free,
+    port_of,
+    run_server,
+    settle_memory,
+    stop_signals,
+    wait_for_first,
+)
+from sponsorsync.web.login import CALLBACK_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from sponsorsync.settings import Settings
+
+SIMULATED_MAINTAINER = "maintainer"
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs.
+
+    Attributes:
+        settings: With the addresses of whatever was embedded.
+        embedded: A line of description by name, for each part that is not the real one.
+        tasks: Each ends early only when the part that it stands for has died.
+    """
+
+    settings: Settings
+    embedded: Mapping[str, str]
+    tasks: tuple[asyncio.Task[None], ...]
+
+
+@asynccontextmanager
+async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
+    """Runs the service, and whatever of its neighbours is not configured, while it is open.
+
+    Raises:
+        SettingsError: A setting does not fit.
+        SponsorSyncError: A part could not start; the message says which and why.
+    """
+    async with AsyncExitStack() as stack:
+        overrides: dict[str, Any] = {}
+        embedded: dict[str, str] = {}
+        tasks: list[asyncio.Task[None]] = []
+        if settings.redis_url is None:
+            url, died = await _start_valkey(stack, settings.data_dir / "local", "local")
+            overrides["redis_url"] = SecretStr(url)
+            embedded["local Redis"] = _describe_redis(url, settings.data_dir / "local")
+            tasks.append(died)
+        if settings.durable_address is None:
+            url, died = await _start_valkey(stack, settings.data_dir / "durable", "durable")
+            overrides["durable_url"] = SecretStr(url)
+            embedded["durable Redis"] = _describe_redis(url, settings.data_dir / "durable")
+            tasks.append(died)
+        if settings.github_client_id is None:
+            more, server = await _start_github(stack, settings)
+            overrides |= more
+            embedded["GitHub"] = f"simulated, {more['github_url']} (choose who to be, or break it)"
+            tasks.append(server)
+        complete = settings.model_copy(update=overrides)
+        server = await stack.enter_async_context(
+            run_server(create_app(complete), bind(complete.host, complete.port))
+        )
+        yield Stack(settings=complete, embedded=embedded, tasks=(server, *tasks))
+
+
+async def run_dev(settings: Settings) -> None:
+    """Runs the stack until a signal, or until a part of it dies.
+
+    Raises:
+        SponsorSyncError: A part could not start, or died.
+    """
+    async with stop_signals() as stop, run_stack(settings) as stack:
+        for name, description in stack.embedded.items():
+            print(f"{name + ':':<15}{description}")  # noqa: T201 - the command's own output
+        settle_memory()
+        announce(stack.settings.host, stack.settings.port)
+        await wait_for_first(*stack.tasks, stop=stop)
+        if not stop.is_set():
+            died = next(task.get_name() for task in stack.tasks if task.done())
+            raise SponsorSyncError(f"A part ended by itself: {died}. Its log says why.")
+
+
+async def _start_valkey(
+    stack: AsyncExitStack, data_dir: Path, name: str
+) -> tuple[str, asyncio.Task[None]]:
+    # Imported here: only an installation with the extra `sandbox` has what it needs.
+    from sponsorsync.sandbox.valkey import run_valkey  # noqa: PLC0415
+
+    server = await stack.enter_async_context(run_valkey(data_dir, name=name))
+
+    async def wait_closed() -> None:
+        await server.wait_closed()
+
+    died = asyncio.create_task(wait_closed(), name=f"the {name} Redis")
+    stack.callback(died.cancel)
+    return server.url, died
+
+
+async def _start_github(
+    stack: AsyncExitStack, settings: Settings
+) -> tuple[dict[str, Any], asyncio.Task[None]]:
+    try:
+        from sponsorsync.sandbox.github import SimulatedGitHub  # noqa: PLC0415 - as above
+    except ImportError:
+        raise SettingsError(
+            "GITHUB_CLIENT_ID is not set, and the simulated GitHub that would stand in for it "
+            "needs: pip install 'sponsorsync[sandbox]'"
+        ) from None
+    sock = bind_next_free(_LOOPBACK, settings.port + 1)
+    url = f"http://{_LOOPBACK}:{port_of(sock)}"
+    client_id, client_secret = "sponsorsync-dev", secrets.token_urlsafe(24)
+    sponsorables = settings.sponsorables or (SIMULATED_MAINTAINER,)
+    github = SimulatedGitHub(
+        client_id=client_id,
+        client_secret=client_secret,
+        redirect_uris=[settings.origin + CALLBACK_PATH],
+        maintainer=sponsorables[0],
+        url=url,
+    )
+    server = await stack.enter_async_context(run_server(github.app, sock))
+    return {
+        "github_url": url,
+        "github_api_url": f"{url}/api",
+        "github_client_id": client_id,
+        "github_secret": SecretStr(client_secret),
+        "sponsorables": sponsorables,
+    }, server
+
+
+def _describe_redis(url: str, data_dir: Path) -> str:
+    return f"embedded, {url} (data in {data_dir})"

@@ -1,0 +1,1 @@
+"""What SponsorSync is about, without any framework: pure values and rules, `now` passed in."""

@@ -1,0 +1,40 @@
+"""What is held of one person, and how they come to be signed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sponsorsync.domain.cover import CoverFacts
+    from sponsorsync.domain.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A profile and what is known of the person's cover by each sponsorable.
+
+    `profile` is None when the local Redis has lost it; a cover is None while it is unknown.
+    """
+
+    profile: Profile | None
+    covers: Mapping[str, CoverFacts | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempt:
+    """One journey to GitHub: where to send the browser, and what has to fit when it is back."""
+
+    url: str
+    state: str
+    code_verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who signed in, and the token of the new session."""
+
+    profile: Profile
+    session_token: str

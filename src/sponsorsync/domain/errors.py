@@ -1,0 +1,104 @@
+"""Every error that SponsorSync raises on purpose, in one tree.
+
+    SponsorSyncError
+    ├── SettingsError            a setting is missing or malformed; the start stops
+    ├── InvalidInputError        what a caller sent cannot be used
+    │   └── TooLargeError        … because it is over a limit of size
+    ├── NotSignedInError         there is no session
+    ├── CrossSiteError           a page of another site asked
+    ├── LoginError               a login came to no end
+    │   ├── LoginDeniedError     … the person said no
+    │   ├── LoginExpiredError    … the state or the code is not, or no longer, ours
+    │   └── LoginRejectedError   … GitHub refuses this installation (credentials, redirect URI)
+    ├── GitHubError              GitHub gave no usable answer
+    │   ├── GitHubUnreachableError
+    │   ├── GitHubLimitedError
+    │   └── GitHubRefusedError   it answered, and said no (FORBIDDEN, scopes, bad token)
+    ├── StoreError
+    │   ├── StoreUnavailableError    a Redis is down, loading, read-only, out of memory …
+    │   └── StoreConflictError       a key holds what is not ours
+
+A message is a whole sentence for the person who reads it, without secrets. `web/errors.py` alone
+decides which HTTP status each one becomes.
+"""
+
+from __future__ import annotations
+
+
+class SponsorSyncError(Exception):
+    """The root of the tree; its message is fit to be shown."""
+
+
+class SettingsError(SponsorSyncError):
+    """A setting is missing or malformed. The message is one line that names it."""
+
+
+class InvalidInputError(SponsorSyncError):
+    """What a caller sent cannot be used; the message says what would be right."""
+
+
+class TooLargeError(InvalidInputError):
+    """What a caller sent is over a limit of size."""
+
+
+class NotSignedInError(SponsorSyncError):
+    """The call needs a session and has none that is known."""
+
+    def __init__(self) -> None:
+        super().__init__("You are not signed in, or your session has ended. Sign in and try again.")
+
+
+class CrossSiteError(SponsorSyncError):
+    """A page of another site made the browser ask."""
+
+
+class LoginError(SponsorSyncError):
+    """A login came to no end."""
+
+
+class LoginDeniedError(LoginError):
+    """The person did not give their consent at GitHub."""
+
+
+class LoginExpiredError(LoginError):
+    """State or code are unknown, used, of another browser, or too old."""
+
+
+class LoginRejectedError(LoginError):
+    """GitHub refuses this installation: an operator has to mend its settings."""
+
+
+class GitHubError(SponsorSyncError):
+    """GitHub gave no answer that can be used: what it knows is unknown, never 'no'."""
+
+
+class GitHubUnreachableError(GitHubError):
+    """GitHub could not be reached, timed out, or failed itself (5xx)."""
+
+
+class GitHubLimitedError(GitHubError):
+    """GitHub's rate limit; `retry_after_s` is when it may be asked again, in seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class GitHubRefusedError(GitHubError):
+    """GitHub answered and refused: FORBIDDEN, missing scopes, a bad token, or partial data."""
+
+
+class StoreError(SponsorSyncError):
+    """A Redis did not do what was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """A Redis cannot serve at the moment; nothing was half done. `retry_after_s` in seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreConflictError(StoreError):
+    """A key holds something that is not ours, so it was left alone."""

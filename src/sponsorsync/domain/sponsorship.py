@@ -1,0 +1,55 @@
+"""A sponsorship as GitHub knows it, reduced to what decides about cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class PaymentSource(StrEnum):
+    """Who takes the money (GraphQL `SponsorshipPaymentSource`)."""
+
+    GITHUB = "github"
+    PATREON = "patreon"
+
+
+class Privacy(StrEnum):
+    """Whether the world may know of a sponsorship (GraphQL `SponsorshipPrivacy`)."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+@dataclass(frozen=True, slots=True)
+class Sponsorship:
+    """One sponsorship of one account.
+
+    Attributes:
+        sponsorable: The login that receives, lower-cased (GitHub compares logins without case).
+        created_at: When it began.
+        is_active: GitHub's own word; a one-time payment is active for one month.
+        is_one_time: A single payment rather than a monthly one.
+        privacy: PUBLIC or PRIVATE.
+        payment_source: None where GitHub does not say.
+        tier_cents: Price a month (or once), in US cents; None where GitHub gives no tier, as for
+            every sponsorship that comes through Patreon.
+        tier_selected_at: When the present tier was chosen; of a one-time payment, when it was made.
+    """
+
+    sponsorable: str
+    created_at: datetime
+    is_active: bool
+    is_one_time: bool
+    privacy: Privacy
+    payment_source: PaymentSource | None
+    tier_cents: int | None
+    tier_selected_at: datetime | None
+
+
+def normalize_login(login: str) -> str:
+    """Returns a login as SponsorSync compares and stores it: GitHub ignores case."""
+    return login.strip().lower()

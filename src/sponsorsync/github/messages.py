@@ -1,0 +1,232 @@
+"""What is said to GitHub and what it answers, without any I/O.
+
+Sources: the REST and GraphQL documentation at https://docs.github.com/, and GitHub's GraphQL schema
+(npm package @octokit/graphql-schema), against which the tests validate every query.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from sponsorsync.domain.errors import (
+    GitHubError,
+    GitHubLimitedError,
+    GitHubRefusedError,
+    GitHubUnreachableError,
+)
+from sponsorsync.domain.profile import EmailAddress, GitHubUser
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship, normalize_login
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+API_VERSION = "2026-03-10"
+"""https://docs.github.com/rest/about-the-rest-api/api-versions"""
+
+PAGE_SIZE = 100
+"""GraphQL pages hold 100 nodes at most."""
+
+# GitHub says: without Retry-After and reset, wait for a minute at least.
+# https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
+_DEFAULT_RETRY_AFTER_S = 60
+
+# activeOnly is false so that one-time payments, which turn inactive after a month, and former
+# sponsorships are seen. The default order depends on the viewer, so it is named.
+VIEWER_SPONSORSHIPS = """
+query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: String) {
+  viewer {
+    sponsorshipsAsSponsor(
+      activeOnly: false
+      maintainerLogins: $maintainerLogins
+      first: $first
+      after: $after
+      orderBy: { field: CREATED_AT, direction: DESC }
+    ) {
+      pageInfo { hasNextPage endCursor }
+      nodes {
+        createdAt
+        isActive
+        isOneTimePayment
+        privacyLevel
+        paymentSource
+        tierSelectedAt
+        tier { monthlyPriceInCents }
+        sponsorable {
+          ... on User { login }
+          ... on Organization { login }
+        }
+      }
+    }
+  }
+}
+"""
+
+QUERIES = {"viewer_sponsorships": VIEWER_SPONSORSHIPS}
+"""Every query that is sent, for the test that validates them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SponsorshipPage:
+    """One page of a person's sponsorships.
+
+    Attributes:
+        next_cursor: Where the next page begins; None on the last one.
+    """
+
+    sponsorships: tuple[Sponsorship, ...]
+    next_cursor: str | None
+
+
+def build_headers(token: str) -> dict[str, str]:
+    """Returns the headers of a REST or GraphQL call."""
+    return {
+        "Accept": "application/vnd.github+json",
+        "Authorization": f"Bearer {token}",
+        "X-GitHub-Api-Version": API_VERSION,
+    }
+
+
+def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
+    """Returns the JSON body that asks for one page of the token owner's sponsorships."""
+    return {
+        "query": VIEWER_SPONSORSHIPS,
+        "variables": {"maintainerLogins": list(logins), "first": PAGE_SIZE, "after": after},
+    }
+
+
+def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> None:
+    """Raises the GitHubError that a status and its headers amount to; returns for 2xx.
+
+    403 is a rate limit when the headers say so, else a refusal.
+    https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    """
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.FORBIDDEN and limited):
+        raise GitHubLimitedError(
+            "GitHub's rate limit is reached.", retry_after_s=_retry_after(headers, now)
+        )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise GitHubUnreachableError(f"GitHub failed to answer (HTTP {status}).")
+    raise GitHubRefusedError(f"GitHub refused to answer (HTTP {status}).")
+
+
+def parse_user(body: bytes) -> GitHubUser:
+    """Returns the profile of `GET /user`.
+
+    https://docs.github.com/rest/users/users#get-the-authenticated-user
+
+    Raises:
+        GitHubUnreachableError: The body is not what is documented.
+    """
+    data = _parse_json(body)
+    try:
+        return GitHubUser(
+            id=int(data["id"]),
+            login=str(data["login"]),
+            name=data.get("name"),
+            email=data.get("email"),
+            avatar_url=data.get("avatar_url"),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable("profile") from error
+
+
+def parse_emails(body: bytes) -> tuple[EmailAddress, ...]:
+    """Returns the rows of `GET /user/emails`.
+
+    https://docs.github.com/rest/users/emails#list-email-addresses-for-the-authenticated-user
+
+    Raises:
+        GitHubUnreachableError: The body is not what is documented.
+    """
+    data = _parse_json(body)
+    try:
+        return tuple(
+            EmailAddress(
+                email=str(row["email"]),
+                is_primary=row["primary"] is True,
+                is_verified=row["verified"] is True,
+            )
+            for row in data
+        )
+    except (KeyError, TypeError) as error:
+        raise _unreadable("list of e-mail addresses") from error
+
+
+def parse_sponsorships(body: bytes) -> SponsorshipPage:
+    """Returns one page of the answer to VIEWER_SPONSORSHIPS.
+
+    Null nodes are passed over. An answer with errors is no answer, even when it has data beside
+    them: what is missing from it is unknown.
+
+    Raises:
+        GitHubRefusedError, GitHubLimitedError: The answer has errors (they come with HTTP 200).
+        GitHubUnreachableError: The body is not what the schema says.
+    """
+    data = _parse_json(body)
+    try:
+        _check_graphql_errors(data.get("errors") or [])
+        connection = data["data"]["viewer"]["sponsorshipsAsSponsor"]
+        page = connection["pageInfo"]
+        return SponsorshipPage(
+            sponsorships=tuple(
+                _parse_sponsorship(node)
+                for node in connection["nodes"] or []
+                if node is not None and (node["sponsorable"] or {}).get("login")
+            ),
+            next_cursor=page["endCursor"] if page["hasNextPage"] else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable("list of sponsorships") from error
+
+
+def _parse_sponsorship(node: Mapping[str, Any]) -> Sponsorship:
+    tier, selected, source = node["tier"], node["tierSelectedAt"], node["paymentSource"]
+    return Sponsorship(
+        sponsorable=normalize_login(node["sponsorable"]["login"]),
+        created_at=datetime.fromisoformat(node["createdAt"]),
+        is_active=node["isActive"],
+        is_one_time=node["isOneTimePayment"],
+        privacy=Privacy(node["privacyLevel"].lower()),
+        payment_source=None if source is None else PaymentSource(source.lower()),
+        tier_cents=None if tier is None else int(tier["monthlyPriceInCents"]),
+        tier_selected_at=None if selected is None else datetime.fromisoformat(selected),
+    )
+
+
+def _check_graphql_errors(errors: Sequence[Mapping[str, Any]]) -> None:
+    if not errors:
+        return
+    kinds = {str(error.get("type", "")) for error in errors}
+    if kinds & {"RATE_LIMITED", "RATE_LIMIT"}:
+        raise GitHubLimitedError(
+            "GitHub's rate limit is reached.", retry_after_s=_DEFAULT_RETRY_AFTER_S
+        )
+    named = ", ".join(sorted(kind for kind in kinds if kind)) or "no type given"
+    raise GitHubRefusedError(f"GitHub did not answer the whole query ({named}).")
+
+
+def _retry_after(headers: Mapping[str, str], now: datetime) -> int:
+    try:
+        if "retry-after" in headers:
+            return max(1, int(headers["retry-after"]))
+        return max(1, int(headers["x-ratelimit-reset"]) - int(now.timestamp()))
+    except (KeyError, ValueError):
+        return _DEFAULT_RETRY_AFTER_S
+
+
+def _parse_json(body: bytes) -> Any:  # noqa: ANN401 - what it is, the callers find out
+    try:
+        return cast("Any", json.loads(body))
+    except ValueError as error:
+        raise _unreadable("answer") from error
+
+
+def _unreadable(what: str) -> GitHubError:
+    return GitHubUnreachableError(f"GitHub sent a {what} that could not be read.")

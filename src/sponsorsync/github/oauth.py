@@ -1,0 +1,167 @@
+"""GitHub's OAuth web flow, by Authlib (docs/adr/0003-login.md).
+
+https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
+"""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from typing import TYPE_CHECKING
+
+import httpx
+
+with warnings.catch_warnings():
+    # Authlib would rather have httpx2; which of them we use is decided in adr/0002. Its own filter
+    # ('always') comes with the module of the category, so ours has to come after that.
+    from authlib.deprecate import AuthlibDeprecationWarning
+
+    warnings.filterwarnings("ignore", "The httpx module", AuthlibDeprecationWarning)
+    from authlib.integrations.base_client import OAuthError
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+from sponsorsync.domain.account import LoginAttempt
+from sponsorsync.domain.errors import (
+    GitHubUnreachableError,
+    LoginError,
+    LoginExpiredError,
+    LoginRejectedError,
+)
+from sponsorsync.github.http import USER_AGENT
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+SCOPE = "read:user user:email"
+
+# 43 to 128 characters (RFC 7636, 4.1); 48 bytes make 64.
+_VERIFIER_BYTES = 48
+
+# What GitHub answers, with HTTP 200, to a code that it does not take.
+# https://docs.github.com/apps/oauth-apps/maintaining-oauth-apps/troubleshooting-oauth-app-access-token-request-errors
+_TOKEN_ERRORS: dict[str, tuple[type[LoginError], str]] = {
+    "bad_verification_code": (
+        LoginExpiredError,
+        "GitHub no longer takes the code it gave: it lives ten minutes and is used once.",
+    ),
+    "incorrect_client_credentials": (
+        LoginRejectedError,
+        (
+            "GitHub does not take this site's client id and secret. Its operator has to check "
+            "GITHUB_CLIENT_ID and GITHUB_SECRET."
+        ),
+    ),
+    "redirect_uri_mismatch": (
+        LoginRejectedError,
+        (
+            "GitHub does not take this site's callback address. Its operator has to enter "
+            "SPONSORSYNC_PUBLIC_URL followed by /oauth2/callback in the OAuth app's settings."
+        ),
+    ),
+    "unverified_user_email": (
+        LoginError,
+        (
+            "GitHub wants you to verify your primary e-mail address first. Do that at GitHub, then "
+            "sign in again."
+        ),
+    ),
+}
+_OTHER_TOKEN_ERROR = (LoginError, "GitHub did not complete the login. Please try again.")
+
+
+class GitHubOAuth:
+    """Begins and ends the web flow, and revokes the tokens that came of it."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        github_url: str,
+        api_url: str,
+        client_id: str,
+        client_secret: SecretStr,
+        redirect_uri: str,
+        timeout_s: float,
+    ) -> None:
+        self._transport = transport
+        self._github_url = github_url
+        self._api_url = api_url
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._redirect_uri = redirect_uri
+        self._timeout_s = timeout_s
+
+    @property
+    def issuer(self) -> str:
+        """What `iss` in a callback has to be when it is there (RFC 9207)."""
+        return f"{self._github_url}/login/oauth"
+
+    def start(self, *, login_hint: str | None) -> LoginAttempt:
+        """Returns a new attempt; `login_hint` preselects an account on GitHub's page."""
+        verifier = secrets.token_urlsafe(_VERIFIER_BYTES)
+        more = {} if login_hint is None else {"login": login_hint}
+        url, state = self._create_client().create_authorization_url(
+            f"{self._github_url}/login/oauth/authorize", code_verifier=verifier, **more
+        )
+        return LoginAttempt(url=url, state=state, code_verifier=verifier)
+
+    async def fetch_token(self, *, code: str, code_verifier: str) -> str:
+        """Returns the access token for a code.
+
+        Raises:
+            LoginError: GitHub does not take the code, or does not take this installation.
+            GitHubUnreachableError: It did not answer, or not as it should.
+        """
+        try:
+            async with self._create_client() as client:
+                token = await client.fetch_token(
+                    f"{self._github_url}/login/oauth/access_token",
+                    code=code,
+                    code_verifier=code_verifier,
+                )
+        except OAuthError as error:
+            kind, message = _TOKEN_ERRORS.get(error.error, _OTHER_TOKEN_ERROR)
+            raise kind(message) from None
+        except (httpx.HTTPError, ValueError) as error:
+            raise GitHubUnreachableError("GitHub could not be asked for a token.") from error
+        access_token = token.get("access_token")
+        if not isinstance(access_token, str) or not access_token:
+            raise GitHubUnreachableError("GitHub sent no token.")
+        return access_token
+
+    async def revoke_token(self, token: str) -> None:
+        """Makes a token worthless; one that is worthless already is fine.
+
+        https://docs.github.com/rest/apps/oauth-applications#delete-an-app-token
+
+        Raises:
+            GitHubUnreachableError: GitHub did not confirm it.
+        """
+        try:
+            async with self._create_client() as client:
+                response = await client.request(
+                    "DELETE",
+                    f"{self._api_url}/applications/{self._client_id}/token",
+                    auth=httpx.BasicAuth(self._client_id, self._client_secret.get_secret_value()),
+                    json={"access_token": token},
+                )
+        except httpx.HTTPError as error:
+            raise GitHubUnreachableError("GitHub could not be asked to revoke a token.") from error
+        if response.status_code not in {httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND}:
+            raise GitHubUnreachableError(
+                f"GitHub did not revoke a token (HTTP {response.status_code})."
+            )
+
+    def _create_client(self) -> AsyncOAuth2Client:
+        # One for each use: it keeps the token it fetched. The transport is shared.
+        return AsyncOAuth2Client(
+            client_id=self._client_id,
+            client_secret=self._client_secret.get_secret_value(),
+            token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
+            code_challenge_method="S256",
+            scope=SCOPE,
+            redirect_uri=self._redirect_uri,
+            transport=self._transport,
+            timeout=self._timeout_s,
+            headers={"User-Agent": USER_AGENT},
+        )

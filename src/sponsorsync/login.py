@@ -1,0 +1,171 @@
+"""A login from GitHub's code to a session: the one use case that needs GitHub and Redis alike."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from sponsorsync.domain.account import SignedIn
+from sponsorsync.domain.cover import CoverFacts, assess, mark_unknown
+from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError
+from sponsorsync.domain.profile import Profile, choose_email
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from sponsorsync.background import BackgroundWork
+    from sponsorsync.domain.account import LoginAttempt
+    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.profile import EmailAddress, GitHubUser
+    from sponsorsync.domain.sponsorship import Sponsorship
+    from sponsorsync.github.client import GitHubClient
+    from sponsorsync.github.oauth import GitHubOAuth
+    from sponsorsync.store.people import PeopleStore
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What GitHub said at one login; None where it did not say all of it."""
+
+    user: GitHubUser
+    emails: Sequence[EmailAddress] | None
+    sponsorships: Sequence[Sponsorship] | None
+
+
+class Login:
+    """Takes people from `GET /login` to a session."""
+
+    def __init__(
+        self,
+        *,
+        oauth: GitHubOAuth,
+        github: GitHubClient,
+        people: PeopleStore,
+        background: BackgroundWork,
+        sponsorables: Sequence[str],
+        policy: CoverPolicy,
+        fetch_timeout_s: float,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._oauth = oauth
+        self._github = github
+        self._people = people
+        self._background = background
+        self._sponsorables = sponsorables
+        self._policy = policy
+        self._fetch_timeout_s = fetch_timeout_s
+        self._clock = clock
+
+    @property
+    def issuer(self) -> str:
+        """What `iss` in a callback has to be when it is there."""
+        return self._oauth.issuer
+
+    def start(self, *, login_hint: str | None) -> LoginAttempt:
+        """Returns a new attempt; its state and verifier belong to this browser alone."""
+        return self._oauth.start(login_hint=login_hint)
+
+    async def finish(self, *, code: str, code_verifier: str, replaces: str | None) -> SignedIn:
+        """Returns who signed in, after all of it is kept.
+
+        GitHub is asked twice in sequence: for the token, then for everything else at once. The
+        token is revoked behind the answer, whether the rest went well or not.
+
+        Args:
+            code: From the callback.
+            code_verifier: Of the attempt (PKCE).
+            replaces: The session token that the browser had before, if any.
+
+        Raises:
+            LoginError: GitHub does not take the code.
+            GitHubError: `/user` or the token endpoint gave no usable answer. That sponsorships or
+                e-mail addresses could not be had is no reason to fail: they stay as they were.
+            StoreError: The local Redis could not keep it.
+        """
+        token = await self._oauth.fetch_token(code=code, code_verifier=code_verifier)
+        try:
+            answers = await self._fetch_answers(token)
+        finally:
+            self._background.start(self._oauth.revoke_token(token), name="revoke a login's token")
+        return await self._save(answers, replaces=replaces)
+
+    async def _fetch_answers(self, token: str) -> _Answers:
+        try:
+            async with asyncio.TaskGroup() as group:
+                user = group.create_task(self._in_time(self._github.fetch_user(token)))
+                emails = group.create_task(
+                    self._or_none(self._github.fetch_emails(token), what="e-mail addresses")
+                )
+                sponsorships = group.create_task(
+                    self._or_none(
+                        self._github.fetch_sponsorships(token, self._sponsorables),
+                        what="sponsorships",
+                    )
+                )
+        except* GitHubError as failures:
+            # Only /user can fail here, so it is the one exception of the group.
+            raise failures.exceptions[0] from None
+        return _Answers(
+            user=user.result(), emails=emails.result(), sponsorships=sponsorships.result()
+        )
+
+    async def _in_time(self, call: Coroutine[None, None, T]) -> T:
+        try:
+            async with asyncio.timeout(self._fetch_timeout_s):
+                return await call
+        except TimeoutError:
+            raise GitHubUnreachableError("GitHub did not answer in time.") from None
+
+    async def _or_none(self, call: Coroutine[None, None, T], *, what: str) -> T | None:
+        try:
+            return await self._in_time(call)
+        except GitHubError as error:
+            _log.warning("github_left_unknown", what=what, reason=str(error))
+            return None
+
+    async def _save(self, answers: _Answers, *, replaces: str | None) -> SignedIn:
+        now = self._clock()
+        user = answers.user
+        before = await self._people.load_account(user.id)
+        profile = Profile(
+            id=user.id,
+            login=user.login,
+            name=user.name,
+            email=_email_of(answers, before.profile),
+            avatar_url=user.avatar_url,
+            first_seen=before.profile.first_seen if before.profile else now,
+            last_login=now,
+        )
+        covers = self._assess(answers.sponsorships, before.covers, now)
+        session_token = await self._people.save_login(profile, covers, replaces=replaces)
+        _log.info("signed_in", person=user.id, cover_known=answers.sponsorships is not None)
+        return SignedIn(profile=profile, session_token=session_token)
+
+    def _assess(
+        self,
+        sponsorships: Sequence[Sponsorship] | None,
+        before: Mapping[str, CoverFacts | None],
+        now: datetime,
+    ) -> list[CoverFacts]:
+        if sponsorships is None:
+            marked = (mark_unknown(facts, now=now) for facts in before.values())
+            return [facts for facts in marked if facts is not None]
+        return [
+            assess(sponsorable, sponsorships, previous=previous, policy=self._policy, now=now)
+            for sponsorable, previous in before.items()
+        ]
+
+
+def _email_of(answers: _Answers, before: Profile | None) -> str | None:
+    """What could not be read stays as it was."""
+    if answers.emails is None and before is not None:
+        return before.email
+    return choose_email(answers.user, answers.emails or ())

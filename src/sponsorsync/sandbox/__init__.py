@@ -1,0 +1,1 @@
+"""What `sponsorsync dev` runs instead of the outside world; nothing here is for production."""

@@ -1,0 +1,101 @@
+"""The control page of the simulated GitHub, and its switches over HTTP."""
+
+import json
+from html import escape
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from sponsorsync.sandbox.forms import parse_form
+from sponsorsync.sandbox.oauth import Tokens
+from sponsorsync.sandbox.pages import Pages
+from sponsorsync.sandbox.people import People
+from sponsorsync.sandbox.switches import Switches
+
+
+class Control:
+    """What a developer looks at; the service never calls any of it but the avatars' addresses."""
+
+    def __init__(
+        self, *, url: str, people: People, tokens: Tokens, switches: Switches, pages: Pages
+    ) -> None:
+        self._url = url
+        self._people = people
+        self._tokens = tokens
+        self._switches = switches
+        self._pages = pages
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        return [
+            Route("/", self._page, methods=["GET"]),
+            Route("/", self._submit, methods=["POST"]),
+            Route("/switches", self._read, methods=["GET"]),
+            Route("/switches", self._change, methods=["PUT"]),
+            Route("/avatars/{database_id:int}", self._avatar, methods=["GET"]),
+        ]
+
+    async def _page(self, _: Request) -> Response:
+        return self._render([])
+
+    async def _submit(self, request: Request) -> Response:
+        form = parse_form(await request.body())
+        problems = self._switches.change(
+            {
+                row.name: _from_form(row.value, form.get(row.name, []))
+                for row in self._switches.rows()
+            }
+        )
+        return self._render(problems) if problems else RedirectResponse("/", 303)
+
+    async def _read(self, _: Request) -> Response:
+        return JSONResponse(self._switches.as_json())
+
+    async def _change(self, request: Request) -> Response:
+        try:
+            values = json.loads(await request.body())
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            return _unprocessable(["the body must be a JSON object of switches and their values"])
+        problems = self._switches.change(values)
+        return _unprocessable(problems) if problems else JSONResponse(self._switches.as_json())
+
+    async def _avatar(self, request: Request) -> Response:
+        account = self._people.by_id(request.path_params["database_id"])
+        if account is None:
+            return PlainTextResponse("no such account", 404)
+        hue = account.database_id % 360
+        return Response(
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 80">'
+            f'<rect width="80" height="80" fill="hsl({hue} 45% 40%)"/>'
+            '<text x="40" y="54" font-family="sans-serif" font-size="40" fill="#fff" '
+            f'text-anchor="middle">{escape(account.login[:1].upper())}</text></svg>',
+            media_type="image/svg+xml",
+        )
+
+    def _render(self, problems: list[str]) -> Response:
+        return self._pages.render(
+            "control.html",
+            422 if problems else 200,
+            url=self._url,
+            people=list(self._people),
+            live_tokens=len(self._tokens.live()),
+            rows=self._switches.rows(),
+            problems=problems,
+        )
+
+
+def _from_form(now: object, given: list[str]) -> object:
+    """What a form says about a switch, in the kind of value the switch has `now`."""
+    if isinstance(now, bool):
+        return bool(given)
+    if isinstance(now, list):
+        return given
+    text = given[-1] if given else ""
+    return int(text) if isinstance(now, int) and text.isdecimal() else text
+
+
+def _unprocessable(problems: list[str]) -> Response:
+    return JSONResponse({"message": "Nothing was changed.", "errors": problems}, 422)

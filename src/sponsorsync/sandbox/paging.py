@@ -1,0 +1,157 @@
+"""GitHub's GraphQL connections: 100 at most, in a stable order, from one cursor to another.
+
+https://docs.github.com/graphql/guides/using-pagination-in-the-graphql-api
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar
+
+from graphql import GraphQLError
+
+MOST_ON_A_PAGE = 100
+CURSOR_PREFIX = "cursor:sim:"
+
+Key = tuple[int, ...]
+"""What a connection is ordered by; a cursor holds it, and survives what ends meanwhile."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The four paging arguments of a connection."""
+
+    first: int | None = None
+    last: int | None = None
+    after: str | None = None
+    before: str | None = None
+
+
+class SliceArguments(TypedDict, total=False):
+    """The same four as they come from a query."""
+
+    first: int | None
+    last: int | None
+    after: str | None
+    before: str | None
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """Where the page stands among the others."""
+
+    start_cursor: str | None
+    end_cursor: str | None
+    has_previous_page: bool
+    has_next_page: bool
+
+
+@dataclass(frozen=True)
+class Page(Generic[_Item]):
+    """One page of a connection."""
+
+    nodes: list[_Item]
+    page_info: PageInfo
+    total_count: int
+
+
+def github_error(kind: str, message: str) -> GraphQLError:
+    """An error with GitHub's `type`, which the answer shows beside `message`."""
+    return GraphQLError(message, extensions={"type": kind})
+
+
+def paginate(
+    items: Sequence[_Item],
+    wanted: Slice,
+    *,
+    connection: str,
+    key: Callable[[_Item], Key],
+    descending: bool = False,
+) -> Page[_Item]:
+    """Cut the wanted page out of `items`.
+
+    Raises:
+        GraphQLError: The arguments are not those of a page.
+    """
+    size = _checked_size(wanted, connection)
+    ordered = sorted(items, key=key, reverse=descending)
+    start, stop = 0, len(ordered)
+    if wanted.after is not None:
+        start = _count_up_to(wanted.after, ordered, key, descending=descending, inclusive=True)
+    if wanted.before is not None:
+        stop = _count_up_to(wanted.before, ordered, key, descending=descending, inclusive=False)
+    if wanted.first is not None:
+        stop = min(stop, start + size)
+    else:
+        start = max(start, stop - size)
+    nodes = ordered[start:stop]
+    return Page(
+        nodes=nodes,
+        page_info=PageInfo(
+            start_cursor=_cursor(key(nodes[0])) if nodes else None,
+            end_cursor=_cursor(key(nodes[-1])) if nodes else None,
+            has_previous_page=start > 0,
+            has_next_page=stop < len(ordered),
+        ),
+        total_count=len(ordered),
+    )
+
+
+def _checked_size(wanted: Slice, connection: str) -> int:
+    if wanted.first is not None and wanted.last is not None:
+        raise github_error(
+            "INVALID_PAGINATION",
+            f"Passing both `first` and `last` to the `{connection}` connection is not supported.",
+        )
+    name, size = ("first", wanted.first) if wanted.last is None else ("last", wanted.last)
+    if size is None:
+        raise github_error(
+            "MISSING_PAGINATION_BOUNDARIES",
+            "You must provide a `first` or `last` value to properly paginate the "
+            f"`{connection}` connection.",
+        )
+    if size < 0:
+        raise github_error(
+            "INVALID_PAGINATION",
+            f"`{name}` on the `{connection}` connection cannot be less than zero.",
+        )
+    if size > MOST_ON_A_PAGE:
+        raise github_error(
+            "EXCESSIVE_PAGINATION",
+            f"Requesting {size} records on the `{connection}` connection exceeds the `{name}` "
+            f"limit of {MOST_ON_A_PAGE} records.",
+        )
+    return size
+
+
+def _count_up_to(
+    cursor: str,
+    ordered: Sequence[_Item],
+    key: Callable[[_Item], Key],
+    *,
+    descending: bool,
+    inclusive: bool,
+) -> int:
+    """How many of `ordered` stand before the cursor; with the one at it, if `inclusive`."""
+    mark = _parse_cursor(cursor)
+    keys = [key(item) for item in ordered]
+    before = sum(each > mark if descending else each < mark for each in keys)
+    return before + (mark in keys if inclusive else 0)
+
+
+def _cursor(key: Key) -> str:
+    return b64encode((CURSOR_PREFIX + ":".join(map(str, key))).encode()).decode()
+
+
+def _parse_cursor(cursor: str) -> Key:
+    try:
+        text = b64decode(cursor.encode(), validate=True).decode()
+        # Without the prefix nothing is left, and that is no number.
+        _, _, numbers = text.partition(CURSOR_PREFIX)
+        return tuple(int(number) for number in numbers.split(":"))
+    except ValueError:
+        raise github_error(
+            "INVALID_CURSOR_ARGUMENTS", f"`{cursor}` does not appear to be a valid cursor."
+        ) from None

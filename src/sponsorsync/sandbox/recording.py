@@ -1,0 +1,118 @@
+"""A record of what was asked of the simulated GitHub, and what ran beside what."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sponsorsync.sandbox.switches import ENDPOINTS, Switches
+
+RECORDS_KEPT = 10_000
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """One request that has ended.
+
+    `began` and `ended` are ticks of one counter and not times, so that what came before what does
+    not depend on the clock's resolution. `status` is 0 when the caller left before the answer.
+    """
+
+    endpoint: str
+    method: str
+    path: str
+    status: int
+    began: int
+    ended: int
+
+    def overlaps(self, other: "RequestRecord") -> bool:
+        """Whether both were under way at the same moment."""
+        return self.began < other.ended and other.began < self.ended
+
+
+class Requests:
+    """The latest requests; those of the control page are left out."""
+
+    def __init__(self) -> None:
+        self._ticks = count(1)
+        self._by_end: deque[RequestRecord] = deque(maxlen=RECORDS_KEPT)
+
+    def all(self, *endpoints: str) -> list[RequestRecord]:
+        """The requests in the order they came in, of these endpoints or of all."""
+        return sorted(self._chosen(endpoints), key=lambda record: record.began)
+
+    def in_sequence(self, *endpoints: str) -> int:
+        """How many round trips had to wait for one another.
+
+        That is the longest chain in which each began after the one before had ended. Without
+        arguments it looks at what the service calls, so not at the browser's authorize page.
+        """
+        length = last_end = 0
+        # Taking whatever ends first never rules out a longer chain.
+        for record in self._chosen(endpoints or ENDPOINTS):
+            if record.began > last_end:
+                length, last_end = length + 1, record.ended
+        return length
+
+    def clear(self) -> None:
+        """Forget what was so far."""
+        self._by_end.clear()
+
+    def tick(self) -> int:
+        """The next moment."""
+        return next(self._ticks)
+
+    def add(self, record: RequestRecord) -> None:
+        """Note a request that has ended."""
+        self._by_end.append(record)
+
+    def _chosen(self, endpoints: tuple[str, ...]) -> list[RequestRecord]:
+        return [each for each in self._by_end if not endpoints or each.endpoint in endpoints]
+
+
+class RecordingMiddleware:
+    """Notes the requests of one endpoint, and applies the faults that look at no content."""
+
+    def __init__(
+        self, app: ASGIApp, *, endpoint: str, requests: Requests, switches: Switches
+    ) -> None:
+        self._app = app
+        self._endpoint = endpoint
+        self._requests = requests
+        self._switches = switches
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        began = self._requests.tick()
+        status = 0
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            # Even a wait of nothing lets requests sent together begin together, as a network does.
+            await asyncio.sleep(self._switches.latency_ms / 1000)
+            await self._answering_app()(scope, receive, noting_send)
+        finally:
+            self._requests.add(
+                RequestRecord(
+                    endpoint=self._endpoint,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    began=began,
+                    ended=self._requests.tick(),
+                )
+            )
+
+    def _answering_app(self) -> ASGIApp:
+        if self._endpoint in self._switches.fail:
+            return HTMLResponse("<html><body><h1>502 Bad Gateway</h1></body></html>", 502)
+        if self._endpoint in self._switches.bad_json:
+            return Response('{"data": {"viewer": {"login": "mont', media_type="application/json")
+        return self._app

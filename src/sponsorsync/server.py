@@ -1,0 +1,169 @@
+"""Runs ASGI apps under uvicorn, with our own handling of signals.
+
+uvicorn raises a captured signal again when it is done, which would kill the process before the
+embedded servers are shut down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from sponsorsync.domain.errors import SettingsError, SponsorSyncError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.types import ASGIApp
+
+_SHUTDOWN_S = 5
+_BACKLOG = 2048
+_LAST_PORT = 65535
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that leaves signals alone and says when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_started = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.has_started.set()
+
+
+@asynccontextmanager
+async def run_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """Serves an app on a bound socket while the context is open, and closes it at the end.
+
+    Yields the task, which ends early only if the server fails.
+
+    Raises:
+        SponsorSyncError: The app's lifespan failed; the log says why.
+    """
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(
+        server.serve(sockets=[sock]), name=f"the server on port {port_of(sock)}"
+    )
+    started = asyncio.create_task(server.has_started.wait())
+    try:
+        await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            raise SponsorSyncError("The service could not start; the log says why.")
+        yield task
+    finally:
+        started.cancel()
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await task
+        sock.close()
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """Yields an event that SIGINT or SIGTERM sets."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def serve(app: ASGIApp, *, host: str, port: int) -> None:
+    """Serves an app until a signal ends it."""
+    async with stop_signals() as stop, run_server(app, bind(host, port)) as server:
+        settle_memory()
+        announce(host, port)
+        await wait_for_first(server, stop=stop)
+
+
+async def wait_for_first(*tasks: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Returns when one of the tasks ends or the event is set."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+
+
+def announce(host: str, port: int) -> None:
+    """Says on standard output that requests are served; also into a pipe, at once."""
+    print(f"SponsorSync ready on http://{host}:{port}", flush=True)  # noqa: T201 - the CLI's word
+
+
+def settle_memory() -> None:
+    """Keeps the collector from walking over what was loaded at the start, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a listening socket.
+
+    Raises:
+        SettingsError: The address cannot be had.
+    """
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"SPONSORSYNC_PORT: {port} on {host} cannot be used ({error.strerror}); it should be a "
+            "free port of an address of this machine"
+        ) from None
+
+
+def bind_next_free(host: str, first_port: int) -> socket.socket:
+    """Returns a socket that listens on the first free port from `first_port` on.
+
+    Raises:
+        SettingsError: None is free.
+    """
+    for port in range(first_port, _LAST_PORT + 1):
+        with suppress(OSError):
+            return _listen(host, port)
+    raise SettingsError(
+        f"SPONSORSYNC_PORT: no port after it is free on {host}; it should be a lower one"
+    )
+
+
+def port_of(sock: socket.socket) -> int:
+    """Returns the port that a socket is bound to."""
+    port: int = sock.getsockname()[1]
+    return port
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock

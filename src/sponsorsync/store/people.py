@@ -1,0 +1,209 @@
+"""Profiles, cover facts and sessions on the local Redis: what a login writes and a page reads."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.domain.account import Account
+from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.parts import cover_part
+from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sponsorsync.store.connect import RedisStore, Reply
+
+Hash = dict[bytes, bytes]
+Fields = dict[str, str | None]
+
+_SESSION_TOKEN_BYTES = 32
+
+
+class PeopleStore:
+    """Keeps people, their cover and their sessions."""
+
+    def __init__(
+        self,
+        local: RedisStore,
+        *,
+        sponsorables: Sequence[str],
+        collections: Sequence[str],
+        session_life: timedelta,
+    ) -> None:
+        self._local = local
+        self._sponsorables = sponsorables
+        self._collections = collections
+        self._session_s = int(session_life.total_seconds())
+
+    async def load_account(self, person_id: int) -> Account:
+        """Returns what is known of a person, in one round trip."""
+        profile, *covers = await self._local.run_together(
+            [
+                ("HGETALL", keys.user_details(person_id)),
+                *(("HGETALL", keys.sponsorship(s, person_id)) for s in self._sponsorables),
+            ]
+        )
+        return Account(
+            profile=parse_profile(_as_hash(profile)),
+            covers={
+                sponsorable: parse_cover_facts(sponsorable, _as_hash(cover))
+                for sponsorable, cover in zip(self._sponsorables, covers, strict=True)
+            },
+        )
+
+    async def save_login(
+        self, profile: Profile, covers: Sequence[CoverFacts], *, replaces: str | None
+    ) -> str:
+        """Keeps a login in one script and opens a session.
+
+        Args:
+            profile: `first_seen` counts only where none is known.
+            covers: What is known now; a sponsorable that is missing keeps its presence.
+            replaces: The session token that the browser had before; that session ends.
+
+        Returns:
+            The new session's token, for the cookie. It is not stored, only a hash of it.
+        """
+        token = secrets.token_urlsafe(_SESSION_TOKEN_BYTES)
+        person_id = profile.id
+        await self._local.run_script(
+            "save_login",
+            [
+                keys.user_details(person_id),
+                keys.meta(person_id),
+                keys.DIRTY,
+                keys.OUTBOX,
+                keys.COVER_ENDS,
+                keys.session(token),
+                keys.sessions(person_id),
+                keys.session(replaces or token),
+                *(
+                    key
+                    for cover in covers
+                    for key in (
+                        keys.sponsorship(cover.sponsorable, person_id),
+                        keys.sponsors(cover.sponsorable),
+                    )
+                ),
+            ],
+            [person_id, self._session_s, self._describe_login(profile, covers)],
+        )
+        return token
+
+    async def load_session(self, token: str) -> int | None:
+        """Returns the id of the person whose session this is, or None."""
+        reply = await self._local.run("GET", keys.session(token))
+        return None if reply is None else int(cast("bytes", reply))
+
+    async def end_session(self, token: str) -> None:
+        """Ends a session; an unknown one is ended already."""
+        session = keys.session(token)
+        person_id = await self.load_session(token)
+        if person_id is not None:
+            await self._local.run_together(
+                [("DEL", session), ("ZREM", keys.sessions(person_id), session)]
+            )
+
+    def _describe_login(self, profile: Profile, covers: Sequence[CoverFacts]) -> str:
+        return json.dumps(
+            {
+                "profile": dump_profile(profile),
+                "covers": [
+                    {
+                        "part": cover_part(cover.sponsorable),
+                        "end_member": keys.cover_end_member(cover.sponsorable, profile.id),
+                        "fields": dump_cover_facts(cover),
+                    }
+                    for cover in covers
+                ],
+                "collections": list(self._collections),
+            }
+        )
+
+
+def dump_profile(profile: Profile) -> Fields:
+    """Returns the fields of `user_details:{id}` but first_seen; None stands for no field."""
+    return {
+        "id": str(profile.id),
+        "user_login": profile.login,
+        "email": profile.email,
+        "name": profile.name,
+        "avatar_url": profile.avatar_url,
+        "last_login": _seconds(profile.last_login),
+    }
+
+
+def parse_profile(fields: Hash) -> Profile | None:
+    """Returns the profile that a hash holds, or None where it holds none."""
+    if b"id" not in fields:
+        return None
+    return Profile(
+        id=int(fields[b"id"]),
+        login=_text(fields, b"user_login") or "",
+        name=_text(fields, b"name"),
+        email=_text(fields, b"email"),
+        avatar_url=_text(fields, b"avatar_url"),
+        first_seen=_moment(fields, b"first_seen") or datetime.fromtimestamp(0, UTC),
+        last_login=_moment(fields, b"last_login") or datetime.fromtimestamp(0, UTC),
+    )
+
+
+def dump_cover_facts(facts: CoverFacts) -> Fields:
+    """Returns the fields of `sponsorship:{login}:{id}`; None stands for no field."""
+    return {
+        "source": facts.source.value,
+        "checked_at": _seconds(facts.checked_at),
+        "tier_cents": None if facts.tier_cents is None else str(facts.tier_cents),
+        "is_one_time": str(int(facts.is_one_time)),
+        "privacy": None if facts.privacy is None else facts.privacy.value,
+        "payment_source": None if facts.payment_source is None else facts.payment_source.value,
+        "since": _seconds(facts.since),
+        "valid_until": _seconds(facts.valid_until),
+        "unknown_since": _seconds(facts.unknown_since),
+    }
+
+
+def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
+    """Returns the facts that a hash holds, or None where it holds none."""
+    checked_at = _moment(fields, b"checked_at")
+    if checked_at is None:
+        return None
+    privacy = _text(fields, b"privacy")
+    payment_source = _text(fields, b"payment_source")
+    tier_cents = fields.get(b"tier_cents")
+    return CoverFacts(
+        sponsorable=sponsorable,
+        checked_at=checked_at,
+        source=CoverSource(_text(fields, b"source") or CoverSource.NONE),
+        tier_cents=None if tier_cents is None else int(tier_cents),
+        is_one_time=fields.get(b"is_one_time") == b"1",
+        privacy=None if privacy is None else Privacy(privacy),
+        payment_source=None if payment_source is None else PaymentSource(payment_source),
+        since=_moment(fields, b"since"),
+        valid_until=_moment(fields, b"valid_until"),
+        unknown_since=_moment(fields, b"unknown_since"),
+    )
+
+
+def _as_hash(reply: Reply) -> Hash:
+    return cast("Hash", reply)
+
+
+def _text(fields: Hash, field: bytes) -> str | None:
+    value = fields.get(field)
+    return None if value is None else value.decode(errors="replace")
+
+
+def _seconds(moment: datetime | None) -> str | None:
+    return None if moment is None else str(int(moment.timestamp()))
+
+
+def _moment(fields: Hash, field: bytes) -> datetime | None:
+    value = fields.get(field)
+    return None if value is None else datetime.fromtimestamp(int(value), UTC)

@@ -1,0 +1,138 @@
+"""The cookies: one for the session, one for each attempt to log in.
+
+The session cookie holds a random token and nothing else. An attempt's cookie holds the OAuth state,
+the PKCE verifier and where to go afterwards, encrypted: it is what binds a login to the browser
+that began it. One cookie an attempt, so that two tabs do not overwrite each other's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from pydantic import SecretStr
+    from starlette.responses import Response
+
+_ATTEMPT_LIFE_S = 600  # GitHub's codes live ten minutes
+_STATE_HASH_LENGTH = 16
+_SEAL = {"alg": "dir", "enc": "A256GCM"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """What the callback needs of the attempt that it ends."""
+
+    state: str
+    code_verifier: str
+    next_url: str
+
+
+class Cookies:
+    """Sets, reads and clears every cookie; all are HttpOnly.
+
+    On https the names begin with `__Host-`: browsers then take the cookie only from this very host,
+    over TLS, for all paths (RFC 6265bis, 4.1.3.2).
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: SecretStr,
+        secure: bool,
+        samesite: Literal["lax", "none"],
+        session_life: timedelta,
+    ) -> None:
+        # One secret may serve several purposes; each gets a key of its own.
+        key = hmac.digest(secret.get_secret_value().encode(), b"login attempt", "sha256")
+        self._seal_key = OctKey.import_key(key)
+        self._secure = secure
+        self._samesite = samesite
+        self._session_s = int(session_life.total_seconds())
+        self._prefix = "__Host-" if secure else ""
+
+    @property
+    def session_name(self) -> str:
+        """The name of the session cookie."""
+        return f"{self._prefix}sponsorsync"
+
+    def read_session(self, cookies: Mapping[str, str]) -> str | None:
+        """Returns the session token, or None."""
+        return cookies.get(self.session_name) or None
+
+    def set_session(self, response: Response, token: str) -> None:
+        """Makes the browser remember a session as long as the server does."""
+        self._set(response, self.session_name, token, self._session_s, self._samesite)
+
+    def clear_session(self, response: Response) -> None:
+        """Makes the browser forget its session."""
+        self._set(response, self.session_name, "", 0, self._samesite)
+
+    def set_attempt(self, response: Response, attempt: OpenAttempt, *, now: datetime) -> None:
+        """Binds an attempt to the browser."""
+        content = {
+            "state": attempt.state,
+            "code_verifier": attempt.code_verifier,
+            "next_url": attempt.next_url,
+            "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
+        }
+        sealed = jwe.encrypt_compact(_SEAL, json.dumps(content), self._seal_key)
+        # Lax whatever the session's cookie is: GitHub's redirect is a top-level navigation.
+        self._set(response, self._attempt_name(attempt.state), sealed, _ATTEMPT_LIFE_S, "lax")
+
+    def read_attempt(
+        self, cookies: Mapping[str, str], state: str, *, now: datetime
+    ) -> OpenAttempt | None:
+        """Returns the attempt with this state, if this browser began it and it is not too old."""
+        sealed = cookies.get(self._attempt_name(state))
+        if sealed is None:
+            return None
+        try:
+            plain = jwe.decrypt_compact(sealed, self._seal_key).plaintext
+        except (JoseError, ValueError):
+            return None
+        content = json.loads(plain or b"{}")
+        if not hmac.compare_digest(content["state"].encode(), state.encode()):
+            return None
+        if now.timestamp() >= content["ends"]:
+            return None
+        return OpenAttempt(
+            state=state, code_verifier=content["code_verifier"], next_url=content["next_url"]
+        )
+
+    def clear_attempt(self, response: Response, state: str) -> None:
+        """Makes the browser forget an attempt: it ends once, well or not."""
+        self._set(response, self._attempt_name(state), "", 0, "lax")
+
+    def _attempt_name(self, state: str) -> str:
+        # The state comes back from outside, so it is hashed before it becomes a name.
+        digest = hashlib.sha256(state.encode()).hexdigest()[:_STATE_HASH_LENGTH]
+        return f"{self._prefix}sponsorsync-login-{digest}"
+
+    def _set(
+        self,
+        response: Response,
+        name: str,
+        value: str,
+        max_age_s: int,
+        samesite: Literal["lax", "none"],
+    ) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=max_age_s,
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite=samesite,
+        )

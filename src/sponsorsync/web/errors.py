@@ -1,0 +1,183 @@
+"""How errors are said: the one place that decides on HTTP statuses.
+
+A browser gets a page, everybody else RFC 9457 problem details, by the Accept header.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from sponsorsync.domain import errors
+from sponsorsync.web.pages import render_page
+from sponsorsync.web.schemas import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    status: HTTPStatus
+    code: str
+    title: str
+
+
+# The first that fits counts: subclasses stand before their parents.
+_RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
+    (
+        errors.TooLargeError,
+        _Rule(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "That is too much at once"),
+    ),
+    (
+        errors.InvalidInputError,
+        _Rule(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", "That cannot be used"),
+    ),
+    (
+        errors.NotSignedInError,
+        _Rule(HTTPStatus.UNAUTHORIZED, "not_signed_in", "You are not signed in"),
+    ),
+    (
+        errors.CrossSiteError,
+        _Rule(HTTPStatus.FORBIDDEN, "cross_site", "Another site asked for this"),
+    ),
+    (
+        errors.LoginDeniedError,
+        _Rule(HTTPStatus.FORBIDDEN, "login_denied", "You did not give your consent"),
+    ),
+    (
+        errors.LoginExpiredError,
+        _Rule(HTTPStatus.BAD_REQUEST, "login_expired", "This sign-in is not, or no longer, valid"),
+    ),
+    (
+        errors.LoginRejectedError,
+        _Rule(HTTPStatus.BAD_GATEWAY, "login_rejected", "GitHub does not accept this site"),
+    ),
+    (
+        errors.LoginError,
+        _Rule(HTTPStatus.BAD_REQUEST, "login_failed", "The sign-in did not work"),
+    ),
+    (
+        errors.GitHubLimitedError,
+        _Rule(HTTPStatus.SERVICE_UNAVAILABLE, "github_limited", "GitHub asks for patience"),
+    ),
+    (
+        errors.GitHubError,
+        _Rule(HTTPStatus.BAD_GATEWAY, "github_unavailable", "GitHub cannot be asked"),
+    ),
+    (
+        errors.StoreUnavailableError,
+        _Rule(HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", "The database is away"),
+    ),
+    (
+        errors.StoreConflictError,
+        _Rule(HTTPStatus.CONFLICT, "store_conflict", "The data are of another kind"),
+    ),
+)
+_OTHER_RULE = _Rule(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Makes the app answer every error, foreseen or not, in our words."""
+    app.add_exception_handler(errors.SponsorSyncError, _handle_ours)
+    app.add_exception_handler(RequestValidationError, _handle_validation)
+    app.add_exception_handler(HTTPException, _handle_http)
+    app.add_exception_handler(Exception, _handle_unforeseen)
+
+
+def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
+    """Returns the answer that an error of ours amounts to."""
+    rule = next((rule for kind, rule in _RULES if isinstance(error, kind)), _OTHER_RULE)
+    problem = Problem(title=rule.title, status=rule.status, code=rule.code, detail=str(error))
+    headers = {}
+    if isinstance(error, errors.GitHubLimitedError | errors.StoreUnavailableError):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if rule.status is HTTPStatus.UNAUTHORIZED:
+        problem.login_url = "/login"
+        # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie.
+        headers["WWW-Authenticate"] = 'Cookie realm="SponsorSync"'
+    if rule.status >= HTTPStatus.INTERNAL_SERVER_ERROR or rule.status is HTTPStatus.CONFLICT:
+        cause = error.__cause__
+        _log.warning("request_failed", path=request.url.path, code=rule.code, cause=str(cause))
+    return _render(request, problem, headers)
+
+
+def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns OpenAPI's description of the error answers of a route."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        }
+        for status in statuses
+    }
+
+
+async def _handle_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.SponsorSyncError)  # noqa: S101 - the registration says so
+    return respond_to(request, error)
+
+
+async def _handle_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the registration says so
+    return respond_to(request, errors.InvalidInputError(_describe_validation(error.errors())))
+
+
+async def _handle_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - the registration says so
+    status = HTTPStatus(error.status_code)
+    details = {
+        HTTPStatus.NOT_FOUND: "There is nothing at this address.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"This address takes no {request.method}.",
+    }
+    problem = Problem(
+        title=status.phrase,
+        status=status,
+        code=status.name.lower(),
+        detail=details.get(status, str(error.detail)),
+    )
+    return _render(request, problem, dict(error.headers or {}))
+
+
+async def _handle_unforeseen(request: Request, error: Exception) -> Response:
+    incident = uuid.uuid4().hex
+    _log.error("unforeseen_error", path=request.url.path, incident=incident, exc_info=error)
+    problem = Problem(
+        title=_OTHER_RULE.title,
+        status=_OTHER_RULE.status,
+        code=_OTHER_RULE.code,
+        detail=f"This is our fault. The operator finds it in the log as {incident}.",
+    )
+    return _render(request, problem, {})
+
+
+def _describe_validation(found: Sequence[Any]) -> str:
+    """Returns one sentence on the first fault; what was sent is not repeated, it may be huge."""
+    first = found[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+    return f"{where}: {first['msg']}."
+
+
+def _render(request: Request, problem: Problem, headers: dict[str, str]) -> Response:
+    if "text/html" in request.headers.get("accept", ""):
+        page = render_page("error.html", status=problem.status, problem=problem)
+        page.headers.update(headers)
+        return page
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=problem.status,
+        headers=headers,
+        media_type="application/problem+json",
+    )

@@ -1,0 +1,55 @@
+"""For whoever runs the service."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+
+from sponsorsync import __version__
+from sponsorsync.domain.errors import StoreError
+from sponsorsync.web.dependencies import ServicesDep
+from sponsorsync.web.schemas import Health, Readiness, StoreHealth
+
+if TYPE_CHECKING:
+    from sponsorsync.web.services import Pingable
+
+router = APIRouter(tags=["operations"])
+
+_PING_TIMEOUT_S = 1.0
+_NOT_READY = 503
+
+
+@router.get("/healthz", summary="Does the process run?")
+async def get_health() -> Health:
+    """Asks nothing and nobody."""
+    return Health(version=__version__)
+
+
+@router.get(
+    "/readyz",
+    summary="Can requests be served?",
+    responses={_NOT_READY: {"model": Readiness, "description": "The local Redis is away"}},
+)
+async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
+    """The local Redis is required; the durable one is reported, and may be away."""
+    local, durable = await asyncio.gather(_check(services.local), _check(services.durable))
+    if local.status != "ok":
+        response.status_code = _NOT_READY
+    return Readiness(
+        status="ready" if local.status == "ok" else "not_ready", local=local, durable=durable
+    )
+
+
+async def _check(store: Pingable | None) -> StoreHealth:
+    if store is None:
+        return StoreHealth(status="not_configured")
+    try:
+        async with asyncio.timeout(_PING_TIMEOUT_S):
+            await store.ping()
+    except StoreError as error:
+        return StoreHealth(status="unavailable", detail=str(error))
+    except TimeoutError:
+        return StoreHealth(status="unavailable", detail="It did not answer within a second.")
+    return StoreHealth(status="ok")

@@ -1,0 +1,170 @@
+"""Sign in with GitHub, and sign out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from sponsorsync.domain.errors import (
+    LoginDeniedError,
+    LoginError,
+    LoginExpiredError,
+    LoginRejectedError,
+)
+from sponsorsync.web.cookies import OpenAttempt
+from sponsorsync.web.dependencies import ServicesDep, SessionToken
+from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.origins import choose_next_url
+from sponsorsync.web.schemas import SignedInOut
+
+router = APIRouter(tags=["login"])
+
+CALLBACK_PATH = "/oauth2/callback"
+
+_AFTER_LOGIN = "/account"
+_SEE_OTHER = 303
+_MAX_LOGIN_LENGTH = 100
+_MAX_NEXT_LENGTH = 2000
+
+
+@router.get(
+    "/login",
+    status_code=_SEE_OTHER,
+    response_class=RedirectResponse,
+    summary="Begin to sign in with GitHub",
+)
+async def start_login(
+    request: Request,
+    services: ServicesDep,
+    next_url: Annotated[
+        str | None,
+        Query(
+            alias="next",
+            max_length=_MAX_NEXT_LENGTH,
+            description="Where to go afterwards: a path here, or an address of an allowed origin.",
+            examples=["/account"],
+        ),
+    ] = None,
+    login: Annotated[
+        str | None,
+        Query(max_length=_MAX_LOGIN_LENGTH, description="The GitHub account to suggest."),
+    ] = None,
+    *,
+    moved: Annotated[bool, Query(include_in_schema=False)] = False,
+) -> Response:
+    """Sends the browser to GitHub, bound to it by a cookie."""
+    if not moved and request.headers.get("host") != urlsplit(services.origin).netloc:
+        # The cookie has to be set on the host that GitHub sends the browser back to. `moved` keeps
+        # a proxy that rewrites the Host header from sending it round in circles.
+        here = request.url.include_query_params(moved="true")
+        return RedirectResponse(
+            f"{services.origin}{here.path}?{here.query}", status_code=_SEE_OTHER
+        )
+    attempt = services.login.start(login_hint=login or None)
+    response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
+    services.cookies.set_attempt(
+        response,
+        OpenAttempt(
+            state=attempt.state,
+            code_verifier=attempt.code_verifier,
+            next_url=choose_next_url(
+                next_url, default=_AFTER_LOGIN, allowed_origins=services.allowed_origins
+            ),
+        ),
+        now=services.clock(),
+    )
+    return response
+
+
+@router.get(
+    CALLBACK_PATH,
+    status_code=_SEE_OTHER,
+    response_class=RedirectResponse,
+    summary="End of the sign-in: GitHub sends the browser here",
+    responses={
+        200: {"model": SignedInOut, "description": "With `Accept: application/json`"},
+        **describe_responses(400, 403, 502, 503),
+    },
+)
+async def finish_login(
+    request: Request,
+    services: ServicesDep,
+    replaced_session: SessionToken,
+    state: Annotated[str, Query(description="As it was sent to GitHub.")] = "",
+    code: Annotated[str, Query(description="To be exchanged for a token, once.")] = "",
+    error: Annotated[str, Query(description="Why there is no code.")] = "",
+    iss: Annotated[str | None, Query(description="Who answers (RFC 9207).")] = None,
+) -> Response:
+    """Exchanges the code, learns who it is and whom they sponsor, and opens a session.
+
+    The state is checked before anything else, an `error` included: anybody can link to this
+    address.
+    """
+    attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
+    if attempt is None:
+        raise LoginExpiredError(
+            "This sign-in was not begun in this browser, was used already, or began more than ten "
+            "minutes ago. Please sign in again."
+        )
+    if iss is not None and iss != services.login.issuer:
+        raise LoginExpiredError("The answer does not come from GitHub. Please sign in again.")
+    if error or not code:
+        raise _refusal(error)
+    signed_in = await services.login.finish(
+        code=code, code_verifier=attempt.code_verifier, replaces=replaced_session
+    )
+    response: Response
+    if _wants_json(request):
+        profile = signed_in.profile
+        body = SignedInOut(id=profile.id, email=profile.email, user_login=profile.login)
+        response = JSONResponse(body.model_dump())
+    else:
+        response = RedirectResponse(attempt.next_url, status_code=_SEE_OTHER)
+    services.cookies.set_session(response, signed_in.session_token)
+    services.cookies.clear_attempt(response, state)
+    return response
+
+
+@router.post(
+    "/logout",
+    status_code=_SEE_OTHER,
+    response_class=RedirectResponse,
+    summary="End the session",
+    responses={204: {"description": "Without `Accept: text/html`"}, **describe_responses(403)},
+)
+async def logout(request: Request, services: ServicesDep, token: SessionToken) -> Response:
+    """Ends the session on the server and in the browser; it is no error to have none."""
+    if token is not None:
+        await services.people.end_session(token)
+    response = (
+        RedirectResponse("/", status_code=_SEE_OTHER)
+        if "text/html" in request.headers.get("accept", "")
+        else Response(status_code=204)
+    )
+    services.cookies.clear_session(response)
+    return response
+
+
+def _refusal(error: str) -> LoginError:
+    # https://docs.github.com/apps/oauth-apps/maintaining-oauth-apps/troubleshooting-authorization-request-errors
+    if error == "access_denied":
+        return LoginDeniedError(
+            "You did not allow SponsorSync to see your GitHub profile, so you are not signed in. "
+            "Nothing was stored. You can try again whenever you like."
+        )
+    if error == "application_suspended":
+        return LoginRejectedError("GitHub has suspended this site's OAuth app.")
+    if error == "redirect_uri_mismatch":
+        return LoginRejectedError(
+            "GitHub does not know this site's callback address. Its operator has to enter "
+            f"SPONSORSYNC_PUBLIC_URL followed by {CALLBACK_PATH} in the OAuth app's settings."
+        )
+    return LoginError("GitHub did not complete the sign-in. Please try again.")
+
+
+def _wants_json(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept

@@ -1,0 +1,100 @@
+"""What happens around every request, as plain ASGI: no copies of requests, no extra tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+
+from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLargeError
+from sponsorsync.web.errors import respond_to
+from sponsorsync.web.origins import comes_from_friend, needs_guard
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class CrossSiteGuard:
+    """Refuses what another site's page makes a browser do (OWASP: CSRF)."""
+
+    def __init__(self, app: ASGIApp, *, origin: str, allowed_origins: Collection[str]) -> None:
+        self._app = app
+        self._origin = origin
+        self._allowed_origins = allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, as ASGI has it."""
+        if (
+            scope["type"] == "http"
+            and needs_guard(scope["method"], scope["path"])
+            and not comes_from_friend(
+                Headers(scope=scope), origin=self._origin, allowed_origins=self._allowed_origins
+            )
+        ):
+            error = CrossSiteError(
+                "A page of another site asked for this, so it was not done. If that site is yours, "
+                "name its origin in SPONSORSYNC_ALLOWED_ORIGINS."
+            )
+            await _refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class AnnouncedLengthLimit:
+    """Says in our words that a body is too large, when its length was announced.
+
+    Starlette refuses these too, and whatever turns out too large unannounced, but in plain text.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, as ASGI has it."""
+        announced = Headers(scope=scope).get("content-length", "") if "headers" in scope else ""
+        if announced.isdecimal() and int(announced) > self._max_bytes:
+            error = TooLargeError(f"The body of a request may have {self._max_bytes} bytes.")
+            await _refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class SecurityHeaders:
+    """Says on each answer what browsers must not do with it."""
+
+    def __init__(self, app: ASGIApp, *, github_url: str, unguarded: tuple[str, ...]) -> None:
+        """Guards every path but those that begin with `unguarded`: their scripts are elsewhere."""
+        self._app = app
+        self._unguarded = unguarded
+        # Pico's icons are data: images. Avatars come from some host of GitHub's, or, with a GitHub
+        # of one's own (or a simulated one), from itself.
+        self._policy = (
+            f"default-src 'none'; style-src 'self'; img-src 'self' https: data: {github_url}; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, as ASGI has it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "same-origin"
+                if not scope["path"].startswith(self._unguarded):
+                    headers["Content-Security-Policy"] = self._policy
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+async def _refuse(error: SponsorSyncError, scope: Scope, receive: Receive, send: Send) -> None:
+    await respond_to(Request(scope, receive), error)(scope, receive, send)

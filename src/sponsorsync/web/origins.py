@@ -1,0 +1,55 @@
+"""Which pages may make a browser act, and where a login may lead.
+
+Browsers say from where a request comes in `Sec-Fetch-Site` and `Origin`, which no page can forge.
+https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+CHANGING_GETS = frozenset({"/exclude"})
+"""Paths whose GET changes something, for old clients; they are guarded like a POST."""
+
+
+def needs_guard(method: str, path: str) -> bool:
+    """Tells whether a request may change something."""
+    return method not in _SAFE_METHODS or (method == "GET" and path in CHANGING_GETS)
+
+
+def comes_from_friend(
+    headers: Mapping[str, str], *, origin: str, allowed_origins: Collection[str]
+) -> bool:
+    """Tells whether a request comes from our own pages, an allowed origin, or no browser at all.
+
+    A client that sends neither header is no browser (they all send Origin with what is unsafe), so
+    it carries no one's cookies but its own. `Origin: null` is a sandboxed page: nobody's friend.
+    """
+    claimed = headers.get("origin")
+    if claimed is not None:
+        return claimed == origin or claimed in allowed_origins
+    site = headers.get("sec-fetch-site")
+    return site is None or site == "same-origin"
+
+
+def choose_next_url(wanted: str | None, *, default: str, allowed_origins: Collection[str]) -> str:
+    r"""Returns where a login leads: a path of ours, an address of an allowed origin, or `default`.
+
+    Browsers read `//host`, `/\host` and `/<tab>/host` as other sites, so none of these is a path.
+    """
+    if not wanted or any(character <= " " or character == "\\" for character in wanted):
+        return default
+    if wanted.startswith("/"):
+        return default if wanted.startswith("//") else wanted
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:
+        return default
+    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    return wanted if origin in allowed_origins else default

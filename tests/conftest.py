@@ -1,0 +1,186 @@
+"""What every test may ask for: real Valkeys, a simulated GitHub, and the service between them."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from sponsorsync.app import create_app
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
+from sponsorsync.settings import Settings
+from sponsorsync.store.connect import RedisStore, create_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+ORIGIN = "http://sponsorsync.test"
+GITHUB_URL = "http://github.test"
+SPONSORABLE = "maintainer"
+
+
+@dataclass
+class Clock:
+    """A clock that tests set."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        """Returns the moment."""
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        """Goes on by so many `days`, `hours` or `minutes`."""
+        self.now += timedelta(**by)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def local_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedValkey]:
+    """One Valkey for each test process, as the application's Redis."""
+    async with run_valkey(tmp_path_factory.mktemp("local"), name="local") as server:
+        yield server
+
+
+@pytest.fixture
+async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
+    """The application's Redis, empty."""
+    async with Redis.from_url(local_server.url, decode_responses=True) as client:
+        await client.flushall()
+        await client.config_resetstat()
+        yield client
+
+
+@pytest.fixture
+async def local_store(local_server: EmbeddedValkey, local: Redis) -> AsyncIterator[RedisStore]:
+    """The same, as the service speaks to it."""
+    assert await local.ping()
+    store = create_store(SecretStr(local_server.url), name="local", pool_size=4)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The service's and GitHub's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def github(clock: Clock) -> SimulatedGitHub:
+    """A GitHub of our own."""
+    return SimulatedGitHub(
+        client_id="client",
+        client_secret="secret",
+        redirect_uris=[f"{ORIGIN}/oauth2/callback"],
+        maintainer=SPONSORABLE,
+        url=GITHUB_URL,
+        now=clock,
+    )
+
+
+@pytest.fixture
+def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Settings:
+    """The service's settings; neither the environment nor a file has a say in them."""
+    assert local is not None  # it is empty now
+    return Settings.model_construct(
+        public_url=ORIGIN,
+        data_dir=tmp_path,
+        redis_url=SecretStr(local_server.url),
+        github_url=GITHUB_URL,
+        github_api_url=f"{GITHUB_URL}/api",
+        github_client_id="client",
+        github_secret=SecretStr("secret"),
+        sponsorables=(SPONSORABLE,),
+    )
+
+
+class Browser(httpx.AsyncClient):
+    """A browser with its own cookies, on the service and GitHub alike; follows no redirect."""
+
+    async def sign_in(self, login: str, *, path: str = "/login", **headers: str) -> httpx.Response:
+        """Goes all the way round by GitHub; returns the callback's answer."""
+        to_github = await self.get(path, params={"login": login})
+        back = await self.get(to_github.headers["location"])
+        return await self.get(back.headers["location"], headers=headers)
+
+
+@dataclass
+class Service:
+    """The service as it runs, and ways to it."""
+
+    app: ASGIApp
+    github: SimulatedGitHub
+    _stack: AsyncExitStack
+
+    async def open_browser(self, origin: str = ORIGIN) -> Browser:
+        """Returns a browser without any cookies; it is closed with the service."""
+        browser = Browser(
+            base_url=origin,
+            mounts={
+                f"all://{httpx.URL(GITHUB_URL).host}": httpx.ASGITransport(self.github.app),
+                "all://": httpx.ASGITransport(self.app),
+            },
+        )
+        return await self._stack.enter_async_context(browser)
+
+
+RunService: TypeAlias = "Callable[..., AbstractAsyncContextManager[Service]]"
+
+
+@pytest.fixture
+def run_service(settings: Settings, github: SimulatedGitHub, clock: Clock) -> RunService:
+    """Returns a context manager that runs the service with some settings of its own."""
+
+    @asynccontextmanager
+    async def run(**overrides: object) -> AsyncIterator[Service]:
+        async with AsyncExitStack() as stack:
+            transport = httpx.ASGITransport(github.app)
+            app = create_app(
+                settings.model_copy(update=overrides), github_transport=transport, clock=clock
+            )
+            # ASGITransport runs no lifespan, so we do, and hand its state to each request.
+            state = await stack.enter_async_context(app.router.lifespan_context(app))
+            browsers = await stack.enter_async_context(AsyncExitStack())
+            yield Service(app=_with_state(app, state or {}), github=github, _stack=browsers)
+
+    return run
+
+
+@pytest.fixture
+async def service(run_service: RunService) -> AsyncIterator[Service]:
+    """The service with the settings that most tests want."""
+    async with run_service() as running:
+        yield running
+
+
+@pytest.fixture
+async def browser(service: Service) -> Browser:
+    """A browser that nobody signed in with yet."""
+    return await service.open_browser()
+
+
+@pytest.fixture
+async def sponsor(browser: Browser) -> Browser:
+    """A browser in which the monthly sponsor is signed in."""
+    response = await browser.sign_in("monthly")
+    assert response.status_code == 303
+    return browser
+
+
+def _with_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    return call

@@ -1,0 +1,512 @@
+"""What is said to GitHub and what its answers amount to, bytes by bytes."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sponsorsync.domain.errors import (
+    GitHubError,
+    GitHubLimitedError,
+    GitHubRefusedError,
+    GitHubUnreachableError,
+)
+from sponsorsync.domain.profile import EmailAddress, GitHubUser
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from sponsorsync.github import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import SearchStrategy
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Path: TypeAlias = "tuple[str | int, ...]"
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NOW_S = int(NOW.timestamp())
+
+# As GitHub's documentation prints them, shortened to what is read and a little more.
+USER: dict[str, Json] = {
+    "login": "octocat",
+    "id": 1,
+    "node_id": "MDQ6VXNlcjE=",
+    "avatar_url": "https://github.com/images/error/octocat_happy.gif",
+    "type": "User",
+    "site_admin": False,
+    "name": "monalisa octocat",
+    "email": "octocat@github.com",
+    "public_repos": 2,
+    "plan": {"name": "Medium", "space": 400},
+}
+EMAILS: list[Json] = [
+    {
+        "email": "octocat@github.com",
+        "verified": True,
+        "primary": True,
+        "visibility": "public",
+    },
+    {
+        "email": "octocat@users.noreply.github.com",
+        "verified": True,
+        "primary": False,
+        "visibility": None,
+    },
+]
+NODE: dict[str, Json] = {
+    "createdAt": "2025-10-18T12:00:00Z",
+    "isActive": True,
+    "isOneTimePayment": False,
+    "privacyLevel": "PUBLIC",
+    "paymentSource": "GITHUB",
+    "tierSelectedAt": "2025-11-01T08:30:00Z",
+    "tier": {"monthlyPriceInCents": 1000},
+    "sponsorable": {"login": "Maintainer"},
+}
+PARSED_NODE = Sponsorship(
+    sponsorable="maintainer",
+    created_at=datetime(2025, 10, 18, 12, tzinfo=UTC),
+    is_active=True,
+    is_one_time=False,
+    privacy=Privacy.PUBLIC,
+    payment_source=PaymentSource.GITHUB,
+    tier_cents=1000,
+    tier_selected_at=datetime(2025, 11, 1, 8, 30, tzinfo=UTC),
+)
+LAST_PAGE: dict[str, Json] = {"hasNextPage": False, "endCursor": "Y3Vyc29y"}
+
+
+def _answer(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
+    connection: Json = {"pageInfo": page, "nodes": list(nodes)}
+    return {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}, **more}
+
+
+def _parse_answer(answer: Json) -> messages.SponsorshipPage:
+    return messages.parse_sponsorships(json.dumps(answer).encode())
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+
+def test_headers_name_the_version_of_the_api() -> None:
+    """GitHub changes what it answers from version to version."""
+    assert messages.build_headers("gho_1") == {
+        "Accept": "application/vnd.github+json",
+        "Authorization": "Bearer gho_1",
+        "X-GitHub-Api-Version": "2026-03-10",
+    }
+
+
+def test_a_page_is_asked_for_with_its_size_and_logins() -> None:
+    """GitHub refuses a connection without `first`, though its schema does not say so."""
+    body = messages.build_sponsorships_request(("maintainer", "other"), "Y3Vyc29y")
+
+    assert body == {
+        "query": messages.VIEWER_SPONSORSHIPS,
+        "variables": {
+            "maintainerLogins": ["maintainer", "other"],
+            "first": 100,
+            "after": "Y3Vyc29y",
+        },
+    }
+
+
+# --- statuses -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_success_passes(status: int) -> None:
+    """The body is looked at by who knows what it should be."""
+    messages.check_status(status, {}, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error"),
+    [
+        (301, {}, GitHubRefusedError),
+        (400, {}, GitHubRefusedError),
+        (401, {}, GitHubRefusedError),
+        (403, {}, GitHubRefusedError),
+        (403, {"X-RateLimit-Remaining": "4999"}, GitHubRefusedError),
+        (403, {"X-RateLimit-Remaining": "0"}, GitHubLimitedError),
+        (403, {"Retry-After": "5"}, GitHubLimitedError),
+        (404, {}, GitHubRefusedError),
+        (404, {"X-RateLimit-Remaining": "0"}, GitHubRefusedError),
+        (422, {}, GitHubRefusedError),
+        (429, {}, GitHubLimitedError),
+        (429, {"X-RateLimit-Remaining": "12"}, GitHubLimitedError),
+        (500, {}, GitHubUnreachableError),
+        (502, {}, GitHubUnreachableError),
+        (503, {"Retry-After": "5"}, GitHubUnreachableError),
+        (504, {}, GitHubUnreachableError),
+    ],
+)
+def test_a_status_is_a_refusal_a_limit_or_a_failure(
+    status: int, headers: dict[str, str], error: type[GitHubError]
+) -> None:
+    """A failure may be tried again at once, a limit later, a refusal not at all."""
+    with pytest.raises(GitHubError) as caught:
+        messages.check_status(status, httpx.Headers(headers), now=NOW)
+
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("headers", "retry_after_s"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "7", "X-RateLimit-Reset": str(NOW_S + 99)}, 7),
+        ({"Retry-After": "0"}, 1),
+        ({"Retry-After": "-3"}, 1),
+        ({"Retry-After": "Sun, 22 Nov 2026 12:00:07 GMT"}, 60),
+        ({"Retry-After": ""}, 60),
+        ({"X-RateLimit-Reset": str(NOW_S + 99)}, 99),
+        ({"X-RateLimit-Reset": str(NOW_S)}, 1),
+        ({"X-RateLimit-Reset": str(NOW_S - 99)}, 1),
+        ({"X-RateLimit-Reset": "soon"}, 60),
+        ({}, 60),
+    ],
+)
+def test_a_limit_says_when_to_come_back(headers: dict[str, str], retry_after_s: int) -> None:
+    """Retry-After first, then the reset, and a minute where GitHub gives neither."""
+    with pytest.raises(GitHubLimitedError) as caught:
+        messages.check_status(429, httpx.Headers(headers), now=NOW)
+
+    assert caught.value.retry_after_s == retry_after_s
+
+
+# --- /user and /user/emails -----------------------------------------------------------------------
+
+
+def test_a_profile_is_read() -> None:
+    """The sample of GitHub's own documentation."""
+    assert messages.parse_user(json.dumps(USER).encode()) == GitHubUser(
+        id=1,
+        login="octocat",
+        name="monalisa octocat",
+        email="octocat@github.com",
+        avatar_url="https://github.com/images/error/octocat_happy.gif",
+    )
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"id": 1, "login": "octocat"},
+        {"id": 1, "login": "octocat", "name": None, "email": None, "avatar_url": None},
+    ],
+    ids=["absent", "null"],
+)
+def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
+    """Both are nullable, and many people hide their address."""
+    assert messages.parse_user(json.dumps(profile).encode()) == GitHubUser(
+        id=1, login="octocat", name=None, email=None, avatar_url=None
+    )
+
+
+def test_addresses_are_read() -> None:
+    """The sample of GitHub's own documentation, and the kind that GitHub makes itself."""
+    assert messages.parse_emails(json.dumps(EMAILS).encode()) == (
+        EmailAddress("octocat@github.com", is_primary=True, is_verified=True),
+        EmailAddress("octocat@users.noreply.github.com", is_primary=False, is_verified=True),
+    )
+
+
+@pytest.mark.parametrize("truthy", ["true", 1, {}, [0]])
+def test_an_address_is_verified_by_true_alone(truthy: Json) -> None:
+    """What merely looks true proves nothing."""
+    body = json.dumps([{"email": "a@example.com", "primary": truthy, "verified": truthy}])
+
+    [address] = messages.parse_emails(body.encode())
+
+    assert not address.is_primary
+    assert not address.is_verified
+
+
+# --- sponsorships ---------------------------------------------------------------------------------
+
+
+def test_a_sponsorship_is_read() -> None:
+    """Its login is lower-cased, as it is compared and stored."""
+    assert _parse_answer(_answer(NODE)) == messages.SponsorshipPage(
+        sponsorships=(PARSED_NODE,), next_cursor=None
+    )
+
+
+def test_a_sponsorship_without_tier_and_source_is_one() -> None:
+    """GitHub gives no tier for what comes through Patreon, and no source at times."""
+    bare = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": None}
+
+    [sponsorship] = _parse_answer(_answer(bare)).sponsorships
+
+    assert sponsorship.tier_cents is None
+    assert sponsorship.tier_selected_at is None
+    assert sponsorship.payment_source is None
+    assert sponsorship.is_active
+
+
+def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> None:
+    """Each of the three decides about something."""
+    told = {
+        **NODE,
+        "isActive": False,
+        "isOneTimePayment": True,
+        "privacyLevel": "PRIVATE",
+        "paymentSource": "PATREON",
+    }
+
+    [sponsorship] = _parse_answer(_answer(told)).sponsorships
+
+    assert sponsorship.privacy is Privacy.PRIVATE
+    assert sponsorship.payment_source is PaymentSource.PATREON
+    assert sponsorship.is_one_time
+    assert not sponsorship.is_active
+
+
+@pytest.mark.parametrize("nothing", [None, {**NODE, "sponsorable": {}}])
+def test_a_null_node_hides_no_other(nothing: Json) -> None:
+    """Nodes are nullable by the schema; `{}` is neither a User nor an Organization."""
+    assert _parse_answer(_answer(nothing, NODE, nothing)).sponsorships == (PARSED_NODE,)
+
+
+def test_no_sponsorships_are_an_answer_too() -> None:
+    """This is a no, and not an unknown."""
+    assert _parse_answer(_answer()).sponsorships == ()
+
+
+def test_a_page_says_where_the_next_begins() -> None:
+    """Pages hold a hundred at most."""
+    page = _parse_answer(_answer(NODE, page={"hasNextPage": True, "endCursor": "Y3Vyc29y"}))
+
+    assert page.next_cursor == "Y3Vyc29y"
+
+
+def test_empty_errors_are_none() -> None:
+    """The specification forbids them, and servers send them."""
+    assert _parse_answer(_answer(NODE, errors=[])).sponsorships == (PARSED_NODE,)
+
+
+@pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
+def test_a_rate_limit_comes_with_http_200(kind: str) -> None:
+    """Without any header to go by, a minute is what GitHub asks for."""
+    with pytest.raises(GitHubLimitedError) as caught:
+        _parse_answer({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
+
+    assert caught.value.retry_after_s == 60
+
+
+@pytest.mark.parametrize(
+    ("errors", "named"),
+    [
+        ([{"type": "FORBIDDEN", "message": "…"}], "FORBIDDEN"),
+        ([{"type": "INSUFFICIENT_SCOPES", "message": "…"}], "INSUFFICIENT_SCOPES"),
+        ([{"type": "NOT_FOUND"}, {"type": "FORBIDDEN"}], "FORBIDDEN, NOT_FOUND"),
+        ([{"type": "WHAT_NOBODY_KNOWS"}], "WHAT_NOBODY_KNOWS"),
+        ([{"message": "Field 'x' doesn't exist"}], "no type given"),
+    ],
+)
+@pytest.mark.parametrize("data", [None, _answer(NODE)["data"], _answer(None)["data"]])
+def test_an_answer_with_errors_is_no_answer(data: Json, errors: list[Json], named: str) -> None:
+    """Even with data beside them: what is missing from it is unknown, not absent."""
+    with pytest.raises(GitHubRefusedError, match=named):
+        _parse_answer({"data": data, "errors": errors})
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
+    ids=["null", "absent"],
+)
+def test_a_next_page_without_a_cursor_is_no_complete_answer(page: Json) -> None:
+    """The sponsorship that covers may stand on the page that cannot be asked for."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_answer(_answer(NODE, page=page))
+
+
+def test_a_list_that_is_null_is_no_empty_list() -> None:
+    """The schema allows it, and it says nothing: unknown is not no."""
+    connection: Json = {"pageInfo": LAST_PAGE, "nodes": None}
+
+    with pytest.raises(GitHubUnreachableError):
+        _parse_answer({"data": {"viewer": {"sponsorshipsAsSponsor": connection}}})
+
+
+@pytest.mark.parametrize("field", ["createdAt", "tierSelectedAt"])
+@pytest.mark.parametrize("moment", ["2025-10-18T12:00:00", "2025-10-18", "yesterday", ""])
+def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) -> None:
+    """It could not be compared with any other moment."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_answer(_answer({**NODE, field: moment}))
+
+
+# --- whatever else may come -----------------------------------------------------------------------
+
+PARSERS: list[Callable[[bytes], object]] = [
+    messages.parse_user,
+    messages.parse_emails,
+    messages.parse_sponsorships,
+]
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"<html>502</html>",
+        b'{"data": {"viewer": {"login": "mont',
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b"9" * 10_000,
+        b'{"id": 1e999, "login": "octocat"}',
+        b'[{"email": "a@example.com"}]',
+    ],
+    ids=["empty", "null", "html", "half", "no utf-8", "deep", "long", "infinite", "short row"],
+)
+def test_what_cannot_be_read_is_a_github_that_failed(
+    parse: Callable[[bytes], object], body: bytes
+) -> None:
+    """It is tried again and then unknown, and never a fault of ours."""
+    with pytest.raises(GitHubUnreachableError):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("id",), "one"),
+        (("id",), None),
+        (("id",), 1.5),
+        (("login",), None),
+        (("login",), 5),
+        (("name",), ["monalisa"]),
+        (("email",), {"a": 1}),
+        (("avatar_url",), 0),
+    ],
+)
+def test_a_profile_of_the_wrong_types_is_no_profile(path: Path, value: Json) -> None:
+    """Else it would fail later, inside a script in Redis."""
+    with pytest.raises(GitHubUnreachableError):
+        messages.parse_user(json.dumps(_replace(USER, path, value)).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("isActive", "false"),
+        ("isActive", None),
+        ("isOneTimePayment", 0),
+        ("isOneTimePayment", None),
+        ("privacyLevel", "SECRET"),
+        ("privacyLevel", None),
+        ("paymentSource", "BANK"),
+        ("tier", {}),
+        ("tier", {"monthlyPriceInCents": "ten"}),
+        ("tier", {"monthlyPriceInCents": float("inf")}),
+        ("sponsorable", {"login": 5}),
+    ],
+)
+def test_a_sponsorship_of_the_wrong_types_makes_the_answer_unreadable(
+    field: str, value: Json
+) -> None:
+    """A sponsorship that is passed over would be a no."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_answer(_answer({**NODE, field: value}))
+
+
+any_json: SearchStrategy[Json] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["2025-10-18", "PUBLIC", "GITHUB"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _replace(document: Json, path: Path, value: Json) -> Json:
+    """The same document with another value in one place."""
+    copy: Json = json.loads(json.dumps({"document": document}))
+    place: Json = copy
+    *way, last = ("document", *path)
+    for step in way:
+        place = place[step]  # type: ignore[index, call-overload]
+    place[last] = value  # type: ignore[index, call-overload]
+    assert isinstance(copy, dict)
+    return copy["document"]
+
+
+def _places(document: Json, path: Path = ()) -> list[Path]:
+    """Every place in a document, the document itself among them."""
+    steps = {dict: dict.keys, list: lambda value: range(len(value))}.get(type(document))
+    inner = [] if steps is None else list(steps(document))  # type: ignore[operator]
+    return [
+        path,
+        *(
+            place
+            for step in inner
+            for place in _places(document[step], (*path, step))  # type: ignore[index]
+        ),
+    ]
+
+
+def _almost(document: Json) -> SearchStrategy[bytes]:
+    """A document with one or two values replaced by any others."""
+    one = st.builds(
+        lambda path, value: _replace(document, path, value),
+        st.sampled_from(_places(document)),
+        any_json,
+    )
+    return one.map(lambda changed: json.dumps(changed).encode())
+
+
+@given(almost=any_json.map(lambda value: json.dumps(value).encode()))
+def test_any_json_is_read_or_is_a_github_error(almost: bytes) -> None:
+    """A service that others depend on answers nonsense now and then."""
+    for parse in PARSERS:
+        with suppress(GitHubError):
+            parse(almost)
+
+
+@settings(max_examples=300)
+@given(body=_almost(USER))
+def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
+    """One wrong value is what a change of the API looks like."""
+    with suppress(GitHubError):
+        user = messages.parse_user(body)
+        assert isinstance(user.id, int)
+        assert isinstance(user.login, str)
+        assert all(
+            value is None or isinstance(value, str)
+            for value in (user.name, user.email, user.avatar_url)
+        )
+
+
+@settings(max_examples=300)
+@given(body=_almost(EMAILS))
+def test_almost_a_list_of_addresses_is_read_or_is_a_github_error(body: bytes) -> None:
+    """One wrong value is what a change of the API looks like."""
+    with suppress(GitHubError):
+        assert all(isinstance(each.email, str) for each in messages.parse_emails(body))
+
+
+@settings(max_examples=500)
+@given(body=_almost(_answer(NODE, None, NODE)))
+def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
+    """What is read can be compared and stored; moments without a zone could not."""
+    with suppress(GitHubError):
+        for each in messages.parse_sponsorships(body).sponsorships:
+            assert each.created_at.utcoffset() is not None
+            assert each.tier_selected_at is None or each.tier_selected_at.utcoffset() is not None
+            assert isinstance(each.is_active, bool)
+            assert each.tier_cents is None or isinstance(each.tier_cents, int)

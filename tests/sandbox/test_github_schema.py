@@ -1,0 +1,124 @@
+"""Our part of the schema and our queries agree with GitHub's own schema.
+
+It is 1.2 MB and GitHub's, so it does not live here: SPONSORSYNC_GITHUB_SCHEMA names the file.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    build_schema,
+    is_introspection_type,
+    is_specified_scalar_type,
+    parse,
+    print_ast,
+    validate,
+)
+
+from sponsorsync.sandbox.graphql_api import simulated_schema
+
+HOW_TO_GET_IT = (
+    "set SPONSORSYNC_GITHUB_SCHEMA to GitHub's schema: `npm pack @octokit/graphql-schema`, unpack "
+    "it, and name its package/schema.graphql"
+)
+
+OUR_TYPES = sorted(
+    name
+    for name, graphql_type in simulated_schema().type_map.items()
+    if not is_introspection_type(graphql_type) and not is_specified_scalar_type(graphql_type)
+)
+
+
+@pytest.fixture(scope="module")
+def real_schema() -> GraphQLSchema:
+    """GitHub's whole schema, or a skipped test."""
+    file_name = os.environ.get("SPONSORSYNC_GITHUB_SCHEMA")
+    if not file_name:
+        pytest.skip(HOW_TO_GET_IT)
+    # GitHub's file defines a field twice, which a check of the whole schema would refuse.
+    return build_schema(Path(file_name).read_text("utf-8"), assume_valid=True)
+
+
+@pytest.mark.parametrize("name", OUR_TYPES)
+def test_a_type_is_a_part_of_githubs(real_schema: GraphQLSchema, name: str) -> None:
+    """What holds against the simulation must hold against GitHub."""
+    ours, theirs = simulated_schema().type_map[name], real_schema.type_map[name]
+
+    assert type(ours) is type(theirs)
+    assert described(ours) - described(theirs) == set()
+
+
+def test_a_default_is_a_part_of_what_is_compared() -> None:
+    """A default that differs changes answers and no type: `activeOnly` decides who is a sponsor."""
+    assert "isActive: Boolean!" in described(simulated_schema().type_map["Sponsorship"])
+    assert "sponsorshipsAsSponsor(activeOnly: Boolean = true)" in described(
+        simulated_schema().type_map["Sponsorable"]
+    )
+
+
+def test_each_of_our_types_has_something_to_compare() -> None:
+    """Else the comparison would be satisfied with nothing; only a scalar is its name alone."""
+    assert [name for name in OUR_TYPES if not described(simulated_schema().type_map[name])] == [
+        "DateTime",
+        "URI",
+    ]
+
+
+@pytest.mark.parametrize("nulls_stay", [False, True])
+def test_the_queries_of_the_service_are_valid_in_the_simulation(*, nulls_stay: bool) -> None:
+    """A query the simulation cannot answer is found here and not in the middle of a login."""
+    from sponsorsync.github.messages import QUERIES  # noqa: PLC0415 - the other part of the pair
+
+    assert invalid(QUERIES, simulated_schema(nulls_stay=nulls_stay)) == {}
+
+
+def test_the_queries_of_the_service_are_valid_at_github(real_schema: GraphQLSchema) -> None:
+    """The last word is GitHub's."""
+    from sponsorsync.github.messages import QUERIES  # noqa: PLC0415 - the other part of the pair
+
+    assert invalid(QUERIES, real_schema) == {}
+
+
+def invalid(queries: dict[str, str], schema: GraphQLSchema) -> dict[str, list[str]]:
+    """What is wrong with each query that is not valid."""
+    found = {name: validate(schema, parse(query)) for name, query in queries.items()}
+    return {name: [error.message for error in errors] for name, errors in found.items() if errors}
+
+
+def described(graphql_type: GraphQLNamedType) -> set[str]:
+    """All that a query can rely on, one line for each thing: a subset has a subset of lines."""
+    match graphql_type:
+        case GraphQLObjectType() | GraphQLInterfaceType():
+            return {f"implements {each.name}" for each in graphql_type.interfaces} | {
+                line
+                for name, field in graphql_type.fields.items()
+                for line in (
+                    f"{name}: {field.type}",
+                    *(f"{name}({described_input(*each)})" for each in field.args.items()),
+                )
+            }
+        case GraphQLInputObjectType():
+            return {described_input(*each) for each in graphql_type.fields.items()}
+        case GraphQLEnumType():
+            return set(graphql_type.values)
+        case GraphQLUnionType():
+            return {each.name for each in graphql_type.types}
+        case _:
+            return set()
+
+
+def described_input(name: str, value: GraphQLArgument | GraphQLInputField) -> str:
+    """An argument or input field with its type and default."""
+    # Read off the syntax tree: `default_value` is only set where a schema is built in Python.
+    default = value.ast_node and value.ast_node.default_value
+    return f"{name}: {value.type} = {print_ast(default) if default else 'none'}"

@@ -1,0 +1,99 @@
+"""A TCP proxy of our own: counts round trips, and cuts or stalls what goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_CHUNK = 65536
+
+
+@dataclass
+class TcpProxy:
+    """Forwards connections to one server.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1.
+        round_trips: How often a client began to talk after the server had spoken, or first.
+    """
+
+    port: int = 0
+    round_trips: int = 0
+    _target_port: int = 0
+    _flows: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_cut: bool = False
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def stall(self) -> None:
+        """Holds back every byte, in both directions, until `flow`."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Lets bytes and new connections through again."""
+        self._is_cut = False
+        self._flows.set()
+
+    def cut(self) -> None:
+        """Breaks every connection, and each new one, until `flow`."""
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        both = {writer, server_writer}
+        self._writers |= both
+        turn = [True]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, server_writer, turn, from_client=True))
+                group.create_task(self._pump(server_reader, writer, turn, from_client=False))
+        finally:
+            self._writers -= both
+            for each in both:
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
+
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        turn: list[bool],
+        *,
+        from_client: bool,
+    ) -> None:
+        with suppress(OSError):
+            while data := await source.read(_CHUNK):
+                await self._flows.wait()
+                if from_client and turn[0]:
+                    self.round_trips += 1
+                turn[0] = not from_client
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+
+@asynccontextmanager
+async def run_proxy(target_port: int) -> AsyncIterator[TcpProxy]:
+    """Yields a proxy to a port of this machine that lets everything through."""
+    proxy = TcpProxy(_target_port=target_port)
+    proxy.flow()
+    server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.cut()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await server.wait_closed()

@@ -1,0 +1,186 @@
+"""`sponsorsync dev`, `serve` and `demo` as their users run them: real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from sponsorsync.sandbox.valkey import find_free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+
+LIMIT_S = 60
+
+
+@asynccontextmanager
+async def _run(
+    *arguments: str, folder: Path, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Runs the command in a folder of its own, with nothing of this environment's settings."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SPONSORSYNC_", "REDISENT_", "GITHUB_"))
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sponsorsync",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
+        env=inherited | environment,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
+    """Returns what was printed up to and with the line that says that it is ready."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    async with asyncio.timeout(LIMIT_S):
+        async for line in process.stdout:
+            lines.append(line.decode().rstrip())
+            if "ready on" in lines[-1]:
+                return lines
+    raise AssertionError(f"never ready; it said {lines}")
+
+
+async def _find_servers(lines: list[str]) -> list[int]:
+    """Returns the process ids of the Redises that were announced."""
+    found = []
+    for url in re.findall(r"redis://[\w.:/]+", "\n".join(lines)):
+        async with Redis.from_url(url) as client:
+            found.append(int((await client.info("server"))["process_id"]))
+    return found
+
+
+async def _until_gone(processes: list[int]) -> None:
+    """Returns when none of the processes is left; fails after a while."""
+    async with asyncio.timeout(LIMIT_S):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                while True:
+                    os.kill(process, 0)  # asks whether it is there, and does nothing to it
+                    await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def port(worker_id: str) -> str:
+    """A free port that no other test process chooses."""
+    worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    return str(find_free_port(20_000 + 100 * worker))
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_dev_does_the_main_job_and_leaves_nothing_behind(
+    tmp_path: Path, port: str, ending: signal.Signals
+) -> None:
+    """However it ends, no server outlives it, and the data are there at the next start."""
+    environment = {"SPONSORSYNC_PORT": port}
+    origin = f"http://127.0.0.1:{port}"
+    async with _run("dev", folder=tmp_path, **environment) as process:
+        lines = await _read_until_ready(process)
+        async with httpx.AsyncClient(base_url=origin, follow_redirects=True) as browser:
+            page = await browser.get("/login?login=monthly")
+            await browser.put("/preferences/mnodes/C5162902")
+        servers = await _find_servers(lines)
+        process.send_signal(ending)
+        async with asyncio.timeout(LIMIT_S):
+            status = await process.wait()
+        await _until_gone(servers)
+    async with _run("dev", folder=tmp_path, **environment) as process:
+        await _read_until_ready(process)
+        async with httpx.AsyncClient(base_url=origin, cookies=browser.cookies) as again:
+            kept = await again.get("/preferences/mnodes")
+
+    assert lines[-1] == f"SponsorSync ready on {origin}"
+    assert "Monthly sponsor" in page.text
+    assert len(servers) == 2
+    assert status == (-signal.SIGKILL if ending is signal.SIGKILL else 0)
+    assert kept.json()["items"] == ["C5162902"]
+
+
+async def test_dev_uses_the_real_thing_where_it_is_named(
+    tmp_path: Path, port: str, local_server: EmbeddedValkey
+) -> None:
+    """Each by itself: here the local Redis and GitHub are real, the durable one is embedded."""
+    environment = {
+        "SPONSORSYNC_PORT": port,
+        "SPONSORSYNC_REDIS_URL": local_server.url,
+        "GITHUB_CLIENT_ID": "client",
+        "GITHUB_SECRET": "secret",
+        "SPONSORSYNC_SPONSORABLES": "octo-org",
+    }
+    async with _run("dev", folder=tmp_path, **environment) as process:
+        lines = await _read_until_ready(process)
+        origin = lines[-1].split()[-1]
+        async with httpx.AsyncClient(base_url=origin) as browser:
+            to_github = await browser.get("/login")
+
+    assert to_github.headers["location"].startswith("https://github.com/login/oauth/authorize?")
+    assert [line.split(":")[0] for line in lines[:-1]] == ["durable Redis"]
+    assert not (tmp_path / ".sponsorsync" / "local").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "said"),
+    [
+        ("dev", {"SPONSORSYNC_PORT": "x"}, "SPONSORSYNC_PORT: "),
+        ("serve", {}, "SPONSORSYNC_REDIS_URL is not set"),
+        ("serve", {"SPONSORSYNC_REDIS_URL": "nonsense"}, "SPONSORSYNC_REDIS_URL: "),
+        ("dev", {"GITHUB_CLIENT_ID": "x"}, "GITHUB_SECRET is not set"),
+    ],
+)
+async def test_a_mistake_in_the_settings_is_one_line(
+    tmp_path: Path, command: str, environment: dict[str, str], said: str
+) -> None:
+    """It names the variable; no stack trace."""
+    async with _run(command, folder=tmp_path, **environment) as process:
+        async with asyncio.timeout(LIMIT_S):
+            _, errors = await process.communicate()
+
+    [line] = errors.decode().strip().splitlines()
+    assert line.startswith(f"sponsorsync: {said}")
+    assert process.returncode == 1
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValkey) -> None:
+    """And what was started before is ended."""
+    environment = {"SPONSORSYNC_PORT": str(local_server.port)}
+    async with _run("dev", folder=tmp_path, **environment) as process:
+        async with asyncio.timeout(LIMIT_S):
+            _, errors = await process.communicate()
+
+    assert f"SPONSORSYNC_PORT: {local_server.port} on 127.0.0.1" in errors.decode()
+    assert process.returncode == 1
+
+
+async def test_the_demo_goes_right(tmp_path: Path) -> None:
+    """Its exit status says whether every step was."""
+    async with _run("demo", folder=tmp_path, SPONSORSYNC_PORT="nonsense") as process:
+        async with asyncio.timeout(LIMIT_S):
+            output, errors = await process.communicate()
+
+    assert process.returncode == 0, errors.decode()
+    assert "Every step was right." in output.decode()

@@ -1,0 +1,152 @@
+"""Who am I: JSON and pages."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from tests.conftest import Browser, Clock, RunService
+
+    from sponsorsync.sandbox.github import SimulatedGitHub
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "cents", "reason"),
+    [
+        ("monthly", "covered", 1000, "You sponsor maintainer with $10.00 a month."),
+        ("private", "covered", 500, "You sponsor maintainer with $5.00 a month."),
+        ("patreon", "covered", None, "You sponsor maintainer through Patreon."),
+        ("stranger", "not_covered", None, "GitHub shows no sponsorship of maintainer"),
+        ("org-member", "not_covered", None, "GitHub shows no sponsorship of maintainer"),
+        ("former", "not_covered", 1000, "Your sponsorship of maintainer"),
+    ],
+)
+async def test_me_tells_the_cover_and_why(
+    browser: Browser, login: str, status: str, cents: int | None, reason: str
+) -> None:
+    """Each kind of person that GitHub has."""
+    await browser.sign_in(login)
+
+    [cover] = (await browser.get("/me")).json()["covers"]
+
+    assert (cover["status"], cover["tier_cents"]) == (status, cents)
+    assert cover["reason"].startswith(reason)
+
+
+async def test_a_one_time_payment_covers_until_its_end(browser: Browser, clock: Clock) -> None:
+    """GitHub sends no event when that is."""
+    await browser.sign_in("one-time")
+    before = (await browser.get("/me")).json()["covers"][0]
+    clock.advance(days=27)
+    after = (await browser.get("/me")).json()["covers"][0]
+
+    assert (before["status"], before["is_one_time"]) == ("covered", True)
+    assert before["valid_until"] is not None
+    assert after["status"] == "not_covered"
+
+
+async def test_a_private_email_is_taken_from_the_list(browser: Browser) -> None:
+    """`/user` does not tell it; the original answered 500."""
+    await browser.sign_in("stranger")
+
+    profile = (await browser.get("/me")).json()["profile"]
+
+    assert (profile["email"], profile["name"]) == ("stranger@example.com", None)
+
+
+async def test_an_unanswered_question_leaves_the_last_answer(
+    browser: Browser, github: SimulatedGitHub
+) -> None:
+    """Unknown is not no: the cover stays, and says since when it could not be confirmed."""
+    await browser.sign_in("monthly")
+    github.switches.forbidden_data = True
+
+    done = await browser.sign_in("monthly")
+
+    [cover] = (await browser.get("/me")).json()["covers"]
+    assert done.status_code == 303
+    assert cover["status"] == "covered"
+    assert cover["unknown_since"] is not None
+    assert "could not be asked" in cover["reason"]
+
+
+async def test_who_was_never_told_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
+    """Not 'no' either."""
+    github.switches.forbidden = True
+
+    await browser.sign_in("monthly")
+
+    [cover] = (await browser.get("/me")).json()["covers"]
+    assert (cover["status"], cover["source"]) == ("unknown", None)
+
+
+async def test_several_sponsorables_each_have_an_answer(
+    run_service: RunService, github: SimulatedGitHub
+) -> None:
+    """An organization can be sponsored too, and case does not matter."""
+    github.people.add_organization("Big-Org", has_sponsors_listing=True)
+    github.people.sponsor("monthly", "Big-Org", cents=2500)
+    async with run_service(sponsorables=("maintainer", "big-org")) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        covers = (await browser.get("/me")).json()["covers"]
+
+    assert [(c["sponsorable"], c["status"], c["tier_cents"]) for c in covers] == [
+        ("maintainer", "covered", 1000),
+        ("big-org", "covered", 2500),
+    ]
+
+
+async def test_a_login_writes_what_the_design_says(sponsor: Browser, local: Redis) -> None:
+    """Other programs read these keys."""
+    assert sponsor is not None
+    profile = await local.hgetall("user_details:48210377")
+    cover = await local.hgetall("sponsorship:maintainer:48210377")
+    meta = await local.hgetall(keys.meta(48210377))
+
+    assert profile["user_login"] == "monthly"
+    assert {"id", "email", "name", "avatar_url", "first_seen", "last_login"} <= set(profile)
+    assert cover["tier_cents"] == "1000"
+    assert await local.smembers("sponsors:maintainer") == {"48210377"}
+    assert (meta["p:profile"], meta["p:cover:maintainer"]) == ("1", "1")
+    assert re.fullmatch(r"\d{16}", str(meta["v:profile"]))
+
+
+async def test_the_account_page_shows_me_and_removes_what_i_excluded(sponsor: Browser) -> None:
+    """Also ids that would be HTML are shown as they are."""
+    await sponsor.post("/preferences/mnodes", json={"add": ["<b>&x", "C5162902"]})
+
+    page = (await sponsor.get("/account")).text
+    [action] = [a for a in re.findall(r'action="([^"]+)"', page) if "C5162902" in a]
+    removed = await sponsor.post(action)
+
+    assert "Monthly sponsor" in page
+    assert "You sponsor maintainer with $10.00 a month." in page
+    assert "&lt;b&gt;&amp;x" in page
+    assert (removed.status_code, removed.headers["location"]) == (303, "/account")
+    assert (await sponsor.get("/preferences/mnodes")).json()["items"] == ["<b>&x"]
+
+
+async def test_the_start_page_needs_no_redis(run_service: RunService) -> None:
+    """It says what this is even when nothing else works."""
+    async with run_service(redis_url=SecretStr("redis://127.0.0.1:1/0")) as service:
+        browser = await service.open_browser()
+        page = await browser.get("/", headers={"accept": "text/html"})
+
+    assert page.status_code == 200
+    assert "/login" in page.text
+
+
+async def test_without_a_session_the_account_page_offers_the_way_in(browser: Browser) -> None:
+    """A page for people, with 401 for programs."""
+    page = await browser.get("/account", headers={"accept": "text/html,*/*"})
+
+    assert page.status_code == 401
+    assert 'href="/login"' in page.text

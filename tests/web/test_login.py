@@ -1,0 +1,367 @@
+"""Signing in and out, by the simulated GitHub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    import httpx
+    from redis.asyncio import Redis
+    from tests.conftest import Browser, Clock, RunService, Service
+
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.switches import Endpoint, Iss
+
+
+def _query(response: httpx.Response) -> dict[str, str]:
+    query = parse_qs(urlsplit(response.headers["location"]).query)
+    return {name: values[0] for name, values in query.items()}
+
+
+async def test_login_asks_github_with_state_pkce_and_the_two_scopes(browser: Browser) -> None:
+    """Each of them closes a hole of its own, and GitHub knows no scope `read:email`."""
+    query = _query(await browser.get("/login?login=monthly"))
+
+    assert query["code_challenge_method"] == "S256"
+    assert len(query["code_challenge"]) == 43
+    assert len(query["state"]) >= 30
+    assert query["scope"] == "read:user user:email"
+    assert query["login"] == "monthly"
+
+
+async def test_login_ends_on_the_account_page_with_a_session(browser: Browser) -> None:
+    """The main path."""
+    done = await browser.sign_in("monthly")
+
+    assert (done.status_code, done.headers["location"]) == (303, "/account")
+    me = (await browser.get("/me")).json()
+    assert me["profile"]["user_login"] == "monthly"
+
+
+async def test_callback_answers_json_to_a_client_that_asks_for_it(browser: Browser) -> None:
+    """The first deployment's front end reads this answer."""
+    done = await browser.sign_in("monthly", accept="application/json")
+
+    assert done.json() == {
+        "status": "success",
+        "id": 48210377,
+        "email": "monthly@example.com",
+        "user_login": "monthly",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "led_to"),
+    [
+        ("/search?q=1", "/search?q=1"),
+        ("//evil.example/", "/account"),
+        ("/\\evil.example", "/account"),
+        ("/\t/evil.example", "/account"),
+        ("https://evil.example/", "/account"),
+        ("javascript:alert(1)", "/account"),
+        ("https://[", "/account"),
+        ("", "/account"),
+    ],
+)
+async def test_next_leads_to_paths_of_this_site_only(
+    browser: Browser, wanted: str, led_to: str
+) -> None:
+    """An open redirect after a login is what phishing is made of."""
+    to_github = await browser.get("/login", params={"login": "monthly", "next": wanted})
+    back = await browser.get(to_github.headers["location"])
+    done = await browser.get(back.headers["location"])
+
+    assert done.headers["location"] == led_to
+
+
+async def test_next_may_lead_to_an_allowed_origin(run_service: RunService) -> None:
+    """A front end often lives elsewhere."""
+    async with run_service(allowed_origins=("https://app.example",)) as service:
+        browser = await service.open_browser()
+        to_github = await browser.get("/login?login=monthly&next=https://app.example/x")
+        back = await browser.get(to_github.headers["location"])
+        done = await browser.get(back.headers["location"])
+
+    assert done.headers["location"] == "https://app.example/x"
+
+
+async def test_two_tabs_at_once_both_sign_in(browser: Browser) -> None:
+    """Each attempt has a cookie of its own."""
+    first = await browser.get("/login?login=monthly&next=/first")
+    second = await browser.get("/login?login=monthly&next=/second")
+
+    for to_github, path in ((first, "/first"), (second, "/second")):
+        back = await browser.get(to_github.headers["location"])
+        done = await browser.get(back.headers["location"])
+        assert (done.status_code, done.headers["location"]) == (303, path)
+
+
+async def test_a_callback_of_another_browser_is_refused(service: Service) -> None:
+    """Else somebody could sign a victim in as themselves (login CSRF)."""
+    attacker, victim = await service.open_browser(), await service.open_browser()
+    to_github = await attacker.get("/login?login=monthly")
+    back = await attacker.get(to_github.headers["location"])
+
+    stolen = await victim.get(back.headers["location"])
+
+    assert stolen.status_code == 400
+    assert stolen.json()["code"] == "login_expired"
+    assert not victim.cookies
+
+
+async def test_a_callback_works_once(browser: Browser) -> None:
+    """A code in the browser's history is worth nothing."""
+    to_github = await browser.get("/login?login=monthly")
+    back = await browser.get(to_github.headers["location"])
+    await browser.get(back.headers["location"])
+
+    again = await browser.get(back.headers["location"])
+
+    assert again.status_code == 400
+
+
+async def test_an_attempt_ends_after_ten_minutes(browser: Browser, clock: Clock) -> None:
+    """So do GitHub's codes."""
+    to_github = await browser.get("/login?login=monthly")
+    back = await browser.get(to_github.headers["location"])
+    clock.advance(minutes=10)
+
+    late = await browser.get(back.headers["location"])
+
+    assert (late.status_code, late.json()["code"]) == (400, "login_expired")
+
+
+async def test_a_forged_attempt_cookie_is_no_attempt(browser: Browser) -> None:
+    """The cookie is encrypted; what does not decrypt is not ours."""
+    to_github = await browser.get("/login?login=monthly")
+    back = await browser.get(to_github.headers["location"])
+    for cookie in list(browser.cookies.jar):
+        browser.cookies.set(cookie.name, "forged", domain="sponsorsync.test")
+
+    refused = await browser.get(back.headers["location"])
+
+    assert refused.status_code == 400
+
+
+async def test_the_verifier_is_not_readable_in_the_cookie(browser: Browser) -> None:
+    """A signed cookie would hand the PKCE verifier to whoever reads it."""
+    await browser.get("/login?login=monthly")
+
+    [cookie] = browser.cookies.jar
+
+    header, *_ = (cookie.value or "").split(".")
+    assert header == "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0"  # {"alg":"dir","enc":"A256GCM"}
+
+
+@pytest.mark.parametrize(("iss", "status"), [("right", 303), ("absent", 303), ("wrong", 400)])
+async def test_iss_has_to_be_right_when_it_is_there(
+    browser: Browser, github: SimulatedGitHub, iss: Iss, status: int
+) -> None:
+    """RFC 9207; GitHub was seen to send it on some days and not on others."""
+    github.switches.iss = iss
+
+    done = await browser.sign_in("monthly")
+
+    assert done.status_code == status
+
+
+async def test_denied_consent_is_a_page_that_says_so(browser: Browser) -> None:
+    """The original answered 500."""
+    done = await browser.sign_in("denier", accept="text/html")
+
+    assert done.status_code == 403
+    assert "did not give your consent" in done.text
+    assert "/login" in done.text
+
+
+async def test_an_error_without_our_state_is_not_believed(browser: Browser) -> None:
+    """Anybody can link to the callback with `error=`."""
+    done = await browser.get("/oauth2/callback?error=access_denied&state=x")
+
+    assert (done.status_code, done.json()["code"]) == (400, "login_expired")
+
+
+async def test_a_bad_code_is_refused_in_our_words(browser: Browser) -> None:
+    """GitHub says so with HTTP 200."""
+    to_github = await browser.get("/login?login=monthly")
+    state = _query(to_github)["state"]
+
+    done = await browser.get("/oauth2/callback", params={"code": "bad", "state": state})
+
+    assert (done.status_code, done.json()["code"]) == (400, "login_expired")
+
+
+async def test_wrong_client_credentials_tell_the_operator_what_to_check(
+    run_service: RunService,
+) -> None:
+    """It is no fault of the person who signs in."""
+    async with run_service(github_client_id="client", github_secret=SecretStr("wrong")) as service:
+        browser = await service.open_browser()
+        done = await browser.sign_in("monthly")
+
+    assert (done.status_code, done.json()["code"]) == (502, "login_rejected")
+    assert "GITHUB_SECRET" in done.json()["detail"]
+
+
+@pytest.mark.parametrize("endpoint", ["token", "user"])
+async def test_a_broken_github_is_a_502_and_no_session(
+    browser: Browser, github: SimulatedGitHub, endpoint: Endpoint
+) -> None:
+    """Without the token or the profile nobody can be signed in."""
+    github.switches.fail = {endpoint}
+
+    done = await browser.sign_in("monthly", accept="text/html")
+
+    assert done.status_code == 502
+    assert "GitHub cannot be asked" in done.text
+    assert "sponsorsync" not in browser.cookies
+
+
+async def test_login_survives_a_failing_list_of_emails(
+    browser: Browser, github: SimulatedGitHub
+) -> None:
+    """What could not be read stays as it was."""
+    await browser.sign_in("stranger")
+    github.switches.fail = {"emails"}
+
+    await browser.sign_in("stranger")
+
+    me = (await browser.get("/me")).json()
+    assert me["profile"]["email"] == "stranger@example.com"
+
+
+async def test_a_session_is_new_at_each_login(browser: Browser, local: Redis) -> None:
+    """Session fixation: what was in the cookie before is worth nothing afterwards."""
+    await browser.sign_in("monthly")
+    first = browser.cookies["sponsorsync"]
+
+    await browser.sign_in("monthly")
+
+    assert browser.cookies["sponsorsync"] != first
+    assert await local.exists(keys.session(first)) == 0
+
+
+async def test_logout_ends_the_session_on_the_server(sponsor: Browser, local: Redis) -> None:
+    """A cookie that somebody kept opens nothing."""
+    token = sponsor.cookies["sponsorsync"]
+
+    done = await sponsor.post("/logout")
+
+    assert done.status_code == 204
+    assert "sponsorsync" not in sponsor.cookies
+    assert await local.exists(keys.session(token)) == 0
+    kept = await sponsor.get("/me", headers={"cookie": f"sponsorsync={token}"})
+    assert kept.status_code == 401
+
+
+async def test_cookies_are_guarded(browser: Browser) -> None:
+    """HttpOnly, Lax and for all paths; the secret part is not stored in clear."""
+    to_github = await browser.get("/login?login=monthly")
+    back = await browser.get(to_github.headers["location"])
+    done = await browser.get(back.headers["location"])
+
+    [session] = [c for c in done.headers.get_list("set-cookie") if c.startswith("sponsorsync=")]
+    assert "HttpOnly" in session
+    assert "SameSite=lax" in session
+    assert "Path=/" in session
+    assert "Domain" not in session
+
+
+async def test_on_https_cookies_are_bound_to_the_host(run_service: RunService) -> None:
+    """`__Host-` keeps a sister domain from planting one."""
+    async with run_service(public_url="https://sponsorsync.test") as service:
+        browser = await service.open_browser("https://sponsorsync.test")
+        started = await browser.get("/login?login=monthly")
+
+    [cookie] = started.headers.get_list("set-cookie")
+    assert cookie.startswith("__Host-sponsorsync-login-")
+    assert "Secure" in cookie
+
+
+async def test_the_session_is_stored_as_a_hash(sponsor: Browser, local: Redis) -> None:
+    """Who reads a dump of Redis can open no session."""
+    token = sponsor.cookies["sponsorsync"]
+
+    everything = [key async for key in local.scan_iter("*")]
+
+    assert not [key for key in everything if token in key]
+    assert await local.get(keys.session(token)) == "48210377"
+
+
+async def test_the_old_unsigned_cookie_is_not_trusted(browser: Browser) -> None:
+    """The original took `user_id` from the cookie as it came."""
+    browser.cookies.set("user_id", "48210377", domain="sponsorsync.test")
+
+    assert (await browser.get("/me")).status_code == 401
+
+
+async def test_login_on_another_host_moves_to_the_public_one(service: Service) -> None:
+    """Localhost is not 127.0.0.1 to a cookie."""
+    browser = await service.open_browser("http://localhost:8000")
+
+    moved = await browser.get("/login?login=monthly&next=/x")
+
+    assert moved.headers["location"] == (
+        "http://sponsorsync.test/login?login=monthly&next=%2Fx&moved=true"
+    )
+    assert not browser.cookies
+
+
+async def test_login_behind_a_proxy_that_rewrites_the_host_does_not_go_in_circles(
+    service: Service,
+) -> None:
+    """Once moved, it goes on wherever it finds itself."""
+    browser = await service.open_browser("http://inner:8000")
+
+    moved = await browser.get("/login?login=monthly&moved=true")
+
+    assert moved.headers["location"].startswith("http://github.test/login/oauth/authorize")
+
+
+async def test_the_token_is_revoked_behind_the_answer(
+    run_service: RunService, github: SimulatedGitHub
+) -> None:
+    """It was needed for a second; a service that stops waits for what it still has to do."""
+    async with run_service() as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+
+    assert github.tokens.live() == []
+
+
+async def test_the_token_is_revoked_when_the_login_fails_midway(
+    run_service: RunService, github: SimulatedGitHub
+) -> None:
+    """A token that nobody uses is still a token."""
+    github.switches.fail = {"user"}
+
+    async with run_service() as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+
+    assert github.tokens.live() == []
+
+
+async def test_the_token_is_stored_and_logged_nowhere(
+    run_service: RunService,
+    github: SimulatedGitHub,
+    local: Redis,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Not even when GitHub did not take it back."""
+    github.switches.fail = {"revoke"}
+    async with run_service() as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+    [live] = github.tokens.live()
+
+    kept = str([await local.dump(key) async for key in local.scan_iter("*")])
+
+    assert live.token not in kept
+    assert live.token not in "".join(capfd.readouterr())

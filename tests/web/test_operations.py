@@ -1,0 +1,190 @@
+"""Health, errors and OpenAPI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+from pydantic import SecretStr
+from tests.conftest import ORIGIN
+
+from sponsorsync.app import create_app
+from sponsorsync.domain.errors import SettingsError
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from tests.conftest import Browser, RunService, Service
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.settings import Settings
+
+UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
+
+
+async def test_healthz_answers(browser: Browser) -> None:
+    """It asks nobody."""
+    assert (await browser.get("/healthz")).json()["status"] == "ok"
+
+
+async def test_readyz_needs_the_local_redis_only(
+    run_service: RunService, local_server: EmbeddedValkey
+) -> None:
+    """The durable one is reported, and may be away."""
+    states = []
+    for overrides in (
+        {"durable_url": SecretStr(local_server.url)},
+        {"durable_url": UNREACHABLE},
+        {"redis_url": UNREACHABLE},
+    ):
+        async with run_service(**overrides) as service:
+            browser = await service.open_browser()
+            answer = await browser.get("/readyz")
+            body = answer.json()
+            states.append((answer.status_code, body["local"]["status"], body["durable"]["status"]))
+
+    assert states == [
+        (200, "ok", "ok"),
+        (200, "ok", "unavailable"),
+        (503, "unavailable", "not_configured"),
+    ]
+
+
+async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_service: RunService) -> None:
+    """A client knows that it may try again; a person reads why."""
+    async with run_service(redis_url=UNREACHABLE) as service:
+        browser = await service.open_browser()
+        browser.cookies.set("sponsorsync", "x", domain="sponsorsync.test")
+        api = await browser.get("/preferences/mnodes")
+        page = await browser.get("/account", headers={"accept": "text/html"})
+
+    assert (api.status_code, api.json()["code"]) == (503, "store_unavailable")
+    assert int(api.headers["retry-after"]) >= 1
+    assert page.status_code == 503
+    assert "cannot be reached" in page.text
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [({"maxmemory": "1"}, "out of memory"), ({"min-replicas-to-write": "1"}, "replicas")],
+)
+async def test_a_local_redis_that_refuses_writes_is_503_with_its_reason(
+    sponsor: Browser, local: Redis, config: dict[str, str], word: str
+) -> None:
+    """Nothing is half done: a change is one script."""
+    await sponsor.put("/preferences/mnodes/a")
+    before = await _everything(local)
+    try:
+        for name, value in config.items():
+            await local.config_set(name, value)
+        answer = await sponsor.put("/preferences/mnodes/b")
+    finally:
+        for name in config:
+            await local.config_set(name, "0")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert word in answer.json()["detail"]
+    assert await _everything(local) == before
+
+
+async def test_a_read_only_local_redis_is_503(
+    sponsor: Browser, local: Redis, local_server: EmbeddedValkey
+) -> None:
+    """As in the middle of a failover."""
+    await sponsor.put("/preferences/mnodes/a")
+    try:
+        await local.replicaof("127.0.0.1", local_server.port + 1)
+        answer = await sponsor.put("/preferences/mnodes/b")
+    finally:
+        await local.replicaof("NO", "ONE")
+
+    assert answer.status_code == 503
+    assert "read-only" in answer.json()["detail"]
+
+
+async def test_a_key_of_another_type_is_409_and_left_alone(sponsor: Browser, local: Redis) -> None:
+    """The application's own data are nobody's to repair."""
+    await local.set(keys.preferences(48210377, "mnodes"), "foreign")
+
+    answer = await sponsor.put("/preferences/mnodes/a")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "store_conflict")
+    assert await local.get(keys.preferences(48210377, "mnodes")) == "foreign"
+
+
+async def test_a_number_that_a_visitor_has_is_409(sponsor: Browser, local: Redis) -> None:
+    """An anonymous visitor's set is never read or written as a person's."""
+    await local.hset("user:48210377", "name", "visitor")
+    await local.sadd("user:48210377:mnodes", "theirs")
+
+    answers = [
+        await sponsor.get("/preferences/mnodes"),
+        await sponsor.put("/preferences/mnodes/a"),
+        await sponsor.post("/preferences/mnodes/filter", json={"ids": ["theirs"]}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [409, 409, 409]
+    assert await local.smembers("user:48210377:mnodes") == {"theirs"}
+
+
+async def test_what_is_not_there_is_a_problem_or_a_page(browser: Browser) -> None:
+    """By Accept; both in our words."""
+    problem = await browser.get("/nothing")
+    page = await browser.get("/nothing", headers={"accept": "text/html"})
+    method = await browser.delete("/me")
+
+    assert (problem.status_code, problem.json()["code"]) == (404, "not_found")
+    assert "There is nothing at this address." in page.text
+    assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_an_unforeseen_error_shows_no_trace(
+    service: Service, local: Redis, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A number stands in the answer, the trace in the log."""
+    await local.set(keys.session("x"), "no number")  # nobody but us writes there, so: unforeseen
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        client.cookies.set("sponsorsync", "x")
+        answer = await client.get("/me")
+
+    assert answer.status_code == 500
+    assert "no number" not in answer.text
+    incident = answer.json()["detail"].split()[-1].rstrip(".")
+    assert incident in "".join(capfd.readouterr())
+
+
+async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
+    """Every route has a summary, typed answers and a name that makes a good client."""
+    document = (await browser.get("/openapi.json")).json()
+
+    validate(document)
+    operations: list[dict[str, Any]] = [
+        operation for path in document["paths"].values() for operation in path.values()
+    ]
+    ids = [operation["operationId"] for operation in operations]
+    assert len(ids) == len(set(ids))
+    assert "get_me" in ids
+    assert all(operation.get("summary") for operation in operations)
+    assert all(operation.get("tags") for operation in operations)
+
+
+async def test_the_api_page_is_there(browser: Browser) -> None:
+    """Its scripts come from elsewhere, so it has no content security policy of ours."""
+    page = await browser.get("/docs")
+
+    assert page.status_code == 200
+    assert "content-security-policy" not in page.headers
+
+
+def test_the_app_refuses_to_be_made_without_what_it_needs(settings: Settings) -> None:
+    """One line that names the variable."""
+    with pytest.raises(SettingsError, match="SPONSORSYNC_SPONSORABLES"):
+        create_app(settings.model_copy(update={"sponsorables": ()}))
+
+
+async def _everything(local: Redis) -> dict[str, bytes]:
+    raw = {key: await local.dump(key) async for key in local.scan_iter("*")}
+    return {key: str(value).encode() for key, value in raw.items()}

@@ -1,0 +1,96 @@
+"""The cross-site guard, and what other origins may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Browser, RunService
+
+FRIENDLY = [
+    {},
+    {"sec-fetch-site": "same-origin"},
+    {"origin": "http://sponsorsync.test"},
+    {"origin": "http://sponsorsync.test", "sec-fetch-site": "same-origin"},
+]
+HOSTILE = [
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "none"},
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://evil.example", "sec-fetch-site": "same-origin"},
+    {"origin": "http://sponsorsync.test.evil.example"},
+]
+CHANGING = [
+    ("PUT", "/preferences/mnodes/a"),
+    ("DELETE", "/preferences/mnodes/a"),
+    ("POST", "/preferences/mnodes/filter"),
+    ("POST", "/exclude"),
+    ("GET", "/exclude?id=a"),
+    ("POST", "/account/preferences/mnodes/remove?item=a"),
+    ("POST", "/logout"),
+]
+
+
+@pytest.mark.parametrize("headers", HOSTILE)
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+async def test_another_site_changes_nothing(
+    sponsor: Browser, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Forms, images and links of other pages carry cookies along."""
+    answer = await sponsor.request(method, path, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+    assert (await sponsor.get("/preferences/mnodes")).json()["items"] == []
+
+
+@pytest.mark.parametrize("headers", FRIENDLY)
+async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[str, str]) -> None:
+    """A program that is no browser sends neither header."""
+    answers = [
+        await sponsor.get("/exclude?id=a", headers=headers),
+        await sponsor.post("/exclude", json={"id": "b"}, headers=headers),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_an_allowed_origin_may_call_with_credentials(run_service: RunService) -> None:
+    """CORS and the guard agree on who that is."""
+    origin = "https://app.example"
+    async with run_service(allowed_origins=(origin,)) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        preflight = await browser.options(
+            "/exclude", headers={"origin": origin, "access-control-request-method": "POST"}
+        )
+        answer = await browser.post(
+            "/exclude",
+            json={"id": "a"},
+            headers={"origin": origin, "sec-fetch-site": "cross-site"},
+        )
+
+    assert preflight.headers["access-control-allow-origin"] == origin
+    assert preflight.headers["access-control-allow-credentials"] == "true"
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == origin
+
+
+async def test_other_origins_get_no_cors(sponsor: Browser) -> None:
+    """Nobody is allowed unless named."""
+    answer = await sponsor.get("/me", headers={"origin": "https://evil.example"})
+
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_answers_forbid_browsers_what_they_should(sponsor: Browser) -> None:
+    """Neither stored by caches, nor framed, nor sniffed."""
+    headers = (await sponsor.get("/account")).headers
+
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "http://github.test" in headers["content-security-policy"]

@@ -1,0 +1,281 @@
+"""Preferences over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from tests.support.proxy import TcpProxy, run_proxy
+
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from redis.asyncio import Redis
+    from tests.conftest import Browser, RunService
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+
+MONTHLY = 48210377
+SET = keys.preferences(MONTHLY, "mnodes")
+
+
+async def test_what_is_added_is_listed_sorted(sponsor: Browser) -> None:
+    """A list that keeps its order is easier on the eyes and on tests."""
+    await sponsor.put("/preferences/mnodes/b")
+    await sponsor.put("/preferences/mnodes/a")
+
+    answer = await sponsor.get("/preferences/mnodes")
+
+    assert answer.json() == {"collection": "mnodes", "items": ["a", "b"]}
+
+
+async def test_a_change_tells_what_it_did(sponsor: Browser) -> None:
+    """Repeating it, as after a lost answer, does nothing more and is no error."""
+    change = {"add": ["a", "b", "a"], "remove": ["c"]}
+
+    first = await sponsor.post("/preferences/mnodes", json=change)
+    again = await sponsor.post("/preferences/mnodes", json=change)
+
+    assert first.json() == {"collection": "mnodes", "added": 2, "removed": 0, "size": 2}
+    assert again.json() == {"collection": "mnodes", "added": 0, "removed": 0, "size": 2}
+
+
+async def test_an_item_is_removed(sponsor: Browser) -> None:
+    """Removing it twice is no error either."""
+    await sponsor.put("/preferences/mnodes/a")
+
+    first = await sponsor.delete("/preferences/mnodes/a")
+    again = await sponsor.delete("/preferences/mnodes/a")
+
+    assert (first.json()["removed"], again.json()["removed"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "item"),
+    [
+        ("a%2Fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("..%2F..%2Fx", "../../x"),
+        ("%E2%82%AC", "€"),
+        ("filter", "filter"),
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("-x", "-x"),
+    ],
+)
+async def test_an_item_in_a_path_is_decoded_once(
+    sponsor: Browser, local: Redis, path: str, item: str
+) -> None:
+    """Ids may hold slashes and percent signs; what is stored is what was meant."""
+    await sponsor.put(f"/preferences/mnodes/{path}")
+
+    assert await local.smembers(SET) == {item}
+
+
+async def test_the_set_is_plain(sponsor: Browser, local: Redis) -> None:
+    """The application reads it directly: no marker members, under exactly this key."""
+    await sponsor.post("/exclude", json={"id": "C5162902"})
+
+    assert await local.smembers("user:48210377:mnodes") == {"C5162902"}
+
+
+async def test_the_original_calls_work_as_before(sponsor: Browser) -> None:
+    """Old front ends stay in use."""
+    posted = await sponsor.post("/exclude", json={"id": "C5162902"})
+    got = await sponsor.get("/exclude?id=C0000001")
+
+    assert (posted.status_code, list(posted.json())) == (200, ["message"])
+    assert (got.status_code, list(got.json())) == (200, ["message"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/me"),
+        ("GET", "/preferences/mnodes"),
+        ("PUT", "/preferences/mnodes/a"),
+        ("DELETE", "/preferences/mnodes/a"),
+        ("POST", "/preferences/mnodes"),
+        ("POST", "/preferences/mnodes/filter"),
+        ("POST", "/exclude"),
+        ("GET", "/exclude?id=a"),
+        ("GET", "/account"),
+    ],
+)
+async def test_without_a_session_everything_is_401(
+    browser: Browser, local: Redis, method: str, path: str
+) -> None:
+    """And nothing is written: the original wrote under `user:None`."""
+    body: Any = {"id": "a", "ids": []} if path == "/exclude" else {"ids": []}
+    body = {} if path == "/preferences/mnodes" else body
+
+    answer = await browser.request(method, path, json=body if method == "POST" else None)
+
+    assert answer.status_code == 401
+    assert answer.json()["login_url"] == "/login"
+    assert await local.dbsize() == 0
+
+
+async def test_filter_keeps_order_and_duplicates(sponsor: Browser) -> None:
+    """It is a search result: its order is its worth."""
+    await sponsor.post("/preferences/mnodes", json={"add": ["x", "y"]})
+
+    answer = await sponsor.post(
+        "/preferences/mnodes/filter", json={"ids": ["b", "x", "a", "b", "y", "ü"]}
+    )
+
+    assert answer.json() == {"ids": ["b", "a", "b", "ü"]}
+
+
+async def test_filter_takes_ten_thousand_ids_and_no_more(sponsor: Browser) -> None:
+    """More than Lua can unpack at once, so this also shows the chunks."""
+    await sponsor.post("/preferences/mnodes", json={"add": ["id9999", "id0"]})
+    ids = [f"id{n}" for n in range(10_000)]
+
+    answer = await sponsor.post("/preferences/mnodes/filter", json={"ids": ids})
+    too_many = await sponsor.post("/preferences/mnodes/filter", json={"ids": [*ids, "x"]})
+
+    assert answer.json() == {"ids": ids[1:-1]}
+    assert (too_many.status_code, too_many.json()["code"]) == (413, "too_large")
+
+
+async def test_a_large_batch_is_applied_whole(run_service: RunService, local: Redis) -> None:
+    """Larger than Lua's stack: the script works in chunks."""
+    items = [f"id{n}" for n in range(9_000)]
+    async with run_service(max_batch=10_000) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        added = await browser.post("/preferences/mnodes", json={"add": items})
+        removed = await browser.post("/preferences/mnodes", json={"remove": items[:-1]})
+
+    assert (added.json()["added"], removed.json()["removed"]) == (9_000, 8_999)
+    assert await local.smembers(SET) == {items[-1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"add": ["x" * 257]}, 422),
+        ({"add": ["é" * 129]}, 422),
+        ({"add": [""]}, 422),
+        ({"add": ["a\x00b"]}, 422),
+        ({"add": ["\ud800"]}, 422),
+        ({"add": ["a"], "remove": ["a"]}, 422),
+        ({"add": [1]}, 422),
+        ({"addd": ["a"]}, 422),
+        ({"add": [str(n) for n in range(1001)]}, 413),
+        ({"add": ["ok", "x" * 257]}, 422),
+    ],
+)
+async def test_a_bad_change_does_nothing_at_all(
+    sponsor: Browser, local: Redis, change: dict[str, Any], status: int
+) -> None:
+    """Not even its good half."""
+    before = await local.hgetall(keys.meta(MONTHLY))
+
+    answer = await sponsor.post(
+        "/preferences/mnodes",
+        content=_ascii_json(change),
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert await local.exists(SET) == 0
+    assert await local.hgetall(keys.meta(MONTHLY)) == before
+
+
+async def test_an_unknown_collection_is_named_and_refused(sponsor: Browser, local: Redis) -> None:
+    """A collection becomes a key, so only known ones exist."""
+    answer = await sponsor.put("/preferences/user:1/x")
+
+    assert answer.status_code == 422
+    assert "mnodes" in answer.json()["detail"]
+    assert not [key async for key in local.scan_iter("user:*")]
+
+
+async def test_a_full_collection_takes_no_more_but_still_gives(run_service: RunService) -> None:
+    """The limit counts what would be there afterwards."""
+    async with run_service(max_items=2) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        await browser.post("/preferences/mnodes", json={"add": ["a", "b"]})
+        refused = await browser.put("/preferences/mnodes/c")
+        swapped = await browser.post("/preferences/mnodes", json={"add": ["c"], "remove": ["a"]})
+        same = await browser.put("/preferences/mnodes/c")
+        items = (await browser.get("/preferences/mnodes")).json()["items"]
+
+    assert refused.status_code == 422
+    assert "may hold 2 items" in refused.json()["detail"]
+    assert (swapped.status_code, same.status_code) == (200, 200)
+    assert items == ["b", "c"]
+
+
+TOO_LARGE = b'{"ids": ["' + b"x" * (4 * 1024 * 1024) + b'"]}'
+
+
+async def _in_chunks() -> AsyncIterator[bytes]:
+    yield TOO_LARGE
+
+
+@pytest.mark.parametrize("send", [lambda: TOO_LARGE, _in_chunks])
+async def test_a_body_over_the_limit_is_413(
+    sponsor: Browser, send: Callable[[], bytes | AsyncIterator[bytes]]
+) -> None:
+    """A client cannot make the service hold any amount of memory, announced or not."""
+    answer = await sponsor.post(
+        "/preferences/mnodes/filter",
+        content=send(),
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_preference_request_costs_two_round_trips(
+    run_service: RunService, local_server: EmbeddedValkey
+) -> None:
+    """One for the session, one for the work."""
+    async with run_proxy(local_server.port) as proxy:
+        url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
+        async with run_service(redis_url=url, redis_pool_size=1) as service:
+            browser = await service.open_browser()
+            await browser.sign_in("monthly")
+            costs = [await _cost(proxy, browser, *call) for call in (*WARM_UP, *CALLS)]
+
+    assert costs[len(WARM_UP) :] == [2] * len(CALLS)
+
+
+WARM_UP: list[tuple[str, str, Any]] = [
+    # The first use of a script on a server also loads it.
+    ("PUT", "/preferences/mnodes/a", None),
+    ("GET", "/preferences/mnodes", None),
+    ("POST", "/preferences/mnodes/filter", {"ids": ["a"]}),
+]
+CALLS: list[tuple[str, str, Any]] = [
+    ("PUT", "/preferences/mnodes/b", None),
+    ("DELETE", "/preferences/mnodes/b", None),
+    ("POST", "/preferences/mnodes", {"add": ["c", "d"], "remove": ["e"]}),
+    ("GET", "/preferences/mnodes", None),
+    ("POST", "/preferences/mnodes/filter", {"ids": ["a", "b"]}),
+    ("POST", "/exclude", {"id": "f"}),
+    ("GET", "/exclude?id=g", None),
+    ("GET", "/me", None),
+]
+
+
+async def _cost(proxy: TcpProxy, browser: Browser, method: str, path: str, body: Any) -> int:  # noqa: ANN401
+    before = proxy.round_trips
+    answer = await browser.request(method, path, json=body)
+    assert answer.status_code == 200
+    return proxy.round_trips - before
+
+
+def _ascii_json(value: object) -> bytes:
+    """Spells half a surrogate pair as an escape, which JSON can and UTF-8 cannot."""
+    return json.dumps(value).encode()
