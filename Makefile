@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format lock clean
+.PHONY: help run demo test soak bench check format lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -27,6 +27,13 @@ demo: $(READY)  ## walk through the main job, step by step, and check each one
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+MINUTES ?= 10
+soak: $(READY)  ## the model test with new seeds, for MINUTES=10
+	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
+
+bench: $(READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")
+	$(BIN)/python -m bench.sync $(BENCH_ARGS)
 
 check: $(READY)  ## what CI runs: format, lint, types, import rules, tests with coverage
 	$(BIN)/ruff format --check .

@@ -53,6 +53,21 @@ async def local_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         yield server
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def durable_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedValkey]:
+    """One more for each test process, as the durable Redis."""
+    async with run_valkey(tmp_path_factory.mktemp("durable"), name="durable") as server:
+        yield server
+
+
+@pytest.fixture
+async def durable(durable_server: EmbeddedValkey) -> AsyncIterator[Redis]:
+    """The durable Redis, empty."""
+    async with Redis.from_url(durable_server.url, decode_responses=True) as client:
+        await client.flushall()
+        yield client
+
+
 @pytest.fixture
 async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
     """The application's Redis, empty."""

@@ -20,25 +20,34 @@ from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.http import USER_AGENT, open_transport
 from sponsorsync.github.oauth import GitHubOAuth
+from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login
+from sponsorsync.personal_data import PersonalData
 from sponsorsync.secret_files import load_or_create_secret
-from sponsorsync.store.connect import create_store
+from sponsorsync.sides import open_sides, refuse_clusters
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.web import account, health, login, preferences
+from sponsorsync.sync.engine import run_engine
+from sponsorsync.visitors import VisitorMerge
+from sponsorsync.web import account, admin, health, login, preferences
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.errors import add_error_handlers
-from sponsorsync.web.middleware import AnnouncedLengthLimit, CrossSiteGuard, SecurityHeaders
+from sponsorsync.web.middleware import (
+    AnnouncedLengthLimit,
+    CrossSiteGuard,
+    HeadAsGet,
+    SecurityHeaders,
+    Unforeseen,
+)
+from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
 from sponsorsync.web.services import Services, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from fastapi.routing import APIRoute
-    from pydantic import SecretStr
 
     from sponsorsync.settings import Settings
-    from sponsorsync.store.connect import RedisStore
 
 T = TypeVar("T")
 
@@ -92,16 +101,27 @@ def create_app(
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would go to whatever Host the client named
+        responses=COMMON_ERRORS,
     )
-    for router in (login.router, account.router, preferences.router, health.router):
+    for router in (
+        login.router,
+        account.router,
+        preferences.router,
+        admin.router,
+        health.router,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     add_error_handlers(app)
+    correct_openapi(app)
     # The last one added is the first to see a request.
     app.add_middleware(CrossSiteGuard, origin=settings.origin, allowed_origins=allowed_origins)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
-    app.add_middleware(SecurityHeaders, github_url=settings.github_url, unguarded=("/docs",))
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Unforeseen)
+    app.add_middleware(SecurityHeaders, github_url=settings.github_url)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=sorted(allowed_origins),
@@ -124,17 +144,28 @@ async def _open_services(
     policy = CoverPolicy(
         one_time=timedelta(days=settings.one_time_days), stale=timedelta(hours=settings.stale_hours)
     )
-    local = await _open_store(stack, settings, _required(settings.redis_url), "local")
-    durable = (
-        await _open_store(stack, settings, settings.durable_address, "durable")
-        if settings.durable_address
-        else None
-    )
+    sides = await open_sides(stack, settings)
+    await refuse_clusters(sides)
+    engine = sides.engine
+    if engine is not None:
+        await stack.enter_async_context(run_engine(engine))
+    fetcher = engine.hydrator if engine else None
     people = PeopleStore(
-        local,
+        sides.local,
         sponsorables=settings.sponsorables,
         collections=settings.collections,
         session_life=session_life,
+        fetcher=fetcher,
+    )
+    store = PreferenceStore(
+        sides.local,
+        PreferenceRules(
+            collections=settings.collections,
+            max_items=settings.max_items,
+            max_item_bytes=settings.max_item_bytes,
+            max_batch=settings.max_batch,
+        ),
+        fetcher,
     )
     return Services(
         origin=settings.origin,
@@ -148,28 +179,24 @@ async def _open_services(
         ),
         login=await _open_login(stack, settings, github_transport, people, policy, clock),
         people=people,
-        preferences=PreferenceStore(
-            local,
-            PreferenceRules(
-                collections=settings.collections,
-                max_items=settings.max_items,
-                max_item_bytes=settings.max_item_bytes,
-                max_batch=settings.max_batch,
-            ),
+        preferences=store,
+        personal_data=PersonalData(
+            sides, people, sponsorables=settings.sponsorables, collections=settings.collections
         ),
+        jobs=await stack.enter_async_context(open_jobs(engine)),
+        visitors=VisitorMerge(
+            sides.local,
+            people,
+            store,
+            collections=settings.collections,
+            max_batch=settings.max_batch,
+        ),
+        admin_token=settings.admin_token,
         policy=policy,
-        local=local,
-        durable=durable,
+        local=sides.local,
+        durable=sides.durable,
         clock=clock,
     )
-
-
-async def _open_store(
-    stack: AsyncExitStack, settings: Settings, url: SecretStr, name: str
-) -> RedisStore:
-    store = create_store(url, name=name, pool_size=settings.redis_pool_size)
-    stack.push_async_callback(store.aclose)
-    return store
 
 
 async def _open_login(

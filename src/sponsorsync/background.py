@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sponsorsync.domain.errors import SponsorSyncError
+from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -36,9 +37,7 @@ class BackgroundWork:
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=_DRAIN_S)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end_tasks(*late)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -11,7 +12,7 @@ import typer
 from sponsorsync import __version__
 from sponsorsync.domain.errors import SponsorSyncError
 from sponsorsync.logs import configure_logging
-from sponsorsync.settings import Settings, load_settings
+from sponsorsync.settings import Settings, find_unknown_names, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -79,9 +80,80 @@ def demo() -> None:
         raise typer.Exit(1)
 
 
+@cli.command()
+def relay() -> None:
+    """Run the engine between the two Redises alone, until a signal ends it."""
+    from sponsorsync.maintenance import run_relay  # noqa: PLC0415 - as above
+
+    _run(run_relay(_start()))
+
+
+@cli.command()
+def snapshot(
+    *,
+    collection: Annotated[
+        str | None, typer.Option(help="Only this collection, of people who are covered.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and count only; write nothing.")
+    ] = False,
+    scan: Annotated[
+        bool,
+        typer.Option(
+            "--scan", help="For a first import: look through all keys for what nobody noted yet."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Copy everybody from the local Redis to the durable one; repeating it is safe.
+
+    The exit status is 0 only if durable has everything afterwards.
+    """
+    from sponsorsync.maintenance import run_snapshot  # noqa: PLC0415 - as above
+
+    work = run_snapshot(_start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json)
+    if not _run(work):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def verify(
+    *,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what differs, and compare once more.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Compare the local Redis with the durable one, everybody and both ways.
+
+    The exit status is 0 only if both are known to be equal.
+    """
+    from sponsorsync.maintenance import run_verify  # noqa: PLC0415 - as above
+
+    if not _run(run_verify(_start(), fix=fix, as_json=json)):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def doctor(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look at every setting and both Redises, and say what to do about each finding.
+
+    The exit status is 1 if something will not work.
+    """
+    from sponsorsync.doctor import run_doctor  # noqa: PLC0415 - as above
+
+    if not _run(run_doctor(_start(), as_json=json)):
+        raise typer.Exit(1)
+
+
 def _start() -> Settings:
     settings = load_settings()
     configure_logging(settings.log_format)
+    for name in find_unknown_names(os.environ):
+        typer.echo(f"sponsorsync: {name} is no setting, so it is not read", err=True)
     return settings
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
@@ -18,13 +23,14 @@ from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
-
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import Argument, RedisStore
 
 _WHO = "monthly"
 _NODES = ["C5162902", "C0012854", "C0027051"]
 _SEARCH_RESULT = ["C0000001", "C5162902", "C0000002", "C0027051", "C0000001"]
+_PATIENCE_S = 20.0
+_POLL_S = 0.05
 _FILTERED = ["C0000001", "C0000002", "C0000001"]
 
 
@@ -51,7 +57,7 @@ class _Walk:
 
     async def ask_redis(self, store: RedisStore, *command: Argument) -> Any:  # noqa: ANN401 - Redis's
         reply = await store.run(*command)
-        self._console.print(f"   [cyan]local> {' '.join(map(str, command))}[/cyan]")
+        self._console.print(f"   [cyan]{store.name}> {' '.join(map(str, command))}[/cyan]")
         self._console.print(f"   {escape(_readable(reply))}", soft_wrap=True)
         return reply
 
@@ -60,6 +66,35 @@ class _Walk:
         self._console.print(f"   {mark} {escape(what)}")
         if not true:
             self.wrong.append(what)
+
+
+class _Durable:
+    """A durable Redis that can be killed and brought back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = AsyncExitStack()
+        self._server: EmbeddedValkey | None = None
+
+    async def start(self) -> str:
+        """Starts it on its data, on the port that it had before; returns its address."""
+        from sponsorsync.sandbox.valkey import run_valkey  # noqa: PLC0415 - the extra `sandbox`
+
+        port = self._server.port if self._server else None
+        self._server = await self._running.enter_async_context(
+            run_valkey(self._folder, name="durable", port=port)
+        )
+        return self._server.url
+
+    async def kill(self) -> None:
+        """Ends it without a warning."""
+        if self._server is not None:
+            os.kill(self._server.pid, signal.SIGKILL)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Ends it."""
+        await self._running.aclose()
 
 
 async def run_demo() -> bool:
@@ -71,15 +106,22 @@ async def run_demo() -> bool:
     from sponsorsync.sandbox.valkey import find_free_port  # noqa: PLC0415 - the extra `sandbox`
 
     console = Console(highlight=False)
-    with tempfile.TemporaryDirectory(prefix="sponsorsync-demo-") as folder:
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sponsorsync-demo-")))
+        durable = _Durable(folder / "durable")
+        stack.push_async_callback(durable.stop)
         # Constructed, so that neither the environment nor a file has a say.
-        settings = Settings.model_construct(data_dir=Path(folder), port=find_free_port(18000))
-        async with (
-            run_stack(settings) as stack,
-            httpx.AsyncClient(base_url=stack.settings.origin) as browser,
-        ):
-            walk = _Walk(browser, console)
-            await _walk_through(walk, stack.settings)
+        settings = Settings.model_construct(
+            data_dir=folder,
+            port=find_free_port(18000),
+            durable_url=SecretStr(await durable.start()),
+        )
+        running = await stack.enter_async_context(run_stack(settings))
+        browser = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=running.settings.origin)
+        )
+        walk = _Walk(browser, console)
+        await _walk_through(walk, running.settings, durable)
     if walk.wrong:
         console.print(f"\n[bold red]{len(walk.wrong)} of the steps went wrong.[/bold red]")
     else:
@@ -87,28 +129,37 @@ async def run_demo() -> bool:
     return not walk.wrong
 
 
-async def _walk_through(walk: _Walk, settings: Settings) -> None:
-    local = create_store(_present(settings.redis_url), name="local", pool_size=1)
-    try:
+async def _walk_through(walk: _Walk, settings: Settings, server: _Durable) -> None:
+    async with AsyncExitStack() as stack:
+        local, durable = (
+            create_store(_present(url), name=name, pool_size=1)
+            for url, name in ((settings.redis_url, "local"), (settings.durable_url, "durable"))
+        )
+        stack.push_async_callback(local.aclose)
+        stack.push_async_callback(durable.aclose)
         person_id = await _sign_in(walk)
         await _exclude(walk)
         await _filter(walk)
-        await _look_into_redis(walk, local, person_id, settings.sponsorables[0])
-    finally:
-        await local.aclose()
+        await _look_into_redis(walk, local, durable, person_id, settings.sponsorables[0])
+        await _lose_everything(walk, local)
+        await _outlive_an_outage(walk, local, durable, person_id, server)
 
 
 async def _sign_in(walk: _Walk) -> int:
     walk.begin(1, f"Sign in with GitHub as the sponsor '{_WHO}'")
-    to_github = await walk.ask("GET", f"/login?login={_WHO}")
-    back = await walk.ask("GET", to_github.headers["location"])
-    done = await walk.ask("GET", back.headers["location"])
+    done = await _go_round_by_github(walk)
     walk.expect("the callback answers who it is", true=done.json().get("user_login") == _WHO)
     me = (await walk.ask("GET", "/me")).json()
     cover = me["covers"][0]
     walk.expect(f"covered: {cover['reason']}", true=cover["status"] == "covered")
     person_id: int = me["profile"]["id"]
     return person_id
+
+
+async def _go_round_by_github(walk: _Walk) -> httpx.Response:
+    to_github = await walk.ask("GET", f"/login?login={_WHO}")
+    back = await walk.ask("GET", to_github.headers["location"])
+    return await walk.ask("GET", back.headers["location"])
 
 
 async def _exclude(walk: _Walk) -> None:
@@ -130,9 +181,9 @@ async def _filter(walk: _Walk) -> None:
 
 
 async def _look_into_redis(
-    walk: _Walk, local: RedisStore, person_id: int, sponsorable: str
+    walk: _Walk, local: RedisStore, durable: RedisStore, person_id: int, sponsorable: str
 ) -> None:
-    walk.begin(4, "What is in the application's Redis, and what waits for the durable one")
+    walk.begin(4, "What is in the application's Redis, and what has reached the durable one")
     members = await walk.ask_redis(local, "SMEMBERS", keys.preferences(person_id, "mnodes"))
     walk.expect(
         "a plain set of node ids, as the application reads it",
@@ -142,8 +193,46 @@ async def _look_into_redis(
     await walk.ask_redis(local, "HGETALL", keys.sponsorship(sponsorable, person_id))
     covered = await walk.ask_redis(local, "SISMEMBER", keys.sponsors(sponsorable), person_id)
     walk.expect("the index of the covered knows the person", true=covered == 1)
-    entries = await walk.ask_redis(local, "XRANGE", keys.OUTBOX, "-", "+")
-    walk.expect("one entry waits in the outbox, for all of the changes", true=len(entries) == 1)
+    await _until_confirmed(walk, local)
+    copy = await walk.ask_redis(durable, "SMEMBERS", keys.preferences(person_id, "mnodes"))
+    walk.expect("durable holds the same", true=set(copy) == set(members))
+
+
+async def _lose_everything(walk: _Walk, local: RedisStore) -> None:
+    walk.begin(5, "The application's Redis loses everything, sessions included")
+    await walk.ask_redis(local, "FLUSHALL")
+    answer = await walk.ask("GET", "/preferences/mnodes")
+    walk.expect("the session is gone with it", true=answer.status_code == httpx.codes.UNAUTHORIZED)
+    await _go_round_by_github(walk)
+    answer = await walk.ask("GET", "/preferences/mnodes")
+    walk.expect("the very first read is right", true=answer.json().get("items") == sorted(_NODES))
+
+
+async def _outlive_an_outage(
+    walk: _Walk, local: RedisStore, durable: RedisStore, person_id: int, server: _Durable
+) -> None:
+    walk.begin(6, "The durable Redis is killed, and comes back")
+    await server.kill()
+    answer = await walk.ask("DELETE", f"/preferences/mnodes/{_NODES[0]}")
+    walk.expect("a change is taken while it is away", true=answer.json().get("removed") == 1)
+    answer = await walk.ask("GET", "/readyz")
+    walk.expect("and says so", true=answer.json()["durable"]["status"] == "unavailable")
+    await server.start()
+    await _until_confirmed(walk, local)
+    key = keys.preferences(person_id, "mnodes")
+    here = await walk.ask_redis(local, "SMEMBERS", key)
+    there = await walk.ask_redis(durable, "SMEMBERS", key)
+    walk.expect("both sides are equal again", true=set(here) == set(there) != set())
+
+
+async def _until_confirmed(walk: _Walk, local: RedisStore) -> None:
+    """Waits until nobody is left whose changes durable has not confirmed."""
+    ends = asyncio.get_running_loop().time() + _PATIENCE_S
+    # ASYNC110: the condition is in another process, which no event of ours can tell.
+    while await local.run("SCARD", keys.DIRTY) and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_S)
+    left = await walk.ask_redis(local, "SMEMBERS", keys.DIRTY)
+    walk.expect("nothing waits for durable any more", true=not left)
 
 
 def _readable(reply: object) -> str:

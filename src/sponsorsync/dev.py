@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SIMULATED_MAINTAINER = "maintainer"
 
+_ALL_EMBEDDED = 3
 _LOOPBACK = "127.0.0.1"
 
 
@@ -65,6 +66,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
         if settings.redis_url is None:
             url, died = await _start_valkey(stack, settings.data_dir / "local", "local")
             overrides["redis_url"] = SecretStr(url)
+            overrides["manage_notifications"] = True  # it is ours alone
             embedded["local Redis"] = _describe_redis(url, settings.data_dir / "local")
             tasks.append(died)
         if settings.durable_address is None:
@@ -77,6 +79,8 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
             overrides |= more
             embedded["GitHub"] = f"simulated, {more['github_url']} (choose who to be, or break it)"
             tasks.append(server)
+        if "GitHub" in embedded and len(embedded) < _ALL_EMBEDDED:
+            embedded["Mind"] = "simulated people are written to a real Redis"
         complete = settings.model_copy(update=overrides)
         server = await stack.enter_async_context(
             run_server(create_app(complete), bind(complete.host, complete.port))

@@ -134,7 +134,7 @@ class Login:
     async def _save(self, answers: _Answers, *, replaces: str | None) -> SignedIn:
         now = self._clock()
         user = answers.user
-        before = await self._people.load_account(user.id)
+        before = await self._people.load_account_for_login(user.id)
         profile = Profile(
             id=user.id,
             login=user.login,

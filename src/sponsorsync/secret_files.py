@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SECRET_BYTES = 48
+_SHORTEST = 32
 
 
 def load_or_create_secret(path: Path) -> SecretStr:
@@ -28,12 +29,20 @@ def load_or_create_secret(path: Path) -> SecretStr:
     try:
         if not path.exists():
             _create(path)
-        return SecretStr(path.read_text(encoding="ascii").strip())
+        secret = path.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        secret = ""
     except OSError as error:
         raise SettingsError(
             f"SPONSORSYNC_DATA_DIR: {path} cannot be used ({error.strerror}); it should be a "
             "directory that SponsorSync may write to, or set SPONSORSYNC_SESSION_SECRET"
         ) from None
+    if len(secret) < _SHORTEST:
+        raise SettingsError(
+            f"SPONSORSYNC_DATA_DIR: {path} holds no secret; remove the file, and a new one is made "
+            "(sign-ins under way then begin anew)"
+        )
+    return SecretStr(secret)
 
 
 def _create(path: Path) -> None:
@@ -41,7 +50,10 @@ def _create(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     draft.touch(mode=0o600)
     try:
-        draft.write_text(secrets.token_urlsafe(_SECRET_BYTES), encoding="ascii")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(_SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
         try:
             path.hardlink_to(draft)
         except FileExistsError:

@@ -11,16 +11,17 @@ import gc
 import signal
 import socket
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from sponsorsync.domain.errors import SettingsError, SponsorSyncError
+from sponsorsync.domain.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from starlette.types import ASGIApp
+    from starlette.applications import Starlette
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SHUTDOWN_S = 5
 _BACKLOG = 2048
@@ -44,21 +45,34 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def run_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def run_server(app: Starlette, sock: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """Serves an app on a bound socket while the context is open, and closes it at the end.
 
-    Yields the task, which ends early only if the server fails.
-
-    Raises:
-        SponsorSyncError: The app's lifespan failed; the log says why.
+    Yields the task, which ends early only if the server fails. The app's lifespan is run here and
+    not by uvicorn, so that what it raises is raised, rather than logged with a trace.
     """
+    with sock:
+        async with (
+            app.router.lifespan_context(app) as state,
+            _serve_with_state(app, state or {}, sock) as task,
+        ):
+            yield task
+
+
+@asynccontextmanager
+async def _serve_with_state(
+    app: ASGIApp, state: Mapping[str, Any], sock: socket.socket
+) -> AsyncIterator[asyncio.Task[None]]:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)
+
     config = uvicorn.Config(
-        app,
+        call,
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        lifespan="on",
+        lifespan="off",
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     server = _Server(config)
@@ -68,15 +82,12 @@ async def run_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[asyncio
     started = asyncio.create_task(server.has_started.wait())
     try:
         await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            raise SponsorSyncError("The service could not start; the log says why.")
         yield task
     finally:
         started.cancel()
         server.should_exit = True
         with suppress(asyncio.CancelledError):
             await task
-        sock.close()
 
 
 @asynccontextmanager
@@ -93,7 +104,7 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def serve(app: ASGIApp, *, host: str, port: int) -> None:
+async def serve(app: Starlette, *, host: str, port: int) -> None:
     """Serves an app until a signal ends it."""
     async with stop_signals() as stop, run_server(app, bind(host, port)) as server:
         settle_memory()
@@ -112,7 +123,8 @@ async def wait_for_first(*tasks: asyncio.Task[None], stop: asyncio.Event) -> Non
 
 def announce(host: str, port: int) -> None:
     """Says on standard output that requests are served; also into a pipe, at once."""
-    print(f"SponsorSync ready on http://{host}:{port}", flush=True)  # noqa: T201 - the CLI's word
+    shown = f"[{host}]" if ":" in host else host
+    print(f"SponsorSync ready on http://{shown}:{port}", flush=True)  # noqa: T201 - the CLI's word
 
 
 def settle_memory() -> None:

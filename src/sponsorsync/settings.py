@@ -6,10 +6,12 @@ the variable and says what it should be. No instance is made at import.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,7 +29,17 @@ from sponsorsync.domain.preferences import EXCLUDED_NODES, is_collection_name
 from sponsorsync.domain.sponsorship import normalize_login
 
 _LOGIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
+_NOT_IN_A_HOST = frozenset("/@?#[] \t")
 _MAX_PORT = 65535
+_WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+# What redis-py reads from a URL and somebody may need; others are for redis-py's own use.
+_REDIS_OPTIONS = frozenset(
+    {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"}
+)
+# Kubernetes sets these for a Service named sponsorsync.
+_KUBERNETES_LINK = re.compile(r"SPONSORSYNC_(SERVICE_|PORT_\d)")
+_FOR_TESTS = frozenset({"SPONSORSYNC_GITHUB_SCHEMA", "SPONSORSYNC_MODEL_SEED"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _split_commas(value: object) -> object:
@@ -36,32 +48,64 @@ def _split_commas(value: object) -> object:
     return value
 
 
+def _split_address(value: str) -> SplitResult:
+    """Returns the parts of an address; empty ones where it is none.
+
+    What urlsplit itself says about a malformed address repeats it, with its password.
+    """
+    try:
+        parts = urlsplit(value)
+        is_port_fine = parts.port != 0  # raises ValueError where it is no number
+    except ValueError:
+        is_port_fine = False
+    return parts if is_port_fine else urlsplit("")
+
+
+def _check_host(value: str) -> str:
+    try:
+        if ":" in value:
+            IPv6Address(value)
+        is_fine = not set(value) & _NOT_IN_A_HOST
+    except ValueError:
+        is_fine = False
+    if not is_fine:
+        raise ValueError("should be a host's name or IP address, without scheme and port")
+    return value
+
+
+def _host_in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def _check_origin(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _split_address(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("should be an address such as https://sponsors.example.org")
     if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
         raise ValueError("should have no path, query or user, as in https://sponsors.example.org")
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    # As browsers write it in Origin: without the port that the scheme implies.
+    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
+    return f"{parts.scheme}://{_host_in_url(parts.hostname)}{port}"
 
 
 def _check_url(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _split_address(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         raise ValueError("should be an address such as https://github.com")
     return value.rstrip("/")
 
 
 def _check_redis_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    try:
-        good = parts.scheme == "unix" or (
-            parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
-        )
-    except ValueError:  # the port is no number
-        good = False
-    if not good:
+    parts = _split_address(value.get_secret_value())
+    if parts.scheme != "unix" and not (parts.scheme in {"redis", "rediss"} and parts.hostname):
         raise ValueError("should be an address such as redis://user:password@host:6379/0")
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not database.isdecimal():
+        raise ValueError("should end with the number of a database, as in redis://host:6379/0")
+    # A `?` or `#` may stand in a password that was not quoted, so what follows is not repeated.
+    if parts.fragment or not {name for name, _ in parse_qsl(parts.query)} <= _REDIS_OPTIONS:
+        known = ", ".join(sorted(_REDIS_OPTIONS))
+        raise ValueError(f"has options that are not known here; known are {known}")
     return value
 
 
@@ -78,6 +122,7 @@ def _check_collection(value: str) -> str:
     return value
 
 
+Host = Annotated[str, AfterValidator(_check_host)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 Url = Annotated[str, AfterValidator(_check_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis_url)]
@@ -125,7 +170,7 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl | None = None
     durable_url: RedisUrl | None = None
-    redisent_host: str | None = Field(
+    redisent_host: Host | None = Field(
         default=None, validation_alias=AliasChoices("redisent_host", "REDISENT_HOST")
     )
     redisent_port: int = Field(
@@ -137,12 +182,25 @@ class Settings(BaseSettings):
     redisent_pwd: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("redisent_pwd", "REDISENT_PWD")
     )
+    redisent_user: str | None = Field(
+        default=None, validation_alias=AliasChoices("redisent_user", "REDISENT_USER")
+    )
+    redisent_tls: bool = Field(
+        default=False, validation_alias=AliasChoices("redisent_tls", "REDISENT_TLS")
+    )
+    redisent_ca: Path | None = Field(
+        default=None, validation_alias=AliasChoices("redisent_ca", "REDISENT_CA")
+    )
     redis_pool_size: int = Field(default=32, ge=1, le=1000)
 
     session_secret: SecretStr | None = None
     session_days: int = Field(default=14, ge=1, le=365)
     allowed_origins: Origins = ()
     cookie_samesite: Literal["lax", "none"] = "lax"
+
+    retention_days: int = Field(default=90, ge=0, le=36_500)
+    manage_notifications: bool = False
+    admin_token: SecretStr | None = None
 
     one_time_days: int = Field(default=31, ge=1, le=3660)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
@@ -160,6 +218,21 @@ class Settings(BaseSettings):
             raise ValueError(f"should have {shortest} characters or more, random ones")
         return value
 
+    @field_validator("admin_token")
+    @classmethod
+    def _check_admin_token(cls, value: SecretStr | None) -> SecretStr | None:
+        shortest = 16
+        if value is not None and len(value.get_secret_value()) < shortest:
+            raise ValueError(f"should have {shortest} characters or more, random ones")
+        return value
+
+    @field_validator("collections")
+    @classmethod
+    def _check_collections(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if EXCLUDED_NODES not in value:
+            raise ValueError(f"should have {EXCLUDED_NODES} in it, which /exclude fills")
+        return value
+
     @field_validator("cookie_samesite")
     @classmethod
     def _check_samesite(cls, value: str, info: Any) -> str:  # noqa: ANN401 - pydantic's own type
@@ -170,7 +243,7 @@ class Settings(BaseSettings):
     @property
     def origin(self) -> str:
         """The scheme, host and port by which browsers reach the service."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        return self.public_url or f"http://{_host_in_url(self.host)}:{self.port}"
 
     @property
     def durable_address(self) -> SecretStr | None:
@@ -178,8 +251,21 @@ class Settings(BaseSettings):
         if self.durable_url is not None or self.redisent_host is None:
             return self.durable_url
         password = self.redisent_pwd.get_secret_value() if self.redisent_pwd else ""
-        credentials = f":{quote(password, safe='')}@" if password else ""
-        return SecretStr(f"redis://{credentials}{self.redisent_host}:{self.redisent_port}/0")
+        user = self.redisent_user or ""
+        credentials = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+        address = f"{_host_in_url(self.redisent_host)}:{self.redisent_port}/0"
+        query = f"?{urlencode({'ssl_ca_certs': self.redisent_ca})}" if self.redisent_ca else ""
+        scheme = "rediss" if self.redisent_tls or self.redisent_ca else "redis"
+        return SecretStr(f"{scheme}://{credentials if user or password else ''}{address}{query}")
+
+    def require_for_sync(self) -> Self:
+        """Raises SettingsError unless all is there that copying and comparing need."""
+        if not self.sponsorables:
+            raise SettingsError(
+                "SPONSORSYNC_SPONSORABLES is not set; it should be the logins that can be "
+                "sponsored, comma-separated"
+            )
+        return self
 
     def require_for_service(self) -> Self:
         """Raises SettingsError unless all is there that a service with real neighbours needs."""
@@ -198,6 +284,11 @@ class Settings(BaseSettings):
                     f"{name} is not set; it should be {example}. "
                     "(`sponsorsync dev` needs no settings.)"
                 )
+        if self.public_url is None and self.host in _WILDCARD_HOSTS:
+            raise SettingsError(
+                "SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST on every address it "
+                "should be the one by which browsers reach the service"
+            )
         return self
 
 
@@ -219,6 +310,8 @@ def load_settings(
         return Settings(_env_file=env_files, **dict(overrides or {}))  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError(_first_line(error)) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{' or '.join(env_files)}: should be text in UTF-8") from None
 
 
 def _first_line(error: ValidationError) -> str:
@@ -228,10 +321,23 @@ def _first_line(error: ValidationError) -> str:
     if field.lower() == "port":
         # Kubernetes sets SPONSORSYNC_PORT=tcp://… for a Service of that name.
         message += " (in Kubernetes a Service named sponsorsync sets it: enableServiceLinks: false)"
-    return f"{_variable_of(field)}: {message[0].lower()}{message[1:]}"
+    return f"{variable_of(field)}: {message[0].lower()}{message[1:]}"
 
 
-def _variable_of(field: str) -> str:
+def find_unknown_names(environment: Mapping[str, str]) -> list[str]:
+    """Returns the variables that begin like ours and are no settings: most are misspelt."""
+    known = {variable_of(field) for field in Settings.model_fields} | _FOR_TESTS
+    return sorted(
+        name
+        for name in environment
+        if name.startswith("SPONSORSYNC_")
+        and name not in known
+        and not _KUBERNETES_LINK.match(name)
+    )
+
+
+def variable_of(field: str) -> str:
+    """Returns the variable that a field is read from."""
     if field.isupper():  # an alias, as the first deployment has it
         return field
     info = Settings.model_fields.get(field)

@@ -29,6 +29,11 @@ class TcpProxy:
     _is_cut: bool = False
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether bytes are held back."""
+        return not self._flows.is_set()
+
     def stall(self) -> None:
         """Holds back every byte, in both directions, until `flow`."""
         self._flows.clear()
@@ -39,7 +44,7 @@ class TcpProxy:
         self._flows.set()
 
     def cut(self) -> None:
-        """Breaks every connection, and each new one, until `flow`."""
+        """Breaks every connection, and each new one, until `flow`; what was held back is lost."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
@@ -48,8 +53,18 @@ class TcpProxy:
         if self._is_cut:
             writer.transport.abort()
             return
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        try:
+            server_reader, server_writer = await asyncio.open_connection(
+                "127.0.0.1", self._target_port
+            )
+        except OSError:  # the server is down: so is the connection
+            writer.transport.abort()
+            return
         both = {writer, server_writer}
+        if self._is_cut:  # meanwhile
+            for each in both:
+                each.transport.abort()
+            return
         self._writers |= both
         turn = [True]
         try:

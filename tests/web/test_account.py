@@ -12,9 +12,9 @@ from sponsorsync.store import keys
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-    from tests.conftest import Browser, Clock, RunService
 
     from sponsorsync.sandbox.github import SimulatedGitHub
+    from tests.conftest import Browser, Clock, RunService
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,31 @@ async def test_the_account_page_shows_me_and_removes_what_i_excluded(sponsor: Br
     assert "&lt;b&gt;&amp;x" in page
     assert (removed.status_code, removed.headers["location"]) == (303, "/account")
     assert (await sponsor.get("/preferences/mnodes")).json()["items"] == ["<b>&x"]
+
+
+async def test_the_account_page_shows_the_rest_when_the_set_is_a_visitors(
+    sponsor: Browser, local: Redis
+) -> None:
+    """It is where a login lands, and where the way out is."""
+    await local.hset("user:48210377", "name", "visitor")
+
+    page = await sponsor.get("/account", headers={"accept": "text/html"})
+
+    assert page.status_code == 200
+    assert "in use by an anonymous visitor" in page.text
+    assert "Sign out" in page.text
+
+
+async def test_a_field_that_cannot_be_read_is_unknown(browser: Browser, local: Redis) -> None:
+    """A login mends it: it is no reason to lock somebody out."""
+    await browser.sign_in("monthly")
+    await local.hset("sponsorship:maintainer:48210377", "tier_cents", "much")
+
+    broken = (await browser.get("/me")).json()["covers"][0]
+    await browser.sign_in("monthly")
+    mended = (await browser.get("/me")).json()["covers"][0]
+
+    assert (broken["status"], mended["status"]) == ("unknown", "covered")
 
 
 async def test_the_start_page_needs_no_redis(run_service: RunService) -> None:

@@ -13,10 +13,10 @@ from sponsorsync.store import keys
 if TYPE_CHECKING:
     import httpx
     from redis.asyncio import Redis
-    from tests.conftest import Browser, Clock, RunService, Service
 
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.switches import Endpoint, Iss
+    from tests.conftest import Browser, Clock, RunService, Service
 
 
 def _query(response: httpx.Response) -> dict[str, str]:
@@ -66,6 +66,7 @@ async def test_callback_answers_json_to_a_client_that_asks_for_it(browser: Brows
         ("https://evil.example/", "/account"),
         ("javascript:alert(1)", "/account"),
         ("https://[", "/account"),
+        ("/s?q=" + "汉" * 600, "/account"),
         ("", "/account"),
     ],
 )
@@ -178,6 +179,21 @@ async def test_denied_consent_is_a_page_that_says_so(browser: Browser) -> None:
     assert done.status_code == 403
     assert "did not give your consent" in done.text
     assert "/login" in done.text
+
+
+async def test_an_attempt_ends_also_when_it_fails(browser: Browser) -> None:
+    """Its cookie would make every request longer, and the callback could be replayed."""
+    await browser.sign_in("denier")
+
+    assert not [name for name in browser.cookies if "login" in name]
+
+
+async def test_many_attempts_do_not_pile_up(browser: Browser) -> None:
+    """Proxies refuse requests with some kilobytes of cookies."""
+    for _ in range(20):
+        await browser.get("/login")
+
+    assert len(browser.cookies) <= 8
 
 
 async def test_an_error_without_our_state_is_not_believed(browser: Browser) -> None:

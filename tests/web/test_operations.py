@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from openapi_spec_validator import validate
 from pydantic import SecretStr
-from tests.conftest import ORIGIN
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.errors import SettingsError
@@ -16,10 +14,10 @@ from sponsorsync.store import keys
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-    from tests.conftest import Browser, RunService, Service
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
+    from tests.conftest import Browser, RunService, Service
 
 UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 
@@ -133,7 +131,7 @@ async def test_what_is_not_there_is_a_problem_or_a_page(browser: Browser) -> Non
     """By Accept; both in our words."""
     problem = await browser.get("/nothing")
     page = await browser.get("/nothing", headers={"accept": "text/html"})
-    method = await browser.delete("/me")
+    method = await browser.patch("/me")
 
     assert (problem.status_code, problem.json()["code"]) == (404, "not_found")
     assert "There is nothing at this address." in page.text
@@ -145,13 +143,13 @@ async def test_an_unforeseen_error_shows_no_trace(
 ) -> None:
     """A number stands in the answer, the trace in the log."""
     await local.set(keys.session("x"), "no number")  # nobody but us writes there, so: unforeseen
-    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-        client.cookies.set("sponsorsync", "x")
-        answer = await client.get("/me")
+    browser = await service.open_browser()
+    browser.cookies.set("sponsorsync", "x")
+    answer = await browser.get("/me")
 
     assert answer.status_code == 500
     assert "no number" not in answer.text
+    assert "content-security-policy" in answer.headers
     incident = answer.json()["detail"].split()[-1].rstrip(".")
     assert incident in "".join(capfd.readouterr())
 
@@ -171,12 +169,36 @@ async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
     assert all(operation.get("tags") for operation in operations)
 
 
+async def test_openapi_says_what_errors_are(browser: Browser) -> None:
+    """Problems have a media type and a schema of their own, in every route."""
+    document = (await browser.get("/openapi.json")).json()
+
+    errors = [
+        answer["content"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        for status, answer in operation["responses"].items()
+        if status.startswith(("4", "5")) and operation["operationId"] != "get_readiness"
+    ]
+    schemas = [content["application/problem+json"]["schema"] for content in errors]
+    assert all(schema == {"$ref": "#/components/schemas/Problem"} for schema in schemas)
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+async def test_monitors_may_ask_by_head(browser: Browser, path: str) -> None:
+    """Many send nothing else."""
+    assert (await browser.head(path)).status_code == 200
+
+
 async def test_the_api_page_is_there(browser: Browser) -> None:
-    """Its scripts come from elsewhere, so it has no content security policy of ours."""
+    """Its scripts come from elsewhere, and nobody may frame it all the same."""
     page = await browser.get("/docs")
 
+    policy = page.headers["content-security-policy"]
     assert page.status_code == 200
-    assert "content-security-policy" not in page.headers
+    assert "script-src 'unsafe-inline' https://cdn.jsdelivr.net" in policy
+    assert "frame-ancestors 'none'" in policy
 
 
 def test_the_app_refuses_to_be_made_without_what_it_needs(settings: Settings) -> None:

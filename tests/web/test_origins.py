@@ -58,6 +58,18 @@ async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[st
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
+@pytest.mark.parametrize(
+    "headers", [{"referer": "https://evil.example/"}, {"accept": "text/html,*/*"}]
+)
+async def test_a_browser_without_fetch_metadata_cannot_be_led_to_the_changing_get(
+    sponsor: Browser, headers: dict[str, str]
+) -> None:
+    """On plain http browsers send none, and a GET has no Origin."""
+    answer = await sponsor.get("/exclude?id=a", headers=headers)
+
+    assert answer.status_code == 403
+
+
 async def test_an_allowed_origin_may_call_with_credentials(run_service: RunService) -> None:
     """CORS and the guard agree on who that is."""
     origin = "https://app.example"

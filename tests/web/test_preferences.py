@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
-from tests.support.proxy import TcpProxy, run_proxy
 
 from sponsorsync.store import keys
+from tests.support.proxy import TcpProxy, run_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from redis.asyncio import Redis
-    from tests.conftest import Browser, RunService
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.conftest import Browser, RunService
 
 MONTHLY = 48210377
 SET = keys.preferences(MONTHLY, "mnodes")
@@ -40,8 +40,9 @@ async def test_a_change_tells_what_it_did(sponsor: Browser) -> None:
     first = await sponsor.post("/preferences/mnodes", json=change)
     again = await sponsor.post("/preferences/mnodes", json=change)
 
-    assert first.json() == {"collection": "mnodes", "added": 2, "removed": 0, "size": 2}
-    assert again.json() == {"collection": "mnodes", "added": 0, "removed": 0, "size": 2}
+    done = {"collection": "mnodes", "removed": 0, "size": 2, "pending": False}
+    assert first.json() == done | {"added": 2}
+    assert again.json() == done | {"added": 0}
 
 
 async def test_an_item_is_removed(sponsor: Browser) -> None:
@@ -74,6 +75,25 @@ async def test_an_item_in_a_path_is_decoded_once(
     await sponsor.put(f"/preferences/mnodes/{path}")
 
     assert await local.smembers(SET) == {item}
+
+
+async def test_what_an_older_limit_let_through_can_be_removed(
+    sponsor: Browser, local: Redis
+) -> None:
+    """Limits are for what comes; whatever is there may go."""
+    await sponsor.put("/preferences/mnodes/a")
+    await local.sadd(SET, "x" * 300, "tab\there")
+
+    answer = await sponsor.post("/preferences/mnodes", json={"remove": ["x" * 300, "tab\there"]})
+
+    assert answer.json()["removed"] == 2
+
+
+async def test_a_line_feed_at_the_end_of_a_path_is_not_lost(sponsor: Browser) -> None:
+    """It is a control character like any other, and refused as one."""
+    answer = await sponsor.put("/preferences/mnodes/a%0A")
+
+    assert answer.status_code == 422
 
 
 async def test_the_set_is_plain(sponsor: Browser, local: Redis) -> None:

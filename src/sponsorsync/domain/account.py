@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sponsorsync.domain.cover import CoverFacts
     from sponsorsync.domain.profile import Profile
@@ -21,6 +21,33 @@ class Account:
 
     profile: Profile | None
     covers: Mapping[str, CoverFacts | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """All that one Redis holds of a person, as text.
+
+    Attributes:
+        covers: Fields by sponsorable.
+        preferences: Sorted items by collection.
+        pending: Changes that wait for the durable side, '+' or '-' by collection and item.
+        versions: The service's own notes on the parts above.
+    """
+
+    profile: Mapping[str, str]
+    covers: Mapping[str, Mapping[str, str]]
+    preferences: Mapping[str, Sequence[str]]
+    pending: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalExport:
+    """What both sides hold; `durable` is None where it could not be asked, and `note` says why."""
+
+    local: Holdings
+    durable: Holdings | None
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)

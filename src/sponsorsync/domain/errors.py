@@ -5,6 +5,11 @@
     ├── InvalidInputError        what a caller sent cannot be used
     │   └── TooLargeError        … because it is over a limit of size
     ├── NotSignedInError         there is no session
+    ├── NotFoundError            what a call is about does not exist
+    ├── AdminTokenMissingError   a call for administrators without their token
+    ├── AdminForbiddenError      … with another one, or there is none
+    ├── NoDurableError           a call needs a durable Redis, and none is configured
+    ├── JobRunningError          a job of this kind is running already
     ├── CrossSiteError           a page of another site asked
     ├── LoginError               a login came to no end
     │   ├── LoginDeniedError     … the person said no
@@ -46,6 +51,37 @@ class NotSignedInError(SponsorSyncError):
 
     def __init__(self) -> None:
         super().__init__("You are not signed in, or your session has ended. Sign in and try again.")
+
+
+class NotFoundError(SponsorSyncError):
+    """What a call is about does not exist; the message names it."""
+
+
+class AdminTokenMissingError(SponsorSyncError):
+    """A call for administrators carries no token."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is for administrators: send SPONSORSYNC_ADMIN_TOKEN as `Authorization: Bearer …`."
+        )
+
+
+class AdminForbiddenError(SponsorSyncError):
+    """A call for administrators carries another token, or none is configured."""
+
+
+class NoDurableError(SponsorSyncError):
+    """What was asked for needs a durable Redis."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No durable Redis is configured, so there is nothing to copy to or to compare with. "
+            "Set SPONSORSYNC_DURABLE_URL (or REDISENT_HOST)."
+        )
+
+
+class JobRunningError(SponsorSyncError):
+    """A job of this kind is running already; the message says how far it is."""
 
 
 class CrossSiteError(SponsorSyncError):
@@ -98,6 +134,10 @@ class StoreUnavailableError(StoreError):
     def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DurableUnavailableError(StoreUnavailableError):
+    """What was asked for is unknown here, and the durable side, which knows, cannot be asked."""
 
 
 class StoreConflictError(StoreError):

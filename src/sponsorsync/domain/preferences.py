@@ -43,11 +43,16 @@ class CollectionState:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """What a change did: members added and removed, and the size of the collection now."""
+    """What a change did: members added and removed, and the size of the collection now.
 
-    added: int
-    removed: int
-    size: int
+    While `is_pending` the change is kept, but waits for the durable side to say what else is in the
+    collection; then the numbers are None.
+    """
+
+    added: int | None
+    removed: int | None
+    size: int | None
+    is_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,12 @@ class PreferenceRules:
                 f"One call may change {self.max_batch} items; this one has "
                 f"{len(add) + len(remove)}. Send several calls."
             )
-        for item in (*add, *remove):
+        for item in add:
             self._check_item(item)
+        for item in remove:
+            # Whatever is there may be removed, also what somebody else wrote, or an older limit let
+            # through.
+            encode_item(item)
         if not set(add).isdisjoint(remove):
             raise InvalidInputError(
                 "The same item stands in `add` and in `remove`. Send it in one."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -27,22 +28,39 @@ async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
     """Yields the transport that all of GitHub's traffic shares, and closes it at the end."""
     connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S)
     # No cookie jar: one person's GitHub cookies would travel with the next one's request.
-    # trust_env: with a transport of its own httpx no longer looks at HTTPS_PROXY itself.
-    session = aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
-    )
+    # No trust_env: aiohttp would look into ~/.netrc too, and an entry for GitHub there makes it
+    # refuse every request that carries a token.
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     async with session:
-        yield _ClosedElsewhere(AiohttpTransport(client=session))
+        yield _SharedTransport(session)
 
 
-class _ClosedElsewhere(httpx.AsyncBaseTransport):
-    """A transport that short-lived clients share: closing one of them leaves it open."""
+class _SharedTransport(httpx.AsyncBaseTransport):
+    """A transport that short-lived clients share: closing one of them leaves it open.
 
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
+    It goes by the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, which httpx itself no
+    longer reads once it is given a transport.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._direct = AiohttpTransport(client=session)
+        self._proxied = {
+            scheme: AiohttpTransport(client=session, proxy=httpx.Proxy(_with_scheme(address)))
+            for scheme, address in getproxies().items()
+            if scheme in {"http", "https"}
+        }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
-            return await self._inner.handle_async_request(request)
+            return await self._choose(request.url).handle_async_request(request)
         except aiohttp.ClientError as error:  # the few that httpx-aiohttp does not translate
             raise httpx.TransportError(type(error).__name__) from error
+
+    def _choose(self, url: httpx.URL) -> AiohttpTransport:
+        if proxy_bypass(url.host):
+            return self._direct
+        return self._proxied.get(url.scheme, self._direct)
+
+
+def _with_scheme(address: str) -> str:
+    return address if "://" in address else f"http://{address}"

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sponsorsync.domain.errors import (
     GitHubError,
@@ -23,6 +23,8 @@ from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship, 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+T = TypeVar("T")
 
 API_VERSION = "2026-03-10"
 """https://docs.github.com/rest/about-the-rest-api/api-versions"""
@@ -127,13 +129,13 @@ def parse_user(body: bytes) -> GitHubUser:
     data = _parse_json(body)
     try:
         return GitHubUser(
-            id=int(data["id"]),
-            login=str(data["login"]),
-            name=data.get("name"),
-            email=data.get("email"),
-            avatar_url=data.get("avatar_url"),
+            id=_expect(data["id"], int),
+            login=_expect(data["login"], str),
+            name=_expect_or_none(data.get("name"), str),
+            email=_expect_or_none(data.get("email"), str),
+            avatar_url=_expect_or_none(data.get("avatar_url"), str),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable("profile") from error
 
 
@@ -149,7 +151,7 @@ def parse_emails(body: bytes) -> tuple[EmailAddress, ...]:
     try:
         return tuple(
             EmailAddress(
-                email=str(row["email"]),
+                email=_expect(row["email"], str),
                 is_primary=row["primary"] is True,
                 is_verified=row["verified"] is True,
             )
@@ -163,7 +165,7 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
     """Returns one page of the answer to VIEWER_SPONSORSHIPS.
 
     Null nodes are passed over. An answer with errors is no answer, even when it has data beside
-    them: what is missing from it is unknown.
+    them: what is missing from it is unknown. So is one without nodes, or without the next cursor.
 
     Raises:
         GitHubRefusedError, GitHubLimitedError: The answer has errors (they come with HTTP 200).
@@ -177,10 +179,10 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
         return SponsorshipPage(
             sponsorships=tuple(
                 _parse_sponsorship(node)
-                for node in connection["nodes"] or []
+                for node in _expect(connection["nodes"], list)
                 if node is not None and (node["sponsorable"] or {}).get("login")
             ),
-            next_cursor=page["endCursor"] if page["hasNextPage"] else None,
+            next_cursor=_expect(page["endCursor"], str) if page["hasNextPage"] else None,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _unreadable("list of sponsorships") from error
@@ -190,14 +192,31 @@ def _parse_sponsorship(node: Mapping[str, Any]) -> Sponsorship:
     tier, selected, source = node["tier"], node["tierSelectedAt"], node["paymentSource"]
     return Sponsorship(
         sponsorable=normalize_login(node["sponsorable"]["login"]),
-        created_at=datetime.fromisoformat(node["createdAt"]),
-        is_active=node["isActive"],
-        is_one_time=node["isOneTimePayment"],
+        created_at=_parse_moment(node["createdAt"]),
+        is_active=_expect(node["isActive"], bool),
+        is_one_time=_expect(node["isOneTimePayment"], bool),
         privacy=Privacy(node["privacyLevel"].lower()),
         payment_source=None if source is None else PaymentSource(source.lower()),
-        tier_cents=None if tier is None else int(tier["monthlyPriceInCents"]),
-        tier_selected_at=None if selected is None else datetime.fromisoformat(selected),
+        tier_cents=None if tier is None else _expect(tier["monthlyPriceInCents"], int),
+        tier_selected_at=None if selected is None else _parse_moment(selected),
     )
+
+
+def _parse_moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone cannot be compared with others")
+    return moment
+
+
+def _expect(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _expect_or_none(value: object, kind: type[T]) -> T | None:
+    return None if value is None else _expect(value, kind)
 
 
 def _check_graphql_errors(errors: Sequence[Mapping[str, Any]]) -> None:
@@ -224,7 +243,7 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> int:
 def _parse_json(body: bytes) -> Any:  # noqa: ANN401 - what it is, the callers find out
     try:
         return cast("Any", json.loads(body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable("answer") from error
 
 

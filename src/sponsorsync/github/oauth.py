@@ -68,6 +68,9 @@ _TOKEN_ERRORS: dict[str, tuple[type[LoginError], str]] = {
 }
 _OTHER_TOKEN_ERROR = (LoginError, "GitHub did not complete the login. Please try again.")
 
+# What Authlib raises when an answer is no JSON, or JSON with values of the wrong type.
+_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
+
 
 class GitHubOAuth:
     """Begins and ends the web flow, and revokes the tokens that came of it."""
@@ -120,9 +123,9 @@ class GitHubOAuth:
                     code_verifier=code_verifier,
                 )
         except OAuthError as error:
-            kind, message = _TOKEN_ERRORS.get(error.error, _OTHER_TOKEN_ERROR)
+            kind, message = _TOKEN_ERRORS.get(str(error.error), _OTHER_TOKEN_ERROR)
             raise kind(message) from None
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, *_UNREADABLE) as error:
             raise GitHubUnreachableError("GitHub could not be asked for a token.") from error
         access_token = token.get("access_token")
         if not isinstance(access_token, str) or not access_token:

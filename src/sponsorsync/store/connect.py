@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -12,6 +13,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -21,16 +23,21 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pydantic import SecretStr
+    from redis.asyncio.client import PubSub
+    from redis.asyncio.connection import AbstractConnection
     from redis.commands.core import AsyncScript
 
 Argument: TypeAlias = bytes | str | int
 Reply: TypeAlias = "bytes | int | list[Reply] | dict[bytes, bytes] | None"
+ScriptCall: TypeAlias = "tuple[str, Sequence[Argument]]"
+"""A script's name and its arguments."""
 
 # redis-py's own ten retries take 3.9 s to say that a server is gone. One quick retry gets over a
 # connection that the server closed while it lay idle; whatever takes longer is for the caller.
@@ -38,11 +45,17 @@ _RETRIES = 1
 _RETRY_BASE_S = 0.01
 _RETRY_CAP_S = 0.05
 _CONNECT_TIMEOUT_S = 1.0
-_SOCKET_TIMEOUT_S = 3.0
+_SOCKET_TIMEOUT_S = 2.0
 _POOL_WAIT_S = 3.0
+
+
+class IncarnationError(RedisConnectionError):
+    """The server is another incarnation than the one that was looked at."""
+
 
 # Most telling first: several of these are subclasses of others.
 _REASONS: tuple[tuple[type[RedisError], str], ...] = (
+    (IncarnationError, "has just been restarted and is being compared with the other one"),
     (BusyLoadingError, "is still loading its data"),
     (AuthenticationError, "refuses our user or password"),
     (NoPermissionError, "does not permit its user what SponsorSync needs"),
@@ -56,11 +69,42 @@ _UNAVAILABLE_PREFIXES = {
     "MISCONF": "cannot save its data to disk and refuses writes",
     "CLUSTERDOWN": "is a cluster that is down",
     "MASTERDOWN": "has lost its primary",
-    "BUSY": "is busy with a script",
+    "BUSY ": "is busy with a script",
     "NOREPLICAS": "has too few replicas to take writes",
     "NOAUTH": "wants a user or a password",
+    "DB index is out of range": "has no database of the number in its URL",
     "WRONGPASS": "refuses our user or password",
+    # So says a script, of a command within it: Redis 7 and Valkey, Redis 6.
+    "ACL failure in script": "does not permit its user what SponsorSync needs",
+    "The user executing the script": "does not permit its user what SponsorSync needs",
 }
+
+
+class Gate:
+    """Lets connections through to one incarnation of a server only: the one that was looked at.
+
+    A server that was restarted may have come back older than what is known of it. Each connection
+    therefore asks, before anything else, which incarnation it has reached; until somebody has
+    compared that one (`sync/epochs.py`) and opened the gate for it, connecting fails.
+    """
+
+    def __init__(self) -> None:
+        self._approved: str | None = None
+        self.refused = asyncio.Event()
+
+    def open_for(self, run_id: str) -> None:
+        """Lets this incarnation through, and no other."""
+        self._approved = run_id
+        self.refused.clear()
+
+    async def admit(self, connection: AbstractConnection) -> None:
+        """Finishes the handshake of a new connection (redis-py's `redis_connect_func`)."""
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        reply = cast("Reply", await connection.read_response())
+        if run_id_in(reply) != self._approved:
+            self.refused.set()
+            raise IncarnationError("has just been restarted and is being compared")
 
 
 class RedisStore:
@@ -76,15 +120,44 @@ class RedisStore:
         self._name = name
         self._scripts: dict[str, AsyncScript] = {}
 
-    async def run_script(
-        self, name: str, keys: Sequence[str], arguments: Sequence[Argument]
-    ) -> Reply:
+    @property
+    def name(self) -> str:
+        """What messages call this server."""
+        return self._name
+
+    async def run_script(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script of `store/lua` in one round trip (two when the server saw it never)."""
-        script = self._scripts.get(name)
-        if script is None:
-            script = self._scripts[name] = self._client.register_script(load_script(name))
         with self._translated_errors():
-            return cast("Reply", await script(keys=list(keys), args=list(arguments)))
+            return cast("Reply", await self._script(name)(args=list(arguments)))
+
+    async def run_scripts(
+        self, name: str, argument_lists: Sequence[Sequence[Argument]]
+    ) -> list[Reply]:
+        """Runs a script several times; see `run_calls`."""
+        return await self.run_calls([(name, arguments) for arguments in argument_lists])
+
+    async def run_calls(self, calls: Sequence[ScriptCall]) -> list[Reply]:
+        """Runs scripts in one round trip; two or three more when the server saw one of them never.
+
+        That one is then run after the others. All are run; the first error is raised at the end.
+        """
+        if len(calls) == 1:
+            name, arguments = calls[0]
+            return [await self.run_script(name, *arguments)]
+        with self._translated_errors():
+            replies = await self._evaluate(calls)
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                # Nothing of these was run. Asking beforehand would be a round trip each time.
+                for name in {calls[at][0] for at in unknown}:
+                    await self._client.script_load(self._script(name).script)
+                again = await self._evaluate([calls[at] for at in unknown])
+                for at, reply in zip(unknown, again, strict=True):
+                    replies[at] = reply
+            for reply in replies:
+                if isinstance(reply, RedisError):
+                    raise reply
+        return cast("list[Reply]", replies)
 
     async def run(self, *command: Argument) -> Reply:
         """Runs one command."""
@@ -100,13 +173,49 @@ class RedisStore:
             with self._translated_errors():
                 return cast("list[Reply]", await pipeline.execute())
 
-    async def ping(self) -> None:
-        """Returns when the server answers."""
-        await self.run("PING")
+    def open_pubsub(self) -> PubSub:
+        """Returns a subscription's own connection; the caller closes it."""
+        return self._client.pubsub()
+
+    async def find_cluster(self) -> str | None:
+        """Returns what shows that the server is made of several shards, or None.
+
+        Scripts here work on keys of any slot. A proxy before several shards (Redis Enterprise)
+        shows itself by refusing two keys of different slots in one script.
+        """
+        info = cast("dict[str, object]", await self.run("INFO", "cluster"))
+        if info.get("cluster_enabled") == 1:
+            return "is a cluster"
+        try:
+            await self.run("EVAL", "return 1", 2, keys.APPLIED, keys.PEOPLE)
+        except ResponseError as error:
+            if "CROSSSLOT" in str(error).upper():
+                return "spreads its keys over several shards"
+            raise
+        return None
+
+    async def load_run_id(self) -> str:
+        """Returns what names this incarnation of the server: each start has another."""
+        return run_id_in(await self.run("INFO", "server"))
+
+    async def check_writable(self) -> None:
+        """Returns when the server takes a write: one that is full or read-only answers PING too."""
+        await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
     async def aclose(self) -> None:
         """Closes every connection."""
         await self._client.aclose()
+
+    async def _evaluate(self, calls: Sequence[ScriptCall]) -> list[Reply | RedisError]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for name, arguments in calls:
+                pipeline.execute_command("EVALSHA", self._script(name).sha, 0, *arguments)
+            return await pipeline.execute(raise_on_error=False)
+
+    def _script(self, name: str) -> AsyncScript:
+        if name not in self._scripts:
+            self._scripts[name] = self._client.register_script(load_script(name))
+        return self._scripts[name]
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -137,7 +246,17 @@ class RedisStore:
         return error
 
 
-def create_store(url: SecretStr, *, name: str, pool_size: int) -> RedisStore:
+def run_id_in(reply: Reply) -> str:
+    """Returns the `run_id` of an answer to INFO, as text or parsed by redis-py."""
+    if isinstance(reply, dict):
+        return str(cast("dict[str, str]", reply)["run_id"])
+    lines = cast("bytes", reply).decode().splitlines()
+    return next(line.partition(":")[2] for line in lines if line.startswith("run_id:"))
+
+
+def create_store(
+    url: SecretStr, *, name: str, pool_size: int, gate: Gate | None = None
+) -> RedisStore:
     """Returns a client that has not connected yet.
 
     Args:
@@ -145,6 +264,7 @@ def create_store(url: SecretStr, *, name: str, pool_size: int) -> RedisStore:
         name: How messages call this server: 'local' or 'durable'.
         pool_size: Connections at most. Who comes when all are in use waits for one, for a bounded
             time; redis-py's default pool would raise at once.
+        gate: Decides which incarnation of the server may be spoken to.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),
@@ -152,7 +272,13 @@ def create_store(url: SecretStr, *, name: str, pool_size: int) -> RedisStore:
         timeout=_POOL_WAIT_S,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        retry=Retry(ExponentialBackoff(cap=_RETRY_CAP_S, base=_RETRY_BASE_S), _RETRIES),
+        # Not after a time-out: that would double the load on a server that is slow already.
+        retry=Retry(
+            ExponentialBackoff(cap=_RETRY_CAP_S, base=_RETRY_BASE_S),
+            _RETRIES,
+            supported_errors=(RedisConnectionError,),
+        ),
         client_name="sponsorsync",
+        redis_connect_func=None if gate is None else gate.admit,
     )
     return RedisStore(Redis.from_pool(pool), name=name)

@@ -1,66 +1,138 @@
 """Every key that SponsorSync touches, and every time to live: the one home of their names.
 
-Person ids are GitHub's numeric ids. Moments are stored as whole seconds since 1970 (UTC), versions
-as microseconds.
+The Lua scripts get the same names: `scripts.py` writes them in front of each. Person ids are
+GitHub's numeric ids. Moments are stored as whole seconds since 1970 (UTC), versions as
+microseconds.
 """
 
 from __future__ import annotations
 
 import hashlib
 
-DIRTY = "sponsorsync:dirty"
+NAMES = {
+    # --- both sides: a person's parts ---
+    "USER_DETAILS": "user_details:{id}",
+    "PREFERENCES": "user:{id}:{collection}",
+    "SPONSORSHIP": "sponsorship:{sponsorable}:{id}",
+    # Hash: version `v:{part}` and presence `p:{part}` of each part; `x`, the version of the last
+    # deletion of the account. On local also `d:{collection}` once durable holds a copy, and `m`,
+    # how often the person was marked dirty. No TTL.
+    "META": "sponsorsync:meta:{id}",
+    # --- both sides: indexes, kept by each side's scripts and never copied ---
+    "SPONSORS": "sponsors:{sponsorable}",
+    # Sorted set: everybody, by the latest version of any of their parts.
+    "PEOPLE": "sponsorsync:people",
+    # --- local: the application's own ---
+    "VISITOR": "user:{id}",
+    # --- local: what travels ---
+    "DIRTY": "sponsorsync:dirty",
+    "OUTBOX": "sponsorsync:outbox",
+    "DEAD": "sponsorsync:dead",
+    # Sorted set: everybody by durable's APPLIED when it last confirmed them.
+    "CONFIRMED": "sponsorsync:confirmed",
+    # --- local: what comes back ---
+    "LEASE": "sponsorsync:lease:{id}",
+    "NEGATIVE": "sponsorsync:negative:{id}",
+    "PENDING": "sponsorsync:pending:{id}",
+    # Hash: the incarnations of both servers that were last compared; `since:{incarnation}`, the
+    # last version with which a local came back that has not been compared yet.
+    "EPOCH": "sponsorsync:epoch",
+    # --- local: time ---
+    "COVER_ENDS": "sponsorsync:cover_ends",
+    # --- local: who is signed in ---
+    "SESSION": "sponsorsync:session:{hash}",
+    "SESSIONS": "sponsorsync:sessions:{id}",
+    # --- durable ---
+    "APPLIED": "sponsorsync:applied",
+    # Sorted set: who has preferences here without being covered, by the second of the lapse.
+    "LAPSED": "sponsorsync:lapsed",
+}
+"""Names of keys by the name of a constant (or function) of the Lua scripts."""
+
+DIRTY = NAMES["DIRTY"]
 """Set of the ids of people with changes that the durable side has not confirmed."""
 
-OUTBOX = "sponsorsync:outbox"
+OUTBOX = NAMES["OUTBOX"]
 """Stream of `u <id>`: wakes whoever drains. What is true stands in DIRTY."""
 
-COVER_ENDS = "sponsorsync:cover_ends"
+OUTBOX_GROUP = "relay"
+"""The relays' consumer group: each entry wakes one of them."""
+
+DEAD = NAMES["DEAD"]
+"""Hash by id: JSON with the reason for which durable refuses a person's data, and the next try."""
+
+COVER_ENDS = NAMES["COVER_ENDS"]
 """Sorted set of `{login}:{id}` by the second in which that cover ends."""
 
-LOGIN_ATTEMPT_TTL_S = 600
-"""GitHub's codes live ten minutes, so no attempt to log in lives longer."""
+PEOPLE = NAMES["PEOPLE"]
+CONFIRMED = NAMES["CONFIRMED"]
+EPOCH = NAMES["EPOCH"]
+APPLIED = NAMES["APPLIED"]
+LAPSED = NAMES["LAPSED"]
+
+LEASE_TTL_MS = 10_000
+"""A fetch from durable takes milliseconds; whoever dies in the middle blocks nobody for longer."""
+
+NEGATIVE_TTL_S = 30
+"""How long 'durable has nothing of this person' is believed without asking again."""
+
+
+PROBE = "sponsorsync:probe"
+"""String that tells whether a server takes writes; it is gone at once."""
+
+PROBE_TTL_MS = 1
 
 
 def user_details(person_id: int) -> str:
     """Hash: the profile (id, user_login, email, name, avatar_url, first_seen, last_login)."""
-    return f"user_details:{person_id}"
+    return NAMES["USER_DETAILS"].format(id=person_id)
 
 
 def preferences(person_id: int, collection: str) -> str:
     """Set of node ids, and nothing else: the application reads it directly."""
-    return f"user:{person_id}:{collection}"
-
-
-def visitor(person_id: int) -> str:
-    """Hash of the application's own: an anonymous visitor who happens to have this number."""
-    return f"user:{person_id}"
+    return NAMES["PREFERENCES"].format(id=person_id, collection=collection)
 
 
 def sponsorship(sponsorable: str, person_id: int) -> str:
     """Hash: the facts of one person's cover by one sponsorable."""
-    return f"sponsorship:{sponsorable}:{person_id}"
+    return NAMES["SPONSORSHIP"].format(sponsorable=sponsorable, id=person_id)
 
 
 def sponsors(sponsorable: str) -> str:
-    """Set of the ids that are covered now: an index, kept by the scripts, never copied."""
-    return f"sponsors:{sponsorable}"
+    """Set of the ids that are covered now: an index."""
+    return NAMES["SPONSORS"].format(sponsorable=sponsorable)
+
+
+def visitor(number: int) -> str:
+    """Hash of the application: one of its anonymous visitors."""
+    return NAMES["VISITOR"].format(id=number)
 
 
 def meta(person_id: int) -> str:
-    """Hash without a TTL: version `v:{part}` and presence `p:{part}` of each part."""
-    return f"sponsorsync:meta:{person_id}"
+    """Hash without a TTL: versions and presence of each part."""
+    return NAMES["META"].format(id=person_id)
+
+
+def lease(person_id: int) -> str:
+    """String: the random token of who is fetching this person's parts from durable."""
+    return NAMES["LEASE"].format(id=person_id)
+
+
+def negative(person_id: int) -> str:
+    """Set: the parts of this person of which durable has just said that it has nothing."""
+    return NAMES["NEGATIVE"].format(id=person_id)
+
+
+def pending(person_id: int) -> str:
+    r"""Hash `{collection}\n{item}` to + or -: changes of parts that were unknown, durable down."""
+    return NAMES["PENDING"].format(id=person_id)
 
 
 def session(token: str) -> str:
     """String: the person's id. Only a hash of the token is stored: a dump opens no session."""
-    return f"sponsorsync:session:{hashlib.sha256(token.encode()).hexdigest()}"
+    return NAMES["SESSION"].format(hash=hashlib.sha256(token.encode()).hexdigest())
 
 
 def sessions(person_id: int) -> str:
     """Sorted set of a person's session keys by the second in which each ends."""
-    return f"sponsorsync:sessions:{person_id}"
-
-
-def cover_end_member(sponsorable: str, person_id: int) -> str:
-    """A member of COVER_ENDS; logins have no colon."""
-    return f"{sponsorable}:{person_id}"
+    return NAMES["SESSIONS"].format(id=person_id)

@@ -5,24 +5,33 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import structlog
 
 from sponsorsync.domain.account import Account
 from sponsorsync.domain.cover import CoverFacts, CoverSource
-from sponsorsync.domain.parts import cover_part
+from sponsorsync.domain.errors import DurableUnavailableError
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.store import keys
+from sponsorsync.store.fetching import ask_until_known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sponsorsync.store.connect import RedisStore, Reply
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.store.fetching import Fetcher
+
+T = TypeVar("T")
 
 Hash = dict[bytes, bytes]
 Fields = dict[str, str | None]
 
 _SESSION_TOKEN_BYTES = 32
+
+_log = structlog.get_logger(__name__)
 
 
 class PeopleStore:
@@ -35,27 +44,28 @@ class PeopleStore:
         sponsorables: Sequence[str],
         collections: Sequence[str],
         session_life: timedelta,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._local = local
         self._sponsorables = sponsorables
         self._collections = collections
         self._session_s = int(session_life.total_seconds())
+        self._fetcher = fetcher
 
     async def load_account(self, person_id: int) -> Account:
-        """Returns what is known of a person, in one round trip."""
-        profile, *covers = await self._local.run_together(
-            [
-                ("HGETALL", keys.user_details(person_id)),
-                *(("HGETALL", keys.sponsorship(s, person_id)) for s in self._sponsorables),
-            ]
-        )
-        return Account(
-            profile=parse_profile(_as_hash(profile)),
-            covers={
-                sponsorable: parse_cover_facts(sponsorable, _as_hash(cover))
-                for sponsorable, cover in zip(self._sponsorables, covers, strict=True)
-            },
-        )
+        """Returns what is known of a person, in one round trip where all of it is known.
+
+        Raises:
+            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        """
+        return await self._load_account(person_id, self._fetcher)
+
+    async def load_account_for_login(self, person_id: int) -> Account:
+        """Returns the same; what only durable knows is left out while it cannot be asked."""
+        try:
+            return await self._load_account(person_id, self._fetcher)
+        except DurableUnavailableError:
+            return await self._load_account(person_id, None)
 
     async def save_login(
         self, profile: Profile, covers: Sequence[CoverFacts], *, replaces: str | None
@@ -63,7 +73,7 @@ class PeopleStore:
         """Keeps a login in one script and opens a session.
 
         Args:
-            profile: `first_seen` counts only where none is known.
+            profile: Of who signed in.
             covers: What is known now; a sponsorable that is missing keeps its presence.
             replaces: The session token that the browser had before; that session ends.
 
@@ -71,28 +81,19 @@ class PeopleStore:
             The new session's token, for the cookie. It is not stored, only a hash of it.
         """
         token = secrets.token_urlsafe(_SESSION_TOKEN_BYTES)
-        person_id = profile.id
+        told = {
+            "profile": dump_profile(profile),
+            "covers": {cover.sponsorable: dump_cover_facts(cover) for cover in covers},
+            "collections": list(self._collections),
+            "is_verified": self._fetcher is None or self._fetcher.is_local_verified,
+        }
         await self._local.run_script(
             "save_login",
-            [
-                keys.user_details(person_id),
-                keys.meta(person_id),
-                keys.DIRTY,
-                keys.OUTBOX,
-                keys.COVER_ENDS,
-                keys.session(token),
-                keys.sessions(person_id),
-                keys.session(replaces or token),
-                *(
-                    key
-                    for cover in covers
-                    for key in (
-                        keys.sponsorship(cover.sponsorable, person_id),
-                        keys.sponsors(cover.sponsorable),
-                    )
-                ),
-            ],
-            [person_id, self._session_s, self._describe_login(profile, covers)],
+            profile.id,
+            self._session_s,
+            keys.session(token),
+            keys.session(replaces) if replaces else "",
+            json.dumps(told),
         )
         return token
 
@@ -110,31 +111,45 @@ class PeopleStore:
                 [("DEL", session), ("ZREM", keys.sessions(person_id), session)]
             )
 
-    def _describe_login(self, profile: Profile, covers: Sequence[CoverFacts]) -> str:
-        return json.dumps(
-            {
-                "profile": dump_profile(profile),
-                "covers": [
-                    {
-                        "part": cover_part(cover.sponsorable),
-                        "end_member": keys.cover_end_member(cover.sponsorable, profile.id),
-                        "fields": dump_cover_facts(cover),
-                    }
-                    for cover in covers
-                ],
-                "collections": list(self._collections),
-            }
+    async def delete_account(self, person_id: int) -> None:
+        """Removes everything of a person from local, ends their sessions, and lets durable know.
+
+        One script; the deletion then travels like any change, and is not undone by anything older.
+        """
+        await self._local.run_script(
+            "delete_account",
+            person_id,
+            json.dumps(
+                {"sponsorables": list(self._sponsorables), "collections": list(self._collections)}
+            ),
+        )
+
+    async def _load_account(self, person_id: int, fetcher: Fetcher | None) -> Account:
+        answer = await ask_until_known(
+            person_id,
+            fetcher,
+            self._local,
+            lambda token: ("load_account", (person_id, token, *self._sponsorables)),
+        )
+        profile, *covers = (_as_hash(flat) for flat in answer[1:])
+        return Account(
+            profile=_readable(person_id, lambda: parse_profile(profile)),
+            covers={
+                sponsorable: _readable(person_id, partial(parse_cover_facts, sponsorable, cover))
+                for sponsorable, cover in zip(self._sponsorables, covers, strict=True)
+            },
         )
 
 
 def dump_profile(profile: Profile) -> Fields:
-    """Returns the fields of `user_details:{id}` but first_seen; None stands for no field."""
+    """Returns the fields of `user_details:{id}`; None stands for no field."""
     return {
         "id": str(profile.id),
         "user_login": profile.login,
         "email": profile.email,
         "name": profile.name,
         "avatar_url": profile.avatar_url,
+        "first_seen": _seconds(profile.first_seen),
         "last_login": _seconds(profile.last_login),
     }
 
@@ -191,8 +206,19 @@ def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
     )
 
 
-def _as_hash(reply: Reply) -> Hash:
-    return cast("Hash", reply)
+def _readable(person_id: int, parse: Callable[[], T | None]) -> T | None:
+    """What somebody else wrote, or a newer version of us, is unknown rather than an error."""
+    try:
+        return parse()
+    except ValueError as error:
+        _log.warning("unreadable_in_redis", person=person_id, reason=str(error))
+        return None
+
+
+def _as_hash(flat: object) -> Hash:
+    """Returns the hash that a script replied as a flat list of fields and values."""
+    pairs = iter(cast("list[bytes]", flat))
+    return dict(zip(pairs, pairs, strict=True))
 
 
 def _text(fields: Hash, field: bytes) -> str | None:

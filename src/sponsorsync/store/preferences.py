@@ -2,100 +2,122 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import InvalidInputError, StoreConflictError
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    InvalidInputError,
+    StoreConflictError,
+)
 from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import ChangeResult, CollectionState, encode_item
-from sponsorsync.store import keys
+from sponsorsync.store.fetching import ask_until_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sponsorsync.domain.preferences import PreferenceRules
-    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.store.connect import Argument, RedisStore, ScriptCall
+    from sponsorsync.store.fetching import Fetcher
 
 
 class PreferenceStore:
-    """Reads and changes preferences, one round trip each.
+    """Reads and changes preferences, one round trip each where they are known.
 
     Every method raises InvalidInputError or TooLargeError for what the rules do not allow, and
-    StoreConflictError where the person's number belongs to a visitor of the application.
+    StoreConflictError where the person's number belongs to a visitor of the application. Reading
+    raises DurableUnavailableError where only durable knows and cannot be asked.
     """
 
-    def __init__(self, local: RedisStore, rules: PreferenceRules) -> None:
+    def __init__(
+        self, local: RedisStore, rules: PreferenceRules, fetcher: Fetcher | None = None
+    ) -> None:
         self._local = local
         self._rules = rules
+        self._fetcher = fetcher
 
     async def load(self, person_id: int, collection: str) -> CollectionState:
-        """Returns the collection.
-
-        With no durable side to ask, UNKNOWN is answered as what the local Redis has: nobody knows
-        better. This is the place where asking the durable side begins once there is one.
-        """
+        """Returns the collection."""
         self._rules.check_collection(collection)
-        reply = await self._run("read_preferences", person_id, collection, [collection])
+        answer = await self._read(person_id, collection, "list")
         return CollectionState(
-            presence=Presence(_text(reply[0])),
-            items=tuple(sorted(_text(member) for member in cast("list[bytes]", reply[1]))),
+            presence=Presence(_text(answer[0])),
+            # As _text does; there may be thousands.
+            items=tuple(
+                sorted([each.decode(errors="replace") for each in cast("list[bytes]", answer[1])])
+            ),
         )
-
-    async def change(
-        self, person_id: int, collection: str, *, add: Sequence[str], remove: Sequence[str]
-    ) -> ChangeResult:
-        """Adds and removes items, all or nothing; doing it twice changes nothing more."""
-        self._rules.check_collection(collection)
-        self._rules.check_change(add, remove)
-        to_add, to_remove = tuple(dict.fromkeys(add)), tuple(dict.fromkeys(remove))
-        reply = await self._run(
-            "change_preferences",
-            person_id,
-            collection,
-            [person_id, collection, self._rules.max_items, len(to_add), *to_add, *to_remove],
-            keys.DIRTY,
-            keys.OUTBOX,
-        )
-        if reply[0] == b"full":
-            raise InvalidInputError(self._rules.full_message(collection, cast("int", reply[1])))
-        added, removed, size = cast("tuple[int, int, int]", reply[1:])
-        return ChangeResult(added=added, removed=removed, size=size)
 
     async def filter(self, person_id: int, collection: str, ids: Sequence[str]) -> list[str]:
         """Returns the ids that are not in the collection, in order, with their duplicates."""
         self._rules.check_collection(collection)
         self._rules.check_filter(ids)
-        reply = await self._run(
-            "filter_preferences", person_id, collection, [collection, *map(encode_item, ids)]
-        )
-        found = cast("bytes", reply[1])
+        answer = await self._read(person_id, collection, "filter", *map(encode_item, ids))
+        found = cast("bytes", answer[1])
         return [item for item, bit in zip(ids, found, strict=True) if bit == ord("0")]
 
-    async def _run(
-        self,
-        script: str,
-        person_id: int,
-        collection: str,
-        arguments: Sequence[bytes | str | int],
-        *more_keys: str,
+    async def change(
+        self, person_id: int, collection: str, *, add: Sequence[str], remove: Sequence[str]
+    ) -> ChangeResult:
+        """Adds and removes items, all or nothing; doing it twice changes nothing more.
+
+        Where the collection is unknown and durable cannot be asked, the change waits, and the
+        result says so.
+        """
+        self._rules.check_collection(collection)
+        self._rules.check_change(add, remove)
+        to_add, to_remove = tuple(dict.fromkeys(add)), tuple(dict.fromkeys(remove))
+
+        def call(how: str, token: str) -> ScriptCall:
+            about = (person_id, collection, self._rules.max_items, how, token, len(to_add))
+            return "change_preferences", (*about, *to_add, *to_remove)
+
+        async def run(how: str) -> list[object]:
+            name, arguments = call(how, "")
+            return cast("list[object]", await self._local.run_script(name, *arguments))
+
+        if self._fetcher is None:
+            answer = await run("adopt")
+        elif not self._fetcher.is_local_verified:
+            answer = await run("wait!")
+        else:
+            try:
+                answer = await ask_until_known(
+                    person_id, self._fetcher, self._local, partial(call, "ask")
+                )
+            except DurableUnavailableError:
+                answer = await run("wait")
+        return self._describe(collection, _refuse_visitor(answer))
+
+    def _describe(self, collection: str, answer: list[object]) -> ChangeResult:
+        if answer[0] == b"full":
+            raise InvalidInputError(self._rules.full_message(collection, cast("int", answer[1])))
+        if answer[0] == b"pending":
+            return ChangeResult(added=None, removed=None, size=None, is_pending=True)
+        added, removed, size = cast("tuple[int, int, int]", answer[1:])
+        return ChangeResult(added=added, removed=removed, size=size)
+
+    async def _read(
+        self, person_id: int, collection: str, what: str, *ids: Argument
     ) -> list[object]:
-        reply = await self._local.run_script(
-            script,
-            [
-                keys.preferences(person_id, collection),
-                keys.meta(person_id),
-                keys.visitor(person_id),
-                *more_keys,
-            ],
-            arguments,
+        answer = await ask_until_known(
+            person_id,
+            self._fetcher,
+            self._local,
+            lambda token: ("read_preferences", (person_id, collection, token, what, *ids)),
         )
-        answer = cast("list[object]", reply)
-        if answer[0] == b"visitor":
-            raise StoreConflictError(
-                "Your GitHub number is in use by an anonymous visitor of the application, so your "
-                "preferences cannot be kept apart from theirs. The operator has to move the "
-                "application's visitor counter above 10^12."
-            )
-        return answer
+        return _refuse_visitor(answer)
+
+
+def _refuse_visitor(answer: list[object]) -> list[object]:
+    if answer[0] == b"visitor":
+        raise StoreConflictError(
+            "Your GitHub number is in use by an anonymous visitor of the application, so your "
+            "preferences cannot be kept apart from theirs. The operator has to move the "
+            "application's visitor counter above 10^12."
+        )
+    return answer
 
 
 def _text(value: object) -> str:

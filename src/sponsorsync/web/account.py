@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from sponsorsync.domain.cover import Cover, judge
-from sponsorsync.domain.errors import NotSignedInError
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    NotSignedInError,
+    StoreConflictError,
+)
 from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
-from sponsorsync.web.schemas import CoverOut, Me, ProfileOut
+from sponsorsync.web.schemas import CoverOut, Deletion, ExportOut, HoldingsOut, Me, ProfileOut
 
 if TYPE_CHECKING:
+    from sponsorsync.domain.account import Holdings
     from sponsorsync.domain.profile import Profile
 
 router = APIRouter()
 
+_ACCEPTED = 202
 _SEE_OTHER = 303
 
 
@@ -33,6 +39,49 @@ async def get_me(person_id: PersonId, services: ServicesDep) -> Me:
     """Returns who you are, and for each sponsorable whether you are covered, by what, and why."""
     profile, covers = await _load(services, person_id)
     return Me(profile=_describe_profile(profile), covers=[_describe_cover(c) for c in covers])
+
+
+@router.get(
+    "/me/export",
+    tags=["account"],
+    summary="All that is held of me",
+    responses=describe_responses(401, 409, 503),
+)
+async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
+    """Returns what the application's Redis and the durable one hold under your number."""
+    export = await services.personal_data.export(person_id)
+    return ExportOut(
+        exported_at=services.clock(),
+        local=_describe_holdings(export.local),
+        durable=_describe_holdings(export.durable) if export.durable else None,
+        note=export.note,
+    )
+
+
+@router.delete(
+    "/me",
+    tags=["account"],
+    summary="Delete my account",
+    responses={
+        202: {"model": Deletion, "description": "The durable side has not confirmed it yet"},
+        **describe_responses(401, 403, 409, 503),
+    },
+)
+async def delete_me(person_id: PersonId, services: ServicesDep, response: Response) -> Deletion:
+    """Removes everything of yours from both sides, and ends all of your sessions.
+
+    With 202 the durable side could not be reached: it follows by itself, also when you sign in
+    again before.
+    """
+    confirmed = await services.personal_data.delete(person_id)
+    services.cookies.clear_session(response)
+    if confirmed:
+        return Deletion(confirmed=True, message="Your account and all of its data are removed.")
+    response.status_code = _ACCEPTED
+    return Deletion(
+        confirmed=False,
+        message="Your account is removed here, and from durable storage as soon as it is reached.",
+    )
 
 
 @router.get(
@@ -53,12 +102,17 @@ async def show_home(services: ServicesDep, token: SessionToken) -> HTMLResponse:
 async def show_account(person_id: PersonId, services: ServicesDep) -> HTMLResponse:
     """Shows who you are, your cover with its reason, and what you excluded."""
     profile, covers = await _load(services, person_id)
-    exclusions = await services.preferences.load(person_id, EXCLUDED_NODES)
+    exclusions, trouble = None, None
+    try:
+        exclusions = await services.preferences.load(person_id, EXCLUDED_NODES)
+    except (DurableUnavailableError, StoreConflictError) as error:
+        trouble = str(error)  # the rest of the page is right all the same
     return render_page(
         "account.html",
         profile=profile,
         covers=covers,
         exclusions=exclusions,
+        trouble=trouble,
         collection=EXCLUDED_NODES,
     )
 
@@ -101,6 +155,16 @@ def _describe_profile(profile: Profile) -> ProfileOut:
         avatar_url=profile.avatar_url,
         first_seen=profile.first_seen,
         last_login=profile.last_login,
+    )
+
+
+def _describe_holdings(holdings: Holdings) -> HoldingsOut:
+    return HoldingsOut(
+        profile=dict(holdings.profile),
+        covers={name: dict(facts) for name, facts in holdings.covers.items()},
+        preferences={name: list(items) for name, items in holdings.preferences.items()},
+        pending=dict(holdings.pending),
+        versions=dict(holdings.versions),
     )
 
 

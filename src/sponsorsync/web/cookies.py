@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ATTEMPT_LIFE_S = 600  # GitHub's codes live ten minutes
 _STATE_HASH_LENGTH = 16
+_MAX_ATTEMPTS = 8
 _SEAL = {"alg": "dir", "enc": "A256GCM"}
 
 
@@ -86,7 +87,7 @@ class Cookies:
             "next_url": attempt.next_url,
             "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
         }
-        sealed = jwe.encrypt_compact(_SEAL, json.dumps(content), self._seal_key)
+        sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
         # Lax whatever the session's cookie is: GitHub's redirect is a top-level navigation.
         self._set(response, self._attempt_name(attempt.state), sealed, _ATTEMPT_LIFE_S, "lax")
 
@@ -110,6 +111,16 @@ class Cookies:
             state=state, code_verifier=content["code_verifier"], next_url=content["next_url"]
         )
 
+    def clear_crowd(self, response: Response, cookies: Mapping[str, str]) -> None:
+        """Forgets all attempts when there are many: each makes every request longer.
+
+        Proxies refuse headers of more than some kilobytes.
+        """
+        attempts = [name for name in cookies if name.startswith(self._attempt_prefix)]
+        if len(attempts) >= _MAX_ATTEMPTS:
+            for name in attempts:
+                self._set(response, name, "", 0, "lax")
+
     def clear_attempt(self, response: Response, state: str) -> None:
         """Makes the browser forget an attempt: it ends once, well or not."""
         self._set(response, self._attempt_name(state), "", 0, "lax")
@@ -117,7 +128,11 @@ class Cookies:
     def _attempt_name(self, state: str) -> str:
         # The state comes back from outside, so it is hashed before it becomes a name.
         digest = hashlib.sha256(state.encode()).hexdigest()[:_STATE_HASH_LENGTH]
-        return f"{self._prefix}sponsorsync-login-{digest}"
+        return self._attempt_prefix + digest
+
+    @property
+    def _attempt_prefix(self) -> str:
+        return f"{self._prefix}sponsorsync-login-"
 
     def _set(
         self,

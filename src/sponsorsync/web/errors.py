@@ -50,6 +50,26 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.UNAUTHORIZED, "not_signed_in", "You are not signed in"),
     ),
     (
+        errors.NotFoundError,
+        _Rule(HTTPStatus.NOT_FOUND, "not_found", "That is not there"),
+    ),
+    (
+        errors.AdminTokenMissingError,
+        _Rule(HTTPStatus.UNAUTHORIZED, "admin_token_missing", "This is for administrators"),
+    ),
+    (
+        errors.AdminForbiddenError,
+        _Rule(HTTPStatus.FORBIDDEN, "not_an_administrator", "This is for administrators"),
+    ),
+    (
+        errors.NoDurableError,
+        _Rule(HTTPStatus.CONFLICT, "no_durable", "There is no durable side"),
+    ),
+    (
+        errors.JobRunningError,
+        _Rule(HTTPStatus.CONFLICT, "job_running", "One of these is running already"),
+    ),
+    (
         errors.CrossSiteError,
         _Rule(HTTPStatus.FORBIDDEN, "cross_site", "Another site asked for this"),
     ),
@@ -94,7 +114,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.SponsorSyncError, _handle_ours)
     app.add_exception_handler(RequestValidationError, _handle_validation)
     app.add_exception_handler(HTTPException, _handle_http)
-    app.add_exception_handler(Exception, _handle_unforeseen)
 
 
 def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
@@ -104,25 +123,43 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
     headers = {}
     if isinstance(error, errors.GitHubLimitedError | errors.StoreUnavailableError):
         headers["Retry-After"] = str(error.retry_after_s)
-    if rule.status is HTTPStatus.UNAUTHORIZED:
+    if isinstance(error, errors.AdminTokenMissingError):
+        headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
+    elif rule.status is HTTPStatus.UNAUTHORIZED:
         problem.login_url = "/login"
         # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie.
         headers["WWW-Authenticate"] = 'Cookie realm="SponsorSync"'
     if rule.status >= HTTPStatus.INTERNAL_SERVER_ERROR or rule.status is HTTPStatus.CONFLICT:
-        cause = error.__cause__
-        _log.warning("request_failed", path=request.url.path, code=rule.code, cause=str(cause))
+        _log.warning(
+            "request_failed",
+            path=request.url.path,
+            code=rule.code,
+            detail=str(error),
+            cause=str(error.__cause__),
+        )
+    elif isinstance(error, errors.LoginError):
+        _log.info("login_failed", code=rule.code, detail=str(error))
     return _render(request, problem, headers)
 
 
 def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Returns OpenAPI's description of the error answers of a route."""
+    """Returns FastAPI's description of the error answers of a route (see `openapi.py`)."""
     return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-        }
-        for status in statuses
+        status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses
     }
+
+
+def respond_to_unforeseen(request: Request, error: Exception) -> Response:
+    """Returns the answer to an error that nobody foresaw; the trace goes to the log alone."""
+    incident = uuid.uuid4().hex
+    _log.error("unforeseen_error", path=request.url.path, incident=incident, exc_info=error)
+    problem = Problem(
+        title=_OTHER_RULE.title,
+        status=_OTHER_RULE.status,
+        code=_OTHER_RULE.code,
+        detail=f"This is our fault. The operator finds it in the log as {incident}.",
+    )
+    return _render(request, problem, {})
 
 
 async def _handle_ours(request: Request, error: Exception) -> Response:
@@ -149,18 +186,6 @@ async def _handle_http(request: Request, error: Exception) -> Response:
         detail=details.get(status, str(error.detail)),
     )
     return _render(request, problem, dict(error.headers or {}))
-
-
-async def _handle_unforeseen(request: Request, error: Exception) -> Response:
-    incident = uuid.uuid4().hex
-    _log.error("unforeseen_error", path=request.url.path, incident=incident, exc_info=error)
-    problem = Problem(
-        title=_OTHER_RULE.title,
-        status=_OTHER_RULE.status,
-        code=_OTHER_RULE.code,
-        detail=f"This is our fault. The operator finds it in the log as {incident}.",
-    )
-    return _render(request, problem, {})
 
 
 def _describe_validation(found: Sequence[Any]) -> str:

@@ -13,7 +13,7 @@ from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.schemas import Health, Readiness, StoreHealth
 
 if TYPE_CHECKING:
-    from sponsorsync.web.services import Pingable
+    from sponsorsync.web.services import Writable
 
 router = APIRouter(tags=["operations"])
 
@@ -42,12 +42,12 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     )
 
 
-async def _check(store: Pingable | None) -> StoreHealth:
+async def _check(store: Writable | None) -> StoreHealth:
     if store is None:
         return StoreHealth(status="not_configured")
     try:
         async with asyncio.timeout(_PING_TIMEOUT_S):
-            await store.ping()
+            await store.check_writable()
     except StoreError as error:
         return StoreHealth(status="unavailable", detail=str(error))
     except TimeoutError:

@@ -13,10 +13,11 @@ from sponsorsync.domain.errors import (
     LoginError,
     LoginExpiredError,
     LoginRejectedError,
+    SponsorSyncError,
 )
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import ServicesDep, SessionToken
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import describe_responses, respond_to
 from sponsorsync.web.origins import choose_next_url
 from sponsorsync.web.schemas import SignedInOut
 
@@ -27,7 +28,6 @@ CALLBACK_PATH = "/oauth2/callback"
 _AFTER_LOGIN = "/account"
 _SEE_OTHER = 303
 _MAX_LOGIN_LENGTH = 100
-_MAX_NEXT_LENGTH = 2000
 
 
 @router.get(
@@ -43,7 +43,6 @@ async def start_login(
         str | None,
         Query(
             alias="next",
-            max_length=_MAX_NEXT_LENGTH,
             description="Where to go afterwards: a path here, or an address of an allowed origin.",
             examples=["/account"],
         ),
@@ -65,6 +64,7 @@ async def start_login(
         )
     attempt = services.login.start(login_hint=login or None)
     response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
+    services.cookies.clear_crowd(response, request.cookies)
     services.cookies.set_attempt(
         response,
         OpenAttempt(
@@ -109,14 +109,16 @@ async def finish_login(
             "This sign-in was not begun in this browser, was used already, or began more than ten "
             "minutes ago. Please sign in again."
         )
-    if iss is not None and iss != services.login.issuer:
-        raise LoginExpiredError("The answer does not come from GitHub. Please sign in again.")
-    if error or not code:
-        raise _refusal(error)
-    signed_in = await services.login.finish(
-        code=code, code_verifier=attempt.code_verifier, replaces=replaced_session
-    )
     response: Response
+    try:
+        _check_answer(services.login.issuer, code=code, error=error, iss=iss)
+        signed_in = await services.login.finish(
+            code=code, code_verifier=attempt.code_verifier, replaces=replaced_session
+        )
+    except SponsorSyncError as failure:
+        response = respond_to(request, failure)
+        services.cookies.clear_attempt(response, state)
+        return response
     if _wants_json(request):
         profile = signed_in.profile
         body = SignedInOut(id=profile.id, email=profile.email, user_login=profile.login)
@@ -146,6 +148,13 @@ async def logout(request: Request, services: ServicesDep, token: SessionToken) -
     )
     services.cookies.clear_session(response)
     return response
+
+
+def _check_answer(issuer: str, *, code: str, error: str, iss: str | None) -> None:
+    if iss is not None and iss != issuer:
+        raise LoginExpiredError("The answer does not come from GitHub. Please sign in again.")
+    if error or not code:
+        raise _refusal(error)
 
 
 def _refusal(error: str) -> LoginError:

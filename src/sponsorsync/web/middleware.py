@@ -8,13 +8,23 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
 from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLargeError
-from sponsorsync.web.errors import respond_to
-from sponsorsync.web.origins import comes_from_friend, needs_guard
+from sponsorsync.web.errors import respond_to, respond_to_unforeseen
+from sponsorsync.web.origins import CHANGING_GETS, comes_from_friend, needs_guard
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+_STATIC = "public, max-age=3600"
+
+# FastAPI's page loads Swagger UI from a CDN, and starts it with a script of its own.
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src https: data:; "
+    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 class CrossSiteGuard:
@@ -31,7 +41,10 @@ class CrossSiteGuard:
             scope["type"] == "http"
             and needs_guard(scope["method"], scope["path"])
             and not comes_from_friend(
-                Headers(scope=scope), origin=self._origin, allowed_origins=self._allowed_origins
+                scope["method"],
+                Headers(scope=scope),
+                origin=self._origin,
+                allowed_origins=self._allowed_origins,
             )
         ):
             error = CrossSiteError(
@@ -63,13 +76,49 @@ class AnnouncedLengthLimit:
         await self._app(scope, receive, send)
 
 
+class Unforeseen:
+    """Answers what nobody foresaw, within the middlewares that every answer passes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, as ASGI has it."""
+        has_begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            if scope["type"] != "http" or has_begun:
+                raise
+            response = respond_to_unforeseen(Request(scope, receive), error)
+            await response(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, for monitors; the server leaves out the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, as ASGI has it."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if is_head and scope["path"] not in CHANGING_GETS:
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
 class SecurityHeaders:
     """Says on each answer what browsers must not do with it."""
 
-    def __init__(self, app: ASGIApp, *, github_url: str, unguarded: tuple[str, ...]) -> None:
-        """Guards every path but those that begin with `unguarded`: their scripts are elsewhere."""
+    def __init__(self, app: ASGIApp, *, github_url: str) -> None:
         self._app = app
-        self._unguarded = unguarded
         # Pico's icons are data: images. Avatars come from some host of GitHub's, or, with a GitHub
         # of one's own (or a simulated one), from itself.
         self._policy = (
@@ -86,11 +135,13 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.setdefault("Cache-Control", "no-store")
+                path = scope["path"]
+                headers["Cache-Control"] = _STATIC if path.startswith("/static/") else "no-store"
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
-                if not scope["path"].startswith(self._unguarded):
-                    headers["Content-Security-Policy"] = self._policy
+                headers["Content-Security-Policy"] = (
+                    _DOCS_POLICY if path == "/docs" else self._policy
+                )
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

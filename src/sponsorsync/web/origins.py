@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+# It travels in a cookie, encrypted, and browsers drop cookies of more than 4,096 bytes.
+_MAX_NEXT_BYTES = 1500
+
 CHANGING_GETS = frozenset({"/exclude"})
 """Paths whose GET changes something, for old clients; they are guarded like a POST."""
 
@@ -24,18 +27,27 @@ def needs_guard(method: str, path: str) -> bool:
 
 
 def comes_from_friend(
-    headers: Mapping[str, str], *, origin: str, allowed_origins: Collection[str]
+    method: str, headers: Mapping[str, str], *, origin: str, allowed_origins: Collection[str]
 ) -> bool:
     """Tells whether a request comes from our own pages, an allowed origin, or no browser at all.
 
-    A client that sends neither header is no browser (they all send Origin with what is unsafe), so
-    it carries no one's cookies but its own. `Origin: null` is a sandboxed page: nobody's friend.
+    A client that sends neither header is no browser, so it carries no one's cookies but its own:
+    they all send Origin with a POST. With a GET they may not, and on plain http, but for localhost,
+    they send no Sec-Fetch-Site either; there a page that is navigated to asks for HTML, and a
+    Referer tells the rest. `Origin: null` is a sandboxed page: nobody's friend.
     """
     claimed = headers.get("origin")
     if claimed is not None:
         return claimed == origin or claimed in allowed_origins
     site = headers.get("sec-fetch-site")
-    return site is None or site == "same-origin"
+    if site is not None:
+        return site == "same-origin"
+    if method != "GET":
+        return True
+    referer = headers.get("referer")
+    if referer is not None:
+        return referer.startswith(tuple(f"{each}/" for each in (origin, *allowed_origins)))
+    return "text/html" not in headers.get("accept", "")
 
 
 def choose_next_url(wanted: str | None, *, default: str, allowed_origins: Collection[str]) -> str:
@@ -43,7 +55,9 @@ def choose_next_url(wanted: str | None, *, default: str, allowed_origins: Collec
 
     Browsers read `//host`, `/\host` and `/<tab>/host` as other sites, so none of these is a path.
     """
-    if not wanted or any(character <= " " or character == "\\" for character in wanted):
+    if not wanted or len(wanted.encode(errors="replace")) > _MAX_NEXT_BYTES:
+        return default
+    if any(character <= " " or character == "\\" for character in wanted):
         return default
     if wanted.startswith("/"):
         return default if wanted.startswith("//") else wanted

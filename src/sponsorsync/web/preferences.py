@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from sponsorsync.domain.preferences import EXCLUDED_NODES, ChangeResult
 from sponsorsync.web.dependencies import PersonId, ServicesDep
@@ -22,9 +22,20 @@ from sponsorsync.web.schemas import (
 router = APIRouter(tags=["preferences"], responses=describe_responses(401, 409, 422, 503))
 
 Collection = Annotated[str, Path(examples=["mnodes"], description="The name of a collection.")]
-Item = Annotated[
-    str, Path(examples=["C5162902"], description="A node id, percent-encoded; it may hold slashes.")
-]
+
+
+def read_item(
+    request: Request,
+    item: Annotated[
+        str,
+        Path(examples=["C5162902"], description="A node id, percent-encoded; it may hold slashes."),
+    ],
+) -> str:
+    """Returns the item in the path; Starlette's pattern drops a line feed at its very end."""
+    return f"{item}\n" if str(request.scope["path"]).endswith("\n") else item
+
+
+Item = Annotated[str, Depends(read_item)]
 
 
 @router.get("/preferences/{collection}", summary="Read a collection")
@@ -123,11 +134,16 @@ async def exclude_by_get(
 
 
 async def _exclude(services: ServicesDep, person_id: int, node_id: str) -> Message:
-    await services.preferences.change(person_id, EXCLUDED_NODES, add=[node_id], remove=[])
-    return Message(message=f"{node_id} is excluded from your results.")
+    result = await services.preferences.change(person_id, EXCLUDED_NODES, add=[node_id], remove=[])
+    when = " as soon as the durable storage is back" if result.is_pending else ""
+    return Message(message=f"{node_id} is excluded from your results{when}.")
 
 
 def _describe(collection: str, result: ChangeResult) -> PreferenceResult:
     return PreferenceResult(
-        collection=collection, added=result.added, removed=result.removed, size=result.size
+        collection=collection,
+        added=result.added,
+        removed=result.removed,
+        size=result.size,
+        pending=result.is_pending,
     )

@@ -52,12 +52,17 @@ class PreferenceChange(_Model):
 
 
 class PreferenceResult(_Model):
-    """What a change did; repeating it adds and removes nothing more."""
+    """What a change did; repeating it adds and removes nothing more.
+
+    A `pending` change is kept, and applied as soon as the durable side can say what else is in the
+    collection; until then the numbers are null.
+    """
 
     collection: str = Field(examples=["mnodes"])
-    added: int = Field(examples=[1], description="Items that were not there before.")
-    removed: int = Field(examples=[0], description="Items that were there before.")
-    size: int = Field(examples=[3], description="Items in the collection now.")
+    added: int | None = Field(examples=[1], description="Items that were not there before.")
+    removed: int | None = Field(examples=[0], description="Items that were there before.")
+    size: int | None = Field(examples=[3], description="Items in the collection now.")
+    pending: bool = Field(examples=[False], description="Waits for the durable side.")
 
 
 class FilterRequest(_Model):
@@ -114,6 +119,32 @@ class Me(_Model):
     covers: list[CoverOut]
 
 
+class HoldingsOut(_Model):
+    """All that one Redis holds of you."""
+
+    profile: dict[str, str]
+    covers: dict[str, dict[str, str]] = Field(description="By sponsorable.")
+    preferences: dict[str, list[str]] = Field(description="By collection.")
+    pending: dict[str, str] = Field(description="Changes that wait for the durable side.")
+    versions: dict[str, str] = Field(description="The service's notes on the parts above.")
+
+
+class ExportOut(_Model):
+    """All that is held of you, on both sides."""
+
+    exported_at: datetime
+    local: HoldingsOut
+    durable: HoldingsOut | None
+    note: str | None = Field(description="Why there is nothing of the durable side, if so.")
+
+
+class Deletion(_Model):
+    """Your account is removed; on the durable side too once `confirmed` is true."""
+
+    confirmed: bool
+    message: str = Field(examples=["Your account and all of its data are removed."])
+
+
 class SignedInOut(_Model):
     """What the callback answers to a client that asks for JSON."""
 
@@ -121,6 +152,91 @@ class SignedInOut(_Model):
     id: int
     email: str | None
     user_login: str
+
+
+class _Job(_Model):
+    status: Literal["idle", "running", "done", "failed"]
+    started_at: datetime | None
+    ended_at: datetime | None
+    total: int = Field(description="People in the index when it began.")
+    people: int = Field(description="People it has looked at so far.")
+    reason: str | None = Field(description="Why it failed.")
+
+
+class SnapshotSummaryOut(_Model):
+    """What a snapshot did."""
+
+    agrees: bool = Field(description="Durable has all that was to be copied, and nobody waits.")
+    is_dry_run: bool
+    total: int
+    people: int
+    records: int = Field(description="People whom durable has as they are on local.")
+    bytes: int
+    adopted: int
+    skipped: dict[str, int] = Field(examples=[{"visitor": 3}])
+    errors: list[str]
+    on_their_way: int = Field(description="People who wait for durable at the end.")
+    seconds: float
+    reason: str | None
+
+
+class SnapshotJob(_Job):
+    """The last snapshot that this process started."""
+
+    summary: SnapshotSummaryOut | None
+
+
+class DifferenceOut(_Model):
+    """One thing in which the two sides differ."""
+
+    person_id: int
+    kind: str = Field(examples=["missing on durable"])
+    part: str = Field(examples=["mnodes"])
+
+
+class DeadOut(_Model):
+    """Somebody whose data durable refuses."""
+
+    id: int
+    reason: str
+    next_try: int = Field(description="Seconds since 1970.")
+
+
+class VerifySummaryOut(_Model):
+    """What a comparison found."""
+
+    agrees: bool = Field(description="Both sides are known to be equal.")
+    total: int
+    people: int
+    equal: int
+    visitors: int
+    on_their_way: int
+    waiting_for_cover: int
+    dead: list[DeadOut]
+    counts: dict[str, int] = Field(examples=[{"missing on durable": 2}])
+    differences: list[DifferenceOut] = Field(description="The first 100.")
+    mended: int
+    seconds: float
+    reason: str | None
+
+
+class VerifyJob(_Job):
+    """The last comparison that this process started."""
+
+    summary: VerifySummaryOut | None
+
+
+class MergeRequest(_Model):
+    """Whose preferences to take."""
+
+    visitor: int = Field(alias="from", ge=1, description="The visitor's n in `user:{n}`.")
+
+
+class MergeResult(_Model):
+    """What was given to a person, by collection; items that were there already count, too."""
+
+    id: int
+    collections: dict[str, int] = Field(examples=[{"mnodes": 12}])
 
 
 class Health(_Model):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from sponsorsync.domain.account import Account, LoginAttempt, SignedIn
+    from pydantic import SecretStr
+
+    from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
@@ -42,6 +44,16 @@ class People(Protocol):
         """Ends a session."""
 
 
+class PersonalData(Protocol):
+    """See `sponsorsync.personal_data.PersonalData`."""
+
+    async def export(self, person_id: int) -> PersonalExport:
+        """Returns all that both sides hold of a person."""
+
+    async def delete(self, person_id: int) -> bool:
+        """Removes an account; returns whether durable has confirmed it."""
+
+
 class Preferences(Protocol):
     """See `sponsorsync.store.preferences.PreferenceStore`."""
 
@@ -57,11 +69,63 @@ class Preferences(Protocol):
         """Returns the ids that are not in the collection."""
 
 
-class Pingable(Protocol):
-    """Something that answers, or raises a StoreError."""
+class JobState(Protocol):
+    """See `sponsorsync.jobs.Job`."""
 
-    async def ping(self) -> None:
-        """Returns when it answers."""
+    @property
+    def status(self) -> Literal["idle", "running", "done", "failed"]:
+        """Of the last job of this kind."""
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When it began."""
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended."""
+
+    @property
+    def total(self) -> int:
+        """How many people there were in the index."""
+
+    @property
+    def people(self) -> int:
+        """How many it has looked at."""
+
+    @property
+    def summary(self) -> Mapping[str, object] | None:
+        """What it did."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed."""
+
+
+class Jobs(Protocol):
+    """See `sponsorsync.jobs.Jobs`."""
+
+    def find(self, kind: Literal["snapshot", "verify"]) -> JobState:
+        """Returns the last job of a kind."""
+
+    def start_snapshot(self, *, collection: str | None, dry_run: bool) -> JobState:
+        """Starts a snapshot."""
+
+    def start_verify(self, *, fix: bool) -> JobState:
+        """Starts a comparison."""
+
+
+class Visitors(Protocol):
+    """See `sponsorsync.visitors.VisitorMerge`."""
+
+    async def merge(self, person_id: int, visitor: int) -> dict[str, int]:
+        """Copies a visitor's sets into a person's collections."""
+
+
+class Writable(Protocol):
+    """A server that takes writes, or raises a StoreError."""
+
+    async def check_writable(self) -> None:
+        """Returns when it takes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +137,7 @@ class Services:
         allowed_origins: Other origins that may call with credentials.
         local: The application's Redis.
         durable: The second Redis; None where none is configured.
+        admin_token: Opens `/admin/…`; None closes it.
     """
 
     origin: str
@@ -81,9 +146,13 @@ class Services:
     login: LoginFlow
     people: People
     preferences: Preferences
+    personal_data: PersonalData
+    jobs: Jobs
+    visitors: Visitors
+    admin_token: SecretStr | None
     policy: CoverPolicy
-    local: Pingable
-    durable: Pingable | None
+    local: Writable
+    durable: Writable | None
     clock: Callable[[], datetime]
 
 

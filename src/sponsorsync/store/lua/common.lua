@@ -1,15 +1,38 @@
--- Shared by the scripts that change a person's data; it is put in front of each of them.
+-- Shared by all scripts; it stands in front of each of them, behind the names of the keys (K).
 --
--- A change is one script: it checks every type before its first write, raises the version of each
--- part that it changes, records the presence, and marks the person dirty.
+-- A change is one script: it checks every type before its first write, gives each part that it
+-- changes a new version, notes the presence, and marks the person dirty. Keys are made here rather
+-- than handed in as KEYS: a clustered server is refused at the start.
 
 -- Lua can put some 8,000 values on its stack at once; more in one unpack is an error.
 local CHUNK = 1000
+local PROFILE = 'profile'
 
-local function check_type(key, wanted)
-  local found = redis.call('TYPE', key).ok
-  if found ~= 'none' and found ~= wanted then
-    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted)
+-- ------------------------------------------------------------------ time, types, chunks
+
+local function now_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+-- Asked once: a script is one moment.
+local moment_s
+local function now_s()
+  moment_s = moment_s or tonumber(redis.call('TIME')[1])
+  return moment_s
+end
+
+-- Whether a key is there. EXISTS, TYPE and every command that reads would tell the listeners of key
+-- misses (that is us) when it is not; OBJECT does not.
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+
+-- Returns the sentence to refuse with when a key holds another type, else nil.
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
   end
 end
 
@@ -22,31 +45,123 @@ local function call_in_chunks(command, key, values, first, last)
   return sum
 end
 
-local function now_us()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+-- The members of a set; none where it is missing.
+local function members_of(set)
+  return exists(set) and redis.call('SMEMBERS', set) or {}
 end
 
--- A version is later than the one before even when the clock went back, and later than whatever an
--- older copy of this Redis gave. '%.0f', since tostring() would say 1.79e+15.
-local function raise_version(meta, part)
-  local version = tonumber(redis.call('HGET', meta, 'v:' .. part) or '0')
-  redis.call('HSET', meta, 'v:' .. part, string.format('%.0f', math.max(version + 1, now_us())))
+local function size_of(set)
+  return exists(set) and redis.call('SCARD', set) or 0
 end
 
--- Dirty is the truth, the outbox only wakes: one entry for each person, however many changes.
-local function mark_dirty(dirty, outbox, id)
-  if redis.call('SADD', dirty, id) == 1 then
-    redis.call('XADD', outbox, '*', 'u', id)
+-- Calls found(i, 1 or 0) for each values[i] of first..last: does it stand in the set?
+local function look_up(set, values, first, last, found)
+  local is_there = exists(set)
+  for from = first, last, CHUNK do
+    local to = math.min(from + CHUNK - 1, last)
+    local bits = is_there and redis.call('SMISMEMBER', set, unpack(values, from, to)) or {}
+    for i = from, to do
+      found(i, bits[i - from + 1] or 0)
+    end
   end
 end
+
+-- ------------------------------------------------------------------ parts
+
+-- The sponsorable of a part `cover:{sponsorable}`, or nil.
+local function sponsorable_of(part)
+  return string.match(part, '^cover:(.+)$')
+end
+
+local function part_key(id, part)
+  if part == PROFILE then
+    return K.USER_DETAILS(id)
+  end
+  local sponsorable = sponsorable_of(part)
+  if sponsorable then
+    return K.SPONSORSHIP(sponsorable, id)
+  end
+  return K.PREFERENCES(id, part)
+end
+
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+
+-- The fields of a meta, which redis replies as a flat list, as a table. For scripts that handle many
+-- people: one call instead of several a part.
+local function notes_in(flat)
+  local notes = {}
+  for i = 1, #flat, 2 do
+    notes[flat[i]] = flat[i + 1]
+  end
+  return notes
+end
+
+-- The names of the parts that meta has a version of.
+local function parts_in(meta)
+  local parts = {}
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    local part = string.match(field, '^v:(.+)$')
+    if part then
+      parts[#parts + 1] = part
+    end
+  end
+  return parts
+end
+
+-- Whether the number belongs to an anonymous visitor of the application: its sets are theirs.
+local function is_visitor(id)
+  return exists(K.VISITOR(id)) and redis.call('TYPE', K.VISITOR(id)).ok == 'hash'
+end
+
+-- ------------------------------------------------------------------ versions
+
+-- A version is later than every other that this server gave, also when the clock went back: what a
+-- restored copy of this server holds is then a prefix of all versions, and can be told as such.
+-- Versions go through '%.0f', since tostring() would say 1.79e+15.
+local function next_version()
+  local last = redis.call('ZREVRANGE', K.PEOPLE, 0, 0, 'WITHSCORES')[2]
+  return string.format('%.0f', math.max((tonumber(last) or 0) + 1, now_us()))
+end
+
+local function version_of(meta, part)
+  return tonumber(redis.call('HGET', meta, 'v:' .. part) or '0')
+end
+
+-- A text that stands for all versions of a person and for every reason to travel since (a change that
+-- waits and a cover that ended raise no version), and the sorted names of the parts in it.
+local function stamp_in(notes)
+  local parts = {}
+  for field in pairs(notes) do
+    if string.sub(field, 1, 2) == 'v:' then
+      parts[#parts + 1] = string.sub(field, 3)
+    end
+  end
+  table.sort(parts)
+  local stamp = { (notes.x or '0') .. '/' .. (notes.m or '0') }
+  for i, part in ipairs(parts) do
+    stamp[i + 1] = part .. '=' .. notes['v:' .. part]
+  end
+  return table.concat(stamp, ' '), parts
+end
+
+-- Notes a version of some part in the index of people, which keeps the greatest.
+local function note_person(id, version)
+  local known = tonumber(redis.call('ZSCORE', K.PEOPLE, id) or '0')
+  if tonumber(version) > known then
+    redis.call('ZADD', K.PEOPLE, version, id)
+  end
+end
+
+-- ------------------------------------------------------------------ presence
 
 -- 'unknown', 'empty' or 'there'. A part that was there and whose key is missing was lost (evicted,
 -- deleted by hand, flushed), which nobody did on purpose: it is unknown again. A key that appeared
 -- in an empty part was written past the service, and is there.
-local function presence(meta, part, key)
-  local noted = redis.call('HGET', meta, 'p:' .. part)
-  local exists = redis.call('EXISTS', key) == 1
+local function judge_presence(noted, exists)
   if noted == '1' then
     return exists and 'there' or 'unknown'
   elseif noted == '0' then
@@ -55,6 +170,152 @@ local function presence(meta, part, key)
   return 'unknown'
 end
 
+local function presence(meta, part, key)
+  return judge_presence(redis.call('HGET', meta, 'p:' .. part), exists(key))
+end
+
 local function note_presence(meta, part, key)
-  redis.call('HSET', meta, 'p:' .. part, redis.call('EXISTS', key))
+  redis.call('HSET', meta, 'p:' .. part, exists(key) and '1' or '0')
+  if part_type(part) == 'set' then
+    -- So that a change past the service can be told from ours (mark_foreign.lua).
+    redis.call('HSET', meta, 'n:' .. part, size_of(key))
+  end
+end
+
+local function has_pending(id, part)
+  for _, field in ipairs(redis.call('HKEYS', K.PENDING(id))) do
+    if string.sub(field, 1, #part + 1) == part .. '\n' then
+      return true
+    end
+  end
+  return false
+end
+
+-- What a reader or writer on local may take for granted. Changes that wait for durable make a part
+-- unknown; durable's word that it has nothing makes an unknown part what local has.
+local function known_state(id, meta, part, key)
+  if has_pending(id, part) then
+    return 'unknown'
+  end
+  local state = presence(meta, part, key)
+  if state == 'unknown' and redis.call('SISMEMBER', K.NEGATIVE(id), part) == 1 then
+    return exists(key) and 'there' or 'empty'
+  end
+  return state
+end
+
+-- Puts data in the place of whatever a key holds.
+local function write_key(key, kind, data)
+  redis.call('DEL', key)
+  call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
+end
+
+-- Writes a part as the other side has it, under the version that it has there.
+local function write_part(id, meta, part, version, data)
+  local key = part_key(id, part)
+  write_key(key, part_type(part), data)
+  redis.call('HSET', meta, 'v:' .. part, version)
+  note_presence(meta, part, key)
+  note_person(id, version)
+end
+
+-- An account that was deleted takes with it every part that was not made anew since.
+local function delete_up_to(id, meta, deleted)
+  if tonumber(deleted) <= tonumber(redis.call('HGET', meta, 'x') or '0') then
+    return
+  end
+  for _, part in ipairs(parts_in(meta)) do
+    if version_of(meta, part) <= tonumber(deleted) then
+      if not wrong_type(part_key(id, part), part_type(part)) then
+        redis.call('DEL', part_key(id, part))
+      end
+      redis.call('HDEL', meta, 'v:' .. part, 'p:' .. part, 'n:' .. part, 'd:' .. part)
+    end
+  end
+  redis.call('HSET', meta, 'x', deleted)
+  note_person(id, deleted)
+end
+
+-- Asks for the right to fetch this person from durable; returns who has it.
+local function take_lease(id, token)
+  redis.call('SET', K.LEASE(id), token, 'NX', 'PX', LEASE_TTL_MS)
+  return redis.call('GET', K.LEASE(id))
+end
+
+-- ------------------------------------------------------------------ dirty
+
+-- Dirty is the truth, the outbox only wakes: one entry for each person, however many changes. A
+-- fetch that is under way has read what is no longer so, and a package that is under way has not all
+-- that there is: `m` counts the marks, so that its confirmation is not taken for one of this.
+local function mark_dirty(id)
+  redis.call('DEL', K.LEASE(id), K.NEGATIVE(id))
+  redis.pcall('HINCRBY', K.META(id), 'm', 1) -- a foreign meta is named by export.lua
+  if redis.call('SADD', K.DIRTY, id) == 1 then
+    redis.call('XADD', K.OUTBOX, '*', 'u', id)
+  end
+end
+
+-- Ends a change of some parts: one new version for all of them.
+local function commit(id, meta, parts)
+  local version = next_version()
+  for _, part in ipairs(parts) do
+    redis.call('HSET', meta, 'v:' .. part, version)
+    note_presence(meta, part, part_key(id, part))
+  end
+  note_person(id, version)
+  mark_dirty(id)
+end
+
+-- Returns the first sentence to refuse a change with, else nil. `sponsorables` (or nil) are those
+-- whose index the change may touch.
+local function wrong_service_type(sponsorables)
+  local wrong = wrong_type(K.DIRTY, 'set') or wrong_type(K.OUTBOX, 'stream')
+    or wrong_type(K.PEOPLE, 'zset') or wrong_type(K.COVER_ENDS, 'zset')
+  for _, sponsorable in ipairs(sponsorables or {}) do
+    wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
+  end
+  return wrong
+end
+
+-- ------------------------------------------------------------------ cover
+
+-- Whether these facts amount to cover at this moment, and when it ends (or ended).
+local function judge_cover(source, valid_until)
+  local ends = tonumber(valid_until or '')
+  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+end
+
+-- A foreign key in the place of the facts covers nobody; export.lua names it.
+local function cover_of(id, sponsorable)
+  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), 'source', 'valid_until')
+  if facts.err then
+    return false
+  end
+  return judge_cover(unpack(facts))
+end
+
+local function is_covered(id, sponsorables)
+  for _, sponsorable in ipairs(sponsorables) do
+    if cover_of(id, sponsorable) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Brings the index of the covered, and the calendar of ends, to what the facts say; returns whether
+-- the person has joined just now.
+local function index_cover(id, sponsorable)
+  local covered, ends = cover_of(id, sponsorable)
+  local member = sponsorable .. ':' .. id
+  if covered and ends then
+    redis.call('ZADD', K.COVER_ENDS, ends, member)
+  else
+    redis.call('ZREM', K.COVER_ENDS, member)
+  end
+  if covered then
+    return redis.call('SADD', K.SPONSORS(sponsorable), id) == 1
+  end
+  redis.call('SREM', K.SPONSORS(sponsorable), id)
+  return false
 end

@@ -1,14 +1,30 @@
--- Reads one person's collection.
+-- Reads one person's collection, or tells which of many ids stand in it.
 --
--- KEYS  1 the set  2 meta  3 the visitor's hash of the same number
--- ARGV  1 collection
--- Replies  {'unknown' | 'empty' | 'there', members} | {'visitor'}
+-- ARGV  1 person id  2 collection  3 a random token for the lease ('': there is no durable side to
+--       ask)  4 'list' or 'filter'  5 … the ids to filter
+-- Replies  {'unknown' | 'empty' | 'there', members, or a string of '0' and '1' for the ids}
+--          | {'ask', holder of the lease}  | {'visitor'}
 
-if redis.call('TYPE', KEYS[3]).ok == 'hash' then
+local id, collection, token = ARGV[1], ARGV[2], ARGV[3]
+local set, meta = K.PREFERENCES(id, collection), K.META(id)
+
+if is_visitor(id) then
   return { 'visitor' }
 end
-local wrong = check_type(KEYS[1], 'set') or check_type(KEYS[2], 'hash')
+local wrong = wrong_type(set, 'set') or wrong_type(meta, 'hash')
 if wrong then
-  return wrong
+  return redis.error_reply(wrong)
 end
-return { presence(KEYS[2], ARGV[1], KEYS[1]), redis.call('SMEMBERS', KEYS[1]) }
+
+local state = known_state(id, meta, collection, set)
+if state == 'unknown' and token ~= '' then
+  return { 'ask', take_lease(id, token) }
+end
+if ARGV[4] == 'list' then
+  return { state, members_of(set) }
+end
+local bits = {}
+look_up(set, ARGV, 5, #ARGV, function(_, is_member)
+  bits[#bits + 1] = is_member
+end)
+return { state, table.concat(bits) }

@@ -1,0 +1,249 @@
+"""`sponsorsync doctor`: looks at the settings and both Redises, and says what to do about each."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sponsorsync.domain.errors import SettingsError, StoreError
+from sponsorsync.settings import Settings, find_unknown_names, variable_of
+from sponsorsync.store import keys
+from sponsorsync.store.connect import create_store
+from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
+
+if TYPE_CHECKING:
+    from sponsorsync.store.connect import RedisStore
+
+_PINGS = 5
+_SLOW_MS = 50.0
+_CLOCK_S = 1.0
+_OLDEST = (6, 2)
+_LOSSLESS_POLICIES = ("noeviction", "volatile-")
+
+
+class Level(StrEnum):
+    """How bad a finding is; an ERROR makes the exit status 1."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: A variable, or a server.
+        advice: What to do; empty where nothing is.
+    """
+
+    subject: str
+    level: Level
+    seen: str
+    advice: str = ""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Returns what was found; nothing is changed anywhere."""
+    findings = _examine_settings(settings)
+    async with AsyncExitStack() as stack:
+        for name, url in (("local", settings.redis_url), ("durable", settings.durable_address)):
+            if url is None:
+                continue
+            store = create_store(url, name=name, pool_size=1)
+            stack.push_async_callback(store.aclose)
+            try:
+                findings += await _examine_server(store, is_local=name == "local")
+            except StoreError as error:
+                advice = "Start it, or correct its address, user and password."
+                findings.append(Finding(f"{name} Redis", Level.ERROR, str(error), advice))
+    return findings
+
+
+async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
+    """Prints the findings; returns whether none is an error."""
+    findings = await examine(settings)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201
+    else:
+        _print_table(findings)
+    return not any(finding.level is Level.ERROR for finding in findings)
+
+
+def _print_table(findings: list[Finding]) -> None:
+    table = Table("", "what", "seen", "what to do", box=None)
+    marks = {Level.OK: "[green]ok[/]", Level.WARNING: "[yellow]mind[/]", Level.ERROR: "[red]bad[/]"}
+    for finding in findings:
+        table.add_row(
+            marks[finding.level],
+            escape(finding.subject),
+            escape(finding.seen),
+            escape(finding.advice),
+        )
+    Console().print(table)
+
+
+def _examine_settings(settings: Settings) -> list[Finding]:
+    findings = [
+        Finding(variable_of(name), Level.OK, _show(getattr(settings, name)))
+        for name in Settings.model_fields
+    ]
+    findings += [
+        Finding(name, Level.WARNING, "is no setting", "Correct its name, or remove it.")
+        for name in find_unknown_names(os.environ)
+    ]
+    try:
+        settings.require_for_service()
+    except SettingsError as error:
+        findings.append(Finding("settings", Level.ERROR, str(error), "Set it, or use `dev`."))
+    if settings.durable_address is None:
+        findings.append(
+            Finding(
+                "SPONSORSYNC_DURABLE_URL",
+                Level.WARNING,
+                "is not set",
+                "Without a durable Redis nothing outlives the local one.",
+            )
+        )
+    if settings.github_client_id and settings.origin.startswith("http://"):
+        findings.append(
+            Finding(
+                "SPONSORSYNC_PUBLIC_URL",
+                Level.WARNING,
+                f"{settings.origin} is not https",
+                "Put the service behind TLS: cookies are then Secure and bound to the host.",
+            )
+        )
+    return findings
+
+
+def _show(value: object) -> str:
+    if value is None or value == ():
+        return "not set"
+    if isinstance(value, SecretStr):
+        return "set (not shown)"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+async def _examine_server(store: RedisStore, *, is_local: bool) -> list[Finding]:
+    info = cast("dict[str, Any]", await store.run("INFO", "everything"))
+    subject = f"{store.name} Redis"
+    findings = [
+        _examine_version(subject, info),
+        await _examine_latency(subject, store),
+        await _examine_clock(subject, store),
+        _examine_persistence(subject, info, is_local=is_local),
+        _examine_eviction(subject, info),
+        await _examine_shape(subject, store, info),
+    ]
+    if is_local:
+        findings += [
+            await _examine_notifications(subject, store),
+            await _examine_backlog(subject, store),
+        ]
+    return findings
+
+
+def _examine_version(subject: str, info: dict[str, Any]) -> Finding:
+    product = "Valkey" if "valkey_version" in info else "Redis"
+    version = str(info.get("valkey_version") or info.get("redis_version"))
+    seen = f"{product} {version}"
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        return Finding(subject, Level.ERROR, seen, f"Use {oldest} or newer: SMISMEMBER is needed.")
+    return Finding(subject, Level.OK, seen)
+
+
+async def _examine_latency(subject: str, store: RedisStore) -> Finding:
+    times_ms = []
+    for _ in range(_PINGS):
+        began = time.perf_counter()
+        await store.run("PING")
+        times_ms.append(1000 * (time.perf_counter() - began))
+    median_ms = sorted(times_ms)[_PINGS // 2]
+    seen = f"answers in {median_ms:.1f} ms (median of {_PINGS})"
+    if median_ms > _SLOW_MS:
+        return Finding(subject, Level.WARNING, seen, "Run the service nearer to it.")
+    return Finding(subject, Level.OK, seen)
+
+
+async def _examine_clock(subject: str, store: RedisStore) -> Finding:
+    seconds, micros = cast("tuple[int, int]", await store.run("TIME"))
+    ahead_s = seconds + micros / 1e6 - time.time()
+    seen = f"its clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} ours"
+    if abs(ahead_s) > _CLOCK_S:
+        return Finding(subject, Level.WARNING, seen, "Let NTP set both: covers end by its clock.")
+    return Finding(subject, Level.OK, seen)
+
+
+def _examine_persistence(subject: str, info: dict[str, Any], *, is_local: bool) -> Finding:
+    has_aof = info.get("aof_enabled") == 1
+    seen = "appends to a file (AOF)" if has_aof else "has no append-only file"
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return Finding(subject, Level.ERROR, "cannot write its append-only file", "Free some disk.")
+    if has_aof:
+        return Finding(subject, Level.OK, seen)
+    what = "changes that were not relayed yet" if is_local else "what belongs to sponsors"
+    level = Level.WARNING if is_local else Level.ERROR
+    return Finding(subject, level, seen, f"Set `appendonly yes`: a crash would lose {what}.")
+
+
+def _examine_eviction(subject: str, info: dict[str, Any]) -> Finding:
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    seen = f"maxmemory-policy is {policy}"
+    if policy.startswith(_LOSSLESS_POLICIES):
+        return Finding(subject, Level.OK, seen)
+    advice = "Set noeviction or volatile-…: others evict keys that are nobody's to lose."
+    return Finding(subject, Level.ERROR, seen, advice)
+
+
+async def _examine_shape(subject: str, store: RedisStore, info: dict[str, Any]) -> Finding:
+    if info.get("role") != "master":
+        advice = "Name the primary: SponsorSync writes to it."
+        return Finding(subject, Level.ERROR, "is a replica", advice)
+    reason = await store.find_cluster()
+    if reason is not None:
+        return Finding(subject, Level.ERROR, reason, "Use a server, or database, of one shard.")
+    return Finding(subject, Level.OK, "is a primary of one shard")
+
+
+async def _examine_notifications(subject: str, store: RedisStore) -> Finding:
+    try:
+        reply = await store.run("CONFIG", "GET", "notify-keyspace-events")
+    except StoreError:
+        advice = f"Make sure that its flags have {''.join(sorted(NEEDED_FLAGS))}."
+        return Finding(subject, Level.WARNING, "does not show its notification flags", advice)
+    flags = parse_flags(cast("dict[bytes, bytes]", reply))
+    missing = "".join(sorted(NEEDED_FLAGS - flags))
+    if not missing:
+        return Finding(subject, Level.OK, "sends the notifications that are listened to")
+    wanted = "".join(sorted(flags | NEEDED_FLAGS))
+    advice = (
+        f"CONFIG SET notify-keyspace-events {wanted}, or SPONSORSYNC_MANAGE_NOTIFICATIONS=true: "
+        "else what is written past the service is noticed by `sponsorsync verify` only."
+    )
+    return Finding(subject, Level.WARNING, f"lacks notification flags {missing}", advice)
+
+
+async def _examine_backlog(subject: str, store: RedisStore) -> Finding:
+    dirty, entries, dead = cast(
+        "list[int]",
+        await store.run_together(
+            [("SCARD", keys.DIRTY), ("XLEN", keys.OUTBOX), ("HLEN", keys.DEAD)]
+        ),
+    )
+    seen = f"{dirty} people wait for durable, {entries} entries in the outbox, {dead} set aside"
+    if dead:
+        return Finding(subject, Level.ERROR, seen, "`sponsorsync verify` says who and why.")
+    return Finding(subject, Level.OK, seen)

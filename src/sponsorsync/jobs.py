@@ -1,0 +1,159 @@
+"""Long work that an administrator starts over HTTP: one job of a kind at a time, with its state."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import structlog
+
+from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSyncError
+from sponsorsync.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from sponsorsync.sync.engine import SyncEngine
+
+JobKind = Literal["snapshot", "verify"]
+Status = Literal["idle", "running", "done", "failed"]
+
+_log = structlog.get_logger(__name__)
+
+
+class _Summary(Protocol):
+    """What both kinds report while they run and in the end."""
+
+    total: int
+    people: int
+    reason: str | None
+
+    def to_json(self) -> dict[str, object]: ...
+
+
+@dataclass
+class Job:
+    """The last job of a kind.
+
+    Attributes:
+        total: People there were in the index when it began.
+        people: How many it has looked at.
+        summary: Once it is done, or was ended by an outage.
+        reason: Why it failed.
+    """
+
+    kind: JobKind
+    status: Status = "idle"
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    total: int = 0
+    people: int = 0
+    summary: Mapping[str, object] | None = None
+    reason: str | None = None
+
+
+class Jobs:
+    """Owns the jobs; see `open_jobs`."""
+
+    def __init__(self, engine: SyncEngine | None) -> None:
+        self._engine = engine
+        self._jobs: dict[JobKind, Job] = {"snapshot": Job("snapshot"), "verify": Job("verify")}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, kind: JobKind) -> Job:
+        """Returns the last job of a kind; an idle one where there was none."""
+        return self._jobs[kind]
+
+    def start_snapshot(self, *, collection: str | None, dry_run: bool) -> Job:
+        """Starts a snapshot.
+
+        Raises:
+            InvalidInputError: There is no such collection.
+            JobRunningError: One is running.
+            NoDurableError: No durable Redis is configured.
+        """
+        engine = self._require_engine()
+        engine.snapshot.check_collection(collection)
+        return self._start(
+            "snapshot",
+            lambda report: engine.snapshot.run(
+                collection=collection, dry_run=dry_run, report=report
+            ),
+        )
+
+    def start_verify(self, *, fix: bool) -> Job:
+        """Starts a comparison.
+
+        Raises:
+            JobRunningError: One is running.
+            NoDurableError: No durable Redis is configured.
+        """
+        engine = self._require_engine()
+        return self._start("verify", lambda report: engine.verifier.run(fix=fix, report=report))
+
+    async def aclose(self) -> None:
+        """Cancels what is running: doing it again is safe, and a stop should not wait for it."""
+        await end_tasks(*self._tasks)
+
+    def _require_engine(self) -> SyncEngine:
+        if self._engine is None:
+            raise NoDurableError
+        return self._engine
+
+    def _start(
+        self,
+        kind: JobKind,
+        work: Callable[[Callable[[_Summary], None]], Awaitable[_Summary]],
+    ) -> Job:
+        if self._jobs[kind].status == "running":
+            raise _refuse_second(self._jobs[kind])
+        job = Job(kind, status="running", started_at=datetime.now(UTC))
+        self._jobs[kind] = job
+        task = asyncio.create_task(_carry_out(job, work), name=kind)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return job
+
+
+def _refuse_second(job: Job) -> JobRunningError:
+    return JobRunningError(
+        f"The {job.kind} that began at {job.started_at:%H:%M:%S} UTC is running: it has looked at "
+        f"{job.people:,} of {job.total:,} people. GET /admin/{job.kind} tells how far it is."
+    )
+
+
+@asynccontextmanager
+async def open_jobs(engine: SyncEngine | None) -> AsyncIterator[Jobs]:
+    """Yields an owner of jobs, and cancels what is left of them at the end."""
+    jobs = Jobs(engine)
+    try:
+        yield jobs
+    finally:
+        await jobs.aclose()
+
+
+async def _carry_out(
+    job: Job, work: Callable[[Callable[[_Summary], None]], Awaitable[_Summary]]
+) -> None:
+    def report(summary: _Summary) -> None:
+        job.total, job.people = summary.total, summary.people
+
+    try:
+        summary = await work(report)
+    except asyncio.CancelledError:
+        job.status, job.reason = "failed", "The service was stopped."
+        raise
+    except SponsorSyncError as error:
+        job.status, job.reason = "failed", str(error)
+        _log.warning("job_failed", kind=job.kind, reason=job.reason)
+    except Exception:  # noqa: BLE001 - nobody else is there to see it
+        job.status, job.reason = "failed", "This is our fault. The operator finds it in the log."
+        _log.exception("job_failed", kind=job.kind)
+    else:
+        job.status = "done" if summary.reason is None else "failed"
+        job.reason, job.summary = summary.reason, summary.to_json()
+    finally:
+        job.ended_at = datetime.now(UTC)

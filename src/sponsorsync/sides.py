@@ -1,0 +1,105 @@
+"""Opens the two Redises and, where there are two, the engine between them.
+
+For the service, and for the commands that work on the same data without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.store.connect import Gate, create_store
+from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.sync.names import KnownNames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AsyncExitStack
+
+    from pydantic import SecretStr
+
+    from sponsorsync.settings import Settings
+    from sponsorsync.store.connect import RedisStore
+
+# For comparing the two servers: a few commands, one after the other.
+_UNGATED_POOL_SIZE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two servers, and the engine between them, which does not run yet.
+
+    `durable` and `engine` are None where no durable Redis is configured. `ungated` are connections
+    to the same servers, by the setting that names each, which no gate watches.
+    """
+
+    local: RedisStore
+    durable: RedisStore | None
+    engine: SyncEngine | None
+    ungated: Mapping[str, RedisStore]
+
+
+async def refuse_clusters(sides: Sides) -> None:
+    """Raises SettingsError where a server that answers is made of several shards.
+
+    One that is down is looked at by nobody: it cannot do harm either, and may come up later.
+    """
+    for variable, store in sides.ungated.items():
+        try:
+            reason = await store.find_cluster()
+        except StoreUnavailableError:
+            continue
+        if reason is not None:
+            raise SettingsError(
+                f"{variable}: the server {reason}, which is not supported yet; it should be a "
+                "server, or database, of one shard"
+            )
+
+
+async def open_sides(stack: AsyncExitStack, settings: Settings) -> Sides:
+    """Returns both sides; nothing has been connected yet, and the stack closes them.
+
+    Raises:
+        SettingsError: No local Redis is configured.
+    """
+    if settings.redis_url is None:
+        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; it should be redis://host:6379/0")
+
+    def open_store(
+        url: SecretStr, name: str, *, pool_size: int, gate: Gate | None = None
+    ) -> RedisStore:
+        store = create_store(url, name=name, pool_size=pool_size, gate=gate)
+        stack.push_async_callback(store.aclose)
+        return store
+
+    durable_url = settings.durable_address
+    if durable_url is None:
+        local = open_store(settings.redis_url, "local", pool_size=settings.redis_pool_size)
+        return Sides(
+            local=local, durable=None, engine=None, ungated={"SPONSORSYNC_REDIS_URL": local}
+        )
+    gates = (Gate(), Gate())
+    local, durable = (
+        open_store(url, name, pool_size=settings.redis_pool_size, gate=gate)
+        for url, name, gate in zip(
+            (settings.redis_url, durable_url), ("local", "durable"), gates, strict=True
+        )
+    )
+    ungated = {
+        "SPONSORSYNC_REDIS_URL": open_store(
+            settings.redis_url, "local", pool_size=_UNGATED_POOL_SIZE
+        ),
+        "SPONSORSYNC_DURABLE_URL": open_store(durable_url, "durable", pool_size=_UNGATED_POOL_SIZE),
+    }
+    engine = SyncEngine(
+        local,
+        durable,
+        ungated=(ungated["SPONSORSYNC_REDIS_URL"], ungated["SPONSORSYNC_DURABLE_URL"]),
+        gates=gates,
+        names=KnownNames(settings.sponsorables, settings.collections),
+        retention=timedelta(days=settings.retention_days),
+        may_configure=settings.manage_notifications,
+    )
+    return Sides(local=local, durable=durable, engine=engine, ungated=ungated)

@@ -1,0 +1,142 @@
+-- On local: takes what durable has of one person.
+--
+-- With a token this is the end of a fetch: it fills what is unknown, but only while the lease is
+-- still that token's, so that nothing that was written or flushed meanwhile is overwritten with
+-- what was read before; changes that waited for this are applied on top. Without one it only takes
+-- parts that are known here and newer there: local came back older.
+--
+-- ARGV  1 the lease's token, or ''  2 JSON {"sponsorables": [login], "collections": [name]}
+--       3 person id  4 package of export.lua
+-- Replies  'ok' | 'lost' (the lease is not ours any more) | an error that begins with 'WRONGTYPE'
+
+local token, known_names, id = ARGV[1], cjson.decode(ARGV[2]), ARGV[3]
+local _, deleted, parts = unpack(cmsgpack.unpack(ARGV[4]))
+local meta, pending, visitor = K.META(id), K.PENDING(id), is_visitor(id)
+
+if token ~= '' and redis.call('GET', K.LEASE(id)) ~= token then
+  return 'lost'
+end
+
+local expected = { PROFILE }
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  expected[#expected + 1] = 'cover:' .. sponsorable
+end
+for _, collection in ipairs(known_names.collections) do
+  if not visitor then
+    expected[#expected + 1] = collection
+  end
+end
+
+local wrong = wrong_type(meta, 'hash') or wrong_type(pending, 'hash')
+  or wrong_service_type(known_names.sponsorables)
+for _, part in ipairs(parts) do
+  wrong = wrong or wrong_type(part_key(id, part[1]), part_type(part[1]))
+end
+for _, part in ipairs(expected) do
+  wrong = wrong or wrong_type(part_key(id, part), part_type(part))
+end
+if wrong then
+  return wrong
+end
+
+local changed, is_changed = {}, {}
+local function change(part)
+  if not is_changed[part] then
+    is_changed[part] = true
+    changed[#changed + 1] = part
+  end
+end
+
+-- What was written past the service, before anybody knew the part, and what durable has belong
+-- together: nobody removed either.
+local function unite(part, key, data)
+  if part_type(part) == 'set' then
+    call_in_chunks('SADD', key, data, 1, #data)
+  else
+    for i = 1, #data, 2 do
+      redis.call('HSETNX', key, data[i], data[i + 1])
+    end
+  end
+  change(part)
+end
+
+-- Collections that are known here, as long as durable has nothing newer of them.
+local own = {}
+for _, collection in ipairs(known_names.collections) do
+  if not visitor and presence(meta, collection, K.PREFERENCES(id, collection)) ~= 'unknown' then
+    own[collection] = true
+  end
+end
+
+delete_up_to(id, meta, deleted)
+deleted = tonumber(redis.call('HGET', meta, 'x') or '0')
+for _, part in ipairs(parts) do
+  local name, version, data = unpack(part)
+  local key = part_key(id, name)
+  local is_set = part_type(name) == 'set'
+  if tonumber(version) > deleted and not (is_set and visitor) then
+    local unknown = presence(meta, name, key) == 'unknown'
+    if unknown and token ~= '' and exists(key) then
+      unite(name, key, data)
+    elseif (unknown and token ~= '')
+        or (not unknown and tonumber(version) > version_of(meta, name)) then
+      write_part(id, meta, name, version, data)
+      own[name] = nil
+    end
+    if is_set then
+      redis.call('HSET', meta, 'd:' .. name, '1')
+    end
+  end
+end
+local joined = false
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  joined = index_cover(id, sponsorable) or joined
+  local covered, ends = cover_of(id, sponsorable)
+  if ends and not covered then
+    -- It may have ended while local had lost its calendar: durable's index has to learn it.
+    redis.call('ZADD', K.COVER_ENDS, ends, sponsorable .. ':' .. id)
+  end
+end
+if joined then
+  -- As at a login (save_login.lua), which could not judge it, or whose index was lost since.
+  for collection in pairs(own) do
+    change(collection)
+  end
+end
+if token == '' then
+  if #changed > 0 then
+    commit(id, meta, changed)
+  end
+  return 'ok'
+end
+
+local function is_unknown(part)
+  return presence(meta, part, part_key(id, part)) == 'unknown'
+end
+
+for _, part in ipairs(expected) do
+  -- Durable has nothing of it, and local has: then local's is all there is.
+  if not is_changed[part] and is_unknown(part)
+      and exists(part_key(id, part)) then
+    change(part)
+  end
+end
+local waiting = redis.call('HGETALL', pending)
+for i = 1, #waiting, 2 do
+  local collection, item = string.match(waiting[i], '^([^\n]+)\n(.*)$')
+  redis.call(waiting[i + 1] == '+' and 'SADD' or 'SREM', K.PREFERENCES(id, collection), item)
+  change(collection)
+end
+redis.call('DEL', pending)
+if #changed > 0 then
+  commit(id, meta, changed)
+end
+redis.call('DEL', K.NEGATIVE(id))
+for _, part in ipairs(expected) do
+  if is_unknown(part) then
+    redis.call('SADD', K.NEGATIVE(id), part)
+    redis.call('EXPIRE', K.NEGATIVE(id), NEGATIVE_TTL_S)
+  end
+end
+redis.call('DEL', K.LEASE(id))
+return 'ok'

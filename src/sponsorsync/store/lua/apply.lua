@@ -1,0 +1,201 @@
+-- On durable: takes packages of people, and refuses, part by part, what is not newer. What concerns
+-- the indexes is collected and done in one call for all people of the script: a snapshot is made of
+-- this.
+--
+-- ARGV  1 JSON [sponsorable]  2 … packages of export.lua, each of another person
+-- Replies  {APPLIED after this, for each package 'ok' | 'newer' (durable holds a newer part) | an
+--          error that begins with 'WRONGTYPE'}
+
+local sponsorables = cjson.decode(ARGV[1])
+
+-- ------------------------------------------------------------------ indexes
+
+-- Arguments for one command on one key, collected over all people.
+local Batch = {}
+Batch.__index = Batch
+
+local function batch(key, command, ...)
+  return setmetatable({ key = key, command = command, options = { ... }, values = {} }, Batch)
+end
+
+function Batch:add(first, second)
+  local values = self.values
+  values[#values + 1] = first
+  if second then
+    values[#values + 1] = second
+  end
+end
+
+function Batch:run()
+  local count = #self.options
+  for from = 1, #self.values, CHUNK do
+    local arguments = { unpack(self.options) }
+    for i = from, math.min(from + CHUNK - 1, #self.values) do
+      arguments[count + i - from + 1] = self.values[i]
+    end
+    redis.call(self.command, self.key, unpack(arguments))
+  end
+end
+
+local versions = batch(K.PEOPLE, 'ZADD', 'GT')
+local ends_set, ends_unset = batch(K.COVER_ENDS, 'ZADD'), batch(K.COVER_ENDS, 'ZREM')
+local lapses_set, lapses_unset = batch(K.LAPSED, 'ZADD', 'NX'), batch(K.LAPSED, 'ZREM')
+local joined, left = {}, {}
+for i, sponsorable in ipairs(sponsorables) do
+  joined[i] = batch(K.SPONSORS(sponsorable), 'SADD')
+  left[i] = batch(K.SPONSORS(sponsorable), 'SREM')
+end
+
+-- What index_cover of common.lua does for one person, and who is not covered and has preferences
+-- here has them for as long as the retention lasts.
+local function index(id, notes, facts)
+  local last_end, is_anyones = 0, false
+  for i, sponsorable in ipairs(sponsorables) do
+    local covered, ends = judge_cover(facts[i].source, facts[i].valid_until)
+    local member = sponsorable .. ':' .. id
+    if covered and ends then
+      ends_set:add(ends, member)
+    else
+      ends_unset:add(member)
+    end
+    if covered then
+      is_anyones = true
+      joined[i]:add(id)
+    else
+      left[i]:add(id)
+    end
+    last_end = math.max(last_end, ends or 0)
+  end
+  local holds = false
+  if not is_anyones then
+    for field in pairs(notes) do
+      local part = string.match(field, '^v:(.+)$')
+      if part and part_type(part) == 'set' and redis.call('EXISTS', part_key(id, part)) == 1 then
+        holds = true
+      end
+    end
+  end
+  if holds then
+    lapses_set:add(last_end > 0 and last_end or now_s(), id)
+  else
+    lapses_unset:add(id)
+  end
+end
+
+local function wrong_index_type()
+  local wrong = wrong_type(K.PEOPLE, 'zset') or wrong_type(K.COVER_ENDS, 'zset')
+    or wrong_type(K.LAPSED, 'zset')
+  for _, sponsorable in ipairs(sponsorables) do
+    wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
+  end
+  return wrong
+end
+
+-- ------------------------------------------------------------------ parts
+
+-- Returns which of the parts' keys exist, or nil and the sentence to refuse with.
+local function find_existing(id, parts)
+  local exists = {}
+  for i, part in ipairs(parts) do
+    local found = redis.call('TYPE', part_key(id, part[1])).ok
+    if found ~= 'none' and found ~= part_type(part[1]) then
+      return nil, wrong_type(part_key(id, part[1]), part_type(part[1]))
+    end
+    exists[i] = found ~= 'none'
+  end
+  return exists
+end
+
+-- Returns what is held of the cover by each sponsorable, or nil and the sentence to refuse with.
+local function load_facts(id)
+  local facts = {}
+  for i, sponsorable in ipairs(sponsorables) do
+    local key = K.SPONSORSHIP(sponsorable, id)
+    local reply = redis.pcall('HMGET', key, 'source', 'valid_until')
+    if reply.err then
+      return nil, wrong_type(key, 'hash') or reply.err
+    end
+    facts[i] = { part = 'cover:' .. sponsorable, source = reply[1], valid_until = reply[2] }
+  end
+  return facts
+end
+
+local function apply(package)
+  local id, deleted, parts = unpack(cmsgpack.unpack(package))
+  local meta = K.META(id)
+  local flat = redis.pcall('HGETALL', meta)
+  if flat.err then
+    return wrong_type(meta, 'hash') or flat.err
+  end
+  local exists, wrong = find_existing(id, parts)
+  if not exists then
+    return wrong
+  end
+  local facts
+  facts, wrong = load_facts(id)
+  if not facts then
+    return wrong
+  end
+  local notes = notes_in(flat)
+  if tonumber(deleted) > tonumber(notes.x or '0') then
+    delete_up_to(id, meta, deleted)
+    notes, exists = notes_in(redis.call('HGETALL', meta)), find_existing(id, parts)
+    facts = load_facts(id)
+  end
+  deleted = tonumber(notes.x or '0')
+  local answer, fields, newest = 'ok', {}, notes.x or '0'
+  for i, part in ipairs(parts) do
+    local name, version, data = unpack(part)
+    local number, held = tonumber(version), tonumber(notes['v:' .. name] or '0')
+    local lost = judge_presence(notes['p:' .. name], exists[i]) == 'unknown'
+    if number > deleted and (number > held or (number == held and lost)) then
+      local kind, key = part_type(name), part_key(id, name)
+      if exists[i] then
+        redis.call('DEL', key)
+      end
+      call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
+      notes['v:' .. name] = version
+      fields[#fields + 1] = 'v:' .. name
+      fields[#fields + 1] = version
+      fields[#fields + 1] = 'p:' .. name
+      fields[#fields + 1] = #data > 0 and '1' or '0'
+      if kind == 'set' then
+        fields[#fields + 1] = 'n:' .. name
+        fields[#fields + 1] = #data
+      end
+      for _, cover in ipairs(facts) do
+        if cover.part == name then
+          local now = notes_in(data)
+          cover.source, cover.valid_until = now.source, now.valid_until
+        end
+      end
+    elseif number < held or number <= deleted then
+      -- Also a deletion is newer, of which local does not know any more.
+      answer = 'newer'
+    end
+    if number > deleted and number > tonumber(newest) then
+      newest = version
+    end
+  end
+  call_in_chunks('HSET', meta, fields, 1, #fields)
+  if newest ~= '0' then
+    versions:add(newest, id)
+  end
+  index(id, notes, facts)
+  return answer
+end
+
+local answers, wrong = {}, wrong_index_type()
+for i = 2, #ARGV do
+  answers[#answers + 1] = wrong or apply(ARGV[i])
+end
+if not wrong then
+  for _, each in ipairs({ versions, ends_set, ends_unset, lapses_set, lapses_unset }) do
+    each:run()
+  end
+  for i in ipairs(sponsorables) do
+    joined[i]:run()
+    left[i]:run()
+  end
+end
+return { redis.call('INCR', K.APPLIED), answers }

@@ -1,0 +1,38 @@
+-- On local: durable has what was exported. People leave dirty only where nothing changed meanwhile.
+--
+-- ARGV  1 durable's APPLIED  then for each person: id, stamp and flags as exported
+-- Replies  the number of people who left dirty
+
+local applied = ARGV[1]
+local confirmed, alive, clean = {}, {}, {}
+
+for i = 2, #ARGV, 3 do
+  local id, stamp, flags = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local meta = K.META(id)
+  local notes = notes_in(redis.call('HGETALL', meta))
+  local now, parts = stamp_in(notes)
+  confirmed[#confirmed + 1] = applied
+  confirmed[#confirmed + 1] = id
+  alive[#alive + 1] = id
+  if now ~= stamp then
+    -- Changed while it travelled: the next journey takes the rest. Also of who is not dirty: local
+    -- was flushed meanwhile and has what durable had before this.
+    redis.call('SADD', K.DIRTY, id)
+    redis.call('XADD', K.OUTBOX, '*', 'u', id)
+  else
+    if string.find(flags, 'c', 1, true) then
+      for _, part in ipairs(parts) do
+        if part_type(part) == 'set' and not notes['d:' .. part] then
+          redis.call('HSET', meta, 'd:' .. part, '1')
+        end
+      end
+    end
+    -- 'u': something was not known, 'p': only some of the parts were sent.
+    if not string.find(flags, '[up]') then
+      clean[#clean + 1] = id
+    end
+  end
+end
+call_in_chunks('ZADD', K.CONFIRMED, confirmed, 1, #confirmed)
+call_in_chunks('HDEL', K.DEAD, alive, 1, #alive)
+return call_in_chunks('SREM', K.DIRTY, clean, 1, #clean)

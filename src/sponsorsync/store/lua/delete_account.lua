@@ -1,0 +1,43 @@
+-- On local: removes everything of a person, and ends their sessions. The deletion's version `x`
+-- stays, and goes along with every later push: whatever is older is gone, wherever it turns up.
+--
+-- ARGV  1 person id  2 JSON {"sponsorables": [login], "collections": [name]}
+-- Replies  the version of the deletion
+
+local id, known_names = ARGV[1], cjson.decode(ARGV[2])
+local meta, sessions, visitor = K.META(id), K.SESSIONS(id), is_visitor(id)
+
+local wrong = wrong_type(meta, 'hash') or wrong_type(sessions, 'zset')
+  or wrong_service_type(known_names.sponsorables)
+if wrong then
+  return redis.error_reply(wrong)
+end
+
+local parts = parts_in(meta)
+parts[#parts + 1] = PROFILE
+for _, collection in ipairs(known_names.collections) do
+  parts[#parts + 1] = collection
+end
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  parts[#parts + 1] = 'cover:' .. sponsorable
+end
+for _, part in ipairs(parts) do
+  local key = part_key(id, part)
+  if wrong_type(key, part_type(part)) == nil and not (visitor and part_type(part) == 'set') then
+    redis.call('DEL', key)
+  end
+end
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  index_cover(id, sponsorable)
+end
+for _, session in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
+  redis.call('DEL', session)
+end
+local version = next_version()
+redis.call('DEL', sessions, meta, K.PENDING(id))
+redis.call('HSET', meta, 'x', version)
+redis.call('HDEL', K.DEAD, id)
+note_person(id, version)
+mark_dirty(id)
+redis.call('HDEL', meta, 'm') -- the version of the deletion tells it from all that was before
+return version

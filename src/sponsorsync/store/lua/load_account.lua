@@ -1,0 +1,23 @@
+-- Reads one person's profile and cover.
+--
+-- ARGV  1 person id  2 a random token for the lease ('': answer what is here, known or not)
+--       3 … the sponsorables
+-- Replies  {'ok', profile, cover by each sponsorable} as flat lists | {'ask', holder of the lease}
+
+local id, token = ARGV[1], ARGV[2]
+local meta = K.META(id)
+
+local answer, known = { 'ok' }, true
+local function read(part)
+  local key = part_key(id, part)
+  known = known and known_state(id, meta, part, key) ~= 'unknown'
+  answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
+end
+read(PROFILE)
+for i = 3, #ARGV do
+  read('cover:' .. ARGV[i])
+end
+if not known and token ~= '' then
+  return { 'ask', take_lease(id, token) }
+end
+return answer

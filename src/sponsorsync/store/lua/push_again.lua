@@ -1,0 +1,14 @@
+-- On local: durable has fallen back to an earlier state; everybody whom it confirmed after that
+-- state travels again.
+--
+-- ARGV  1 durable's APPLIED now  2 how many at most
+-- Replies  how many were marked
+
+local people = redis.call(
+  'ZRANGEBYSCORE', K.CONFIRMED, '(' .. ARGV[1], '+inf', 'LIMIT', 0, tonumber(ARGV[2])
+)
+for _, id in ipairs(people) do
+  mark_dirty(id)
+  redis.call('ZREM', K.CONFIRMED, id)
+end
+return #people

@@ -1,0 +1,18 @@
+-- On local: makes each cover that has ended by now an event: the indexes learn it, and the person
+-- travels, so that durable learns it too.
+--
+-- ARGV  1 how many at most
+-- Replies  how many ended
+
+local ended = redis.call(
+  'ZRANGEBYSCORE', K.COVER_ENDS, '-inf', now_s(), 'LIMIT', 0, tonumber(ARGV[1])
+)
+for _, member in ipairs(ended) do
+  local sponsorable, id = string.match(member, '^(.+):(%d+)$')
+  if sponsorable then
+    index_cover(id, sponsorable)
+    mark_dirty(id)
+  end
+  redis.call('ZREM', K.COVER_ENDS, member)
+end
+return #ended

@@ -1,0 +1,196 @@
+"""The tasks that keep both sides equal, and their owner."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from sponsorsync.domain.errors import StoreError, StoreUnavailableError
+from sponsorsync.store import keys
+from sponsorsync.sync.epochs import Epochs
+from sponsorsync.sync.hydrate import Hydrator
+from sponsorsync.sync.listener import Listener
+from sponsorsync.sync.relay import BATCH, Relay
+from sponsorsync.sync.retention import forget_lapsed
+from sponsorsync.sync.snapshot import Snapshot
+from sponsorsync.sync.verify import Verifier
+from sponsorsync.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from datetime import timedelta
+
+    from sponsorsync.store.connect import Gate, RedisStore
+    from sponsorsync.sync.names import KnownNames
+
+_KEEP_S = 1.0
+_SWEEP_S = 2.0
+_RETENTION_S = 3600.0
+_REST_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class SyncEngine:
+    """Wires the parts of the plain engine, and runs their loops.
+
+    Args of the constructor:
+        local, durable: Behind the gates.
+        ungated: The same two servers, for comparing incarnations.
+        may_configure: Whether local's notification flags may be set.
+    """
+
+    def __init__(
+        self,
+        local: RedisStore,
+        durable: RedisStore,
+        *,
+        ungated: tuple[RedisStore, RedisStore],
+        gates: tuple[Gate, Gate],
+        names: KnownNames,
+        retention: timedelta,
+        may_configure: bool,
+    ) -> None:
+        self._local = local
+        self._durable = durable
+        self._names = names
+        self._retention = retention
+        self._local_gate, self._durable_gate = gates
+        self.epochs = Epochs(*ungated, local_gate=gates[0], durable_gate=gates[1])
+        self.hydrator = Hydrator(local, durable, names=names, epochs=self.epochs)
+        # Comparing goes on before the gates are open to others.
+        self._comparer = Hydrator(*ungated, names=names, epochs=self.epochs)
+        self.relay = Relay(local, durable, names=names, hydrator=self.hydrator, epochs=self.epochs)
+        self.snapshot = Snapshot(local, names=names, relay=self.relay)
+        self.verifier = Verifier(
+            local, durable, names=names, hydrator=self.hydrator, relay=self.relay
+        )
+        self.listener = Listener(
+            local, names=names, hydrator=self.hydrator, may_configure=may_configure
+        )
+
+    async def run(self) -> None:
+        """Runs every loop until it is cancelled."""
+        try:
+            await self._compare()
+        except StoreUnavailableError as error:
+            _log.warning("comparison_waits", seconds=_KEEP_S, reason=str(error))
+        tasks = [
+            asyncio.create_task(_supervise(work))
+            for work in (
+                self._keep_epoch(),
+                self.relay.run(),
+                self._every(_SWEEP_S, "sweep", self._sweep),
+                self._every(_RETENTION_S, "retention", self._forget_lapsed),
+                self.listener.run(),
+            )
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks(*tasks)
+
+    async def push_now(self, person_id: int) -> bool:
+        """Takes a person to durable without waiting for the relay; returns whether it confirmed.
+
+        Raises:
+            StoreUnavailableError: A server is down; the relay goes on with it.
+        """
+        await self.relay.drain([person_id])
+        return await self._local.run("SISMEMBER", keys.DIRTY, person_id) == 0
+
+    async def open(self) -> None:
+        """Compares the servers and opens the gates once, for a command that runs no loops.
+
+        Raises:
+            StoreUnavailableError: A server cannot be asked.
+        """
+        await self._compare()
+
+    async def _keep_epoch(self) -> None:
+        """Compares at once when a gate has refused somebody, and looks for a FLUSHALL meanwhile."""
+        while True:
+            try:
+                await self._wait_for_refusal()
+                if not await self._is_settled():
+                    await self._compare()
+            except StoreUnavailableError as error:
+                _log.warning("comparison_waits", seconds=_REST_S, reason=str(error))
+                await asyncio.sleep(_REST_S)
+
+    async def _wait_for_refusal(self) -> None:
+        refusals = [
+            asyncio.create_task(gate.refused.wait())
+            for gate in (self._local_gate, self._durable_gate)
+        ]
+        try:
+            await asyncio.wait(refusals, timeout=_KEEP_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for refusal in refusals:
+                refusal.cancel()
+
+    async def _is_settled(self) -> bool:
+        is_refused = self._local_gate.refused.is_set() or self._durable_gate.refused.is_set()
+        return not is_refused and self.epochs.is_local_verified and await self.epochs.is_known()
+
+    async def _compare(self) -> None:
+        if await self.epochs.check(self._comparer.absorb_newer):
+            await self._hydrate_covered()
+
+    async def _hydrate_covered(self) -> None:
+        """Local is new or was flushed: direct readers should find what belongs to sponsors."""
+        for sponsorable in self._names.sponsorables:
+            cursor = 0
+            while True:
+                reply = await self._durable.run(
+                    "SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", BATCH
+                )
+                cursor, members = cast("tuple[int, list[bytes]]", reply)
+                for at in range(0, len(members), BATCH):
+                    await self.hydrator.hydrate([int(m) for m in members[at : at + BATCH]])
+                if cursor == 0:
+                    break
+
+    async def _sweep(self) -> None:
+        while cast("int", await self._local.run_script("sweep_covers", BATCH)) == BATCH:
+            pass
+        await self.relay.sweep()
+
+    async def _forget_lapsed(self) -> None:
+        while await forget_lapsed(self._durable, names=self._names, retention=self._retention):
+            pass
+
+    async def _every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except StoreError as error:
+                _log.warning("work_waits", work=name, reason=str(error))
+
+
+async def _supervise(work: Coroutine[None, None, None]) -> None:
+    """A loop that fails for a reason nobody foresaw takes the others along: the log shows why."""
+    try:
+        await work
+    except Exception:  # noqa: BLE001 - all of them start again
+        _log.exception("engine_failed")
+
+
+@asynccontextmanager
+async def run_engine(engine: SyncEngine) -> AsyncIterator[None]:
+    """Runs an engine while the context is open; one that fails is started again after a rest."""
+
+    async def keep_running() -> None:
+        while True:
+            await engine.run()
+            await asyncio.sleep(_REST_S)
+
+    task = asyncio.create_task(keep_running(), name="sync engine")
+    try:
+        yield
+    finally:
+        await end_tasks(task)

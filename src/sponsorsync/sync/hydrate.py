@@ -1,0 +1,143 @@
+"""Bringing people's data back from durable, when local has lost it or never had it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
+from sponsorsync.store import keys
+from sponsorsync.sync.packages import export_people
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
+    from sponsorsync.sync.epochs import Epochs
+    from sponsorsync.sync.names import KnownNames
+    from sponsorsync.sync.packages import Package
+
+# After durable failed, nobody queues behind its time-outs for so long.
+_DOWN_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Hydrator:
+    """Fetches people, fenced by leases: see `absorb.lua`."""
+
+    def __init__(
+        self, local: RedisStore, durable: RedisStore, *, names: KnownNames, epochs: Epochs
+    ) -> None:
+        self._local = local
+        self._durable = durable
+        self._names = names
+        self._epochs = epochs
+        self._down_until = 0.0
+
+    @property
+    def is_local_verified(self) -> bool:
+        """Whether local is known not to be older than durable."""
+        return self._epochs.is_local_verified
+
+    async def fetch(self, person_id: int, token: str, then: ScriptCall) -> Reply:
+        """Ends a lease by filling what is unknown of one person, in two round trips.
+
+        Returns what a script says on local that is run right after it: the waiting question.
+
+        Raises:
+            DurableUnavailableError: Durable cannot be asked; the lease is given back.
+            StoreConflictError: A key of theirs holds data of another kind; likewise.
+        """
+        refused, answer = await self._fetch_leased([person_id], token, then)
+        if refused:
+            raise StoreConflictError(
+                "A key in one of the two Redises holds data of another kind, so nothing was "
+                "brought back from durable storage. The operator's log names it."
+            )
+        return answer
+
+    async def hydrate(self, ids: Sequence[int]) -> dict[int, str]:
+        """Fetches people whom nobody else is fetching; returns why some could not be.
+
+        Raises:
+            DurableUnavailableError: Durable cannot be asked; the leases are given back.
+        """
+        token = secrets.token_hex(8)
+        taken = await self._local.run_together(
+            [("SET", keys.lease(each), token, "NX", "PX", keys.LEASE_TTL_MS) for each in ids]
+        )
+        mine = [each for each, reply in zip(ids, taken, strict=True) if reply is not None]
+        if not mine:
+            return {}
+        refused, _ = await self._fetch_leased(mine, token)
+        return refused
+
+    async def absorb_newer(self, ids: Sequence[int]) -> dict[int, str]:
+        """Takes from durable whatever is known on local and newer there.
+
+        Returns the reasons for which that could not be done of some.
+        """
+        refused, _ = await self._fetch(ids, "")
+        return refused
+
+    async def _fetch_leased(
+        self, ids: Sequence[int], token: str, then: ScriptCall | None = None
+    ) -> tuple[dict[int, str], Reply]:
+        try:
+            refused, answer = await self._fetch(ids, token, then)
+        except BaseException:
+            # Also when the request is cancelled: others should not wait for a lease to run out.
+            await asyncio.shield(self._release(ids, token))
+            raise
+        if refused:
+            await self._release(list(refused), token)
+        return refused, answer
+
+    async def _fetch(
+        self, ids: Sequence[int], token: str, then: ScriptCall | None = None
+    ) -> tuple[dict[int, str], Reply]:
+        """Returns the reasons of those who have a key of another type, and the answer to `then`."""
+        packages = await self._ask_durable(ids)
+        refused = {p.person_id: p.error for p in packages if p.error is not None}
+        good = [package for package in packages if package.error is None]
+        calls: list[ScriptCall] = [
+            ("absorb", (token, self._names.all_json, package.person_id, package.content))
+            for package in good
+        ]
+        replies = await self._local.run_calls([*calls, *([then] if then and good else [])])
+        for package, reply in zip(good, replies, strict=False):
+            if reply not in (b"ok", b"lost"):
+                refused[package.person_id] = cast("bytes", reply).decode(errors="replace")
+        for person_id, reason in refused.items():
+            _log.warning("not_fetched", person=person_id, reason=reason)
+        return refused, replies[-1] if replies else None
+
+    async def _ask_durable(self, ids: Sequence[int]) -> list[Package]:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._down_until:
+            raise _unavailable()
+        try:
+            return await export_people(self._durable, ids, what="all", names=self._names)
+        except StoreUnavailableError as error:
+            self._down_until = loop.time() + _DOWN_S
+            raise _unavailable() from error
+
+    async def _release(self, ids: Sequence[int], token: str) -> None:
+        try:
+            await self._local.run_scripts("release_lease", [[each, token] for each in ids])
+        except StoreUnavailableError as error:
+            _log.warning("leases_not_released", people=len(ids), reason=str(error))
+
+
+def _unavailable() -> DurableUnavailableError:
+    return DurableUnavailableError(
+        "Some of your data are only in durable storage, which cannot be reached at the moment."
+    )

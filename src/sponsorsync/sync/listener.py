@@ -1,0 +1,187 @@
+"""Keyspace notifications of local: what is written past the service, and what is read in vain.
+
+They are hints: Redis sends them once and to whoever listens at that moment. `verify` is the truth.
+https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from redis.exceptions import RedisError
+
+from sponsorsync.domain.errors import StoreError
+from sponsorsync.store.fetching import ask_until_known
+from sponsorsync.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.hydrate import Hydrator
+    from sponsorsync.sync.names import KnownNames
+
+NEEDED_FLAGS = frozenset("Esm")
+"""Keyevent notifications, of sets, and of key misses."""
+
+_EVENTS = ("sadd", "srem", "spop", "sunionstore", "sinterstore", "sdiffstore", "keymiss")
+_FLAG_NAMES = "Esm"
+_QUEUE_SIZE = 10_000
+_POLL_S = 1.0
+_REST_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Listener:
+    """Marks foreign writes, and fetches what direct readers miss."""
+
+    def __init__(
+        self,
+        local: RedisStore,
+        *,
+        names: KnownNames,
+        hydrator: Hydrator,
+        may_configure: bool,
+    ) -> None:
+        self._local = local
+        self._hydrator = hydrator
+        self._may_configure = may_configure
+        collections = "|".join(map(re.escape, names.collections))
+        self._key = re.compile(rf"user:([1-9][0-9]*):({collections})")
+        # Events arrive faster than they are handled while a batch is imported; what does not fit
+        # is dropped, and the other one of the two, `verify`, finds it.
+        self._queue: asyncio.Queue[tuple[str, int, str]] = asyncio.Queue(_QUEUE_SIZE)
+        self._waiting: Counter[tuple[str, int, str]] = Counter()
+        self._mark_channel = f"sponsorsync:listener:{secrets.token_hex(8)}"
+        self._mark_heard = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listens until it is cancelled."""
+        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._handle())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_tasks(*tasks)
+
+    async def load_missing_flags(self) -> str:
+        """Returns the flags of `notify-keyspace-events` that local lacks, after mending if allowed.
+
+        Raises:
+            StoreUnavailableError: Local is down.
+        """
+        reply = await self._local.run("CONFIG", "GET", "notify-keyspace-events")
+        have = parse_flags(cast("dict[bytes, bytes]", reply))
+        missing = "".join(sorted(NEEDED_FLAGS - have))
+        if missing and self._may_configure:
+            wanted = "".join(sorted(have | NEEDED_FLAGS))
+            await self._local.run("CONFIG", "SET", "notify-keyspace-events", wanted)
+            return ""
+        return missing
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._warn_of_missing_flags()
+                await self._listen_once()
+            except (RedisError, StoreError) as error:
+                _log.warning("listener_rests", seconds=_REST_S, reason=str(error))
+                await asyncio.sleep(_REST_S)
+
+    async def _warn_of_missing_flags(self) -> None:
+        missing = await self.load_missing_flags()
+        if missing:
+            _log.warning(
+                "notifications_off",
+                missing=missing,
+                what_to_do=f"CONFIG SET notify-keyspace-events with {_FLAG_NAMES} among its flags, "
+                "or set SPONSORSYNC_MANAGE_NOTIFICATIONS=true; until then writes and reads past "
+                "the service are noticed only by `sponsorsync verify`",
+            )
+
+    async def _listen_once(self) -> None:
+        pubsub = self._local.open_pubsub()
+        try:
+            await pubsub.subscribe(self._mark_channel)
+            await pubsub.psubscribe(*(f"__keyevent@*__:{event}" for event in _EVENTS))
+            while True:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_POLL_S)
+                if message is not None:
+                    self._take(message)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    def _take(self, message: dict[str, bytes]) -> None:
+        if message["channel"] == self._mark_channel.encode():
+            self._mark_heard.set()
+            return
+        event = message["channel"].rpartition(b":")[2].decode()
+        found = self._key.fullmatch(message["data"].decode(errors="replace"))
+        if found is None:
+            return
+        notice = (event, int(found[1]), found[2])
+        try:
+            self._queue.put_nowait(notice)
+            self._waiting[notice] += 1
+        except asyncio.QueueFull:
+            _log.warning("notification_dropped", event_name=event, person=notice[1])
+
+    async def _handle(self) -> None:
+        while True:
+            event, person_id, collection = notice = await self._queue.get()
+            self._waiting[notice] -= 1
+            if not self._waiting[notice]:
+                del self._waiting[notice]
+            while not self._hydrator.is_local_verified:  # noqa: ASYNC110 - nobody tells
+                # Local may be older than durable, and what is written to it then no news of it all.
+                await asyncio.sleep(_POLL_S)
+            try:
+                if event == "keymiss":
+                    await self._restore(person_id, collection)
+                else:
+                    await self._mark(event, person_id, collection)
+            except StoreError as error:
+                _log.info("notification_not_handled", event_name=event, reason=str(error))
+
+    async def _mark(self, event: str, person_id: int, collection: str) -> None:
+        key = (person_id, collection)
+        reply = await self._local.run_script("mark_foreign", *key, event)
+        if reply != b"lost?":
+            return
+        # Notifications come late: a removal may be on its way that explains it, and it will be
+        # looked at in its turn.
+        await self._hear_all_of_before()
+        if not any(self._waiting[removal, *key] for removal in ("srem", "spop")):
+            await self._local.run_script("mark_foreign", *key, "lost")
+
+    async def _hear_all_of_before(self) -> None:
+        """Returns when all notifications that local has sent by now are in the queue."""
+        self._mark_heard.clear()
+        await self._local.run("PUBLISH", self._mark_channel, "")
+        with suppress(TimeoutError):  # the subscription was cut: nothing of before will come
+            async with asyncio.timeout(_REST_S):
+                await self._mark_heard.wait()
+
+    async def _restore(self, person_id: int, collection: str) -> None:
+        """Fetches what somebody read in vain, unless it is known that there is nothing.
+
+        Our own scripts read in vain too; the question itself does not (`exists` in common.lua), or
+        it would be asked for ever.
+        """
+        await ask_until_known(
+            person_id,
+            self._hydrator,
+            self._local,
+            lambda token: ("read_preferences", (person_id, collection, token, "filter")),
+        )
+
+
+def parse_flags(reply: dict[bytes, bytes]) -> set[str]:
+    """Returns the flags in an answer to CONFIG GET notify-keyspace-events."""
+    flags = set(next(iter(reply.values()), b"").decode())
+    # A stands for all but m (key misses) and n (new keys).
+    return flags | set("g$lshzxetd") if "A" in flags else flags

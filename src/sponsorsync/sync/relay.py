@@ -1,0 +1,308 @@
+"""The relay: takes what is dirty on local to durable.
+
+Dirty is the truth; the outbox only wakes. An entry is read without acknowledgement and removed once
+its person was handled. Whatever goes wrong in between, a crash or a lost stream, leaves the person
+dirty, and the sweep comes by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from redis.exceptions import ResponseError
+
+from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.store import keys
+from sponsorsync.sync.packages import apply_packages, export_people, split_for_scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.epochs import Epochs
+    from sponsorsync.sync.hydrate import Hydrator
+    from sponsorsync.sync.names import KnownNames
+    from sponsorsync.sync.packages import Package
+
+BATCH = 500
+_BLOCK_MS = 1000
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_LONGEST_S = 10.0
+_DEAD_FIRST_S = 60
+_DEAD_LONGEST_S = 3600
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class RelayCounts:
+    """What this relay did since it started, for the metrics and the tests."""
+
+    sent: int = 0
+    confirmed: int = 0
+    buried: int = 0
+    outages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What durable said to packages.
+
+    Attributes:
+        taken: How many it has now.
+        newer: Of whom it holds something newer, which local has taken over by now.
+        refused: The errors for which it does not take somebody's data.
+    """
+
+    taken: int
+    newer: list[int]
+    refused: dict[int, str]
+
+
+@dataclass
+class _Sweep:
+    """What the sweep remembers: who was dirty the last time, and what was sent to no avail."""
+
+    seen: set[int] = field(default_factory=set)
+    stamps: dict[int, bytes] = field(default_factory=dict)
+
+
+class Relay:
+    """Drains local's outbox into durable. Several at once are safe: versions decide."""
+
+    def __init__(
+        self,
+        local: RedisStore,
+        durable: RedisStore,
+        *,
+        names: KnownNames,
+        hydrator: Hydrator,
+        epochs: Epochs,
+    ) -> None:
+        self._local = local
+        self._durable = durable
+        self._names = names
+        self._hydrator = hydrator
+        self._epochs = epochs
+        self._highest_applied = 0
+        self._consumer = f"relay-{secrets.token_hex(4)}"
+        self._sweep = _Sweep()
+        self.counts = RelayCounts()
+
+    async def run(self) -> None:
+        """Drains until it is cancelled; rests, longer each time, while a server is down."""
+        wait_s = _BACKOFF_FIRST_S
+        unsent: list[int] = []
+        while True:
+            try:
+                unsent = unsent or await self._read_outbox()
+                await self.drain(unsent)
+                unsent = []
+                wait_s = _BACKOFF_FIRST_S
+            except StoreUnavailableError as error:
+                self.counts.outages += 1
+                _log.warning("relay_waits", seconds=round(wait_s, 1), reason=str(error))
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                wait_s = min(2 * wait_s, _BACKOFF_LONGEST_S)
+
+    async def sweep(self) -> int:
+        """Drains whoever was dirty at the last sweep already and still is; returns how many.
+
+        Raises:
+            StoreUnavailableError: A server is down.
+        """
+        dirty = await self._load_dirty()
+        stale = sorted(dirty & self._sweep.seen)
+        self._sweep.seen = dirty
+        self._sweep.stamps = {i: s for i, s in self._sweep.stamps.items() if i in dirty}
+        for at in range(0, len(stale), BATCH):
+            await self.drain(stale[at : at + BATCH])
+        return len(stale)
+
+    async def drain(self, ids: Sequence[int]) -> None:
+        """Takes these people to durable: export, apply, confirm; a round trip each.
+
+        Raises:
+            StoreUnavailableError: A server is down; nobody left dirty who should not.
+        """
+        if not ids:
+            return
+        packages = await self._export(list(dict.fromkeys(ids)))
+        wanted = [p for p in packages if p.is_dirty and self._is_news(p)]
+        if wanted:
+            await self.deliver(wanted)
+
+    async def deliver(self, packages: Sequence[Package]) -> Delivery:
+        """Hands packages to durable and draws the consequences; a round trip each.
+
+        Also of people who are not dirty: nothing is lost by saying again what durable knows.
+
+        Args:
+            packages: Exported from local without an error, at least one.
+
+        Raises:
+            StoreUnavailableError: A server is down; nobody left dirty who should not.
+        """
+        before = self._highest_applied
+        applied, answers = await apply_packages(self._durable, packages, names=self._names)
+        self.counts.sent += len(packages)
+        if applied - len(split_for_scripts(packages)) < before:
+            await self._start_over(packages, answers)
+            self._highest_applied = applied
+        self._highest_applied = max(applied, self._highest_applied)
+        taken: list[Package] = []
+        newer: list[int] = []
+        refused: dict[int, str] = {}
+        for package, answer in zip(packages, answers, strict=True):
+            if answer == "ok":
+                taken.append(package)
+            elif answer == "newer":
+                newer.append(package.person_id)
+            else:
+                refused[package.person_id] = answer
+                if package.is_dirty:
+                    await self._bury(package.person_id, answer)
+        for package in taken:
+            if package.needs_narrowing and package.is_dirty:
+                await self._narrow(package.person_id)
+        await self._confirm(applied, taken)
+        if newer:
+            # Local came back older: what durable has newer wins, the rest travels again.
+            conflicts = await self._hydrator.absorb_newer(newer)
+            for person_id, reason in conflicts.items():
+                await self._bury(person_id, reason)
+            await self._wake([each for each in newer if each not in conflicts])
+        return Delivery(taken=len(taken), newer=newer, refused=refused)
+
+    async def _start_over(self, packages: Sequence[Package], answers: Sequence[str]) -> None:
+        """Durable was emptied under an open connection, since each script raises its counter.
+
+        Everybody travels again, but for those who are in these packages as a whole.
+        """
+        whole = [
+            package.person_id
+            for package, answer in zip(packages, answers, strict=True)
+            if answer == "ok" and b"p" not in package.flags
+        ]
+        if whole:
+            await self._local.run("ZREM", keys.CONFIRMED, *whole)
+        await self._epochs.push_again(0)
+
+    async def _export(self, ids: list[int]) -> list[Package]:
+        packages = await export_people(self._local, ids, what="covered", names=self._names)
+        refused: dict[int, str] = {}
+        unknown = [p.person_id for p in packages if p.needs_fetch and p.is_dirty]
+        if unknown:
+            refused = await self._hydrator.hydrate(unknown)
+            packages = await export_people(self._local, ids, what="covered", names=self._names)
+        refused |= {p.person_id: p.error for p in packages if p.error is not None}
+        for person_id, reason in refused.items():
+            await self._bury(person_id, reason)
+        return [package for package in packages if package.person_id not in refused]
+
+    def _is_news(self, package: Package) -> bool:
+        """Whether it differs from what was sent and could not be confirmed the last time."""
+        return self._sweep.stamps.get(package.person_id) != package.stamp
+
+    async def _confirm(self, applied: int, taken: Sequence[Package]) -> None:
+        rows = [(p.person_id, p.stamp, p.flags) for p in taken if not p.is_settled]
+        settled = [p.person_id for p in taken if p.is_settled]
+        if rows:
+            left = await self._local.run_script(
+                "confirm", applied, *(value for row in rows for value in row)
+            )
+            self.counts.confirmed += cast("int", left)
+        if settled:
+            # Who changed meanwhile is dirty by now, and travels again.
+            pairs = (value for person_id in settled for value in (applied, person_id))
+            await self._local.run("ZADD", keys.CONFIRMED, *pairs)
+        self._sweep.stamps |= {p.person_id: p.stamp for p in taken if p.needs_fetch}
+
+    async def _narrow(self, person_id: int) -> None:
+        """Removes from durable's copy what somebody who is not covered removed here."""
+        for collection in self._names.collections:
+            key = keys.preferences(person_id, collection)
+            copy = cast("set[bytes]", await self._durable.run("SMEMBERS", key))
+            found = cast(
+                "list[bytes]",
+                await self._local.run_script("find_removed", person_id, collection, *copy),
+            )
+            if len(found) > 1:
+                await self._durable.run_script("narrow", person_id, collection, *found)
+
+    async def _bury(self, person_id: int, reason: str) -> None:
+        """Sets aside a person whose data one side does not take; nobody else waits for them."""
+        if reason == "visitor":
+            return
+        self.counts.buried += 1
+        next_try = await self._local.run_script(
+            "bury", person_id, reason, _DEAD_FIRST_S, _DEAD_LONGEST_S
+        )
+        _log.error("set_aside", person=person_id, reason=reason, next_try=next_try)
+
+    async def _wake(self, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        await self._local.run_together(
+            [("XADD", keys.OUTBOX, "*", "u", person_id) for person_id in ids]
+        )
+
+    async def _load_dirty(self) -> set[int]:
+        dirty = {int(each) for each in await self._scan(keys.DIRTY)}
+        resting = await self._local.run("HGETALL", keys.DEAD)
+        return dirty - _not_due(cast("dict[bytes, bytes]", resting), await self._load_now_s())
+
+    async def _scan(self, key: str) -> list[bytes]:
+        found: list[bytes] = []
+        cursor = 0
+        while True:
+            reply = await self._local.run("SSCAN", key, cursor, "COUNT", BATCH)
+            cursor, members = cast("tuple[int, list[bytes]]", reply)
+            found += members
+            if cursor == 0:
+                return found
+
+    async def _load_now_s(self) -> int:
+        return int(cast("list[bytes]", await self._local.run("TIME"))[0])
+
+    async def _read_outbox(self) -> list[int]:
+        """Waits a while for entries, removes them from the stream, and returns whom they wake."""
+        command = (
+            *("XREADGROUP", "GROUP", keys.OUTBOX_GROUP, self._consumer, "NOACK"),
+            *("COUNT", BATCH, "BLOCK", _BLOCK_MS, "STREAMS", keys.OUTBOX, ">"),
+        )
+        try:
+            reply = await self._local.run(*command)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            await self._create_group()
+            return []
+        entries = _entries_in(reply)
+        if entries:
+            # Before they are handled: who is lost on the way is still dirty, and is swept.
+            await self._local.run("XDEL", keys.OUTBOX, *(entry for entry, _ in entries))
+        return [person_id for _, person_id in entries]
+
+    async def _create_group(self) -> None:
+        with suppress(ResponseError):  # another relay was first
+            await self._local.run(
+                "XGROUP", "CREATE", keys.OUTBOX, keys.OUTBOX_GROUP, "0", "MKSTREAM"
+            )
+
+
+def _entries_in(reply: object) -> list[tuple[bytes, int]]:
+    """Returns entry ids and person ids of an answer to XREADGROUP of one stream."""
+    streams = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", reply or [])
+    return [(entry, int(fields[b"u"])) for _, entries in streams for entry, fields in entries]
+
+
+def _not_due(dead: dict[bytes, bytes], now_s: int) -> set[int]:
+    return {int(each) for each, record in dead.items() if json.loads(record)["next_try"] > now_s}

@@ -1,0 +1,60 @@
+"""Ends the keeping of preferences of people who have not been covered for a long time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.names import KnownNames
+
+_BATCH = 100
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was removed of one person: sizes by collection."""
+
+    person_id: int
+    collections: dict[str, int]
+
+
+async def forget_lapsed(
+    durable: RedisStore, *, names: KnownNames, retention: timedelta
+) -> list[Forgotten]:
+    """Removes from durable what is older than the retention; says what it removed.
+
+    Each person is one script on durable, which checks the lapse again: whoever came back between
+    the listing and this keeps everything.
+
+    Raises:
+        StoreUnavailableError: Durable is down.
+    """
+    until = int(time.time() - retention.total_seconds())
+    listed = cast(
+        "list[tuple[bytes, float]]",
+        await durable.run(
+            *("ZRANGEBYSCORE", keys.LAPSED, "-inf", until, "WITHSCORES", "LIMIT", 0, _BATCH)
+        ),
+    )
+    forgotten = []
+    for person, lapse in listed:
+        reply = await durable.run_script(
+            "forget_lapsed", person, f"{lapse:.0f}", names.sponsorables_json
+        )
+        pairs = iter(cast("list[bytes | int]", reply))
+        sizes = {cast("bytes", name).decode(): cast("int", next(pairs)) for name in pairs}
+        if sizes:
+            forgotten.append(Forgotten(person_id=int(person), collections=sizes))
+            _log.info("retention_ended", person=int(person), removed=sizes)
+    return forgotten

@@ -1,0 +1,241 @@
+"""The batch copy of everybody from local to durable.
+
+The relay takes what changed; a snapshot takes all there is, for a first import and after anything
+that made somebody doubt. Versions decide here as there: what durable holds already, or holds newer,
+is not overwritten, so a snapshot may run at any time, beside relays and other snapshots, and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
+from sponsorsync.store import keys
+from sponsorsync.sync.packages import PEOPLE_A_SCRIPT, export_people
+from sponsorsync.sync.walk import in_batches, walk_covered, walk_keyspace, walk_people
+from sponsorsync.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.names import KnownNames
+    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.relay import Relay
+
+_BATCH = 1000
+_BATCH_LEAST = PEOPLE_A_SCRIPT
+# Of the packages in a batch. There are four of them at most: one is read, one waits, two are sent;
+# the first may exceed this before it is noticed.
+_BATCH_BYTES = 8 * 1024 * 1024
+# While durable applies one batch, local confirms the other.
+_SENDERS = 2
+_MOST_SHOWN = 20
+
+
+@dataclass
+class SnapshotSummary:
+    """What a snapshot has done so far, and in the end.
+
+    Attributes:
+        is_dry_run: Nothing was written.
+        total: People there were in the index at the start.
+        people: How many were looked at.
+        records: How many durable has now as they are on local (in a dry run: would be handed over).
+        bytes: Size of what was handed over.
+        adopted: Who had data that nobody had versioned yet (`--scan`).
+        skipped: How many were left out, or left to the relay, by the reason.
+        errors: The first reasons for which somebody's data could not be copied.
+        on_their_way: Who is still dirty at the end.
+        seconds: How long it took.
+        reason: Why it ended early; None if it did not.
+    """
+
+    is_dry_run: bool = False
+    total: int = 0
+    people: int = 0
+    records: int = 0
+    bytes: int = 0
+    adopted: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    on_their_way: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether durable has everything that was to be copied, and nobody waits."""
+        return self.reason is None and not self.errors and not self.on_their_way
+
+    def to_json(self) -> dict[str, object]:
+        """Returns it for `--json` and the API."""
+        return {"agrees": self.agrees, **asdict(self), "seconds": round(self.seconds, 3)}
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Counts people who were left out."""
+        if count:
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+    def fail(self, error: str) -> None:
+        """Counts somebody whose data could not be copied, and keeps the first few reasons."""
+        self.skip("wrong type")
+        if len(self.errors) < _MOST_SHOWN:
+            self.errors.append(error)
+
+
+class Snapshot:
+    """Copies everybody; the next batches are read from local while one is applied on durable."""
+
+    def __init__(self, local: RedisStore, *, names: KnownNames, relay: Relay) -> None:
+        self._local = local
+        self._names = names
+        self._relay = relay
+
+    def check_collection(self, collection: str | None) -> None:
+        """Raises InvalidInputError for a collection that does not exist; None stands for all."""
+        if collection is not None and collection not in self._names.collections:
+            known = ", ".join(sorted(self._names.collections))
+            raise InvalidInputError(f"There is no such collection. There is: {known}.")
+
+    async def run(
+        self,
+        *,
+        collection: str | None = None,
+        dry_run: bool = False,
+        scan: bool = False,
+        report: Callable[[SnapshotSummary], None] = lambda _: None,
+    ) -> SnapshotSummary:
+        """Copies, and returns what it did; an outage ends it early, and is told there.
+
+        Args:
+            collection: Only this one, of people who are covered; else everybody's everything.
+            dry_run: Reads and counts only.
+            scan: First looks through all keys for what nobody has versioned yet.
+            report: Told from time to time how far it is.
+
+        Raises:
+            InvalidInputError: There is no such collection.
+        """
+        self.check_collection(collection)
+        summary = SnapshotSummary(is_dry_run=dry_run)
+        began = time.perf_counter()
+
+        def tell() -> None:
+            summary.seconds = time.perf_counter() - began
+            report(summary)
+
+        try:
+            summary.total = await self._count(collection)
+            if scan:
+                await self._adopt(summary, tell)
+                summary.total = await self._count(collection)
+            await self._copy(collection, summary, tell)
+            summary.on_their_way = cast("int", await self._local.run("SCARD", keys.DIRTY))
+        except StoreUnavailableError as error:
+            summary.reason = str(error)
+        tell()
+        return summary
+
+    async def _count(self, collection: str | None) -> int:
+        if collection is None:
+            return cast("int", await self._local.run("ZCARD", keys.PEOPLE))
+        sizes = [
+            cast("int", await self._local.run("SCARD", keys.sponsors(each)))
+            for each in self._names.sponsorables
+        ]
+        return sum(sizes)
+
+    async def _adopt(self, summary: SnapshotSummary, tell: Callable[[], None]) -> None:
+        how = "count" if summary.is_dry_run else "mark"
+        pages = in_batches(walk_keyspace(self._local, self._names), PEOPLE_A_SCRIPT)
+        async with aclosing(pages):
+            async for ids in pages:
+                reply = await self._local.run_script("adopt", how, self._names.all_json, *ids)
+                adopted, visitors, wrongs = cast("tuple[list[bytes], int, list[bytes]]", reply)
+                summary.adopted += len(adopted)
+                summary.skip("visitor", visitors)
+                for wrong in wrongs:
+                    summary.fail(wrong.decode(errors="replace"))
+                if adopted and not summary.is_dry_run:
+                    await self._relay_people([int(each) for each in adopted])
+                tell()
+
+    async def _copy(
+        self, collection: str | None, summary: SnapshotSummary, tell: Callable[[], None]
+    ) -> None:
+        queue: asyncio.Queue[list[Package] | None] = asyncio.Queue(1)
+
+        async def read() -> None:
+            async with aclosing(self._export_all(collection, summary)) as batches:
+                async for packages in batches:
+                    await queue.put(packages)
+            for _ in range(_SENDERS):
+                await queue.put(None)
+
+        async def send() -> None:
+            while (packages := await queue.get()) is not None:
+                await self._hand_over(packages, summary)
+                tell()
+
+        tasks = [asyncio.create_task(work()) for work in (read, *[send] * _SENDERS)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await end_tasks(*tasks)
+
+    async def _export_all(
+        self, collection: str | None, summary: SnapshotSummary
+    ) -> AsyncGenerator[list[Package], None]:
+        """Yields batches of packages; their size follows what people have."""
+        what = "covered" if collection is None else f"only:{collection}"
+        people = (
+            walk_people(self._local)
+            if collection is None
+            else walk_covered(self._local, self._names)
+        )
+        size = _BATCH
+        async for batch in in_batches(people, _BATCH):
+            at = 0
+            while at < len(batch):
+                ids = batch[at : at + size]
+                at += len(ids)
+                packages = await export_people(self._local, ids, what=what, names=self._names)
+                summary.people += len(packages)
+                yield packages
+                content = sum(len(package.content) for package in packages)
+                if content > _BATCH_BYTES:
+                    size = max(size // 2, _BATCH_LEAST)
+                elif content < _BATCH_BYTES // 4:
+                    size = min(size * 2, _BATCH)
+
+    async def _hand_over(self, packages: Sequence[Package], summary: SnapshotSummary) -> None:
+        good = []
+        for package in packages:
+            if package.error is None:
+                good.append(package)
+                summary.skip("visitor", int(package.is_visitor))
+            else:
+                summary.fail(f"local, person {package.person_id}: {package.error}")
+        waiting = [package.person_id for package in good if package.needs_fetch]
+        summary.skip("unknown", len(waiting))
+        summary.bytes += sum(len(package.content) for package in good)
+        if summary.is_dry_run or not good:
+            summary.records += len(good)
+            return
+        delivery = await self._relay.deliver(good)
+        summary.records += delivery.taken
+        summary.skip("newer", len(delivery.newer))
+        for person_id, error in delivery.refused.items():
+            summary.fail(f"durable, person {person_id}: {error}")
+        # Whatever is more than copying, or was only copied in part, is the relay's.
+        left = {p.person_id for p in good if p.is_dirty and (p.needs_fetch or b"p" in p.flags)}
+        await self._relay_people(sorted(left.union(delivery.newer)))
+
+    async def _relay_people(self, ids: Sequence[int]) -> None:
+        with suppress(StoreConflictError):  # it set them aside, and said so
+            await self._relay.drain(ids)

@@ -1,0 +1,429 @@
+"""Comparing both sides, which is the truth where notifications and outboxes are only hints.
+
+Digests are compared, not contents, of everybody who stands in any index of either side. Whoever
+differs, or is on their way, is looked at once more, both sides anew: a change that travelled
+between the two answers is no difference.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.domain.parts import PROFILE
+from sponsorsync.store import keys
+from sponsorsync.sync.packages import chunks
+from sponsorsync.sync.walk import in_batches, walk_people, walk_set
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.hydrate import Hydrator
+    from sponsorsync.sync.names import KnownNames
+    from sponsorsync.sync.relay import Relay
+
+_BATCH = 500
+_MOST_SHOWN = 100
+_DRAINS = 3
+_COVER = "cover:"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which the sides differ.
+
+    Attributes:
+        kind: In words, for people and for counting.
+        part: Of the person's data; empty where it is about all of it.
+        mend: How `--fix` mends it: 'absorb' and 'hydrate' take from durable, 'index' is
+            reindex.lua, the others are mend.lua's; empty where nobody but the operator can.
+    """
+
+    person_id: int
+    kind: str
+    part: str = ""
+    mend: str = ""
+
+
+@dataclass
+class VerifySummary:
+    """What was found.
+
+    Attributes:
+        total: People in local's index at the start.
+        people: How many were compared.
+        equal: … and found equal.
+        visitors: Numbers that a visitor of the application has, too: their sets were left alone.
+        on_their_way: Who has changes that durable has not confirmed; without the dead.
+        waiting_for_cover: … of whom there is nothing to send but that their cover is not known.
+        dead: Whose data durable refuses: id, reason, second of the next try.
+        counts: How many differences there are of each kind.
+        differences: The first of them.
+        mended: How many were mended (`--fix`), before both sides were compared once more.
+        seconds: How long it took.
+        reason: Why it ended early; None if it did not.
+    """
+
+    total: int = 0
+    people: int = 0
+    equal: int = 0
+    visitors: int = 0
+    on_their_way: int = 0
+    waiting_for_cover: int = 0
+    dead: list[dict[str, object]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    mended: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both sides are known to be equal."""
+        return not (self.reason or self.counts or self.dead or self.on_their_way)
+
+    def to_json(self) -> dict[str, object]:
+        """Returns it for `--json` and the API."""
+        found = asdict(self)
+        for difference in found["differences"]:
+            del difference["mend"]
+        return {"agrees": self.agrees, **found, "seconds": round(self.seconds, 3)}
+
+    def add(self, differences: Iterable[Difference]) -> None:
+        """Counts differences, and keeps the first of them."""
+        for each in differences:
+            self.counts[each.kind] = self.counts.get(each.kind, 0) + 1
+            if len(self.differences) < _MOST_SHOWN:
+                self.differences.append(each)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one side holds of one part."""
+
+    version: int = 0
+    state: str = "unknown"
+    digest: str = ""
+    has_copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What one side holds of one person."""
+
+    flags: str = ""
+    deleted: int = 0
+    stale_indexes: str = ""
+    parts: dict[str, Held] = field(default_factory=dict)
+    error: str | None = None
+
+
+def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
+    """Returns in what local (here) and durable (there) differ.
+
+    Copies of who is not covered are not judged here: that needs their members.
+    """
+    wrong = [
+        Difference(person_id, f"wrong type on {side}", person.error)
+        for side, person in (("local", here), ("durable", there))
+        if person.error is not None
+    ]
+    if wrong:
+        return wrong
+    found = []
+    if here.deleted > there.deleted:
+        found.append(Difference(person_id, "deletion missing on durable", mend="mark"))
+    elif here.deleted < there.deleted:
+        found.append(Difference(person_id, "deletion missing on local", mend="absorb"))
+    for side, person in (("local", here), ("durable", there)):
+        if person.stale_indexes:
+            kind = f"index of the covered wrong on {side}"
+            found.append(Difference(person_id, kind, person.stale_indexes, "index"))
+    for part in sorted(here.parts.keys() | there.parts.keys()):
+        if _is_set(part) and ("v" in here.flags or "c" not in here.flags):
+            continue
+        difference = _compare_part(here.parts.get(part, Held()), there.parts.get(part, Held()))
+        if difference is not None:
+            kind, mend = difference
+            if mend == "settle":
+                mend = "unite" if _is_set(part) else "raise"
+            found.append(Difference(person_id, kind, part, mend))
+    return found
+
+
+def _compare_part(here: Held, there: Held) -> tuple[str, str] | None:
+    """Returns the kind of the difference and how to mend it, or None."""
+    is_known_there = there.state in {"there", "empty"}
+    if here.state == "unnoted":
+        return "not versioned on local", "unite"
+    if here.state == "unknown":
+        return ("lost or never there on local", "hydrate") if is_known_there else None
+    if there.version > here.version:
+        return "newer on durable", "absorb"
+    if there.version < here.version or not is_known_there:
+        return ("older" if is_known_there else "missing") + " on durable", "mark"
+    if (here.state, here.digest) != (there.state, there.digest):
+        return "content differs", "settle"
+    return None
+
+
+def _is_set(part: str) -> bool:
+    return part != PROFILE and not part.startswith(_COVER)
+
+
+class Verifier:
+    """Compares everybody, and mends if told to."""
+
+    def __init__(
+        self,
+        local: RedisStore,
+        durable: RedisStore,
+        *,
+        names: KnownNames,
+        hydrator: Hydrator,
+        relay: Relay,
+    ) -> None:
+        self._local = local
+        self._durable = durable
+        self._names = names
+        self._hydrator = hydrator
+        self._relay = relay
+
+    async def run(
+        self, *, fix: bool = False, report: Callable[[VerifySummary], None] = lambda _: None
+    ) -> VerifySummary:
+        """Compares, and returns what was found; an outage ends it early, and is told there.
+
+        Args:
+            fix: Mends each difference, relays what is dirty, and compares everything once more.
+            report: Told from time to time how far it is.
+        """
+        began = time.perf_counter()
+        summary = VerifySummary()
+
+        def tell() -> None:
+            summary.seconds = time.perf_counter() - began
+            report(summary)
+
+        try:
+            await self._compare_all(summary, tell, fix=fix)
+            if fix:
+                await self._drain_all()
+                mended, summary = summary.mended, VerifySummary()
+                summary.mended = mended
+                await self._compare_all(summary, tell, fix=False)
+        except StoreUnavailableError as error:
+            summary.reason = str(error)
+        tell()
+        return summary
+
+    async def _compare_all(
+        self, summary: VerifySummary, tell: Callable[[], None], *, fix: bool
+    ) -> None:
+        # What ended by now would otherwise be found as a difference of the indexes.
+        while cast("int", await self._local.run_script("sweep_covers", _BATCH)) == _BATCH:
+            pass
+        summary.total = cast("int", await self._local.run("ZCARD", keys.PEOPLE))
+        summary.dead = await self._load_dead()
+        dead = {row["id"] for row in summary.dead}
+        everybody = self._walk_everybody()
+        async with aclosing(everybody):
+            async for ids in everybody:
+                await self._compare_batch(ids, summary, dead, fix=fix)
+                tell()
+
+    async def _compare_batch(
+        self, ids: list[int], summary: VerifySummary, dead: set[object], *, fix: bool
+    ) -> None:
+        summary.people += len(ids)
+        here, there = await self._look(ids)
+        summary.visitors += sum("v" in person.flags for person in here.values())
+        doubtful = [
+            each
+            for each in ids
+            if "d" in here[each].flags
+            or _may_have_copy(here[each], there[each])
+            or compare(each, here[each], there[each])
+        ]
+        summary.equal += len(ids) - len(doubtful)
+        if doubtful:
+            here, there = await self._look(doubtful)
+        for each in doubtful:
+            found = compare(each, here[each], there[each])
+            if each in dead:
+                continue
+            if "d" in here[each].flags:
+                summary.on_their_way += 1
+                summary.waiting_for_cover += not found and self._lacks_cover(here[each])
+                continue
+            found += await self._compare_copies(each, here[each], there[each])
+            summary.add(found)
+            summary.equal += not found
+            if fix and found:
+                summary.mended += await self._mend(each, found)
+
+    def _lacks_cover(self, here: Person) -> bool:
+        return any(
+            here.parts.get(f"{_COVER}{each}", Held()).state == "unknown"
+            for each in self._names.sponsorables
+        )
+
+    async def _compare_copies(
+        self, person_id: int, here: Person, there: Person
+    ) -> list[Difference]:
+        """Judges what durable still holds of who is not covered: nothing that local has not."""
+        found = []
+        if not _may_have_copy(here, there):
+            return []
+        for part, held in there.parts.items():
+            if not (_is_set(part) and held.state in {"there", "unnoted"}):
+                continue
+            mine = here.parts.get(part, Held())
+            if mine.state == "unknown":
+                found.append(Difference(person_id, "lost or never there on local", part, "hydrate"))
+            elif not mine.has_copy:
+                found.append(Difference(person_id, "kept of somebody not covered", part, "narrow"))
+            elif await self._is_wider(person_id, part):
+                found.append(Difference(person_id, "copy not narrowed", part, "narrow"))
+        return found
+
+    async def _is_wider(self, person_id: int, part: str) -> bool:
+        key = keys.preferences(person_id, part)
+        copy = cast("set[bytes]", await self._durable.run("SMEMBERS", key))
+        reply = await self._local.run_script("find_removed", person_id, part, *copy)
+        return len(cast("list[bytes]", reply)) > 1
+
+    # ------------------------------------------------------------------ looking
+
+    async def _walk_everybody(self) -> AsyncGenerator[list[int], None]:
+        """Yields everybody whom any index of either side knows, by the first that does."""
+        before: list[tuple[RedisStore, str, str]] = []
+        for store, key, asks in self._indexes():
+            pages = walk_people(store) if asks == "ZMSCORE" else walk_set(store, key)
+            batches = in_batches(pages, _BATCH)
+            async with aclosing(batches):
+                async for ids in batches:
+                    new = await _drop_known(ids, before)
+                    if new:
+                        yield new
+            before.append((store, key, asks))
+
+    def _indexes(self) -> list[tuple[RedisStore, str, str]]:
+        """Returns each index with the command that asks it about many people."""
+        sets = [keys.sponsors(each) for each in self._names.sponsorables]
+        return [
+            (self._local, keys.PEOPLE, "ZMSCORE"),
+            (self._durable, keys.PEOPLE, "ZMSCORE"),
+            (self._local, keys.DIRTY, "SMISMEMBER"),
+            *((store, key, "SMISMEMBER") for key in sets for store in (self._local, self._durable)),
+        ]
+
+    async def _look(self, ids: Sequence[int]) -> tuple[dict[int, Person], dict[int, Person]]:
+        # Local first: what is changed and relayed in between then shows as newer on durable, which
+        # the second look clears up.
+        return await self._digest(self._local, ids), await self._digest(self._durable, ids)
+
+    async def _digest(self, store: RedisStore, ids: Sequence[int]) -> dict[int, Person]:
+        people: dict[int, Person] = {}
+        waiting = list(ids)
+        while waiting:
+            pieces = chunks(waiting)
+            replies = await store.run_scripts(
+                "digest", [[self._names.all_json, *piece] for piece in pieces]
+            )
+            left: list[int] = []
+            for piece, reply in zip(pieces, replies, strict=True):
+                rows = cast("list[list[bytes]]", reply)
+                people |= zip(piece, map(_parse_row, rows), strict=False)
+                left += piece[len(rows) :]
+            waiting = left
+        return people
+
+    async def _load_dead(self) -> list[dict[str, object]]:
+        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.DEAD))
+        rows = []
+        for person_id, record in reply.items():
+            told = json.loads(record)
+            rows.append(
+                {"id": int(person_id), "reason": told["reason"], "next_try": told["next_try"]}
+            )
+        return rows
+
+    # ------------------------------------------------------------------ mending
+
+    async def _mend(self, person_id: int, found: Sequence[Difference]) -> int:
+        by_mend: dict[str, list[Difference]] = defaultdict(list)
+        for each in found:
+            by_mend[each.mend].append(each)
+        beyond_us = by_mend.pop("", [])
+        try:
+            if by_mend.pop("absorb", None):
+                await self._hydrator.absorb_newer([person_id])
+            if by_mend.pop("hydrate", None):
+                await self._hydrator.hydrate([person_id])
+            if by_mend.pop("index", None):
+                for store in (self._local, self._durable):
+                    await store.run_script("reindex", person_id, self._names.sponsorables_json)
+            steps = [
+                word
+                for how, differences in by_mend.items()
+                for each in differences
+                for word in (how, each.part or PROFILE)
+            ]
+            if steps:
+                await self._local.run_script("mend", person_id, *steps)
+            if "unite" in by_mend:
+                await self._hydrator.hydrate([person_id])
+        except StoreConflictError:
+            return 0  # a foreign key came in between; the next comparison names it
+        return len(found) - len(beyond_us)
+
+    async def _drain_all(self) -> None:
+        for _ in range(_DRAINS):
+            batches = in_batches(walk_set(self._local, keys.DIRTY), _BATCH)
+            async with aclosing(batches):
+                async for ids in batches:
+                    with suppress(StoreConflictError):
+                        await self._relay.drain(ids)
+            if not await self._local.run("EXISTS", keys.DIRTY):
+                return
+
+
+def _may_have_copy(here: Person, there: Person) -> bool:
+    return (
+        here.error is None
+        and "c" not in here.flags
+        and "v" not in here.flags
+        and any(
+            _is_set(part) and held.state in {"there", "unnoted"}
+            for part, held in there.parts.items()
+        )
+    )
+
+
+async def _drop_known(ids: list[int], indexes: Sequence[tuple[RedisStore, str, str]]) -> list[int]:
+    """Returns the ids that stand in none of these indexes."""
+    for store, key, asks in indexes:
+        if not ids:
+            break
+        answers = cast("list[object]", await store.run(asks, key, *ids))
+        ids = [each for each, answer in zip(ids, answers, strict=True) if answer in {None, 0}]
+    return ids
+
+
+def _parse_row(row: list[bytes]) -> Person:
+    flags, deleted, *rest = (value.decode(errors="replace") for value in row)
+    if not flags:
+        return Person(error=deleted)
+    stale, *flat = rest
+    parts = {}
+    for at in range(0, len(flat), 4):
+        part, version, state, digest = flat[at : at + 4]
+        parts[part] = Held(int(version), state.rstrip("+"), digest, state.endswith("+"))
+    return Person(flags=flags, deleted=int(deleted), stale_indexes=stale, parts=parts)

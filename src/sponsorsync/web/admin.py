@@ -1,0 +1,139 @@
+"""For whoever runs the service: copying, comparing, merging. Needs the administrator's token."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from sponsorsync.domain.errors import AdminForbiddenError, AdminTokenMissingError
+from sponsorsync.web.dependencies import ServicesDep
+from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.schemas import (
+    MergeRequest,
+    MergeResult,
+    SnapshotJob,
+    SnapshotSummaryOut,
+    VerifyJob,
+    VerifySummaryOut,
+)
+from sponsorsync.web.services import JobState
+
+_bearer = HTTPBearer(
+    scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
+)
+_ACCEPTED = 202
+
+
+def require_admin(
+    services: ServicesDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> None:
+    """Lets only the bearer of the administrator's token through.
+
+    Raises:
+        AdminForbiddenError: It is another token, or none is configured.
+        AdminTokenMissingError: The request carries none.
+    """
+    if services.admin_token is None:
+        raise AdminForbiddenError(
+            "There is no administration over HTTP here: SPONSORSYNC_ADMIN_TOKEN is not set."
+        )
+    if credentials is None:
+        raise AdminTokenMissingError
+    wanted = services.admin_token.get_secret_value().encode()
+    # As bytes: compare_digest takes no text beyond ASCII.
+    if not hmac.compare_digest(credentials.credentials.encode(), wanted):
+        raise AdminForbiddenError("That is not the administrator's token.")
+
+
+router = APIRouter(
+    prefix="/admin",
+    tags=["administration"],
+    dependencies=[Depends(require_admin)],
+    responses=describe_responses(401, 403),
+)
+
+Collection = Annotated[
+    str | None, Query(examples=["mnodes"], description="Only this collection, of who is covered.")
+]
+
+
+@router.post(
+    "/snapshot",
+    status_code=_ACCEPTED,
+    summary="Copy everybody to the durable side",
+    responses=describe_responses(409),
+)
+async def start_snapshot(
+    services: ServicesDep, collection: Collection = None, dry_run: bool = False
+) -> SnapshotJob:
+    """Starts in the background, one at a time; repeating it is safe. `GET` tells how far it is."""
+    return _describe_snapshot(services.jobs.start_snapshot(collection=collection, dry_run=dry_run))
+
+
+@router.get("/snapshot", summary="How far is the copy?")
+async def get_snapshot(services: ServicesDep) -> SnapshotJob:
+    """Returns the state of the last one that this process started."""
+    return _describe_snapshot(services.jobs.find("snapshot"))
+
+
+@router.post(
+    "/verify",
+    status_code=_ACCEPTED,
+    summary="Compare both sides",
+    responses=describe_responses(409),
+)
+async def start_verify(services: ServicesDep, fix: bool = False) -> VerifyJob:
+    """Starts in the background, one at a time; with `fix` it mends, and compares once more."""
+    return _describe_verify(services.jobs.start_verify(fix=fix))
+
+
+@router.get("/verify", summary="How far is the comparison?")
+async def get_verify(services: ServicesDep) -> VerifyJob:
+    """Returns the state of the last one that this process started."""
+    return _describe_verify(services.jobs.find("verify"))
+
+
+@router.post(
+    "/people/{person_id}/merge",
+    summary="Give a visitor's preferences to a person",
+    responses=describe_responses(404, 409, 413, 503),
+)
+async def merge_visitor(
+    person_id: Annotated[int, Path(ge=1, description="GitHub's number of the person.")],
+    request: MergeRequest,
+    services: ServicesDep,
+) -> MergeResult:
+    """Adds what an anonymous visitor of the application chose; the visitor's own data stay.
+
+    Repeating it adds nothing more.
+    """
+    given = await services.visitors.merge(person_id, request.visitor)
+    return MergeResult(id=person_id, collections=given)
+
+
+def _describe_snapshot(job: JobState) -> SnapshotJob:
+    return SnapshotJob(
+        status=job.status,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        total=job.total,
+        people=job.people,
+        reason=job.reason,
+        summary=None if job.summary is None else SnapshotSummaryOut.model_validate(job.summary),
+    )
+
+
+def _describe_verify(job: JobState) -> VerifyJob:
+    return VerifyJob(
+        status=job.status,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        total=job.total,
+        people=job.people,
+        reason=job.reason,
+        summary=None if job.summary is None else VerifySummaryOut.model_validate(job.summary),
+    )

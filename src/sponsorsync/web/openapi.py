@@ -1,0 +1,46 @@
+"""OpenAPI as it really is: every error is a problem, by its own media type (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from sponsorsync.web.errors import describe_responses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
+
+COMMON_ERRORS = describe_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""What any route may answer to what cannot be read."""
+
+
+def correct_openapi(app: FastAPI) -> None:
+    """Makes the app describe its errors by the media type that they have."""
+    generate: Callable[[], dict[str, Any]] = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            for path in document["paths"].values():
+                for operation in path.values():
+                    _correct(operation["responses"])
+            for name in _FASTAPIS_OWN:
+                document["components"]["schemas"].pop(name, None)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _correct(responses: dict[str, Any]) -> None:
+    for status, response in responses.items():
+        # FastAPI describes them by the media type of the route's good answer.
+        schemas = [media.get("schema", {}) for media in response.get("content", {}).values()]
+        names = {schema.get("$ref", "").rpartition("/")[2] for schema in schemas}
+        if status.startswith(("4", "5")) and names & {"Problem", *_FASTAPIS_OWN}:
+            response["content"] = {"application/problem+json": {"schema": _PROBLEM}}

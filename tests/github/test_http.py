@@ -1,0 +1,245 @@
+"""The shared transport, on real sockets: nothing of one person's goes along with the next one's."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.http import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+USER = b'{"id": 1, "login": "octocat"}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n" + USER
+WITH_COOKIE = OK.replace(b"OK\r\n", b"OK\r\nSet-Cookie: logged_in=octocat; Path=/\r\n", 1)
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+CUT_SHORT = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id'
+NO_GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"
+
+PROXY_VARIABLES = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "NETRC"]
+
+
+@dataclass
+class Server:
+    """Answers each request with the same bytes; without any it stays silent.
+
+    Attributes:
+        answer: A whole HTTP response. Where it promises more than it holds, the connection is cut.
+        requests: The heads of the requests that came in.
+        connections: How many were opened.
+    """
+
+    answer: bytes = OK
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    _handlers: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection."""
+        self.connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(self.answer)
+                await writer.drain()
+                if self.answer in {CUT_SHORT, b"nonsense\r\n\r\n"}:
+                    break
+        writer.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A server of our own on the loopback device."""
+    server = Server()
+    async with _listen(server):
+        yield server
+
+
+@asynccontextmanager
+async def _listen(server: Server) -> AsyncIterator[None]:
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    async with listener:
+        yield
+
+
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    """An address that is taken, and where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
+    """The transport of the service."""
+    async with open_transport() as transport:
+        yield transport
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+async def _fetch_login(transport: httpx.AsyncBaseTransport, url: str) -> str:
+    client = httpx.AsyncClient(transport=transport, timeout=0.3)
+    return (await GitHubClient(client, api_url=url).fetch_user("gho_1")).login
+
+
+async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(
+    server: Server, transport: httpx.AsyncBaseTransport
+) -> None:
+    """It is another person's request."""
+    server.answer = WITH_COOKIE
+
+    await _fetch_login(transport, server.url)
+    await _fetch_login(transport, server.url)
+
+    first, second = server.requests
+    assert b"cookie" not in first.lower()
+    assert b"cookie" not in second.lower()
+
+
+async def test_a_client_that_closes_leaves_the_transport_open(
+    server: Server, transport: httpx.AsyncBaseTransport
+) -> None:
+    """Authlib's clients live for one call each, and all share the connections."""
+    async with httpx.AsyncClient(transport=transport) as first:
+        await first.get(server.url)
+
+    async with httpx.AsyncClient(transport=transport) as second:
+        answer = await second.get(server.url)
+
+    assert answer.status_code == 200
+    assert server.connections == 1
+
+
+async def test_a_port_where_nobody_listens_is_a_github_out_of_reach(
+    transport: httpx.AsyncBaseTransport, dead_url: str
+) -> None:
+    """The same error as any other failure of the way to GitHub."""
+    with pytest.raises(GitHubUnreachableError):
+        await _fetch_login(transport, dead_url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", CUT_SHORT, b"nonsense\r\n\r\n", NO_GZIP],
+    ids=["silent", "cut short", "nonsense", "no gzip"],
+)
+async def test_whatever_breaks_on_the_way_is_a_github_out_of_reach(
+    server: Server, transport: httpx.AsyncBaseTransport, answer: bytes
+) -> None:
+    """Errors of the library below must not get through as themselves; each is tried twice."""
+    server.answer = answer
+
+    with pytest.raises(GitHubUnreachableError):
+        await _fetch_login(transport, server.url)
+
+    assert len(server.requests) == 2
+
+
+async def test_a_redirect_is_not_followed(
+    server: Server, transport: httpx.AsyncBaseTransport
+) -> None:
+    """The token would travel along to wherever it leads."""
+    server.answer = REDIRECT
+
+    with pytest.raises(GitHubRefusedError):
+        await _fetch_login(transport, server.url)
+
+    assert len(server.requests) == 1
+
+
+async def test_an_entry_in_netrc_does_not_stand_in_for_the_token(
+    server: Server,
+    transport: httpx.AsyncBaseTransport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who develops has one for GitHub, and aiohttp refuses a request that has both."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    await _fetch_login(transport, server.url)
+
+    [request] = server.requests
+    assert b"authorization: bearer gho_1\r\n" in request.lower()
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In many companies there is no other way out."""
+    monkeypatch.setenv("http_proxy", server.url)
+
+    async with open_transport() as transport:
+        await _fetch_login(transport, "http://github.test")
+
+    [request] = server.requests
+    assert request.startswith(b"GET http://github.test/user HTTP/1.1\r\n")
+
+
+@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning")  # httpx-aiohttp
+@pytest.mark.filterwarnings("ignore:The .proxy_auth. parameter:DeprecationWarning")
+async def test_a_proxy_gets_the_password_that_its_address_names(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And GitHub still gets the token."""
+    monkeypatch.setenv("http_proxy", server.url.replace("//", "//user:password@"))
+
+    async with open_transport() as transport:
+        await _fetch_login(transport, "http://github.test")
+
+    [request] = server.requests
+    assert b"proxy-authorization: basic dxnlcjpwyxnzd29yza==\r\n" in request.lower()
+    assert b"authorization: bearer gho_1\r\n" in request.lower()
+
+
+async def test_a_proxy_may_be_named_without_its_scheme(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs take `host:port` too."""
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{server.port}")
+
+    async with open_transport() as transport:
+        await _fetch_login(transport, "http://github.test")
+
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.org,127.0.0.1"])
+async def test_no_proxy_names_the_exceptions(
+    server: Server, dead_url: str, monkeypatch: pytest.MonkeyPatch, exempt: str
+) -> None:
+    """A GitHub Enterprise server stands inside."""
+    monkeypatch.setenv("http_proxy", dead_url)
+    monkeypatch.setenv("no_proxy", exempt)
+
+    async with open_transport() as transport:
+        await _fetch_login(transport, server.url)
+
+    [request] = server.requests
+    assert request.startswith(b"GET /user HTTP/1.1\r\n")

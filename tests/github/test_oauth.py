@@ -1,0 +1,307 @@
+"""GitHub's web flow from our side: where it begins, what its codes give, and how a token ends."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from sponsorsync.domain.errors import (
+    GitHubUnreachableError,
+    LoginError,
+    LoginExpiredError,
+    LoginRejectedError,
+)
+from sponsorsync.github.oauth import GitHubOAuth
+
+if TYPE_CHECKING:
+    from sponsorsync.domain.account import LoginAttempt
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from tests.github.conftest import Script
+
+SECRET = SecretStr("secret")
+TOKEN = {"access_token": "gho_1", "token_type": "bearer", "scope": "read:user,user:email"}
+
+
+def _create_oauth(
+    transport: httpx.AsyncBaseTransport, client_secret: SecretStr = SECRET
+) -> GitHubOAuth:
+    return GitHubOAuth(
+        transport,
+        github_url="http://github.test",
+        api_url="http://github.test/api",
+        client_id="client",
+        client_secret=client_secret,
+        redirect_uri="http://sponsorsync.test/oauth2/callback",
+        timeout_s=1,
+    )
+
+
+@pytest.fixture
+def oauth(way: Script) -> GitHubOAuth:
+    """Our side, on the way to the simulated GitHub."""
+    return _create_oauth(way)
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+async def _consent(github: SimulatedGitHub, attempt: LoginAttempt) -> str:
+    """What the browser does at GitHub; returns the code it comes back with."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(github.app)) as browser:
+        redirect = await browser.get(attempt.url)
+    return _query(redirect.headers["location"])["code"]
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+def test_an_attempt_sends_the_browser_to_github_with_all_it_needs(oauth: GitHubOAuth) -> None:
+    """The verifier stays here; what travels is its hash."""
+    attempt = oauth.start(login_hint="monthly")
+
+    digest = hashlib.sha256(attempt.code_verifier.encode()).digest()
+    assert attempt.url.startswith("http://github.test/login/oauth/authorize?")
+    assert _query(attempt.url) == {
+        "response_type": "code",
+        "client_id": "client",
+        "redirect_uri": "http://sponsorsync.test/oauth2/callback",
+        "scope": "read:user user:email",
+        "state": attempt.state,
+        "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+        "code_challenge_method": "S256",
+        "login": "monthly",
+    }
+
+
+def test_without_a_hint_github_chooses_the_account(oauth: GitHubOAuth) -> None:
+    """An empty `login` would preselect nobody."""
+    assert "login" not in _query(oauth.start(login_hint=None).url)
+
+
+def test_no_two_attempts_are_alike(oauth: GitHubOAuth) -> None:
+    """State and verifier bind an attempt to one browser."""
+    first, second = oauth.start(login_hint=None), oauth.start(login_hint=None)
+
+    assert first.state != second.state
+    assert first.code_verifier != second.code_verifier
+
+
+def test_a_verifier_has_the_length_that_the_standard_asks_for(oauth: GitHubOAuth) -> None:
+    """43 to 128 characters (RFC 7636)."""
+    assert len(oauth.start(login_hint=None).code_verifier) == 64
+
+
+def test_the_issuer_is_made_of_githubs_address(oauth: GitHubOAuth) -> None:
+    """A GitHub Enterprise server has one of its own."""
+    assert oauth.issuer == "http://github.test/login/oauth"
+
+
+# --- the token ------------------------------------------------------------------------------------
+
+
+async def test_a_code_gives_a_token(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
+    """With the verifier of the same attempt."""
+    attempt = oauth.start(login_hint="monthly")
+    code = await _consent(github, attempt)
+
+    token = await oauth.fetch_token(code=code, code_verifier=attempt.code_verifier)
+
+    [live] = github.tokens.live()
+    assert (live.token, live.person.login) == (token, "monthly")
+    assert live.scopes == ("read:user", "user:email")
+
+
+async def test_a_code_is_worth_nothing_without_its_verifier(
+    oauth: GitHubOAuth, github: SimulatedGitHub
+) -> None:
+    """Who catches the code in an address has not got the verifier."""
+    code = await _consent(github, oauth.start(login_hint="monthly"))
+
+    with pytest.raises(LoginExpiredError):
+        await oauth.fetch_token(code=code, code_verifier="x" * 64)
+
+
+async def test_a_code_works_once(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
+    """It stays behind in the browser's history."""
+    attempt = oauth.start(login_hint="monthly")
+    code = await _consent(github, attempt)
+    await oauth.fetch_token(code=code, code_verifier=attempt.code_verifier)
+
+    with pytest.raises(LoginExpiredError):
+        await oauth.fetch_token(code=code, code_verifier=attempt.code_verifier)
+
+
+async def test_the_token_is_asked_for_in_json_and_with_the_secret_in_the_body(
+    oauth: GitHubOAuth, way: Script
+) -> None:
+    """GitHub's default answer is a form, and an address would be logged with its secret."""
+    way.answer(httpx.Response(200, json=TOKEN))
+
+    await oauth.fetch_token(code="code", code_verifier="verifier")
+
+    [request] = way.requests
+    form = parse_qs(request.content.decode())
+    assert request.headers["accept"] == "application/json"
+    assert request.headers["user-agent"].startswith("SponsorSync/")
+    assert "authorization" not in request.headers
+    assert str(request.url) == "http://github.test/login/oauth/access_token"
+    assert form == {
+        "grant_type": ["authorization_code"],
+        "client_id": ["client"],
+        "client_secret": ["secret"],
+        "code": ["code"],
+        "code_verifier": ["verifier"],
+        "redirect_uri": ["http://sponsorsync.test/oauth2/callback"],
+    }
+
+
+async def test_a_token_that_expires_is_a_token(oauth: GitHubOAuth, way: Script) -> None:
+    """New OAuth apps may give such ones; ours is needed for a second."""
+    way.answer(httpx.Response(200, json={**TOKEN, "expires_in": 28800, "refresh_token": "ghr_1"}))
+
+    assert await oauth.fetch_token(code="code", code_verifier="verifier") == "gho_1"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "advice"),
+    [
+        ("bad_verification_code", LoginExpiredError, "lives ten minutes"),
+        ("incorrect_client_credentials", LoginRejectedError, "GITHUB_CLIENT_ID and GITHUB_SECRET"),
+        ("redirect_uri_mismatch", LoginRejectedError, "SPONSORSYNC_PUBLIC_URL"),
+        ("unverified_user_email", LoginError, "verify your primary e-mail address"),
+        ("what_nobody_knows", LoginError, "try again"),
+        (None, LoginError, "try again"),
+        (["bad_verification_code"], LoginError, "try again"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_error_says_whom_it_concerns(
+    oauth: GitHubOAuth,
+    way: Script,
+    status: int,
+    error: object,
+    kind: type[LoginError],
+    advice: str,
+) -> None:
+    """GitHub sends errors with HTTP 200; the person can mend one, the operator another."""
+    way.answer(httpx.Response(status, json={"error": error, "error_description": "…"}))
+
+    with pytest.raises(LoginError, match=advice) as caught:
+        await oauth.fetch_token(code="code", code_verifier="verifier")
+
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(500),
+        httpx.Response(502, text="<h1>502</h1>"),
+        httpx.Response(200, text="<h1>Hello</h1>"),
+        httpx.Response(200, text='{"access_tok'),
+        httpx.Response(200, content=b"[" * 200_000),
+        httpx.Response(200, json={}),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"access_token": ""}),
+        httpx.Response(200, json={"access_token": 5}),
+        httpx.Response(200, content=b'{"access_token": "gho_1", "expires_in": 1e999}'),
+        httpx.Response(200, json={"access_token": "gho_1", "expires_in": [8]}),
+        httpx.Response(429, text="slow down"),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+    ],
+    ids=[
+        *("500", "502", "html", "half", "deep", "empty", "a list", "no token", "a number"),
+        *("for ever", "for a list", "429", "connect", "timeout"),
+    ],
+)
+async def test_no_token_is_a_github_out_of_reach(
+    oauth: GitHubOAuth, way: Script, answer: httpx.Response | Exception
+) -> None:
+    """And is not tried again: the code may be used up."""
+    way.answer(answer)
+
+    with pytest.raises(GitHubUnreachableError):
+        await oauth.fetch_token(code="code", code_verifier="verifier")
+
+    assert len(way.requests) == 1
+
+
+@given(
+    answer=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["access_token", "error", "expires_in", "scope", "token_type"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=4,
+    )
+)
+async def test_any_json_is_a_token_or_an_error_of_ours(answer: object) -> None:
+    """A service that others depend on answers nonsense now and then."""
+    body = json.dumps(answer).encode()
+    oauth = _create_oauth(httpx.MockTransport(lambda _: httpx.Response(200, content=body)))
+
+    try:
+        token = await oauth.fetch_token(code="code", code_verifier="verifier")
+    except (LoginError, GitHubUnreachableError):
+        return
+
+    assert token
+
+
+# --- its end --------------------------------------------------------------------------------------
+
+
+async def test_a_revoked_token_is_dead(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
+    """What is not needed any more cannot be stolen."""
+    token = github.tokens.issue(github.people.get_person("monthly"))
+
+    await oauth.revoke_token(token)
+
+    assert github.tokens.live() == []
+
+
+async def test_a_token_that_is_dead_already_is_revoked(oauth: GitHubOAuth) -> None:
+    """GitHub answers 404, and nothing is left to do."""
+    await oauth.revoke_token("gho_dead")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(502), httpx.Response(422), httpx.ConnectError("refused")],
+    ids=["502", "422", "connect"],
+)
+async def test_a_token_that_lives_on_is_an_error(
+    oauth: GitHubOAuth, way: Script, answer: httpx.Response | Exception
+) -> None:
+    """Somebody has to hear of it."""
+    way.answer(answer)
+
+    with pytest.raises(GitHubUnreachableError):
+        await oauth.revoke_token("gho_1")
+
+
+async def test_with_the_wrong_secret_no_token_is_revoked_and_none_is_told(way: Script) -> None:
+    """The error goes to the log."""
+    oauth = _create_oauth(way, client_secret=SecretStr("wrong-secret"))
+
+    with pytest.raises(GitHubUnreachableError, match="HTTP 401") as caught:
+        await oauth.revoke_token("gho_1")
+
+    assert "wrong-secret" not in repr(caught.value)
+    assert "gho_1" not in repr(caught.value)

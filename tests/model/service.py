@@ -1,0 +1,170 @@
+"""One replica of the service, without its web: a process of its own, to be killed at any moment.
+
+It opens both sides and runs the engine as the application does, and takes operations as JSON lines
+on stdin; each is answered by a line on stdout. It ends with its stdin, and with its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import signal
+import sys
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pydantic import SecretStr
+
+from sponsorsync.domain.cover import CoverFacts, CoverSource, mark_unknown
+from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.preferences import PreferenceRules
+from sponsorsync.domain.profile import Profile
+from sponsorsync.settings import Settings
+from sponsorsync.sides import open_sides
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.preferences import PreferenceStore
+from sponsorsync.sync.engine import run_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Message = dict[str, Any]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Replica:
+    """What the web would call, behind one method for each operation."""
+
+    def __init__(self, people: PeopleStore, preferences: PreferenceStore, sponsorable: str) -> None:
+        self._people = people
+        self._preferences = preferences
+        self._sponsorable = sponsorable
+        self._operations: dict[str, Callable[[Message], Awaitable[object]]] = {
+            "change": self._change,
+            "read": self._read,
+            "login": self._login,
+            "account": self._account,
+            "delete": self._delete,
+        }
+
+    async def answer(self, message: Message) -> Message:
+        """Performs an operation; `unavailable` is the 503 of the web."""
+        try:
+            return {"ok": await self._operations[message["op"]](message)}
+        except StoreUnavailableError as error:
+            return {"unavailable": str(error)}
+        except Exception as error:  # noqa: BLE001 - the driver reports it with its history
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    async def _change(self, message: Message) -> object:
+        result = await self._preferences.change(
+            message["person"], message["collection"], add=message["add"], remove=message["remove"]
+        )
+        # None where it waits: then it will be a change for certain.
+        return None if result.is_pending else (result.added or 0) + (result.removed or 0)
+
+    async def _read(self, message: Message) -> object:
+        state = await self._preferences.load(message["person"], message["collection"])
+        return list(state.items)
+
+    async def _login(self, message: Message) -> object:
+        now = datetime.now(UTC)
+        person_id = message["person"]
+        before = await self._people.load_account_for_login(person_id)
+        profile = Profile(
+            id=person_id,
+            login=f"person-{person_id}",
+            name=message["name"],
+            email=None,
+            avatar_url=None,
+            first_seen=before.profile.first_seen if before.profile else now,
+            last_login=now,
+        )
+        if message["covered"] is None:  # GitHub did not say: as `sponsorsync.login` does it
+            marked = (mark_unknown(facts, now=now) for facts in before.covers.values())
+            covers = [facts for facts in marked if facts is not None]
+        else:
+            until = message["until"]
+            facts = CoverFacts(
+                sponsorable=self._sponsorable,
+                checked_at=now,
+                source=CoverSource.SPONSORSHIP if message["covered"] else CoverSource.NONE,
+                valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
+            )
+            covers = [facts]
+        await self._people.save_login(profile, covers, replaces=None)
+        return None
+
+    async def _account(self, message: Message) -> object:
+        account = await self._people.load_account(message["person"])
+        return None if account.profile is None else account.profile.name
+
+    async def _delete(self, message: Message) -> object:
+        await self._people.delete_account(message["person"])
+        return None
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=2**20)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    config = json.loads(await reader.readline())
+    sponsorables, collections = (config["sponsorable"],), tuple(config["collections"])
+    settings = Settings.model_construct(
+        redis_url=SecretStr(config["local"]),
+        durable_url=SecretStr(config["durable"]),
+        sponsorables=sponsorables,
+        collections=collections,
+        manage_notifications=True,
+    )
+    async with AsyncExitStack() as stack:
+        sides = await open_sides(stack, settings)
+        if sides.engine is None:
+            raise AssertionError("there is a durable side")
+        await stack.enter_async_context(run_engine(sides.engine))
+        people = PeopleStore(
+            sides.local,
+            sponsorables=sponsorables,
+            collections=collections,
+            session_life=timedelta(days=1),
+            fetcher=sides.engine.hydrator,
+        )
+        rules = PreferenceRules(
+            collections=collections, max_items=1000, max_item_bytes=256, max_batch=100
+        )
+        preferences = PreferenceStore(sides.local, rules, sides.engine.hydrator)
+        await _answer_all(reader, Replica(people, preferences, config["sponsorable"]))
+
+
+async def _answer_all(reader: asyncio.StreamReader, replica: Replica) -> None:
+    async def answer(message: Message) -> None:
+        _say({"n": message["n"], **await replica.answer(message)})
+
+    _say({"n": 0, "ok": "ready"})
+    tasks: set[asyncio.Task[None]] = set()
+    while line := await reader.readline():
+        task = asyncio.create_task(answer(json.loads(line)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+def _say(message: Message) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Runs until stdin ends."""
+    # A stopped process does not see its stdin end; the kernel ends it with its parent all the same.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    asyncio.run(_serve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The command `sponsorsync` as its users run it: a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tests.support.sync import SPONSORABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S = 60
+
+
+async def start_command(
+    folder: Path, local_url: str, durable_url: str, *arguments: str
+) -> asyncio.subprocess.Process:
+    """Starts the command in a folder of its own, with nothing of this environment's settings."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SPONSORSYNC_", "REDISENT_", "GITHUB_"))
+    }
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sponsorsync",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
+        env=inherited
+        | {
+            "SPONSORSYNC_REDIS_URL": local_url,
+            "SPONSORSYNC_DURABLE_URL": durable_url,
+            "SPONSORSYNC_SPONSORABLES": SPONSORABLE,
+        },
+    )
+
+
+async def run_command(
+    folder: Path, local_url: str, durable_url: str, *arguments: str
+) -> tuple[int, str, str]:
+    """Returns status, standard output and standard error."""
+    process = await start_command(folder, local_url, durable_url, *arguments)
+    async with asyncio.timeout(LIMIT_S):
+        out, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), errors.decode()

@@ -1,0 +1,48 @@
+"""Both sides, empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.proxy import TcpProxy, run_proxy
+from tests.support.sync import Pair, open_pair
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+
+
+@pytest.fixture
+async def pair(
+    local_server: EmbeddedValkey,
+    durable_server: EmbeddedValkey,
+    local: Redis,
+    durable: Redis,
+) -> AsyncIterator[Pair]:
+    """One replica of the service between two empty servers; its engine moves only when told to."""
+    assert local is not durable  # both are empty now
+    async with open_pair(local_server.url, durable_server.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def way(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
+    """The way to durable, to be cut."""
+    async with run_proxy(durable_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def cuttable(
+    local_server: EmbeddedValkey, local: Redis, durable: Redis, way: TcpProxy
+) -> AsyncIterator[Pair]:
+    """The same pair, whose engine goes to durable by the way; the test itself does not."""
+    assert local is not durable  # both are empty now
+    async with open_pair(local_server.url, f"redis://127.0.0.1:{way.port}/0") as opened:
+        opened.durable = durable
+        yield opened

@@ -1,0 +1,146 @@
+"""What the model test found, each as small and as certain as it can be made."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sponsorsync.store import keys
+from sponsorsync.sync.packages import apply_packages
+from tests.support.sync import COLLECTION, PERSON
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tests.support.sync import Pair
+
+
+async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
+    """Takes the person to durable; something happens between durable's answer and the confirm."""
+    relay = pair.engine.relay
+    packages = await relay._export([PERSON])
+    applied, _ = await apply_packages(pair.durable_store, packages, names=relay._names)
+    await meanwhile
+    await relay._confirm(applied, packages)
+
+
+async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
+    """It failed on the bytes of CONFIG GET, and took the whole engine along, again and again."""
+    await pair.local.config_set("notify-keyspace-events", "Kx")
+
+    assert await pair.engine.listener.load_missing_flags() == ""
+    flags = await pair.local.config_get("notify-keyspace-events")
+    assert set("EKsmx") <= set(str(flags["notify-keyspace-events"]))
+
+
+async def test_a_change_that_waits_is_not_confirmed_with_what_travelled_before(pair: Pair) -> None:
+    """It raises no version: the person left dirty, and the change waited for ever."""
+    await pair.sign_in()
+
+    async def add_while_durable_is_away() -> None:
+        pair.engine.epochs.is_local_verified = False
+        await pair.add("a")
+        pair.engine.epochs.is_local_verified = True
+
+    await _relay_with(pair, add_while_durable_is_away())
+    assert await pair.dirty() == {PERSON}
+    await pair.relay()
+
+    assert await pair.kept() == {"a"}
+    assert await pair.dirty() == set()
+
+
+async def test_a_cover_that_ends_while_it_travels_travels_again(pair: Pair) -> None:
+    """Durable's index went on to name somebody whose cover had ended."""
+    await pair.sign_in()
+    facts = keys.sponsorship("maintainer", PERSON)
+
+    async def end() -> None:
+        await pair.local.hset(facts, "valid_until", str(int(time.time()) - 1))
+        await pair.local.zadd(keys.COVER_ENDS, {f"maintainer:{PERSON}": time.time() - 1})
+        await pair.local_store.run_script("sweep_covers", 10)
+
+    await _relay_with(pair, end())
+
+    assert await pair.dirty() == {PERSON}
+
+
+async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair) -> None:
+    """Local had been filled with what durable had before it arrived; nobody was dirty any more."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.add("b")
+    relay = pair.engine.relay
+    packages = await relay._export([PERSON])
+    await pair.local.flushall()
+    assert await pair.items() == ["a"]
+    applied, _ = await apply_packages(pair.durable_store, packages, names=relay._names)
+    await relay._confirm(applied, packages)
+    await pair.relay()
+
+    assert await pair.items() == ["a", "b"]
+    assert await pair.kept() == {"a", "b"}
+    assert await pair.dirty() == set()
+
+
+async def test_that_durable_has_nothing_of_one_part_says_nothing_of_another(pair: Pair) -> None:
+    """A profile that was evicted right after somebody had looked for a set seemed not to be."""
+    await pair.sign_in()
+    await pair.relay()
+    assert await pair.items() == []  # durable has none, and that is remembered
+    await pair.local.delete(keys.user_details(PERSON))
+
+    account = await pair.people.load_account(PERSON)
+    assert account.profile is not None
+    assert account.profile.login == f"person-{PERSON}"
+    assert await pair.local.exists(keys.preferences(PERSON, COLLECTION)) == 0
+
+
+async def test_a_late_narrowing_does_not_pass_for_all_of_a_later_state(pair: Pair) -> None:
+    """It left the version of a state with additions, which durable then refused as known."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    await pair.lapse()
+    await pair.sign_in()
+    await pair.remove("a")
+    await pair.add("c")
+    await pair.engine.relay._narrow(PERSON)  # of a relay that saw the lapse, and was stopped
+    await pair.relay()
+
+    assert await pair.kept() == {"b", "c"}
+
+
+async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair) -> None:
+    """Durable had deleted the account; local, filled before that arrived, went on to show it."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.people.delete_account(PERSON)
+    relay = pair.engine.relay
+    packages = await relay._export([PERSON])
+    await pair.local.flushall()
+    assert await pair.items() == ["a"]
+    applied, _ = await apply_packages(pair.durable_store, packages, names=relay._names)
+    await relay._confirm(applied, packages)
+    await pair.relay()
+
+    assert await pair.items() == []
+    assert await pair.here() == set()
+    assert await pair.local.exists(keys.user_details(PERSON)) == 0
+    assert await pair.dirty() == set()
+
+
+async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair) -> None:
+    """The relay was killed after durable took it; what was removed after the lapse stayed there."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    relay = pair.engine.relay
+    packages = await relay._export([PERSON])
+    await apply_packages(pair.durable_store, packages, names=relay._names)
+    await pair.lapse()
+    await pair.remove("a")
+    await pair.relay()
+
+    assert await pair.kept() == {"b"}

@@ -1,0 +1,316 @@
+"""Everybody is copied, as often as one likes; and the command that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.domain.errors import InvalidInputError
+from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.store import keys
+from sponsorsync.sync import snapshot as snapshot_module
+from tests.support.command import LIMIT_S, run_command, start_command
+from tests.support.proxy import run_proxy
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, open_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.sync.snapshot import SnapshotSummary
+    from tests.support.sync import Pair
+
+UNCOVERED = PERSON + 1
+OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE)
+
+
+async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
+    """Profiles and cover of all, preferences of the covered only; and it is confirmed."""
+    for person, covered in ((PERSON, True), (UNCOVERED, False)):
+        await pair.sign_in(person, covered=covered)
+        await pair.add("a", person_id=person)
+
+    summary = await pair.engine.snapshot.run()
+
+    assert (summary.records, summary.agrees) == (2, True)
+    assert await pair.kept() == {"a"}
+    assert await pair.kept(UNCOVERED) == set()
+    assert await pair.durable.exists(keys.user_details(UNCOVERED)) == 1
+    assert await pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
+    assert await pair.dirty() == set()
+
+
+async def test_repeating_it_brings_back_what_durable_lost(pair: Pair) -> None:
+    """Nobody is dirty then, so that no relay would."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    await pair.durable.flushall()
+
+    summaries = [await pair.engine.snapshot.run() for _ in range(2)]
+
+    assert [summary.agrees for summary in summaries] == [True, True]
+    assert await pair.kept() == {"a", "b"}
+    assert await pair.local.zscore(keys.CONFIRMED, str(PERSON)) is not None
+
+
+async def test_the_copy_of_who_was_not_dirty_is_noted(pair: Pair) -> None:
+    """Else nothing would narrow it after a lapse."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    await pair.local.hdel(keys.meta(PERSON), f"d:{COLLECTION}")
+
+    await pair.engine.snapshot.run()
+    await pair.lapse()
+    await pair.remove("a")
+    await pair.relay()
+
+    assert await pair.kept() == {"b"}
+
+
+async def test_what_durable_has_newer_is_taken_over(pair: Pair) -> None:
+    """A snapshot of an older local puts no older state over a newer one."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    old = {key: await pair.local.dump(key) for key in OLD_KEYS}
+    await pair.add("b")
+    await pair.relay()
+    for key, value in old.items():
+        await pair.local.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
+
+    summary = await pair.engine.snapshot.run()
+
+    assert summary.skipped == {"newer": 1}
+    assert await pair.kept() == {"a", "b"}
+    assert await pair.here() == {"a", "b"}
+
+
+async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
+    """It counts what there is."""
+    await pair.sign_in()
+
+    summary = await pair.engine.snapshot.run(dry_run=True)
+
+    assert (summary.records, summary.is_dry_run) == (1, True)
+    assert summary.bytes > 0
+    assert await pair.durable.dbsize() == 0
+    assert await pair.dirty() == {PERSON}
+
+
+async def test_one_collection_is_that_of_the_covered(pair: Pair) -> None:
+    """Nobody else is even looked at, and profiles stay where they are."""
+    for person, covered in ((PERSON, True), (UNCOVERED, False)):
+        await pair.sign_in(person, covered=covered)
+        await pair.add("a", person_id=person)
+        await pair.relay()
+    await pair.durable.flushall()
+
+    summary = await pair.engine.snapshot.run(collection=COLLECTION)
+
+    assert summary.people == 1
+    assert await pair.kept() == {"a"}
+    assert await pair.durable.exists(keys.user_details(PERSON)) == 0
+
+
+async def test_one_collection_alone_confirms_nobody(pair: Pair) -> None:
+    """The rest of what is dirty still travels: the relay gets it at once."""
+    await pair.sign_in()
+    await pair.add("a")
+
+    summary = await pair.engine.snapshot.run(collection=COLLECTION)
+
+    assert summary.agrees
+    assert await pair.durable.exists(keys.user_details(PERSON)) == 1
+    assert await pair.dirty() == set()
+
+
+async def test_a_collection_that_does_not_exist_is_refused(pair: Pair) -> None:
+    """It would copy nothing, and say that all is well."""
+    with pytest.raises(InvalidInputError, match="no such collection"):
+        await pair.engine.snapshot.run(collection="nodes")
+
+
+async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> None:
+    """They are the application's; everybody else is copied all the same."""
+    foreign = PERSON + 2
+    for person in (PERSON, UNCOVERED, foreign):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.local.hset(keys.visitor(UNCOVERED), "theirs", "1")
+    await pair.local.delete(keys.preferences(foreign, COLLECTION))
+    await pair.local.set(keys.preferences(foreign, COLLECTION), "foreign")
+
+    summary = await pair.engine.snapshot.run()
+
+    assert summary.skipped == {"visitor": 1, "wrong type": 1}
+    assert str(foreign) in summary.errors[0]
+    assert not summary.agrees
+    assert await pair.kept() == {"a"}
+    assert await pair.kept(UNCOVERED) == set()
+
+
+async def test_what_durable_refuses_is_told(pair: Pair) -> None:
+    """With the person and the key."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
+
+    summary = await pair.engine.snapshot.run()
+
+    assert "WRONGTYPE" in summary.errors[0]
+    assert not summary.agrees
+
+
+async def test_a_scan_adopts_what_the_old_code_wrote(pair: Pair) -> None:
+    """A first import: sets and profiles that nobody versioned, united with what durable has."""
+    await pair.sign_in()
+    await pair.add("kept")
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.compare()
+    await pair.local.delete(keys.meta(PERSON), keys.preferences(PERSON, COLLECTION))
+    await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "found")
+    await pair.local.hset(keys.user_details(UNCOVERED), "user_login", "old")
+    await pair.local.set(keys.preferences(PERSON + 2, COLLECTION), "no set")
+    await pair.local.sadd(keys.preferences(PERSON + 3, COLLECTION), "theirs")
+    await pair.local.hset(keys.visitor(PERSON + 3), "theirs", "1")
+
+    summary = await pair.engine.snapshot.run(scan=True)
+
+    assert summary.adopted == 2
+    assert summary.skipped["visitor"] == 1
+    assert summary.skipped["wrong type"] == 1
+    assert await pair.kept() == {"kept", "found"}
+    assert await pair.durable.hget(keys.user_details(UNCOVERED), "user_login") == "old"
+    assert await pair.kept(PERSON + 3) == set()
+    assert await pair.dirty() == {UNCOVERED}  # their cover is not known yet
+
+
+async def test_a_dry_scan_marks_nobody(pair: Pair) -> None:
+    """It says how many there are."""
+    await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "found")
+
+    summary = await pair.engine.snapshot.run(scan=True, dry_run=True)
+
+    assert summary.adopted == 1
+    assert await pair.local.keys("sponsorsync:*") == [keys.EPOCH]
+
+
+async def test_large_collections_make_smaller_batches(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script stops when it has read much, and batches follow what people have."""
+    monkeypatch.setattr(snapshot_module, "_BATCH", 60)
+    monkeypatch.setattr(snapshot_module, "_BATCH_BYTES", 200_000)
+    people = range(PERSON, PERSON + 130)
+    items = [f"node-{number:05}" for number in range(1000)]
+    for person in people:
+        await pair.sign_in(person)
+        await pair.add(*items, person_id=person)
+
+    summary = await pair.engine.snapshot.run()
+
+    assert (summary.people, summary.records, summary.agrees) == (130, 130, True)
+    assert await pair.kept(people[-1]) == set(items)
+
+
+async def test_durable_going_away_in_the_middle_is_told_with_what_was_done(
+    pair: Pair,
+    local_server: EmbeddedValkey,
+    durable_server: EmbeddedValkey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the next run does the rest."""
+    monkeypatch.setattr(snapshot_module, "_BATCH", 50)
+    people = range(PERSON, PERSON + 200)
+    for person in people:
+        await pair.sign_in(person)
+    async with (
+        run_proxy(durable_server.port) as proxy,
+        open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as cut,
+    ):
+
+        def cut_after_the_first(summary: SnapshotSummary) -> None:
+            if summary.records:
+                proxy.cut()
+
+        broken = await cut.engine.snapshot.run(report=cut_after_the_first)
+        proxy.flow()
+        whole = await cut.engine.snapshot.run()
+
+    assert broken.reason is not None
+    assert 0 < broken.records < len(people)
+    assert not broken.agrees
+    assert whole.agrees
+    assert await pair.durable.zcard(keys.PEOPLE) == len(people)
+
+
+# ---------------------------------------------------------------------- the command
+
+
+async def test_the_command_says_what_it_did(
+    pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """In words, or as JSON with nothing else on standard output."""
+    await pair.sign_in()
+
+    plain = await run_command(tmp_path, local_server.url, durable_server.url, "snapshot")
+    as_json = await run_command(
+        tmp_path, local_server.url, durable_server.url, "snapshot", "--json"
+    )
+
+    assert (plain[0], as_json[0]) == (0, 0)
+    assert "1 of 1 people are on durable" in plain[1]
+    assert json.loads(as_json[1])["agrees"] is True
+
+
+async def test_the_command_fails_where_durable_is_away(
+    pair: Pair, local_server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """It cannot say that both sides agree; a script that calls it has to know."""
+    await pair.sign_in()
+
+    status, out, _ = await run_command(
+        tmp_path, local_server.url, "redis://127.0.0.1:1/0", "snapshot"
+    )
+
+    assert status == 1
+    assert "The durable Redis cannot be reached" in out
+
+
+async def test_the_command_needs_two_sides(local_server: EmbeddedValkey, tmp_path: Path) -> None:
+    """One line that names the setting."""
+    status, _, errors = await run_command(tmp_path, local_server.url, "", "snapshot")
+
+    assert status == 1
+    assert "SPONSORSYNC_DURABLE_URL" in errors.splitlines()[-1]
+
+
+async def test_the_relay_alone_drains_until_it_is_told_to_stop(pair: Pair, tmp_path: Path) -> None:
+    """One line when it is ready, and a signal ends it with status 0."""
+    async with (
+        run_valkey(tmp_path / "local", name="local") as local_server,
+        run_valkey(tmp_path / "durable", name="durable") as durable_server,
+        open_pair(local_server.url, durable_server.url) as own,
+    ):
+        assert own.local is not pair.local
+        await own.sign_in()
+        process = await start_command(tmp_path, local_server.url, durable_server.url, "relay")
+        assert process.stdout is not None
+        async with asyncio.timeout(LIMIT_S):
+            ready = await process.stdout.readline()
+            while await own.dirty():
+                await own.local.ping()
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(LIMIT_S):
+            status = await process.wait()
+
+        assert ready == b"SponsorSync relay ready\n"
+        assert status == 0
+        assert await own.durable.exists(keys.user_details(PERSON)) == 1

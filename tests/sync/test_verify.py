@@ -1,0 +1,313 @@
+"""Both sides are compared, and made equal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.store import keys
+from sponsorsync.sync.verify import Held, Person, compare
+from tests.support.command import run_command
+from tests.support.proxy import run_proxy
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, open_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.support.sync import Pair
+
+UNCOVERED = PERSON + 1
+SET = keys.preferences(PERSON, COLLECTION)
+
+
+@pytest.fixture
+async def equal(pair: Pair) -> Pair:
+    """Both sides equal: a sponsor with preferences, and somebody who is not covered."""
+    for person, covered in ((PERSON, True), (UNCOVERED, False)):
+        await pair.sign_in(person, covered=covered)
+        await pair.add("a", "b", person_id=person)
+    await pair.relay()
+    return pair
+
+
+async def test_equal_sides_agree(equal: Pair) -> None:
+    """Collections of who is not covered are on one side only, and that is right."""
+    summary = await equal.engine.verifier.run()
+
+    assert summary.agrees
+    assert (summary.people, summary.equal, summary.counts) == (2, 2, {})
+
+
+async def test_empty_sides_agree(pair: Pair) -> None:
+    """There is nothing to differ in."""
+    assert (await pair.engine.verifier.run()).agrees
+
+
+async def _flush_local(pair: Pair) -> None:
+    await pair.local.flushall()
+
+
+async def _evict_set(pair: Pair) -> None:
+    await pair.local.delete(SET)
+
+
+async def _lose_set_on_durable(pair: Pair) -> None:
+    await pair.durable.delete(SET)
+
+
+async def _lose_everything_on_durable(pair: Pair) -> None:
+    await pair.durable.flushall()
+
+
+async def _write_past_the_service(pair: Pair) -> None:
+    await pair.local.sadd(SET, "c")
+
+
+async def _write_past_it_where_nobody_looked(pair: Pair) -> None:
+    await pair.local.hdel(
+        keys.meta(PERSON), f"p:{COLLECTION}", f"v:{COLLECTION}", f"n:{COLLECTION}"
+    )
+
+
+async def _change_the_profile_on_durable(pair: Pair) -> None:
+    await pair.durable.hset(keys.user_details(PERSON), "name", "Mallory")
+
+
+async def _lose_the_dirty_mark(pair: Pair) -> None:
+    await pair.add("c")
+    await pair.local.delete(keys.DIRTY)
+
+
+async def _lose_the_deletion(pair: Pair) -> None:
+    await pair.people.delete_account(UNCOVERED)
+    await pair.local.delete(keys.DIRTY)
+
+
+async def _write_newer_on_durable(pair: Pair) -> None:
+    before = {key: await pair.local.dump(key) for key in (SET, keys.meta(PERSON))}
+    await pair.add("c")
+    await pair.relay()
+    for key, value in before.items():
+        await pair.local.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
+
+
+async def _spoil_the_local_index(pair: Pair) -> None:
+    await pair.local.sadd(keys.sponsors(SPONSORABLE), UNCOVERED)
+
+
+async def _spoil_the_durable_index(pair: Pair) -> None:
+    await pair.durable.srem(keys.sponsors(SPONSORABLE), PERSON)
+    await pair.durable.sadd(keys.sponsors(SPONSORABLE), PERSON + 7)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kinds"),
+    [
+        (_flush_local, {"lost or never there on local"}),
+        (_evict_set, {"lost or never there on local"}),
+        (_lose_set_on_durable, {"missing on durable"}),
+        (_lose_everything_on_durable, {"missing on durable"}),
+        (_write_past_the_service, {"content differs"}),
+        (_write_past_it_where_nobody_looked, {"not versioned on local"}),
+        (_change_the_profile_on_durable, {"content differs"}),
+        (_lose_the_dirty_mark, {"older on durable"}),
+        (
+            _lose_the_deletion,
+            {"deletion missing on durable", "lost or never there on local"},
+        ),
+        (_write_newer_on_durable, {"newer on durable"}),
+        (_spoil_the_local_index, {"index of the covered wrong on local"}),
+        (_spoil_the_durable_index, {"index of the covered wrong on durable"}),
+    ],
+)
+async def test_each_difference_is_found_and_mended(
+    equal: Pair, spoil: Callable[[Pair], Awaitable[None]], kinds: set[str]
+) -> None:
+    """Whatever went past the service, or was lost, is told by name; `--fix` makes both equal."""
+    await spoil(equal)
+
+    found = await equal.engine.verifier.run()
+    fixed = await equal.engine.verifier.run(fix=True)
+
+    assert set(found.counts) == kinds
+    assert not found.agrees
+    assert (fixed.agrees, fixed.counts) == (True, {})
+    assert fixed.mended == sum(found.counts.values())
+    assert await equal.kept() >= {"a", "b"}
+    assert await equal.here() == await equal.kept()
+
+
+async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(
+    equal: Pair,
+) -> None:
+    """Nobody can tell a loss from a removal that was not noticed, so nothing is dropped."""
+    await equal.local.delete(SET)
+    await equal.local.sadd(SET, "c")
+
+    summary = await equal.engine.verifier.run(fix=True)
+
+    assert summary.agrees
+    assert await equal.here() == {"a", "b", "c"}
+    assert await equal.kept() == {"a", "b", "c"}
+
+
+async def test_the_copy_after_a_lapse_may_be_narrower_and_nothing_else(equal: Pair) -> None:
+    """What was added here since stays here; what was removed here must not be there."""
+    await equal.lapse()
+    await equal.add("c")
+    await equal.remove("a")
+    await equal.relay()
+    right = await equal.engine.verifier.run()
+    await equal.durable.sadd(SET, "a")
+    wrong = await equal.engine.verifier.run()
+    fixed = await equal.engine.verifier.run(fix=True)
+
+    assert right.agrees
+    assert wrong.counts == {"copy not narrowed": 1}
+    assert fixed.agrees
+    assert await equal.kept() == {"b"}
+
+
+async def test_a_copy_of_who_was_never_covered_is_found(equal: Pair) -> None:
+    """Preferences of who is not covered never leave local."""
+    await equal.durable.sadd(keys.preferences(UNCOVERED, COLLECTION), "b", "x")
+
+    found = await equal.engine.verifier.run()
+    await equal.engine.verifier.run(fix=True)
+
+    assert found.counts == {"kept of somebody not covered": 1}
+    assert await equal.kept(UNCOVERED) == {"b"}  # its retention begins
+
+
+async def test_who_is_on_their_way_is_no_difference_and_no_agreement(equal: Pair) -> None:
+    """It cannot be said yet."""
+    await equal.add("c")
+
+    summary = await equal.engine.verifier.run()
+
+    assert (summary.counts, summary.on_their_way, summary.agrees) == ({}, 1, False)
+
+
+async def test_who_waits_for_their_cover_is_counted_apart(pair: Pair) -> None:
+    """There is nothing to be done about it here: GitHub has to tell."""
+    await pair.sign_in(covered=None)
+    await pair.relay()
+
+    summary = await pair.engine.verifier.run()
+
+    assert (summary.on_their_way, summary.waiting_for_cover) == (1, 1)
+    assert not summary.agrees
+
+
+async def test_the_dead_are_listed_with_reason_and_next_try(equal: Pair) -> None:
+    """Whoever reads it knows which key is in the way."""
+    await equal.durable.delete(SET)
+    await equal.durable.set(SET, "foreign")
+    await equal.add("c")
+    await equal.relay()
+
+    summary = await equal.engine.verifier.run()
+
+    assert [row["id"] for row in summary.dead] == [PERSON]
+    assert SET in str(summary.dead[0]["reason"])
+    assert int(str(summary.dead[0]["next_try"])) > 0
+    assert not summary.agrees
+
+
+async def test_a_key_of_another_type_is_named_and_not_mended(equal: Pair) -> None:
+    """It is somebody else's."""
+    await equal.local.delete(SET)
+    await equal.local.set(SET, "foreign")
+
+    summary = await equal.engine.verifier.run(fix=True)
+
+    assert summary.counts == {"wrong type on local": 1}
+    assert summary.mended == 0
+    assert SET in summary.differences[0].part
+    assert await equal.local.get(SET) == "foreign"
+
+
+async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
+    """They are the application's."""
+    await equal.local.hset(keys.visitor(UNCOVERED), "theirs", "1")
+    await equal.durable.sadd(keys.preferences(UNCOVERED, COLLECTION), "x")
+
+    summary = await equal.engine.verifier.run()
+
+    assert (summary.agrees, summary.visitors) == (True, 1)
+
+
+async def test_a_cover_that_ended_just_now_is_no_difference(equal: Pair) -> None:
+    """Both indexes learn it by the sweep and the relay; until then they are on their way."""
+    await equal.local.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
+    await equal.durable.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
+    await equal.local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{PERSON}": 1000})
+
+    found = await equal.engine.verifier.run()
+    fixed = await equal.engine.verifier.run(fix=True)
+
+    assert (found.counts, found.on_their_way) == ({}, 1)
+    assert fixed.agrees
+
+
+async def test_large_sets_are_compared_in_several_scripts(equal: Pair) -> None:
+    """A script stops when it has read much, and the rest is asked for again."""
+    items = [f"node-{number:05}" for number in range(8000)]
+    people = range(PERSON, PERSON + 6)
+    for person in people:
+        await equal.sign_in(person)
+        await equal.add(*items, person_id=person)
+    await equal.relay()
+
+    summary = await equal.engine.verifier.run()
+
+    assert (summary.people, summary.equal, summary.agrees) == (6, 6, True)
+
+
+async def test_durable_away_is_told(
+    equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
+) -> None:
+    """Not knowing is not agreeing."""
+    assert await equal.kept()
+    async with (
+        run_proxy(durable_server.port) as proxy,
+        open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as cut,
+    ):
+        proxy.cut()
+        summary = await cut.engine.verifier.run()
+
+    assert summary.reason is not None
+    assert not summary.agrees
+
+
+def test_versions_decide_before_contents() -> None:
+    """Which side is right is a matter of versions; contents are compared when they are the same."""
+    here = Person(flags="c", parts={COLLECTION: Held(2, "there", "x")})
+    there = Person(flags="c", parts={COLLECTION: Held(3, "there", "y")})
+
+    found = [compare(1, here, there), compare(1, there, here)]
+
+    assert [(each.kind, each.mend) for (each,) in found] == [
+        ("newer on durable", "absorb"),
+        ("older on durable", "mark"),
+    ]
+
+
+async def test_the_command_tells_by_its_status(
+    equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """0 only if both sides are known to be equal; `--json` is for programs."""
+    await equal.durable.delete(SET)
+    urls = (local_server.url, durable_server.url)
+
+    found = await run_command(tmp_path, *urls, "verify")
+    fixed = await run_command(tmp_path, *urls, "verify", "--fix", "--json")
+
+    assert (found[0], fixed[0]) == (1, 0)
+    assert "missing on durable" in found[1]
+    assert "It cannot be said that both sides agree." in found[1]
+    assert json.loads(fixed[1])["mended"] == 1

@@ -1,0 +1,81 @@
+"""What the doctor finds, and advises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from sponsorsync.doctor import Level, examine
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from sponsorsync.doctor import Finding
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.settings import Settings
+
+
+def _of(findings: list[Finding], subject: str, word: str) -> Finding:
+    [found] = [f for f in findings if f.subject == subject and word in f.seen]
+    return found
+
+
+async def test_two_good_servers_have_no_errors(
+    settings: Settings, local: Redis, durable_server: EmbeddedValkey
+) -> None:
+    """Version, latency, clock, persistence, eviction, shape, notifications and backlog."""
+    await local.config_set("notify-keyspace-events", "Ems")
+
+    findings = await examine(
+        settings.model_copy(update={"durable_url": SecretStr(durable_server.url)})
+    )
+
+    assert [f for f in findings if f.level is Level.ERROR] == []
+    servers = [f for f in findings if f.subject.endswith("Redis")]
+    assert len(servers) == 14
+    assert any("Valkey 9" in f.seen for f in servers)
+
+
+async def test_what_would_lose_data_is_an_error_with_an_advice(
+    settings: Settings, local: Redis, durable: Redis, durable_server: EmbeddedValkey
+) -> None:
+    """An eviction policy that takes any key, a durable side without a file, missing flags."""
+    await local.config_set("maxmemory-policy", "allkeys-lru")
+    await local.config_set("notify-keyspace-events", "")
+    await durable.config_set("appendonly", "no")
+    try:
+        findings = await examine(
+            settings.model_copy(update={"durable_url": SecretStr(durable_server.url)})
+        )
+    finally:
+        await local.config_set("maxmemory-policy", "noeviction")
+        await durable.config_set("appendonly", "yes")
+
+    eviction = _of(findings, "local Redis", "maxmemory-policy is allkeys-lru")
+    persistence = _of(findings, "durable Redis", "has no append-only file")
+    notifications = _of(findings, "local Redis", "lacks notification flags")
+    assert (eviction.level, persistence.level) == (Level.ERROR, Level.ERROR)
+    assert notifications.level is Level.WARNING
+    assert "CONFIG SET notify-keyspace-events Ems" in notifications.advice
+
+
+async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
+    """And the rest is looked at all the same."""
+    findings = await examine(
+        settings.model_copy(update={"durable_url": SecretStr("redis://127.0.0.1:1/0")})
+    )
+
+    away = _of(findings, "durable Redis", "cannot be reached")
+    assert away.level is Level.ERROR
+    assert any(f.subject == "local Redis" for f in findings)
+
+
+async def test_secrets_are_not_shown(settings: Settings) -> None:
+    """The list of settings is what people paste into an issue."""
+    findings = await examine(
+        settings.model_copy(update={"durable_url": SecretStr("redis://:hunter2@127.0.0.1:1/0")})
+    )
+
+    assert "hunter2" not in str(findings)
+    assert _of(findings, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"

@@ -1,0 +1,454 @@
+"""The use case of a login: what is asked, what is kept, and what a silent GitHub changes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from sponsorsync.app import create_app
+from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.errors import (
+    GitHubError,
+    GitHubLimitedError,
+    GitHubRefusedError,
+    GitHubUnreachableError,
+    LoginExpiredError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sponsorsync.domain.account import SignedIn
+    from sponsorsync.domain.profile import Profile
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.settings import Settings
+    from sponsorsync.web.services import Services
+    from tests.conftest import Clock
+
+MONTHLY_ID = 48_210_377
+
+RATE_LIMITED = httpx.Response(200, json={"errors": [{"type": "RATE_LIMITED", "message": "…"}]})
+SECONDARY_LIMIT = httpx.Response(403, headers={"Retry-After": "9"})
+
+
+@dataclass
+class Way(httpx.AsyncBaseTransport):
+    """The way from the service to the simulated GitHub.
+
+    Attributes:
+        answers: What comes back instead, by path.
+        blocked: Paths from which nothing comes back.
+    """
+
+    rest: httpx.AsyncBaseTransport
+    answers: dict[str, httpx.Response] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answers, or does not."""
+        path = request.url.path.removeprefix("/api")
+        if path in self.blocked:
+            await asyncio.Event().wait()
+        if path in self.answers:
+            return self.answers[path]
+        return await self.rest.handle_async_request(request)
+
+
+@pytest.fixture
+def way(github: SimulatedGitHub) -> Way:
+    """The way to GitHub, open."""
+    return Way(httpx.ASGITransport(github.app))
+
+
+@pytest.fixture
+def sponsorables() -> tuple[str, ...]:
+    """Whom the service asks for; a test may say otherwise."""
+    return ("maintainer",)
+
+
+@pytest.fixture
+async def services(
+    settings: Settings, sponsorables: tuple[str, ...], way: Way, clock: Clock
+) -> AsyncIterator[Services]:
+    """The parts of the service, wired as it wires them; GitHub has to answer soon."""
+    clock.now = clock.now.replace(microsecond=0)  # Redis keeps whole seconds
+    settings = settings.model_copy(
+        update={"sponsorables": sponsorables, "github_timeout_s": 0.5, "one_time_days": 31}
+    )
+    app = create_app(settings, github_transport=way, clock=clock)
+    async with app.router.lifespan_context(app) as state:
+        assert state is not None
+        yield state["services"]
+
+
+@dataclass
+class Visitor:
+    """Somebody with a browser, between the service and GitHub."""
+
+    services: Services
+    github: SimulatedGitHub
+
+    async def sign_in(self, login: str, *, replaces: str | None = None) -> SignedIn:
+        """Goes by GitHub's page and comes back with a code."""
+        attempt = self.services.login.start(login_hint=login)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.github.app)) as browser:
+            redirect = await browser.get(attempt.url)
+        [code] = parse_qs(urlsplit(redirect.headers["location"]).query)["code"]
+        return await self.services.login.finish(
+            code=code, code_verifier=attempt.code_verifier, replaces=replaces
+        )
+
+    async def load_facts(
+        self, sponsorable: str = "maintainer", person_id: int = MONTHLY_ID
+    ) -> CoverFacts | None:
+        """What is kept of a cover."""
+        return (await self.services.people.load_account(person_id)).covers[sponsorable]
+
+    async def load_profile(self, person_id: int = MONTHLY_ID) -> Profile | None:
+        """What is kept of a person."""
+        return (await self.services.people.load_account(person_id)).profile
+
+
+@pytest.fixture
+def visitor(services: Services, github: SimulatedGitHub) -> Visitor:
+    """Somebody who signs in."""
+    return Visitor(services, github)
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+async def test_a_login_costs_two_round_trips_to_github(
+    visitor: Visitor, github: SimulatedGitHub
+) -> None:
+    """A person waits: first for the token, then for everything else at once."""
+    await visitor.sign_in("monthly")
+
+    assert github.requests.in_sequence("token", "user", "emails", "graphql") == 2
+    assert len(github.requests.all("token", "user", "emails", "graphql")) == 4
+
+
+async def test_profile_addresses_and_sponsorships_are_asked_for_side_by_side(
+    visitor: Visitor, github: SimulatedGitHub
+) -> None:
+    """None of the three needs another one."""
+    await visitor.sign_in("monthly")
+
+    user, emails, graphql = github.requests.all("user", "emails", "graphql")
+    assert user.overlaps(emails)
+    assert user.overlaps(graphql)
+    assert emails.overlaps(graphql)
+
+
+async def test_a_code_that_github_does_not_take_asks_for_nothing_more(
+    services: Services, github: SimulatedGitHub
+) -> None:
+    """There is no token to ask with."""
+    with pytest.raises(LoginExpiredError):
+        await services.login.finish(code="bad", code_verifier="x" * 64, replaces=None)
+
+    assert [each.endpoint for each in github.requests.all()] == ["token"]
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+async def test_a_login_keeps_profile_and_cover(visitor: Visitor, clock: Clock) -> None:
+    """All of it, as GitHub told it."""
+    done = await visitor.sign_in("monthly")
+
+    profile, facts = await visitor.load_profile(), await visitor.load_facts()
+    assert profile == done.profile
+    assert (done.profile.id, done.profile.login) == (MONTHLY_ID, "monthly")
+    assert done.profile.email == "monthly@example.com"
+    assert done.profile.first_seen == done.profile.last_login == clock.now
+    assert facts is not None
+    assert facts.source is CoverSource.SPONSORSHIP
+    assert facts.tier_cents == 1000
+    assert facts.checked_at == clock.now
+    assert facts.since == clock.now - timedelta(days=400)
+    assert facts.valid_until is None
+
+
+async def test_first_seen_stays_and_last_login_moves(visitor: Visitor, clock: Clock) -> None:
+    """The one tells since when, the other whether still."""
+    first = (await visitor.sign_in("monthly")).profile
+    clock.advance(days=3)
+
+    second = (await visitor.sign_in("monthly")).profile
+
+    assert second.first_seen == first.first_seen
+    assert second.last_login == clock.now
+    assert await visitor.load_profile() == second
+
+
+async def test_a_session_that_the_browser_had_before_ends(
+    visitor: Visitor, services: Services
+) -> None:
+    """Somebody may have planted it."""
+    first = await visitor.sign_in("monthly")
+
+    second = await visitor.sign_in("monthly", replaces=first.session_token)
+
+    assert await services.people.load_session(first.session_token) is None
+    assert await services.people.load_session(second.session_token) == MONTHLY_ID
+
+
+async def test_a_person_who_renamed_themselves_is_the_same_person(
+    visitor: Visitor, github: SimulatedGitHub, clock: Clock
+) -> None:
+    """The number counts, not the name."""
+    first = (await visitor.sign_in("monthly")).profile
+    github.people.rename("monthly", "Renamed")
+    clock.advance(days=1)
+
+    second = (await visitor.sign_in("Renamed")).profile
+
+    assert (second.id, second.login) == (MONTHLY_ID, "Renamed")
+    assert second.first_seen == first.first_seen
+    facts = await visitor.load_facts()
+    assert facts is not None
+    assert facts.is_covered(clock.now)
+
+
+async def test_who_takes_a_freed_login_inherits_nothing(
+    visitor: Visitor, github: SimulatedGitHub, clock: Clock
+) -> None:
+    """GitHub gives a freed login to anybody."""
+    await visitor.sign_in("monthly")
+    github.people.rename("monthly", "renamed")
+    github.people.add_person("monthly", database_id=5)
+    clock.advance(days=1)
+
+    other = (await visitor.sign_in("monthly")).profile
+
+    assert (other.id, other.first_seen) == (5, clock.now)
+    facts = await visitor.load_facts(person_id=5)
+    assert facts == CoverFacts(sponsorable="maintainer", checked_at=clock.now)
+
+
+async def test_a_sponsorship_that_ended_ends_the_cover(
+    visitor: Visitor, github: SimulatedGitHub, clock: Clock
+) -> None:
+    """With the moment in which we learnt of it, also at the logins after."""
+    await visitor.sign_in("monthly")
+    [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
+    sponsorship.is_ended = True
+    clock.advance(days=2)
+    learnt_at = clock.now
+    await visitor.sign_in("monthly")
+    clock.advance(days=5)
+
+    await visitor.sign_in("monthly")
+
+    facts = await visitor.load_facts()
+    assert facts is not None
+    assert facts.valid_until == learnt_at
+
+
+async def test_a_one_time_payment_covers_for_a_month_from_its_payment(
+    visitor: Visitor, clock: Clock
+) -> None:
+    """GitHub says nothing at its end."""
+    done = await visitor.sign_in("one-time")
+
+    facts = await visitor.load_facts(person_id=done.profile.id)
+    assert facts is not None
+    assert facts.valid_until == clock.now + timedelta(days=26)
+
+
+@pytest.mark.parametrize("sponsorables", [("maintainer", "the-project", "stranger")])
+async def test_each_sponsorable_has_a_cover_of_its_own(
+    visitor: Visitor, github: SimulatedGitHub, clock: Clock
+) -> None:
+    """Persons and organizations, whatever the case of their logins at GitHub."""
+    github.people.get("maintainer").login = "MainTainer"
+    github.people.add_organization("The-Project")
+    github.people.sponsor("monthly", "The-Project", cents=7000, days_ago=3)
+
+    await visitor.sign_in("monthly")
+
+    person = await visitor.load_facts("maintainer")
+    project = await visitor.load_facts("the-project")
+    assert person is not None
+    assert person.tier_cents == 1000
+    assert project is not None
+    assert project.tier_cents == 7000
+    assert await visitor.load_facts("stranger") == CoverFacts(
+        sponsorable="stranger", checked_at=clock.now
+    )
+
+
+# --- a GitHub that does not tell ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"forbidden": True},
+        {"forbidden_data": True},
+        {"partial": True},
+        {"insufficient_scopes": True},
+        {"bad_json": ["graphql"]},
+        {"fail": ["graphql"]},
+    ],
+    ids=lambda switches: next(iter(switches)),
+)
+async def test_the_last_cover_stays_while_github_does_not_tell(
+    visitor: Visitor, github: SimulatedGitHub, clock: Clock, switches: dict[str, object]
+) -> None:
+    """Counted from the first failed check, and forgotten with the first answer."""
+    await visitor.sign_in("monthly")
+    known = await visitor.load_facts()
+    assert known is not None
+    assert github.switches.change(switches) == []
+
+    clock.advance(hours=1)
+    failed_at = clock.now
+    await visitor.sign_in("monthly")
+    after_one_failure = await visitor.load_facts()
+    clock.advance(hours=1)
+    await visitor.sign_in("monthly")
+    after_two_failures = await visitor.load_facts()
+    github.switches.change({"forbidden": False, "forbidden_data": False, "partial": False})
+    github.switches.change({"insufficient_scopes": False, "bad_json": [], "fail": []})
+    clock.advance(hours=1)
+    await visitor.sign_in("monthly")
+
+    assert after_one_failure == replace(known, unknown_since=failed_at)
+    assert after_two_failures == after_one_failure
+    assert await visitor.load_facts() == replace(known, checked_at=clock.now)
+
+
+@pytest.mark.parametrize("answer", [RATE_LIMITED, SECONDARY_LIMIT], ids=["primary", "secondary"])
+async def test_a_rate_limit_of_the_sponsorships_leaves_the_cover_as_it_was(
+    visitor: Visitor, way: Way, clock: Clock, answer: httpx.Response
+) -> None:
+    """GraphQL has a budget of its own, which other apps of the same person use up."""
+    await visitor.sign_in("monthly")
+    known = await visitor.load_facts()
+    assert known is not None
+    way.answers["/graphql"] = answer
+    clock.advance(hours=1)
+
+    await visitor.sign_in("monthly")
+
+    assert await visitor.load_facts() == replace(known, unknown_since=clock.now)
+
+
+async def test_a_slow_list_of_sponsorships_is_not_waited_for(
+    visitor: Visitor, way: Way, clock: Clock
+) -> None:
+    """The person is signed in all the same, in bounded time."""
+    await visitor.sign_in("monthly")
+    known = await visitor.load_facts()
+    assert known is not None
+    way.blocked = {"/graphql", "/user/emails"}
+    clock.advance(hours=1)
+
+    done = await visitor.sign_in("monthly")
+
+    assert done.profile.email == "monthly@example.com"
+    assert await visitor.load_facts() == replace(known, unknown_since=clock.now)
+
+
+async def test_a_hidden_address_stays_while_github_does_not_tell_it(
+    visitor: Visitor, github: SimulatedGitHub
+) -> None:
+    """`/user` has none, and that is no reason to forget the one that is known."""
+    await visitor.sign_in("stranger")
+    github.switches.bad_json = {"emails"}
+
+    done = await visitor.sign_in("stranger")
+
+    assert done.profile.email == "stranger@example.com"
+
+
+async def test_at_a_first_login_a_silent_github_leaves_the_cover_unknown(
+    visitor: Visitor, github: SimulatedGitHub
+) -> None:
+    """Unknown is not no, and nothing is made up."""
+    github.switches.fail = {"graphql"}
+
+    done = await visitor.sign_in("monthly")
+
+    assert await visitor.load_profile() == done.profile
+    assert await visitor.load_facts() is None
+
+
+async def test_of_somebody_who_was_no_sponsor_a_silent_github_makes_nobody_known(
+    visitor: Visitor, github: SimulatedGitHub, clock: Clock
+) -> None:
+    """They may have become one since."""
+    stranger = (await visitor.sign_in("stranger")).profile.id
+    known = await visitor.load_facts(person_id=stranger)
+    assert known is not None
+    github.switches.forbidden = True
+    clock.advance(hours=1)
+
+    await visitor.sign_in("stranger")
+
+    facts = await visitor.load_facts(person_id=stranger)
+    assert facts == replace(known, unknown_since=clock.now)
+
+
+@pytest.mark.parametrize("login", ["monthly", "stranger"])
+async def test_at_a_first_login_without_the_addresses_the_public_one_is_kept(
+    visitor: Visitor, github: SimulatedGitHub, login: str
+) -> None:
+    """Where there is one."""
+    github.switches.fail = {"emails"}
+
+    done = await visitor.sign_in(login)
+
+    assert done.profile.email == github.people.get_person(login).email
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(401), GitHubRefusedError),
+        (httpx.Response(429, headers={"Retry-After": "9"}), GitHubLimitedError),
+        (httpx.Response(502), GitHubUnreachableError),
+        (httpx.Response(200, text="{"), GitHubUnreachableError),
+        (httpx.Response(200, json={"id": None}), GitHubUnreachableError),
+    ],
+    ids=["401", "429", "502", "half", "nobody"],
+)
+async def test_without_a_profile_nobody_is_signed_in(
+    visitor: Visitor, way: Way, answer: httpx.Response, error: type[GitHubError]
+) -> None:
+    """It alone says who it is."""
+    way.answers["/user"] = answer
+
+    with pytest.raises(GitHubError) as caught:
+        await visitor.sign_in("monthly")
+
+    assert type(caught.value) is error
+    assert await visitor.load_profile() is None
+
+
+async def test_a_profile_that_does_not_come_ends_the_login_in_time(
+    visitor: Visitor, way: Way
+) -> None:
+    """A page that loads for ever tells nobody anything."""
+    way.blocked = {"/user"}
+
+    with pytest.raises(GitHubUnreachableError, match="in time"):
+        await visitor.sign_in("monthly")
+
+
+async def test_when_everything_fails_it_is_one_error(
+    visitor: Visitor, github: SimulatedGitHub
+) -> None:
+    """Three calls run side by side, and the person reads one sentence."""
+    github.switches.fail = {"user", "emails", "graphql"}
+
+    with pytest.raises(GitHubUnreachableError):
+        await visitor.sign_in("monthly")

@@ -1,0 +1,125 @@
+"""What is logged, and what never is. Each in a process of its own: logging is global."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import sys
+from contextlib import suppress
+
+import pytest
+
+TOKEN = "gho_correct-horse-battery-staple"
+
+PROGRAM = """
+import logging, os, sys
+import structlog
+from sponsorsync.logs import configure_logging
+
+def fetch(url):
+    token = os.environ["TOKEN"]
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        raise ValueError(f"no answer from {url}")
+    except ValueError as error:
+        raise RuntimeError("the call failed") from error
+
+configure_logging(sys.argv[1])
+structlog.get_logger("sponsorsync").info("signed_in", person=1)
+logging.getLogger("httpx").info("HTTP Request: GET https://github.test")
+logging.getLogger("library").warning("slow: %s", "very")
+try:
+    fetch("https://github.test")
+except RuntimeError:
+    structlog.get_logger("sponsorsync").exception("own_failure")
+    logging.getLogger("library").exception("foreign failure")
+try:
+    raise ExceptionGroup("several", [RuntimeError("one")])
+except ExceptionGroup:
+    structlog.get_logger("sponsorsync").exception("grouped_failure")
+"""
+
+
+async def _run(log_format: str, *, stderr: int = asyncio.subprocess.PIPE) -> tuple[str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", PROGRAM, log_format),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "TOKEN": TOKEN, "COLUMNS": "80"},
+    )
+    stdout, text = await process.communicate()
+    assert process.returncode == 0
+    return stdout.decode(), (text or b"").decode()
+
+
+def _read_all(descriptor: int) -> str:
+    """Reads a terminal until nobody has it open for writing, which is an error to Linux."""
+    read = b""
+    with suppress(OSError):
+        while chunk := os.read(descriptor, 65536):
+            read += chunk
+    return read.decode()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console", "auto"])
+async def test_an_exception_is_logged_without_the_local_variables(log_format: str) -> None:
+    """Access tokens are among them; structlog prints them unless it is told not to."""
+    _, logged = await _run(log_format)
+
+    assert "own_failure" in logged
+    assert "foreign failure" in logged
+    assert "the call failed" in logged
+    assert "no answer from https://github.test" in logged
+    assert "fetch" in logged
+    assert TOKEN not in logged
+    assert "Bearer" not in logged
+
+
+@pytest.mark.parametrize("log_format", ["json", "auto"])
+async def test_json_is_one_line_an_event(log_format: str) -> None:
+    """Whoever collects logs counts lines; where no terminal is, nobody looks at colours."""
+    _, logged = await _run(log_format)
+
+    lines = [json.loads(line) for line in logged.splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("info", "signed_in"),
+        ("warning", "slow: very"),
+        ("error", "own_failure"),
+        ("error", "foreign failure"),
+        ("error", "grouped_failure"),
+    ]
+    assert lines[0]["person"] == 1
+    assert lines[0]["timestamp"].endswith("Z")
+    assert [each["exc_type"] for each in lines[2]["exception"]] == ["RuntimeError", "ValueError"]
+
+
+async def test_libraries_are_heard_from_a_warning_on() -> None:
+    """Below it, httpx would name each address it asks."""
+    _, logged = await _run("json")
+
+    assert "HTTP Request" not in logged
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_logs_stay_away_from_standard_output(log_format: str) -> None:
+    """Commands print their results there."""
+    printed, _ = await _run(log_format)
+
+    assert printed == ""
+
+
+async def test_on_a_terminal_auto_is_for_people() -> None:
+    """A person reads no JSON."""
+    reading_end, writing_end = pty.openpty()
+    reading = asyncio.create_task(asyncio.to_thread(_read_all, reading_end))
+    await _run("auto", stderr=writing_end)
+    os.close(writing_end)
+
+    logged = await reading
+
+    os.close(reading_end)
+    assert "signed_in" in logged
+    assert '"event"' not in logged
+    assert TOKEN not in logged

@@ -1,0 +1,534 @@
+"""Every setting: where it is read from, and the one line that a wrong one is worth."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from sponsorsync.domain.errors import SettingsError
+from sponsorsync.settings import Settings, find_unknown_names, load_settings, variable_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PASSWORD = "correct-horse-battery-staple"
+
+BAD_URLS = ["github.com", "ftp://github.com", "https://", "https://x:port", "https://[", "//x"]
+BAD_ORIGINS = [*BAD_URLS, "https://x/path", "https://x?q=1", "https://x#f", "https://me@x"]
+BAD_REDIS_URLS = [
+    "localhost",
+    "localhost:6379",
+    "http://localhost",
+    "redis://",
+    "redis://localhost:port",
+    "redis://localhost:0",
+    "redis://localhost:65536",
+    "redis://[",
+    "redis://localhost/name",
+    "redis://localhost?decode_responses=1",
+]
+MALFORMED: dict[str, list[str]] = {
+    "SPONSORSYNC_PORT": ["http", "0", "-1", "65536", "80.5", "tcp://10.0.0.1:8000"],
+    "SPONSORSYNC_PUBLIC_URL": BAD_ORIGINS,
+    "SPONSORSYNC_LOG_FORMAT": ["xml", "JSON"],
+    "SPONSORSYNC_GITHUB_URL": [*BAD_URLS, "https://x?q=1"],
+    "SPONSORSYNC_GITHUB_API_URL": [*BAD_URLS, "https://x?q=1"],
+    "SPONSORSYNC_GITHUB_TIMEOUT_S": ["soon", "0", "-1", "60.1", "nan", "inf"],
+    "SPONSORSYNC_SPONSORABLES": ["a b", "a/b", "good,@bad", "https://github.com/good", "a;b"],
+    "SPONSORSYNC_REDIS_URL": BAD_REDIS_URLS,
+    "SPONSORSYNC_DURABLE_URL": BAD_REDIS_URLS,
+    "REDISENT_HOST": ["redis://host", "host:6379", "ho st", "user@host", "host/0", "[::1]"],
+    "REDISENT_PORT": ["redis", "0", "65536"],
+    "REDISENT_TLS": ["maybe"],
+    "SPONSORSYNC_REDIS_POOL_SIZE": ["many", "0", "1001"],
+    "SPONSORSYNC_ADMIN_TOKEN": ["x" * 15],
+    "SPONSORSYNC_RETENTION_DAYS": ["long", "-1", "36501"],
+    "SPONSORSYNC_MANAGE_NOTIFICATIONS": ["maybe"],
+    "SPONSORSYNC_SESSION_SECRET": ["x" * 31],
+    "SPONSORSYNC_SESSION_DAYS": ["long", "0", "366"],
+    "SPONSORSYNC_ALLOWED_ORIGINS": [*BAD_ORIGINS, "https://a.example,b.example"],
+    "SPONSORSYNC_COOKIE_SAMESITE": ["strict", "none"],
+    "SPONSORSYNC_ONE_TIME_DAYS": ["long", "0", "3661"],
+    "SPONSORSYNC_STALE_HOURS": ["long", "-1", "2161"],
+    "SPONSORSYNC_COLLECTIONS": ["a b", "Upper", "mnodes,profile", "mnodes,a:b", "favourites"],
+    "SPONSORSYNC_MAX_ITEMS": ["many", "0", "1000001"],
+    "SPONSORSYNC_MAX_ITEM_BYTES": ["many", "0", "4097"],
+    "SPONSORSYNC_MAX_BATCH": ["many", "0", "10001"],
+}
+ANYTHING_GOES = {
+    "SPONSORSYNC_HOST",
+    "SPONSORSYNC_DATA_DIR",
+    "GITHUB_CLIENT_ID",
+    "GITHUB_SECRET",
+    "REDISENT_USER",
+    "REDISENT_PWD",
+    "REDISENT_CA",
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(("SPONSORSYNC_", "GITHUB_", "REDISENT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+# --- where they come from -------------------------------------------------------------------------
+
+
+def test_without_any_setting_there_are_defaults() -> None:
+    """They suit a service on the machine of who develops."""
+    settings = load_settings()
+
+    assert settings.origin == "http://127.0.0.1:8000"
+    assert settings.github_api_url == "https://api.github.com"
+    assert settings.collections == ("mnodes",)
+    assert settings.durable_address is None
+
+
+def test_both_files_are_read(tmp_path: Path) -> None:
+    """`.env.gears` is what the first deployment has for its second Redis."""
+    (tmp_path / ".env").write_text("GITHUB_CLIENT_ID=abc\nSPONSORSYNC_PORT='9000'\n# a comment\n")
+    (tmp_path / ".env.gears").write_text("REDISENT_HOST=durable.example\nREDISENT_PORT=12000\n")
+
+    settings = load_settings()
+
+    assert settings.github_client_id == "abc"
+    assert settings.port == 9000
+    assert settings.durable_address == SecretStr("redis://durable.example:12000/0")
+
+
+def test_the_environment_wins_over_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set for one run is meant for it."""
+    (tmp_path / ".env").write_text("SPONSORSYNC_PORT=9000\nGITHUB_SECRET=of-the-file\n")
+    monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
+    monkeypatch.setenv("GITHUB_SECRET", "of-the-environment")
+
+    settings = load_settings()
+
+    assert settings.port == 9001
+    assert settings.github_secret == SecretStr("of-the-environment")
+
+
+def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the command line."""
+    monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
+
+    assert load_settings({"port": 9002}).port == 9002
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PORT=${PORT}` in a compose file makes such ones."""
+    monkeypatch.setenv("SPONSORSYNC_PORT", "")
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "")
+
+    settings = load_settings()
+
+    assert (settings.port, settings.redis_url) == (8000, None)
+
+
+def test_variables_of_others_are_none_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.env` is shared with the application beside us."""
+    (tmp_path / ".env").write_text("SOMETHING_ELSE=1\nSPONSORSYNC_UNKNOWN=1\n")
+    monkeypatch.setenv("PORT", "9001")
+
+    assert load_settings().port == 8000
+
+
+def test_a_file_that_is_no_text_is_one_line_too(tmp_path: Path) -> None:
+    """An editor on Windows saves in another encoding."""
+    (tmp_path / ".env").write_bytes("GITHUB_SECRET=geheim\n# für uns\n".encode("latin-1"))
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value).startswith(".env")
+    assert "UTF-8" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    """Whoever holds them sees what the others see."""
+    settings = load_settings()
+
+    with pytest.raises(ValidationError):
+        settings.port = 9000
+
+
+# --- what they are made of ------------------------------------------------------------------------
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With or without spaces; logins have no case."""
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " Maintainer, The-Project ,")
+    monkeypatch.setenv("SPONSORSYNC_ALLOWED_ORIGINS", "https://A.example/,http://localhost:3000")
+    monkeypatch.setenv("SPONSORSYNC_COLLECTIONS", "mnodes,favourites")
+
+    settings = load_settings()
+
+    assert settings.sponsorables == ("maintainer", "the-project")
+    assert settings.allowed_origins == ("https://a.example", "http://localhost:3000")
+    assert settings.collections == ("mnodes", "favourites")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://Sponsors.Example.org", "https://sponsors.example.org"),
+        ("https://sponsors.example.org/", "https://sponsors.example.org"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://sponsors.example.org:443", "https://sponsors.example.org"),
+        ("http://sponsors.example.org:80", "http://sponsors.example.org"),
+        ("https://sponsors.example.org:80", "https://sponsors.example.org:80"),
+        ("https://sponsors.example.org:", "https://sponsors.example.org"),
+    ],
+)
+def test_the_public_address_is_kept_as_browsers_name_it(
+    monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    """It is compared with what they send in Origin."""
+    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", given)
+
+    assert load_settings().origin == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://github.example.org/api/v3/", "https://github.example.org/api/v3"),
+        ("http://127.0.0.1:8001/api", "http://127.0.0.1:8001/api"),
+    ],
+)
+def test_a_github_of_ones_own_may_have_a_path(
+    monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    """As GitHub Enterprise has, and the sandbox."""
+    monkeypatch.setenv("SPONSORSYNC_GITHUB_API_URL", given)
+
+    assert load_settings().github_api_url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/0",
+        "rediss://user:pass%2Fword@redis.example:12000/1",
+        "redis://[::1]:6379",
+        "rediss://localhost/0?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=0",
+        "unix:///run/redis.sock",
+    ],
+)
+def test_an_address_of_a_redis_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The client reads it."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", url)
+
+    assert load_settings().redis_url == SecretStr(url)
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({"REDISENT_HOST": "h"}, "redis://h:6379/0"),
+        ({"REDISENT_HOST": "h", "REDISENT_PWD": ""}, "redis://h:6379/0"),
+        ({"REDISENT_HOST": "h", "REDISENT_PWD": "p"}, "redis://:p@h:6379/0"),
+        (
+            {"REDISENT_HOST": "h", "REDISENT_PORT": "12000", "REDISENT_PWD": "a/b:c@d%e?#é "},
+            "redis://:a%2Fb%3Ac%40d%25e%3F%23%C3%A9%20@h:12000/0",
+        ),
+        ({"REDISENT_HOST": "::1", "REDISENT_PWD": "p"}, "redis://:p@[::1]:6379/0"),
+        (
+            {"REDISENT_HOST": "h", "REDISENT_USER": "a b", "REDISENT_PWD": "p"},
+            "redis://a%20b:p@h:6379/0",
+        ),
+        ({"REDISENT_HOST": "h", "REDISENT_TLS": "1"}, "rediss://h:6379/0"),
+        ({"REDISENT_HOST": "h", "REDISENT_TLS": "0"}, "redis://h:6379/0"),
+        (
+            {"REDISENT_HOST": "h", "REDISENT_CA": "/etc/ca & co.pem"},
+            "rediss://h:6379/0?ssl_ca_certs=%2Fetc%2Fca+%26+co.pem",
+        ),
+        ({"REDISENT_HOST": "h", "SPONSORSYNC_DURABLE_URL": "redis://other"}, "redis://other"),
+        ({"SPONSORSYNC_DURABLE_URL": "redis://other"}, "redis://other"),
+    ],
+)
+def test_the_durable_redis_is_one_address_or_several_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str
+) -> None:
+    """Passwords may hold anything, an empty one is none, and the address wins."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings().durable_address == SecretStr(address)
+
+
+def test_a_password_alone_makes_no_durable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nowhere to send it."""
+    monkeypatch.setenv("REDISENT_PWD", PASSWORD)
+
+    assert load_settings().durable_address is None
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")],
+)
+def test_without_a_public_address_the_own_one_stands_in(
+    monkeypatch: pytest.MonkeyPatch, host: str, origin: str
+) -> None:
+    """On the machine of who develops it is the same."""
+    monkeypatch.setenv("SPONSORSYNC_HOST", host)
+
+    assert load_settings().origin == origin
+
+
+def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers drop them otherwise."""
+    monkeypatch.setenv("SPONSORSYNC_COOKIE_SAMESITE", "none")
+    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", "https://sponsors.example.org")
+
+    assert load_settings().cookie_samesite == "none"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SPONSORSYNC_PORT", "1"),
+        ("SPONSORSYNC_PORT", "65535"),
+        ("SPONSORSYNC_GITHUB_TIMEOUT_S", "0.1"),
+        ("SPONSORSYNC_GITHUB_TIMEOUT_S", "60"),
+        ("REDISENT_PORT", "1"),
+        ("REDISENT_PORT", "65535"),
+        ("SPONSORSYNC_REDIS_POOL_SIZE", "1"),
+        ("SPONSORSYNC_REDIS_POOL_SIZE", "1000"),
+        ("SPONSORSYNC_SESSION_SECRET", "x" * 32),
+        ("SPONSORSYNC_SESSION_DAYS", "1"),
+        ("SPONSORSYNC_SESSION_DAYS", "365"),
+        ("SPONSORSYNC_ADMIN_TOKEN", "x" * 16),
+        ("SPONSORSYNC_RETENTION_DAYS", "0"),
+        ("SPONSORSYNC_RETENTION_DAYS", "36500"),
+        ("SPONSORSYNC_ONE_TIME_DAYS", "1"),
+        ("SPONSORSYNC_ONE_TIME_DAYS", "3660"),
+        ("SPONSORSYNC_STALE_HOURS", "0"),
+        ("SPONSORSYNC_STALE_HOURS", "2160"),
+        ("SPONSORSYNC_MAX_ITEMS", "1"),
+        ("SPONSORSYNC_MAX_ITEMS", "1000000"),
+        ("SPONSORSYNC_MAX_ITEM_BYTES", "1"),
+        ("SPONSORSYNC_MAX_ITEM_BYTES", "4096"),
+        ("SPONSORSYNC_MAX_BATCH", "1"),
+        ("SPONSORSYNC_MAX_BATCH", "10000"),
+    ],
+)
+def test_the_limits_themselves_are_fine(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """One more or less is not: see below."""
+    monkeypatch.setenv(variable, value)
+
+    load_settings()
+
+
+# --- what is wrong with them ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [(variable, value) for variable, values in MALFORMED.items() for value in values],
+)
+def test_a_malformed_value_is_one_line_that_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """It is the last line on a screen, and somebody has to know what to change."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    message = str(caught.value)
+    assert message.startswith(f"{variable}: ")
+    assert "\n" not in message
+
+
+def test_every_variable_is_in_the_tables_of_this_file() -> None:
+    """A new one comes with what is wrong with it, or with the statement that nothing is."""
+    variables = {variable_of(name) for name in Settings.model_fields}
+
+    assert variables == MALFORMED.keys() | ANYTHING_GOES
+
+
+@pytest.mark.parametrize(
+    ("name", "is_unknown"),
+    [
+        ("SPONSORSYNC_SPONSORABLE", True),
+        ("SPONSORSYNC_ADMINTOKEN", True),
+        ("SPONSORSYNC_SPONSORABLES", False),
+        ("GITHUB_SECRETS", False),
+        ("PORT", False),
+        ("SPONSORSYNC_SERVICE_HOST", False),
+        ("SPONSORSYNC_PORT_8000_TCP_ADDR", False),
+    ],
+)
+def test_a_misspelt_variable_is_noticed(name: str, is_unknown: bool) -> None:
+    """It would be passed over; others' variables and those of Kubernetes are none of ours."""
+    assert find_unknown_names({name: "x"}) == [name] * is_unknown
+
+
+def test_a_wrong_line_in_a_file_is_named_too(tmp_path: Path) -> None:
+    """By its variable; the file is one of two."""
+    (tmp_path / ".env.gears").write_text("REDISENT_PORT=redis\n")
+
+    with pytest.raises(SettingsError, match=r"^REDISENT_PORT: "):
+        load_settings()
+
+
+def test_a_wrong_override_is_named_by_its_variable() -> None:
+    """One name for one thing."""
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_PORT: "):
+        load_settings({"port": 0})
+
+
+def test_the_port_that_kubernetes_sets_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Service named sponsorsync sets SPONSORSYNC_PORT for every pod beside it."""
+    monkeypatch.setenv("SPONSORSYNC_PORT", "tcp://10.0.0.1:8000")
+
+    with pytest.raises(SettingsError, match="enableServiceLinks: false"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ("SPONSORSYNC_REDIS_URL", "redis://localhost:6379/0"),
+        ("GITHUB_CLIENT_ID", "client id"),
+        ("GITHUB_SECRET", "client secret"),
+        ("SPONSORSYNC_SPONSORABLES", "comma-separated"),
+    ],
+)
+def test_a_service_says_what_it_misses(
+    monkeypatch: pytest.MonkeyPatch, missing: str, named: str
+) -> None:
+    """In one line, with what it should be."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("GITHUB_CLIENT_ID", "abc")
+    monkeypatch.setenv("GITHUB_SECRET", "def")
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", "maintainer")
+    monkeypatch.delenv(missing)
+
+    with pytest.raises(SettingsError, match=f"^{missing} is not set; .*{named}") as caught:
+        load_settings().require_for_service()
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_service_with_all_it_needs_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The durable Redis may come later."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("GITHUB_CLIENT_ID", "abc")
+    monkeypatch.setenv("GITHUB_SECRET", "def")
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", "maintainer")
+    settings = load_settings()
+
+    assert settings.require_for_service() is settings
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what is tested
+def test_a_service_on_every_address_has_to_be_told_its_own(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """No browser reaches it by `http://0.0.0.0`."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("GITHUB_CLIENT_ID", "abc")
+    monkeypatch.setenv("GITHUB_SECRET", "def")
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", "maintainer")
+    monkeypatch.setenv("SPONSORSYNC_HOST", host)
+
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_PUBLIC_URL is not set"):
+        load_settings().require_for_service()
+
+
+def test_a_list_of_commas_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service for no sponsorable would tell everybody no."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("GITHUB_CLIENT_ID", "abc")
+    monkeypatch.setenv("GITHUB_SECRET", "def")
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " , ")
+
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_SPONSORABLES is not set"):
+        load_settings().require_for_service()
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def test_settings_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody will, and a traceback does."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", f"redis://:{PASSWORD}@localhost")
+    monkeypatch.setenv("SPONSORSYNC_DURABLE_URL", f"rediss://user:{PASSWORD}@durable")
+    monkeypatch.setenv("SPONSORSYNC_SESSION_SECRET", f"{PASSWORD}-{PASSWORD}")
+    monkeypatch.setenv("SPONSORSYNC_ADMIN_TOKEN", PASSWORD)
+    monkeypatch.setenv("GITHUB_SECRET", PASSWORD)
+    monkeypatch.setenv("REDISENT_PWD", PASSWORD)
+    monkeypatch.setenv("REDISENT_HOST", "durable")
+    settings = load_settings()
+
+    printed = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+    assert PASSWORD not in printed
+    assert PASSWORD not in repr(settings.durable_address)
+
+
+@pytest.mark.parametrize("variable", ["SPONSORSYNC_REDIS_URL", "SPONSORSYNC_DURABLE_URL"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"redis://:{PASSWORD}/{PASSWORD}@localhost:6379",
+        f"redis://:{PASSWORD}@localhost:port",
+        f"redis://:{PASSWORD}@",
+        f"redis://:{PASSWORD}\u2100@localhost",
+        f"redis://:{PASSWORD}@[localhost",
+        f"redis://:{PASSWORD}[@localhost",
+        f"redis://user:1/{PASSWORD}@localhost",
+        f"redis://user:1?{PASSWORD}=1@localhost",
+        f"redis://user:1#{PASSWORD}@localhost",
+        f":{PASSWORD}@localhost:6379",
+        f"http://:{PASSWORD}@localhost",
+        PASSWORD,
+    ],
+)
+def test_a_malformed_address_does_not_tell_its_password(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str
+) -> None:
+    """The line stands in the log of whoever starts the service."""
+    monkeypatch.setenv(variable, address)
+
+    with pytest.raises(SettingsError, match=f"^{variable}: ") as caught:
+        load_settings()
+
+    assert PASSWORD not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_an_error_of_the_library_below_tells_no_value_either() -> None:
+    """Who makes settings without `load_settings` sees it."""
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"redis_url": PASSWORD, "session_secret": PASSWORD})
+
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_session_secret_that_is_too_short_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be part of the right one."""
+    monkeypatch.setenv("SPONSORSYNC_SESSION_SECRET", PASSWORD)
+
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_SESSION_SECRET: ") as caught:
+        load_settings()
+
+    assert PASSWORD not in str(caught.value)
