@@ -22,6 +22,7 @@ from sponsorsync.github.http import USER_AGENT, open_transport
 from sponsorsync.github.oauth import GitHubOAuth
 from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login
+from sponsorsync.metrics import Metrics
 from sponsorsync.personal_data import PersonalData
 from sponsorsync.secret_files import load_or_create_secret
 from sponsorsync.sides import open_sides, refuse_clusters
@@ -192,6 +193,7 @@ async def _open_services(
             max_batch=settings.max_batch,
         ),
         admin_token=settings.admin_token,
+        metrics=Metrics(sides),
         policy=policy,
         local=sides.local,
         durable=sides.durable,

@@ -50,6 +50,29 @@ async def test_readyz_needs_the_local_redis_only(
     ]
 
 
+async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) -> None:
+    """What an alarm is made of."""
+    await local.hset(keys.DEAD, "1", "{}")
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+
+    text = (await browser.get("/metrics")).text
+
+    assert "sponsorsync_dead_people 1.0" in text
+    assert "sponsorsync_dirty_people 1.0" in text
+    assert 'sponsorsync_redis_up{side="local"} 1.0' in text
+
+
+async def test_metrics_tell_what_is_away(run_service: RunService) -> None:
+    """They answer in any case."""
+    async with run_service(redis_url=UNREACHABLE) as service:
+        browser = await service.open_browser()
+        answer = await browser.get("/metrics")
+
+    assert answer.status_code == 200
+    assert 'sponsorsync_redis_up{side="local"} 0.0' in answer.text
+
+
 async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_service: RunService) -> None:
     """A client knows that it may try again; a person reads why."""
     async with run_service(redis_url=UNREACHABLE) as service:

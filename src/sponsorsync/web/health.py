@@ -42,6 +42,17 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     )
 
 
+@router.get(
+    "/metrics",
+    summary="For Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
+)
+async def get_metrics(services: ServicesDep) -> Response:
+    """People who wait for the durable side, who were set aside, and what the relay did."""
+    return Response(await services.metrics.render(), media_type=services.metrics.content_type)
+
+
 async def _check(store: Writable | None) -> StoreHealth:
     if store is None:
         return StoreHealth(status="not_configured")

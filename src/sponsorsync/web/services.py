@@ -121,6 +121,15 @@ class Visitors(Protocol):
         """Copies a visitor's sets into a person's collections."""
 
 
+class Metrics(Protocol):
+    """See `sponsorsync.metrics.Metrics`."""
+
+    content_type: str
+
+    async def render(self) -> bytes:
+        """Returns all metrics."""
+
+
 class Writable(Protocol):
     """A server that takes writes, or raises a StoreError."""
 
@@ -150,6 +159,7 @@ class Services:
     jobs: Jobs
     visitors: Visitors
     admin_token: SecretStr | None
+    metrics: Metrics
     policy: CoverPolicy
     local: Writable
     durable: Writable | None

@@ -1,0 +1,83 @@
+"""What a monitoring system scrapes, in the text format of Prometheus.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from sponsorsync.domain.errors import StoreError
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from sponsorsync.sides import Sides
+
+# Gauges by the command that counts: what local knows, for all replicas together.
+_COUNTED = {
+    "sponsorsync_people": ("People who are known.", ("ZCARD", keys.PEOPLE)),
+    "sponsorsync_dirty_people": (
+        "People with changes that durable has not confirmed.",
+        ("SCARD", keys.DIRTY),
+    ),
+    "sponsorsync_outbox_entries": ("Entries that wake the relay.", ("XLEN", keys.OUTBOX)),
+    "sponsorsync_dead_people": (
+        "People whose data one side does not take; `sponsorsync verify` says why.",
+        ("HLEN", keys.DEAD),
+    ),
+}
+
+
+class Metrics:
+    """Counts at the moment of the question; nothing is kept."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+
+    async def render(self) -> bytes:
+        """Returns all metrics; of a server that is away, that it is."""
+        registry = CollectorRegistry()
+        up = Gauge(
+            "sponsorsync_redis_up", "Whether a Redis takes writes.", ["side"], registry=registry
+        )
+        for store in (self._sides.local, self._sides.durable):
+            if store is not None:
+                try:
+                    await store.check_writable()
+                    up.labels(store.name).set(1)
+                except StoreError:
+                    up.labels(store.name).set(0)
+        await self._add_counts(registry)
+        self._add_relay(registry)
+        return generate_latest(registry)
+
+    async def _add_counts(self, registry: CollectorRegistry) -> None:
+        try:
+            counts = await self._sides.local.run_together([c for _, c in _COUNTED.values()])
+        except StoreError:
+            return
+        for (name, (text, _)), count in zip(_COUNTED.items(), counts, strict=True):
+            Gauge(name, text, registry=registry).set(cast("int", count))
+
+    def _add_relay(self, registry: CollectorRegistry) -> None:
+        engine = self._sides.engine
+        if engine is None:
+            return
+        counts = engine.relay.counts
+        for name, text, count in (
+            ("sent", "Packages that this replica handed to durable.", counts.sent),
+            ("confirmed", "People who left dirty by this replica.", counts.confirmed),
+            ("buried", "Times that this replica set somebody aside.", counts.buried),
+            ("outages", "Times that this replica's relay had to wait.", counts.outages),
+        ):
+            Counter(f"sponsorsync_relay_{name}", text, registry=registry).inc(count)
+        Gauge(
+            "sponsorsync_local_verified",
+            "Whether local is known not to be older than durable.",
+            registry=registry,
+        ).set(engine.epochs.is_local_verified)
