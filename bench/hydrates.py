@@ -1,0 +1,90 @@
+"""Hydrate: a read finds the set gone, and answers from durable all the same."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from bench.measure import console, percentile, verdict
+from bench.people import COLLECTION, RULES, Population, fill
+from bench.servers import settle
+from sponsorsync.store import keys
+from sponsorsync.store.preferences import PreferenceStore
+
+if TYPE_CHECKING:
+    from bench.servers import Servers
+    from sponsorsync.sync.engine import SyncEngine
+
+_PEOPLE = 20
+_TARGET = 1.5
+
+
+async def bench_hydrate(servers: Servers, samples: int, set_size: int) -> None:
+    """Of people whose profile and cover are known; each read is of one whose set is missing."""
+    population = Population(_PEOPLE, set_size=set_size, covered_every=1)
+    console.print(f"filling local with {_PEOPLE} people with sets of {set_size:,}")
+    await servers.clear()
+    async with servers.engine() as engine:
+        await fill(servers.local_store, population)
+        await engine.relay.drain(population.ids)
+        preferences = PreferenceStore(
+            servers.local_store,
+            RULES,
+            engine.hydrator,
+        )
+        settle()
+        ours: list[float] = []
+        plain: list[float] = []
+        for number in range(samples):
+            person_id = population.ids[number % _PEOPLE]
+            ours.append(await _time_ours(servers, engine, preferences, person_id, set_size))
+            plain.append(await _time_plain(servers, person_id))
+        _show(set_size, ours, plain)
+
+
+async def _time_ours(
+    servers: Servers,
+    engine: SyncEngine,
+    preferences: PreferenceStore,
+    person_id: int,
+    set_size: int,
+) -> float:
+    await servers.local_async.delete(keys.preferences(person_id, COLLECTION))
+    began = time.perf_counter()
+    state = await preferences.load(person_id, COLLECTION)
+    took = time.perf_counter() - began
+    if len(state.items) != set_size or engine.relay.counts.buried:
+        raise RuntimeError(f"{len(state.items)} items came back instead of {set_size}")
+    return took
+
+
+async def _time_plain(servers: Servers, person_id: int) -> float:
+    """One remote SMEMBERS and one local variadic SADD: no version, no lease, no answer."""
+    key = keys.preferences(person_id, COLLECTION)
+    await servers.local_async.delete(key)
+    began = time.perf_counter()
+    members = await servers.durable_async.smembers(key)
+    await servers.local_async.sadd(key, *members)
+    return time.perf_counter() - began
+
+
+def _show(set_size: int, ours: list[float], plain: list[float]) -> None:
+    table = Table(title=f"Hydrate of a missing set of {set_size:,}", title_justify="left")
+    table.add_column("")
+    for heading in ("p50 ms", "p99 ms", "min..max", "x the limit"):
+        table.add_column(heading, justify="right")
+    ratio = percentile(ours, 0.5) / percentile(plain, 0.5)
+    for name, times, compared in (
+        ("ours, PreferenceStore.load", ours, f"{ratio:.2f} {verdict(ratio <= _TARGET)} {_TARGET}"),
+        ("limit: SMEMBERS there, one SADD here", plain, "1"),
+    ):
+        table.add_row(
+            name,
+            f"{percentile(times, 0.5) * 1000:.2f}",
+            f"{percentile(times, 0.99) * 1000:.2f}",
+            f"{min(times) * 1000:.2f}..{max(times) * 1000:.2f}",
+            compared,
+        )
+    console.print(table)

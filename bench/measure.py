@@ -1,0 +1,141 @@
+"""Measuring contenders alternately, and telling what came out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.servers import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from bench.servers import Servers
+
+console = Console(width=118, highlight=False)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the work.
+
+    Attributes:
+        prepare: Sets the stage, untimed, and yields the work.
+        scale: The work is such a part of the whole; its times are multiplied.
+    """
+
+    name: str
+    prepare: Callable[[], AbstractAsyncContextManager[Callable[[], Awaitable[None]]]]
+    scale: int = 1
+
+
+@dataclass
+class Times:
+    """What each round took, of the whole work, in seconds.
+
+    `cpu` is processor time of this process, of local and of durable: where the time goes, and less
+    dependent than `wall` on what else the machine does.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def median_cpu(self) -> tuple[float, ...]:
+        """Returns the median of each kind."""
+        return tuple(median(kind) for kind in zip(*self.cpu, strict=True))
+
+
+async def measure(
+    servers: Servers, contenders: Sequence[Contender], rounds: int
+) -> dict[str, Times]:
+    """Lets each contender work once a round."""
+    times = {each.name: Times() for each in contenders}
+    for number in range(rounds):
+        for each in contenders:
+            async with each.prepare() as work:
+                wall, cpu = await _time(servers, work)
+            times[each.name].wall.append(wall * each.scale)
+            ours, local, durable = (kind * each.scale for kind in cpu)
+            times[each.name].cpu.append((ours, local, durable))
+            console.print(f"  round {number + 1}  {each.name}: {wall * each.scale:.3f} s")
+    return times
+
+
+async def _time(
+    servers: Servers, work: Callable[[], Awaitable[None]]
+) -> tuple[float, tuple[float, float, float]]:
+    settle()
+    cpu_before = (time.process_time(), *servers.cpu_s())
+    began = time.perf_counter()
+    await work()
+    wall = time.perf_counter() - began
+    cpu_after = (time.process_time(), *servers.cpu_s())
+    ours, local, durable = (
+        after - before for before, after in zip(cpu_before, cpu_after, strict=True)
+    )
+    return wall, (ours, local, durable)
+
+
+def show(
+    title: str,
+    contenders: Sequence[Contender],
+    times: dict[str, Times],
+    *,
+    people: int,
+    base: str,
+    targets: dict[str, float],
+) -> None:
+    """Prints a table.
+
+    Args:
+        title: What was done.
+        contenders: In the order of the table.
+        times: By the contenders' names.
+        people: How many people the whole work is about.
+        base: Whose times the others are compared with.
+        targets: By name, the ratio that is wanted.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("", overflow="fold")
+    for heading in (
+        "s",
+        "min..max",
+        "people/s",
+        "x original",
+        "in its round",
+        "CPU s: we+local+durable",
+    ):
+        table.add_column(heading, justify="right", overflow="fold")
+    base_wall = times[base].wall
+    for each in contenders:
+        wall = times[each.name].wall
+        ratio = median(base_wall) / median(wall)
+        each_round = [before / after for before, after in zip(base_wall, wall, strict=True)]
+        wanted = targets.get(each.name)
+        scaled = f" (1/{each.scale} of it, scaled)" if each.scale > 1 else ""
+        table.add_row(
+            each.name + scaled,
+            f"{median(wall):.3f}",
+            f"{min(wall):.3f}..{max(wall):.3f}",
+            f"{people / median(wall):,.0f}",
+            f"{ratio:.1f}" + (f" {verdict(ratio >= wanted)} {wanted:g}" if wanted else ""),
+            f"{min(each_round):.1f}..{max(each_round):.1f}",
+            "+".join(f"{kind:.2f}" for kind in times[each.name].median_cpu()),
+        )
+    console.print(table)
+
+
+def verdict(is_reached: bool) -> str:
+    """Returns how a figure stands to what is wanted of it."""
+    return "reaches" if is_reached else "MISSES"
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Returns the value below which this part of them lies."""
+    return sorted(values)[min(int(len(values) * part), len(values) - 1)]

@@ -1,0 +1,161 @@
+"""The original's way, and what can be had at most: all without versions, presence or indexes.
+
+The original's scripts go key by key: read one key on local, write it to durable, wait for each
+answer. A profile is one HSET of all its fields there, a set one SADD for each member.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import urlsplit
+
+import hiredis
+
+from bench.people import COLLECTION, SPONSORABLE
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redis.typing import EncodableT as _Value
+
+    from bench.servers import Servers
+
+PIPELINE = 500
+_RECEIVE_BYTES = 1 << 20
+
+
+def copy_profiles_by_key(servers: Servers, ids: Iterable[int]) -> None:
+    """The original's pattern."""
+    for each in ids:
+        key = keys.user_details(each)
+        servers.durable.hset(key, mapping=_hash(servers.local.hgetall(key)))
+
+
+def copy_profiles_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
+    """The limit of redis-py: blocking pipelines, hiredis as the parser."""
+    for at in range(0, len(ids), PIPELINE):
+        names = [keys.user_details(each) for each in ids[at : at + PIPELINE]]
+        reading = servers.local.pipeline(transaction=False)
+        for name in names:
+            reading.hgetall(name)
+        writing = servers.durable.pipeline(transaction=False)
+        for name, fields in zip(names, reading.execute(), strict=True):
+            writing.hset(name, mapping=fields)
+        writing.execute()
+
+
+def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
+    """The limit of Python: sockets, with hiredis to read and to pack."""
+    with (
+        RawServer(servers.local_server.url) as local,
+        RawServer(servers.durable_server.url) as durable,
+    ):
+        for at in range(0, len(ids), PIPELINE):
+            names = [keys.user_details(each) for each in ids[at : at + PIPELINE]]
+            found = local.run([("HGETALL", name) for name in names])
+            durable.run(
+                [
+                    ("HSET", name, *cast("list[bytes]", flat))
+                    for name, flat in zip(names, found, strict=True)
+                ]
+            )
+
+
+def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool) -> None:
+    """The same limit for all keys that ours copies: profile, cover, versions, and the set."""
+    for at in range(0, len(ids), PIPELINE):
+        some = ids[at : at + PIPELINE]
+        hashes = [name for each in some for name in _hashes(each)]
+        reading = servers.local.pipeline(transaction=False)
+        for name in hashes:
+            reading.hgetall(name)
+        for each in some if sets else ():
+            reading.smembers(keys.preferences(each, COLLECTION))
+        found = reading.execute()
+        writing = servers.durable.pipeline(transaction=False)
+        for name, fields in zip(hashes, found[: len(hashes)], strict=True):
+            writing.hset(name, mapping=fields)
+        for each, members in zip(some if sets else (), found[len(hashes) :], strict=True):
+            writing.sadd(keys.preferences(each, COLLECTION), *members)
+        writing.execute()
+
+
+def copy_sets_by_key(servers: Servers, ids: Iterable[int]) -> None:
+    """The original's pattern: is it a sponsor's, then member by member."""
+    for each in ids:
+        if servers.local.sismember(keys.sponsors(SPONSORABLE), str(each)):
+            key = keys.preferences(each, COLLECTION)
+            for member in _set(servers.local.smembers(key)):
+                servers.durable.sadd(key, member)
+
+
+def copy_sets_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
+    """The limit of redis-py: ask about many at once, one SADD a set."""
+    for at in range(0, len(ids), PIPELINE):
+        some = ids[at : at + PIPELINE]
+        bits = servers.local.execute_command(  # type: ignore[no-untyped-call]
+            "SMISMEMBER", keys.sponsors(SPONSORABLE), *some
+        )
+        names = [
+            keys.preferences(each, COLLECTION) for each, bit in zip(some, bits, strict=True) if bit
+        ]
+        reading = servers.local.pipeline(transaction=False)
+        for name in names:
+            reading.smembers(name)
+        writing = servers.durable.pipeline(transaction=False)
+        for name, members in zip(names, reading.execute(), strict=True):
+            writing.sadd(name, *members)
+        writing.execute()
+
+
+def copy_people_by_key(servers: Servers, ids: Iterable[int]) -> None:
+    """The original's pattern for somebody who changed: the profile, and the set by member."""
+    for each in ids:
+        copy_profiles_by_key(servers, [each])
+        copy_sets_by_key(servers, [each])
+
+
+class RawServer:
+    """A socket to a server."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._socket = socket.create_connection((address.hostname or "", address.port or 0))
+        self._reader = hiredis.Reader()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def run(self, commands: Sequence[tuple[Any, ...]]) -> list[object]:
+        """Sends all, then reads all."""
+        self._socket.sendall(b"".join(hiredis.pack_command(each) for each in commands))
+        replies: list[object] = []
+        while len(replies) < len(commands):
+            reply: object = self._reader.gets()
+            if reply is not False:
+                replies.append(reply)
+                continue
+            self._reader.feed(self._socket.recv(_RECEIVE_BYTES))
+        return replies
+
+
+def _hashes(person_id: int) -> tuple[str, str, str]:
+    return (
+        keys.user_details(person_id),
+        keys.sponsorship(SPONSORABLE, person_id),
+        keys.meta(person_id),
+    )
+
+
+# redis-py types the replies of both its clients in one.
+def _hash(reply: object) -> dict[_Value, _Value]:
+    return cast("dict[_Value, _Value]", reply)
+
+
+def _set(reply: object) -> set[bytes]:
+    return cast("set[bytes]", reply)

@@ -1,0 +1,117 @@
+"""The relay: everybody has changed, and one relay takes them to durable."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, cast
+
+from bench import originals
+from bench.measure import Contender, console, measure, show, verdict
+from bench.people import COLLECTION, Population, fill, mark_all_dirty
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from bench.servers import Servers
+    from sponsorsync.sync.engine import SyncEngine
+
+_PART = 10
+_POLL_S = 0.01
+_PATIENCE_S = 60
+_TARGET_A_SECOND = 4000
+_SET_SIZE = 20
+
+
+async def bench_relay(servers: Servers, rounds: int, count: int) -> None:
+    """People with sets of 20, all of them sponsors, each dirty and with an entry in the outbox."""
+    population = Population(count, set_size=_SET_SIZE, covered_every=1)
+    ids = population.ids
+    console.print(f"filling local with {count:,} people")
+    await servers.clear()
+    async with servers.engine():
+        pass  # local knows an epoch now, as it does in real life
+    await fill(servers.local_store, population)
+    original, ours = "original, key by key", "ours, one relay"
+    contenders = [
+        Contender(
+            original,
+            partial(_plain, servers, originals.copy_people_by_key, ids[::_PART]),
+            scale=_PART,
+        ),
+        Contender(ours, partial(_ours, servers, population)),
+        Contender(
+            "limit: redis-py pipelines, all its keys",
+            partial(_plain, servers, partial(originals.copy_people_in_pipelines, sets=True), ids),
+        ),
+    ]
+    times = await measure(servers, contenders, rounds)
+    show(
+        f"Relay of {count:,} sponsors with sets of {_SET_SIZE}, all dirty, into an empty durable",
+        contenders,
+        times,
+        people=count,
+        base=original,
+        targets={},
+    )
+    rate = count / median(times[ours].wall)
+    is_reached = rate >= _TARGET_A_SECOND
+    console.print(f"relay: {rate:,.0f} people/s {verdict(is_reached)} {_TARGET_A_SECOND:,}")
+
+
+@asynccontextmanager
+async def _plain(
+    servers: Servers, copy: Callable[[Servers, Sequence[int]], None], ids: Sequence[int]
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    await servers.clear_durable()
+
+    async def work() -> None:
+        copy(servers, ids)
+        await asyncio.sleep(0)
+
+    yield work
+
+
+@asynccontextmanager
+async def _ours(
+    servers: Servers, population: Population
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    await servers.clear_durable()
+    await servers.local_store.run("DEL", keys.CONFIRMED)
+    await mark_all_dirty(servers.local_store, population)
+    async with servers.engine() as engine:
+
+        async def work() -> None:
+            relay = asyncio.create_task(engine.relay.run())
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    while await servers.local_async.exists(keys.DIRTY):  # noqa: ASYNC110 - no event
+                        await asyncio.sleep(_POLL_S)
+            except TimeoutError:
+                raise RuntimeError(_describe_stuck(servers, engine)) from None
+            finally:
+                while not relay.done():
+                    # Once is not enough: on Python 3.11 asyncio.wait_for, in which redis-py sends,
+                    # may swallow it (python/cpython#86296).
+                    relay.cancel()
+                    await asyncio.wait([relay], timeout=_POLL_S)
+
+        yield work
+    last = population.ids[-1]
+    if servers.durable.scard(keys.preferences(last, COLLECTION)) != population.set_size:
+        raise RuntimeError("the relay left somebody out")
+
+
+def _describe_stuck(servers: Servers, engine: SyncEngine) -> str:
+    """The sweep would have come by; a relay should not need it, so this run does without."""
+    dirty = servers.local.smembers(keys.DIRTY)
+    entries = servers.local.xlen(keys.OUTBOX)
+    dead = servers.local.hlen(keys.DEAD)
+    some = sorted(map(int, cast("set[bytes]", dirty)))
+    return (
+        f"the relay left {len(some)} people dirty ({some[:3]}..), {entries} entries, {dead} dead; "
+        f"{engine.relay.counts}"
+    )

@@ -1,0 +1,126 @@
+"""Two Valkeys of the benchmarks' own, and our engine between them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, cast
+
+from pydantic import SecretStr
+from redis import Redis as BlockingRedis
+from redis.asyncio import Redis
+
+from bench.people import COLLECTION, SPONSORABLE
+from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.settings import Settings
+from sponsorsync.sides import open_sides
+from sponsorsync.store.connect import create_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.engine import SyncEngine
+
+# The append-only file is rewritten between the rounds instead of in the middle of one.
+_CONFIG = {"auto-aof-rewrite-percentage": "0"}
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Both servers, and every kind of client that is compared.
+
+    Attributes:
+        local, durable: Blocking clients, as the original's.
+        local_async, durable_async: Plain asyncio clients: the limit of what is built on them.
+        local_store: As our own stores speak to local; nothing watches it.
+    """
+
+    local_server: EmbeddedValkey
+    durable_server: EmbeddedValkey
+    local: BlockingRedis
+    durable: BlockingRedis
+    local_async: Redis
+    durable_async: Redis
+    local_store: RedisStore
+
+    async def clear(self) -> None:
+        """Empties both."""
+        for client in (self.local_async, self.durable_async):
+            await _empty(client)
+
+    async def clear_durable(self) -> None:
+        """Empties durable, and waits until it has nothing else to do."""
+        await _empty(self.durable_async)
+
+    def cpu_s(self) -> tuple[float, float]:
+        """Returns the processor time that local and durable have used so far."""
+        return _cpu_s(self.local), _cpu_s(self.durable)
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[SyncEngine]:
+        """Opens an engine that has seen nothing yet, its gates open; no loop of it runs."""
+        settings = Settings.model_construct(
+            redis_url=SecretStr(self.local_server.url),
+            durable_url=SecretStr(self.durable_server.url),
+            sponsorables=(SPONSORABLE,),
+            collections=(COLLECTION,),
+        )
+        async with AsyncExitStack() as stack:
+            sides = await open_sides(stack, settings)
+            if sides.engine is None:
+                raise RuntimeError("there is no durable side")
+            await sides.engine.open()
+            yield sides.engine
+
+
+@asynccontextmanager
+async def run_servers() -> AsyncIterator[Servers]:
+    """Starts both, empty, with an append-only file that is synced each second."""
+    async with AsyncExitStack() as stack:
+        root = Path(stack.enter_context(TemporaryDirectory(prefix="sponsorsync-bench-")))
+        local, durable = [
+            await stack.enter_async_context(
+                run_valkey(root / name, name=name, extra_config=_CONFIG)
+            )
+            for name in ("local", "durable")
+        ]
+        store = create_store(SecretStr(local.url), name="local", pool_size=2)
+        stack.push_async_callback(store.aclose)
+        yield Servers(
+            local_server=local,
+            durable_server=durable,
+            local=stack.enter_context(BlockingRedis.from_url(local.url)),
+            durable=stack.enter_context(BlockingRedis.from_url(durable.url)),
+            local_async=await stack.enter_async_context(Redis.from_url(local.url)),
+            durable_async=await stack.enter_async_context(Redis.from_url(durable.url)),
+            local_store=store,
+        )
+
+
+def settle() -> None:
+    """Keeps the collector's work on what there is already out of the next measurement."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _empty(client: Redis) -> None:
+    await client.flushall(asynchronous=False)
+    await client.bgrewriteaof()
+    while await _is_rewriting(client):  # noqa: ASYNC110 - no event comes from a server
+        await asyncio.sleep(_POLL_S)
+
+
+async def _is_rewriting(client: Redis) -> bool:
+    return bool((await client.info("persistence"))["aof_rewrite_in_progress"])
+
+
+def _cpu_s(client: BlockingRedis) -> float:
+    used = cast("dict[str, float]", client.info("cpu"))
+    return used["used_cpu_user"] + used["used_cpu_sys"]

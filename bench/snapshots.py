@@ -1,0 +1,157 @@
+"""Snapshots: everything there is, from local to an empty durable."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench import originals
+from bench.measure import Contender, console, measure, show
+from bench.people import (
+    COLLECTION,
+    SPONSORABLE,
+    Population,
+    fill,
+    mark_all_dirty,
+    mark_none_dirty,
+)
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from bench.servers import Servers
+
+_PART = 10
+
+
+async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
+    """Many people with a profile; a login has also written that none of them is covered."""
+    population = Population(count)
+    ids = population.ids
+    await _start(servers, population)
+    original = "original, key by key"
+    ours = "ours"
+    dirty = "ours, everybody dirty (confirms them too)"
+    contenders = [
+        Contender(
+            original,
+            partial(_plain, servers, originals.copy_profiles_by_key, ids[::_PART]),
+            scale=_PART,
+        ),
+        Contender(ours, partial(_ours, servers, population)),
+        Contender(dirty, partial(_ours, servers, population, dirty=True)),
+        Contender(
+            "limit: redis-py pipelines, profiles only",
+            partial(_plain, servers, originals.copy_profiles_in_pipelines, ids),
+        ),
+        Contender(
+            "limit: the same, profile + cover + meta",
+            partial(_plain, servers, partial(originals.copy_people_in_pipelines, sets=False), ids),
+        ),
+        Contender(
+            "limit: raw RESP, profiles only",
+            partial(_plain, servers, originals.copy_profiles_raw, ids),
+        ),
+    ]
+    times = await measure(servers, contenders, rounds)
+    show(
+        f"Snapshot of {count:,} profiles into an empty durable",
+        contenders,
+        times,
+        people=count,
+        base=original,
+        targets={ours: 9, dirty: 9},
+    )
+
+
+async def bench_sets(servers: Servers, rounds: int, count: int) -> None:
+    """Sets of 50, of which those of a tenth of the people may leave local."""
+    population = Population(count, set_size=50, covered_every=10)
+    ids = population.ids
+    await _start(servers, population)
+    # A tenth of the people with a tenth of the sponsors among them.
+    part = [each for number, each in enumerate(ids) if number // 10 % _PART == 0]
+    original = "original, member by member"
+    ours = f"ours, --collection {COLLECTION}"
+    contenders = [
+        Contender(
+            original,
+            partial(_plain, servers, originals.copy_sets_by_key, part),
+            scale=_PART,
+        ),
+        Contender(ours, partial(_ours, servers, population, collection=COLLECTION)),
+        Contender("ours, everybody's everything", partial(_ours, servers, population)),
+        Contender(
+            "limit: redis-py pipelines, sets only",
+            partial(_plain, servers, originals.copy_sets_in_pipelines, ids),
+        ),
+    ]
+    times = await measure(servers, contenders, rounds)
+    show(
+        f"Snapshot of {count:,} people with sets of 50, a tenth of them sponsors",
+        contenders,
+        times,
+        people=count,
+        base=original,
+        targets={ours: 39},
+    )
+
+
+async def _start(servers: Servers, population: Population) -> None:
+    console.print(f"filling local with {population.count:,} people")
+    await servers.clear()
+    async with servers.engine():
+        pass  # local knows an epoch now, as it does in real life
+    await fill(servers.local_store, population)
+
+
+@asynccontextmanager
+async def _plain(
+    servers: Servers, copy: Callable[[Servers, Sequence[int]], None], ids: Sequence[int]
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    await servers.clear_durable()
+
+    async def work() -> None:
+        copy(servers, ids)
+        await asyncio.sleep(0)
+
+    yield work
+
+
+@asynccontextmanager
+async def _ours(
+    servers: Servers,
+    population: Population,
+    *,
+    dirty: bool = False,
+    collection: str | None = None,
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    await servers.clear_durable()
+    await mark_none_dirty(servers.local_store)
+    if dirty:
+        await mark_all_dirty(servers.local_store, population)
+    async with servers.engine() as engine:
+
+        async def work() -> None:
+            summary = await engine.snapshot.run(collection=collection)
+            if not summary.agrees:
+                raise RuntimeError(f"the snapshot failed: {summary}")
+
+        yield work
+    _check_arrived(servers, population, collection)
+
+
+def _check_arrived(servers: Servers, population: Population, collection: str | None) -> None:
+    """What copies nothing is fast."""
+    wanted = len(population.covered) if collection else population.count
+    found = servers.durable.zcard(keys.PEOPLE)
+    covered = servers.durable.scard(keys.sponsors(SPONSORABLE))
+    if (found, covered) != (wanted, len(population.covered)):
+        raise RuntimeError(f"{found} people arrived instead of {wanted}, {covered} covered")
+    for each in population.covered[:1] if population.set_size else ():
+        size = servers.durable.scard(keys.preferences(each, COLLECTION))
+        if size != population.set_size:
+            raise RuntimeError(f"a set of {size} arrived instead of {population.set_size}")
