@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _WHO = "monthly"
 _NODES = ["C5162902", "C0012854", "C0027051"]
 _SEARCH_RESULT = ["C0000001", "C5162902", "C0000002", "C0027051", "C0000001"]
+_FIRST_DURABLE_PORT, _DURABLE_PORTS = 26379, 5000
 _PATIENCE_S = 20.0
 _POLL_S = 0.05
 _FILTERED = ["C0000001", "C0000002", "C0000001"]
@@ -78,9 +79,15 @@ class _Durable:
 
     async def start(self) -> str:
         """Starts it on its data, on the port that it had before; returns its address."""
-        from sponsorsync.sandbox.valkey import run_valkey  # noqa: PLC0415 - the extra `sandbox`
+        from sponsorsync.sandbox.valkey import (  # noqa: PLC0415 - the extra `sandbox`
+            find_free_port,
+            run_valkey,
+        )
 
-        port = self._server.port if self._server else None
+        # Apart from where other embedded servers look for a port: one of them might take this one
+        # while the server is away.
+        first = _FIRST_DURABLE_PORT + os.getpid() % _DURABLE_PORTS
+        port = self._server.port if self._server else find_free_port(first)
         self._server = await self._running.enter_async_context(
             run_valkey(self._folder, name="durable", port=port)
         )

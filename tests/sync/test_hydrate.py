@@ -1,0 +1,403 @@
+"""What is unknown on local comes back from durable, once, and never older than it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
+from sponsorsync.store import keys
+from tests.support.sync import COLLECTION, PERSON, Pair, open_pair
+
+if TYPE_CHECKING:
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.support.proxy import TcpProxy
+
+OTHER = PERSON + 1
+SET = keys.preferences(PERSON, COLLECTION)
+
+
+# ------------------------------------------------------------------ durable is away
+
+
+async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """It knows that they are covered, and must not take the missing set for an empty one."""
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    await cuttable.local.flushall()
+    way.cut()
+    await cuttable.sign_in()
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.kept() == {"a"}
+    assert await cuttable.items() == ["a"]
+
+
+async def test_what_only_durable_knows_is_no_empty_answer_while_it_is_away(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """The reader is told to come back, and nothing is remembered."""
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    await cuttable.local.flushall()
+    way.cut()
+
+    with pytest.raises(DurableUnavailableError) as refusal:
+        await cuttable.items()
+
+    assert refusal.value.retry_after_s > 0
+    assert await cuttable.local.keys("*") == []
+
+
+async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """Of each item the last word counts; what durable has and nobody spoke of stays."""
+    await cuttable.sign_in()
+    await cuttable.add("a", "b")
+    await cuttable.relay()
+    await cuttable.evict()
+    way.cut()
+    await cuttable.add("c", "d")
+    await cuttable.remove("c", "a")
+    await cuttable.add("e")
+
+    assert await cuttable.local.exists(SET) == 0
+    with pytest.raises(DurableUnavailableError):
+        await cuttable.items()
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.items() == ["b", "d", "e"]
+    assert await cuttable.kept() == {"b", "d", "e"}
+    assert await cuttable.local.exists(keys.pending(PERSON)) == 0
+
+
+async def test_an_item_that_was_removed_and_added_again_while_waiting_is_there(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """The other order of the same rule."""
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    await cuttable.evict()
+    way.cut()
+    await cuttable.remove("a")
+    await cuttable.add("a")
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.kept() == {"a"}
+
+
+async def test_a_deletion_takes_what_waits_along(cuttable: Pair, way: TcpProxy) -> None:
+    """Otherwise the account would come back with the changes of before."""
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    await cuttable.evict()
+    way.cut()
+    await cuttable.add("b")
+    await cuttable.people.delete_account(PERSON)
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.items() == []
+    assert await cuttable.kept() == set()
+
+
+async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpProxy) -> None:
+    """More than Lua can unpack at once."""
+    many = [f"item-{number}" for number in range(10_000)]
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    await cuttable.evict()
+    way.cut()
+    await cuttable.add(*many)
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.kept() == {"a", *many}
+    assert await cuttable.here() == {"a", *many}
+
+
+async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """It had taken the lease, and kept it."""
+    await cuttable.sign_in(covered=None)  # unknown cover: to be fetched by the relay
+    way.cut()
+    with pytest.raises(StoreUnavailableError):
+        await cuttable.relay()
+
+    assert await cuttable.local.exists(keys.lease(PERSON)) == 0
+    async with asyncio.timeout(1):
+        await cuttable.add("a")
+
+
+# ------------------------------------------------------------------ fences
+
+
+async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
+    """It had read durable before, and its lease had run out meanwhile."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    await pair.evict()
+    old = await pair.read_for_fetch("slow")
+    await pair.local.delete(keys.lease(PERSON))
+    await pair.add("c")
+    await pair.remove("a")
+    await pair.relay()
+    await pair.evict()
+
+    assert await pair.fill("slow", old) == "lost"
+    assert await pair.items() == ["b", "c"]
+
+
+async def test_a_write_ends_the_fetch_that_is_under_way(pair: Pair) -> None:
+    """Also one whose lease has not run out: what it read is not what is there now."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.evict()
+    old = await pair.read_for_fetch("slow")
+    await pair.save_login()
+
+    assert await pair.fill("slow", old) == "lost"
+
+
+async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
+    """What was removed and relayed before the flush would come back."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    old = await pair.read_for_fetch("slow")
+    await pair.remove("a")
+    await pair.relay()
+    await pair.local.flushall()
+
+    assert await pair.fill("slow", old) == "lost"
+    assert await pair.items() == ["b"]
+
+
+async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
+    """The account is deleted on local only, and durable still has all of it."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.evict()
+    old = await pair.read_for_fetch("slow")
+    await pair.people.delete_account(PERSON)
+
+    assert await pair.fill("slow", old) == "lost"
+    assert await pair.local.exists(keys.user_details(PERSON)) == 0
+
+
+async def test_a_fetch_after_a_deletion_brings_nothing_back(pair: Pair) -> None:
+    """Durable does not know of it yet; the deletion's version tells what is older."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.people.delete_account(PERSON)
+    content = await pair.read_for_fetch("fresh")
+
+    assert await pair.fill("fresh", content) == "ok"
+    assert await pair.items() == []
+    assert (await pair.people.load_account(PERSON)).profile is None
+
+
+async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
+    """Durable had nothing when it was asked, and has by now."""
+    await pair.sign_in()
+    await pair.relay()
+    nothing = await pair.read_for_fetch("slow")
+    await pair.local.delete(keys.lease(PERSON))
+    await pair.add("a")
+    await pair.relay()
+    await pair.evict()
+
+    assert await pair.fill("slow", nothing) == "lost"
+    assert await pair.items() == ["a"]
+
+
+async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
+    """Otherwise thirty seconds of an empty answer to somebody who has preferences."""
+    await pair.sign_in()
+    await pair.relay()
+    await pair.add("a")
+    nothing = await pair.read_for_fetch("slow")
+    await pair.relay()
+    await pair.local.flushall()
+
+    assert await pair.fill("slow", nothing) == "lost"
+    assert await pair.items() == ["a"]
+
+
+# ------------------------------------------------------------------ how often durable is asked
+
+
+async def test_that_durable_has_nothing_is_remembered(pair: Pair) -> None:
+    """Most people who search have no preferences at all."""
+    await pair.sign_in()
+    await pair.relay()
+    before = await pair.count_durable_scripts()
+
+    assert await pair.items() == []
+    assert await pair.count_durable_scripts() == before + 1
+    assert await pair.items() == []
+    assert await pair.count_durable_scripts() == before + 1
+    assert 0 < await pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
+
+
+async def test_a_write_ends_what_is_remembered_of_durable(pair: Pair) -> None:
+    """A set that is written, copied and lost within the thirty seconds is not empty."""
+    await pair.sign_in()
+    await pair.relay()
+    assert await pair.items() == []
+    await pair.add("a")
+    await pair.relay()
+    await pair.evict()
+
+    assert await pair.items() == ["a"]
+
+
+async def test_a_hundred_misses_at_once_cost_one_fetch(pair: Pair) -> None:
+    """After a flush everybody comes at once."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.local.flushall()
+    before = await pair.count_durable_scripts()
+
+    answers = await asyncio.gather(*(pair.items() for _ in range(100)))
+
+    assert answers == [["a"]] * 100
+    assert await pair.count_durable_scripts() == before + 1
+
+
+async def test_misses_in_two_replicas_at_once_cost_one_fetch(
+    pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
+) -> None:
+    """The lease is on local, not in a process."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    async with open_pair(local_server.url, durable_server.url) as other:
+        await pair.local.flushall()
+        before = await pair.count_durable_scripts()
+
+        answers = await asyncio.gather(*(each.items() for each in (pair, other) * 50))
+
+        assert answers == [["a"]] * 100
+        assert await pair.count_durable_scripts() == before + 1
+
+
+# ------------------------------------------------------------------ deletions
+
+
+async def test_nothing_old_returns_to_who_deletes_and_rejoins_while_durable_is_away(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """Durable hears of the deletion and of the new account at once."""
+    await cuttable.sign_in()
+    await cuttable.add("old")
+    await cuttable.relay()
+    way.cut()
+    await cuttable.people.delete_account(PERSON)
+    await cuttable.sign_in()
+    await cuttable.add("new")
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.kept() == {"new"}
+    assert await cuttable.items() == ["new"]
+    await cuttable.local.flushall()
+    assert await cuttable.items() == ["new"]
+
+
+async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
+    cuttable: Pair, way: TcpProxy
+) -> None:
+    """It is what the answer 202 goes by."""
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    way.cut()
+    await cuttable.people.delete_account(PERSON)
+
+    with pytest.raises(StoreUnavailableError):
+        await cuttable.engine.push_now(PERSON)
+    assert await cuttable.dirty() == {PERSON}
+    assert await cuttable.durable.exists(keys.user_details(PERSON)) == 1
+    way.flow()
+    await cuttable.relay_when_back()
+
+    assert await cuttable.durable.exists(keys.user_details(PERSON), SET) == 0
+    assert await cuttable.durable.smembers(keys.sponsors("maintainer")) == set()
+
+
+# ------------------------------------------------------------------ keys of others
+
+
+async def test_a_foreign_key_of_one_person_does_not_keep_others_from_coming_back(
+    pair: Pair,
+) -> None:
+    """They are fetched in one batch."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.durable.delete(SET)
+    await pair.durable.set(SET, "foreign")
+
+    with contextlib.suppress(StoreConflictError):
+        await pair.engine.hydrator.hydrate([PERSON, OTHER])
+
+    assert await pair.here(OTHER) == {"a"}
+    assert await pair.local.exists(keys.lease(PERSON), keys.lease(OTHER)) == 0
+
+
+async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
+    """The application counts its anonymous visitors in the same key space."""
+    await pair.local.hset(f"user:{PERSON}", "name", "visitor")
+    await pair.local.sadd(SET, "theirs")
+    await pair.sign_in()
+    await pair.relay()
+    with pytest.raises(StoreConflictError):
+        await pair.add("a")
+    with pytest.raises(StoreConflictError):
+        await pair.items()
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+
+    assert await pair.here() == {"theirs"}
+    assert await pair.kept() == set()
+
+
+async def test_what_durable_has_is_not_put_into_a_visitors_set(pair: Pair) -> None:
+    """The number was a sponsor's before the visitors' counter came by."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.local.hset(f"user:{PERSON}", "name", "visitor")
+    await pair.local.sadd(SET, "theirs")
+    await pair.engine.hydrator.hydrate([PERSON])
+
+    assert await pair.here() == {"theirs"}
+    assert (await pair.people.load_account(PERSON)).profile is not None

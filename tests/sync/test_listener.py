@@ -1,0 +1,309 @@
+"""What is written to, or read from, local past the service."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.store import keys
+from sponsorsync.sync.listener import Listener
+from tests.support.sync import COLLECTION, NAMES, PERSON
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.proxy import TcpProxy
+    from tests.support.sync import Pair
+
+OTHER = PERSON + 1
+SET = keys.preferences(PERSON, COLLECTION)
+# Handled in order: when the last one was, all before it were.
+LAST = keys.preferences(OTHER, COLLECTION)
+
+
+@pytest.fixture
+async def heard(pair: Pair) -> AsyncIterator[Pair]:
+    """A pair whose listener runs."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pair.engine.listener.run())
+        await until(lambda: _has_listener(pair))
+        yield pair
+        task.cancel()
+
+
+async def _has_listener(pair: Pair) -> bool:
+    return await pair.local.pubsub_numpat() > 0
+
+
+async def _is_dirty(pair: Pair, person_id: int = PERSON) -> bool:
+    return person_id in await pair.dirty()
+
+
+async def _wait_until_all_is_handled(pair: Pair) -> None:
+    """Returns when the listener has handled every notification of before."""
+    await pair.local.srem(keys.DIRTY, OTHER)
+    await pair.local.sadd(LAST, secrets.token_hex(8))
+    await until(lambda: _is_dirty(pair, OTHER))
+
+
+async def test_an_item_that_the_application_adds_travels(heard: Pair) -> None:
+    """The old Flask code writes the set directly."""
+    await heard.sign_in()
+    await heard.add("a")
+    await heard.relay()
+    await heard.local.sadd(SET, "b")
+    await until(lambda: _is_dirty(heard))
+    await heard.relay()
+
+    assert await heard.kept() == {"a", "b"}
+
+
+async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None:
+    """Likewise."""
+    await heard.sign_in()
+    await heard.add("a", "b")
+    await heard.relay()
+    await heard.local.srem(SET, "a")
+    await until(lambda: _is_dirty(heard))
+    await heard.relay()
+
+    assert await heard.kept() == {"b"}
+
+
+@pytest.mark.parametrize("command", [("SREM", SET, "a"), ("SPOP", SET)])
+async def test_the_last_item_that_the_application_removes_is_a_removal(
+    heard: Pair, command: tuple[str, ...]
+) -> None:
+    """The set is gone, and it was a person who emptied it."""
+    await heard.sign_in()
+    await heard.add("a")
+    await heard.relay()
+    await heard.local_store.run(*command)
+    await until(lambda: _is_dirty(heard))
+    await heard.relay()
+
+    assert await heard.kept() == set()
+    await heard.local.flushall()
+    assert await heard.items() == []
+
+
+async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
+    """Nobody removes preferences with DEL."""
+    await heard.sign_in()
+    await heard.add("a")
+    await heard.relay()
+    await heard.local.delete(SET)
+    await _wait_until_all_is_handled(heard)
+
+    assert PERSON not in await heard.dirty()
+    assert await heard.items() == ["a"]
+    assert await heard.kept() == {"a"}
+
+
+async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
+    """Nor with a time to live."""
+    await heard.sign_in()
+    await heard.add("a")
+    await heard.relay()
+    await heard.local.pexpire(SET, 1)
+
+    async def is_gone() -> bool:
+        return await heard.local.exists(SET) == 0
+
+    await until(is_gone)
+    await _wait_until_all_is_handled(heard)
+
+    assert await heard.items() == ["a"]
+    assert await heard.kept() == {"a"}
+
+
+async def test_an_item_that_is_added_to_an_evicted_set_is_united_with_what_was_lost(
+    heard: Pair,
+) -> None:
+    """The set is smaller than it was after something was added: it is not all there is."""
+    await heard.sign_in()
+    await heard.add("a", "b")
+    await heard.relay()
+    await heard.evict()
+    await heard.local.sadd(SET, "c")
+    await until(lambda: _is_dirty(heard))
+    await heard.relay()
+
+    assert await heard.kept() == {"a", "b", "c"}
+    assert await heard.here() == {"a", "b", "c"}
+
+
+async def test_an_item_that_is_added_before_anybody_knows_the_set_is_united(heard: Pair) -> None:
+    """Local was flushed, and the application was faster than every reader."""
+    await heard.sign_in()
+    await heard.add("a", "b")
+    await heard.relay()
+    await heard.local.flushall()
+    await heard.local.sadd(SET, "c")
+    await until(lambda: _is_dirty(heard))
+    await heard.relay()
+
+    assert await heard.kept() == {"a", "b", "c"}
+    assert await heard.here() == {"a", "b", "c"}
+
+
+async def test_a_removal_that_is_heard_of_late_is_not_taken_for_a_loss(pair: Pair) -> None:
+    """When the addition of before is looked at, the set is smaller already."""
+    await pair.sign_in()
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(pair.engine.listener._listen())
+        await until(lambda: _has_listener(pair))
+        await pair.add("a", "b")
+        await pair.relay()
+        await pair.local.srem(SET, "a")
+        handling = group.create_task(pair.engine.listener._handle())
+        await until(lambda: _is_dirty(pair))
+        await pair.relay()
+        for task in (listening, handling):
+            task.cancel()
+
+    assert await pair.kept() == {"b"}
+    assert await pair.here() == {"b"}
+
+
+async def test_our_own_changes_are_not_taken_for_somebody_elses(heard: Pair) -> None:
+    """Each would otherwise travel twice."""
+    await heard.sign_in()
+    await heard.add("a", "b")
+    await heard.remove("b")
+    await heard.relay()
+    before = await heard.local.hgetall(keys.meta(PERSON))
+    await _wait_until_all_is_handled(heard)
+
+    assert await heard.local.hgetall(keys.meta(PERSON)) == before
+    assert PERSON not in await heard.dirty()
+
+
+async def test_what_a_visitor_has_is_nobody_elses_business(heard: Pair) -> None:
+    """They are hashes `user:{n}`, with sets of their own."""
+    await heard.local.hset(f"user:{PERSON}", "name", "visitor")
+    await heard.local.sadd(SET, "theirs")
+    await heard.local.smembers(keys.preferences(PERSON, "mnodes"))
+    await _wait_until_all_is_handled(heard)
+    await heard.relay()
+
+    assert PERSON not in await heard.dirty()
+    assert await heard.local.exists(keys.meta(PERSON)) == 0
+    assert await heard.here() == {"theirs"}
+    assert await heard.kept() == set()
+
+
+async def test_a_direct_reader_finds_what_was_lost_at_the_second_read(heard: Pair) -> None:
+    """The Pattern's search reads the set itself, and cannot ask us first."""
+    await heard.sign_in()
+    await heard.add("a", "b")
+    await heard.relay()
+    await heard.local.flushall()
+    assert await heard.here() == set()
+
+    async def is_back() -> bool:
+        return await heard.local.exists(SET) == 1
+
+    await until(is_back)
+    assert await heard.here() == {"a", "b"}
+
+
+async def test_reading_what_nobody_has_asks_durable_once(heard: Pair) -> None:
+    """Most who search have no preferences, and our own scripts read in vain as well."""
+    await heard.sign_in()
+    await heard.relay()
+    before = await heard.count_durable_scripts()
+    for _ in range(50):
+        assert await heard.here() == set()
+
+    async def is_remembered() -> bool:
+        return await heard.local.exists(keys.negative(PERSON)) == 1
+
+    await until(is_remembered)
+    for _ in range(50):
+        assert await heard.here() == set()
+    await _wait_until_all_is_handled(heard)
+
+    assert await heard.count_durable_scripts() == before + 1
+
+
+async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
+    """It is known to be empty, and stays known."""
+    await heard.sign_in()
+    await heard.add("a")
+    await heard.remove("a")
+    await heard.relay()
+    before = await heard.count_durable_scripts()
+    for _ in range(50):
+        assert await heard.here() == set()
+    await _wait_until_all_is_handled(heard)
+
+    assert await heard.count_durable_scripts() == before
+
+
+async def test_missing_flags_are_named_where_we_may_not_set_them(pair: Pair) -> None:
+    """The operator decides over their Redis."""
+    await pair.local.config_set("notify-keyspace-events", "Kx")
+    listener = Listener(
+        pair.local_store, names=NAMES, hydrator=pair.engine.hydrator, may_configure=False
+    )
+
+    assert await listener.load_missing_flags() == "Ems"
+    flags = await pair.local.config_get("notify-keyspace-events")
+    assert set(flags["notify-keyspace-events"] or "") == set("Kx")
+
+
+async def test_all_flags_do_not_hold_key_misses(pair: Pair) -> None:
+    """`A` stands for all but m."""
+    await pair.local.config_set("notify-keyspace-events", "AE")
+    listener = Listener(
+        pair.local_store, names=NAMES, hydrator=pair.engine.hydrator, may_configure=False
+    )
+
+    assert await listener.load_missing_flags() == "m"
+
+
+async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pair) -> None:
+    """What was written meanwhile is for `verify`; what comes after it is heard."""
+    await heard.sign_in()
+    await heard.add("a")
+    await heard.relay()
+    await heard.local.client_kill_filter(_type="pubsub")
+
+    async def is_heard() -> bool:
+        await heard.local.sadd(SET, "b")
+        await heard.local.srem(SET, "b")
+        await heard.local.sadd(SET, "c")
+        return PERSON in await heard.dirty()
+
+    await until(is_heard)
+    await heard.relay()
+    assert await heard.kept() >= {"a", "c"}
+
+
+async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpProxy) -> None:
+    """It cannot restore at the moment, and goes on with what it can do."""
+    await cuttable.sign_in()
+    await cuttable.add("a")
+    await cuttable.relay()
+    listener = asyncio.create_task(cuttable.engine.listener.run())
+    await until(lambda: _has_listener(cuttable))
+    way.cut()
+    await cuttable.evict()
+    assert await cuttable.here() == set()
+    await _wait_until_all_is_handled(cuttable)
+    way.flow()
+    cuttable.engine.hydrator._down_until = 0.0  # as if the second were over
+
+    async def is_back() -> bool:
+        return await cuttable.here() == {"a"}
+
+    await until(is_back)
+    listener.cancel()
+    with suppress(asyncio.CancelledError):
+        await listener

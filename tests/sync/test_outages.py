@@ -1,0 +1,529 @@
+"""What a server says when it cannot serve buries nobody; what it says of data buries only one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.store import keys
+from sponsorsync.sync.packages import apply_packages, export_people
+from tests.support.sync import (
+    COLLECTION,
+    NAMES,
+    PERSON,
+    OwnServer,
+    Pair,
+    dump_all,
+    open_pair,
+    own_server,
+)
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.store.connect import RedisStore
+
+    Outage = Callable[[OwnServer, Redis], AbstractAsyncContextManager[None]]
+
+OTHER = PERSON + 1
+SET = keys.preferences(PERSON, COLLECTION)
+META = keys.meta(PERSON)
+FACTS = keys.sponsorship("maintainer", PERSON)
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
+    """A server that may be spoiled."""
+    async with own_server(tmp_path / "own") as server:
+        yield server
+
+
+async def _tell(client: Redis, *command: str) -> None:
+    await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+async def admin(own: OwnServer) -> AsyncIterator[Redis]:
+    """An operator's connection to it, who stays permitted whatever happens."""
+    async with Redis.from_url(own.url, single_connection_client=True) as client:
+        await _tell(client, "ACL", "SETUSER", "op", "on", ">op", "+@all", "~*", "&*")
+        await _tell(client, "AUTH", "op", "op")
+        yield client
+
+
+# ------------------------------------------------------------------ ways to be away
+
+
+@asynccontextmanager
+async def _refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
+    await own.kill()
+    yield
+    await own.start()
+
+
+@asynccontextmanager
+async def _be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    await admin.config_set("maxmemory", 1)
+    yield
+    await admin.config_set("maxmemory", 0)
+
+
+@asynccontextmanager
+async def _be_a_replica(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    await _tell(admin, "REPLICAOF", "127.0.0.1", "1")
+    yield
+    await _tell(admin, "REPLICAOF", "NO", "ONE")
+
+
+@asynccontextmanager
+async def _want_a_password(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    await admin.config_set("requirepass", "secret")
+    await _tell(admin, "CLIENT", "KILL", "USER", "default")
+    yield
+    await admin.config_set("requirepass", "")
+
+
+@asynccontextmanager
+async def _permit_nothing(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    await _tell(admin, "ACL", "SETUSER", "default", "-@all", "+info", "+hello", "+client")
+    yield
+    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
+
+
+@asynccontextmanager
+async def _permit_no_writes(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """The refusal comes from within the scripts."""
+    await _tell(admin, "ACL", "SETUSER", "default", "-@write")
+    yield
+    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
+
+
+@asynccontextmanager
+async def _be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
+    await own.kill()
+    # It reads some ten keys of the ballast a second, and speaks after each.
+    start = asyncio.create_task(
+        own.start(key_load_delay="100000", loading_process_events_interval_bytes="1024")
+    )
+    async with Redis.from_url(own.url) as client:
+
+        async def is_loading() -> bool:
+            with suppress(RedisError):
+                return bool((await client.info("persistence"))["loading"])
+            return False
+
+        await until(is_loading)
+        yield
+        with suppress(RedisError):  # it may have ended by itself
+            await client.config_set("key-load-delay", 0)
+    await start
+
+
+OUTAGES = [
+    _refuse_connections,
+    _be_out_of_memory,
+    _be_a_replica,
+    _want_a_password,
+    _permit_nothing,
+    _permit_no_writes,
+    _be_loading,
+]
+
+
+async def _fill_with_ballast(admin: Redis) -> None:
+    """Gives a server enough to load for a while."""
+    await admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(40)})
+    await admin.bgrewriteaof()
+
+    async def is_rewritten() -> bool:
+        state = await admin.info("persistence")
+        return not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]
+
+    await until(is_rewritten)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_durables_outage_buries_nobody_and_loses_nothing(
+    outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
+) -> None:
+    """None of it is a fault of anybody's data; afterwards both sides are equal."""
+    await _fill_with_ballast(admin)
+    async with open_pair(local_server.url, own.url) as pair:
+        await pair.sign_in()
+        await pair.add("a")
+        await pair.relay()
+        async with outage(own, admin):
+            await pair.add("b")
+            await pair.save_login(OTHER)
+            with pytest.raises(StoreUnavailableError, match="durable"):
+                await pair.engine.relay.drain([OTHER])
+            assert await local.hlen(keys.DEAD) == 0
+            assert await pair.dirty() == {PERSON, OTHER}
+        await pair.relay_when_back()
+
+        assert await pair.kept() == {"a", "b"}
+        assert await pair.durable.exists(keys.user_details(OTHER)) == 1
+        assert await local.hlen(keys.DEAD) == 0
+
+
+async def _add(pair: Pair) -> None:
+    await pair.add("c")
+
+
+async def _login(pair: Pair) -> None:
+    await pair.save_login()
+
+
+async def _delete(pair: Pair) -> None:
+    await pair.people.delete_account(PERSON)
+
+
+# Out of memory, a server goes on with a script that began by removing something.
+LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
+    (outage, write)
+    for outage in OUTAGES
+    for write in (_login, _delete)
+    if outage is not _be_out_of_memory
+]
+
+
+@pytest.mark.parametrize(("outage", "write"), LOCAL_OUTAGES)
+async def test_locals_outage_is_told_and_leaves_nothing_half_done(
+    outage: Outage,
+    write: Callable[[Pair], Awaitable[None]],
+    own: OwnServer,
+    admin: Redis,
+    durable_server: EmbeddedValkey,
+    durable: Redis,
+) -> None:
+    """Who writes meanwhile is told that it is local, and why; nothing of it happened."""
+    assert await durable.ping()
+    await _fill_with_ballast(admin)
+    async with open_pair(own.url, durable_server.url) as pair:
+        await pair.sign_in()
+        await pair.add("a")
+        await pair.relay()
+        before = await dump_all(pair.local_store)
+        async with outage(own, admin):
+            with pytest.raises(StoreUnavailableError, match="local Redis") as refusal:
+                await write(pair)
+            assert refusal.value.retry_after_s > 0
+        await until(lambda: _is_compared(pair))
+
+        epoch = keys.EPOCH.encode()  # names the incarnation, which may be another
+        after = await dump_all(pair.local_store)
+        assert {**after, epoch: b""} == {**before, epoch: b""}
+        await pair.add("d")
+        await pair.relay()
+        assert await pair.kept() == {"a", "d"}
+
+
+async def _is_compared(pair: Pair) -> bool:
+    with suppress(StoreUnavailableError):
+        await pair.compare()
+        return True
+    return False
+
+
+async def test_a_local_out_of_memory_still_answers_readers(
+    own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
+) -> None:
+    """What is known there is read without a write."""
+    assert await durable.ping()
+    async with open_pair(own.url, durable_server.url) as pair:
+        await pair.sign_in()
+        await pair.add("a")
+        async with _be_out_of_memory(own, admin):
+            assert await pair.items() == ["a"]
+
+
+# ------------------------------------------------------------------ data of another kind
+
+PARTS = [SET, META, FACTS, keys.user_details(PERSON)]
+
+
+@pytest.mark.parametrize("key", PARTS)
+async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
+    pair: Pair, key: str
+) -> None:
+    """They are tried again when it is time, not before; the others go on."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.relay()
+    await _put_in_the_way(pair.durable, key)
+    for person in (PERSON, OTHER):
+        await pair.add("b", person_id=person)
+    await pair.relay()
+
+    assert await pair.kept(OTHER) == {"a", "b"}
+    assert await pair.dirty() == {PERSON}
+    record = json.loads(await pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    assert key in record["reason"]
+    assert record["next_try"] > time.time()
+    assert await pair.durable.get(key) == "foreign"
+
+    await pair.durable.delete(key)
+    for _ in range(2):
+        await pair.engine.relay.sweep()
+    assert await pair.dirty() == {PERSON}  # it is not time yet
+    record["next_try"] = 0
+    await pair.local.hset(keys.DEAD, str(PERSON), json.dumps(record))
+    for _ in range(2):
+        await pair.engine.relay.sweep()
+    assert await pair.kept() == {"a", "b"}
+    assert await pair.dirty() == set()
+    assert await pair.local.hlen(keys.DEAD) == 0
+
+
+@pytest.mark.parametrize("key", PARTS)
+async def test_a_foreign_key_on_local_sets_one_person_aside_until_it_is_gone(
+    pair: Pair, key: str
+) -> None:
+    """The same when local's own key is not what it should be."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.local.rename(key, "aside")
+    await pair.local.set(key, "foreign")
+    await pair.relay()
+
+    assert await pair.kept(OTHER) == {"a"}
+    assert await pair.dirty() == {PERSON}
+    assert key in (await pair.local.hget(keys.DEAD, str(PERSON)) or "")
+
+    await pair.local.rename("aside", key)
+    await pair.local.hset(
+        keys.DEAD, str(PERSON), json.dumps({"next_try": 0, "reason": "", "since": 0, "tries": 1})
+    )
+    for _ in range(2):
+        await pair.engine.relay.sweep()
+    assert await pair.kept() == {"a"}
+    assert await pair.dirty() == set()
+
+
+async def test_a_foreign_key_in_the_way_of_a_fetch_sets_one_person_aside(pair: Pair) -> None:
+    """They need one before they can be sent, and it cannot be had; the others go on."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.durable.delete(SET)
+    await pair.durable.set(SET, "foreign")
+    for person in (PERSON, OTHER):
+        await pair.save_login(person, covered=None)
+    await pair.relay()
+
+    assert await pair.dirty() == {PERSON}
+    assert await pair.here(OTHER) == {"a"}
+    assert SET in (await pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    assert await pair.local.exists(keys.lease(PERSON)) == 0
+
+
+async def test_a_cover_that_ends_for_somebody_with_a_foreign_key_ends_for_others_too(
+    pair: Pair,
+) -> None:
+    """The sweep over the ends is one script for many people."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.relay()
+        await pair.local.hset(keys.sponsorship("maintainer", person), "valid_until", "1")
+        await pair.local.zadd(keys.COVER_ENDS, {f"maintainer:{person}": 1})
+    await pair.local.delete(FACTS)
+    await pair.local.set(FACTS, "foreign")
+    await pair.engine._sweep()
+
+    assert str(OTHER) not in await pair.local.smembers(keys.sponsors("maintainer"))
+    assert await pair.local.zcard(keys.COVER_ENDS) == 0
+
+
+# ------------------------------------------------------------------ nothing half done
+
+
+LOCAL = {
+    "a change": (
+        _add,
+        [SET, META, keys.DIRTY, keys.OUTBOX, keys.PEOPLE],
+    ),
+    "a login": (
+        _login,
+        [
+            SET,
+            META,
+            FACTS,
+            keys.user_details(PERSON),
+            keys.sponsors("maintainer"),
+            keys.sessions(PERSON),
+            keys.DIRTY,
+            keys.OUTBOX,
+            keys.PEOPLE,
+            keys.COVER_ENDS,
+        ],
+    ),
+    "a deletion": (
+        _delete,
+        [
+            META,
+            keys.sessions(PERSON),
+            keys.sponsors("maintainer"),
+            keys.DIRTY,
+            keys.OUTBOX,
+            keys.PEOPLE,
+            keys.COVER_ENDS,
+        ],
+    ),
+}
+LOCAL_CASES = [(action, key) for action, spoiled in LOCAL.values() for key in spoiled]
+
+
+async def _put_in_the_way(client: Redis, key: str) -> None:
+    await client.delete(key)
+    await client.set(key, "foreign")
+
+
+@pytest.mark.parametrize(("act", "key"), LOCAL_CASES)
+async def test_a_foreign_key_on_local_leaves_nothing_half_done(
+    pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
+) -> None:
+    """Every type is checked before the first write; also for somebody who would join by it."""
+    await pair.sign_in(covered=False)
+    await pair.add("a", "b")
+    await _put_in_the_way(pair.local, key)
+    before = await dump_all(pair.local_store)
+
+    with pytest.raises(StoreConflictError):
+        await act(pair)
+
+    assert await dump_all(pair.local_store) == before
+
+
+@pytest.mark.parametrize("key", [SET, FACTS, keys.user_details(PERSON)])
+async def test_a_deletion_leaves_keys_of_another_kind_alone(pair: Pair, key: str) -> None:
+    """They are not ours; all that is ours goes, on both sides."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    parts = {SET, FACTS, keys.user_details(PERSON)} - {key}
+    await _put_in_the_way(pair.local, key)
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+
+    assert await pair.local.get(key) == "foreign"
+    assert await pair.local.exists(*parts) == 0
+    assert await pair.durable.exists(key, *parts) == 0
+    assert await pair.dirty() == set()
+
+
+async def test_a_deletion_leaves_keys_of_another_kind_on_durable_alone(pair: Pair) -> None:
+    """Nothing that travels with it says anything of that key."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await _put_in_the_way(pair.durable, SET)
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+
+    assert await pair.durable.get(SET) == "foreign"
+    assert await pair.durable.exists(keys.user_details(PERSON)) == 0
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        SET,
+        META,
+        FACTS,
+        keys.user_details(PERSON),
+        keys.pending(PERSON),
+        keys.sponsors("maintainer"),
+        keys.DIRTY,
+        keys.OUTBOX,
+        keys.PEOPLE,
+        keys.COVER_ENDS,
+    ],
+)
+async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
+    pair: Pair, key: str
+) -> None:
+    """The same for what comes from durable."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
+    await _put_in_the_way(pair.local, key)
+    content = await pair.read_for_fetch("token")
+    before = await dump_all(pair.local_store)
+
+    assert (await pair.fill("token", content)).startswith("WRONGTYPE")
+    assert await dump_all(pair.local_store) == before
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        SET,
+        META,
+        FACTS,
+        keys.user_details(PERSON),
+        keys.sponsors("maintainer"),
+        keys.PEOPLE,
+        keys.COVER_ENDS,
+        keys.LAPSED,
+    ],
+)
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
+    pair: Pair, key: str, *, is_deleted: bool
+) -> None:
+    """The same on durable, but for its counter."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    if is_deleted:
+        await pair.people.delete_account(PERSON)
+    await pair.sign_in()
+    await pair.add("b")
+    packages = await export_people(pair.local_store, [PERSON], what="covered", names=NAMES)
+    await _put_in_the_way(pair.durable, key)
+    before = await _dump_durable(pair.durable_store)
+    _, answers = await apply_packages(pair.durable_store, packages, names=NAMES)
+
+    assert answers[0].startswith("WRONGTYPE")
+    assert await _dump_durable(pair.durable_store) == before
+
+
+@pytest.mark.parametrize("key", [SET, META, keys.PEOPLE])
+async def test_a_narrowing_that_meets_a_foreign_key_leaves_nothing_half_done(
+    pair: Pair, key: str
+) -> None:
+    """The same for what is removed after a lapse."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    await _put_in_the_way(pair.durable, key)
+    before = await _dump_durable(pair.durable_store)
+    with pytest.raises(StoreConflictError):
+        await pair.durable_store.run_script("narrow", PERSON, COLLECTION, 2**53, "a")
+
+    assert await _dump_durable(pair.durable_store) == before
+
+
+async def _dump_durable(durable: RedisStore) -> dict[bytes, bytes]:
+    dumps = await dump_all(durable)
+    dumps.pop(keys.APPLIED.encode(), None)
+    return dumps

@@ -1,0 +1,155 @@
+"""What is kept of people after their cover has ended, and for how long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.store import keys
+from sponsorsync.sync.retention import Forgotten, forget_lapsed
+from tests.support.sync import COLLECTION, NAMES, PERSON
+
+if TYPE_CHECKING:
+    from tests.support.sync import Pair
+
+OTHER = PERSON + 1
+RETENTION = timedelta(days=90)
+
+
+async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> int:
+    """Lets somebody have been covered until then; returns the second in which it ended."""
+    end = datetime.now(UTC) - timedelta(days=days)
+    await pair.sign_in(person_id)
+    await pair.add("a", "b", person_id=person_id)
+    await pair.relay()
+    await pair.sign_in(person_id, until=end)
+    await pair.relay()
+    return int(end.timestamp())
+
+
+async def _forget(pair: Pair) -> list[Forgotten]:
+    return await forget_lapsed(pair.durable_store, names=NAMES, retention=RETENTION)
+
+
+async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
+    """Does the last step of the job, after somebody was listed with this lapse."""
+    reply = await pair.durable_store.run_script(
+        "forget_lapsed", PERSON, lapse, NAMES.sponsorables_json
+    )
+    return cast("list[object]", reply)
+
+
+async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None:
+    """Whoever comes back within it finds them."""
+    await _lapse_days_ago(pair, 89.9)
+
+    assert await _forget(pair) == []
+    assert await pair.kept() == {"a", "b"}
+
+
+async def test_the_end_of_the_retention_removes_the_sets_and_says_which(pair: Pair) -> None:
+    """Profile and cover stay: they belong to all who signed in."""
+    await _lapse_days_ago(pair, 90.1)
+    await _lapse_days_ago(pair, 89.9, OTHER)
+
+    assert await _forget(pair) == [Forgotten(person_id=PERSON, collections={COLLECTION: 2})]
+    assert await pair.kept() == set()
+    assert await pair.kept(OTHER) == {"a", "b"}
+    assert await pair.durable.exists(keys.user_details(PERSON)) == 1
+    assert await _forget(pair) == []
+
+
+async def test_what_was_removed_after_the_retention_stays_here(pair: Pair) -> None:
+    """The durable copy ends; what the application has on local is not ours to remove."""
+    await _lapse_days_ago(pair, 90.1)
+    await _forget(pair)
+
+    assert await pair.items() == ["a", "b"]
+
+
+async def test_who_rejoins_after_the_retention_is_copied_again(pair: Pair) -> None:
+    """Durable's version stays behind, and the join's is newer."""
+    await _lapse_days_ago(pair, 90.1)
+    await _forget(pair)
+    await pair.sign_in()
+    await pair.relay()
+
+    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
+
+
+async def test_a_late_package_of_before_does_not_undo_the_end_of_the_retention(pair: Pair) -> None:
+    """Nothing older is ever taken again: it would be kept for ever."""
+    await _lapse_days_ago(pair, 90.1)
+    version = await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}")
+    await _forget(pair)
+
+    assert await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}") == version
+
+
+async def test_who_rejoins_between_the_listing_and_the_removal_keeps_everything(
+    pair: Pair,
+) -> None:
+    """The job lists many, and comes to each one later."""
+    lapse = await _lapse_days_ago(pair, 90.1)
+    await pair.sign_in()
+    await pair.relay()
+
+    assert await _forget_as_listed(pair, lapse) == []
+    assert await pair.kept() == {"a", "b"}
+
+
+async def test_a_cover_that_the_list_of_lapses_does_not_know_of_keeps_everything(
+    pair: Pair,
+) -> None:
+    """The facts decide, not the list."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await pair.durable.zadd(keys.LAPSED, {str(PERSON): 1000})
+
+    assert await _forget(pair) == []
+    assert await pair.kept() == {"a"}
+    assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
+
+
+async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair) -> None:
+    """They rejoined and lapsed again between the listing and the removal."""
+    listed = await _lapse_days_ago(pair, 90.1)
+    await pair.sign_in()
+    await pair.relay()
+    await pair.lapse()
+    await pair.relay()
+
+    assert await _forget_as_listed(pair, listed) == []
+    assert await pair.kept() == {"a", "b"}
+
+
+async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
+    """It counts from the lapse, not from the last time that they were seen."""
+    lapse = await _lapse_days_ago(pair, 90.1)
+    await pair.sign_in(covered=False)
+    await pair.relay()
+
+    assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) == lapse
+
+
+async def test_a_foreign_key_is_not_removed_with_the_rest(pair: Pair) -> None:
+    """It is not ours, whatever its name."""
+    await _lapse_days_ago(pair, 90.1)
+    set_key = keys.preferences(PERSON, COLLECTION)
+    await pair.durable.delete(set_key)
+    await pair.durable.set(set_key, "foreign")
+
+    assert await _forget(pair) == []
+    assert await pair.durable.get(set_key) == "foreign"
+
+
+async def test_a_narrowed_copy_ends_with_the_retention(pair: Pair) -> None:
+    """Its lapse is still the first one."""
+    await _lapse_days_ago(pair, 90.1)
+    await pair.remove("a")
+    await pair.relay()
+    assert await pair.kept() == {"b"}
+
+    assert await _forget(pair) == [Forgotten(person_id=PERSON, collections={COLLECTION: 1})]
