@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import load_settings
-from sponsorsync.store.connect import create_store
+from sponsorsync.store.connect import create_store, run_id_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.store.connect import Reply
     from tests.conftest import RunService
 
 
@@ -134,6 +135,19 @@ async def test_a_user_with_a_password_is_used(
     await good.aclose()
     await bad.aclose()
     await durable.acl_deluser("sync")
+
+
+@pytest.mark.parametrize(
+    ("reply", "run_id"),
+    [
+        (b"# Server\r\nredis_version:7.4\r\nrun_id:abc\r\n", "abc"),
+        (b"# Server\r\nredis_version:7.4\r\n", ""),
+        ({"redis_version": "7.4"}, ""),
+    ],
+)
+def test_a_server_that_shows_no_run_id_can_be_used(reply: Reply, run_id: str) -> None:
+    """A proxy before a managed database may leave it out."""
+    assert run_id_in(reply) == run_id
 
 
 async def test_a_cluster_is_refused_at_the_start(tmp_path: Path, run_service: RunService) -> None:

@@ -212,6 +212,11 @@ async def _examine_shape(subject: str, store: RedisStore, info: dict[str, Any]) 
     if info.get("role") != "master":
         advice = "Name the primary: SponsorSync writes to it."
         return Finding(subject, Level.ERROR, "is a replica", advice)
+    if not info.get("run_id"):
+        advice = (
+            "After a restart of it, run `sponsorsync verify --fix`: it is not noticed by itself."
+        )
+        return Finding(subject, Level.WARNING, "shows no run_id", advice)
     reason = await store.find_cluster()
     if reason is not None:
         return Finding(subject, Level.ERROR, reason, "Use a server, or database, of one shard.")

@@ -168,13 +168,13 @@ async def test_two_relays_at_once_lose_nothing(pair: Pair) -> None:
 async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
     pair: Pair, order: tuple[str, ...]
 ) -> None:
-    """Export, apply, confirm of each, and a change after every one of them."""
+    """Export, apply, confirm of each, and a change before every one of them."""
     await pair.sign_in()
     relays = {name: _take_steps(pair, _create_relay(pair)) for name in "AB"}
     for step, name in enumerate(order):
-        await anext(relays[name])
         await pair.add(f"item-{step}")
         await pair.remove(f"item-{step - 1}")
+        await anext(relays[name])
     await pair.relay()
 
     assert await pair.kept() == {"item-5"}

@@ -247,11 +247,15 @@ class RedisStore:
 
 
 def run_id_in(reply: Reply) -> str:
-    """Returns the `run_id` of an answer to INFO, as text or parsed by redis-py."""
+    """Returns the `run_id` of an answer to INFO, as text or parsed by redis-py.
+
+    It is empty where a server (a proxy, say) shows none: its restarts then go unnoticed here, and
+    only its counter of applications tells that durable came back older.
+    """
     if isinstance(reply, dict):
-        return str(cast("dict[str, str]", reply)["run_id"])
+        return str(cast("dict[str, str]", reply).get("run_id", ""))
     lines = cast("bytes", reply).decode().splitlines()
-    return next(line.partition(":")[2] for line in lines if line.startswith("run_id:"))
+    return next((line.partition(":")[2] for line in lines if line.startswith("run_id:")), "")
 
 
 def create_store(
