@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,7 @@ from tests.support.sync import COLLECTION, NAMES, PERSON
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.support.proxy import TcpProxy
     from tests.support.sync import Pair
@@ -34,6 +34,18 @@ async def heard(pair: Pair) -> AsyncIterator[Pair]:
         await until(lambda: _has_listener(pair))
         yield pair
         task.cancel()
+
+
+@asynccontextmanager
+async def _listening(pair: Pair) -> AsyncIterator[Callable[[], None]]:
+    """Collects notifications; yields what starts to handle them."""
+    tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+        tasks.append(group.create_task(pair.engine.listener._listen()))
+        await until(lambda: _has_listener(pair))
+        yield lambda: tasks.append(group.create_task(pair.engine.listener._handle()))
+        for task in tasks:
+            task.cancel()
 
 
 async def _has_listener(pair: Pair) -> bool:
@@ -155,33 +167,47 @@ async def test_an_item_that_is_added_before_anybody_knows_the_set_is_united(hear
 async def test_a_removal_that_is_heard_of_late_is_not_taken_for_a_loss(pair: Pair) -> None:
     """When the addition of before is looked at, the set is smaller already."""
     await pair.sign_in()
-    async with asyncio.TaskGroup() as group:
-        listening = group.create_task(pair.engine.listener._listen())
-        await until(lambda: _has_listener(pair))
+    async with _listening(pair) as handle:
         await pair.add("a", "b")
         await pair.relay()
         await pair.local.srem(SET, "a")
-        handling = group.create_task(pair.engine.listener._handle())
+        handle()
         await until(lambda: _is_dirty(pair))
         await pair.relay()
-        for task in (listening, handling):
-            task.cancel()
 
     assert await pair.kept() == {"b"}
     assert await pair.here() == {"b"}
 
 
-async def test_our_own_changes_are_not_taken_for_somebody_elses(heard: Pair) -> None:
-    """Each would otherwise travel twice."""
-    await heard.sign_in()
-    await heard.add("a", "b")
-    await heard.remove("b")
-    await heard.relay()
-    before = await heard.local.hgetall(keys.meta(PERSON))
-    await _wait_until_all_is_handled(heard)
+async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) -> None:
+    """It is gone when the removal is looked at, and more was in it than that removed."""
+    await pair.sign_in()
+    await pair.add("a", "b")
+    await pair.relay()
+    async with _listening(pair) as handle:
+        await pair.local.srem(SET, "a")
+        await pair.local.delete(SET)
+        handle()
+        await _wait_until_all_is_handled(pair)
+        await pair.relay()
 
-    assert await heard.local.hgetall(keys.meta(PERSON)) == before
-    assert PERSON not in await heard.dirty()
+    assert "b" in await pair.kept()
+    assert "b" in await pair.items()
+
+
+async def test_our_own_changes_are_not_taken_for_somebody_elses(pair: Pair) -> None:
+    """Each would otherwise travel twice."""
+    await pair.sign_in()
+    async with _listening(pair) as handle:
+        await pair.add("a", "b")
+        await pair.remove("b")
+        await pair.relay()
+        before = await pair.local.hgetall(keys.meta(PERSON))
+        handle()
+        await _wait_until_all_is_handled(pair)
+
+    assert await pair.local.hgetall(keys.meta(PERSON)) == before
+    assert PERSON not in await pair.dirty()
 
 
 async def test_what_a_visitor_has_is_nobody_elses_business(heard: Pair) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
@@ -234,6 +235,93 @@ async def test_locals_outage_is_told_and_leaves_nothing_half_done(
 async def _is_compared(pair: Pair) -> bool:
     with suppress(StoreUnavailableError):
         await pair.compare()
+        return True
+    return False
+
+
+@asynccontextmanager
+async def _running_engine(pair: Pair) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(pair.engine.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_the_engine_goes_on_by_itself_after_durables_outage(
+    outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
+) -> None:
+    """It does not end, and nobody has to tell it that durable is back."""
+    assert await local.ping()
+    await _fill_with_ballast(admin)
+    async with open_pair(local_server.url, own.url) as pair, _running_engine(pair) as engine:
+        async with outage(own, admin):
+            await pair.save_login()
+            await until(lambda: _has_met_an_outage(pair))
+        await until(lambda: _is_clean(pair))
+
+        assert await pair.durable.exists(keys.user_details(PERSON)) == 1
+        assert not engine.done()
+
+
+@pytest.mark.parametrize("outage", [each for each in OUTAGES if each is not _be_out_of_memory])
+async def test_the_engine_goes_on_by_itself_after_locals_outage(
+    outage: Outage, own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
+) -> None:
+    """Its loops all need local, and none of them ends."""
+    assert await durable.ping()
+    await _fill_with_ballast(admin)
+    async with open_pair(own.url, durable_server.url) as pair, _running_engine(pair) as engine:
+        await pair.sign_in()
+        async with outage(own, admin):
+            await until(lambda: _has_met_an_outage(pair))
+        await until(lambda: _is_changed(pair))
+        await until(lambda: _is_clean(pair))
+
+        assert await pair.kept() == {"a"}
+        assert not engine.done()
+
+
+async def test_none_of_the_engines_loops_ends_with_an_outage(
+    own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
+) -> None:
+    """Each of them says that it waits, and goes on."""
+    assert await durable.ping()
+    async with open_pair(own.url, durable_server.url) as pair, _running_engine(pair) as engine:
+        await pair.sign_in()
+        with capture_logs() as logs:
+
+            async def have_all_said_so() -> bool:
+                said = {entry["event"] for entry in logs}
+                return said >= {
+                    "relay_waits",
+                    "comparison_waits",
+                    "work_waits",
+                    "listener_rests",
+                }
+
+            async with _refuse_connections(own, admin):
+                await until(have_all_said_so)
+        await until(lambda: _is_changed(pair))
+        await until(lambda: _is_clean(pair))
+
+        assert not engine.done()
+
+
+async def _has_met_an_outage(pair: Pair) -> bool:
+    return pair.engine.relay.counts.outages > 0
+
+
+async def _is_clean(pair: Pair) -> bool:
+    return not await pair.dirty()
+
+
+async def _is_changed(pair: Pair) -> bool:
+    with suppress(StoreUnavailableError):
+        await pair.add("a")
         return True
     return False
 
