@@ -10,9 +10,10 @@ _INSIST_S = 0.2
 async def end_tasks(*tasks: asyncio.Task[None]) -> None:
     """Cancels tasks, and returns when all have ended; also when it is cancelled itself meanwhile.
 
-    It insists, since a cancellation can get lost: one that meets a connection being made comes out
-    of redis-py as an error of that connection, which a loop takes for an outage and goes on. For
-    the same reason tasks that talk to Redis are not left to a task group, which cancels only once.
+    It insists, since a cancellation can get lost: redis-py sends through `asyncio.wait_for`, which
+    swallows one on Python 3.11 (https://github.com/python/cpython/issues/86296), and one that meets
+    a connection being made comes out as an error of that connection, which a loop takes for an
+    outage. So tasks that talk to Redis are not left to a task group, which cancels only once.
     """
     waiting, is_cancelled = set(tasks), False
     while waiting:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.tasks import end_tasks
 from tests.support.sync import COLLECTION, PERSON, OwnServer, Pair, open_pair, own_server
 from tests.support.waiting import until
 
@@ -64,9 +65,7 @@ async def _running_engine(pair: Pair) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks(task)
 
 
 async def _has_listener(pair: Pair) -> bool:
@@ -276,9 +275,7 @@ async def test_what_is_written_past_the_service_to_an_older_local_sends_nothing_
     way.flow()
     await aging.relay_when_back()
     await aging.add("d")
-    listener.cancel()
-    with suppress(asyncio.CancelledError):
-        await listener
+    await end_tasks(listener)
     await aging.relay()
 
     assert "a" not in await aging.kept()

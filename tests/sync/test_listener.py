@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
+from sponsorsync.tasks import end_tasks
 from tests.support.sync import COLLECTION, NAMES, PERSON
 from tests.support.waiting import until
 
@@ -29,23 +30,24 @@ LAST = keys.preferences(OTHER, COLLECTION)
 @pytest.fixture
 async def heard(pair: Pair) -> AsyncIterator[Pair]:
     """A pair whose listener runs."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(pair.engine.listener.run())
+    listener = asyncio.create_task(pair.engine.listener.run())
+    try:
         await until(lambda: _has_listener(pair))
         yield pair
-        task.cancel()
+    finally:
+        await end_tasks(listener)
 
 
 @asynccontextmanager
 async def _listening(pair: Pair) -> AsyncIterator[Callable[[], None]]:
     """Collects notifications; yields what starts to handle them."""
-    tasks: list[asyncio.Task[None]] = []
-    async with asyncio.TaskGroup() as group:
-        tasks.append(group.create_task(pair.engine.listener._listen()))
+    listener = pair.engine.listener
+    tasks = [asyncio.create_task(listener._listen())]
+    try:
         await until(lambda: _has_listener(pair))
-        yield lambda: tasks.append(group.create_task(pair.engine.listener._handle()))
-        for task in tasks:
-            task.cancel()
+        yield lambda: tasks.append(asyncio.create_task(listener._handle()))
+    finally:
+        await end_tasks(*tasks)
 
 
 async def _has_listener(pair: Pair) -> bool:
@@ -330,6 +332,4 @@ async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpPr
         return await cuttable.here() == {"a"}
 
     await until(is_back)
-    listener.cancel()
-    with suppress(asyncio.CancelledError):
-        await listener
+    await end_tasks(listener)

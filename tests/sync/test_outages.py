@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages, export_people
+from sponsorsync.tasks import end_tasks
 from tests.support.sync import (
     COLLECTION,
     NAMES,
@@ -245,9 +246,7 @@ async def _running_engine(pair: Pair) -> AsyncIterator[asyncio.Task[None]]:
     try:
         yield task
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks(task)
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
