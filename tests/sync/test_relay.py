@@ -183,3 +183,16 @@ async def test_data_of_another_kind_set_one_person_aside_and_nobody_else(pair: P
     assert await pair.dirty() == {PERSON}
     assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD, str(PERSON)))
     assert await pair.durable.get(keys.preferences(PERSON, COLLECTION)) == "foreign"
+
+
+async def test_entries_that_a_killed_relay_left_behind_go_with_time(pair: Pair) -> None:
+    """They were read and are read by nobody again; who is dirty is swept all the same."""
+    await pair.local.xadd(keys.OUTBOX, {"u": "1"}, id="1-1")
+    await pair.sign_in()
+
+    await pair.engine.relay.sweep()
+    young = await pair.local.xlen(keys.OUTBOX)
+    await pair.engine.relay.sweep()
+
+    assert young == 1
+    assert await pair.dirty() == set()

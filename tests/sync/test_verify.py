@@ -311,3 +311,13 @@ async def test_the_command_tells_by_its_status(
     assert "missing on durable" in found[1]
     assert "It cannot be said that both sides agree." in found[1]
     assert json.loads(fixed[1])["mended"] == 1
+
+
+async def test_what_one_side_refuses_is_not_counted_as_mended(equal: Pair) -> None:
+    """Who reads the count would think that it is done."""
+    await equal.local.delete(SET)
+    await equal.local.set(keys.pending(PERSON), "foreign")
+
+    summary = await equal.engine.verifier.run(fix=True)
+
+    assert (summary.agrees, summary.mended) == (False, 0)

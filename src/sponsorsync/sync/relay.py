@@ -35,6 +35,7 @@ BATCH = 500
 _BLOCK_MS = 1000
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_LONGEST_S = 10.0
+_ENTRY_LIFE_S = 3600
 _DEAD_FIRST_S = 60
 _DEAD_LONGEST_S = 3600
 
@@ -124,6 +125,7 @@ class Relay:
         self._sweep.stamps = {i: s for i, s in self._sweep.stamps.items() if i in dirty}
         for at in range(0, len(stale), BATCH):
             await self.drain(stale[at : at + BATCH])
+        await self._trim_outbox()
         return len(stale)
 
     async def drain(self, ids: Sequence[int]) -> None:
@@ -268,6 +270,14 @@ class Relay:
             found += members
             if cursor == 0:
                 return found
+
+    async def _trim_outbox(self) -> None:
+        """Removes entries that a relay read and did not live to remove: nobody reads them again.
+
+        Also one that nobody has read in all that time is needed no more: the sweep has been by.
+        """
+        before_ms = 1000 * (await self._load_now_s() - _ENTRY_LIFE_S)
+        await self._local.run("XTRIM", keys.OUTBOX, "MINID", before_ms)
 
     async def _load_now_s(self) -> int:
         return int(cast("list[bytes]", await self._local.run("TIME"))[0])

@@ -362,11 +362,12 @@ class Verifier:
         for each in found:
             by_mend[each.mend].append(each)
         beyond_us = by_mend.pop("", [])
+        refused: dict[int, str] = {}
         try:
             if by_mend.pop("absorb", None):
-                await self._hydrator.absorb_newer([person_id])
+                refused |= await self._hydrator.absorb_newer([person_id])
             if by_mend.pop("hydrate", None):
-                await self._hydrator.hydrate([person_id])
+                refused |= await self._hydrator.hydrate([person_id])
             if by_mend.pop("index", None):
                 for store in (self._local, self._durable):
                     await store.run_script("reindex", person_id, self._names.sponsorables_json)
@@ -379,10 +380,10 @@ class Verifier:
             if steps:
                 await self._local.run_script("mend", person_id, *steps)
             if "unite" in by_mend:
-                await self._hydrator.hydrate([person_id])
+                refused |= await self._hydrator.hydrate([person_id])
         except StoreConflictError:
             return 0  # a foreign key came in between; the next comparison names it
-        return len(found) - len(beyond_us)
+        return 0 if refused else len(found) - len(beyond_us)
 
     async def _drain_all(self) -> None:
         for _ in range(_DRAINS):

@@ -87,9 +87,9 @@ async def delete_me(person_id: PersonId, services: ServicesDep, response: Respon
 @router.get(
     "/", tags=["pages"], summary="What this is, and the way in", response_class=HTMLResponse
 )
-async def show_home(services: ServicesDep, token: SessionToken) -> HTMLResponse:
+async def show_home(token: SessionToken) -> HTMLResponse:
     """Asks no database: it says what this is even when nothing else works."""
-    return render_page("home.html", has_session=token is not None, services=services)
+    return render_page("home.html", has_session=token is not None)
 
 
 @router.get(
