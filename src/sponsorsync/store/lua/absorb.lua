@@ -29,14 +29,36 @@ end
 
 local wrong = wrong_type(meta, 'hash') or wrong_type(pending, 'hash')
   or wrong_service_type(known_names.sponsorables)
+-- Asked once of each part: which of them lie here.
+local is_there = {}
+local function check(part)
+  if is_there[part] == nil then
+    local key = part_key(id, part)
+    is_there[part] = exists(key)
+    wrong = wrong or (is_there[part] and wrong_type(key, part_type(part)))
+  end
+end
 for _, part in ipairs(parts) do
-  wrong = wrong or wrong_type(part_key(id, part[1]), part_type(part[1]))
+  check(part[1])
 end
 for _, part in ipairs(expected) do
-  wrong = wrong or wrong_type(part_key(id, part), part_type(part))
+  check(part)
 end
 if wrong then
   return wrong
+end
+local notes = notes_in(redis.call('HGETALL', meta))
+if tonumber(deleted) > tonumber(notes.x or '0') then
+  delete_up_to(id, meta, deleted)
+  notes = notes_in(redis.call('HGETALL', meta))
+  for part in pairs(is_there) do
+    is_there[part] = exists(part_key(id, part))
+  end
+end
+deleted = tonumber(notes.x or '0')
+
+local function is_unknown(part)
+  return judge_presence(notes['p:' .. part], is_there[part]) == 'unknown'
 end
 
 local changed, is_changed = {}, {}
@@ -63,25 +85,24 @@ end
 -- Collections that are known here, as long as durable has nothing newer of them.
 local own = {}
 for _, collection in ipairs(known_names.collections) do
-  if not visitor and presence(meta, collection, K.PREFERENCES(id, collection)) ~= 'unknown' then
+  if not visitor and not is_unknown(collection) then
     own[collection] = true
   end
 end
 
-delete_up_to(id, meta, deleted)
-deleted = tonumber(redis.call('HGET', meta, 'x') or '0')
+local is_taken = {}
 for _, part in ipairs(parts) do
   local name, version, data = unpack(part)
   local key = part_key(id, name)
   local is_set = part_type(name) == 'set'
   if tonumber(version) > deleted and not (is_set and visitor) then
-    local unknown = presence(meta, name, key) == 'unknown'
-    if unknown and token ~= '' and exists(key) then
+    local unknown = is_unknown(name)
+    if unknown and token ~= '' and is_there[name] then
       unite(name, key, data)
     elseif (unknown and token ~= '')
-        or (not unknown and tonumber(version) > version_of(meta, name)) then
+        or (not unknown and tonumber(version) > tonumber(notes['v:' .. name] or '0')) then
       write_part(id, meta, name, version, data)
-      own[name] = nil
+      own[name], is_taken[name] = nil, true
     end
     if is_set then
       redis.call('HSET', meta, 'd:' .. name, '1')
@@ -90,8 +111,8 @@ for _, part in ipairs(parts) do
 end
 local joined = false
 for _, sponsorable in ipairs(known_names.sponsorables) do
-  joined = index_cover(id, sponsorable) or joined
-  local covered, ends = cover_of(id, sponsorable)
+  local is_new, covered, ends = index_cover(id, sponsorable)
+  joined = joined or is_new
   if ends and not covered then
     -- It may have ended while local had lost its calendar: durable's index has to learn it.
     redis.call('ZADD', K.COVER_ENDS, ends, sponsorable .. ':' .. id)
@@ -110,15 +131,15 @@ if token == '' then
   return 'ok'
 end
 
-local function is_unknown(part)
-  return presence(meta, part, part_key(id, part)) == 'unknown'
-end
-
+local absent = {}
 for _, part in ipairs(expected) do
-  -- Durable has nothing of it, and local has: then local's is all there is.
-  if not is_changed[part] and is_unknown(part)
-      and exists(part_key(id, part)) then
-    change(part)
+  if not is_changed[part] and not is_taken[part] and is_unknown(part) then
+    if is_there[part] then
+      -- Durable has nothing of it, and local has: then local's is all there is.
+      change(part)
+    else
+      absent[#absent + 1] = part
+    end
   end
 end
 local waiting = redis.call('HGETALL', pending)
@@ -131,12 +152,11 @@ redis.call('DEL', pending)
 if #changed > 0 then
   commit(id, meta, changed)
 end
-redis.call('DEL', K.NEGATIVE(id))
-for _, part in ipairs(expected) do
-  if is_unknown(part) then
+redis.call('DEL', K.NEGATIVE(id), K.LEASE(id))
+for _, part in ipairs(absent) do
+  if not is_changed[part] then
     redis.call('SADD', K.NEGATIVE(id), part)
     redis.call('EXPIRE', K.NEGATIVE(id), NEGATIVE_TTL_S)
   end
 end
-redis.call('DEL', K.LEASE(id))
 return 'ok'

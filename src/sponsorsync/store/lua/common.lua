@@ -212,10 +212,13 @@ end
 
 -- Writes a part as the other side has it, under the version that it has there.
 local function write_part(id, meta, part, version, data)
-  local key = part_key(id, part)
-  write_key(key, part_type(part), data)
-  redis.call('HSET', meta, 'v:' .. part, version)
-  note_presence(meta, part, key)
+  local kind = part_type(part)
+  write_key(part_key(id, part), kind, data)
+  local fields = { 'v:' .. part, version, 'p:' .. part, #data > 0 and '1' or '0' }
+  if kind == 'set' then
+    fields[5], fields[6] = 'n:' .. part, #data
+  end
+  redis.call('HSET', meta, unpack(fields))
   note_person(id, version)
 end
 
@@ -304,7 +307,7 @@ local function is_covered(id, sponsorables)
 end
 
 -- Brings the index of the covered, and the calendar of ends, to what the facts say; returns whether
--- the person has joined just now.
+-- the person has joined just now, whether they are covered, and when that ends (or ended).
 local function index_cover(id, sponsorable)
   local covered, ends = cover_of(id, sponsorable)
   local member = sponsorable .. ':' .. id
@@ -314,8 +317,8 @@ local function index_cover(id, sponsorable)
     redis.call('ZREM', K.COVER_ENDS, member)
   end
   if covered then
-    return redis.call('SADD', K.SPONSORS(sponsorable), id) == 1
+    return redis.call('SADD', K.SPONSORS(sponsorable), id) == 1, covered, ends
   end
   redis.call('SREM', K.SPONSORS(sponsorable), id)
-  return false
+  return false, covered, ends
 end
