@@ -228,6 +228,18 @@ class OwnServer:
         await self._stack.aclose()
         self._running, self._stack = None, None
 
+    def stop(self) -> None:
+        """SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._running is not None:
+            os.kill(self._running.pid, number)
+
     def keep_copy(self) -> Path:
         """Copies what it has written so far, as a backup does; nothing may be under way."""
         copy = self.directory.with_name(f"{self.directory.name}-copy")
