@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
+from redis.asyncio import Redis
 from rich.table import Table
 
+from bench.distance import at_distance
 from bench.measure import console, percentile, verdict
 from bench.people import COLLECTION, RULES, Population, fill
 from bench.servers import settle
@@ -23,12 +25,30 @@ _LEASE = "bench"
 _TARGET = 1.5
 
 
-async def bench_hydrate(servers: Servers, samples: int, set_size: int) -> None:
-    """Of people whose profile and cover are known; each read is of one whose set is missing."""
+async def bench_hydrate(
+    servers: Servers, samples: int, set_size: int, *, distance_s: float = 0.0
+) -> None:
+    """Of people whose profile and cover are known; each read is of one whose set is missing.
+
+    Args:
+        servers: Both.
+        samples: Of each contender.
+        set_size: Members.
+        distance_s: To durable, one way.
+    """
+    with at_distance(servers.durable_server.port, distance_s) as port:
+        url = f"redis://127.0.0.1:{port}/0" if distance_s else servers.durable_server.url
+        async with Redis.from_url(url) as durable:
+            await _bench(servers, durable, url, samples, set_size, distance_s)
+
+
+async def _bench(
+    servers: Servers, durable: Redis, url: str, samples: int, set_size: int, distance_s: float
+) -> None:
     population = Population(_PEOPLE, set_size=set_size, covered_every=1)
     console.print(f"filling local with {_PEOPLE} people with sets of {set_size:,}")
     await servers.clear()
-    async with servers.engine() as engine:
+    async with servers.engine(url) as engine:
         await fill(servers.local_store, population)
         await engine.relay.drain(population.ids)
         preferences = PreferenceStore(
@@ -44,8 +64,9 @@ async def bench_hydrate(servers: Servers, samples: int, set_size: int) -> None:
             person_id = population.ids[number % _PEOPLE]
             ours.append(await _time_ours(servers, engine, preferences, person_id, set_size))
             fetches.append(await _time_fetch(servers, engine, person_id, set_size))
-            plain.append(await _time_plain(servers, person_id))
-        _show(set_size, fetches, ours, plain)
+            plain.append(await _time_plain(servers, durable, person_id))
+        title = f"Hydrate of a missing set of {set_size:,}, durable {distance_s * 1000:g} ms away"
+        _show(title, fetches, ours, plain)
 
 
 async def _time_ours(
@@ -78,18 +99,18 @@ async def _time_fetch(servers: Servers, engine: SyncEngine, person_id: int, set_
     return took
 
 
-async def _time_plain(servers: Servers, person_id: int) -> float:
+async def _time_plain(servers: Servers, durable: Redis, person_id: int) -> float:
     """One remote SMEMBERS and one local variadic SADD: no version, no lease, no answer."""
     key = keys.preferences(person_id, COLLECTION)
     await servers.local_async.delete(key)
     began = time.perf_counter()
-    members = await servers.durable_async.smembers(key)
+    members = await durable.smembers(key)
     await servers.local_async.sadd(key, *members)
     return time.perf_counter() - began
 
 
-def _show(set_size: int, fetches: list[float], reads: list[float], plain: list[float]) -> None:
-    table = Table(title=f"Hydrate of a missing set of {set_size:,}", title_justify="left")
+def _show(title: str, fetches: list[float], reads: list[float], plain: list[float]) -> None:
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for heading in ("p50 ms", "p99 ms", "min..max", "x the limit"):
         table.add_column(heading, justify="right")

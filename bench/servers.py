@@ -64,11 +64,15 @@ class Servers:
         return _cpu_s(self.local), _cpu_s(self.durable)
 
     @asynccontextmanager
-    async def engine(self) -> AsyncIterator[SyncEngine]:
-        """Opens an engine that has seen nothing yet, its gates open; no loop of it runs."""
+    async def engine(self, durable_url: str | None = None) -> AsyncIterator[SyncEngine]:
+        """Opens an engine that has seen nothing yet, its gates open; no loop of it runs.
+
+        Args:
+            durable_url: Another way to durable.
+        """
         settings = Settings.model_construct(
             redis_url=SecretStr(self.local_server.url),
-            durable_url=SecretStr(self.durable_server.url),
+            durable_url=SecretStr(durable_url or self.durable_server.url),
             sponsorables=(SPONSORABLE,),
             collections=(COLLECTION,),
         )

@@ -1,0 +1,88 @@
+"""A durable that is some way off: what is sent to it, and what it answers, arrives later."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import uvloop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Leg(asyncio.Protocol):
+    """Hands on what it receives to the other leg, late."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self.transport: asyncio.WriteTransport | None = None
+        self.other: _Leg | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        asyncio.get_running_loop().call_later(self._delay_s, self._hand_on, data)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+    def _hand_on(self, data: bytes) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+
+
+class _Front(_Leg):
+    """The leg towards the client: it opens the other one, and keeps what comes before that."""
+
+    def __init__(self, port: int, delay_s: float) -> None:
+        super().__init__(delay_s)
+        self._port = port
+        self._early: list[bytes] = []
+        self._opening: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    def _hand_on(self, data: bytes) -> None:
+        if self.other is None:
+            self._early.append(data)
+        else:
+            super()._hand_on(data)
+
+    async def _open(self) -> None:
+        back = _Leg(self._delay_s)
+        back.other = self
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: back, "127.0.0.1", self._port)
+        self.other = back
+        for data in self._early:
+            super()._hand_on(data)
+
+
+@contextmanager
+def at_distance(port: int, delay_s: float) -> Iterator[int]:
+    """Yields a port of this machine behind which the server on `port` is so far off, each way.
+
+    It has a thread and a loop of its own, so that it delays whom it serves by nothing else.
+    """
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="distance", daemon=True)
+    thread.start()
+
+    async def listen() -> asyncio.Server:
+        server = await loop.create_server(lambda: _Front(port, delay_s), "127.0.0.1", 0)
+        return cast("asyncio.Server", server)
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
+    try:
+        yield cast("int", server.sockets[0].getsockname()[1])
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
