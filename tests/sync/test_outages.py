@@ -142,7 +142,7 @@ async def _be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None
     await admin.bgsave()
 
     async def has_failed() -> bool:
-        return (await admin.info("persistence"))["rdb_last_bgsave_status"] == "err"
+        return bool((await admin.info("persistence"))["rdb_last_bgsave_status"] == "err")
 
     await until(has_failed)
     yield
