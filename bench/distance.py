@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_START_S = 5.0
+
+
 class _Leg(asyncio.Protocol):
     """Hands on what it receives to the other leg, late."""
 
@@ -69,8 +72,12 @@ class _Front(_Leg):
 def at_distance(port: int, delay_s: float) -> Iterator[int]:
     """Yields a port of this machine behind which the server on `port` is so far off, each way.
 
-    It has a thread and a loop of its own, so that it delays whom it serves by nothing else.
+    It has a thread and a loop of its own, so that it delays whom it serves by nothing else. Without
+    a distance it is the server's own port.
     """
+    if not delay_s:
+        yield port
+        return
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="distance", daemon=True)
     thread.start()
@@ -79,10 +86,11 @@ def at_distance(port: int, delay_s: float) -> Iterator[int]:
         server = await loop.create_server(lambda: _Front(port, delay_s), "127.0.0.1", 0)
         return cast("asyncio.Server", server)
 
-    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(_START_S)
     try:
         yield cast("int", server.sockets[0].getsockname()[1])
     finally:
         loop.call_soon_threadsafe(server.close)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()

@@ -37,7 +37,7 @@ async def bench_hydrate(
         distance_s: To durable, one way.
     """
     with at_distance(servers.durable_server.port, distance_s) as port:
-        url = f"redis://127.0.0.1:{port}/0" if distance_s else servers.durable_server.url
+        url = f"redis://127.0.0.1:{port}/0"
         async with Redis.from_url(url) as durable:
             await _bench(servers, durable, url, samples, set_size, distance_s)
 

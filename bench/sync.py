@@ -23,9 +23,9 @@ from bench.snapshots import bench_profiles, bench_sets
 _ALL = ("profiles", "sets", "relay", "hydrate")
 _SNAPSHOT = ("profiles", "sets")
 _SAMPLES_OF_50 = 200
+_SAMPLES_OF_5000 = 40
 # One way; the loop's timers know no less.
 _DISTANCE_S = 0.001
-_SAMPLES_OF_5000 = 40
 
 
 def main() -> None:

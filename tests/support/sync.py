@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.names import KnownNames
 from sponsorsync.sync.packages import export_people
+from sponsorsync.tasks import end_tasks
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -310,3 +312,13 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
         )
         await pair.compare()
         yield pair
+
+
+@asynccontextmanager
+async def running_engine(pair: Pair) -> AsyncIterator[asyncio.Task[None]]:
+    """Runs a pair's engine, all its loops; yields the task."""
+    task = asyncio.create_task(pair.engine.run())
+    try:
+        yield task
+    finally:
+        await end_tasks(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,15 @@ import pytest
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.tasks import end_tasks
-from tests.support.sync import COLLECTION, PERSON, OwnServer, Pair, open_pair, own_server
+from tests.support.sync import (
+    COLLECTION,
+    PERSON,
+    OwnServer,
+    Pair,
+    open_pair,
+    own_server,
+    running_engine,
+)
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -57,15 +64,6 @@ async def restorable(
     assert await local.ping()
     async with open_pair(local_server.url, own_durable.url) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def _running_engine(pair: Pair) -> AsyncIterator[None]:
-    task = asyncio.create_task(pair.engine.run())
-    try:
-        yield
-    finally:
-        await end_tasks(task)
 
 
 async def _has_listener(pair: Pair) -> bool:
@@ -402,7 +400,7 @@ async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pai
         await pair.sign_in(person)
         await pair.add("a", person_id=person)
     await pair.relay()
-    async with _running_engine(pair):
+    async with running_engine(pair):
         await until(lambda: _has_listener(pair))  # so the comparison at the start is over
         await pair.local.flushall()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -401,3 +401,47 @@ async def test_what_durable_has_is_not_put_into_a_visitors_set(pair: Pair) -> No
 
     assert await pair.here() == {"theirs"}
     assert (await pair.people.load_account(PERSON)).profile is not None
+
+
+# ------------------------------------------------------------------ what a fill remembers
+
+
+async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) -> None:
+    """What the first fill brought must not be remembered as absent from durable."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    for _ in range(2):
+        await pair.evict()
+        assert await pair.items() == ["a"]
+
+
+async def test_a_set_of_changes_that_waited_is_not_remembered_as_absent(pair: Pair) -> None:
+    """Durable had nothing of it when it was asked; a moment later it has."""
+    await pair.sign_in()
+    await pair.local.delete(keys.negative(PERSON))
+    await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\na", "+")
+    await pair.engine.hydrator.hydrate([PERSON])
+    await pair.relay()
+    await pair.evict()
+
+    assert await pair.items() == ["a"]
+
+
+async def test_a_deletion_that_a_fetch_brings_makes_no_new_versions(pair: Pair) -> None:
+    """Local came back from before it: what it takes away was not changed by anybody here."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    older = {
+        key: cast("bytes", await pair.local_store.run("DUMP", key))
+        for key in (keys.meta(PERSON), SET)
+    }
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+    for key, dump in older.items():
+        await pair.local_store.run("RESTORE", key, 0, dump, "REPLACE")
+    await pair.engine.hydrator.hydrate([PERSON])
+
+    assert await pair.here() == set()
+    assert PERSON not in await pair.dirty()

@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages, export_people
-from sponsorsync.tasks import end_tasks
 from tests.support.sync import (
     COLLECTION,
     NAMES,
@@ -27,6 +26,7 @@ from tests.support.sync import (
     dump_all,
     open_pair,
     own_server,
+    running_engine,
 )
 from tests.support.waiting import until
 
@@ -267,15 +267,6 @@ async def _is_compared(pair: Pair) -> bool:
     return False
 
 
-@asynccontextmanager
-async def _running_engine(pair: Pair) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(pair.engine.run())
-    try:
-        yield task
-    finally:
-        await end_tasks(task)
-
-
 @pytest.mark.parametrize("outage", DURABLE_OUTAGES)
 async def test_the_engine_goes_on_by_itself_after_durables_outage(
     outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
@@ -283,7 +274,7 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
     """It does not end, and nobody has to tell it that durable is back."""
     assert await local.ping()
     await _fill_with_ballast(admin)
-    async with open_pair(local_server.url, own.url) as pair, _running_engine(pair) as engine:
+    async with open_pair(local_server.url, own.url) as pair, running_engine(pair) as engine:
         async with outage(own, admin):
             await pair.save_login()
             await until(lambda: _has_met_an_outage(pair))
@@ -300,7 +291,7 @@ async def test_the_engine_goes_on_by_itself_after_locals_outage(
     """Its loops all need local, and none of them ends."""
     assert await durable.ping()
     await _fill_with_ballast(admin)
-    async with open_pair(own.url, durable_server.url) as pair, _running_engine(pair) as engine:
+    async with open_pair(own.url, durable_server.url) as pair, running_engine(pair) as engine:
         await pair.sign_in()
         async with outage(own, admin):
             await until(lambda: _has_met_an_outage(pair))
@@ -316,7 +307,7 @@ async def test_none_of_the_engines_loops_ends_with_an_outage(
 ) -> None:
     """Each of them says that it waits, and goes on."""
     assert await durable.ping()
-    async with open_pair(own.url, durable_server.url) as pair, _running_engine(pair) as engine:
+    async with open_pair(own.url, durable_server.url) as pair, running_engine(pair) as engine:
         await pair.sign_in()
         with capture_logs() as logs:
 

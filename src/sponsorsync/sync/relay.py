@@ -119,13 +119,14 @@ class Relay:
         Raises:
             StoreUnavailableError: A server is down.
         """
-        dirty = await self._load_dirty()
+        now_s = await self._load_now_s()
+        dirty = await self._load_dirty(now_s)
         stale = sorted(dirty & self._sweep.seen)
         self._sweep.seen = dirty
         self._sweep.stamps = {i: s for i, s in self._sweep.stamps.items() if i in dirty}
         for at in range(0, len(stale), BATCH):
             await self.drain(stale[at : at + BATCH])
-        await self._trim_outbox()
+        await self._trim_outbox(now_s)
         return len(stale)
 
     async def drain(self, ids: Sequence[int]) -> None:
@@ -256,10 +257,10 @@ class Relay:
             [("XADD", keys.OUTBOX, "*", "u", person_id) for person_id in ids]
         )
 
-    async def _load_dirty(self) -> set[int]:
+    async def _load_dirty(self, now_s: int) -> set[int]:
         dirty = {int(each) for each in await self._scan(keys.DIRTY)}
         resting = await self._local.run("HGETALL", keys.DEAD)
-        return dirty - _not_due(cast("dict[bytes, bytes]", resting), await self._load_now_s())
+        return dirty - _not_due(cast("dict[bytes, bytes]", resting), now_s)
 
     async def _scan(self, key: str) -> list[bytes]:
         found: list[bytes] = []
@@ -271,13 +272,12 @@ class Relay:
             if cursor == 0:
                 return found
 
-    async def _trim_outbox(self) -> None:
+    async def _trim_outbox(self, now_s: int) -> None:
         """Removes entries that a relay read and did not live to remove: nobody reads them again.
 
         Also one that nobody has read in all that time is needed no more: the sweep has been by.
         """
-        before_ms = 1000 * (await self._load_now_s() - _ENTRY_LIFE_S)
-        await self._local.run("XTRIM", keys.OUTBOX, "MINID", before_ms)
+        await self._local.run("XTRIM", keys.OUTBOX, "MINID", 1000 * (now_s - _ENTRY_LIFE_S))
 
     async def _load_now_s(self) -> int:
         return int(cast("list[bytes]", await self._local.run("TIME"))[0])
