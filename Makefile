@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test soak bench check format lock clean
+.PHONY: help run demo test soak bench check format gears-scripts lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -46,6 +46,9 @@ check: $(READY)  ## what CI runs: format, lint, types, import rules, tests with 
 format: $(READY)  ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+gears-scripts: $(READY)  ## write into each script of gears_scripts/ what it shares with the service
+	$(BIN)/python -m tools.bundle_gears_scripts
 
 lock: $(READY)  ## resolve requirements-dev.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes \

@@ -40,6 +40,8 @@ NAMES = {
     # Hash: the incarnations of both servers that were last compared; `checked`, durable's APPLIED
     # up to which local is known to have all that durable took (arrivals.py).
     "EPOCH": "sponsorsync:epoch",
+    # String while a script of ours writes sets: the capture of foreign writes then looks away.
+    "QUIET": "sponsorsync:quiet",
     # --- local: time ---
     "COVER_ENDS": "sponsorsync:cover_ends",
     # --- local: who is signed in ---
@@ -75,6 +77,9 @@ LAPSED = NAMES["LAPSED"]
 
 LEASE_TTL_MS = 10_000
 """A fetch from durable takes milliseconds; whoever dies in the middle blocks nobody for longer."""
+
+QUIET_TTL_MS = 1000
+"""A script takes milliseconds; should one fail, foreign writes are not missed for longer."""
 
 NEGATIVE_TTL_S = 30
 """How long 'durable has nothing of this person' is believed without asking again."""

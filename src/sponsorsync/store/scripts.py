@@ -55,6 +55,7 @@ def _definitions(lua: str) -> Iterator[tuple[set[str], str]]:
 def _key_names() -> Iterator[tuple[set[str], str]]:
     """Yields Lua's `K.DIRTY`, a string, and `K.META(id)`, a function, for each name."""
     yield {"LEASE_TTL_MS"}, f"local LEASE_TTL_MS = {keys.LEASE_TTL_MS}"
+    yield {"QUIET_TTL_MS"}, f"local QUIET_TTL_MS = {keys.QUIET_TTL_MS}"
     yield {"NEGATIVE_TTL_S"}, f"local NEGATIVE_TTL_S = {keys.NEGATIVE_TTL_S}"
     yield {"K"}, "local K = {}"
     for name, template in keys.NAMES.items():

@@ -82,7 +82,7 @@ class Epochs:
             newer = await absorb_unconfirmed(
                 self._local, self._durable, absorb_newer, after=checked
             )
-            if newer:
+            if newer and compared is not None:
                 _log.warning("local_came_back_older", looked_at=newer)
         await self._local.run("HSET", keys.EPOCH, "local", local_id, "durable", durable_id)
         self.is_local_verified = True

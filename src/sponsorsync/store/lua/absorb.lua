@@ -47,123 +47,125 @@ end
 if wrong then
   return wrong
 end
-local notes = notes_in(redis.call('HGETALL', meta))
-if tonumber(deleted) > tonumber(notes.x or '0') then
-  delete_up_to(id, meta, deleted)
-  note_person(id, deleted)
-  notes = notes_in(redis.call('HGETALL', meta))
-  for part in pairs(is_there) do
-    is_there[part] = exists(part_key(id, part))
-  end
-end
-deleted = tonumber(notes.x or '0')
-
-local function is_unknown(part)
-  return judge_presence(notes['p:' .. part], is_there[part]) == 'unknown'
-end
-
-local changed, is_changed = {}, {}
-local function change(part)
-  if not is_changed[part] then
-    is_changed[part] = true
-    changed[#changed + 1] = part
-  end
-end
-
--- What was written past the service, before anybody knew the part, and what durable has belong
--- together: nobody removed either.
-local function unite(part, key, data)
-  local kind = part_type(part)
-  data = unpacked(kind, data)
-  if kind == 'set' then
-    call_in_chunks('SADD', key, data, 1, #data)
-  else
-    for i = 1, #data, 2 do
-      redis.call('HSETNX', key, data[i], data[i + 1])
+return quietly(function()
+  local notes = notes_in(redis.call('HGETALL', meta))
+  if tonumber(deleted) > tonumber(notes.x or '0') then
+    delete_up_to(id, meta, deleted)
+    note_person(id, deleted)
+    notes = notes_in(redis.call('HGETALL', meta))
+    for part in pairs(is_there) do
+      is_there[part] = exists(part_key(id, part))
     end
   end
-  change(part)
-end
+  deleted = tonumber(notes.x or '0')
 
--- Collections that are known here, as long as durable has nothing newer of them.
-local own = {}
-for _, collection in ipairs(known_names.collections) do
-  if not visitor and not is_unknown(collection) then
-    own[collection] = true
+  local function is_unknown(part)
+    return judge_presence(notes['p:' .. part], is_there[part]) == 'unknown'
   end
-end
 
-local is_taken, noted = {}, {}
-for _, part in ipairs(parts) do
-  local name, version, data = unpack(part)
-  local key = part_key(id, name)
-  local is_set = part_type(name) == 'set'
-  if tonumber(version) > deleted and not (is_set and visitor) then
-    local unknown = is_unknown(name)
-    if unknown and token ~= '' and is_there[name] then
-      unite(name, key, data)
-    elseif (unknown and token ~= '')
-        or (not unknown and tonumber(version) > tonumber(notes['v:' .. name] or '0')) then
-      write_key(key, part_type(name), data)
-      note_part(noted, name, version, data, part[4])
-      note_person(id, version)
-      own[name], is_taken[name] = nil, true
-    end
-    if is_set then
-      noted[#noted + 1] = 'd:' .. name
-      noted[#noted + 1] = '1'
+  local changed, is_changed = {}, {}
+  local function change(part)
+    if not is_changed[part] then
+      is_changed[part] = true
+      changed[#changed + 1] = part
     end
   end
-end
-call_in_chunks('HSET', meta, noted, 1, #noted)
-local joined = false
-for _, sponsorable in ipairs(known_names.sponsorables) do
-  local is_new, covered, ends = index_cover(id, sponsorable)
-  joined = joined or is_new
-  if ends and not covered then
-    -- It may have ended while local had lost its calendar: durable's index has to learn it.
-    redis.call('ZADD', K.COVER_ENDS, ends, sponsorable .. ':' .. id)
+
+  -- What was written past the service, before anybody knew the part, and what durable has belong
+  -- together: nobody removed either.
+  local function unite(part, key, data)
+    local kind = part_type(part)
+    data = unpacked(kind, data)
+    if kind == 'set' then
+      call_in_chunks('SADD', key, data, 1, #data)
+    else
+      for i = 1, #data, 2 do
+        redis.call('HSETNX', key, data[i], data[i + 1])
+      end
+    end
+    change(part)
   end
-end
-if joined then
-  -- As at a login (save_login.lua), which could not judge it, or whose index was lost since.
-  for collection in pairs(own) do
+
+  -- Collections that are known here, as long as durable has nothing newer of them.
+  local own = {}
+  for _, collection in ipairs(known_names.collections) do
+    if not visitor and not is_unknown(collection) then
+      own[collection] = true
+    end
+  end
+
+  local is_taken, noted = {}, {}
+  for _, part in ipairs(parts) do
+    local name, version, data = unpack(part)
+    local key = part_key(id, name)
+    local is_set = part_type(name) == 'set'
+    if tonumber(version) > deleted and not (is_set and visitor) then
+      local unknown = is_unknown(name)
+      if unknown and token ~= '' and is_there[name] then
+        unite(name, key, data)
+      elseif (unknown and token ~= '')
+          or (not unknown and tonumber(version) > tonumber(notes['v:' .. name] or '0')) then
+        write_key(key, part_type(name), data)
+        note_part(noted, name, version, data, part[4])
+        note_person(id, version)
+        own[name], is_taken[name] = nil, true
+      end
+      if is_set then
+        noted[#noted + 1] = 'd:' .. name
+        noted[#noted + 1] = '1'
+      end
+    end
+  end
+  call_in_chunks('HSET', meta, noted, 1, #noted)
+  local joined = false
+  for _, sponsorable in ipairs(known_names.sponsorables) do
+    local is_new, covered, ends = index_cover(id, sponsorable)
+    joined = joined or is_new
+    if ends and not covered then
+      -- It may have ended while local had lost its calendar: durable's index has to learn it.
+      redis.call('ZADD', K.COVER_ENDS, ends, sponsorable .. ':' .. id)
+    end
+  end
+  if joined then
+    -- As at a login (save_login.lua), which could not judge it, or whose index was lost since.
+    for collection in pairs(own) do
+      change(collection)
+    end
+  end
+  if token == '' then
+    if #changed > 0 then
+      commit(id, meta, changed)
+    end
+    return 'ok'
+  end
+
+  local absent = {}
+  for _, part in ipairs(expected) do
+    if not is_changed[part] and not is_taken[part] and is_unknown(part) then
+      if is_there[part] then
+        -- Durable has nothing of it, and local has: then local's is all there is.
+        change(part)
+      else
+        absent[#absent + 1] = part
+      end
+    end
+  end
+  local waiting = redis.call('HGETALL', pending)
+  for i = 1, #waiting, 2 do
+    local collection, item = string.match(waiting[i], '^([^\n]+)\n(.*)$')
+    redis.call(waiting[i + 1] == '+' and 'SADD' or 'SREM', K.PREFERENCES(id, collection), item)
     change(collection)
   end
-end
-if token == '' then
+  redis.call('DEL', pending)
   if #changed > 0 then
     commit(id, meta, changed)
   end
-  return 'ok'
-end
-
-local absent = {}
-for _, part in ipairs(expected) do
-  if not is_changed[part] and not is_taken[part] and is_unknown(part) then
-    if is_there[part] then
-      -- Durable has nothing of it, and local has: then local's is all there is.
-      change(part)
-    else
-      absent[#absent + 1] = part
+  redis.call('DEL', K.NEGATIVE(id), K.LEASE(id))
+  for _, part in ipairs(absent) do
+    if not is_changed[part] then
+      redis.call('SADD', K.NEGATIVE(id), part)
+      redis.call('EXPIRE', K.NEGATIVE(id), NEGATIVE_TTL_S)
     end
   end
-end
-local waiting = redis.call('HGETALL', pending)
-for i = 1, #waiting, 2 do
-  local collection, item = string.match(waiting[i], '^([^\n]+)\n(.*)$')
-  redis.call(waiting[i + 1] == '+' and 'SADD' or 'SREM', K.PREFERENCES(id, collection), item)
-  change(collection)
-end
-redis.call('DEL', pending)
-if #changed > 0 then
-  commit(id, meta, changed)
-end
-redis.call('DEL', K.NEGATIVE(id), K.LEASE(id))
-for _, part in ipairs(absent) do
-  if not is_changed[part] then
-    redis.call('SADD', K.NEGATIVE(id), part)
-    redis.call('EXPIRE', K.NEGATIVE(id), NEGATIVE_TTL_S)
-  end
-end
-return 'ok'
+  return 'ok'
+end)

@@ -52,8 +52,11 @@ if new > 0 and size + new - count(last_add + 1, last_remove, 1) > most then
   return { 'full', size }
 end
 
-local added = call_in_chunks('SADD', set, ARGV, first_add, last_add)
-local removed = call_in_chunks('SREM', set, ARGV, last_add + 1, last_remove)
+local added, removed = 0, 0
+quietly(function()
+  added = call_in_chunks('SADD', set, ARGV, first_add, last_add)
+  removed = call_in_chunks('SREM', set, ARGV, last_add + 1, last_remove)
+end)
 -- A change that changes nothing needs no journey: a retry after a lost answer is one. But what was
 -- not noted before is noted now.
 if added + removed > 0 or presence(meta, collection, set) == 'unknown' then

@@ -229,6 +229,18 @@ end
 -- the other server can read it, the key as DUMP gives it, a string. What has to be known of a dump
 -- without unpacking it stands in `about`: the size of a set; source and end of a cover.
 
+-- Calls a function that writes sets: whoever captures foreign writes (gears_scripts/write_behind.py)
+-- looks away meanwhile.
+local function quietly(write)
+  redis.call('SET', K.QUIET, '1', 'PX', QUIET_TTL_MS)
+  local is_fine, reply = pcall(write)
+  redis.call('DEL', K.QUIET)
+  if not is_fine then
+    error(reply)
+  end
+  return reply
+end
+
 -- Puts data in the place of whatever a key holds.
 local function write_key(key, kind, data)
   if type(data) == 'string' then

@@ -21,12 +21,14 @@ end
 for _, sponsorable in ipairs(known_names.sponsorables) do
   parts[#parts + 1] = 'cover:' .. sponsorable
 end
-for _, part in ipairs(parts) do
-  local key = part_key(id, part)
-  if wrong_type(key, part_type(part)) == nil and not (visitor and part_type(part) == 'set') then
-    redis.call('DEL', key)
+quietly(function()
+  for _, part in ipairs(parts) do
+    local key = part_key(id, part)
+    if wrong_type(key, part_type(part)) == nil and not (visitor and part_type(part) == 'set') then
+      redis.call('DEL', key)
+    end
   end
-end
+end)
 for _, sponsorable in ipairs(known_names.sponsorables) do
   index_cover(id, sponsorable)
 end

@@ -1,0 +1,106 @@
+"""Running over all keys of a kind, and copying whose they are, with counts instead of exceptions.
+
+An exception would end the whole run at its record, and those after it would never be looked at.
+"""
+
+PEOPLE_AT_ONCE = 500
+MOST_ERRORS = 10
+
+
+class Counts(object):
+    """What a run did: `ids` are those of the people who wait for the next copy."""
+
+    def __init__(self):
+        self.done, self.failed, self.skipped, self.errors = 0, 0, {}, []
+        self.ids = []
+
+    def skip(self, reason, count=1):
+        if count:
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+    def fail(self, reason):
+        self.failed += 1
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(reason)
+
+    def to_json(self):
+        return json.dumps(
+            {
+                "done": self.done,
+                "skipped": self.skipped,
+                "failed": self.failed,
+                "errors": self.errors,
+            }
+        )
+
+
+def copy_all(parts, key_pattern, find_id, only_covered=False):
+    """Runs over the keys of a pattern and copies some parts of whoever they belong to.
+
+    Replies one record: JSON {"done": int, "skipped": {reason: int}, "failed": int, "errors": […]};
+    none at all where there is no such key.
+
+    Args:
+        parts: Names: 'profile', collections, or 'cover' for the cover alone.
+        key_pattern: Glob of the keys.
+        find_id: Returns the person's id in a key as text, or None where it is none of ours.
+        only_covered: Leaves out who is not covered.
+    """
+    names = load_names()
+
+    def gather(counts, record):
+        counts = counts or Counts()
+        person = find_id(record["key"])
+        if person is None:
+            counts.skip("not ours")
+            return counts
+        counts.ids.append(person)
+        if len(counts.ids) >= PEOPLE_AT_ONCE:
+            copy(counts)
+        return counts
+
+    def copy(counts):
+        ids, counts.ids = sorted(set(counts.ids)), []
+        for part in parts:
+            try:
+                copy_people(counts, ids, part, names, only_covered)
+            except Exception as error:
+                for person in ids:
+                    counts.fail("person {}: {}".format(person, error))
+
+    def finish(counts):
+        if counts.ids:
+            copy(counts)
+        return counts.to_json()
+
+    GearsBuilder("KeysReader").accumulate(gather).map(finish).run(
+        key_pattern, readValue=False, convertToStr=False
+    )
+
+
+def copy_people(counts, ids, part, names, only_covered):
+    """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
+    require_compared("local", run_id_here())
+    for piece in in_pieces(ids):
+        # Written by somebody else before there was a service: nobody has versioned it yet.
+        adopted = run_local("adopt", "mark", json.dumps(names), *piece)[0]
+        if adopted:
+            drain([text_of(each) for each in adopted], names)
+    rows, refused = export_here(ids, "only:" + part, names)
+    wanted = []
+    for row in rows:
+        if only_covered and "v" in row.flags:
+            counts.skip("visitor")
+        elif only_covered and "c" not in row.flags:
+            counts.skip("not covered")
+        elif "u" in row.flags:
+            counts.skip("unknown")
+            drain([row.person], names)
+        else:
+            wanted.append(row)
+    delivery = deliver(wanted, names)
+    counts.done += len(delivery["taken"])
+    counts.skip("newer", len(delivery["newer"]))
+    refused.update(delivery["refused"])
+    for person, reason in sorted(refused.items()):
+        counts.fail("person {}: {}".format(person, reason))

@@ -1,0 +1,89 @@
+"""The durable Redis: by REDISENT_* in the environment of the server that this runs in."""
+
+CONNECT_TIMEOUT_S = 1.0
+SOCKET_TIMEOUT_S = 2.0
+DOWN_S = 2.0
+
+
+class DurableDownError(Exception):
+    """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
+
+
+def durable():
+    """Returns the client that all callbacks of this server share.
+
+    It stands at the module `redis`: what a callback refers to is pickled with it, and a connection
+    cannot be.
+    """
+    if not hasattr(redis, "sponsorsync_durable"):
+        redis.sponsorsync_durable = create_durable(os.environ)
+        redis.sponsorsync_down_until = 0.0
+    return redis.sponsorsync_durable
+
+
+def create_durable(environment):
+    """Returns a client for what REDISENT_* name; it has not connected yet.
+
+    Raises:
+        DurableDownError: REDISENT_HOST is not set.
+    """
+    host = environment.get("REDISENT_HOST")
+    if not host:
+        raise DurableDownError(
+            "REDISENT_HOST is not in the environment of the Redis server (.env.gears)"
+        )
+    ca = environment.get("REDISENT_CA") or None
+    options = {}
+    if ca or environment.get("REDISENT_TLS", "").lower() in ("1", "true", "yes", "on"):
+        options = {"ssl": True, "ssl_ca_certs": ca, "ssl_cert_reqs": "required"}
+        options["ssl_check_hostname"] = True
+    return redis.Redis(
+        host=host,
+        port=int(environment.get("REDISENT_PORT") or 6379),
+        username=environment.get("REDISENT_USER") or None,
+        password=environment.get("REDISENT_PWD") or None,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        client_name="sponsorsync-gears",
+        **options
+    )
+
+
+def run_durable(name, argument_lists):
+    """Runs a script of LUA several times in one round trip; returns the replies.
+
+    With them durable tells which incarnation it is.
+
+    Raises:
+        DurableDownError: It cannot be asked. For DOWN_S after that nobody else tries.
+        NotComparedError: It has been restarted; nothing that it says is used before the service
+            has compared it.
+    """
+    if time.time() < getattr(redis, "sponsorsync_down_until", 0.0):
+        raise DurableDownError("durable could not be reached a moment ago")
+    try:
+        info, replies = _run_all(durable(), name, argument_lists)
+    except redis.exceptions.RedisError as error:
+        redis.sponsorsync_down_until = time.time() + DOWN_S
+        raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+    require_compared("durable", str(info.get("run_id", "")))
+    return replies
+
+
+def _run_all(client, name, argument_lists):
+    """Returns INFO and the replies; what durable saw never is run again with its text."""
+    for attempt in (1, 2):
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command("INFO", "server")
+        for arguments in argument_lists:
+            pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
+        replies = pipeline.execute(raise_on_error=False)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if attempt == 1 and any(
+            isinstance(error, redis.exceptions.NoScriptError) for error in errors
+        ):
+            client.script_load(LUA[name])
+            continue
+        if errors:
+            raise errors[0]
+        return replies[0], replies[1:]

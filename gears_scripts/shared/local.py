@@ -1,0 +1,83 @@
+"""The Redis that this script runs in: the service's own Lua scripts, by EVALSHA."""
+
+DEFAULT_COLLECTIONS = ["mnodes"]
+
+
+class NotComparedError(Exception):
+    """A server has been restarted, and the service has yet to compare it with the other one."""
+
+
+def load_names():
+    """Returns {"sponsorables": [login], "collections": [name]}.
+
+    From the upload; else from the environment of the Redis server; else, of the sponsorables,
+    whoever has an index of sponsors here.
+    """
+    sponsorables = CONFIG.get("sponsorables") or _split(os.environ.get("SPONSORSYNC_SPONSORABLES"))
+    collections = CONFIG.get("collections") or _split(os.environ.get("SPONSORSYNC_COLLECTIONS"))
+    if not sponsorables:
+        prefix = SPONSORS.format(sponsorable="")
+        sponsorables = sorted(text_of(key)[len(prefix) :] for key in scan(prefix + "*"))
+    return {"sponsorables": sponsorables, "collections": collections or DEFAULT_COLLECTIONS}
+
+
+def _split(value):
+    return [part.strip().lower() for part in (value or "").split(",") if part.strip()]
+
+
+def scan(pattern):
+    """Returns the keys of a pattern, asked for in pages: nobody waits for all of them."""
+    keys, cursor = set(), "0"
+    while True:
+        cursor, page = execute("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
+        keys.update(as_bytes(key) for key in page)
+        cursor = text_of(cursor)
+        if cursor == "0":
+            return sorted(keys)
+
+
+def run_local(name, *arguments):
+    """Runs a script of LUA; returns its reply as `execute` gives it.
+
+    Bytes travel as a bytearray: `execute` makes a text of anything else.
+    """
+    arguments = [bytearray(each) if isinstance(each, bytes) else each for each in arguments]
+    try:
+        return execute("EVALSHA", LUA_SHA[name], "0", *arguments)
+    except Exception as error:
+        if "NOSCRIPT" not in str(error):
+            raise
+    return execute("EVAL", LUA[name], "0", *arguments)
+
+
+def as_bytes(value):
+    """Returns a reply of `execute` as it is in Redis: what is UTF-8 came as text."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def text_of(value):
+    """Returns a reply, or a reply's part, as text."""
+    return value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")
+
+
+def run_id_here():
+    """Returns what names this incarnation of the Redis that this script runs in."""
+    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def compared_incarnation(side):
+    """Returns which incarnation of 'local' or 'durable' the service compared last, or None.
+
+    None where no service has been here since the last FLUSHALL: then nothing is known that a server
+    could be older than.
+    """
+    found = execute("HGET", EPOCH, side)
+    return None if found is None else text_of(found)
+
+
+def require_compared(side, run_id):
+    """Raises NotComparedError where a server is another incarnation than the one last compared."""
+    compared = compared_incarnation(side)
+    if compared is not None and compared != run_id:
+        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))

@@ -1,0 +1,171 @@
+"""Taking people to durable; the same rules as the service's `sync/relay.py`."""
+
+DEAD_FIRST_S = 60
+DEAD_LONGEST_S = 3600
+
+
+def drain(ids, names):
+    """Takes these people to durable as far as they are dirty: export, apply, confirm.
+
+    Raises:
+        DurableDownError, NotComparedError: Nobody left dirty who should not; try again.
+    """
+    require_compared("local", run_id_here())
+    rows, refused = export_here(ids, "covered", names)
+    unknown = [row.person for row in rows if "u" in row.flags and "d" in row.flags]
+    if unknown:
+        refused.update(hydrate(unknown, names))
+        again, also_refused = export_here(ids, "covered", names)
+        rows = [row for row in again if row.person not in refused]
+        refused.update(also_refused)
+    for person, reason in refused.items():
+        bury(person, reason)
+    return deliver([row for row in rows if "d" in row.flags], names)
+
+
+class Row(object):
+    """What export.lua packed of one person; `package` is opaque."""
+
+    def __init__(self, person, reply):
+        self.person = person
+        self.stamp = as_bytes(reply[0])
+        self.package = as_bytes(reply[1])
+        self.flags = text_of(reply[2])
+
+
+def export_here(ids, what, names):
+    """Returns rows of local, and the reasons for which some people cannot be read."""
+    rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
+    waiting = list(ids)
+    while waiting:
+        piece = waiting[:PEOPLE_A_SCRIPT]
+        replies = run_local("export", what, sponsorables, *piece)
+        for person, reply in zip(piece, replies):
+            if as_bytes(reply[0]):
+                rows.append(Row(person, reply))
+            else:
+                refused[person] = text_of(reply[1])
+        waiting = waiting[len(replies) :]
+    return rows, refused
+
+
+def hydrate(ids, names):
+    """Fetches people whom nobody else is fetching; returns why some could not be."""
+    token = new_token()
+    mine = [
+        person
+        for person in ids
+        if execute("SET", LEASE.format(id=person), token, "NX", "PX", LEASE_TTL_MS) is not None
+    ]
+    try:
+        refused = fetch(mine, names, token)
+    except Exception:
+        release(mine, token)
+        raise
+    release(refused, token)
+    return refused
+
+
+def new_token():
+    return binascii.hexlify(os.urandom(8)).decode()
+
+
+def deliver(rows, names):
+    """Hands packages to durable and draws the consequences.
+
+    Returns:
+        {"taken": [person], "newer": [person], "refused": {person: reason}}.
+    """
+    delivery = {"taken": [], "newer": [], "refused": {}}
+    taken, highest, scripts = [], 0, 0
+    batches = in_batches(rows)
+    if not batches:
+        return delivery
+    sponsorables = json.dumps(names["sponsorables"])
+    before = getattr(redis, "sponsorsync_applied", 0)
+    replies = run_durable(
+        "apply", [[sponsorables] + [row.package for row in batch] for batch in batches]
+    )
+    for batch, (applied, answers) in zip(batches, replies):
+        highest, scripts = max(highest, applied), scripts + 1
+        for row, answer in zip(batch, answers):
+            answer = text_of(answer)
+            if answer == "ok":
+                taken.append((applied, row))
+                delivery["taken"].append(row.person)
+            elif answer == "newer":
+                delivery["newer"].append(row.person)
+            else:
+                delivery["refused"][row.person] = answer
+                if "d" in row.flags:
+                    bury(row.person, answer)
+    notice_fallback(before, highest - scripts, taken)
+    redis.sponsorsync_applied = highest
+    for _, row in taken:
+        if "n" in row.flags and "d" in row.flags:
+            narrow(row.person, names)
+    confirm(taken)
+    if delivery["newer"]:
+        # Local came back older: what durable has newer wins, the rest travels again.
+        conflicts = fetch(delivery["newer"], names, "")
+        for person in delivery["newer"]:
+            if person in conflicts:
+                bury(person, conflicts[person])
+            else:
+                execute("XADD", OUTBOX, "*", "u", person)
+    return delivery
+
+
+def in_batches(rows):
+    """Returns rows for one script each: not too many, not too large."""
+    batches, size = [], 0
+    for row in rows:
+        size += len(row.package)
+        if not batches or len(batches[-1]) >= PEOPLE_A_SCRIPT or size > BYTES_A_SCRIPT:
+            batches.append([])
+            size = len(row.package)
+        batches[-1].append(row)
+    return batches
+
+
+def notice_fallback(before, applied_before, taken):
+    """Durable was emptied under an open connection: its counter is lower than it was.
+
+    Everybody travels again, but for those who are in these packages as a whole.
+    """
+    if applied_before >= before:
+        return
+    whole = [row.person for _, row in taken if "p" not in row.flags]
+    if whole:
+        execute("ZREM", CONFIRMED, *whole)
+    while int(run_local("push_again", "0", "500")):
+        pass
+
+
+def confirm(taken):
+    """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
+    for piece in in_pieces(taken, PEOPLE_A_SCRIPT * 4):
+        arguments = []
+        for applied, row in piece:
+            arguments += [applied, row.person, row.stamp, row.flags]
+        run_local("confirm", *arguments)
+
+
+def narrow(person, names):
+    """Removes from durable's copy what somebody who is not covered removed here."""
+    for collection in names["collections"]:
+        key = PREFERENCES.format(id=person, collection=collection)
+        try:
+            copy = durable().smembers(key)
+        except redis.exceptions.RedisError as error:
+            raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+        found = run_local("find_removed", person, collection, *copy)
+        if len(found) > 1:
+            run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])
+
+
+def bury(person, reason):
+    """Sets aside a person whose data one side does not take; nobody else waits for them."""
+    if reason != "visitor":
+        run_local("bury", person, reason, DEAD_FIRST_S, DEAD_LONGEST_S)
+        log("sponsorsync: person {} was set aside: {}".format(person, reason))

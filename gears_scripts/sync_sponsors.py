@@ -1,0 +1,1839 @@
+"""Copies everybody's cover, `sponsorship:*`, to the durable Redis.
+
+The index `sponsors:{login}` is not copied: durable's scripts keep their own by the facts. Past covers
+travel as well: that one has ended has to be known there, too.
+
+By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
+
+    gears-cli run --host HOST --port PORT gears_scripts/sync_sponsors.py \
+        REQUIREMENTS $(cat gears_scripts/requirements.txt)
+
+It returns one text, JSON: {"done": people whom durable has now as they are here, "skipped": {reason:
+how many}, "failed": how many, "errors": [the first reasons]}; nothing at all where there was no such
+key. Running it again is safe: versions decide.
+"""
+
+import binascii
+import hashlib
+import json
+import os
+import re
+import time
+
+import redis
+
+CONFIG = {}
+
+# <shared: local durable fetch relay batch; lua: adopt export apply absorb confirm push_again bury find_removed narrow release_lease>
+# From gears_scripts/shared/ and the service's own store; `make gears-scripts` writes it.
+
+PREFERENCES = 'user:{id}:{collection}'
+SPONSORSHIP = 'sponsorship:{sponsorable}:{id}'
+SPONSORS = 'sponsors:{sponsorable}'
+OUTBOX = 'sponsorsync:outbox'
+CONFIRMED = 'sponsorsync:confirmed'
+LEASE = 'sponsorsync:lease:{id}'
+EPOCH = 'sponsorsync:epoch'
+LEASE_TTL_MS = 10000
+PEOPLE_A_SCRIPT = 50
+BYTES_A_SCRIPT = 262144
+
+LUA = {
+    "adopt": r"""
+local K = {}
+function K.USER_DETAILS(id) return 'user_details:' .. id end
+function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
+function K.SPONSORSHIP(sponsorable, id) return 'sponsorship:' .. sponsorable .. ':' .. id end
+function K.META(id) return 'sponsorsync:meta:' .. id end
+function K.SPONSORS(sponsorable) return 'sponsors:' .. sponsorable end
+K.PEOPLE = 'sponsorsync:people'
+function K.VISITOR(id) return 'user:' .. id end
+K.DIRTY = 'sponsorsync:dirty'
+K.OUTBOX = 'sponsorsync:outbox'
+function K.LEASE(id) return 'sponsorsync:lease:' .. id end
+function K.NEGATIVE(id) return 'sponsorsync:negative:' .. id end
+K.COVER_ENDS = 'sponsorsync:cover_ends'
+local PROFILE = 'profile'
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end
+local function part_key(id, part)
+  if part == PROFILE then
+    return K.USER_DETAILS(id)
+  end
+  local sponsorable = sponsorable_of(part)
+  if sponsorable then
+    return K.SPONSORSHIP(sponsorable, id)
+  end
+  return K.PREFERENCES(id, part)
+end
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+local function is_visitor(id)
+  return exists(K.VISITOR(id)) and redis.call('TYPE', K.VISITOR(id)).ok == 'hash'
+end
+local function mark_dirty(id)
+  redis.call('DEL', K.LEASE(id), K.NEGATIVE(id))
+  redis.pcall('HINCRBY', K.META(id), 'm', 1) -- a foreign meta is named by export.lua
+  if redis.call('SADD', K.DIRTY, id) == 1 then
+    redis.call('XADD', K.OUTBOX, '*', 'u', id)
+  end
+end
+local function wrong_service_type(sponsorables)
+  local wrong = wrong_type(K.DIRTY, 'set') or wrong_type(K.OUTBOX, 'stream')
+    or wrong_type(K.PEOPLE, 'zset') or wrong_type(K.COVER_ENDS, 'zset')
+  for _, sponsorable in ipairs(sponsorables or {}) do
+    wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
+  end
+  return wrong
+end
+local is_real, known_names = ARGV[1] == 'mark', cjson.decode(ARGV[2])
+local adopted, visitors, wrongs = {}, 0, {}
+local wrong_service = wrong_service_type()
+if wrong_service then
+  return redis.error_reply(wrong_service)
+end
+local parts = { PROFILE }
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  parts[#parts + 1] = 'cover:' .. sponsorable
+end
+for _, collection in ipairs(known_names.collections) do
+  parts[#parts + 1] = collection
+end
+for i = 3, #ARGV do
+  local id, unnoted = ARGV[i], {}
+  local meta, visitor = K.META(id), is_visitor(ARGV[i])
+  local wrong = wrong_type(meta, 'hash')
+  if visitor then
+    visitors = visitors + 1
+  end
+  for _, part in ipairs(wrong and {} or parts) do
+    local kind, key = part_type(part), part_key(id, part)
+    local is_theirs = visitor and kind == 'set'
+    if not is_theirs and redis.call('EXISTS', key) == 1
+        and not redis.call('HGET', meta, 'p:' .. part) then
+      wrong = wrong or wrong_type(key, kind)
+      unnoted[#unnoted + 1] = part
+    end
+  end
+  if wrong then
+    wrongs[#wrongs + 1] = wrong
+  elseif #unnoted > 0 then
+    adopted[#adopted + 1] = id
+    if is_real then
+      for _, part in ipairs(unnoted) do
+        redis.call('HSETNX', meta, 'v:' .. part, '0')
+      end
+      mark_dirty(id)
+    end
+  end
+end
+return { adopted, visitors, wrongs }
+""",
+    "export": r"""
+local K = {}
+function K.USER_DETAILS(id) return 'user_details:' .. id end
+function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
+function K.SPONSORSHIP(sponsorable, id) return 'sponsorship:' .. sponsorable .. ':' .. id end
+function K.META(id) return 'sponsorsync:meta:' .. id end
+function K.SPONSORS(sponsorable) return 'sponsors:' .. sponsorable end
+function K.VISITOR(id) return 'user:' .. id end
+K.DIRTY = 'sponsorsync:dirty'
+function K.PENDING(id) return 'sponsorsync:pending:' .. id end
+local CHUNK = 1000
+local PROFILE = 'profile'
+local moment_s
+local function now_s()
+  moment_s = moment_s or tonumber(redis.call('TIME')[1])
+  return moment_s
+end
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end
+local function part_key(id, part)
+  if part == PROFILE then
+    return K.USER_DETAILS(id)
+  end
+  local sponsorable = sponsorable_of(part)
+  if sponsorable then
+    return K.SPONSORSHIP(sponsorable, id)
+  end
+  return K.PREFERENCES(id, part)
+end
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+local taken_apart = {}
+local function read_notes(flat)
+  local notes, parts, holds_copy = {}, {}, false
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    notes[field] = flat[i + 1]
+    local found = taken_apart[field]
+    if not found then
+      found = { string.match(field, '^([vd]):(.+)$') }
+      taken_apart[field] = found
+    end
+    if found[1] == 'v' then
+      parts[#parts + 1] = found[2]
+    elseif found[1] then
+      holds_copy = true
+    end
+  end
+  return notes, parts, holds_copy
+end
+local function is_visitor(id)
+  return exists(K.VISITOR(id)) and redis.call('TYPE', K.VISITOR(id)).ok == 'hash'
+end
+local function stamp_of(notes, parts)
+  table.sort(parts)
+  local stamp = { (notes.x or '0') .. '/' .. (notes.m or '0') }
+  for i, part in ipairs(parts) do
+    stamp[i + 1] = part .. '=' .. notes['v:' .. part]
+  end
+  return table.concat(stamp, ' ')
+end
+local function judge_presence(noted, exists)
+  if noted == '1' then
+    return exists and 'there' or 'unknown'
+  elseif noted == '0' then
+    return exists and 'there' or 'empty'
+  end
+  return 'unknown'
+end
+local function judge_cover(source, valid_until)
+  local ends = tonumber(valid_until or '')
+  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+end
+local MOST_VALUES = 20000 -- some milliseconds
+local MEMBERS_A_VALUE = 10 -- of a dump: that reads more of them in the same time
+local what, as_dumps = string.match(ARGV[1], '^([^+]+)(%+?)')
+as_dumps = as_dumps ~= ''
+local sponsorables = cjson.decode(ARGV[2])
+local only = string.match(what, '^only:(.+)$')
+local cover_parts = {}
+for i, sponsorable in ipairs(sponsorables) do
+  cover_parts[i] = 'cover:' .. sponsorable
+end
+local function any_exists(name)
+  local keys, found = {}, 0
+  for i = 3, #ARGV do
+    keys[#keys + 1] = name(ARGV[i])
+  end
+  for from = 1, #keys, CHUNK do
+    local to = math.min(from + CHUNK - 1, #keys)
+    found = found + redis.call('EXISTS', unpack(keys, from, to))
+  end
+  return found > 0
+end
+local some_visitors, some_pending = any_exists(K.VISITOR), any_exists(K.PENDING)
+local dirty = {}
+for from = 3, #ARGV, CHUNK do
+  local to = math.min(from + CHUNK - 1, #ARGV)
+  for i, is_member in ipairs(redis.call('SMISMEMBER', K.DIRTY, unpack(ARGV, from, to))) do
+    dirty[ARGV[from + i - 1]] = is_member == 1
+  end
+end
+local type_of_byte = {}
+local function type_in(dump, key)
+  local byte = string.byte(dump)
+  type_of_byte[byte] = type_of_byte[byte] or redis.call('TYPE', key).ok
+  return type_of_byte[byte]
+end
+local function read_key(key, kind)
+  if as_dumps then
+    local dump = redis.call('DUMP', key)
+    if not dump then
+      return {}, 0
+    elseif type_in(dump, key) ~= kind then
+      return nil, wrong_type(key, kind)
+    elseif kind == 'hash' then
+      return dump, 1
+    end
+    local size = redis.call('SCARD', key)
+    return dump, 1 + math.floor(size / MEMBERS_A_VALUE), size
+  end
+  local reply = redis.pcall(kind == 'hash' and 'HGETALL' or 'SMEMBERS', key)
+  if reply.err then
+    return nil, wrong_type(key, kind) or reply.err
+  end
+  return reply, #reply
+end
+local function export(id)
+  local meta = K.META(id)
+  local flat = redis.pcall('HGETALL', meta)
+  if flat.err then
+    return { '', wrong_type(meta, 'hash') or flat.err }, 0
+  end
+  local notes, parts, holds_copy = read_notes(flat)
+  local is_dirty, about_of = dirty[id], {}
+  local covered, unknown = false, false
+  for i, part in ipairs(cover_parts) do
+    local key = K.SPONSORSHIP(sponsorables[i], id)
+    local about = redis.pcall('HMGET', key, 'source', 'valid_until')
+    if about.err and notes['v:' .. part] then
+      return { '', wrong_type(key, 'hash') or about.err }, 0
+    end
+    about_of[part] = about
+    if judge_cover(about[1], about[2]) then
+      covered = true
+      unknown = unknown or (is_dirty
+        and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
+    end
+    unknown = unknown or judge_presence(notes['p:' .. part], about[1]) == 'unknown'
+  end
+  local visitor = some_visitors and is_visitor(id)
+  local sets_travel = (covered or what == 'all') and not visitor
+  local packed, unnoted_copy, values = {}, false, 0
+  if notes.x and #parts == 0 then
+    unknown = false -- of an account that was deleted there is no cover to know
+  end
+  for _, part in ipairs(parts) do
+    local kind, noted = part_type(part), notes['p:' .. part]
+    local is_wanted = not only or part == only or about_of[part] ~= nil
+    if is_wanted and (kind == 'hash' or sets_travel) then
+      local data, read, size = read_key(part_key(id, part), kind)
+      if not data then
+        return { '', read }, values
+      end
+      values = values + read
+      unnoted_copy = unnoted_copy or (kind == 'set' and not notes['d:' .. part])
+      if judge_presence(noted, #data > 0) ~= 'unknown' then
+        packed[#packed + 1] = { part, notes['v:' .. part], data, size or about_of[part] }
+        if kind == 'set' and what ~= 'all' and not notes['d:' .. part] then
+          redis.call('HSET', meta, 'd:' .. part, '1')
+        end
+      elseif #data > 0 then
+        unknown = true
+      end
+    elseif not noted and redis.call('EXISTS', part_key(id, part)) == 1 then
+      unknown = true
+    end
+  end
+  unknown = unknown or (some_pending and redis.call('EXISTS', K.PENDING(id)) == 1)
+  local flags = (is_dirty and 'd' or '') .. (unknown and 'u' or '') .. (only and 'p' or '')
+    .. (visitor and 'v' or '')
+  if covered then
+    flags = flags .. (unnoted_copy and 'cm' or 'c')
+  elseif holds_copy then
+    flags = flags .. 'n'
+  end
+  local stamp = (is_dirty or unnoted_copy) and stamp_of(notes, parts) or '-'
+  return { stamp, cmsgpack.pack({ id, notes.x or '0', packed }), flags }, values
+end
+local replies, total = {}, 0
+for i = 3, #ARGV do
+  local reply, values = export(ARGV[i])
+  replies[#replies + 1] = reply
+  total = total + values
+  if total > MOST_VALUES then
+    break
+  end
+end
+return replies
+""",
+    "apply": r"""
+local K = {}
+function K.USER_DETAILS(id) return 'user_details:' .. id end
+function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
+function K.SPONSORSHIP(sponsorable, id) return 'sponsorship:' .. sponsorable .. ':' .. id end
+function K.META(id) return 'sponsorsync:meta:' .. id end
+function K.SPONSORS(sponsorable) return 'sponsors:' .. sponsorable end
+K.PEOPLE = 'sponsorsync:people'
+K.COVER_ENDS = 'sponsorsync:cover_ends'
+K.APPLIED = 'sponsorsync:applied'
+K.LAPSED = 'sponsorsync:lapsed'
+local CHUNK = 1000
+local PROFILE = 'profile'
+local moment_s
+local function now_s()
+  moment_s = moment_s or tonumber(redis.call('TIME')[1])
+  return moment_s
+end
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end
+local function call_in_chunks(command, key, values, first, last)
+  local sum = 0
+  for from = first, last, CHUNK do
+    sum = sum + redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, last)))
+  end
+  return sum
+end
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end
+local function part_key(id, part)
+  if part == PROFILE then
+    return K.USER_DETAILS(id)
+  end
+  local sponsorable = sponsorable_of(part)
+  if sponsorable then
+    return K.SPONSORSHIP(sponsorable, id)
+  end
+  return K.PREFERENCES(id, part)
+end
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+local function notes_in(flat)
+  local notes = {}
+  for i = 1, #flat, 2 do
+    notes[flat[i]] = flat[i + 1]
+  end
+  return notes
+end
+local function parts_in(meta)
+  local parts = {}
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    local part = string.match(field, '^v:(.+)$')
+    if part then
+      parts[#parts + 1] = part
+    end
+  end
+  return parts
+end
+local function version_of(meta, part)
+  return tonumber(redis.call('HGET', meta, 'v:' .. part) or '0')
+end
+local function judge_presence(noted, exists)
+  if noted == '1' then
+    return exists and 'there' or 'unknown'
+  elseif noted == '0' then
+    return exists and 'there' or 'empty'
+  end
+  return 'unknown'
+end
+local function write_key(key, kind, data)
+  if type(data) == 'string' then
+    redis.call('RESTORE', key, 0, data, 'REPLACE')
+    return
+  end
+  redis.call('DEL', key)
+  call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
+end
+local function note_part(fields, name, version, data, about)
+  local at = #fields
+  fields[at + 1], fields[at + 2] = 'v:' .. name, version
+  fields[at + 3], fields[at + 4] = 'p:' .. name, #data > 0 and '1' or '0'
+  if part_type(name) == 'set' then
+    fields[at + 5], fields[at + 6] = 'n:' .. name, type(data) == 'string' and about or #data
+  end
+end
+local function delete_up_to(id, meta, deleted)
+  if tonumber(deleted) <= tonumber(redis.call('HGET', meta, 'x') or '0') then
+    return
+  end
+  for _, part in ipairs(parts_in(meta)) do
+    if version_of(meta, part) <= tonumber(deleted) then
+      if not wrong_type(part_key(id, part), part_type(part)) then
+        redis.call('DEL', part_key(id, part))
+      end
+      redis.call('HDEL', meta, 'v:' .. part, 'p:' .. part, 'n:' .. part, 'd:' .. part)
+    end
+  end
+  redis.call('HSET', meta, 'x', deleted)
+end
+local function judge_cover(source, valid_until)
+  local ends = tonumber(valid_until or '')
+  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+end
+local sponsorables = cjson.decode(ARGV[1])
+local Batch = {}
+Batch.__index = Batch
+local function batch(key, command, ...)
+  return setmetatable({ key = key, command = command, options = { ... }, values = {} }, Batch)
+end
+function Batch:add(first, second)
+  local values = self.values
+  values[#values + 1] = first
+  if second then
+    values[#values + 1] = second
+  end
+end
+function Batch:run()
+  local count = #self.options
+  for from = 1, #self.values, CHUNK do
+    local arguments = { unpack(self.options) }
+    for i = from, math.min(from + CHUNK - 1, #self.values) do
+      arguments[count + i - from + 1] = self.values[i]
+    end
+    redis.call(self.command, self.key, unpack(arguments))
+  end
+end
+local applied = redis.call('INCR', K.APPLIED)
+local people = batch(K.PEOPLE, 'ZADD')
+local ends_set, ends_unset = batch(K.COVER_ENDS, 'ZADD'), batch(K.COVER_ENDS, 'ZREM')
+local lapses_set, lapses_unset = batch(K.LAPSED, 'ZADD', 'NX'), batch(K.LAPSED, 'ZREM')
+local joined, left, number_of = {}, {}, { [false] = false }
+for i, sponsorable in ipairs(sponsorables) do
+  number_of[sponsorable] = i
+  joined[i] = batch(K.SPONSORS(sponsorable), 'SADD')
+  left[i] = batch(K.SPONSORS(sponsorable), 'SREM')
+end
+local function index(id, notes, facts)
+  local last_end, is_anyones = 0, false
+  for i, sponsorable in ipairs(sponsorables) do
+    local covered, ends = judge_cover(facts[i].source, facts[i].valid_until)
+    local member = sponsorable .. ':' .. id
+    if covered and ends then
+      ends_set:add(ends, member)
+    else
+      ends_unset:add(member)
+    end
+    if covered then
+      is_anyones = true
+      joined[i]:add(id)
+    else
+      left[i]:add(id)
+    end
+    last_end = math.max(last_end, ends or 0)
+  end
+  local holds = false
+  if not is_anyones then
+    for field in pairs(notes) do
+      local part = string.match(field, '^v:(.+)$')
+      if part and part_type(part) == 'set' and redis.call('EXISTS', part_key(id, part)) == 1 then
+        holds = true
+      end
+    end
+  end
+  if holds then
+    lapses_set:add(last_end > 0 and last_end or now_s(), id)
+  else
+    lapses_unset:add(id)
+  end
+end
+local function wrong_index_type()
+  local wrong = wrong_type(K.PEOPLE, 'zset') or wrong_type(K.COVER_ENDS, 'zset')
+    or wrong_type(K.LAPSED, 'zset')
+  for _, sponsorable in ipairs(sponsorables) do
+    wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
+  end
+  return wrong
+end
+local function find_existing(id, parts)
+  local exists = {}
+  for i, part in ipairs(parts) do
+    local found = redis.call('TYPE', part_key(id, part[1])).ok
+    if found ~= 'none' and found ~= part_type(part[1]) then
+      return nil, wrong_type(part_key(id, part[1]), part_type(part[1]))
+    end
+    exists[i] = found ~= 'none'
+  end
+  return exists
+end
+local function load_facts(id)
+  local facts = {}
+  for i, sponsorable in ipairs(sponsorables) do
+    local key = K.SPONSORSHIP(sponsorable, id)
+    local reply = redis.pcall('HMGET', key, 'source', 'valid_until')
+    if reply.err then
+      return nil, wrong_type(key, 'hash') or reply.err
+    end
+    facts[i] = { part = 'cover:' .. sponsorable, source = reply[1], valid_until = reply[2] }
+  end
+  return facts
+end
+local function take_facts(facts, part)
+  for _, cover in ipairs(facts) do
+    if cover.part == part[1] then
+      local data, about = part[3], part[4]
+      if type(data) == 'string' then
+        cover.source, cover.valid_until = unpack(about)
+      else
+        local now = notes_in(data)
+        cover.source, cover.valid_until = now.source, now.valid_until
+      end
+    end
+  end
+end
+local function find_held(people)
+  local metas, held = {}, {}
+  for i, person in ipairs(people) do
+    metas[i] = K.META(person[1])
+  end
+  if #metas == 0 or redis.call('EXISTS', unpack(metas)) == 0 then
+    return held
+  end
+  for i, person in ipairs(people) do
+    held[person[1]] = redis.call('EXISTS', metas[i]) == 1
+  end
+  return held
+end
+local function restore_new(id, parts)
+  for i, part in ipairs(parts) do
+    local reply = type(part[3]) == 'string'
+      and redis.pcall('RESTORE', part_key(id, part[1]), 0, part[3])
+    if not reply or reply.err then
+      for k = 1, i - 1 do
+        redis.call('DEL', part_key(id, parts[k][1]))
+      end
+      return false
+    end
+  end
+  return true
+end
+local function note_new(id, parts)
+  local fields, last_end, is_anyones, holds_set = {}, 0, false, false
+  for _, part in ipairs(parts) do
+    local name, version, data, about = part[1], part[2], part[3], part[4]
+    note_part(fields, name, version, data, about)
+    holds_set = holds_set or part_type(name) == 'set'
+    local number = number_of[sponsorable_of(name)]
+    if number then
+      local covered, ends = judge_cover(about[1], about[2])
+      if covered then
+        is_anyones = true
+        joined[number]:add(id)
+        if ends then
+          ends_set:add(ends, sponsorables[number] .. ':' .. id)
+        end
+      end
+      last_end = math.max(last_end, ends or 0)
+    end
+  end
+  redis.call('HSET', K.META(id), unpack(fields))
+  people:add(applied, id)
+  if holds_set and not is_anyones then
+    lapses_set:add(last_end > 0 and last_end or now_s(), id)
+  end
+end
+local function apply(person, is_held)
+  local id, deleted, parts = person[1], person[2], person[3]
+  if not is_held and deleted == '0' and #parts > 0 and restore_new(id, parts) then
+    note_new(id, parts)
+    return 'ok'
+  end
+  local meta = K.META(id)
+  local flat = redis.pcall('HGETALL', meta)
+  if flat.err then
+    return wrong_type(meta, 'hash') or flat.err
+  end
+  local exists, wrong = find_existing(id, parts)
+  if not exists then
+    return wrong
+  end
+  local facts
+  facts, wrong = load_facts(id)
+  if not facts then
+    return wrong
+  end
+  local notes = notes_in(flat)
+  if tonumber(deleted) > tonumber(notes.x or '0') then
+    delete_up_to(id, meta, deleted)
+    notes, exists = notes_in(redis.call('HGETALL', meta)), find_existing(id, parts)
+    facts = load_facts(id)
+  end
+  deleted = tonumber(notes.x or '0')
+  local answer, fields = 'ok', {}
+  for i, part in ipairs(parts) do
+    local name, version, data = unpack(part)
+    local number, held = tonumber(version), tonumber(notes['v:' .. name] or '0')
+    local lost = judge_presence(notes['p:' .. name], exists[i]) == 'unknown'
+    if number > deleted and (number > held or (number == held and lost)) then
+      write_key(part_key(id, name), part_type(name), data)
+      notes['v:' .. name] = version
+      note_part(fields, name, version, data, part[4])
+      take_facts(facts, part)
+    elseif number < held or number <= deleted then
+      answer = 'newer'
+    end
+  end
+  call_in_chunks('HSET', meta, fields, 1, #fields)
+  people:add(applied, id)
+  index(id, notes, facts)
+  return answer
+end
+local persons = {}
+for i = 2, #ARGV do
+  persons[i - 1] = cmsgpack.unpack(ARGV[i])
+end
+local answers, wrong = {}, wrong_index_type()
+local held = wrong and {} or find_held(persons)
+for i, person in ipairs(persons) do
+  answers[i] = wrong or apply(person, held[person[1]])
+end
+if not wrong then
+  for _, each in ipairs({ people, ends_set, ends_unset, lapses_set, lapses_unset }) do
+    each:run()
+  end
+  for i in ipairs(sponsorables) do
+    joined[i]:run()
+    left[i]:run()
+  end
+end
+return { applied, answers }
+""",
+    "absorb": r"""
+local QUIET_TTL_MS = 1000
+local NEGATIVE_TTL_S = 30
+local K = {}
+function K.USER_DETAILS(id) return 'user_details:' .. id end
+function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
+function K.SPONSORSHIP(sponsorable, id) return 'sponsorship:' .. sponsorable .. ':' .. id end
+function K.META(id) return 'sponsorsync:meta:' .. id end
+K.UNPACKED = 'sponsorsync:unpacked'
+function K.SPONSORS(sponsorable) return 'sponsors:' .. sponsorable end
+K.PEOPLE = 'sponsorsync:people'
+function K.VISITOR(id) return 'user:' .. id end
+K.DIRTY = 'sponsorsync:dirty'
+K.OUTBOX = 'sponsorsync:outbox'
+function K.LEASE(id) return 'sponsorsync:lease:' .. id end
+function K.NEGATIVE(id) return 'sponsorsync:negative:' .. id end
+function K.PENDING(id) return 'sponsorsync:pending:' .. id end
+K.QUIET = 'sponsorsync:quiet'
+K.COVER_ENDS = 'sponsorsync:cover_ends'
+local CHUNK = 1000
+local PROFILE = 'profile'
+local function now_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+local moment_s
+local function now_s()
+  moment_s = moment_s or tonumber(redis.call('TIME')[1])
+  return moment_s
+end
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end
+local function call_in_chunks(command, key, values, first, last)
+  local sum = 0
+  for from = first, last, CHUNK do
+    sum = sum + redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, last)))
+  end
+  return sum
+end
+local function size_of(set)
+  return exists(set) and redis.call('SCARD', set) or 0
+end
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end
+local function part_key(id, part)
+  if part == PROFILE then
+    return K.USER_DETAILS(id)
+  end
+  local sponsorable = sponsorable_of(part)
+  if sponsorable then
+    return K.SPONSORSHIP(sponsorable, id)
+  end
+  return K.PREFERENCES(id, part)
+end
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+local function notes_in(flat)
+  local notes = {}
+  for i = 1, #flat, 2 do
+    notes[flat[i]] = flat[i + 1]
+  end
+  return notes
+end
+local function parts_in(meta)
+  local parts = {}
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    local part = string.match(field, '^v:(.+)$')
+    if part then
+      parts[#parts + 1] = part
+    end
+  end
+  return parts
+end
+local function is_visitor(id)
+  return exists(K.VISITOR(id)) and redis.call('TYPE', K.VISITOR(id)).ok == 'hash'
+end
+local function next_version()
+  local last = redis.call('ZREVRANGE', K.PEOPLE, 0, 0, 'WITHSCORES')[2]
+  return string.format('%.0f', math.max((tonumber(last) or 0) + 1, now_us()))
+end
+local function version_of(meta, part)
+  return tonumber(redis.call('HGET', meta, 'v:' .. part) or '0')
+end
+local function note_person(id, version)
+  local known = tonumber(redis.call('ZSCORE', K.PEOPLE, id) or '0')
+  if tonumber(version) > known then
+    redis.call('ZADD', K.PEOPLE, version, id)
+  end
+end
+local function judge_presence(noted, exists)
+  if noted == '1' then
+    return exists and 'there' or 'unknown'
+  elseif noted == '0' then
+    return exists and 'there' or 'empty'
+  end
+  return 'unknown'
+end
+local function note_presence(meta, part, key)
+  redis.call('HSET', meta, 'p:' .. part, exists(key) and '1' or '0')
+  if part_type(part) == 'set' then
+    redis.call('HSET', meta, 'n:' .. part, size_of(key))
+  end
+end
+local function quietly(write)
+  redis.call('SET', K.QUIET, '1', 'PX', QUIET_TTL_MS)
+  local is_fine, reply = pcall(write)
+  redis.call('DEL', K.QUIET)
+  if not is_fine then
+    error(reply)
+  end
+  return reply
+end
+local function write_key(key, kind, data)
+  if type(data) == 'string' then
+    redis.call('RESTORE', key, 0, data, 'REPLACE')
+    return
+  end
+  redis.call('DEL', key)
+  call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
+end
+local function unpacked(kind, data)
+  if type(data) == 'string' then
+    redis.call('RESTORE', K.UNPACKED, 0, data, 'REPLACE')
+    data = redis.call(kind == 'hash' and 'HGETALL' or 'SMEMBERS', K.UNPACKED)
+    redis.call('DEL', K.UNPACKED)
+  end
+  return data
+end
+local function note_part(fields, name, version, data, about)
+  local at = #fields
+  fields[at + 1], fields[at + 2] = 'v:' .. name, version
+  fields[at + 3], fields[at + 4] = 'p:' .. name, #data > 0 and '1' or '0'
+  if part_type(name) == 'set' then
+    fields[at + 5], fields[at + 6] = 'n:' .. name, type(data) == 'string' and about or #data
+  end
+end
+local function delete_up_to(id, meta, deleted)
+  if tonumber(deleted) <= tonumber(redis.call('HGET', meta, 'x') or '0') then
+    return
+  end
+  for _, part in ipairs(parts_in(meta)) do
+    if version_of(meta, part) <= tonumber(deleted) then
+      if not wrong_type(part_key(id, part), part_type(part)) then
+        redis.call('DEL', part_key(id, part))
+      end
+      redis.call('HDEL', meta, 'v:' .. part, 'p:' .. part, 'n:' .. part, 'd:' .. part)
+    end
+  end
+  redis.call('HSET', meta, 'x', deleted)
+end
+local function mark_dirty(id)
+  redis.call('DEL', K.LEASE(id), K.NEGATIVE(id))
+  redis.pcall('HINCRBY', K.META(id), 'm', 1) -- a foreign meta is named by export.lua
+  if redis.call('SADD', K.DIRTY, id) == 1 then
+    redis.call('XADD', K.OUTBOX, '*', 'u', id)
+  end
+end
+local function commit(id, meta, parts)
+  local version = next_version()
+  for _, part in ipairs(parts) do
+    redis.call('HSET', meta, 'v:' .. part, version)
+    note_presence(meta, part, part_key(id, part))
+  end
+  note_person(id, version)
+  mark_dirty(id)
+end
+local function wrong_service_type(sponsorables)
+  local wrong = wrong_type(K.DIRTY, 'set') or wrong_type(K.OUTBOX, 'stream')
+    or wrong_type(K.PEOPLE, 'zset') or wrong_type(K.COVER_ENDS, 'zset')
+  for _, sponsorable in ipairs(sponsorables or {}) do
+    wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
+  end
+  return wrong
+end
+local function judge_cover(source, valid_until)
+  local ends = tonumber(valid_until or '')
+  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+end
+local function cover_of(id, sponsorable)
+  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), 'source', 'valid_until')
+  if facts.err then
+    return false
+  end
+  return judge_cover(unpack(facts))
+end
+local function index_cover(id, sponsorable)
+  local covered, ends = cover_of(id, sponsorable)
+  local member = sponsorable .. ':' .. id
+  if covered and ends then
+    redis.call('ZADD', K.COVER_ENDS, ends, member)
+  else
+    redis.call('ZREM', K.COVER_ENDS, member)
+  end
+  if covered then
+    return redis.call('SADD', K.SPONSORS(sponsorable), id) == 1, covered, ends
+  end
+  redis.call('SREM', K.SPONSORS(sponsorable), id)
+  return false, covered, ends
+end
+local token, known_names, id = ARGV[1], cjson.decode(ARGV[2]), ARGV[3]
+local _, deleted, parts = unpack(cmsgpack.unpack(ARGV[4]))
+local meta, pending, visitor = K.META(id), K.PENDING(id), is_visitor(id)
+if token ~= '' and redis.call('GET', K.LEASE(id)) ~= token then
+  return 'lost'
+end
+local expected = { PROFILE }
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  expected[#expected + 1] = 'cover:' .. sponsorable
+end
+for _, collection in ipairs(known_names.collections) do
+  if not visitor then
+    expected[#expected + 1] = collection
+  end
+end
+local wrong = wrong_type(meta, 'hash') or wrong_type(pending, 'hash')
+  or wrong_service_type(known_names.sponsorables)
+local is_there = {}
+local function check(part)
+  if is_there[part] == nil then
+    local key = part_key(id, part)
+    is_there[part] = exists(key)
+    wrong = wrong or (is_there[part] and wrong_type(key, part_type(part)))
+  end
+end
+for _, part in ipairs(parts) do
+  check(part[1])
+end
+for _, part in ipairs(expected) do
+  check(part)
+end
+if wrong then
+  return wrong
+end
+return quietly(function()
+  local notes = notes_in(redis.call('HGETALL', meta))
+  if tonumber(deleted) > tonumber(notes.x or '0') then
+    delete_up_to(id, meta, deleted)
+    note_person(id, deleted)
+    notes = notes_in(redis.call('HGETALL', meta))
+    for part in pairs(is_there) do
+      is_there[part] = exists(part_key(id, part))
+    end
+  end
+  deleted = tonumber(notes.x or '0')
+  local function is_unknown(part)
+    return judge_presence(notes['p:' .. part], is_there[part]) == 'unknown'
+  end
+  local changed, is_changed = {}, {}
+  local function change(part)
+    if not is_changed[part] then
+      is_changed[part] = true
+      changed[#changed + 1] = part
+    end
+  end
+  local function unite(part, key, data)
+    local kind = part_type(part)
+    data = unpacked(kind, data)
+    if kind == 'set' then
+      call_in_chunks('SADD', key, data, 1, #data)
+    else
+      for i = 1, #data, 2 do
+        redis.call('HSETNX', key, data[i], data[i + 1])
+      end
+    end
+    change(part)
+  end
+  local own = {}
+  for _, collection in ipairs(known_names.collections) do
+    if not visitor and not is_unknown(collection) then
+      own[collection] = true
+    end
+  end
+  local is_taken, noted = {}, {}
+  for _, part in ipairs(parts) do
+    local name, version, data = unpack(part)
+    local key = part_key(id, name)
+    local is_set = part_type(name) == 'set'
+    if tonumber(version) > deleted and not (is_set and visitor) then
+      local unknown = is_unknown(name)
+      if unknown and token ~= '' and is_there[name] then
+        unite(name, key, data)
+      elseif (unknown and token ~= '')
+          or (not unknown and tonumber(version) > tonumber(notes['v:' .. name] or '0')) then
+        write_key(key, part_type(name), data)
+        note_part(noted, name, version, data, part[4])
+        note_person(id, version)
+        own[name], is_taken[name] = nil, true
+      end
+      if is_set then
+        noted[#noted + 1] = 'd:' .. name
+        noted[#noted + 1] = '1'
+      end
+    end
+  end
+  call_in_chunks('HSET', meta, noted, 1, #noted)
+  local joined = false
+  for _, sponsorable in ipairs(known_names.sponsorables) do
+    local is_new, covered, ends = index_cover(id, sponsorable)
+    joined = joined or is_new
+    if ends and not covered then
+      redis.call('ZADD', K.COVER_ENDS, ends, sponsorable .. ':' .. id)
+    end
+  end
+  if joined then
+    for collection in pairs(own) do
+      change(collection)
+    end
+  end
+  if token == '' then
+    if #changed > 0 then
+      commit(id, meta, changed)
+    end
+    return 'ok'
+  end
+  local absent = {}
+  for _, part in ipairs(expected) do
+    if not is_changed[part] and not is_taken[part] and is_unknown(part) then
+      if is_there[part] then
+        change(part)
+      else
+        absent[#absent + 1] = part
+      end
+    end
+  end
+  local waiting = redis.call('HGETALL', pending)
+  for i = 1, #waiting, 2 do
+    local collection, item = string.match(waiting[i], '^([^\n]+)\n(.*)$')
+    redis.call(waiting[i + 1] == '+' and 'SADD' or 'SREM', K.PREFERENCES(id, collection), item)
+    change(collection)
+  end
+  redis.call('DEL', pending)
+  if #changed > 0 then
+    commit(id, meta, changed)
+  end
+  redis.call('DEL', K.NEGATIVE(id), K.LEASE(id))
+  for _, part in ipairs(absent) do
+    if not is_changed[part] then
+      redis.call('SADD', K.NEGATIVE(id), part)
+      redis.call('EXPIRE', K.NEGATIVE(id), NEGATIVE_TTL_S)
+    end
+  end
+  return 'ok'
+end)
+""",
+    "confirm": r"""
+local K = {}
+function K.META(id) return 'sponsorsync:meta:' .. id end
+K.DIRTY = 'sponsorsync:dirty'
+K.OUTBOX = 'sponsorsync:outbox'
+K.DEAD = 'sponsorsync:dead'
+K.CONFIRMED = 'sponsorsync:confirmed'
+local CHUNK = 1000
+local PROFILE = 'profile'
+local function call_in_chunks(command, key, values, first, last)
+  local sum = 0
+  for from = first, last, CHUNK do
+    sum = sum + redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, last)))
+  end
+  return sum
+end
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+local taken_apart = {}
+local function read_notes(flat)
+  local notes, parts, holds_copy = {}, {}, false
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    notes[field] = flat[i + 1]
+    local found = taken_apart[field]
+    if not found then
+      found = { string.match(field, '^([vd]):(.+)$') }
+      taken_apart[field] = found
+    end
+    if found[1] == 'v' then
+      parts[#parts + 1] = found[2]
+    elseif found[1] then
+      holds_copy = true
+    end
+  end
+  return notes, parts, holds_copy
+end
+local function stamp_of(notes, parts)
+  table.sort(parts)
+  local stamp = { (notes.x or '0') .. '/' .. (notes.m or '0') }
+  for i, part in ipairs(parts) do
+    stamp[i + 1] = part .. '=' .. notes['v:' .. part]
+  end
+  return table.concat(stamp, ' ')
+end
+local confirmed, alive, clean = {}, {}, {}
+for i = 1, #ARGV, 4 do
+  local applied, id, stamp, flags = unpack(ARGV, i, i + 3)
+  local meta = K.META(id)
+  local notes, parts = read_notes(redis.call('HGETALL', meta))
+  confirmed[#confirmed + 1] = applied
+  confirmed[#confirmed + 1] = id
+  alive[#alive + 1] = id
+  if stamp_of(notes, parts) ~= stamp then
+    redis.call('SADD', K.DIRTY, id)
+    redis.call('XADD', K.OUTBOX, '*', 'u', id)
+  else
+    if string.find(flags, 'c', 1, true) then
+      for _, part in ipairs(parts) do
+        if part_type(part) == 'set' and not notes['d:' .. part] then
+          redis.call('HSET', meta, 'd:' .. part, '1')
+        end
+      end
+    end
+    if not string.find(flags, '[up]') then
+      clean[#clean + 1] = id
+    end
+  end
+end
+call_in_chunks('ZADD', K.CONFIRMED, confirmed, 1, #confirmed)
+call_in_chunks('HDEL', K.DEAD, alive, 1, #alive)
+return call_in_chunks('SREM', K.DIRTY, clean, 1, #clean)
+""",
+    "push_again": r"""
+local K = {}
+function K.META(id) return 'sponsorsync:meta:' .. id end
+K.DIRTY = 'sponsorsync:dirty'
+K.OUTBOX = 'sponsorsync:outbox'
+K.CONFIRMED = 'sponsorsync:confirmed'
+function K.LEASE(id) return 'sponsorsync:lease:' .. id end
+function K.NEGATIVE(id) return 'sponsorsync:negative:' .. id end
+K.EPOCH = 'sponsorsync:epoch'
+local function mark_dirty(id)
+  redis.call('DEL', K.LEASE(id), K.NEGATIVE(id))
+  redis.pcall('HINCRBY', K.META(id), 'm', 1) -- a foreign meta is named by export.lua
+  if redis.call('SADD', K.DIRTY, id) == 1 then
+    redis.call('XADD', K.OUTBOX, '*', 'u', id)
+  end
+end
+local people = redis.call(
+  'ZRANGEBYSCORE', K.CONFIRMED, '(' .. ARGV[1], '+inf', 'LIMIT', 0, tonumber(ARGV[2])
+)
+for _, id in ipairs(people) do
+  mark_dirty(id)
+  redis.call('ZREM', K.CONFIRMED, id)
+end
+if tonumber(redis.call('HGET', K.EPOCH, 'checked') or '0') > tonumber(ARGV[1]) then
+  redis.call('HSET', K.EPOCH, 'checked', ARGV[1]) -- durable counts these anew
+end
+return #people
+""",
+    "bury": r"""
+local K = {}
+K.DEAD = 'sponsorsync:dead'
+local moment_s
+local function now_s()
+  moment_s = moment_s or tonumber(redis.call('TIME')[1])
+  return moment_s
+end
+local id, reason, first_s, longest_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local now, before = now_s(), redis.call('HGET', K.DEAD, id)
+local record = { reason = reason, since = now, tries = 0 }
+if before then
+  record = cjson.decode(before)
+end
+record.reason, record.tries = reason, record.tries + 1
+record.next_try = now + math.min(first_s * 2 ^ (record.tries - 1), longest_s)
+redis.call('HSET', K.DEAD, id, cjson.encode(record))
+return record.next_try
+""",
+    "find_removed": r"""
+local K = {}
+function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
+function K.META(id) return 'sponsorsync:meta:' .. id end
+function K.VISITOR(id) return 'user:' .. id end
+local CHUNK = 1000
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+local function look_up(set, values, first, last, found)
+  local is_there = exists(set)
+  for from = first, last, CHUNK do
+    local to = math.min(from + CHUNK - 1, last)
+    local bits = is_there and redis.call('SMISMEMBER', set, unpack(values, from, to)) or {}
+    for i = from, to do
+      found(i, bits[i - from + 1] or 0)
+    end
+  end
+end
+local function is_visitor(id)
+  return exists(K.VISITOR(id)) and redis.call('TYPE', K.VISITOR(id)).ok == 'hash'
+end
+local function version_of(meta, part)
+  return tonumber(redis.call('HGET', meta, 'v:' .. part) or '0')
+end
+local function judge_presence(noted, exists)
+  if noted == '1' then
+    return exists and 'there' or 'unknown'
+  elseif noted == '0' then
+    return exists and 'there' or 'empty'
+  end
+  return 'unknown'
+end
+local function presence(meta, part, key)
+  return judge_presence(redis.call('HGET', meta, 'p:' .. part), exists(key))
+end
+local id, collection = ARGV[1], ARGV[2]
+local set, meta = K.PREFERENCES(id, collection), K.META(id)
+if is_visitor(id) or presence(meta, collection, set) == 'unknown' then
+  return {}
+end
+local answer = { string.format('%.0f', version_of(meta, collection)) }
+look_up(set, ARGV, 3, #ARGV, function(i, is_member)
+  if is_member == 0 then
+    answer[#answer + 1] = ARGV[i]
+  end
+end)
+return answer
+""",
+    "narrow": r"""
+local K = {}
+function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
+function K.META(id) return 'sponsorsync:meta:' .. id end
+K.PEOPLE = 'sponsorsync:people'
+K.APPLIED = 'sponsorsync:applied'
+local CHUNK = 1000
+local PROFILE = 'profile'
+local function exists(key)
+  return redis.call('OBJECT', 'ENCODING', key) ~= false
+end
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end
+local function call_in_chunks(command, key, values, first, last)
+  local sum = 0
+  for from = first, last, CHUNK do
+    sum = sum + redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, last)))
+  end
+  return sum
+end
+local function size_of(set)
+  return exists(set) and redis.call('SCARD', set) or 0
+end
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end
+local type_of = {}
+local function part_type(part)
+  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
+  return type_of[part]
+end
+local function version_of(meta, part)
+  return tonumber(redis.call('HGET', meta, 'v:' .. part) or '0')
+end
+local function note_presence(meta, part, key)
+  redis.call('HSET', meta, 'p:' .. part, exists(key) and '1' or '0')
+  if part_type(part) == 'set' then
+    redis.call('HSET', meta, 'n:' .. part, size_of(key))
+  end
+end
+local id, collection, version = ARGV[1], ARGV[2], ARGV[3]
+local set, meta = K.PREFERENCES(id, collection), K.META(id)
+local wrong = wrong_type(set, 'set') or wrong_type(meta, 'hash') or wrong_type(K.PEOPLE, 'zset')
+if wrong then
+  return redis.error_reply(wrong)
+end
+if tonumber(version) <= version_of(meta, collection) or not exists(set) then
+  return 0
+end
+local removed = call_in_chunks('SREM', set, ARGV, 4, #ARGV)
+local narrowed = string.format('%.0f', tonumber(version) - 1)
+redis.call('HSET', meta, 'v:' .. collection, narrowed)
+note_presence(meta, collection, set)
+redis.call('ZADD', K.PEOPLE, redis.call('INCR', K.APPLIED), id)
+return removed
+""",
+    "release_lease": r"""
+local K = {}
+function K.LEASE(id) return 'sponsorsync:lease:' .. id end
+if redis.call('GET', K.LEASE(ARGV[1])) == ARGV[2] then
+  return redis.call('DEL', K.LEASE(ARGV[1]))
+end
+return 0
+""",
+}
+LUA_SHA = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in LUA.items()}
+
+
+DEFAULT_COLLECTIONS = ["mnodes"]
+
+
+class NotComparedError(Exception):
+    """A server has been restarted, and the service has yet to compare it with the other one."""
+
+
+def load_names():
+    """Returns {"sponsorables": [login], "collections": [name]}.
+
+    From the upload; else from the environment of the Redis server; else, of the sponsorables,
+    whoever has an index of sponsors here.
+    """
+    sponsorables = CONFIG.get("sponsorables") or _split(os.environ.get("SPONSORSYNC_SPONSORABLES"))
+    collections = CONFIG.get("collections") or _split(os.environ.get("SPONSORSYNC_COLLECTIONS"))
+    if not sponsorables:
+        prefix = SPONSORS.format(sponsorable="")
+        sponsorables = sorted(text_of(key)[len(prefix) :] for key in scan(prefix + "*"))
+    return {"sponsorables": sponsorables, "collections": collections or DEFAULT_COLLECTIONS}
+
+
+def _split(value):
+    return [part.strip().lower() for part in (value or "").split(",") if part.strip()]
+
+
+def scan(pattern):
+    """Returns the keys of a pattern, asked for in pages: nobody waits for all of them."""
+    keys, cursor = set(), "0"
+    while True:
+        cursor, page = execute("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
+        keys.update(as_bytes(key) for key in page)
+        cursor = text_of(cursor)
+        if cursor == "0":
+            return sorted(keys)
+
+
+def run_local(name, *arguments):
+    """Runs a script of LUA; returns its reply as `execute` gives it.
+
+    Bytes travel as a bytearray: `execute` makes a text of anything else.
+    """
+    arguments = [bytearray(each) if isinstance(each, bytes) else each for each in arguments]
+    try:
+        return execute("EVALSHA", LUA_SHA[name], "0", *arguments)
+    except Exception as error:
+        if "NOSCRIPT" not in str(error):
+            raise
+    return execute("EVAL", LUA[name], "0", *arguments)
+
+
+def as_bytes(value):
+    """Returns a reply of `execute` as it is in Redis: what is UTF-8 came as text."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def text_of(value):
+    """Returns a reply, or a reply's part, as text."""
+    return value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")
+
+
+def run_id_here():
+    """Returns what names this incarnation of the Redis that this script runs in."""
+    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def compared_incarnation(side):
+    """Returns which incarnation of 'local' or 'durable' the service compared last, or None.
+
+    None where no service has been here since the last FLUSHALL: then nothing is known that a server
+    could be older than.
+    """
+    found = execute("HGET", EPOCH, side)
+    return None if found is None else text_of(found)
+
+
+def require_compared(side, run_id):
+    """Raises NotComparedError where a server is another incarnation than the one last compared."""
+    compared = compared_incarnation(side)
+    if compared is not None and compared != run_id:
+        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+
+
+CONNECT_TIMEOUT_S = 1.0
+SOCKET_TIMEOUT_S = 2.0
+DOWN_S = 2.0
+
+
+class DurableDownError(Exception):
+    """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
+
+
+def durable():
+    """Returns the client that all callbacks of this server share.
+
+    It stands at the module `redis`: what a callback refers to is pickled with it, and a connection
+    cannot be.
+    """
+    if not hasattr(redis, "sponsorsync_durable"):
+        redis.sponsorsync_durable = create_durable(os.environ)
+        redis.sponsorsync_down_until = 0.0
+    return redis.sponsorsync_durable
+
+
+def create_durable(environment):
+    """Returns a client for what REDISENT_* name; it has not connected yet.
+
+    Raises:
+        DurableDownError: REDISENT_HOST is not set.
+    """
+    host = environment.get("REDISENT_HOST")
+    if not host:
+        raise DurableDownError(
+            "REDISENT_HOST is not in the environment of the Redis server (.env.gears)"
+        )
+    ca = environment.get("REDISENT_CA") or None
+    options = {}
+    if ca or environment.get("REDISENT_TLS", "").lower() in ("1", "true", "yes", "on"):
+        options = {"ssl": True, "ssl_ca_certs": ca, "ssl_cert_reqs": "required"}
+        options["ssl_check_hostname"] = True
+    return redis.Redis(
+        host=host,
+        port=int(environment.get("REDISENT_PORT") or 6379),
+        username=environment.get("REDISENT_USER") or None,
+        password=environment.get("REDISENT_PWD") or None,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        client_name="sponsorsync-gears",
+        **options
+    )
+
+
+def run_durable(name, argument_lists):
+    """Runs a script of LUA several times in one round trip; returns the replies.
+
+    With them durable tells which incarnation it is.
+
+    Raises:
+        DurableDownError: It cannot be asked. For DOWN_S after that nobody else tries.
+        NotComparedError: It has been restarted; nothing that it says is used before the service
+            has compared it.
+    """
+    if time.time() < getattr(redis, "sponsorsync_down_until", 0.0):
+        raise DurableDownError("durable could not be reached a moment ago")
+    try:
+        info, replies = _run_all(durable(), name, argument_lists)
+    except redis.exceptions.RedisError as error:
+        redis.sponsorsync_down_until = time.time() + DOWN_S
+        raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+    require_compared("durable", str(info.get("run_id", "")))
+    return replies
+
+
+def _run_all(client, name, argument_lists):
+    """Returns INFO and the replies; what durable saw never is run again with its text."""
+    for attempt in (1, 2):
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command("INFO", "server")
+        for arguments in argument_lists:
+            pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
+        replies = pipeline.execute(raise_on_error=False)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if attempt == 1 and any(
+            isinstance(error, redis.exceptions.NoScriptError) for error in errors
+        ):
+            client.script_load(LUA[name])
+            continue
+        if errors:
+            raise errors[0]
+        return replies[0], replies[1:]
+
+
+def fetch(ids, names, token):
+    """Takes from durable what it has of people; returns the reasons for which some could not be.
+
+    With a token this ends a lease: it fills what is unknown. With '' it takes what is known here
+    and newer there.
+
+    Raises:
+        DurableDownError, NotComparedError: Durable cannot be asked, or not yet be believed.
+    """
+    refused = {}
+    for person, row in export_from_durable(ids, names):
+        if not as_bytes(row[0]):
+            refused[person] = text_of(row[1])
+            continue
+        arguments = (token, json.dumps(names), person, row[1])
+        reply = text_of(run_local("absorb", *arguments))
+        if reply not in ("ok", "lost"):
+            refused[person] = reply
+    return refused
+
+
+def export_from_durable(ids, names):
+    """Yields (person, row of export.lua) of each; a script that had read much is asked again."""
+    waiting = list(ids)
+    while waiting:
+        pieces = in_pieces(waiting)
+        sponsorables = json.dumps(names["sponsorables"])
+        replies = run_durable("export", [["all", sponsorables] + piece for piece in pieces])
+        waiting = []
+        for piece, rows in zip(pieces, replies):
+            for person, row in zip(piece, rows):
+                yield person, row
+            waiting += piece[len(rows) :]
+
+
+def in_pieces(values, size=PEOPLE_A_SCRIPT):
+    return [values[at : at + size] for at in range(0, len(values), size)]
+
+
+def release(ids, token):
+    """Gives leases back that could not be used."""
+    for person in ids:
+        run_local("release_lease", person, token)
+
+
+DEAD_FIRST_S = 60
+DEAD_LONGEST_S = 3600
+
+
+def drain(ids, names):
+    """Takes these people to durable as far as they are dirty: export, apply, confirm.
+
+    Raises:
+        DurableDownError, NotComparedError: Nobody left dirty who should not; try again.
+    """
+    require_compared("local", run_id_here())
+    rows, refused = export_here(ids, "covered", names)
+    unknown = [row.person for row in rows if "u" in row.flags and "d" in row.flags]
+    if unknown:
+        refused.update(hydrate(unknown, names))
+        again, also_refused = export_here(ids, "covered", names)
+        rows = [row for row in again if row.person not in refused]
+        refused.update(also_refused)
+    for person, reason in refused.items():
+        bury(person, reason)
+    return deliver([row for row in rows if "d" in row.flags], names)
+
+
+class Row(object):
+    """What export.lua packed of one person; `package` is opaque."""
+
+    def __init__(self, person, reply):
+        self.person = person
+        self.stamp = as_bytes(reply[0])
+        self.package = as_bytes(reply[1])
+        self.flags = text_of(reply[2])
+
+
+def export_here(ids, what, names):
+    """Returns rows of local, and the reasons for which some people cannot be read."""
+    rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
+    waiting = list(ids)
+    while waiting:
+        piece = waiting[:PEOPLE_A_SCRIPT]
+        replies = run_local("export", what, sponsorables, *piece)
+        for person, reply in zip(piece, replies):
+            if as_bytes(reply[0]):
+                rows.append(Row(person, reply))
+            else:
+                refused[person] = text_of(reply[1])
+        waiting = waiting[len(replies) :]
+    return rows, refused
+
+
+def hydrate(ids, names):
+    """Fetches people whom nobody else is fetching; returns why some could not be."""
+    token = new_token()
+    mine = [
+        person
+        for person in ids
+        if execute("SET", LEASE.format(id=person), token, "NX", "PX", LEASE_TTL_MS) is not None
+    ]
+    try:
+        refused = fetch(mine, names, token)
+    except Exception:
+        release(mine, token)
+        raise
+    release(refused, token)
+    return refused
+
+
+def new_token():
+    return binascii.hexlify(os.urandom(8)).decode()
+
+
+def deliver(rows, names):
+    """Hands packages to durable and draws the consequences.
+
+    Returns:
+        {"taken": [person], "newer": [person], "refused": {person: reason}}.
+    """
+    delivery = {"taken": [], "newer": [], "refused": {}}
+    taken, highest, scripts = [], 0, 0
+    batches = in_batches(rows)
+    if not batches:
+        return delivery
+    sponsorables = json.dumps(names["sponsorables"])
+    before = getattr(redis, "sponsorsync_applied", 0)
+    replies = run_durable(
+        "apply", [[sponsorables] + [row.package for row in batch] for batch in batches]
+    )
+    for batch, (applied, answers) in zip(batches, replies):
+        highest, scripts = max(highest, applied), scripts + 1
+        for row, answer in zip(batch, answers):
+            answer = text_of(answer)
+            if answer == "ok":
+                taken.append((applied, row))
+                delivery["taken"].append(row.person)
+            elif answer == "newer":
+                delivery["newer"].append(row.person)
+            else:
+                delivery["refused"][row.person] = answer
+                if "d" in row.flags:
+                    bury(row.person, answer)
+    notice_fallback(before, highest - scripts, taken)
+    redis.sponsorsync_applied = highest
+    for _, row in taken:
+        if "n" in row.flags and "d" in row.flags:
+            narrow(row.person, names)
+    confirm(taken)
+    if delivery["newer"]:
+        # Local came back older: what durable has newer wins, the rest travels again.
+        conflicts = fetch(delivery["newer"], names, "")
+        for person in delivery["newer"]:
+            if person in conflicts:
+                bury(person, conflicts[person])
+            else:
+                execute("XADD", OUTBOX, "*", "u", person)
+    return delivery
+
+
+def in_batches(rows):
+    """Returns rows for one script each: not too many, not too large."""
+    batches, size = [], 0
+    for row in rows:
+        size += len(row.package)
+        if not batches or len(batches[-1]) >= PEOPLE_A_SCRIPT or size > BYTES_A_SCRIPT:
+            batches.append([])
+            size = len(row.package)
+        batches[-1].append(row)
+    return batches
+
+
+def notice_fallback(before, applied_before, taken):
+    """Durable was emptied under an open connection: its counter is lower than it was.
+
+    Everybody travels again, but for those who are in these packages as a whole.
+    """
+    if applied_before >= before:
+        return
+    whole = [row.person for _, row in taken if "p" not in row.flags]
+    if whole:
+        execute("ZREM", CONFIRMED, *whole)
+    while int(run_local("push_again", "0", "500")):
+        pass
+
+
+def confirm(taken):
+    """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
+    for piece in in_pieces(taken, PEOPLE_A_SCRIPT * 4):
+        arguments = []
+        for applied, row in piece:
+            arguments += [applied, row.person, row.stamp, row.flags]
+        run_local("confirm", *arguments)
+
+
+def narrow(person, names):
+    """Removes from durable's copy what somebody who is not covered removed here."""
+    for collection in names["collections"]:
+        key = PREFERENCES.format(id=person, collection=collection)
+        try:
+            copy = durable().smembers(key)
+        except redis.exceptions.RedisError as error:
+            raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+        found = run_local("find_removed", person, collection, *copy)
+        if len(found) > 1:
+            run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])
+
+
+def bury(person, reason):
+    """Sets aside a person whose data one side does not take; nobody else waits for them."""
+    if reason != "visitor":
+        run_local("bury", person, reason, DEAD_FIRST_S, DEAD_LONGEST_S)
+        log("sponsorsync: person {} was set aside: {}".format(person, reason))
+
+
+PEOPLE_AT_ONCE = 500
+MOST_ERRORS = 10
+
+
+class Counts(object):
+    """What a run did: `ids` are those of the people who wait for the next copy."""
+
+    def __init__(self):
+        self.done, self.failed, self.skipped, self.errors = 0, 0, {}, []
+        self.ids = []
+
+    def skip(self, reason, count=1):
+        if count:
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+    def fail(self, reason):
+        self.failed += 1
+        if len(self.errors) < MOST_ERRORS:
+            self.errors.append(reason)
+
+    def to_json(self):
+        return json.dumps(
+            {
+                "done": self.done,
+                "skipped": self.skipped,
+                "failed": self.failed,
+                "errors": self.errors,
+            }
+        )
+
+
+def copy_all(parts, key_pattern, find_id, only_covered=False):
+    """Runs over the keys of a pattern and copies some parts of whoever they belong to.
+
+    Replies one record: JSON {"done": int, "skipped": {reason: int}, "failed": int, "errors": […]};
+    none at all where there is no such key.
+
+    Args:
+        parts: Names: 'profile', collections, or 'cover' for the cover alone.
+        key_pattern: Glob of the keys.
+        find_id: Returns the person's id in a key as text, or None where it is none of ours.
+        only_covered: Leaves out who is not covered.
+    """
+    names = load_names()
+
+    def gather(counts, record):
+        counts = counts or Counts()
+        person = find_id(record["key"])
+        if person is None:
+            counts.skip("not ours")
+            return counts
+        counts.ids.append(person)
+        if len(counts.ids) >= PEOPLE_AT_ONCE:
+            copy(counts)
+        return counts
+
+    def copy(counts):
+        ids, counts.ids = sorted(set(counts.ids)), []
+        for part in parts:
+            try:
+                copy_people(counts, ids, part, names, only_covered)
+            except Exception as error:
+                for person in ids:
+                    counts.fail("person {}: {}".format(person, error))
+
+    def finish(counts):
+        if counts.ids:
+            copy(counts)
+        return counts.to_json()
+
+    GearsBuilder("KeysReader").accumulate(gather).map(finish).run(
+        key_pattern, readValue=False, convertToStr=False
+    )
+
+
+def copy_people(counts, ids, part, names, only_covered):
+    """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
+    require_compared("local", run_id_here())
+    for piece in in_pieces(ids):
+        # Written by somebody else before there was a service: nobody has versioned it yet.
+        adopted = run_local("adopt", "mark", json.dumps(names), *piece)[0]
+        if adopted:
+            drain([text_of(each) for each in adopted], names)
+    rows, refused = export_here(ids, "only:" + part, names)
+    wanted = []
+    for row in rows:
+        if only_covered and "v" in row.flags:
+            counts.skip("visitor")
+        elif only_covered and "c" not in row.flags:
+            counts.skip("not covered")
+        elif "u" in row.flags:
+            counts.skip("unknown")
+            drain([row.person], names)
+        else:
+            wanted.append(row)
+    delivery = deliver(wanted, names)
+    counts.done += len(delivery["taken"])
+    counts.skip("newer", len(delivery["newer"]))
+    refused.update(delivery["refused"])
+    for person, reason in sorted(refused.items()):
+        counts.fail("person {}: {}".format(person, reason))
+
+
+# </shared>
+
+
+COVER_KEY = re.compile("^" + SPONSORSHIP.format(sponsorable="[^:]+", id="([1-9][0-9]*)") + "$")
+
+
+def find_person(key):
+    found = COVER_KEY.match(key)
+    return found.group(1) if found else None
+
+
+copy_all(["cover"], SPONSORSHIP.format(sponsorable="*", id="*"), find_person)
