@@ -315,7 +315,7 @@ async def test_nobody_uploads_without_the_password(gears: Gears) -> None:
     """The engine's commands are the server's, with its password before them."""
     await gears.client.config_set("requirepass", "secret")
     try:
-        async with gears.connect() as stranger:
+        async with gears.connect(protocol=2) as stranger:
             with pytest.raises(AuthenticationError):
                 await stranger.execute_command("RG.DUMPREGISTRATIONS")  # type: ignore[no-untyped-call]  # redis-py's
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from redis.exceptions import ResponseError
@@ -246,9 +246,7 @@ async def test_nothing_is_uploaded_inside_a_transaction(gears: Gears) -> None:
 
 async def test_the_module_is_called_rg(gears: Gears) -> None:
     """How the service finds out which engine to use."""
-    modules: list[Any] = await gears.run("MODULE", "LIST")
-    facts = modules[0] if isinstance(modules[0], dict) else None
-    assert facts is not None
+    (facts,) = await gears.run("MODULE", "LIST")
     assert (facts[b"name"], facts[b"ver"]) == (b"rg", 10209)
 
 
