@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.gears.host.process import HostProcess, run_host
 from tests.support.waiting import until
@@ -71,13 +72,24 @@ class Gears:
         return {entry["ID"].decode(): entry for entry in entries}
 
     async def restart(self, *, kill: bool = True) -> None:
-        """Ends its process, by SIGKILL or properly, and starts it on what it has written."""
+        """Ends its process, by SIGKILL or properly, and starts it on what it has written.
+
+        A real engine does so itself; a test that needs it asks for `own_gears`.
+        """
         if self._host is None:
-            raise RuntimeError("ask for `own_gears`")
-        await (self._host.kill() if kill else self._host.stop())
-        await self._host.start()
+            with suppress(RedisConnectionError):
+                await self.run("DEBUG", "CRASH-AND-RECOVER" if kill else "RESTART")
+            await until(self._is_back)
+        else:
+            await (self._host.kill() if kill else self._host.stop())
+            await self._host.start()
         for client in (self.client, self._plain):
             await client.connection_pool.disconnect()
+
+    async def _is_back(self) -> bool:
+        with suppress(RedisConnectionError, BusyLoadingError):
+            return bool(await self.client.ping())
+        return False
 
     @asynccontextmanager
     async def connect(self, **options: Any) -> AsyncIterator[Redis]:  # noqa: ANN401 - redis-py's
@@ -151,8 +163,11 @@ async def gears(
 
 
 @pytest.fixture
-def own_gears(gears: Gears) -> Gears:
+async def own_gears(gears: Gears) -> Gears:
     """The engine, where its process is ours to end."""
     if gears.is_real:
-        pytest.skip("the process of a real engine is not ours to end")
+        try:
+            await gears.run("DEBUG", "SLEEP", 0)
+        except ResponseError as error:
+            pytest.skip(f"the engine cannot be restarted: {error}")
     return gears
