@@ -22,9 +22,12 @@ async def refusal_of(gears: Gears, script: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("script", [REGISTERS, "answer = 42", ""])
-async def test_a_script_that_runs_nothing_answers_ok(gears: Gears, script: str) -> None:
+@pytest.mark.parametrize("options", [(), ("UNBLOCKING",), ("FORCE_REINSTALL_REQUIREMENTS",)])
+async def test_a_script_that_runs_nothing_answers_ok(
+    gears: Gears, script: str, options: tuple[str, ...]
+) -> None:
     """Who deploys has no other sign that it is live."""
-    assert await gears.upload(script) == b"OK"
+    assert await gears.upload(script, *options) == b"OK"
 
 
 async def test_a_script_that_runs_answers_results_and_errors(gears: Gears) -> None:

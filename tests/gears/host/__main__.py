@@ -20,7 +20,6 @@ from sponsorsync.sandbox.valkey import run_valkey
 from tests.gears.host.builder import GearsBuilder
 from tests.gears.host.commands import Commands
 from tests.gears.host.engine import ALL_FLAGS, HOST, Engine, Link
-from tests.gears.host.resp import LINE_LIMIT
 from tests.gears.host.script import Functions
 from tests.gears.host.server import Connection
 
@@ -50,7 +49,7 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
         listener = asyncio.create_task(engine.listen())
         listener.add_done_callback(lambda _: ended.set())  # Valkey is gone
         await engine.load()
-        server = await asyncio.start_server(serve, HOST, port, limit=LINE_LIMIT)
+        server = await asyncio.start_server(serve, HOST, port)
         _tell({"port": server.sockets[0].getsockname()[1], "valkey_pid": valkey.pid})
         await ended.wait()
         server.close()

@@ -30,7 +30,7 @@ from tests.gears.host.registrations import (
     Registration,
     StreamRegistration,
 )
-from tests.gears.host.resp import LINE_LIMIT, Failure, Value, decode, encode_command, read_frame
+from tests.gears.host.resp import Failure, Frames, Value, decode, encode_command
 from tests.gears.host.running import RUNNING, Command, describe
 from tests.gears.host.script import to_python
 from tests.gears.host.sessions import Session, Upload
@@ -84,18 +84,18 @@ class Link:
     """A connection to Valkey."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
+        self.frames = Frames(reader)
         self.writer = writer
 
     @classmethod
     async def open(cls, port: int) -> Link:
         """Connects."""
-        return cls(*await asyncio.open_connection(HOST, port, limit=LINE_LIMIT))
+        return cls(*await asyncio.open_connection(HOST, port))
 
     async def ask(self, *arguments: bytes) -> bytes:
         """Returns the reply, a frame."""
         self.writer.write(encode_command(arguments))
-        return await read_frame(self.reader)
+        return await self.frames.next()
 
     def close(self) -> None:
         """Disconnects."""
@@ -184,7 +184,7 @@ class Engine:
     async def listen(self) -> None:
         """Hears of what happens to keys, for as long as the engine runs."""
         while True:
-            message = decode(await read_frame(self.events_link.reader))
+            message = decode(await self.events_link.frames.next())
             if not isinstance(message, list):
                 continue
             if message[0] == b"pong":

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable, Sequence
 
-# An inline command or the first line of a frame; what follows such a line may be of any size.
-LINE_LIMIT = 1 << 16
-
+_CHUNK = 1 << 18
 _RESP3 = 3
 
 
@@ -35,36 +33,66 @@ Value: TypeAlias = (
 )
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Returns the next whole frame, byte for byte.
+class Frames:
+    """Takes what comes on a connection apart, byte for byte as it came."""
 
-    Raises:
-        EOFError: The other side has closed.
-    """
-    line = await reader.readuntil(b"\r\n")
-    kind = line[:1]
-    if kind in b"$=!":
-        size = int(line[1:-2])
-        return line if size < 0 else line + await reader.readexactly(size + 2)
-    if kind in b"*~>%|":
-        count = int(line[1:-2]) * (2 if kind in b"%|" else 1)
-        # Attributes stand before the frame that they are about.
-        count += kind == b"|"
-        return line + b"".join([await read_frame(reader) for _ in range(count)])
-    return line
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._data = bytearray()
 
+    async def next(self) -> bytes:
+        """Returns the next whole frame.
 
-async def read_request(reader: asyncio.StreamReader) -> list[bytes]:
-    """Returns the next command of a client, which may have been typed by hand; [] for a blank line.
+        Raises:
+            EOFError: The other side has closed.
+        """
+        while (end := _end_of_frame(self._data, 0)) is None:
+            await self._read_more()
+        return self._take(end)
 
-    Raises:
-        EOFError: The client has closed.
-    """
-    line = await reader.readuntil(b"\r\n")
-    if not line.startswith(b"*"):
+    async def next_request(self) -> list[bytes]:
+        """Returns the next command, which may have been typed by hand; [] for a blank line.
+
+        Raises:
+            EOFError: The client has closed.
+        """
+        while b"\r\n" not in self._data:
+            await self._read_more()
+        if self._data.startswith(b"*"):
+            return cast("list[bytes]", decode(await self.next()))
+        line = self._take(self._data.index(b"\r\n") + 2)
         return [part.encode() for part in shlex.split(line.decode())]
-    parts = [await read_frame(reader) for _ in range(int(line[1:-2]))]
-    return [part[part.index(b"\r\n") + 2 : -2] for part in parts]
+
+    def _take(self, end: int) -> bytes:
+        taken = bytes(self._data[:end])
+        del self._data[:end]
+        return taken
+
+    async def _read_more(self) -> None:
+        more = await self._reader.read(_CHUNK)
+        if not more:
+            raise EOFError
+        self._data += more
+
+
+def _end_of_frame(data: bytearray, start: int) -> int | None:
+    """Returns where a frame ends; None if that has not come yet."""
+    line_end = data.find(b"\r\n", start)
+    if line_end < 0:
+        return None
+    kind, rest, at = data[start : start + 1], data[start + 1 : line_end], line_end + 2
+    if kind in b"$=!":
+        end = at if rest == b"-1" else at + int(rest) + 2
+        return end if end <= len(data) else None
+    if kind in b"*~>%|":
+        count = int(rest) * (2 if kind in b"%|" else 1)
+        # Attributes stand before the frame that they are about.
+        for _ in range(count + (kind == b"|")):
+            end_of_item = _end_of_frame(data, at)
+            if end_of_item is None:
+                return None
+            at = end_of_item
+    return at
 
 
 def encode_command(parts: Iterable[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tests.gears.host.engine import ALL_FLAGS, Engine, Link
 from tests.gears.host.executions import to_reply
 from tests.gears.host.registrations import Calling
-from tests.gears.host.resp import encode, encode_command, read_frame, read_request
+from tests.gears.host.resp import Frames, encode, encode_command
 from tests.gears.host.running import UNSET
 
 if TYPE_CHECKING:
@@ -39,48 +39,50 @@ class Connection:
     ) -> None:
         self._engine = engine
         self._commands = commands
-        self._reader = reader
+        self._frames = Frames(reader)
         self._writer = writer
         self._link = link
-        self._requests: asyncio.Queue[list[bytes] | None] = asyncio.Queue(64)
+        self._requests: asyncio.Queue[list[bytes]] = asyncio.Queue(64)
         self._replies: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._protocol = 2
         self._is_streaming = False
+        self._has_ended = False
         self._queued: list[list[bytes]] | None = None  # within MULTI
 
     async def serve(self) -> None:
         """Answers until either side closes."""
-        tasks = {
-            asyncio.create_task(self._read_requests()),
-            asyncio.create_task(self._read_replies()),
-            asyncio.create_task(self._answer_all()),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._link.close()
-            self._writer.close()
+        reading = asyncio.create_task(self._read_requests())
+        relaying = asyncio.create_task(self._read_replies())
+        answering = asyncio.create_task(self._answer_all())
+        await asyncio.wait({reading, relaying, answering}, return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        relaying.cancel()
+        self._link.close()
+        self._replies.put_nowait(None)
+        # Not cancelled: what has the turn, a script's thread perhaps, has it until it is done.
+        self._has_ended = True
+        if self._requests.empty():
+            self._requests.put_nowait([])
+        await answering
+        self._writer.close()
 
     async def _read_requests(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                await self._requests.put(await read_request(self._reader))
+                await self._requests.put(await self._frames.next_request())
 
     async def _read_replies(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                frame = await read_frame(self._link.reader)
+                frame = await self._link.frames.next()
                 if self._is_streaming or frame.startswith(b">"):
                     self._writer.write(frame)
                 else:
                     await self._replies.put(frame)
 
     async def _answer_all(self) -> None:
-        with suppress(OSError):
-            while True:
+        with suppress(EOFError, OSError):
+            while not self._has_ended:
                 request = await self._requests.get()
                 if request:
                     await self._answer(request)
