@@ -1,0 +1,215 @@
+"""What RedisGears answers, as values. Pure: bytes in, values out.
+
+Its replies are flat lists of names and values; some that come from Redis itself are maps over
+RESP3. What is told here of their shapes is what RedisGears 1.2.9 answered.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from sponsorsync.domain.errors import GearsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sponsorsync.store.connect import Reply
+
+# `File "<string>", line 4, in f` of a traceback, `(<string>, line 1)` of a SyntaxError.
+_LINE = re.compile(r'"?<string>"?, line (\d+)')
+_SYNTAX_ERROR = re.compile(r"Error type: <class '(?P<kind>\w+)'>, Value: (?P<text>.*)", re.DOTALL)
+_LONGEST_FAULT = 500
+# RedisGears 2 is another product, and calls itself so.
+_MODULES = (b"rg", b"redisgears_2")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a script failed.
+
+    Attributes:
+        text: The exception, on one line.
+        line: The last line of the script that it went through, from 1; None where none is told.
+    """
+
+    text: str
+    line: int | None
+
+    def __str__(self) -> str:
+        """Returns it as people read it."""
+        return self.text if self.line is None else f"line {self.line}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Something that a script has registered.
+
+    Attributes:
+        id: RedisGears' own.
+        session: The script's name; empty for one that was uploaded without a name.
+        reader: 'KeysReader', 'StreamReader' …
+        description: What the script calls it; empty where it does not.
+        source: The prefix of keys, or the stream, that it reads.
+        triggered: How often it began since it was registered; `successes`, `failures` and
+            `aborted` how often it came to each end.
+        last_duration_ms: Of the last run.
+        status: What a StreamReader is doing ('OK', 'WAITING_FOR_RETRY_ON_FAILURE'), else None.
+        last_error: Why it failed the last time, readably; None while it never did.
+    """
+
+    id: str
+    session: str
+    reader: str
+    description: str
+    source: str
+    mode: str
+    triggered: int
+    successes: int
+    failures: int
+    aborted: int
+    last_duration_ms: int
+    status: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A script that is live, with the ids of its registrations."""
+
+    id: str
+    description: str
+    registrations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What an execution left: its records as text, and why parts of it failed."""
+
+    records: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+
+def parse_version(reply: Reply) -> tuple[int, int, int] | None:
+    """Returns RedisGears' version in an answer to MODULE LIST; None where it is not loaded."""
+    modules = [_as_map(module) for module in cast("list[Reply]", reply)]
+    for module in modules:
+        if module["name"] in _MODULES:
+            number = cast("int", module["ver"])
+            return number // 10_000, number // 100 % 100, number % 100
+    return None
+
+
+def parse_registrations(reply: Reply, sessions: Sequence[Session]) -> tuple[Registration, ...]:
+    """Returns what RG.DUMPREGISTRATIONS answers, with the session that each belongs to."""
+    owners = {each: session.id for session in sessions for each in session.registrations}
+    return tuple(_parse_registration(each, owners) for each in cast("list[Reply]", reply))
+
+
+def parse_sessions(reply: Reply) -> tuple[Session, ...]:
+    """Returns what RG.PYDUMPSESSIONS answers."""
+    found = [_as_map(session) for session in cast("list[Reply]", reply)]
+    return tuple(
+        Session(
+            id=_text(session["ID"]),
+            description=_text(session["sessionDescription"]),
+            registrations=tuple(map(_text, session["registrations"])),
+        )
+        for session in found
+    )
+
+
+def parse_results(reply: Reply) -> Results:
+    """Returns what RG.GETRESULTS, or RG.PYEXECUTE with a `run`, answers.
+
+    Raises:
+        GearsError: It is something else: the script runs nothing, or registers as well.
+    """
+    match reply:
+        case [list(records), list(faults)]:
+            return Results(
+                records=tuple(map(_text, records)),
+                faults=tuple(parse_fault(_text(fault)) for fault in faults),
+            )
+    raise GearsError("RedisGears gave no results: the script runs nothing, or registers as well.")
+
+
+def parse_fault(text: str) -> Fault:
+    """Returns what is told of an exception: the Python literal of a traceback's lines, or text."""
+    lines = _LINE.findall(text)
+    if syntax_error := _SYNTAX_ERROR.match(text):
+        said = f"{syntax_error['kind']}: {syntax_error['text']}"
+    else:
+        said = _last_entry(text)
+    return Fault(
+        text=" ".join(said.split())[:_LONGEST_FAULT], line=int(lines[-1]) if lines else None
+    )
+
+
+def parse_counts(results: Results) -> Mapping[str, Any]:
+    """Returns the one record of a batch script: `done`, `skipped`, `failed`, `errors`.
+
+    Raises:
+        GearsError: It ended with an error, or left something else.
+    """
+    if results.faults:
+        raise GearsError(str(results.faults[0]))
+    try:
+        [record] = results.records
+        counts = json.loads(record)
+        return {
+            "done": int(counts["done"]),
+            "skipped": {str(why): int(many) for why, many in counts["skipped"].items()},
+            "failed": int(counts["failed"]),
+            "errors": [str(error) for error in counts["errors"]],
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise GearsError("The script did not leave its counts in one record.") from None
+
+
+def _last_entry(text: str) -> str:
+    try:
+        lines = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return str(lines[-1]) if isinstance(lines, list) and lines else text
+
+
+def _parse_registration(reply: Reply, owners: Mapping[str, str]) -> Registration:
+    registration = _as_map(reply)
+    own_id = _text(registration["id"])
+    data = _as_map(registration["RegistrationData"])
+    arguments = _as_map(data["args"])
+    source = next((arguments[n] for n in ("regex", "stream", "trigger") if n in arguments), b"")
+    error = _text(data["lastError"])
+    return Registration(
+        id=own_id,
+        session=owners.get(own_id, ""),
+        reader=_text(registration["reader"]),
+        description=_text(registration["desc"]),
+        source=_text(source),
+        mode=_text(data["mode"]),
+        triggered=int(data["numTriggered"]),
+        successes=int(data["numSuccess"]),
+        failures=int(data["numFailures"]),
+        aborted=int(data["numAborted"]),
+        last_duration_ms=int(data["lastRunDurationMS"]),
+        status=_text(data["status"]) if "status" in data else None,
+        last_error=str(parse_fault(error)) if error else None,
+    )
+
+
+def _as_map(reply: Reply) -> dict[str, Any]:
+    if isinstance(reply, dict):
+        return {_text(name): value for name, value in reply.items()}
+    flat = cast("Sequence[Reply]", reply)
+    return {_text(name): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever stands in a reply
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None else str(value)
