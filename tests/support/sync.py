@@ -32,12 +32,14 @@ from sponsorsync.tasks import end_tasks
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.engine import SyncEngine
+    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.relay import Relay
 
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"
@@ -322,3 +324,15 @@ async def running_engine(pair: Pair) -> AsyncIterator[asyncio.Task[None]]:
         yield task
     finally:
         await end_tasks(task)
+
+
+async def confirm_taken(
+    relay: Relay, packages: Sequence[Package], answers: Sequence[tuple[int, str]]
+) -> None:
+    """Confirms on local, as a relay does, what durable has just taken."""
+    taken = [
+        (count, package)
+        for package, (count, answer) in zip(packages, answers, strict=True)
+        if answer == "ok"
+    ]
+    await relay._confirm(taken)

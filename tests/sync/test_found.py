@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages
-from tests.support.sync import COLLECTION, PERSON
+from tests.support.sync import COLLECTION, PERSON, confirm_taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -19,9 +19,9 @@ async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     """Takes the person to durable; something happens between durable's answer and the confirm."""
     relay = pair.engine.relay
     packages = await relay._export([PERSON])
-    applied, _ = await apply_packages(pair.durable_store, packages, names=relay._names)
+    answers = await apply_packages(pair.durable_store, packages, names=relay._names)
     await meanwhile
-    await relay._confirm(applied, packages)
+    await confirm_taken(relay, packages, answers)
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
@@ -75,8 +75,8 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     packages = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    applied, _ = await apply_packages(pair.durable_store, packages, names=relay._names)
-    await relay._confirm(applied, packages)
+    answers = await apply_packages(pair.durable_store, packages, names=relay._names)
+    await confirm_taken(relay, packages, answers)
     await pair.relay()
 
     assert await pair.items() == ["a", "b"]
@@ -122,8 +122,8 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     packages = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    applied, _ = await apply_packages(pair.durable_store, packages, names=relay._names)
-    await relay._confirm(applied, packages)
+    answers = await apply_packages(pair.durable_store, packages, names=relay._names)
+    await confirm_taken(relay, packages, answers)
     await pair.relay()
 
     assert await pair.items() == []

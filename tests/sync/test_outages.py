@@ -606,9 +606,9 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
     packages = await export_people(pair.local_store, [PERSON], what="covered", names=NAMES)
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
-    _, answers = await apply_packages(pair.durable_store, packages, names=NAMES)
+    answers = await apply_packages(pair.durable_store, packages, names=NAMES)
 
-    assert answers[0].startswith("WRONGTYPE")
+    assert answers[0][1].startswith("WRONGTYPE")
     assert await _dump_durable(pair.durable_store) == before
 
 

@@ -14,7 +14,7 @@ from sponsorsync.store import keys
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.packages import apply_packages, export_people
 from sponsorsync.sync.relay import Relay
-from tests.support.sync import COLLECTION, NAMES, PERSON, Pair
+from tests.support.sync import COLLECTION, NAMES, PERSON, Pair, confirm_taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,9 +53,9 @@ async def test_a_late_relay_does_not_put_an_older_state_back(pair: Pair) -> None
     stalled = await _export(pair)
     await pair.remove("a")
     await pair.relay()
-    _, answers = await apply_packages(pair.durable_store, stalled, names=NAMES)
+    answers = await apply_packages(pair.durable_store, stalled, names=NAMES)
 
-    assert answers == ["newer"]
+    assert [answer for _, answer in answers] == ["newer"]
     assert await pair.kept() == {"b"}
 
 
@@ -79,9 +79,9 @@ async def test_what_changed_while_it_travelled_stays_dirty(pair: Pair) -> None:
     await pair.add("a")
     relay = pair.engine.relay
     packages = await relay._export([PERSON])
-    applied, _ = await apply_packages(pair.durable_store, packages, names=NAMES)
+    answers = await apply_packages(pair.durable_store, packages, names=NAMES)
     await pair.add("b")
-    await relay._confirm(applied, packages)
+    await confirm_taken(relay, packages, answers)
 
     assert await pair.dirty() == {PERSON}
     await pair.relay()
@@ -186,9 +186,9 @@ async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
     """Does what a drain does, and stops after each step."""
     packages = await relay._export([PERSON])
     yield
-    applied, answers = await apply_packages(pair.durable_store, packages, names=NAMES)
+    answers = await apply_packages(pair.durable_store, packages, names=NAMES)
     yield
-    await relay._confirm(applied, packages if answers == ["ok"] else [])
+    await confirm_taken(relay, packages, answers)
     yield
 
 

@@ -20,7 +20,8 @@ NAMES = {
     "META": "sponsorsync:meta:{id}",
     # --- both sides: indexes, kept by each side's scripts and never copied ---
     "SPONSORS": "sponsors:{sponsorable}",
-    # Sorted set: everybody, by the latest version of any of their parts.
+    # Sorted set: everybody; on local by the latest version of any of their parts, on durable by its
+    # APPLIED when something of theirs was taken last.
     "PEOPLE": "sponsorsync:people",
     # --- local: the application's own ---
     "VISITOR": "user:{id}",
@@ -34,8 +35,8 @@ NAMES = {
     "LEASE": "sponsorsync:lease:{id}",
     "NEGATIVE": "sponsorsync:negative:{id}",
     "PENDING": "sponsorsync:pending:{id}",
-    # Hash: the incarnations of both servers that were last compared; `since:{incarnation}`, the
-    # last version with which a local came back that has not been compared yet.
+    # Hash: the incarnations of both servers that were last compared; `checked`, durable's APPLIED
+    # up to which local is known to have all that durable took (arrivals.py).
     "EPOCH": "sponsorsync:epoch",
     # --- local: time ---
     "COVER_ENDS": "sponsorsync:cover_ends",

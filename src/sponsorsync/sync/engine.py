@@ -10,6 +10,7 @@ import structlog
 
 from sponsorsync.domain.errors import StoreError, StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.sync.arrivals import Arrivals
 from sponsorsync.sync.epochs import Epochs
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.listener import Listener
@@ -68,6 +69,7 @@ class SyncEngine:
         # Comparing goes on before the gates are open to others.
         self._comparer = Hydrator(*ungated, names=names, epochs=self.epochs)
         self.relay = Relay(local, durable, names=names, hydrator=self.hydrator, epochs=self.epochs)
+        self._arrivals = Arrivals(local, durable, self.hydrator.absorb_newer)
         self.snapshot = Snapshot(local, names=names, relay=self.relay)
         self.verifier = Verifier(
             local, durable, names=names, hydrator=self.hydrator, relay=self.relay
@@ -160,6 +162,7 @@ class SyncEngine:
         while cast("int", await self._local.run_script("sweep_covers", BATCH)) == BATCH:
             pass
         await self.relay.sweep()
+        await self._arrivals.check()
 
     async def _forget_lapsed(self) -> None:
         while await forget_lapsed(self._durable, names=self._names, retention=self._retention):

@@ -107,20 +107,19 @@ def chunks(ids: Sequence[int]) -> list[Sequence[int]]:
 
 async def apply_packages(
     durable: RedisStore, packages: Sequence[Package], *, names: KnownNames
-) -> tuple[int, list[str]]:
+) -> list[tuple[int, str]]:
     """Hands packages to durable, in one round trip.
 
     Returns:
-        Durable's counter of applications after all of it, and for each package, in their order,
-        'ok', 'newer' (durable holds something newer) or the error for which it does not take it.
+        For each package, in their order, durable's counter of applications with it, and 'ok',
+        'newer' (durable holds something newer) or the error for which it does not take it.
     """
     batches = split_for_scripts(packages)
     arguments: list[list[Argument]] = [
         [names.sponsorables_json, *(package.content for package in batch)] for batch in batches
     ]
     replies = cast("list[tuple[int, list[bytes]]]", await durable.run_scripts("apply", arguments))
-    answers = [answer.decode() for _, batch in replies for answer in batch]
-    return max(applied for applied, _ in replies), answers
+    return [(applied, answer.decode()) for applied, batch in replies for answer in batch]
 
 
 def split_for_scripts(packages: Sequence[Package]) -> list[list[Package]]:

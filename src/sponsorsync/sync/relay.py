@@ -154,28 +154,29 @@ class Relay:
             StoreUnavailableError: A server is down; nobody left dirty who should not.
         """
         before = self._highest_applied
-        applied, answers = await apply_packages(self._durable, packages, names=self._names)
+        answers = await apply_packages(self._durable, packages, names=self._names)
         self.counts.sent += len(packages)
+        applied = max(count for count, _ in answers)
         if applied - len(split_for_scripts(packages)) < before:
             await self._start_over(packages, answers)
             self._highest_applied = applied
         self._highest_applied = max(applied, self._highest_applied)
-        taken: list[Package] = []
+        taken: list[tuple[int, Package]] = []
         newer: list[int] = []
         refused: dict[int, str] = {}
-        for package, answer in zip(packages, answers, strict=True):
+        for package, (count, answer) in zip(packages, answers, strict=True):
             if answer == "ok":
-                taken.append(package)
+                taken.append((count, package))
             elif answer == "newer":
                 newer.append(package.person_id)
             else:
                 refused[package.person_id] = answer
                 if package.is_dirty:
                     await self._bury(package.person_id, answer)
-        for package in taken:
+        for _, package in taken:
             if package.needs_narrowing and package.is_dirty:
                 await self._narrow(package.person_id)
-        await self._confirm(applied, taken)
+        await self._confirm(taken)
         if newer:
             # Local came back older: what durable has newer wins, the rest travels again.
             conflicts = await self._hydrator.absorb_newer(newer)
@@ -184,14 +185,16 @@ class Relay:
             await self._wake([each for each in newer if each not in conflicts])
         return Delivery(taken=len(taken), newer=newer, refused=refused)
 
-    async def _start_over(self, packages: Sequence[Package], answers: Sequence[str]) -> None:
+    async def _start_over(
+        self, packages: Sequence[Package], answers: Sequence[tuple[int, str]]
+    ) -> None:
         """Durable was emptied under an open connection, since each script raises its counter.
 
         Everybody travels again, but for those who are in these packages as a whole.
         """
         whole = [
             package.person_id
-            for package, answer in zip(packages, answers, strict=True)
+            for package, (_, answer) in zip(packages, answers, strict=True)
             if answer == "ok" and b"p" not in package.flags
         ]
         if whole:
@@ -214,19 +217,19 @@ class Relay:
         """Whether it differs from what was sent and could not be confirmed the last time."""
         return self._sweep.stamps.get(package.person_id) != package.stamp
 
-    async def _confirm(self, applied: int, taken: Sequence[Package]) -> None:
-        rows = [(p.person_id, p.stamp, p.flags) for p in taken if not p.is_settled]
-        settled = [p.person_id for p in taken if p.is_settled]
+    async def _confirm(self, taken: Sequence[tuple[int, Package]]) -> None:
+        rows = [(n, p.person_id, p.stamp, p.flags) for n, p in taken if not p.is_settled]
+        settled = [(count, p.person_id) for count, p in taken if p.is_settled]
         if rows:
             left = await self._local.run_script(
-                "confirm", applied, *(value for row in rows for value in row)
+                "confirm", *(value for row in rows for value in row)
             )
             self.counts.confirmed += cast("int", left)
         if settled:
             # Who changed meanwhile is dirty by now, and travels again.
-            pairs = (value for person_id in settled for value in (applied, person_id))
+            pairs = (value for pair in settled for value in pair)
             await self._local.run("ZADD", keys.CONFIRMED, *pairs)
-        self._sweep.stamps |= {p.person_id: p.stamp for p in taken if p.needs_fetch}
+        self._sweep.stamps |= {p.person_id: p.stamp for _, p in taken if p.needs_fetch}
 
     async def _narrow(self, person_id: int) -> None:
         """Removes from durable's copy what somebody who is not covered removed here."""

@@ -50,6 +50,7 @@ end
 local notes = notes_in(redis.call('HGETALL', meta))
 if tonumber(deleted) > tonumber(notes.x or '0') then
   delete_up_to(id, meta, deleted)
+  note_person(id, deleted)
   notes = notes_in(redis.call('HGETALL', meta))
   for part in pairs(is_there) do
     is_there[part] = exists(part_key(id, part))

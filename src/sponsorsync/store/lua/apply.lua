@@ -3,7 +3,7 @@
 -- this.
 --
 -- ARGV  1 JSON [sponsorable]  2 … packages of export.lua, each of another person
--- Replies  {APPLIED after this, for each package 'ok' | 'newer' (durable holds a newer part) | an
+-- Replies  {APPLIED of this script, for each package 'ok' | 'newer' (durable holds a newer part) | an
 --          error that begins with 'WRONGTYPE'}
 
 local sponsorables = cjson.decode(ARGV[1])
@@ -37,7 +37,8 @@ function Batch:run()
   end
 end
 
-local versions = batch(K.PEOPLE, 'ZADD', 'GT')
+local applied = redis.call('INCR', K.APPLIED)
+local people = batch(K.PEOPLE, 'ZADD')
 local ends_set, ends_unset = batch(K.COVER_ENDS, 'ZADD'), batch(K.COVER_ENDS, 'ZREM')
 local lapses_set, lapses_unset = batch(K.LAPSED, 'ZADD', 'NX'), batch(K.LAPSED, 'ZREM')
 local joined, left = {}, {}
@@ -143,7 +144,7 @@ local function apply(package)
     facts = load_facts(id)
   end
   deleted = tonumber(notes.x or '0')
-  local answer, fields, newest = 'ok', {}, notes.x or '0'
+  local answer, fields = 'ok', {}
   for i, part in ipairs(parts) do
     local name, version, data = unpack(part)
     local number, held = tonumber(version), tonumber(notes['v:' .. name] or '0')
@@ -173,14 +174,9 @@ local function apply(package)
       -- Also a deletion is newer, of which local does not know any more.
       answer = 'newer'
     end
-    if number > deleted and number > tonumber(newest) then
-      newest = version
-    end
   end
   call_in_chunks('HSET', meta, fields, 1, #fields)
-  if newest ~= '0' then
-    versions:add(newest, id)
-  end
+  people:add(applied, id)
   index(id, notes, facts)
   return answer
 end
@@ -190,7 +186,7 @@ for i = 2, #ARGV do
   answers[#answers + 1] = wrong or apply(ARGV[i])
 end
 if not wrong then
-  for _, each in ipairs({ versions, ends_set, ends_unset, lapses_set, lapses_unset }) do
+  for _, each in ipairs({ people, ends_set, ends_unset, lapses_set, lapses_unset }) do
     each:run()
   end
   for i in ipairs(sponsorables) do
@@ -198,4 +194,4 @@ if not wrong then
     left[i]:run()
   end
 end
-return { redis.call('INCR', K.APPLIED), answers }
+return { applied, answers }

@@ -119,8 +119,7 @@ end
 
 -- ------------------------------------------------------------------ versions
 
--- A version is later than every other that this server gave, also when the clock went back: what a
--- restored copy of this server holds is then a prefix of all versions, and can be told as such.
+-- A version is later than every other that this server gave, also when the clock went back.
 -- Versions go through '%.0f', since tostring() would say 1.79e+15.
 local function next_version()
   local last = redis.call('ZREVRANGE', K.PEOPLE, 0, 0, 'WITHSCORES')[2]
@@ -148,7 +147,7 @@ local function stamp_in(notes)
   return table.concat(stamp, ' '), parts
 end
 
--- Notes a version of some part in the index of people, which keeps the greatest.
+-- On local: notes a version of some part in the index of people, which keeps the greatest.
 local function note_person(id, version)
   local known = tonumber(redis.call('ZSCORE', K.PEOPLE, id) or '0')
   if tonumber(version) > known then
@@ -236,7 +235,6 @@ local function delete_up_to(id, meta, deleted)
     end
   end
   redis.call('HSET', meta, 'x', deleted)
-  note_person(id, deleted)
 end
 
 -- Asks for the right to fetch this person from durable; returns who has it.

@@ -1,13 +1,12 @@
 -- On local: durable has what was exported. People leave dirty only where nothing changed meanwhile.
 --
--- ARGV  1 durable's APPLIED  then for each person: id, stamp and flags as exported
+-- ARGV  for each person: durable's APPLIED when it took them; id, stamp and flags as exported
 -- Replies  the number of people who left dirty
 
-local applied = ARGV[1]
 local confirmed, alive, clean = {}, {}, {}
 
-for i = 2, #ARGV, 3 do
-  local id, stamp, flags = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 1, #ARGV, 4 do
+  local applied, id, stamp, flags = unpack(ARGV, i, i + 3)
   local meta = K.META(id)
   local notes = notes_in(redis.call('HGETALL', meta))
   local now, parts = stamp_in(notes)

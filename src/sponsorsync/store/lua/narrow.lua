@@ -20,6 +20,5 @@ local removed = call_in_chunks('SREM', set, ARGV, 4, #ARGV)
 local narrowed = string.format('%.0f', tonumber(version) - 1)
 redis.call('HSET', meta, 'v:' .. collection, narrowed)
 note_presence(meta, collection, set)
-note_person(id, narrowed)
-redis.call('INCR', K.APPLIED)
+redis.call('ZADD', K.PEOPLE, redis.call('INCR', K.APPLIED), id)
 return removed

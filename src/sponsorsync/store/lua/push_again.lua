@@ -11,4 +11,7 @@ for _, id in ipairs(people) do
   mark_dirty(id)
   redis.call('ZREM', K.CONFIRMED, id)
 end
+if tonumber(redis.call('HGET', K.EPOCH, 'checked') or '0') > tonumber(ARGV[1]) then
+  redis.call('HSET', K.EPOCH, 'checked', ARGV[1]) -- durable counts these anew
+end
 return #people
