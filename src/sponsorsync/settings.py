@@ -38,7 +38,14 @@ _REDIS_OPTIONS = frozenset(
 )
 # Kubernetes sets these for a Service named sponsorsync.
 _KUBERNETES_LINK = re.compile(r"SPONSORSYNC_(SERVICE_|PORT_\d)")
-_FOR_TESTS = frozenset({"SPONSORSYNC_GITHUB_SCHEMA", "SPONSORSYNC_MODEL_SEED"})
+_FOR_TESTS = frozenset(
+    {
+        "SPONSORSYNC_GITHUB_SCHEMA",
+        "SPONSORSYNC_MODEL_SEED",
+        "SPONSORSYNC_TEST_DURABLE_URL",
+        "SPONSORSYNC_TEST_GEARS_URL",
+    }
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

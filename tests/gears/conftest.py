@@ -1,0 +1,139 @@
+"""An engine to run scripts on: the test host, or a real one where the environment names it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from tests.gears.host.process import HostProcess, run_host
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+
+REAL_URL = os.environ.get("SPONSORSYNC_TEST_GEARS_URL", "")
+REAL_DURABLE_URL = os.environ.get("SPONSORSYNC_TEST_DURABLE_URL", "")
+
+
+@dataclass
+class Gears:
+    """A Redis with the engine.
+
+    Attributes:
+        url: Its address.
+        client: Speaks RESP3 as redis-py does by default, and gives bytes.
+        durable: The server that scripts find by their environment.
+    """
+
+    url: str
+    client: Redis
+    durable: Redis
+    _host: HostProcess | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is the engine itself."""
+        return self._host is None
+
+    async def run(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - a reply
+        """Runs a command and returns the reply."""
+        return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
+
+    async def upload(self, script: str, *options: str) -> Any:  # noqa: ANN401 - a reply
+        """Uploads a script and returns the reply."""
+        return await self.run("RG.PYEXECUTE", script, *options)
+
+    async def registrations(self) -> list[dict[str, Any]]:
+        """Returns what is registered; of the data within as well."""
+        found = []
+        for entry in await self.run("RG.DUMPREGISTRATIONS"):
+            registration = as_dict(entry)
+            registration["RegistrationData"] = as_dict(registration["RegistrationData"])
+            registration["args"] = as_dict(registration["RegistrationData"]["args"])
+            found.append(registration)
+        return found
+
+    async def sessions(self) -> dict[str, dict[str, Any]]:
+        """Returns the sessions by their ids."""
+        entries = [as_dict(entry) for entry in await self.run("RG.PYDUMPSESSIONS")]
+        return {entry["ID"].decode(): entry for entry in entries}
+
+    async def restart(self, *, kill: bool = True) -> None:
+        """Ends its process, by SIGKILL or properly, and starts it on what it has written."""
+        if self._host is None:
+            pytest.skip("the process of a real engine is not ours to end")
+        await (self._host.kill() if kill else self._host.stop())
+        await self._host.start()
+        await self.client.connection_pool.disconnect()
+
+    @asynccontextmanager
+    async def connect(self, **options: Any) -> AsyncIterator[Redis]:  # noqa: ANN401 - redis-py's
+        """Yields one more client, with options of its own."""
+        async with Redis.from_url(self.url, **options) as client:
+            yield client
+
+    async def clear(self) -> None:
+        """Leaves nothing registered, nothing running, and no key."""
+        for registration in await self.run("RG.DUMPREGISTRATIONS"):
+            await self.run("RG.UNREGISTER", registration[1])
+        await until(self._has_no_execution)
+        await self.client.flushall()
+        await self.durable.flushall()
+
+    async def _has_no_execution(self) -> bool:
+        executions = [each[1] for each in await self.run("RG.DUMPEXECUTIONS")]
+        for execution in executions:
+            with suppress(ResponseError):  # it is not at its end yet, or somebody dropped it
+                await self.run("RG.ABORTEXECUTION", execution)
+                await self.run("RG.DROPEXECUTION", execution)
+        return not executions
+
+
+def as_dict(flat: list[Any]) -> dict[str, Any]:
+    """Returns the engine's flat list as a dict."""
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+@pytest.fixture(scope="session")
+def gears_environment(durable_server: EmbeddedValkey) -> Mapping[str, str]:
+    """What scripts find in their environment."""
+    durable = urlsplit(durable_server.url)
+    return {"REDISENT_HOST": str(durable.hostname), "REDISENT_PORT": str(durable.port)}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def gears_host(
+    tmp_path_factory: pytest.TempPathFactory, gears_environment: Mapping[str, str]
+) -> AsyncIterator[HostProcess | None]:
+    """One host for each test process; None where there is a real engine."""
+    if REAL_URL:
+        yield None
+        return
+    async with run_host(tmp_path_factory.mktemp("gears"), gears_environment) as host:
+        yield host
+
+
+@pytest.fixture
+async def gears(
+    gears_host: HostProcess | None, durable_server: EmbeddedValkey
+) -> AsyncIterator[Gears]:
+    """The engine, with nothing in it."""
+    url = gears_host.url if gears_host is not None else REAL_URL
+    durable_url = durable_server.url if gears_host is not None else REAL_DURABLE_URL
+    async with (
+        Redis.from_url(url, socket_timeout=20) as client,
+        Redis.from_url(durable_url, decode_responses=True) as durable,
+    ):
+        engine = Gears(url, client, durable, gears_host)
+        await engine.clear()
+        yield engine

@@ -1,0 +1,499 @@
+"""The engine: one thing at a time happens on the server, and each event finds its registrations.
+
+Everything that changes the server holds the *turn*: a client's command with all that it sets off,
+a script's `execute`, the body of a script, an `atomic` block. So a sync callback has run before
+the writer is answered, and nobody else's command comes between the two.
+
+What happened to keys is learned from Valkey's own notifications, on a connection beside the
+others. A PING on it, sent when a command has been answered, comes back after all that the command
+notified of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import secrets
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import cloudpickle
+
+from tests.gears.host.executions import Execution, Step, Worker
+from tests.gears.host.registrations import (
+    Calling,
+    KeysRegistration,
+    Registration,
+    StreamRegistration,
+)
+from tests.gears.host.resp import LINE_LIMIT, Failure, Value, decode, encode_command, read_frame
+from tests.gears.host.running import RUNNING, Command, describe
+from tests.gears.host.script import to_python
+from tests.gears.host.sessions import Session, Upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+    from pathlib import Path
+    from types import FunctionType
+
+HOST: Final = "127.0.0.1"
+SAVED: Final = "registrations.pickle"
+ALL_FLAGS: Final = "KEAm"
+_SHARD: Final = "0" * 40
+_SCAN_COUNT: Final = b"1000"
+_REMEMBERED: Final = 1000
+
+# OBJECT is the one reading command that does not notify of a key that is missing.
+_READ_KEYS: Final = b"""
+local records = {}
+for i, key in ipairs(KEYS) do
+    local kind, value = 'empty', false
+    if redis.call('OBJECT', 'ENCODING', key) then
+        kind = redis.call('TYPE', key).ok
+        if kind == 'string' then value = redis.call('GET', key) end
+        if kind == 'list' then value = redis.call('LRANGE', key, 0, -1) end
+        if kind == 'hash' then value = redis.call('HGETALL', key) end
+    end
+    records[i] = {kind, value}
+end
+return records
+"""
+_UNKNOWN_TYPES: Final = ("stream",)
+
+
+@dataclass(frozen=True)
+class CommandFacts:
+    """What COMMAND INFO says."""
+
+    flags: frozenset[str]
+    first_key: int
+    last_key: int
+    step: int
+
+    def keys_of(self, arguments: list[bytes]) -> list[bytes]:
+        """Returns the keys among a command's arguments."""
+        last = self.last_key if self.last_key >= 0 else len(arguments) + self.last_key
+        return arguments[self.first_key : last + 1 : self.step]
+
+
+class Link:
+    """A connection to Valkey."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Link:
+        """Connects."""
+        return cls(*await asyncio.open_connection(HOST, port, limit=LINE_LIMIT))
+
+    async def ask(self, *arguments: bytes) -> bytes:
+        """Returns the reply, a frame."""
+        self.writer.write(encode_command(arguments))
+        return await read_frame(self.reader)
+
+    def close(self) -> None:
+        """Disconnects."""
+        self.writer.close()
+
+
+@dataclass(eq=False)
+class Engine:
+    """One of it runs in a process, over one Valkey.
+
+    Attributes:
+        config: What RG.CONFIGSET kept.
+        threads: On how many threads executions run.
+    """
+
+    GROUP: ClassVar[bytes] = b"__gears_consumer_group__"
+
+    folder: Path
+    threads: int
+    own: Link
+    events_link: Link
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    config: dict[str, str] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    registrations: list[Registration] = field(default_factory=list)
+    executions: dict[str, Execution] = field(default_factory=dict)
+    pool: ThreadPoolExecutor = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+    _calling: Calling = field(default_factory=Calling)
+    _events: deque[tuple[str, bytes]] = field(default_factory=deque)
+    _pong: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: asyncio.Task[None] | None = None
+    _commands: dict[str, CommandFacts] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="gears")
+
+    # The turn
+
+    @asynccontextmanager
+    async def calling(self, calling: Calling) -> AsyncIterator[None]:
+        """Has the turn, for a command of a client's; events are seen to before it ends."""
+        async with self.turn:
+            self._calling = calling
+            try:
+                yield
+                await self._see_to_events()
+            finally:
+                self._calling = Calling()
+
+    async def take_turn(self) -> None:
+        """Waits for the turn, for a thread of a script's."""
+        await self.turn.acquire()
+
+    async def end_turn(self) -> None:
+        """Gives it back."""
+        self.turn.release()
+
+    async def call(
+        self, arguments: list[bytes], *, has_turn: bool = False, in_event: bool = False
+    ) -> Value:
+        """Runs a command of a script's, or of the engine's own."""
+        if not has_turn:
+            async with self.turn:
+                return await self.call(arguments, has_turn=True, in_event=in_event)
+        before, self._calling = self._calling, self.find_hooks(arguments)
+        try:
+            reply = decode(await self.own.ask(*arguments))
+            await self._see_to_events(in_event=in_event)
+        finally:
+            self._calling = before
+        return reply
+
+    async def own_call(self, *arguments: bytes) -> Value:
+        """Runs a command of the engine's own."""
+        return await self.call(list(arguments))
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
+        """Has the loop do something; for the threads of scripts."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # Events
+
+    async def listen(self) -> None:
+        """Hears of what happens to keys, for as long as the engine runs."""
+        while True:
+            message = decode(await read_frame(self.events_link.reader))
+            if not isinstance(message, list):
+                continue
+            if message[0] == b"pong":
+                self._pong.set()
+            elif message[0] == b"pmessage" and self.registrations:
+                event = bytes(message[2]).partition(b":")[2].decode()
+                self._events.append((event, message[3]))
+                if self._idle is None:
+                    self._idle = asyncio.create_task(self._see_to_idle_events())
+
+    async def _see_to_idle_events(self) -> None:
+        """What no command has set off: an expiry, an eviction, or what wakes a blocked client."""
+        async with self.turn:
+            self._idle = None
+            await self._see_to_events()
+
+    async def _see_to_events(self, *, in_event: bool = False) -> None:
+        if not self.registrations:
+            return
+        await self._hear_all()
+        events = list(self._events)
+        self._events.clear()
+        for event, key in events:
+            await self._dispatch(event, key, in_event=in_event)
+
+    async def _hear_all(self) -> None:
+        self._pong.clear()
+        self.events_link.writer.write(encode_command([b"PING"]))
+        await self._pong.wait()
+
+    async def _dispatch(self, event: str, key: bytes, *, in_event: bool) -> None:
+        calling = self._calling
+        for each in list(self.registrations):
+            if isinstance(each, StreamRegistration):
+                if event == "xadd":
+                    each.notice(key)
+            # While a KeysReader's sync callback runs, the engine tells no KeysReader of anything.
+            elif (
+                isinstance(each, KeysRegistration)
+                and not in_event
+                and each.wants(event, key, calling)
+                and (each.key_types is None or await self._type_of(key) in each.key_types)
+            ):
+                await each.fire(event, key, calling)
+
+    async def _type_of(self, key: bytes) -> str:
+        return (await self._read_records([key]))[0][0]
+
+    # Hooks
+
+    def find_hooks(self, arguments: list[bytes], command: Command | None = None) -> Calling:
+        """Returns what a command is to registrations with `commands`."""
+        name = arguments[0].decode(errors="replace").upper()
+        if name in ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"):
+            return Calling(is_lua=True)
+        if self.is_hooked(name, arguments):
+            return Calling(frozenset([name]), command=command)
+        return Calling()
+
+    def is_hooked(self, name: str, arguments: list[bytes]) -> bool:
+        """Whether a registration named this command and has a prefix of one of its keys."""
+        return any(
+            each.matches(key)
+            for each in self.registrations
+            if isinstance(each, KeysRegistration)
+            and name in {command.upper() for command in each.commands or ()}
+            for key in self._commands[name].keys_of(arguments)
+        )
+
+    async def answer_hooked(self, name: str, arguments: list[bytes]) -> Command:
+        """Runs a client's command in its place, as the engine does: with all rights, in RESP2."""
+        command = Command(arguments, asyncio.Event(), awaits=1)
+        async with self.calling(Calling(frozenset([name]), command=command)):
+            command.own_reply = await self.own.ask(*arguments)
+        command.release()
+        return command
+
+    async def find_command(self, name: str) -> CommandFacts | None:
+        """Returns what the server says of a command, if there is one; whoever asks has the turn."""
+        reply: Any = decode(await self.own.ask(b"COMMAND", b"INFO", name.encode()))
+        if reply[0] is None:
+            return None
+        flags = frozenset(flag.text for flag in reply[0][2])
+        self._commands[name.upper()] = CommandFacts(flags, *reply[0][3:6])
+        return self._commands[name.upper()]
+
+    # Readers, for the threads that run executions
+
+    def read_keys(
+        self, keys: list[bytes], *, event: str | None = None, reads_value: bool = True
+    ) -> Iterator[dict[str, object]]:
+        """Yields records of keys as they are now."""
+        if not reads_value:
+            yield from ({"event": event, "key": to_python(key)} for key in keys)
+            return
+        found = self.wait(self._read_records_in_turn(keys, has_turn=RUNNING.turns > 0))
+        for key, (kind, value) in zip(keys, found, strict=True):
+            yield {"event": event, "key": to_python(key), "type": kind, "value": value}
+
+    async def _read_records_in_turn(
+        self, keys: list[bytes], *, has_turn: bool
+    ) -> list[tuple[str, object]]:
+        if has_turn:
+            return await self._read_records(keys)
+        async with self.turn:
+            return await self._read_records(keys)
+
+    async def _read_records(self, keys: list[bytes]) -> list[tuple[str, object]]:
+        reply = decode(await self.own.ask(b"EVAL", _READ_KEYS, b"%d" % len(keys), *keys))
+        if not isinstance(reply, list):
+            raise TypeError(reply)
+        return [(_kind(kind), _value(_kind(kind), value)) for kind, value in reply]
+
+    def scan_keys(
+        self, pattern: str, *, is_exact: bool, reads_value: bool
+    ) -> Iterator[dict[str, object]]:
+        """Yields records of all keys that a glob matches."""
+        if is_exact:
+            yield from self.read_keys([pattern.encode()], reads_value=reads_value)
+            return
+        cursor = b"0"
+        while True:
+            cursor, keys = self.wait(
+                self.own_call(b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", _SCAN_COUNT)
+            )
+            yield from self.read_keys(keys, reads_value=reads_value)
+            if cursor == b"0":
+                return
+
+    def read_stream(self, key: str, start: str) -> Iterator[dict[str, object]]:
+        """Yields the entries of a stream after an id."""
+        reply = self.wait(self.own_call(b"XREAD", b"STREAMS", key.encode(), start.encode()))
+        yield from (record for _, record in _entries(reply))
+
+    def read_group(self, key: bytes, count: int | None) -> Iterator[tuple[bytes, object]]:
+        """Yields what the group has not seen; without a count all that it never acknowledged."""
+        reply = self.wait(self._read_group(key, count))
+        yield from _entries(reply)
+
+    async def _read_group(self, key: bytes, count: int | None) -> Value:
+        limit = () if count is None else (b"COUNT", b"%d" % count)
+        start = b"0" if count is None else b">"
+        read = (b"XREADGROUP", b"GROUP", self.GROUP, b"__gears_client__", *limit)
+        reply = await self.own_call(*read, b"STREAMS", key, start)
+        if isinstance(reply, Failure):
+            await self.own_call(b"XGROUP", b"CREATE", key, self.GROUP, b"0")
+            reply = await self.own_call(*read, b"STREAMS", key, start)
+        return None if isinstance(reply, Failure) else reply
+
+    async def find_streams(self, prefix: str) -> list[bytes]:
+        """Returns the streams that are there under a prefix."""
+        found: list[bytes] = []
+        cursor = b"0"
+        while True:
+            reply: Any = await self.own_call(
+                *(b"SCAN", cursor, b"MATCH", prefix.encode(), b"COUNT", _SCAN_COUNT),
+                *(b"TYPE", b"stream"),
+            )
+            cursor, keys = reply
+            found += keys
+            if cursor == b"0":
+                return found
+
+    def read_python(self, generate: FunctionType) -> Iterable[object]:
+        """Yields what a function's generator yields.
+
+        Of a plain function the engine takes one result after the other and never comes to an end;
+        the host takes one and then waits until it is aborted.
+        """
+        result = generate()
+        if hasattr(result, "__next__") and hasattr(result, "gi_frame"):
+            yield from result
+            return
+        yield result
+        while True:
+            self.wait(asyncio.sleep(0.01))
+
+    # Executions, sessions, registrations
+
+    def next_id(self, kind: str) -> str:
+        """Returns an id for an execution or a registration."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        return f"{_SHARD}-{self._counts[kind]}"
+
+    def create_execution(
+        self, session: Session, steps: list[Step], read: Callable[[], Iterable[object]]
+    ) -> Execution:
+        """Returns an execution that is known from now on, and has to be started."""
+        execution = Execution(self.next_id("execution"), session, steps, read)
+        self.executions[execution.id] = execution
+        return execution
+
+    def drop_execution(self, execution: Execution) -> None:
+        """Forgets it, and its session if that was the last of it."""
+        self.executions.pop(execution.id, None)
+        execution.session.runs.discard(execution.id)
+        self._forget_if_dead(execution.session)
+
+    async def upload(
+        self, script: bytes, session: Session, replaced: Session | None
+    ) -> tuple[Upload, str | None]:
+        """Runs a script's body; returns what it wants, and the traceback if it failed."""
+        upload = Upload(session)
+        async with self.turn:
+            failure = await asyncio.to_thread(_run_body, script, upload)
+            if failure is not None:
+                if upload.execution is not None:
+                    self.executions.pop(upload.execution.id, None)
+                return upload, failure
+            if upload.registrations:
+                await self._see_to_events()  # what happened before is none of the new ones'
+                await self._hear_all()
+                self._events.clear()
+                for each in list(replaced.registrations) if replaced is not None else ():
+                    self._remove(each)
+                session.registrations = upload.registrations
+                self.sessions[session.id] = session
+                self.registrations += upload.registrations
+                self._save()
+        for each in upload.registrations:
+            each.start()
+        if upload.execution is not None:
+            session.runs.add(upload.execution.id)
+            Worker(self.pool).submit(upload.execution)
+        return upload, None
+
+    async def unregister(self, registration: Registration) -> None:
+        """Takes one registration away."""
+        async with self.turn:
+            self._remove(registration)
+            self._save()
+
+    def _remove(self, registration: Registration) -> None:
+        registration.stop()
+        self.registrations.remove(registration)
+        registration.session.registrations.remove(registration)
+        for each in registration.executions:
+            self.executions.pop(each, None)
+        self._forget_if_dead(registration.session)
+
+    def _forget_if_dead(self, session: Session) -> None:
+        if not session.is_alive and self.sessions.get(session.id) is session:
+            del self.sessions[session.id]
+
+    # What outlives the process
+
+    def _save(self) -> None:
+        sessions = [
+            {
+                "id": session.id,
+                "description": session.description,
+                "requirements": session.requirements,
+                # All of a session in one go: its callbacks share their globals again when loaded.
+                "registrations": [(type(each), each.saved()) for each in session.registrations],
+            }
+            for session in self.sessions.values()
+        ]
+        new = self.folder / f"{SAVED}.{secrets.token_hex(4)}"
+        new.write_bytes(pickle.dumps([cloudpickle.dumps(each) for each in sessions]))
+        os.replace(new, self.folder / SAVED)  # noqa: PTH105 - one step
+
+    async def load(self) -> None:
+        """Registers what was registered when the process before ended, however it did."""
+        file = self.folder / SAVED
+        if not file.exists():
+            return
+        for content in pickle.loads(file.read_bytes()):  # noqa: S301 - of our own writing
+            saved = pickle.loads(content)  # noqa: S301
+            session = Session(saved["id"], saved["description"], saved["requirements"])
+            self.sessions[session.id] = session
+            for kind, values in saved["registrations"]:
+                session.registrations.append(kind(engine=self, session=session, **values))
+            self.registrations += session.registrations
+        for each in self.registrations:
+            for command in getattr(each, "commands", None) or ():
+                await self.find_command(command)
+        numbers = [int(each.id.rpartition("-")[2]) for each in self.registrations]
+        self._counts["registration"] = max(numbers, default=0)
+        for each in self.registrations:
+            each.start()
+
+
+def _run_body(script: bytes, upload: Upload) -> str | None:
+    try:
+        with RUNNING.entered(upload=upload, has_turn=True):
+            code = compile(script, "<string>", "exec")
+            exec(code, {"__name__": "__main__"})  # noqa: S102 - that is what it is for
+    except BaseException as raised:  # noqa: BLE001 - whatever a script raises, SystemExit too
+        return describe(raised)
+    return None
+
+
+def _kind(kind: Any) -> str:  # noqa: ANN401 - a value of a reply
+    name = bytes(kind).decode()
+    return "unknown" if name in _UNKNOWN_TYPES else name
+
+
+def _value(kind: str, value: Value) -> object:
+    plain = to_python(value)
+    return dict(zip(plain[::2], plain[1::2], strict=True)) if kind == "hash" else plain
+
+
+def _entries(reply: Any) -> Iterator[tuple[bytes, dict[str, object]]]:  # noqa: ANN401
+    """Yields ids and records; of an entry that was deleted meanwhile only the id is left."""
+    for key, entries in reply or ():
+        for entry_id, fields in entries:
+            plain = to_python(fields or [])
+            value = dict(zip(plain[::2], plain[1::2], strict=True))
+            yield (
+                entry_id,
+                {"key": to_python(key), "id": to_python(entry_id), "value": value},
+            )

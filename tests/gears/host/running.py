@@ -1,0 +1,124 @@
+"""What a thread that runs a script or a callback knows, and how an exception of theirs is told."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+
+    from tests.gears.host.sessions import Upload
+
+_HOST: Final = Path(__file__).parent
+_BUILDER: Final = _HOST / "builder.py"
+
+UNSET: Final = object()
+
+
+class error(Exception):  # noqa: N801, N818 - the engine's own name; scripts see it in tracebacks
+    """What the engine's functions raise."""
+
+    __module__ = "gears"
+
+
+class forcestopped(Exception):  # noqa: N801, N818 - likewise
+    """What an execution that is aborted meets."""
+
+    __module__ = "gears"
+
+
+@dataclass
+class Command:
+    """A client's command that registrations hooked: answered when the last of them is done with it.
+
+    Attributes:
+        arguments: As the client sent it.
+        own_reply: The server's own answer, a frame.
+        reply: What a callback gave in its place.
+        awaits: How many executions are not done with it.
+        released: Set when none is.
+    """
+
+    arguments: list[bytes]
+    released: asyncio.Event
+    own_reply: bytes = b""
+    reply: object = UNSET
+    awaits: int = 0
+
+    def release(self) -> None:
+        """One execution is done with it."""
+        self.awaits -= 1
+        if self.awaits == 0:
+            self.released.set()
+
+
+@dataclass
+class Running(threading.local):
+    """Of each thread its own.
+
+    Attributes:
+        upload: The script whose body runs here; None in a callback.
+        command: The client's command that this execution may answer.
+        turns: How often this thread's code has the server to itself: in the script's body, in a
+            sync callback, within `atomic()`.
+        in_event: Whether this is a sync callback, in which no event reaches a KeysReader.
+    """
+
+    upload: Upload | None = None
+    command: Command | None = None
+    turns: int = 0
+    in_event: bool = False
+
+    @contextmanager
+    def entered(
+        self,
+        *,
+        upload: Upload | None = None,
+        command: Command | None = None,
+        has_turn: bool = False,
+    ) -> Iterator[None]:
+        """Runs a script's body, or an execution of a registration."""
+        before = (self.upload, self.command, self.turns, self.in_event)
+        self.upload, self.command, self.turns = upload, command, int(has_turn)
+        self.in_event = has_turn and upload is None
+        try:
+            yield
+        finally:
+            self.upload, self.command, self.turns, self.in_event = before
+
+
+RUNNING: Final = Running()
+
+
+def describe(raised: BaseException) -> str:
+    """Returns an exception as the engine tells it: the list of its traceback's lines, printed.
+
+    The builder, which is Python in the engine as well, looks there like the script itself.
+    """
+    if raised.__traceback__ is None or isinstance(raised, SyntaxError):
+        return f"Error type: {type(raised)}, Value: {raised}"
+    told = traceback.TracebackException.from_exception(raised)
+    each: traceback.TracebackException | None = told
+    while each is not None:
+        each.stack = traceback.StackSummary.from_list(_frames_of_script(list(each.stack)))
+        each = each.__cause__ or each.__context__
+    return str(list(told.format()))
+
+
+def _frames_of_script(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """Leaves out what called the script, and what is beneath a function of the engine's."""
+    own = [_HOST in Path(frame.filename).parents for frame in frames]
+    first = own.index(False) if False in own else len(frames)
+    after = own.index(True, first) if True in own[first:] else len(frames)
+    shown = frames[first:after]
+    if after < len(frames) and Path(frames[after].filename) == _BUILDER:
+        shown.append(
+            traceback.FrameSummary("<string>", frames[after].lineno, frames[after].name, line="")
+        )
+    return shown

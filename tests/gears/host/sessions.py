@@ -1,0 +1,67 @@
+"""Sessions: an upload that registered something, under its id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.gears.host.executions import Execution
+    from tests.gears.host.registrations import Registration
+    from tests.gears.host.resp import Value
+
+
+@dataclass(eq=False)
+class Session:
+    """What an upload left.
+
+    Attributes:
+        runs: Its executions that nobody dropped; they keep it alive as registrations do.
+    """
+
+    id: str
+    description: str | None
+    requirements: list[str]
+    registrations: list[Registration] = field(default_factory=list)
+    runs: set[str] = field(default_factory=set)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether anything of it is left."""
+        return bool(self.registrations or self.runs)
+
+    def dump(self, *, verbose: bool = False) -> list[Value]:
+        """Returns its entry in RG.PYDUMPSESSIONS."""
+        return [
+            *(b"ID", self.id.encode()),
+            *(b"sessionDescription", self.description.encode() if self.description else None),
+            *(b"refCount", len(self.registrations) + len(self.runs)),
+            *(b"linked", b"primary", b"dead", b"false"),
+            *(b"requirementInstallationNeeded", int(bool(self.requirements))),
+            *(b"requirements", [each.encode() for each in self.requirements]),
+            b"registrations",
+            [
+                each.dump(with_session=False) if verbose else each.id.encode()
+                for each in self.registrations
+            ],
+        ]
+
+    def describe(self) -> bytes:
+        """Returns the text about it in RG.DUMPREGISTRATIONS: neither JSON nor Python."""
+        ids = ", ".join(f"'{each.id}'" for each in self.registrations)
+        requirements = ", ".join(f"'{each}'" for each in self.requirements)
+        return (
+            f"{{'sessionName':'{self.id}', 'sessionDescription':'{self.description or 'null'}', "
+            f"'refCount': {len(self.registrations) + len(self.runs)}, 'linkedTo': primary, "
+            f"'dead': false, 'isInstallationNeeded':{int(bool(self.requirements))}, "
+            f"'registrationsList':[{ids}], 'depsList':[{requirements}]}}"
+        ).encode()
+
+
+@dataclass
+class Upload:
+    """A script whose body is running: what it registered and what it runs."""
+
+    session: Session
+    registrations: list[Registration] = field(default_factory=list)
+    execution: Execution | None = None
