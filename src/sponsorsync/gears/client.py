@@ -33,6 +33,7 @@ OLDEST = (1, 2, 2)
 _POOL_SIZE = 2
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 1.0
+_ABORT_LIMIT_S = 10.0
 
 # What RedisGears says of requests that are no script's fault.
 _UNSATISFIED = "Could not satisfy requirements"
@@ -142,8 +143,9 @@ class GearsClient:
                 return
             if not str(error).startswith(_UNFINISHED):
                 raise
-            # Answered once the script has noticed, which its longest single step delays.
+            # The script notices at its next step.
             await _call(self._patient_store, "RG.ABORTEXECUTION", execution)
+            await self.follow(execution, limit_s=_ABORT_LIMIT_S)
             await _call(self.store, "RG.DROPEXECUTION", execution)
 
     async def unregister(self, registration: str) -> bool:
@@ -184,7 +186,7 @@ class GearsClient:
                     "a package index, or PIP_NO_INDEX and PIP_FIND_LINKS in its environment. Its "
                     "log says more."
                 ) from None
-            fault = parse_fault(said)
+            fault = parse_fault(said, source=text)
             raise GearsScriptError(fault.text, line=fault.line) from None
 
 

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
     from sponsorsync.store.connect import Reply
 
-# `File "<string>", line 4, in f` of a traceback, `(<string>, line 1)` of a SyntaxError.
-_LINE = re.compile(r'"?<string>"?, line (\d+)')
-_SYNTAX_ERROR = re.compile(r"Error type: <class '(?P<kind>\w+)'>, Value: (?P<text>.*)", re.DOTALL)
+_FRAME = re.compile(r'\s*File "<string>", line (?P<line>\d+), in (?P<name>\S+)')
+_SYNTAX_ERROR = re.compile(
+    r"Error type: <class '(?P<kind>\w+)'>, "
+    r"Value: (?P<text>.*?)( \(<string>, line (?P<line>\d+)\))?",
+    re.DOTALL,
+)
+# What a callback that cannot be pickled is told by: a traceback within an exception's text.
+_NESTED = re.compile(r"(?P<text>.* error=)(?P<lines>\[.*\])\s*", re.DOTALL)
 _LONGEST_FAULT = 500
 # RedisGears 2 is another product, and calls itself so.
 _MODULES = (b"rg", b"redisgears_2")
@@ -137,16 +142,27 @@ def parse_results(reply: Reply) -> Results:
     raise GearsError("RedisGears gave no results: the script runs nothing, or registers as well.")
 
 
-def parse_fault(text: str) -> Fault:
-    """Returns what is told of an exception: the Python literal of a traceback's lines, or text."""
-    lines = _LINE.findall(text)
-    if syntax_error := _SYNTAX_ERROR.match(text):
-        said = f"{syntax_error['kind']}: {syntax_error['text']}"
-    else:
-        said = _last_entry(text)
-    return Fault(
-        text=" ".join(said.split())[:_LONGEST_FAULT], line=int(lines[-1]) if lines else None
-    )
+def parse_fault(said: str, *, source: str | None = None) -> Fault:
+    """Returns what is told of an exception: the Python literal of a traceback's lines, or text.
+
+    Args:
+        said: By RedisGears.
+        source: The script, where it is known. RedisGears' own Python says `<string>` of itself as
+            well; only by what the script defines can the two be told apart.
+    """
+    if syntax_error := _SYNTAX_ERROR.fullmatch(said):
+        line = syntax_error["line"]
+        text = f"{syntax_error['kind']}: {syntax_error['text']}"
+        return Fault(_on_one_line(text), int(line) if line else None)
+    entries = _parse_entries(said)
+    frames = [found for found in map(_FRAME.match, entries) if found]
+    own = [
+        int(frame["line"]) for frame in frames if source is None or _is_of(frame["name"], source)
+    ]
+    text = entries[-1]
+    if nested := _NESTED.fullmatch(text):
+        text = nested["text"] + _parse_entries(nested["lines"])[-1]
+    return Fault(_on_one_line(text), own[-1] if own else None)
 
 
 def parse_counts(results: Results) -> Mapping[str, Any]:
@@ -170,12 +186,21 @@ def parse_counts(results: Results) -> Mapping[str, Any]:
         raise GearsError("The script did not leave its counts in one record.") from None
 
 
-def _last_entry(text: str) -> str:
+def _parse_entries(said: str) -> list[str]:
+    """Returns the lines of a traceback; what is none, as one line."""
     try:
-        lines = ast.literal_eval(text)
+        entries = ast.literal_eval(said)
     except (ValueError, SyntaxError):
-        return text
-    return str(lines[-1]) if isinstance(lines, list) and lines else text
+        return [said]
+    return [str(entry) for entry in entries] if isinstance(entries, list) and entries else [said]
+
+
+def _is_of(name: str, source: str) -> bool:
+    return name.startswith("<") or f"def {name}(" in source
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_FAULT]
 
 
 def _parse_registration(reply: Reply, owners: Mapping[str, str]) -> Registration:
