@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from sponsorsync.findings import Finding
     from sponsorsync.gears.client import GearsClient
     from sponsorsync.gears.deploy import ScriptOutcome
+    from sponsorsync.gears.replies import Registration
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
+_SOURCES_SHOWN = 3
 _COLOURS = {
     State.FAILED: "red",
     State.ABSENT: "yellow",
@@ -171,17 +173,31 @@ async def _print(
     console.print(scripts)
     if registrations:
         console.print()
-        table = Table("registration", "reads", "runs", "failed", "last error", box=None)
-        for each in registrations:
-            name = f"{each.session.removeprefix(SESSION_PREFIX)} {each.description}".strip()
-            runs, failed = f"{each.triggered:,}", f"{each.failures:,}"
-            table.add_row(
-                escape(name), escape(each.source), runs, failed, escape(each.last_error or "")
-            )
-        console.print(table)
+        console.print(_tabulate(registrations))
     if findings:
         console.print()
         print_findings(findings)
+
+
+def _tabulate(registrations: Sequence[Registration]) -> Table:
+    """Returns a row for each purpose: a script may register the same for a hundred prefixes."""
+    table = Table("registrations", "of", "reads", "runs", "failed", "last error", box=None)
+    purposes: dict[tuple[str, str], list[Registration]] = {}
+    for each in registrations:
+        purposes.setdefault((each.session, each.description), []).append(each)
+    for (session, description), group in sorted(purposes.items()):
+        sources = [each.source for each in group[:_SOURCES_SHOWN]]
+        if len(group) > len(sources):
+            sources.append("…")
+        table.add_row(
+            escape(f"{len(group)} {description}".strip()),
+            escape(session.removeprefix(SESSION_PREFIX)),
+            escape(", ".join(sources)),
+            f"{sum(each.triggered for each in group):,}",
+            f"{sum(each.failures for each in group):,}",
+            escape(next((each.last_error for each in group if each.last_error), "")),
+        )
+    return table
 
 
 def _paint(state: State) -> str:
