@@ -16,7 +16,7 @@ from sponsorsync.domain.errors import InvalidInputError, SettingsError
 from sponsorsync.findings import Level, print_findings
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.gears.client import format_version
-from sponsorsync.gears.deploy import State, deploy, look, remove
+from sponsorsync.gears.deploy import State, deploy, load_ours, look, remove
 from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
 from sponsorsync.sides import configure_scripts, open_local_gears
 
@@ -151,11 +151,7 @@ async def _print(
     as_json: bool,
 ) -> None:
     version = await client.require_version()
-    registrations = [
-        each
-        for each in await client.load_registrations()
-        if each.session.startswith(SESSION_PREFIX)
-    ]
+    registrations = await load_ours(client)
     if as_json:
         content = {
             "version": format_version(version),

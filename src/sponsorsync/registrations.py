@@ -21,8 +21,8 @@ from sponsorsync.domain.errors import (
     SponsorSyncError,
 )
 from sponsorsync.gears.client import explain_unsupported, format_version
-from sponsorsync.gears.deploy import State, deploy, look, restore
-from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
+from sponsorsync.gears.deploy import State, deploy, load_ours, look, restore
+from sponsorsync.gears.scripts import REGISTERING, load_scripts
 from sponsorsync.sides import configure_scripts, open_local_gears
 from sponsorsync.tasks import end_tasks
 
@@ -100,7 +100,7 @@ class Registrations:
         registrations: Sequence[Registration] = ()
         if explain_unsupported(version) is None:
             scripts = await look(self._client, self._load_scripts())
-            registrations = await self._client.load_registrations()
+            registrations = await load_ours(self._client)
         return {
             "engine": self._settings.engine,
             "status": self.status,
@@ -110,9 +110,7 @@ class Registrations:
                 {"session": each.session, "state": each.after, "is_shipped": each.is_shipped}
                 for each in scripts
             ],
-            "registrations": [
-                asdict(each) for each in registrations if each.session.startswith(SESSION_PREFIX)
-            ],
+            "registrations": [asdict(each) for each in registrations],
             "deployed_at": self._deployed_at,
             "outcomes": [asdict(outcome) for outcome in self._outcomes],
         }

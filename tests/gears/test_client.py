@@ -75,7 +75,7 @@ async def test_an_upload_may_take_longer_than_other_answers(client: GearsClient)
         slow, session="sponsorsync-x", description="1 x", requirements=[REQUIREMENT]
     )
 
-    assert [session.id for session in await client.load_sessions()] == ["sponsorsync-x"]
+    assert [each.session for each in await client.load_registrations()] == ["sponsorsync-x"]
 
 
 async def test_an_upload_that_never_answers_is_given_up(gears: Gears) -> None:

@@ -73,7 +73,7 @@ async def test_deploying_makes_all_live(
     assert before == dict.fromkeys(NAMES, ("absent", "absent"))
     assert _states(outcomes) == dict.fromkeys(NAMES, ("absent", "uploaded"))
     assert all(outcome.is_settled for outcome in outcomes)
-    live = {session.id: session.description for session in await client.load_sessions()}
+    live = {each.session: each.session_description for each in await client.load_registrations()}
     assert live == {script.session: script.description for script in scripts}
     assert await gears.client.get("counted:write_behind") == b"1"
 
@@ -276,6 +276,63 @@ async def test_only_its_owner_renews_or_gives_up_the_right(
     assert (foreign, renewed, given_up) == (0, 1, 1)
     assert ttl_ms > 50_000
     assert await local.exists(keys.DEPLOYING) == 0
+
+
+# ---------------------------------------------------------------------- what it forgets
+
+
+class _Forgetful:
+    """A RedisGears that forgot a session at a restart: an upgrade finds nothing to replace."""
+
+    name = "local"
+
+    def __init__(self, session: str) -> None:
+        self.ids = ["0-1"]
+        self._session = session
+        self._description = "0.0.1 of-old"
+
+    async def run(self, *command: str) -> Reply:
+        """Answers what a deploy asks."""
+        match command[0]:
+            case "RG.PYEXECUTE":
+                self.ids.append("0-2")
+                self._description = command[command.index("DESCRIPTION") + 1]
+            case "RG.UNREGISTER":
+                self.ids.remove(command[1])
+            case "MODULE":
+                return cast("Reply", [{b"name": b"rg", b"ver": 10_209}])
+            case "RG.DUMPREGISTRATIONS":
+                return cast("Reply", [self._dump(each) for each in self.ids])
+        return b"OK"
+
+    async def run_script(self, *_: object) -> Reply:
+        """Renews, or gives up, the right to upload."""
+        return 1
+
+    def _dump(self, registration: str) -> list[object]:
+        names = f"{{'sessionName':'{self._session}', 'sessionDescription':'{self._description}', "
+        counts = dict.fromkeys(
+            ("numTriggered", "numSuccess", "numFailures", "numAborted", "lastRunDurationMS"), 0
+        )
+        data = {"mode": "sync", **counts, "lastError": None, "args": []}
+        flat = [part for name, value in data.items() for part in (name.encode(), value)]
+        entry = {"id": registration, "reader": "KeysReader", "desc": None, "PD": names}
+        known = [part for name, value in entry.items() for part in (name.encode(), value)]
+        return [*known, b"RegistrationData", flat]
+
+
+async def test_what_redisgears_forgot_is_replaced_all_the_same(
+    scripts: tuple[GearsScript, ...],
+) -> None:
+    """Else both would stay live: every write noted twice, every person sent twice."""
+    [script] = [script for script in scripts if script.name == "write_behind"]
+    server = _Forgetful(script.session)
+    client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))
+
+    outcomes = await deploy(client, [script], limit_s=LIMIT_S)
+
+    assert _states(outcomes) == {script.session: ("older", "uploaded")}
+    assert server.ids == ["0-2"]
 
 
 # ---------------------------------------------------------------------- where it does not run

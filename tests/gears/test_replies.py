@@ -9,12 +9,10 @@ from sponsorsync.gears.client import explain_unsupported
 from sponsorsync.gears.replies import (
     Fault,
     Results,
-    Session,
     parse_counts,
     parse_fault,
     parse_registrations,
     parse_results,
-    parse_sessions,
     parse_version,
 )
 
@@ -22,6 +20,11 @@ SHARD = b"0000000000000000000000000000000000000000"
 LAST_ERROR = (
     b"['Traceback (most recent call last):\\n', '  File \"<string>\", line 4, in push\\n', "
     b'"Exception: it\'s\\nbad\\n"]'
+)
+PRIVATE_DATA = (
+    b"{'sessionName':'sponsorsync-write-behind', 'sessionDescription':'0.1.0 841a', 'refCount': 1, "
+    b"'linkedTo': primary, 'dead': false, 'isInstallationNeeded':0, 'registrationsList':['0-9'], "
+    b"'depsList':[]}"
 )
 STREAM_READER = [
     *(b"id", SHARD + b"-9", b"reader", b"StreamReader", b"desc", b"drain", b"RegistrationData"),
@@ -36,7 +39,7 @@ STREAM_READER = [
         ],
         *(b"status", b"WAITING_FOR_RETRY_ON_FAILURE"),
     ],
-    *(b"PD", b"{'dead': false}", b"ExecutionThreadPool", b"DefaultPool"),
+    *(b"PD", PRIVATE_DATA, b"ExecutionThreadPool", b"DefaultPool"),
 ]
 KEYS_READER = [
     *(b"id", SHARD + b"-1", b"reader", b"KeysReader", b"desc", None, b"RegistrationData"),
@@ -166,31 +169,15 @@ def test_newer_ones_of_the_same_line_are_fine(version: tuple[int, int, int]) -> 
 
 def test_registrations_have_counters_and_a_readable_last_error() -> None:
     """A stream's name and a prefix of keys are both what it reads."""
-    session = Session("sponsorsync-write-behind", "1 x", (SHARD.decode() + "-9",))
+    drain, capture = parse_registrations([STREAM_READER, KEYS_READER])  # type: ignore[list-item]
 
-    drain, capture = parse_registrations([STREAM_READER, KEYS_READER], [session])  # type: ignore[list-item]
-
-    assert (drain.session, drain.source) == ("sponsorsync-write-behind", "sponsorsync:outbox")
+    assert (drain.session, drain.session_description) == ("sponsorsync-write-behind", "0.1.0 841a")
+    assert drain.source == "sponsorsync:outbox"
     assert (drain.triggered, drain.successes, drain.failures, drain.aborted) == (4, 1, 2, 1)
     assert (drain.last_duration_ms, drain.status) == (7, "WAITING_FOR_RETRY_ON_FAILURE")
     assert drain.last_error == "line 4: Exception: it's bad"
     assert (capture.session, capture.source, capture.description) == ("", "user:*", "")
     assert (capture.status, capture.last_error) == (None, None)
-
-
-def test_sessions_have_their_registrations() -> None:
-    """One without a description has an empty one."""
-    reply = [
-        [
-            *(b"ID", b"sponsorsync-x", b"sessionDescription", None, b"refCount", 1, b"linked"),
-            *(b"primary", b"dead", b"false", b"requirementInstallationNeeded", 1),
-            *(b"requirements", [b"redis==5.0.8"], b"registrations", [SHARD + b"-9"]),
-        ]
-    ]
-
-    assert parse_sessions(reply) == (  # type: ignore[arg-type]
-        Session("sponsorsync-x", "", (SHARD.decode() + "-9",)),
-    )
 
 
 def test_what_is_no_result_is_refused() -> None:

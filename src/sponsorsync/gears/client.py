@@ -14,7 +14,6 @@ from sponsorsync.gears.replies import (
     parse_fault,
     parse_registrations,
     parse_results,
-    parse_sessions,
     parse_version,
 )
 from sponsorsync.store.connect import create_store
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from sponsorsync.gears.replies import Registration, Results, Session
+    from sponsorsync.gears.replies import Registration, Results
     from sponsorsync.store.connect import Argument, RedisStore, Reply
 
 OLDEST = (1, 2, 2)
@@ -77,14 +76,9 @@ class GearsClient:
             raise GearsUnsupportedError(f"The {self.store.name} Redis {reason}")
         return version
 
-    async def load_sessions(self) -> tuple[Session, ...]:
-        """Returns every script that is live, ours or not."""
-        return parse_sessions(await _call(self.store, "RG.PYDUMPSESSIONS"))
-
     async def load_registrations(self) -> tuple[Registration, ...]:
         """Returns everything that is registered, by us or not."""
-        sessions = await self.load_sessions()
-        return parse_registrations(await _call(self.store, "RG.DUMPREGISTRATIONS"), sessions)
+        return parse_registrations(await _call(self.store, "RG.DUMPREGISTRATIONS"))
 
     async def upload(
         self, text: str, *, session: str, description: str, requirements: Sequence[str]

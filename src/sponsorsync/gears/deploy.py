@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sponsorsync.gears.client import GearsClient
+    from sponsorsync.gears.replies import Registration
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.store.connect import RedisStore
 
@@ -64,22 +65,32 @@ class ScriptOutcome:
         return self.after in LIVE if self.is_shipped else self.after is State.REMOVED
 
 
+async def load_ours(client: GearsClient) -> list[Registration]:
+    """Returns what scripts of ours have registered, of whatever release.
+
+    Raises:
+        GearsError: RedisGears does not answer as it should.
+    """
+    return [
+        each
+        for each in await client.load_registrations()
+        if each.session.startswith(SESSION_PREFIX)
+    ]
+
+
 async def look(client: GearsClient, scripts: Sequence[GearsScript]) -> list[ScriptOutcome]:
     """Returns the state of each script, and of what an older release has left; changes nothing.
 
     Raises:
         GearsError: RedisGears does not answer as it should.
     """
-    live = {session.id: session.description for session in await client.load_sessions()}
+    live = await load_ours(client)
     shipped = [
         ScriptOutcome(script.session, is_shipped=True, before=state, after=state)
         for script in scripts
-        for state in [_compare(live.get(script.session), script)]
+        for state in [_compare(live, script)]
     ]
-    ours = {script.session for script in scripts}
-    left_over = sorted(
-        session for session in live if session.startswith(SESSION_PREFIX) and session not in ours
-    )
+    left_over = sorted({each.session for each in live} - {script.session for script in scripts})
     return shipped + [
         ScriptOutcome(session, is_shipped=False, before=State.OLDER, after=State.OLDER)
         for session in left_over
@@ -166,6 +177,7 @@ async def _act(
 ) -> ScriptOutcome:
     if script is None:
         return await _remove(client, outcome)
+    before = await _load_ids(client, script.session)
     try:
         await client.upload(
             script.text,
@@ -175,10 +187,13 @@ async def _act(
         )
     except GearsError as error:
         return replace(outcome, after=State.FAILED, error=f"{script.name}.py: {error}")
-    [now, *_] = await look(client, [script])
-    if now.after is not State.SAME:
+    after = await _load_ids(client, script.session)
+    if after <= before:
         nothing = f"{script.name}.py: it ran, and registered nothing"
         return replace(outcome, after=State.FAILED, error=nothing)
+    # An upgrade finds only what RedisGears remembers of a session, see `parse_registrations`.
+    for forgotten in after & before:
+        await client.unregister(forgotten)
     return replace(outcome, after=State.UPLOADED)
 
 
@@ -188,17 +203,21 @@ def _is_left(outcome: ScriptOutcome) -> bool:
 
 async def _remove(client: GearsClient, outcome: ScriptOutcome) -> ScriptOutcome:
     # An upload without registrations would leave the old ones live.
-    for session in await client.load_sessions():
-        if session.id == outcome.session:
-            for registration in session.registrations:
-                await client.unregister(registration)
+    for registration in await _load_ids(client, outcome.session):
+        await client.unregister(registration)
     return replace(outcome, after=State.REMOVED)
 
 
-def _compare(description: str | None, script: GearsScript) -> State:
-    if description is None:
+async def _load_ids(client: GearsClient, session: str) -> set[str]:
+    return {each.id for each in await load_ours(client) if each.session == session}
+
+
+def _compare(live: Sequence[Registration], script: GearsScript) -> State:
+    descriptions = {e.session_description for e in live if e.session == script.session}
+    if not descriptions:
         return State.ABSENT
-    return State.SAME if description.endswith(f" {script.hash}") else State.OLDER
+    is_same = all(description.endswith(f" {script.hash}") for description in descriptions)
+    return State.SAME if is_same else State.OLDER
 
 
 @asynccontextmanager

@@ -28,6 +28,8 @@ _SYNTAX_ERROR = re.compile(
 # What a callback that cannot be pickled is told by: a traceback within an exception's text.
 _NESTED = re.compile(r"(?P<text>.* error=)(?P<lines>\[.*\])\s*", re.DOTALL)
 _LONGEST_FAULT = 500
+# Of `PD`, which is neither JSON nor Python; the names allow no quote in them, and ours have none.
+_SESSION = re.compile(r"\{'sessionName':'(?P<name>[^']*)', 'sessionDescription':'(?P<about>[^']*)'")
 # RedisGears 2 is another product, and calls itself so.
 _MODULES = (b"rg", b"redisgears_2")
 
@@ -55,7 +57,8 @@ class Registration:
 
     Attributes:
         id: RedisGears' own.
-        session: The script's name; empty for one that was uploaded without a name.
+        session: What the script was uploaded as; some random characters if as nothing.
+        session_description: What was said of it then.
         reader: 'KeysReader', 'StreamReader' …
         description: What the script calls it; empty where it does not.
         source: The prefix of keys, or the stream, that it reads.
@@ -68,6 +71,7 @@ class Registration:
 
     id: str
     session: str
+    session_description: str
     reader: str
     description: str
     source: str
@@ -79,15 +83,6 @@ class Registration:
     last_duration_ms: int
     status: str | None
     last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A script that is live, with the ids of its registrations."""
-
-    id: str
-    description: str
-    registrations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +103,14 @@ def parse_version(reply: Reply) -> tuple[int, int, int] | None:
     return None
 
 
-def parse_registrations(reply: Reply, sessions: Sequence[Session]) -> tuple[Registration, ...]:
-    """Returns what RG.DUMPREGISTRATIONS answers, with the session that each belongs to."""
-    owners = {each: session.id for session in sessions for each in session.registrations}
-    return tuple(_parse_registration(each, owners) for each in cast("list[Reply]", reply))
+def parse_registrations(reply: Reply) -> tuple[Registration, ...]:
+    """Returns what RG.DUMPREGISTRATIONS answers.
 
-
-def parse_sessions(reply: Reply) -> tuple[Session, ...]:
-    """Returns what RG.PYDUMPSESSIONS answers."""
-    found = [_as_map(session) for session in cast("list[Reply]", reply)]
-    return tuple(
-        Session(
-            id=_text(session["ID"]),
-            description=_text(session["sessionDescription"]),
-            registrations=tuple(map(_text, session["registrations"])),
-        )
-        for session in found
-    )
+    Which session each belongs to is read there as well: RG.PYDUMPSESSIONS forgets a session that is
+    registered again while somebody still holds the one that was unregistered before, as happens to
+    each StreamReader when a server reads its append-only file.
+    """
+    return tuple(_parse_registration(each) for each in cast("list[Reply]", reply))
 
 
 def parse_results(reply: Reply) -> Results:
@@ -203,16 +189,17 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split())[:_LONGEST_FAULT]
 
 
-def _parse_registration(reply: Reply, owners: Mapping[str, str]) -> Registration:
+def _parse_registration(reply: Reply) -> Registration:
     registration = _as_map(reply)
-    own_id = _text(registration["id"])
+    session = _SESSION.match(_text(registration["PD"]))
     data = _as_map(registration["RegistrationData"])
     arguments = _as_map(data["args"])
     source = next((arguments[n] for n in ("regex", "stream", "trigger") if n in arguments), b"")
     error = _text(data["lastError"])
     return Registration(
-        id=own_id,
-        session=owners.get(own_id, ""),
+        id=_text(registration["id"]),
+        session=session["name"] if session else "",
+        session_description=session["about"] if session else "",
         reader=_text(registration["reader"]),
         description=_text(registration["desc"]),
         source=_text(source),

@@ -239,6 +239,7 @@ class RegistrationOut(_Model):
 
     id: str
     session: str = Field(examples=["sponsorsync-write-behind"])
+    session_description: str = Field(description="The release that uploaded it, and a hash.")
     reader: str = Field(examples=["StreamReader"])
     description: str
     source: str = Field(examples=["sponsorsync:outbox"], description="Prefix of keys, or stream.")
