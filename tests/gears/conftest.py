@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.gears.host.process import HostProcess, run_host
 from tests.support.gears import write_scripts
@@ -35,13 +36,15 @@ class Gears:
 
     Attributes:
         url: Its address.
-        client: Speaks RESP3 as redis-py does by default, and gives bytes.
+        client: Speaks RESP3 as redis-py does by default, and gives bytes; `run` does so too, but
+            leaves replies as the protocol has them.
         durable: The server that scripts find by their environment.
     """
 
     url: str
     client: Redis
     durable: Redis
+    _plain: Redis
     _host: HostProcess | None = None
 
     @property
@@ -51,21 +54,21 @@ class Gears:
 
     async def run(self, *command: str | bytes | int) -> Any:  # noqa: ANN401 - a reply
         """Runs a command and returns the reply."""
-        return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
+        return await self._plain.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
 
     async def upload(self, script: str, *options: str) -> Any:  # noqa: ANN401 - a reply
         """Uploads a script and returns the reply."""
         return await self.run("RG.PYEXECUTE", script, *options)
 
     async def registrations(self) -> list[dict[str, Any]]:
-        """Returns what is registered; of the data within as well."""
+        """Returns what is registered, the oldest first, and of that the data within."""
         found = []
         for entry in await self.run("RG.DUMPREGISTRATIONS"):
             registration = as_dict(entry)
             registration["RegistrationData"] = as_dict(registration["RegistrationData"])
             registration["args"] = as_dict(registration["RegistrationData"]["args"])
             found.append(registration)
-        return found
+        return sorted(found, key=lambda each: int(each["id"].rpartition(b"-")[2]))
 
     async def sessions(self) -> dict[str, dict[str, Any]]:
         """Returns the sessions by their ids."""
@@ -73,12 +76,24 @@ class Gears:
         return {entry["ID"].decode(): entry for entry in entries}
 
     async def restart(self, *, kill: bool = True) -> None:
-        """Ends its process, by SIGKILL or properly, and starts it on what it has written."""
+        """Ends its process, by SIGKILL or properly, and starts it on what it has written.
+
+        A real engine does so itself; a test that needs it asks for `own_gears`.
+        """
         if self._host is None:
-            pytest.skip("the process of a real engine is not ours to end")
-        await (self._host.kill() if kill else self._host.stop())
-        await self._host.start()
-        await self.client.connection_pool.disconnect()
+            with suppress(RedisConnectionError):
+                await self.run("DEBUG", "CRASH-AND-RECOVER" if kill else "RESTART")
+            await until(self._is_back)
+        else:
+            await (self._host.kill() if kill else self._host.stop())
+            await self._host.start()
+        for client in (self.client, self._plain):
+            await client.connection_pool.disconnect()
+
+    async def _is_back(self) -> bool:
+        with suppress(RedisConnectionError, BusyLoadingError):
+            return bool(await self.client.ping())
+        return False
 
     @asynccontextmanager
     async def connect(self, **options: Any) -> AsyncIterator[Redis]:  # noqa: ANN401 - redis-py's
@@ -90,7 +105,9 @@ class Gears:
         """Leaves nothing registered, nothing running, and no key."""
         for registration in await self.run("RG.DUMPREGISTRATIONS"):
             await self.run("RG.UNREGISTER", registration[1])
+        await self.client.flushall()  # what a callback waits for in vain is not there
         await until(self._has_no_execution)
+        await until(self._has_no_session)
         await self.client.flushall()
         await self.durable.flushall()
 
@@ -101,6 +118,10 @@ class Gears:
                 await self.run("RG.ABORTEXECUTION", execution)
                 await self.run("RG.DROPEXECUTION", execution)
         return not executions
+
+    async def _has_no_session(self) -> bool:
+        # A reader that waits to try again holds its own a little longer.
+        return not await self.sessions()
 
 
 def as_dict(flat: list[Any]) -> dict[str, Any]:
@@ -136,9 +157,11 @@ async def gears(
     durable_url = durable_server.url if gears_host is not None else REAL_DURABLE_URL
     async with (
         Redis.from_url(url, socket_timeout=20) as client,
+        Redis.from_url(url, socket_timeout=20) as plain,
         Redis.from_url(durable_url, decode_responses=True) as durable,
     ):
-        engine = Gears(url, client, durable, gears_host)
+        plain.response_callbacks.clear()
+        engine = Gears(url, client, durable, plain, gears_host)
         await engine.clear()
         yield engine
 
@@ -155,3 +178,14 @@ def own_installed(installed: Path, tmp_path: Path) -> Path:
     own = Path(shutil.copytree(installed, tmp_path / "installed"))
     write_scripts(own / "sponsorsync" / "gears" / "scripts")
     return own
+
+
+@pytest.fixture
+async def own_gears(gears: Gears) -> Gears:
+    """The engine, where its process is ours to end."""
+    if gears.is_real:
+        try:
+            await gears.run("DEBUG", "SLEEP", 0)
+        except ResponseError as error:
+            pytest.skip(f"the engine cannot be restarted: {error}")
+    return gears

@@ -314,7 +314,7 @@ class _Forgetful:
         counts = dict.fromkeys(
             ("numTriggered", "numSuccess", "numFailures", "numAborted", "lastRunDurationMS"), 0
         )
-        data = {"mode": "sync", **counts, "lastError": None, "args": []}
+        data: dict[str, object] = {"mode": "sync", **counts, "lastError": None, "args": []}
         flat = [part for name, value in data.items() for part in (name.encode(), value)]
         entry = {"id": registration, "reader": "KeysReader", "desc": None, "PD": names}
         known = [part for name, value in entry.items() for part in (name.encode(), value)]

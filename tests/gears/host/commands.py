@@ -81,7 +81,7 @@ class Commands:
             return Failure(f"ERR wrong number of arguments for '{name}' command")
 
     async def _list_modules(self, _: list[bytes]) -> Value:
-        return [[b"name", b"rg", b"ver", VERSION, b"path", b"redisgears.so", b"args", []]]
+        return [{b"name": b"rg", b"ver": VERSION, b"path": b"redisgears.so", b"args": []}]
 
     # RG.PYEXECUTE
 

@@ -207,15 +207,18 @@ class Engine:
         await self._hear_all()
         events = list(self._events)
         self._events.clear()
-        for event, key in events:
-            await self._dispatch(event, key, in_event=in_event)
+        for at, (event, key) in enumerate(events):
+            standing = _standing_at(at, events)
+            await self._dispatch(event, key, standing, in_event=in_event)
 
     async def _hear_all(self) -> None:
         self._pong.clear()
         self.events_link.writer.write(encode_command([b"PING"]))
         await self._pong.wait()
 
-    async def _dispatch(self, event: str, key: bytes, *, in_event: bool) -> None:
+    async def _dispatch(
+        self, event: str, key: bytes, standing: list[bytes], *, in_event: bool
+    ) -> None:
         calling = self._calling
         for each in list(self.registrations):
             if isinstance(each, StreamRegistration):
@@ -228,7 +231,24 @@ class Engine:
                 and each.wants(event, key, calling)
                 and (each.key_types is None or await self._type_of(key) in each.key_types)
             ):
-                await each.fire(event, key, calling)
+                async with self._with_keys(standing if each.mode == "sync" else []):
+                    await each.fire(event, key, calling)
+
+    @asynccontextmanager
+    async def _with_keys(self, keys: list[bytes]) -> AsyncIterator[None]:
+        """Lets keys stand again for a sync callback, with a value of ours; nobody hears of it."""
+        made = [key for key in keys if await self._ask_unheard(b"SET", key, b"1", b"NX")]
+        try:
+            yield
+        finally:
+            for key in made:
+                await self._ask_unheard(b"DEL", key)
+
+    async def _ask_unheard(self, name: bytes, key: bytes, *more: bytes) -> Value:
+        reply = decode(await self.own.ask(name, key, *more))
+        await self._hear_all()
+        self._events = deque(each for each in self._events if each[1] != key)
+        return reply
 
     async def _type_of(self, key: bytes) -> str:
         return (await self._read_records([key]))[0][0]
@@ -475,6 +495,19 @@ def _run_body(script: bytes, upload: Upload) -> str | None:
     except BaseException as raised:  # noqa: BLE001 - whatever a script raises, SystemExit too
         return describe(raised)
     return None
+
+
+def _standing_at(at: int, events: list[tuple[str, bytes]]) -> list[bytes]:
+    """Returns keys that stood at one of a command's events, set before it and deleted after it.
+
+    A Lua script may so tell a sync callback something, which the engine runs at each event and the
+    host only afterwards.
+    """
+    if not {"set", "del"} <= {event for event, _ in events}:
+        return []
+    before = {key: event for event, key in events[:at] if event != "expire"}
+    after = {key: event for event, key in reversed(events[at + 1 :])}
+    return [key for key, event in before.items() if event == "set" and after.get(key) == "del"]
 
 
 def _kind(kind: Any) -> str:  # noqa: ANN401 - a value of a reply

@@ -30,7 +30,9 @@ class Failure:
     text: str
 
 
-Value: TypeAlias = "int | float | bytes | Status | Failure | Sequence[Value] | None"
+Value: TypeAlias = (
+    "int | float | bytes | Status | Failure | Sequence[Value] | dict[bytes, Value] | None"
+)
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
@@ -71,7 +73,7 @@ def encode_command(parts: Iterable[bytes]) -> bytes:
 
 
 def encode(value: Value, protocol: int = 2) -> bytes:  # noqa: PLR0911 - one for each type
-    """Returns a value as the engine replies it: in RESP3 only nil and doubles differ."""
+    """Returns a value as the engine replies it: in RESP3 nil, doubles and maps differ."""
     match value:
         case None:
             return b"_\r\n" if protocol == _RESP3 else b"$-1\r\n"
@@ -86,6 +88,14 @@ def encode(value: Value, protocol: int = 2) -> bytes:  # noqa: PLR0911 - one for
             return b",%b\r\n" % number if protocol == _RESP3 else encode(number)
         case bytes():
             return b"$%d\r\n%b\r\n" % (len(value), value)
+        case dict():
+            flat = [each for pair in value.items() for each in pair]
+            frame = encode(flat, protocol)
+            return (
+                b"%%%d\r\n%b" % (len(value), frame.partition(b"\r\n")[2])
+                if protocol == _RESP3
+                else frame
+            )
         case _:
             items = [encode(item, protocol) for item in value]
             return b"*%d\r\n%b" % (len(items), b"".join(items))

@@ -94,6 +94,9 @@ class Connection:
         elif self._queued is not None:
             self._writer.write(await self._queue(name, request))
         elif self._commands.knows(request):
+            if (refusal := await self._ask([b"PING"])).startswith(b"-NOAUTH"):
+                self._writer.write(refusal)
+                return
             self._writer.write(encode(await self._commands.answer(request), self._protocol))
         elif self._engine.is_hooked(name, request):
             self._writer.write(await self._answer_hooked(name, request))

@@ -1,0 +1,323 @@
+"""How RedisGears 1.2.9 answers the reader of a key that is missing; the host has to do the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from tests.gears.conftest import Gears
+
+FETCH = """
+def fetch(r):
+    execute('INCR', 'fetches')
+    {body}
+GB('KeysReader').foreach(fetch).register(
+    'user:*', eventTypes=['keymiss'], {options}mode='async_local'
+)
+"""
+FILL = "execute('SADD', r['key'], 'a', 'b')"
+ALL_READS = ["smembers", "sismember", "smismember", "scard", "hgetall", "hget", "hmget", "hexists"]
+
+
+async def fetch_by(gears: Gears, body: str, commands: list[str] | None = None) -> None:
+    """Registers a key miss; its body has `r` and its lines are indented by four."""
+    options = f"commands={commands!r}, " if commands else ""
+    await gears.upload(FETCH.format(body=body, options=options))
+
+
+async def is_filled(gears: Gears) -> bool:
+    """Whether the key was fetched."""
+    return await gears.client.exists("user:1") == 1
+
+
+async def test_the_first_reader_gets_what_was_fetched(gears: Gears) -> None:
+    """What the engine is for."""
+    body = f"{FILL}; override_reply([m.encode() for m in sorted(execute('SMEMBERS', r['key']))])"
+    await fetch_by(gears, body, ["smembers"])
+    assert await gears.run("SMEMBERS", "user:1") == [b"a", b"b"]
+    assert set(await gears.run("SMEMBERS", "user:1")) == {b"a", b"b"}
+    assert await gears.client.get("fetches") == b"1"
+
+
+async def test_without_override_reply_the_first_reader_waits_for_nothing(gears: Gears) -> None:
+    """The client gets the command's own answer from before the fetch, when the fetch is over."""
+    await fetch_by(gears, FILL, ["smembers"])
+    assert await gears.run("SMEMBERS", "user:1") == []
+    assert await is_filled(gears)
+    assert set(await gears.run("SMEMBERS", "user:1")) == {b"a", b"b"}
+
+
+async def test_without_commands_the_reader_does_not_wait(gears: Gears) -> None:
+    """And there is nobody to answer: override_reply raises, what came before it is done."""
+    await fetch_by(gears, f"{FILL}; override_reply(['x'])")
+    assert set(await gears.run("SMEMBERS", "user:1")) == set()
+    await until(lambda: is_filled(gears))
+
+    async def has_failed() -> bool:
+        (registration,) = await gears.registrations()
+        return b"Can not get command ctx" in (registration["RegistrationData"]["lastError"] or b"")
+
+    await until(has_failed)
+
+
+@pytest.mark.parametrize("commands", ["['smember']", "'smembers'"])
+async def test_an_unknown_command_cannot_be_hooked(gears: Gears, commands: str) -> None:
+    """A str in place of the list is its letters, and no command either."""
+    with pytest.raises(ResponseError, match="bad reply on COMMAND command"):
+        await gears.upload(f"GB().register('user:*', commands={commands})")
+
+
+async def test_a_callback_that_raises_answers_the_commands_own_reply(gears: Gears) -> None:
+    """An empty set that is not true; so a script of ours answers an error instead."""
+    await fetch_by(gears, "raise OSError('durable is down')", ["smembers"])
+    assert await gears.run("SMEMBERS", "user:1") == []
+    (registration,) = await gears.registrations()
+    assert b"OSError: durable is down" in registration["RegistrationData"]["lastError"]
+
+
+async def test_nothing_is_remembered_of_a_miss(gears: Gears) -> None:
+    """Every read of what is missing on both sides asks again."""
+    await fetch_by(gears, "override_reply([])", ["smembers"])
+    for _ in range(3):
+        assert await gears.run("SMEMBERS", "user:1") == []
+    assert await gears.client.get("fetches") == b"3"
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("['a', b'b', 3, ['c']]", [b"a", b"b", 3, [b"c"]]),
+        ("[]", []),
+        ("7", 7),
+        ("b'-text'", b"-text"),
+        ("[b'-text', b'+text']", [b"-text", b"+text"]),
+        ("'+fine'", b"fine"),
+        ("'-'", b"-"),
+        ("{'a'}", b"PY RECORD"),
+        ("('a',)", b"PY RECORD"),
+        ("None", b"PY RECORD"),
+        ("[None]", [b"PY RECORD"]),
+    ],
+)
+async def test_what_override_reply_makes_of_a_value(
+    gears: Gears, reply: str, answer: object
+) -> None:
+    """Bytes are safe; a member that is a str and begins with - or + is not."""
+    await fetch_by(gears, f"override_reply({reply})", ["smembers"])
+    assert await gears.run("SMEMBERS", "user:1") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("-ERR durable is down", ResponseError), ("-NOPERM no", NoPermissionError)],
+)
+async def test_an_error_can_be_answered(gears: Gears, text: str, kind: type[Exception]) -> None:
+    """Durable down is no empty set."""
+    await fetch_by(gears, f"override_reply({text!r})", ["smembers"])
+    with pytest.raises(kind):
+        await gears.run("SMEMBERS", "user:1")
+
+
+async def test_a_str_in_a_list_may_be_an_error(gears: Gears) -> None:
+    """A node id may begin with a dash, so members are answered as bytes."""
+    await fetch_by(gears, "override_reply(['-ERR x', 'a'])", ["smembers"])
+    reply = await gears.run("SMEMBERS", "user:1")
+    assert isinstance(reply[0], ResponseError)
+    assert reply[1] == b"a"
+
+
+async def test_a_reply_is_given_once(gears: Gears) -> None:
+    """A second one raises, the first stays."""
+    await fetch_by(gears, "override_reply([b'a']); override_reply([b'b'])", ["smembers"])
+    assert await gears.run("SMEMBERS", "user:1") == [b"a"]
+    (registration,) = await gears.registrations()
+    assert b"Can only override reply once" in registration["RegistrationData"]["lastError"]
+
+
+async def test_only_the_commands_named_are_answered(gears: Gears) -> None:
+    """SCARD is 0 unless it is named as well."""
+    await fetch_by(gears, "override_reply([b'a'])", ["smembers"])
+    assert await gears.client.scard("user:1") == 0
+    assert await gears.client.exists("fetches") == 0
+
+
+async def test_only_keys_of_the_prefix_are_answered(gears: Gears) -> None:
+    """Other readers pay nothing."""
+    await fetch_by(gears, "override_reply([b'a'])", ["smembers"])
+    assert set(await gears.run("SMEMBERS", "other:1")) == set()
+    assert await gears.client.exists("fetches") == 0
+
+
+async def test_a_callback_knows_the_command(gears: Gears) -> None:
+    """SMISMEMBER is answered by the members that were asked for; as text, in the client's case."""
+    await fetch_by(gears, "override_reply([w.encode() for w in get_command()])", ["smismember"])
+    reply = await gears.run("SMISMEMBER", "user:1", "a", "b")
+    assert reply == [b"SMISMEMBER", b"user:1", b"a", b"b"]
+
+
+async def test_in_a_transaction_the_reader_gets_nothing_and_the_fetch_is_made(
+    gears: Gears,
+) -> None:
+    """Nobody can be made to wait there, so nobody can be answered."""
+    await fetch_by(gears, f"{FILL}; get_command()", ["smembers"])
+    pipeline = gears.client.pipeline(transaction=True)
+    pipeline.execute_command("SMEMBERS", "user:1")
+    assert [list(reply) for reply in await pipeline.execute()] == [[]]
+    await until(lambda: is_filled(gears))
+
+    async def has_failed() -> bool:
+        (registration,) = await gears.registrations()
+        return b"Can not get command ctx" in (registration["RegistrationData"]["lastError"] or b"")
+
+    await until(has_failed)
+
+
+async def test_lua_gets_nothing_and_the_fetch_is_made(gears: Gears) -> None:
+    """A script that reads preferences sees them the second time."""
+    await fetch_by(gears, FILL, ["smembers"])
+    assert await gears.client.eval("return redis.call('SMEMBERS', KEYS[1])", 1, "user:1") == []
+    await until(lambda: is_filled(gears))
+
+
+async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
+    """A fetch that reads a second key of the prefix sets off the next; ours asks with EXISTS."""
+    body = "execute('SMEMBERS', 'user:2') if r['key'] == 'user:1' else execute('SET', 'two', 1)"
+    await fetch_by(gears, body, ["smembers"])
+    await gears.run("SMEMBERS", "user:1")
+
+    async def was_fetched() -> bool:
+        return await gears.client.exists("two") == 1
+
+    await until(was_fetched)
+
+
+async def test_one_miss_after_the_other(gears: Gears) -> None:
+    """The same key missed by several at once is fetched by each, unless the script looks first."""
+    body = "execute('EXISTS', r['key']) or execute('INCR', 'looked') and " + FILL
+    await fetch_by(gears, body, ["smembers"])
+    async with gears.connect() as first, gears.connect() as second, gears.connect() as third:
+        await asyncio.gather(*(each.smembers("user:1") for each in (first, second, third)))
+    assert await gears.client.get("looked") == b"1"
+
+
+REPLIES = [
+    ("SMEMBERS user:1", "[b'a', b'b']", [b"a", b"b"]),
+    ("SISMEMBER user:1 a", "1", 1),
+    ("SISMEMBER user:1 c", "0", 0),
+    ("SMISMEMBER user:1 a c b", "[1, 0, 1]", [1, 0, 1]),
+    ("SCARD user:1", "3", 3),
+    ("HGETALL user:1", "[b'f', b'v']", [b"f", b"v"]),
+    ("HGET user:1 f", "b'v'", b"v"),
+    ("HMGET user:1 f g", "[b'v', b'w']", [b"v", b"w"]),
+    ("HEXISTS user:1 f", "1", 1),
+]
+
+
+@pytest.mark.parametrize(("command", "reply", "answer"), REPLIES)
+async def test_first_replies_of_each_command(
+    gears: Gears, command: str, reply: str, answer: object
+) -> None:
+    """As a reader that speaks RESP2 gets them."""
+    await fetch_by(gears, f"override_reply({reply})", ALL_READS)
+    async with gears.connect(protocol=2) as reader:
+        reader.response_callbacks.clear()
+        assert await reader.execute_command(*command.split()) == answer  # type: ignore[no-untyped-call]  # redis-py's
+
+
+async def ask_in_resp3(gears: Gears, command: str) -> bytes:
+    """Returns the first line of a reply as it comes on a connection that said HELLO 3."""
+    port = int(gears.url.rpartition(":")[2].partition("/")[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"HELLO 3\r\nECHO over\r\n")
+    while await reader.readline() != b"over\r\n":
+        pass
+    writer.write(f"{command}\r\n".encode())
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("command", "hooked", "plain"),
+    [
+        ("SMEMBERS user:set", b"*1\r\n", b"~1\r\n"),
+        ("HGETALL user:hash", b"*2\r\n", b"%1\r\n"),
+        ("HGET user:hash g", b"$-1\r\n", b"_\r\n"),
+    ],
+)
+async def test_a_hooked_command_answers_in_resp2(
+    gears: Gears, command: str, hooked: bytes, plain: bytes
+) -> None:
+    """For keys that exist, too: a RESP3 client gets a list for a set, and a nil it may not know."""
+    await gears.client.sadd("user:set", "a")
+    await gears.client.hset("user:hash", "f", "v")
+    assert await ask_in_resp3(gears, command) == plain
+    await fetch_by(gears, "pass", ALL_READS)
+    assert await ask_in_resp3(gears, command) == hooked
+
+
+@pytest.mark.parametrize(
+    ("command", "misses"),
+    [
+        *((f"{name} user:1", True) for name in ("GET", "MGET", "HGETALL", "EXISTS", "TTL")),
+        *((f"{name} user:1", True) for name in ("TYPE", "SCARD", "SMEMBERS", "SINTER", "DUMP")),
+        *((f"{name} user:1 a", True) for name in ("HGET", "SISMEMBER", "SMISMEMBER")),
+        *(("SSCAN user:1 0", True), ("TOUCH user:1", True)),
+        *(("SREM user:1 a", False), ("DEL user:1", False)),
+        *(("OBJECT ENCODING user:1", False), ("SCAN 0", False)),
+    ],
+)
+async def test_which_commands_miss(gears: Gears, command: str, misses: bool) -> None:
+    """Who asks EXISTS of a key that is missing sets off a fetch, where no commands are named."""
+    await gears.upload(
+        "GB().foreach(lambda r: execute('INCR', 'misses'))"
+        ".register('user:*', mode='sync', eventTypes=['keymiss'], readValue=False)"
+    )
+    await gears.run(*command.split())
+    assert await gears.client.get("misses") == (b"1" if misses else None)
+
+
+async def test_a_callback_may_do_what_the_reader_may_not(gears: Gears) -> None:
+    """Whoever may upload may do everything: `execute` asks nobody's rights."""
+    await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+@all", "-@admin")
+    try:
+        await fetch_by(
+            gears, "execute('CONFIG', 'GET', 'port'); override_reply([b'a'])", ["smembers"]
+        )
+        async with gears.connect(username="reader", password="secret") as reader:
+            assert set(await reader.smembers("user:1")) == {b"a"}
+    finally:
+        await gears.run("ACL", "DELUSER", "reader")
+
+
+async def test_readers_of_a_hooked_key_need_a_right_of_the_engines(gears: Gears) -> None:
+    """With +smembers alone they are refused as soon as the hook is there."""
+    if not gears.is_real:
+        pytest.skip("Valkey knows no rg.innerhook, so the host cannot ask for that right")
+    await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+smembers", "+hello")
+    try:
+        await fetch_by(gears, "override_reply([b'a'])", ["smembers"])
+        async with gears.connect(username="reader", password="secret", protocol=2) as reader:
+            with pytest.raises(NoPermissionError):
+                await reader.smembers("user:1")
+    finally:
+        await gears.run("ACL", "DELUSER", "reader")
+
+
+async def test_nobody_uploads_without_the_password(gears: Gears) -> None:
+    """The engine's commands are the server's, with its password before them."""
+    await gears.client.config_set("requirepass", "secret")
+    try:
+        async with gears.connect(protocol=2) as stranger:
+            with pytest.raises(AuthenticationError):
+                await stranger.execute_command("RG.DUMPREGISTRATIONS")  # type: ignore[no-untyped-call]  # redis-py's
+    finally:
+        async with gears.connect(password="secret") as client:
+            await client.config_set("requirepass", "")
