@@ -40,6 +40,7 @@ _FIRST_PORT = 20_000
 _PORTS = 10_000
 _ANSWER_S = 40.0
 _READY_S = 30.0
+_MAY_NOT_RESTORE = "default on nopass ~* &* +@all -restore"
 
 
 class LostAnswerError(Exception):
@@ -57,6 +58,7 @@ class Server:
     name: str
     directory: Path
     port: int
+    may_restore: bool
     is_stopped: bool = False
     running: EmbeddedValkey | None = None
     _stack: AsyncExitStack | None = None
@@ -72,7 +74,11 @@ class Server:
                 name=self.name,
                 port=self.port,
                 appendfsync="always",
-                extra_config={"aof-timestamp-enabled": "yes", "enable-debug-command": "no"},
+                extra_config={
+                    "aof-timestamp-enabled": "yes",
+                    "enable-debug-command": "no",
+                    **({} if self.may_restore else {"user": _MAY_NOT_RESTORE}),
+                },
             )
         )
         self._stack = stack
@@ -271,8 +277,11 @@ class World:
 async def open_world(directory: Path, rng: random.Random, *, replicas: int) -> AsyncIterator[World]:
     """Starts two servers and the replicas; whatever happens, nothing of it is left."""
     start = _FIRST_PORT + rng.randrange(_PORTS // 2) + os.getpid() * 7 % (_PORTS // 2)
-    local = Server("local", directory / "local", find_free_port(start))
-    durable = Server("durable", directory / "durable", find_free_port(local.port + 1))
+    # Where a server restores no dumps, parts travel as values.
+    may_restore = rng.random() < 0.5
+    port = find_free_port(start)
+    local = Server("local", directory / "local", port, may_restore)
+    durable = Server("durable", directory / "durable", find_free_port(port + 1), may_restore)
     async with AsyncExitStack() as stack:
         for server in (local, durable):
             stack.push_async_callback(server.kill)

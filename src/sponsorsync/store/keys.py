@@ -18,6 +18,8 @@ NAMES = {
     # deletion of the account. On local also `d:{collection}` once durable holds a copy, and `m`,
     # how often the person was marked dirty. No TTL.
     "META": "sponsorsync:meta:{id}",
+    # Within a script only: a part that came as a dump, while its members are read.
+    "UNPACKED": "sponsorsync:unpacked",
     # --- both sides: indexes, kept by each side's scripts and never copied ---
     "SPONSORS": "sponsors:{sponsorable}",
     # Sorted set: everybody; on local by the latest version of any of their parts, on durable by its
@@ -89,6 +91,9 @@ PROBE = "sponsorsync:probe"
 """String that tells whether a server takes writes; it is gone at once."""
 
 PROBE_TTL_MS = 1
+
+DUMP_PROBE = "sponsorsync:probe:dump"
+"""A key that is made, dumped, restored on the other side, and gone at once."""
 
 
 def user_details(person_id: int) -> str:

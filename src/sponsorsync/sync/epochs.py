@@ -17,6 +17,7 @@ import structlog
 
 from sponsorsync.store import keys
 from sponsorsync.sync.arrivals import absorb_unconfirmed, load_checked
+from sponsorsync.sync.dumps import can_read_dumps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -34,6 +35,10 @@ class Epochs:
     Args of the constructor:
         local, durable: Connections that no gate watches.
         local_gate, durable_gate: What everybody else's connections go through.
+
+    Attributes:
+        is_local_verified: Whether local is known not to be older than durable.
+        can_dump_to_durable, can_dump_to_local: Whether that server reads the other one's dumps.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class Epochs:
         self._local_gate = local_gate
         self._durable_gate = durable_gate
         self.is_local_verified = True
+        self.can_dump_to_durable = False
+        self.can_dump_to_local = False
 
     async def check(self, absorb_newer: Callable[[Sequence[int]], Awaitable[object]]) -> bool:
         """Compares what has to be compared, and opens the gates.
@@ -68,6 +75,8 @@ class Epochs:
         self._durable_gate.open_for(durable_id)
         applied = int(cast("bytes", await self._durable.run("GET", keys.APPLIED)) or 0)
         await self.push_again(applied)
+        self.can_dump_to_durable = await can_read_dumps(self._durable, self._local)
+        self.can_dump_to_local = await can_read_dumps(self._local, self._durable)
         if not self.is_local_verified:
             checked = await load_checked(self._local)
             newer = await absorb_unconfirmed(

@@ -125,7 +125,13 @@ class Hydrator:
         if loop.time() < self._down_until:
             raise _unavailable()
         try:
-            return await export_people(self._durable, ids, what="all", names=self._names)
+            return await export_people(
+                self._durable,
+                ids,
+                what="all",
+                names=self._names,
+                as_dumps=self._epochs.can_dump_to_local,
+            )
         except StoreUnavailableError as error:
             self._down_until = loop.time() + _DOWN_S
             raise _unavailable() from error

@@ -71,7 +71,7 @@ class Package:
 
 
 async def export_people(
-    store: RedisStore, ids: Sequence[int], *, what: str, names: KnownNames
+    store: RedisStore, ids: Sequence[int], *, what: str, names: KnownNames, as_dumps: bool = False
 ) -> list[Package]:
     """Returns a package for each person, in one round trip (more where there is very much).
 
@@ -83,13 +83,19 @@ async def export_people(
         what: 'covered' leaves out the collections of who is not covered: what may leave local.
             'all' leaves out nothing; 'only:{collection}' is 'covered' for one collection.
         names: The sponsorables that can cover somebody.
+        as_dumps: In the server's own format, which is several times faster; the other side has to
+            be able to read it (dumps.py).
     """
     packages: list[Package] = []
     waiting = ids
     while waiting:
         pieces = chunks(waiting)
         replies = await store.run_scripts(
-            "export", [[what, names.sponsorables_json, *piece] for piece in pieces]
+            "export",
+            [
+                [what + ("+dumps" if as_dumps else ""), names.sponsorables_json, *piece]
+                for piece in pieces
+            ],
         )
         left: list[int] = []
         for piece, reply in zip(pieces, replies, strict=True):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
-from sponsorsync.sync.packages import PEOPLE_A_SCRIPT, export_people
+from sponsorsync.sync.packages import PEOPLE_A_SCRIPT
 from sponsorsync.sync.walk import in_batches, walk_covered, walk_keyspace, walk_people
 from sponsorsync.tasks import end_tasks
 
@@ -204,7 +204,7 @@ class Snapshot:
             while at < len(batch):
                 ids = batch[at : at + size]
                 at += len(ids)
-                packages = await export_people(self._local, ids, what=what, names=self._names)
+                packages = await self._relay.export(ids, what)
                 summary.people += len(packages)
                 yield packages
                 content = sum(len(package.content) for package in packages)

@@ -73,7 +73,9 @@ end
 -- What was written past the service, before anybody knew the part, and what durable has belong
 -- together: nobody removed either.
 local function unite(part, key, data)
-  if part_type(part) == 'set' then
+  local kind = part_type(part)
+  data = unpacked(kind, data)
+  if kind == 'set' then
     call_in_chunks('SADD', key, data, 1, #data)
   else
     for i = 1, #data, 2 do
@@ -91,7 +93,7 @@ for _, collection in ipairs(known_names.collections) do
   end
 end
 
-local is_taken = {}
+local is_taken, noted = {}, {}
 for _, part in ipairs(parts) do
   local name, version, data = unpack(part)
   local key = part_key(id, name)
@@ -102,14 +104,18 @@ for _, part in ipairs(parts) do
       unite(name, key, data)
     elseif (unknown and token ~= '')
         or (not unknown and tonumber(version) > tonumber(notes['v:' .. name] or '0')) then
-      write_part(id, meta, name, version, data)
+      write_key(key, part_type(name), data)
+      note_part(noted, name, version, data, part[4])
+      note_person(id, version)
       own[name], is_taken[name] = nil, true
     end
     if is_set then
-      redis.call('HSET', meta, 'd:' .. name, '1')
+      noted[#noted + 1] = 'd:' .. name
+      noted[#noted + 1] = '1'
     end
   end
 end
+call_in_chunks('HSET', meta, noted, 1, #noted)
 local joined = false
 for _, sponsorable in ipairs(known_names.sponsorables) do
   local is_new, covered, ends = index_cover(id, sponsorable)

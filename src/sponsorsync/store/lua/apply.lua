@@ -41,8 +41,9 @@ local applied = redis.call('INCR', K.APPLIED)
 local people = batch(K.PEOPLE, 'ZADD')
 local ends_set, ends_unset = batch(K.COVER_ENDS, 'ZADD'), batch(K.COVER_ENDS, 'ZREM')
 local lapses_set, lapses_unset = batch(K.LAPSED, 'ZADD', 'NX'), batch(K.LAPSED, 'ZREM')
-local joined, left = {}, {}
+local joined, left, number_of = {}, {}, { [false] = false }
 for i, sponsorable in ipairs(sponsorables) do
+  number_of[sponsorable] = i
   joined[i] = batch(K.SPONSORS(sponsorable), 'SADD')
   left[i] = batch(K.SPONSORS(sponsorable), 'SREM')
 end
@@ -121,8 +122,85 @@ local function load_facts(id)
   return facts
 end
 
-local function apply(package)
-  local id, deleted, parts = unpack(cmsgpack.unpack(package))
+-- What a package tells of source and end of the cover by each sponsorable replaces what is held.
+local function take_facts(facts, part)
+  for _, cover in ipairs(facts) do
+    if cover.part == part[1] then
+      local data, about = part[3], part[4]
+      if type(data) == 'string' then
+        cover.source, cover.valid_until = unpack(about)
+      else
+        local now = notes_in(data)
+        cover.source, cover.valid_until = now.source, now.valid_until
+      end
+    end
+  end
+end
+
+-- Which people's meta there is. Most scripts of a snapshot into an empty durable have nobody's.
+local function find_held(people)
+  local metas, held = {}, {}
+  for i, person in ipairs(people) do
+    metas[i] = K.META(person[1])
+  end
+  if #metas == 0 or redis.call('EXISTS', unpack(metas)) == 0 then
+    return held
+  end
+  for i, person in ipairs(people) do
+    held[person[1]] = redis.call('EXISTS', metas[i]) == 1
+  end
+  return held
+end
+
+-- Puts dumps where nothing is; returns whether that could be done. If not, nothing was.
+local function restore_new(id, parts)
+  for i, part in ipairs(parts) do
+    local reply = type(part[3]) == 'string'
+      and redis.pcall('RESTORE', part_key(id, part[1]), 0, part[3])
+    if not reply or reply.err then
+      for k = 1, i - 1 do
+        redis.call('DEL', part_key(id, parts[k][1]))
+      end
+      return false
+    end
+  end
+  return true
+end
+
+-- Of a person of whom nothing is held, and whose dumps have just been restored: nothing has to be
+-- read or compared, and no index knows them.
+local function note_new(id, parts)
+  local fields, last_end, is_anyones, holds_set = {}, 0, false, false
+  for _, part in ipairs(parts) do
+    local name, version, data, about = part[1], part[2], part[3], part[4]
+    note_part(fields, name, version, data, about)
+    holds_set = holds_set or part_type(name) == 'set'
+    local number = number_of[sponsorable_of(name)]
+    if number then
+      local covered, ends = judge_cover(about[1], about[2])
+      if covered then
+        is_anyones = true
+        joined[number]:add(id)
+        if ends then
+          ends_set:add(ends, sponsorables[number] .. ':' .. id)
+        end
+      end
+      last_end = math.max(last_end, ends or 0)
+    end
+  end
+  redis.call('HSET', K.META(id), unpack(fields))
+  people:add(applied, id)
+  if holds_set and not is_anyones then
+    lapses_set:add(last_end > 0 and last_end or now_s(), id)
+  end
+end
+
+local function apply(person, is_held)
+  local id, deleted, parts = person[1], person[2], person[3]
+  if not is_held and deleted == '0' and #parts > 0 and restore_new(id, parts) then
+    note_new(id, parts)
+    return 'ok'
+  end
   local meta = K.META(id)
   local flat = redis.pcall('HGETALL', meta)
   if flat.err then
@@ -150,26 +228,10 @@ local function apply(package)
     local number, held = tonumber(version), tonumber(notes['v:' .. name] or '0')
     local lost = judge_presence(notes['p:' .. name], exists[i]) == 'unknown'
     if number > deleted and (number > held or (number == held and lost)) then
-      local kind, key = part_type(name), part_key(id, name)
-      if exists[i] then
-        redis.call('DEL', key)
-      end
-      call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
+      write_key(part_key(id, name), part_type(name), data)
       notes['v:' .. name] = version
-      fields[#fields + 1] = 'v:' .. name
-      fields[#fields + 1] = version
-      fields[#fields + 1] = 'p:' .. name
-      fields[#fields + 1] = #data > 0 and '1' or '0'
-      if kind == 'set' then
-        fields[#fields + 1] = 'n:' .. name
-        fields[#fields + 1] = #data
-      end
-      for _, cover in ipairs(facts) do
-        if cover.part == name then
-          local now = notes_in(data)
-          cover.source, cover.valid_until = now.source, now.valid_until
-        end
-      end
+      note_part(fields, name, version, data, part[4])
+      take_facts(facts, part)
     elseif number < held or number <= deleted then
       -- Also a deletion is newer, of which local does not know any more.
       answer = 'newer'
@@ -181,9 +243,14 @@ local function apply(package)
   return answer
 end
 
-local answers, wrong = {}, wrong_index_type()
+local persons = {}
 for i = 2, #ARGV do
-  answers[#answers + 1] = wrong or apply(ARGV[i])
+  persons[i - 1] = cmsgpack.unpack(ARGV[i])
+end
+local answers, wrong = {}, wrong_index_type()
+local held = wrong and {} or find_held(persons)
+for i, person in ipairs(persons) do
+  answers[i] = wrong or apply(person, held[person[1]])
 end
 if not wrong then
   for _, each in ipairs({ people, ends_set, ends_unset, lapses_set, lapses_unset }) do

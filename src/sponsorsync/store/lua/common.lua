@@ -68,9 +68,15 @@ end
 
 -- ------------------------------------------------------------------ parts
 
--- The sponsorable of a part `cover:{sponsorable}`, or nil.
+-- The sponsorable of a part `cover:{sponsorable}`, or false; asked once of each.
+local known_sponsorables = {}
 local function sponsorable_of(part)
-  return string.match(part, '^cover:(.+)$')
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
 end
 
 local function part_key(id, part)
@@ -98,6 +104,28 @@ local function notes_in(flat)
     notes[flat[i]] = flat[i + 1]
   end
   return notes
+end
+
+-- The same, the names of the parts that there is a version of, and whether durable may hold a copy of
+-- one ('d:'). The fields are the same for most people, so each is taken apart once a script.
+local taken_apart = {}
+local function read_notes(flat)
+  local notes, parts, holds_copy = {}, {}, false
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    notes[field] = flat[i + 1]
+    local found = taken_apart[field]
+    if not found then
+      found = { string.match(field, '^([vd]):(.+)$') }
+      taken_apart[field] = found
+    end
+    if found[1] == 'v' then
+      parts[#parts + 1] = found[2]
+    elseif found[1] then
+      holds_copy = true
+    end
+  end
+  return notes, parts, holds_copy
 end
 
 -- The names of the parts that meta has a version of.
@@ -131,20 +159,14 @@ local function version_of(meta, part)
 end
 
 -- A text that stands for all versions of a person and for every reason to travel since (a change that
--- waits and a cover that ended raise no version), and the sorted names of the parts in it.
-local function stamp_in(notes)
-  local parts = {}
-  for field in pairs(notes) do
-    if string.sub(field, 1, 2) == 'v:' then
-      parts[#parts + 1] = string.sub(field, 3)
-    end
-  end
+-- waits and a cover that ended raise no version). It sorts the names of the parts.
+local function stamp_of(notes, parts)
   table.sort(parts)
   local stamp = { (notes.x or '0') .. '/' .. (notes.m or '0') }
   for i, part in ipairs(parts) do
     stamp[i + 1] = part .. '=' .. notes['v:' .. part]
   end
-  return table.concat(stamp, ' '), parts
+  return table.concat(stamp, ' ')
 end
 
 -- On local: notes a version of some part in the index of people, which keeps the greatest.
@@ -203,22 +225,38 @@ local function known_state(id, meta, part, key)
   return state
 end
 
+-- A part travels as {name, version, data, about}: data is what the key holds as a flat list, or, where
+-- the other server can read it, the key as DUMP gives it, a string. What has to be known of a dump
+-- without unpacking it stands in `about`: the size of a set; source and end of a cover.
+
 -- Puts data in the place of whatever a key holds.
 local function write_key(key, kind, data)
+  if type(data) == 'string' then
+    redis.call('RESTORE', key, 0, data, 'REPLACE')
+    return
+  end
   redis.call('DEL', key)
   call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
 end
 
--- Writes a part as the other side has it, under the version that it has there.
-local function write_part(id, meta, part, version, data)
-  local kind = part_type(part)
-  write_key(part_key(id, part), kind, data)
-  local fields = { 'v:' .. part, version, 'p:' .. part, #data > 0 and '1' or '0' }
-  if kind == 'set' then
-    fields[5], fields[6] = 'n:' .. part, #data
+-- Returns data as a flat list.
+local function unpacked(kind, data)
+  if type(data) == 'string' then
+    redis.call('RESTORE', K.UNPACKED, 0, data, 'REPLACE')
+    data = redis.call(kind == 'hash' and 'HGETALL' or 'SMEMBERS', K.UNPACKED)
+    redis.call('DEL', K.UNPACKED)
   end
-  redis.call('HSET', meta, unpack(fields))
-  note_person(id, version)
+  return data
+end
+
+-- Adds to a list of fields for meta what is to be noted of a part that the other side has.
+local function note_part(fields, name, version, data, about)
+  local at = #fields
+  fields[at + 1], fields[at + 2] = 'v:' .. name, version
+  fields[at + 3], fields[at + 4] = 'p:' .. name, #data > 0 and '1' or '0'
+  if part_type(name) == 'set' then
+    fields[at + 5], fields[at + 6] = 'n:' .. name, type(data) == 'string' and about or #data
+  end
 end
 
 -- An account that was deleted takes with it every part that was not made anew since.

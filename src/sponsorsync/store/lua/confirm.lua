@@ -8,12 +8,11 @@ local confirmed, alive, clean = {}, {}, {}
 for i = 1, #ARGV, 4 do
   local applied, id, stamp, flags = unpack(ARGV, i, i + 3)
   local meta = K.META(id)
-  local notes = notes_in(redis.call('HGETALL', meta))
-  local now, parts = stamp_in(notes)
+  local notes, parts = read_notes(redis.call('HGETALL', meta))
   confirmed[#confirmed + 1] = applied
   confirmed[#confirmed + 1] = id
   alive[#alive + 1] = id
-  if now ~= stamp then
+  if stamp_of(notes, parts) ~= stamp then
     -- Changed while it travelled: the next journey takes the rest. Also of who is not dirty: local
     -- was flushed meanwhile and has what durable had before this.
     redis.call('SADD', K.DIRTY, id)

@@ -53,8 +53,8 @@ local function describe(id)
   if wrong then
     return { '', wrong }
   end
-  local notes, visitor = notes_in(redis.call('HGETALL', meta)), is_visitor(id)
-  local _, parts = stamp_in(notes)
+  local notes, parts = read_notes(redis.call('HGETALL', meta))
+  local visitor = is_visitor(id)
   local function expect(part)
     if not notes['v:' .. part] then
       parts[#parts + 1] = part

@@ -3,22 +3,30 @@
 -- people in one call for all of them: a snapshot is made of this.
 --
 -- ARGV  1 'covered' (collections only of people who are covered: what may leave local), 'all', or
---         'only:{collection}' (as 'covered', but of the parts only cover and that collection)
+--         'only:{collection}' (as 'covered', but of the parts only cover and that collection);
+--         '+dumps' behind it: as dumps, which the other server can read
 --       2 JSON [sponsorable]  3 … person ids
--- Replies  for each person, in order, {stamp, package, flags}: the stamp stands for all versions;
+-- Replies  for each person, in order, {stamp, package, flags}: the stamp stands for all versions
+--          ('-' of who has nothing to be confirmed);
 --          flags hold 'u' (something has to be fetched from durable before all can be sent: some
 --          cover is unknown or not indexed, changes wait, or a set was written past the service),
---          'c' (is
---          covered), 'n' (not covered, and durable holds a copy to be narrowed), 'd' (is dirty),
---          'm' (is covered, and it is not noted yet that durable holds a copy),
+--          'c' (is covered), 'n' (not covered, and durable holds a copy to be narrowed),
+--          'd' (is dirty), 'm' (is covered, and it is not noted yet that durable holds a copy),
 --          'v' (the number is a visitor's too, so no set is packed), 'p' (only some parts were
 --          asked for); or {'', error}. It stops early when it has read much: the caller asks
 --          again for the rest.
 
 local MOST_VALUES = 20000 -- some milliseconds
+local MEMBERS_A_VALUE = 10 -- of a dump: that reads more of them in the same time
 
-local what, sponsorables = ARGV[1], cjson.decode(ARGV[2])
+local what, as_dumps = string.match(ARGV[1], '^([^+]+)(%+?)')
+as_dumps = as_dumps ~= ''
+local sponsorables = cjson.decode(ARGV[2])
 local only = string.match(what, '^only:(.+)$')
+local cover_parts = {}
+for i, sponsorable in ipairs(sponsorables) do
+  cover_parts[i] = 'cover:' .. sponsorable
+end
 
 -- Whether any of the keys that `name` makes of the ids exists.
 local function any_exists(name)
@@ -42,85 +50,87 @@ for from = 3, #ARGV, CHUNK do
   end
 end
 
--- Returns all of a key as a flat list, which is empty where there is no key; or nil and the sentence
--- to refuse with.
+-- ------------------------------------------------------------------ contents
+
+-- A dump begins with a byte for the type and its encoding: asked once for each, what type it is.
+local type_of_byte = {}
+local function type_in(dump, key)
+  local byte = string.byte(dump)
+  type_of_byte[byte] = type_of_byte[byte] or redis.call('TYPE', key).ok
+  return type_of_byte[byte]
+end
+
+-- Returns all of a key, as a flat list or a dump, which is empty where there is no key; how many
+-- values were read; and the size of a dumped set. Or nil and the sentence to refuse with.
 local function read_key(key, kind)
+  if as_dumps then
+    local dump = redis.call('DUMP', key)
+    if not dump then
+      return {}, 0
+    elseif type_in(dump, key) ~= kind then
+      return nil, wrong_type(key, kind)
+    elseif kind == 'hash' then
+      return dump, 1
+    end
+    local size = redis.call('SCARD', key)
+    return dump, 1 + math.floor(size / MEMBERS_A_VALUE), size
+  end
   local reply = redis.pcall(kind == 'hash' and 'HGETALL' or 'SMEMBERS', key)
   if reply.err then
     return nil, wrong_type(key, kind) or reply.err
   end
-  return reply
-end
-
-local function covers(facts)
-  if #facts == 0 then
-    return false
-  end
-  local fields = notes_in(facts)
-  return judge_cover(fields.source, fields.valid_until)
-end
-
-local function holds_copy(notes)
-  for field in pairs(notes) do
-    if string.sub(field, 1, 2) == 'd:' then
-      return true
-    end
-  end
-  return false
+  return reply, #reply
 end
 
 -- Returns the reply for a person, and how many values it read.
 local function export(id)
-  local flat, wrong = read_key(K.META(id), 'hash')
-  if not flat then
-    return { '', wrong }, 0
+  local meta = K.META(id)
+  local flat = redis.pcall('HGETALL', meta)
+  if flat.err then
+    return { '', wrong_type(meta, 'hash') or flat.err }, 0
   end
-  local notes, facts_of, values = notes_in(flat), {}, 0
+  local notes, parts, holds_copy = read_notes(flat)
+  local is_dirty, about_of = dirty[id], {}
   local covered, unknown = false, false
-  for _, sponsorable in ipairs(sponsorables) do
-    local part = 'cover:' .. sponsorable
-    local facts
-    facts, wrong = read_key(K.SPONSORSHIP(sponsorable, id), 'hash')
-    if not facts and notes['v:' .. part] then
-      return { '', wrong }, values
+  for i, part in ipairs(cover_parts) do
+    local key = K.SPONSORSHIP(sponsorables[i], id)
+    local about = redis.pcall('HMGET', key, 'source', 'valid_until')
+    -- A foreign key that is no part of theirs is left alone: an account may have been deleted there.
+    if about.err and notes['v:' .. part] then
+      return { '', wrong_type(key, 'hash') or about.err }, 0
     end
-    facts = facts or {} -- a foreign key that is no part of theirs: an account may be deleted there
-    facts_of[part] = facts
-    if covers(facts) then
+    about_of[part] = about
+    if judge_cover(about[1], about[2]) then
       covered = true
       -- A join that nobody has judged yet (save_login.lua), or an index that was lost.
-      unknown = unknown or (dirty[id]
-        and redis.pcall('SISMEMBER', K.SPONSORS(sponsorable), id) == 0)
+      unknown = unknown or (is_dirty
+        and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
     end
-    unknown = unknown or judge_presence(notes['p:' .. part], #facts > 0) == 'unknown'
+    unknown = unknown or judge_presence(notes['p:' .. part], about[1]) == 'unknown'
   end
 
   local visitor = some_visitors and is_visitor(id)
   local sets_travel = (covered or what == 'all') and not visitor
-  local packed, unnoted_copy = {}, false
-  local stamp, parts = stamp_in(notes)
+  local packed, unnoted_copy, values = {}, false, 0
   if notes.x and #parts == 0 then
     unknown = false -- of an account that was deleted there is no cover to know
   end
   for _, part in ipairs(parts) do
     local kind, noted = part_type(part), notes['p:' .. part]
-    local is_wanted = not only or part == only or facts_of[part] ~= nil
+    local is_wanted = not only or part == only or about_of[part] ~= nil
     if is_wanted and (kind == 'hash' or sets_travel) then
-      local data = facts_of[part]
+      local data, read, size = read_key(part_key(id, part), kind)
       if not data then
-        data, wrong = read_key(part_key(id, part), kind)
-        if not data then
-          return { '', wrong }, values
-        end
+        return { '', read }, values
       end
-      values = values + #data
+      values = values + read
       unnoted_copy = unnoted_copy or (kind == 'set' and not notes['d:' .. part])
       if judge_presence(noted, #data > 0) ~= 'unknown' then
-        packed[#packed + 1] = { part, notes['v:' .. part], data }
+        packed[#packed + 1] = { part, notes['v:' .. part], data, size or about_of[part] }
         if kind == 'set' and what ~= 'all' and not notes['d:' .. part] then
           -- From here on durable may hold a copy, whether anybody lives to confirm it or not: after
           -- a lapse it has to be narrowed.
-          redis.call('HSET', K.META(id), 'd:' .. part, '1')
+          redis.call('HSET', meta, 'd:' .. part, '1')
         end
       elseif #data > 0 then
         -- Written past the service before anybody asked durable: to be united with what is there.
@@ -132,13 +142,15 @@ local function export(id)
   end
   unknown = unknown or (some_pending and redis.call('EXISTS', K.PENDING(id)) == 1)
 
-  local flags = (dirty[id] and 'd' or '') .. (unknown and 'u' or '') .. (only and 'p' or '')
+  local flags = (is_dirty and 'd' or '') .. (unknown and 'u' or '') .. (only and 'p' or '')
     .. (visitor and 'v' or '')
   if covered then
     flags = flags .. (unnoted_copy and 'cm' or 'c')
-  elseif holds_copy(notes) then
+  elseif holds_copy then
     flags = flags .. 'n'
   end
+  -- Only what has to be confirmed has to be told from what comes after it.
+  local stamp = (is_dirty or unnoted_copy) and stamp_of(notes, parts) or '-'
   return { stamp, cmsgpack.pack({ id, notes.x or '0', packed }), flags }, values
 end
 

@@ -1,0 +1,39 @@
+"""Whether one server can read what another one dumps.
+
+`DUMP` gives a key in the format in which that server saves it, and `RESTORE` takes it: one string
+instead of each field and member. A server reads formats up to its own version, and not those of
+every other maker, so two servers have to be tried with each other.
+https://valkey.io/commands/restore/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from redis.exceptions import ResponseError
+
+from sponsorsync.domain.errors import StoreError
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from sponsorsync.store.connect import RedisStore
+
+
+async def can_read_dumps(reader: RedisStore, writer: RedisStore) -> bool:
+    """Tries it with a hash and a set of its own; both servers are left as they were.
+
+    Also False where a server takes no writes at the moment, or does not permit its user these
+    commands: whatever travels then goes the slower way.
+    """
+    key = keys.DUMP_PROBE
+    samples = (("HSET", key, "field", "value"), ("SADD", key, "member"))
+    try:
+        for sample in samples:
+            replies = await writer.run_together([("DEL", key), sample, ("DUMP", key), ("DEL", key)])
+            dump = cast("bytes", replies[2])
+            await reader.run_together(
+                [("RESTORE", key, keys.PROBE_TTL_MS, dump, "REPLACE"), ("DEL", key)]
+            )
+    except (StoreError, ResponseError):
+        return False
+    return True

@@ -1,0 +1,274 @@
+"""compose.yaml and its examples, without Docker: what can be known by reading, and by a Valkey."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+from jsonschema import Draft7Validator
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+from sponsorsync.sandbox import valkey
+from sponsorsync.settings import Settings, load_settings, variable_of
+from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = Path(__file__).with_name("compose-spec.json")
+COMPOSE_FILES = ["compose.yaml", "compose.durable.yaml"]
+EXAMPLES = [".env.example", ".env.gears.example"]
+# What Compose itself reads, or sets.
+NAMES_OF_COMPOSE = {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
+SECRET_NAME = re.compile(r"(PWD|PASSWORD|SECRET|TOKEN)$")
+PASSWORD = "correct-horse-battery-staple"
+
+
+def read(name: str) -> str:
+    """Returns the text of a file of the checkout."""
+    return (ROOT / name).read_text()
+
+
+def load(name: str) -> dict[str, Any]:
+    """Returns a Compose file as it stands, nothing filled in."""
+    loaded: dict[str, Any] = yaml.safe_load(read(name))
+    return loaded
+
+
+def load_services() -> dict[str, dict[str, Any]]:
+    """Returns the services of all Compose files."""
+    return {
+        name: service
+        for file in COMPOSE_FILES
+        for name, service in load(file).get("services", {}).items()
+    }
+
+
+def parse_arguments(command: list[str]) -> dict[str, str]:
+    """Returns `--name value` pairs by name, as the lines of a configuration file have them."""
+    pairs = zip(command[::2], command[1::2], strict=True)
+    return {name.removeprefix("--"): value or '""' for name, value in pairs}
+
+
+@asynccontextmanager
+async def run_server(folder: Path, config: str) -> AsyncIterator[int]:
+    """Runs the embedded Valkey with a whole configuration of one's own; yields its port."""
+    port = valkey.find_free_port(valkey.FIRST_PORT)
+    own = config.replace("dir /data", "dir .") + f"port {port}\nbind {valkey.HOST}\n"
+    (folder / valkey.CONFIG_FILE).write_text(own)
+    with valkey._open_lock(folder) as lock, valkey._open_log(folder) as log:
+        async with valkey._watched_process(folder, lock, log, valkey.DEFAULT_LIMITS.stop_s):
+            await until(lambda: answers(port))
+            yield port
+
+
+async def answers(port: int) -> bool:
+    """Returns whether a server is there, whatever it answers."""
+    try:
+        async with Redis(host=valkey.HOST, port=port) as client:
+            await client.ping()
+    except AuthenticationError:
+        return True
+    except RedisError:
+        return False
+    return True
+
+
+SERVICES = load_services()
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of whoever runs the tests would win over the examples."""
+    for name in {variable_of(field) for field in Settings.model_fields} & os.environ.keys():
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_it_is_what_the_compose_specification_calls_valid(name: str) -> None:
+    """No engine is needed to find a misspelt key, and the schema is Compose's own."""
+    validator = Draft7Validator(json.loads(SCHEMA.read_text()))
+
+    errors = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(load(name))]
+
+    assert errors == []
+
+
+def test_the_durable_side_is_included_with_its_own_variables() -> None:
+    """Without it `${REDISENT_PWD}` would be asked of `.env`, where it does not stand."""
+    included = load("compose.yaml")["include"]
+
+    assert included == [{"path": "compose.durable.yaml", "env_file": ".env.gears"}]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_for_this_machine_only(name: str) -> None:
+    """A port without an address is open to the network, past most firewalls."""
+    ports = SERVICES[name].get("ports", [])
+
+    assert [port for port in ports if not str(port).startswith("127.0.0.1:")] == []
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name.startswith("local")])
+def test_no_port_of_local_is_published(name: str) -> None:
+    """It has no password, and its RG.PYEXECUTE reads durable's."""
+    assert "ports" not in SERVICES[name]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_its_health_is_asked(name: str) -> None:
+    """Others wait for it, and `docker compose ps` should not call a loading server up."""
+    is_in_image = "build" in SERVICES[name] and "\nHEALTHCHECK " in read("Dockerfile")
+
+    assert "test" in SERVICES[name].get("healthcheck", {}) or is_in_image
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "image" in service])
+def test_images_are_pinned(name: str) -> None:
+    """`latest` of RedisGears is another product, and of a database a change of its file format."""
+    tag = SERVICES[name]["image"].rpartition(":")[2]
+
+    assert re.match(r"\d+\.\d+\.\d+", tag)
+
+
+@pytest.mark.parametrize("name", [*COMPOSE_FILES, *EXAMPLES, "Dockerfile"])
+def test_there_is_no_password_in_it(name: str) -> None:
+    """A default password is one that everybody knows."""
+    text = read(name)
+    assigned = dict(re.findall(r"^[ #]*([A-Z_]+) *[:=] *(.*)$", text, re.MULTILINE))
+    given = re.findall(r"(?:requirepass|masterauth|--pass|-a)[ ,]+(\S+)", text)
+    in_addresses = re.findall(r"://[^/\s]*@", text)
+
+    secrets = {name: value for name, value in assigned.items() if SECRET_NAME.search(name)}
+    assert set(secrets.values()) <= {""}
+    assert [word for word in given if word != "''" and not word.startswith("'${")] == []
+    assert in_addresses == []
+
+
+def test_nothing_starts_without_a_password_of_durable() -> None:
+    """Compose ends at `:?` with the sentence behind it, before any container is made."""
+    used = re.findall(r"\$\{REDISENT_PWD(..)", "".join(read(name) for name in COMPOSE_FILES))
+
+    assert used == [":?"]
+
+
+def test_nothing_starts_without_a_word_on_which_redises() -> None:
+    """Every Redis has a profile: without one the service would stand there alone."""
+    without_profile = [name for name, service in SERVICES.items() if "profiles" not in service]
+
+    assert without_profile == ["sponsorsync"]
+    assert load("compose.yaml")["x-profiles"].startswith("${COMPOSE_PROFILES?")
+
+
+def test_there_are_never_two_locals() -> None:
+    """Both answer to `local`; Compose refuses to give two containers one name."""
+    names = {SERVICES[name]["container_name"] for name in ("local", "local-plain")}
+
+    assert len(names) == 1
+    assert SERVICES["local-plain"]["networks"] == {"default": {"aliases": ["local"]}}
+
+
+def test_the_password_is_in_no_environment_that_does_not_need_it() -> None:
+    """The service and the scripts in local send it; durable has it in its configuration."""
+    readers = {
+        name for name, service in SERVICES.items() if ".env.gears" in str(service.get("env_file"))
+    }
+
+    assert readers == {"sponsorsync", "local"}
+
+
+def test_every_variable_is_known() -> None:
+    """A misspelt one would be passed over by everybody."""
+    known = {variable_of(field) for field in Settings.model_fields} | NAMES_OF_COMPOSE
+    text = "".join(read(name) for name in COMPOSE_FILES)
+    used = set(re.findall(r"\$\{([A-Za-z_]+)", text)) | set(SERVICES["sponsorsync"]["environment"])
+
+    assert used - known == set()
+    assert {name for file in EXAMPLES for name in dotenv_values(ROOT / file)} - known == set()
+
+
+def test_the_examples_are_settings() -> None:
+    """A copy of them, with the blanks filled in, is what the service reads."""
+    settings = load_settings(env_files=tuple(str(ROOT / name) for name in EXAMPLES))
+
+    assert settings.durable_address is not None
+    assert settings.durable_address.get_secret_value() == "redis://durable:6379/0"
+    assert settings.origin == "http://127.0.0.1:8000"
+
+
+def test_the_examples_name_what_is_there() -> None:
+    """The profiles and the host of durable are services of these files."""
+    profiles = (dotenv_values(ROOT / ".env.example")["COMPOSE_PROFILES"] or "").split(",")
+    host = dotenv_values(ROOT / ".env.gears.example")["REDISENT_HOST"]
+
+    chosen = [
+        name for name, service in SERVICES.items() if {*service.get("profiles", [])} & {*profiles}
+    ]
+    assert chosen == ["local", "durable"]
+    assert host == "durable"
+
+
+def test_real_settings_stay_out_of_the_repository_and_the_image() -> None:
+    """Their examples go into the repository; of neither anything goes into an image."""
+    ignored = read(".gitignore").splitlines()
+    into_image = [line for line in read(".dockerignore").splitlines() if line.startswith("!")]
+
+    assert {".env", ".env.gears"} <= set(ignored)
+    assert [line for line in ignored if line.startswith(".env") and "*" in line] == []
+    assert "*" in read(".dockerignore").splitlines()
+    assert [line for line in into_image if ".env" in line] == []
+
+
+def test_local_with_gears_is_local_without_and_the_module() -> None:
+    """One engine must find what the other finds: auto falls back to the plain one."""
+    gears, plain = SERVICES["local"]["command"], SERVICES["local-plain"]["command"]
+
+    module = gears.index("--loadmodule")
+
+    assert gears[:module] == plain
+    assert gears[module + 2 :: 2] == ["Plugin", "ExecutionThreads"]
+
+
+async def test_a_server_takes_the_arguments_of_local(tmp_path: Path) -> None:
+    """They are read by a real server, and are what the service asks of a local Redis."""
+    arguments = parse_arguments(SERVICES["local-plain"]["command"])
+
+    async with (
+        valkey.run_valkey(tmp_path, name="local", extra_config=arguments) as server,
+        Redis.from_url(server.url, decode_responses=True) as client,
+    ):
+        config = await client.config_get("*")
+
+    assert config["appendonly"] == "yes"
+    assert config["aof-use-rdb-preamble"] == "yes"
+    assert config["maxmemory-policy"] == "noeviction"
+    assert parse_flags({b"": (config["notify-keyspace-events"] or "").encode()}) >= NEEDED_FLAGS
+
+
+async def test_durable_serves_who_knows_the_password_alone(tmp_path: Path) -> None:
+    """Its configuration, run by a real server: the health check works and opens nothing."""
+    config = load("compose.durable.yaml")["configs"]["durable-conf"]["content"]
+    config = re.sub(r"\$\{REDISENT_PWD[^}]*\}", PASSWORD, config)
+
+    async with (
+        run_server(tmp_path, config) as port,
+        Redis(port=port, decode_responses=True) as nobody,
+        Redis(port=port, username="health", password="", decode_responses=True) as health,
+        Redis(port=port, password=PASSWORD, decode_responses=True) as owner,
+    ):
+        with pytest.raises(AuthenticationError):
+            await nobody.ping()
+        assert await health.ping()
+        with pytest.raises(NoPermissionError):
+            await health.info()
+        assert (await owner.config_get("appendfsync"))["appendfsync"] == "always"

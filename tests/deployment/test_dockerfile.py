@@ -1,0 +1,78 @@
+"""The Dockerfile, read instruction by instruction: what a build would not complain about."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
+
+
+def parse_instructions(text: str) -> list[tuple[str, str]]:
+    """Returns the instructions with their arguments; continued lines are one."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [
+        (name.upper(), " ".join(arguments.split()))
+        for name, _, arguments in (line.partition(" ") for line in joined.splitlines() if line)
+    ]
+
+
+INSTRUCTIONS = parse_instructions(DOCKERFILE.read_text())
+LAST_STAGE = INSTRUCTIONS[max(i for i, (name, _) in enumerate(INSTRUCTIONS) if name == "FROM") :]
+
+
+def find(name: str) -> list[str]:
+    """Returns the arguments of each such instruction of the last stage: the image."""
+    return [arguments for instruction, arguments in LAST_STAGE if instruction == name]
+
+
+def test_the_image_is_not_where_it_is_built() -> None:
+    """What builds it (pip's downloads, the build's tools, the sources) stays behind."""
+    stages = [arguments for name, arguments in INSTRUCTIONS if name == "FROM"]
+
+    assert len(stages) == 2
+    assert [copied.split()[0] for copied in find("COPY")] == ["--from=build"]
+
+
+def test_bases_are_pinned_to_a_patch_release_and_a_debian() -> None:
+    """Both stages have the same one: compiled wheels fit the Python that they were chosen for."""
+    bases = {arguments.split()[0] for name, arguments in INSTRUCTIONS if name == "FROM"}
+
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", bases.pop())
+
+
+def test_nothing_is_fetched_past_the_lock() -> None:
+    """ADD takes addresses and unpacks archives; pip without hashes takes what it is given."""
+    runs = " && ".join(arguments for name, arguments in INSTRUCTIONS if name == "RUN")
+    pip_calls = re.findall(r"pip(?: --python \S+)? ((?:download|install|wheel) [^&]*)", runs)
+
+    assert [name for name, _ in INSTRUCTIONS if name == "ADD"] == []
+    assert len(pip_calls) == 4
+    assert [
+        call for call in pip_calls if "--require-hashes" not in call and "--no-index" not in call
+    ] == []
+
+
+def test_it_does_not_run_as_root() -> None:
+    """As a number: Kubernetes' runAsNonRoot cannot judge a name."""
+    assert int(find("USER")[-1].partition(":")[0]) > 0
+
+
+@pytest.mark.parametrize("name", ["CMD", "HEALTHCHECK"])
+def test_commands_need_no_shell(name: str) -> None:
+    """With one, it would get the signal to stop, and the service would be killed."""
+    (arguments,) = find(name)
+
+    command = json.loads(arguments[arguments.index("[") :])
+
+    assert command[0] in {"sponsorsync", "python"}
+
+
+def test_the_command_is_the_service() -> None:
+    """A command line that is there, with nothing secret on it."""
+    assert find("CMD") == ['["sponsorsync", "serve"]']
