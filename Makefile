@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test soak bench check format gears-scripts lock clean
+.PHONY: help run demo deploy-gears test soak bench check format gears-scripts lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -25,6 +25,9 @@ run: $(READY)  ## start everything: the service, two embedded Valkeys, a simulat
 
 demo: $(READY)  ## walk through the main job, step by step, and check each one
 	@exec $(BIN)/sponsorsync demo
+
+deploy-gears: $(READY)  ## upload the scripts that run inside the local Redis (DEPLOY_ARGS="--status")
+	@exec $(BIN)/sponsorsync deploy-gears $(DEPLOY_ARGS)
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)

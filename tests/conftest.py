@@ -159,11 +159,15 @@ def run_service(settings: Settings, github: SimulatedGitHub, clock: Clock) -> Ru
     """Returns a context manager that runs the service with some settings of its own."""
 
     @asynccontextmanager
-    async def run(**overrides: object) -> AsyncIterator[Service]:
+    async def run(
+        *, gears_folder: Path | None = None, **overrides: object
+    ) -> AsyncIterator[Service]:
         async with AsyncExitStack() as stack:
-            transport = httpx.ASGITransport(github.app)
             app = create_app(
-                settings.model_copy(update=overrides), github_transport=transport, clock=clock
+                settings.model_copy(update=overrides),
+                github_transport=httpx.ASGITransport(github.app),
+                gears_folder=gears_folder,
+                clock=clock,
             )
             # ASGITransport runs no lifespan, so we do, and hand its state to each request.
             state = await stack.enter_async_context(app.router.lifespan_context(app))

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from sponsorsync.doctor import Level, examine
+from sponsorsync.doctor import examine
+from sponsorsync.findings import Level
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sponsorsync.doctor import Finding
+    from sponsorsync.findings import Finding
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
 

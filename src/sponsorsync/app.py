@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,8 +25,9 @@ from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login
 from sponsorsync.metrics import Metrics
 from sponsorsync.personal_data import PersonalData
+from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
-from sponsorsync.sides import open_sides, refuse_clusters
+from sponsorsync.sides import open_sides, refuse_clusters, run_scripts_snapshot
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
@@ -73,6 +75,7 @@ def create_app(
     settings: Settings,
     *,
     github_transport: httpx.AsyncBaseTransport | None = None,
+    gears_folder: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
     """Returns the service; nothing is opened before its lifespan begins.
@@ -80,6 +83,7 @@ def create_app(
     Args:
         settings: All of them.
         github_transport: Stands in for the network between the service and GitHub.
+        gears_folder: Where the scripts for RedisGears are; None for those of this installation.
         clock: Tells the moment, with a time zone.
 
     Raises:
@@ -91,7 +95,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            services = await _open_services(stack, settings, github_transport, clock)
+            services = await _open_services(stack, settings, github_transport, gears_folder, clock)
             yield {"services": services}
 
     app = FastAPI(
@@ -138,6 +142,7 @@ async def _open_services(
     stack: AsyncExitStack,
     settings: Settings,
     github_transport: httpx.AsyncBaseTransport | None,
+    gears_folder: Path | None,
     clock: Callable[[], datetime],
 ) -> Services:
     """Opens everything; the stack closes it in the opposite order, also when this fails midway."""
@@ -147,6 +152,9 @@ async def _open_services(
     )
     sides = await open_sides(stack, settings)
     await refuse_clusters(sides)
+    registrations = await stack.enter_async_context(
+        open_registrations(settings, folder=gears_folder)
+    )
     engine = sides.engine
     if engine is not None:
         await stack.enter_async_context(run_engine(engine))
@@ -184,7 +192,10 @@ async def _open_services(
         personal_data=PersonalData(
             sides, people, sponsorables=settings.sponsorables, collections=settings.collections
         ),
-        jobs=await stack.enter_async_context(open_jobs(engine)),
+        jobs=await stack.enter_async_context(
+            open_jobs(engine, partial(run_scripts_snapshot, settings, folder=gears_folder))
+        ),
+        registrations=registrations,
         visitors=VisitorMerge(
             sides.local,
             people,

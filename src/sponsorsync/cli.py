@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from sponsorsync import __version__
-from sponsorsync.domain.errors import SponsorSyncError
+from sponsorsync.domain.errors import InvalidInputError, SponsorSyncError
 from sponsorsync.logs import configure_logging
 from sponsorsync.settings import Settings, find_unknown_names, load_settings
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
+
+
+class Engine(StrEnum):
+    """Who copies a snapshot."""
+
+    PLAIN = "plain"
+    GEARS = "gears"
+
 
 cli = typer.Typer(
     name="sponsorsync",
@@ -103,15 +112,71 @@ def snapshot(
             "--scan", help="For a first import: look through all keys for what nobody noted yet."
         ),
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Who copies: this command, or the scripts inside local.")
+    ] = Engine.PLAIN,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Copy everybody from the local Redis to the durable one; repeating it is safe.
 
     The exit status is 0 only if durable has everything afterwards.
     """
-    from sponsorsync.maintenance import run_snapshot  # noqa: PLC0415 - as above
+    from sponsorsync.maintenance import run_gears_snapshot, run_snapshot  # noqa: PLC0415 - as above
 
-    work = run_snapshot(_start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json)
+    if engine is Engine.GEARS:
+        if collection is not None or dry_run or scan:
+            raise InvalidInputError(
+                "The scripts copy everything: --engine gears goes with --json only."
+            )
+        work = run_gears_snapshot(_start(), as_json=json, folder=None)
+    else:
+        work = run_snapshot(
+            _start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json
+        )
+    if not _run(work):
+        raise typer.Exit(1)
+
+
+@cli.command(name="deploy-gears")
+def deploy_gears(
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="The Redis, without a password; else SPONSORSYNC_REDIS_URL.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The same by its name …")] = None,
+    port: Annotated[int, typer.Option(help="… and port.")] = 6379,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password's line from standard input.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is live; change nothing.")
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Take every script of ours out of Redis.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="As --dry-run, and look at what scripts need.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Upload the scripts that run inside the local Redis; repeating it changes nothing.
+
+    The exit status is 0 only if all of them are live (with --remove: if none is).
+    """
+    from sponsorsync import deploy_gears as command  # noqa: PLC0415 - as above
+
+    if dry_run + remove + status > 1:
+        raise InvalidInputError("Only one of --dry-run, --remove and --status can be meant.")
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+    settings = _start()
+    address = command.choose_address(settings, url=url, host=host, port=port, password=password)
+    settings = load_settings({"redis_url": address})
+    if remove:
+        work = command.run_remove(settings, as_json=json)
+    elif dry_run or status:
+        work = command.run_look(settings, with_checks=status, as_json=json, folder=None)
+    else:
+        work = command.run_deploy(settings, as_json=json, folder=None)
     if not _run(work):
         raise typer.Exit(1)
 

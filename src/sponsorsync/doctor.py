@@ -6,17 +6,16 @@ import json
 import os
 import time
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from sponsorsync.domain.errors import SettingsError, StoreError
+from sponsorsync.findings import Finding, Level, print_findings
+from sponsorsync.gears.checks import examine_gears
 from sponsorsync.settings import Settings, find_unknown_names, variable_of
+from sponsorsync.sides import open_local_gears
 from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
@@ -31,29 +30,6 @@ _OLDEST = (6, 2)
 _LOSSLESS_POLICIES = ("noeviction", "volatile-")
 
 
-class Level(StrEnum):
-    """How bad a finding is; an ERROR makes the exit status 1."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        subject: A variable, or a server.
-        advice: What to do; empty where nothing is.
-    """
-
-    subject: str
-    level: Level
-    seen: str
-    advice: str = ""
-
-
 async def examine(settings: Settings) -> list[Finding]:
     """Returns what was found; nothing is changed anywhere."""
     findings = _examine_settings(settings)
@@ -65,6 +41,8 @@ async def examine(settings: Settings) -> list[Finding]:
             stack.push_async_callback(store.aclose)
             try:
                 findings += await _examine_server(store, is_local=name == "local")
+                if name == "local" and settings.engine != "plain":
+                    findings += await _examine_gears(settings)
             except StoreError as error:
                 advice = "Start it, or correct its address, user and password."
                 findings.append(Finding(f"{name} Redis", Level.ERROR, str(error), advice))
@@ -77,21 +55,15 @@ async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201
     else:
-        _print_table(findings)
+        print_findings(findings)
     return not any(finding.level is Level.ERROR for finding in findings)
 
 
-def _print_table(findings: list[Finding]) -> None:
-    table = Table("", "what", "seen", "what to do", box=None)
-    marks = {Level.OK: "[green]ok[/]", Level.WARNING: "[yellow]mind[/]", Level.ERROR: "[red]bad[/]"}
-    for finding in findings:
-        table.add_row(
-            marks[finding.level],
-            escape(finding.subject),
-            escape(finding.seen),
-            escape(finding.advice),
-        )
-    Console().print(table)
+async def _examine_gears(settings: Settings) -> list[Finding]:
+    async with open_local_gears(settings) as client:
+        if settings.engine == "auto" and await client.load_version() is None:
+            return []
+        return await examine_gears(client)
 
 
 def _examine_settings(settings: Settings) -> list[Finding]:

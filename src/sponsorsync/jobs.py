@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSy
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from sponsorsync.sync.engine import SyncEngine
 
@@ -25,13 +26,22 @@ _log = structlog.get_logger(__name__)
 
 
 class _Summary(Protocol):
-    """What both kinds report while they run and in the end."""
+    """What every kind of work has done in the end."""
 
-    total: int
-    people: int
     reason: str | None
 
     def to_json(self) -> dict[str, object]: ...
+
+
+class _Counts(Protocol):
+    """What is reported meanwhile."""
+
+    total: int
+    people: int
+
+
+_Report = Callable[[_Counts], None]
+_Work = Callable[[_Report], Awaitable[_Summary]]
 
 
 @dataclass
@@ -58,8 +68,11 @@ class Job:
 class Jobs:
     """Owns the jobs; see `open_jobs`."""
 
-    def __init__(self, engine: SyncEngine | None) -> None:
+    def __init__(
+        self, engine: SyncEngine | None, run_scripts: Callable[[], Awaitable[_Summary]]
+    ) -> None:
         self._engine = engine
+        self._run_scripts = run_scripts
         self._jobs: dict[JobKind, Job] = {"snapshot": Job("snapshot"), "verify": Job("verify")}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,6 +97,14 @@ class Jobs:
             ),
         )
 
+    def start_scripts_snapshot(self) -> Job:
+        """Starts a snapshot by the scripts inside local, of the same kind as the other one.
+
+        Raises:
+            JobRunningError: One is running.
+        """
+        return self._start("snapshot", lambda _: self._run_scripts())
+
     def start_verify(self, *, fix: bool) -> Job:
         """Starts a comparison.
 
@@ -103,11 +124,7 @@ class Jobs:
             raise NoDurableError
         return self._engine
 
-    def _start(
-        self,
-        kind: JobKind,
-        work: Callable[[Callable[[_Summary], None]], Awaitable[_Summary]],
-    ) -> Job:
+    def _start(self, kind: JobKind, work: _Work) -> Job:
         if self._jobs[kind].status == "running":
             raise _refuse_second(self._jobs[kind])
         job = Job(kind, status="running", started_at=datetime.now(UTC))
@@ -120,26 +137,31 @@ class Jobs:
 
 def _refuse_second(job: Job) -> JobRunningError:
     return JobRunningError(
-        f"The {job.kind} that began at {job.started_at:%H:%M:%S} UTC is running: it has looked at "
-        f"{job.people:,} of {job.total:,} people. GET /admin/{job.kind} tells how far it is."
+        f"The {job.kind} that began at {job.started_at:%H:%M:%S} UTC is running. "
+        f"GET /admin/{job.kind} tells how far it is."
     )
 
 
 @asynccontextmanager
-async def open_jobs(engine: SyncEngine | None) -> AsyncIterator[Jobs]:
-    """Yields an owner of jobs, and cancels what is left of them at the end."""
-    jobs = Jobs(engine)
+async def open_jobs(
+    engine: SyncEngine | None, run_scripts: Callable[[], Awaitable[_Summary]]
+) -> AsyncIterator[Jobs]:
+    """Yields an owner of jobs, and cancels what is left of them at the end.
+
+    Args:
+        engine: Copies and compares; None where no durable Redis is configured.
+        run_scripts: Has the scripts inside local copy everybody.
+    """
+    jobs = Jobs(engine, run_scripts)
     try:
         yield jobs
     finally:
         await jobs.aclose()
 
 
-async def _carry_out(
-    job: Job, work: Callable[[Callable[[_Summary], None]], Awaitable[_Summary]]
-) -> None:
-    def report(summary: _Summary) -> None:
-        job.total, job.people = summary.total, summary.people
+async def _carry_out(job: Job, work: _Work) -> None:
+    def report(counts: _Counts) -> None:
+        job.total, job.people = counts.total, counts.people
 
     try:
         summary = await work(report)

@@ -1,4 +1,4 @@
-"""`sponsorsync snapshot`, `verify` and `relay`: the engine's parts without the service."""
+"""`sponsorsync snapshot`, `verify` and `relay`: the engines' parts without the service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,14 +21,16 @@ from rich.table import Table
 
 from sponsorsync.domain.errors import NoDurableError, StoreUnavailableError
 from sponsorsync.server import stop_signals
-from sponsorsync.sides import open_sides
+from sponsorsync.sides import open_sides, run_scripts_snapshot
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
+    from sponsorsync.gears.batch import BatchSummary
     from sponsorsync.settings import Settings
     from sponsorsync.sync.engine import SyncEngine
 
@@ -73,6 +76,27 @@ async def run_snapshot(
     return summary.agrees
 
 
+async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
+    """Has the scripts inside local copy everybody, and prints what each did.
+
+    Returns whether every one copied all that was to be copied.
+
+    Args:
+        settings: All of them.
+        as_json: Prints JSON.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
+    if as_json:
+        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
+    else:
+        _print_scripts(Console(highlight=False, soft_wrap=True), summary)
+    return summary.agrees
+
+
 async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
     """Compares both sides, and prints how far it is and what it found.
 
@@ -99,12 +123,13 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
 
 
 async def run_relay(settings: Settings) -> None:
-    """Runs the engine until a signal ends it.
+    """Runs the engine until a signal ends it: relay and listener too, whatever the service does.
 
     Raises:
         SponsorSyncError: It could not begin.
     """
-    async with stop_signals() as stop, _open_engine(settings) as engine, run_engine(engine):
+    plain = settings.model_copy(update={"engine": "plain"})
+    async with stop_signals() as stop, _open_engine(plain) as engine, run_engine(engine):
         print("SponsorSync relay ready", flush=True)  # noqa: T201 - the CLI's word
         await stop.wait()
 
@@ -187,6 +212,20 @@ _SKIPPED = {
     "unknown": "people have something that is not known yet (such as their cover).",
     "newer": "people were newer on durable; that was taken over here.",
 }
+
+
+def _print_scripts(console: Console, summary: BatchSummary) -> None:
+    table = Table("script", "done", "skipped", "failed", "seconds", box=None)
+    for run in summary.scripts:
+        skipped = ", ".join(f"{count:,} {why}" for why, count in sorted(run.skipped.items()))
+        counts = (f"{run.done:,}", escape(skipped), f"{run.failed:,}", f"{run.seconds:.2f}")
+        table.add_row(run.script, *counts)
+    console.print(table)
+    for run in summary.scripts:
+        for error in [*run.errors, *([run.reason] if run.reason else [])]:
+            console.print(f"{run.script}: {error}", markup=False)
+    if summary.reason is not None:
+        console.print(f"It ended early: {summary.reason} Repeat it; nothing is lost by that.")
 
 
 def _print_verify(console: Console, summary: VerifySummary) -> None:

@@ -200,6 +200,10 @@ class Settings(BaseSettings):
     )
     redis_pool_size: int = Field(default=32, ge=1, le=1000)
 
+    engine: Literal["auto", "plain", "gears"] = "auto"
+    gears_hook_profiles: bool = False
+    gears_timeout_s: float = Field(default=120.0, ge=1, le=3600)
+
     session_secret: SecretStr | None = None
     session_days: int = Field(default=14, ge=1, le=365)
     allowed_origins: Origins = ()

@@ -1,4 +1,4 @@
-"""Opens the two Redises and, where there are two, the engine between them.
+"""Opens the two Redises, the engine between them where there are two, and local's RedisGears.
 
 For the service, and for the commands that work on the same data without it.
 """
@@ -10,16 +10,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.gears.batch import run_batch
+from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
 from sponsorsync.store.connect import Gate, create_store
 from sponsorsync.sync.engine import SyncEngine
 from sponsorsync.sync.names import KnownNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AsyncExitStack
+    from contextlib import AbstractAsyncContextManager, AsyncExitStack
+    from pathlib import Path
 
     from pydantic import SecretStr
 
+    from sponsorsync.gears.batch import BatchSummary
+    from sponsorsync.gears.client import GearsClient
     from sponsorsync.settings import Settings
     from sponsorsync.store.connect import RedisStore
 
@@ -64,8 +70,7 @@ async def open_sides(stack: AsyncExitStack, settings: Settings) -> Sides:
     Raises:
         SettingsError: No local Redis is configured.
     """
-    if settings.redis_url is None:
-        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; it should be redis://host:6379/0")
+    local_url = _require_local(settings)
 
     def open_store(
         url: SecretStr, name: str, *, pool_size: int, gate: Gate | None = None
@@ -76,7 +81,7 @@ async def open_sides(stack: AsyncExitStack, settings: Settings) -> Sides:
 
     durable_url = settings.durable_address
     if durable_url is None:
-        local = open_store(settings.redis_url, "local", pool_size=settings.redis_pool_size)
+        local = open_store(local_url, "local", pool_size=settings.redis_pool_size)
         return Sides(
             local=local, durable=None, engine=None, ungated={"SPONSORSYNC_REDIS_URL": local}
         )
@@ -84,13 +89,11 @@ async def open_sides(stack: AsyncExitStack, settings: Settings) -> Sides:
     local, durable = (
         open_store(url, name, pool_size=settings.redis_pool_size, gate=gate)
         for url, name, gate in zip(
-            (settings.redis_url, durable_url), ("local", "durable"), gates, strict=True
+            (local_url, durable_url), ("local", "durable"), gates, strict=True
         )
     )
     ungated = {
-        "SPONSORSYNC_REDIS_URL": open_store(
-            settings.redis_url, "local", pool_size=_UNGATED_POOL_SIZE
-        ),
+        "SPONSORSYNC_REDIS_URL": open_store(local_url, "local", pool_size=_UNGATED_POOL_SIZE),
         "SPONSORSYNC_DURABLE_URL": open_store(durable_url, "durable", pool_size=_UNGATED_POOL_SIZE),
     }
     engine = SyncEngine(
@@ -101,5 +104,45 @@ async def open_sides(stack: AsyncExitStack, settings: Settings) -> Sides:
         names=KnownNames(settings.sponsorables, settings.collections),
         retention=timedelta(days=settings.retention_days),
         may_configure=settings.manage_notifications,
+        drains=settings.engine != "gears",
     )
     return Sides(local=local, durable=durable, engine=engine, ungated=ungated)
+
+
+def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:
+    """Returns what opens local's RedisGears; no gate watches it, since it moves no data.
+
+    Raises:
+        SettingsError: No local Redis is configured.
+    """
+    return open_gears(_require_local(settings), upload_timeout_s=settings.gears_timeout_s)
+
+
+def configure_scripts(settings: Settings) -> GearsConfig:
+    """Returns what the scripts for RedisGears are told; no secret is among it."""
+    return GearsConfig(
+        sponsorables=settings.sponsorables,
+        collections=settings.collections,
+        hook_profiles=settings.gears_hook_profiles,
+    )
+
+
+async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
+    """Copies everybody by the batch scripts; see `run_batch`.
+
+    Args:
+        settings: All of them.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        GearsError: They cannot be run here.
+    """
+    scripts = load_scripts(BATCH, configure_scripts(settings), folder=folder)
+    async with open_local_gears(settings) as client:
+        return await run_batch(client, scripts)
+
+
+def _require_local(settings: Settings) -> SecretStr:
+    if settings.redis_url is None:
+        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; it should be redis://host:6379/0")
+    return settings.redis_url

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,7 +17,9 @@ from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.gears.host.process import HostProcess, run_host
+from tests.support.gears import write_scripts
 from tests.support.waiting import until
+from tests.support.wheel import install_wheel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -160,6 +164,20 @@ async def gears(
         engine = Gears(url, client, durable, plain, gears_host)
         await engine.clear()
         yield engine
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an installation from the wheel has on its path: one for each test process."""
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def own_installed(installed: Path, tmp_path: Path) -> Path:
+    """The same for one test, with scripts that stand in for those that are shipped."""
+    own = Path(shutil.copytree(installed, tmp_path / "installed"))
+    write_scripts(own / "sponsorsync" / "gears" / "scripts")
+    return own
 
 
 @pytest.fixture

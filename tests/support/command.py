@@ -10,15 +10,23 @@ from typing import TYPE_CHECKING
 from tests.support.sync import SPONSORABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 LIMIT_S = 60
 
 
 async def start_command(
-    folder: Path, local_url: str, durable_url: str, *arguments: str
+    folder: Path,
+    local_url: str,
+    durable_url: str,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Starts the command in a folder of its own, with nothing of this environment's settings."""
+    """Starts the command in a folder of its own, with nothing of this environment's settings.
+
+    `environment` has more variables for it.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -29,6 +37,7 @@ async def start_command(
         "-m",
         "sponsorsync",
         *arguments,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,
@@ -37,16 +46,24 @@ async def start_command(
             "SPONSORSYNC_REDIS_URL": local_url,
             "SPONSORSYNC_DURABLE_URL": durable_url,
             "SPONSORSYNC_SPONSORABLES": SPONSORABLE,
-        },
+        }
+        | dict(environment or {}),
     )
 
 
 async def run_command(
-    folder: Path, local_url: str, durable_url: str, *arguments: str
+    folder: Path,
+    local_url: str,
+    durable_url: str,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    given: str = "",
 ) -> tuple[int, str, str]:
-    """Returns status, standard output and standard error."""
-    process = await start_command(folder, local_url, durable_url, *arguments)
+    """Returns status, standard output and standard error; `given` is its standard input."""
+    process = await start_command(
+        folder, local_url, durable_url, *arguments, environment=environment
+    )
     async with asyncio.timeout(LIMIT_S):
-        out, errors = await process.communicate()
+        out, errors = await process.communicate(given.encode())
     assert process.returncode is not None
     return process.returncode, out.decode(), errors.decode()

@@ -48,6 +48,7 @@ async def admin(
         ("GET", "/admin/snapshot"),
         ("POST", "/admin/verify"),
         ("GET", "/admin/verify"),
+        ("GET", "/admin/registrations"),
         ("POST", f"/admin/people/{PERSON}/merge"),
     ],
 )

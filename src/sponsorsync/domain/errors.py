@@ -22,6 +22,9 @@
     ├── StoreError
     │   ├── StoreUnavailableError    a Redis is down, loading, read-only, out of memory …
     │   └── StoreConflictError       a key holds what is not ours
+    └── GearsError               RedisGears did not do what was asked
+        ├── GearsUnsupportedError    the server has none on which our scripts run
+        └── GearsScriptError         a script failed; the message names its line
 
 A message is a whole sentence for the person who reads it, without secrets. `web/errors.py` alone
 decides which HTTP status each one becomes.
@@ -142,3 +145,20 @@ class DurableUnavailableError(StoreUnavailableError):
 
 class StoreConflictError(StoreError):
     """A key holds something that is not ours, so it was left alone."""
+
+
+class GearsError(SponsorSyncError):
+    """RedisGears did not do what was asked of it."""
+
+
+class GearsUnsupportedError(GearsError):
+    """The server has no RedisGears, or one on which our scripts do not run."""
+
+
+class GearsScriptError(GearsError):
+    """A script failed where it runs: `fault` is the exception's text, `line` counts from 1."""
+
+    def __init__(self, fault: str, *, line: int | None) -> None:
+        super().__init__(fault if line is None else f"line {line}: {fault}")
+        self.fault = fault
+        self.line = line

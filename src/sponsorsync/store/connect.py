@@ -259,7 +259,12 @@ def run_id_in(reply: Reply) -> str:
 
 
 def create_store(
-    url: SecretStr, *, name: str, pool_size: int, gate: Gate | None = None
+    url: SecretStr,
+    *,
+    name: str,
+    pool_size: int,
+    gate: Gate | None = None,
+    reply_timeout_s: float = _SOCKET_TIMEOUT_S,
 ) -> RedisStore:
     """Returns a client that has not connected yet.
 
@@ -269,12 +274,13 @@ def create_store(
         pool_size: Connections at most. Who comes when all are in use waits for one, for a bounded
             time; redis-py's default pool would raise at once.
         gate: Decides which incarnation of the server may be spoken to.
+        reply_timeout_s: How long an answer may take; few commands may need more than the default.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),
         max_connections=pool_size,
         timeout=_POOL_WAIT_S,
-        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_timeout=reply_timeout_s,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
         # Not after a time-out: that would double the load on a server that is slow already.
         retry=Retry(

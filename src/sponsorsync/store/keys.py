@@ -44,6 +44,8 @@ NAMES = {
     "QUIET": "sponsorsync:quiet",
     # --- local: time ---
     "COVER_ENDS": "sponsorsync:cover_ends",
+    # --- local: who uploads the scripts for RedisGears ---
+    "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
     "SESSION": "sponsorsync:session:{hash}",
     "SESSIONS": "sponsorsync:sessions:{id}",
@@ -69,6 +71,9 @@ DEAD = NAMES["DEAD"]
 COVER_ENDS = NAMES["COVER_ENDS"]
 """Sorted set of `{login}:{id}` by the second in which that cover ends."""
 
+DEPLOYING = NAMES["DEPLOYING"]
+"""String: the random token of the replica that uploads scripts; the others wait for it."""
+
 PEOPLE = NAMES["PEOPLE"]
 CONFIRMED = NAMES["CONFIRMED"]
 EPOCH = NAMES["EPOCH"]
@@ -84,6 +89,8 @@ QUIET_TTL_MS = 1000
 NEGATIVE_TTL_S = 30
 """How long 'durable has nothing of this person' is believed without asking again."""
 
+DEPLOYING_TTL_MS = 10_000
+"""An upload takes longer now and then, so its owner renews this; who dies blocks for no longer."""
 
 PROBE = "sponsorsync:probe"
 """String that tells whether a server takes writes; it is gone at once."""

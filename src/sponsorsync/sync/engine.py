@@ -42,6 +42,8 @@ class SyncEngine:
         local, durable: Behind the gates.
         ungated: The same two servers, for comparing incarnations.
         may_configure: Whether local's notification flags may be set.
+        drains: Whether the relay and the listener run. They do not where scripts inside local do
+            their work; the sweep still takes who was left lying, as it does for the relay.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class SyncEngine:
         names: KnownNames,
         retention: timedelta,
         may_configure: bool,
+        drains: bool,
     ) -> None:
         self._local = local
         self._durable = durable
         self._names = names
         self._retention = retention
+        self._drains = drains
         self._local_gate, self._durable_gate = gates
         self.epochs = Epochs(*ungated, local_gate=gates[0], durable_gate=gates[1])
         self.hydrator = Hydrator(local, durable, names=names, epochs=self.epochs)
@@ -80,16 +84,14 @@ class SyncEngine:
             await self._compare()
         except StoreUnavailableError as error:
             _log.warning("comparison_waits", seconds=_KEEP_S, reason=str(error))
-        tasks = [
-            asyncio.create_task(_supervise(work))
-            for work in (
-                self._keep_epoch(),
-                self.relay.run(),
-                self._every(_SWEEP_S, "sweep", self._sweep),
-                self._every(_RETENTION_S, "retention", self._forget_lapsed),
-                self.listener.run(),
-            )
+        loops = [
+            self._keep_epoch(),
+            self._every(_SWEEP_S, "sweep", self._sweep),
+            self._every(_RETENTION_S, "retention", self._forget_lapsed),
         ]
+        if self._drains:
+            loops += [self.relay.run(), self.listener.run()]
+        tasks = [asyncio.create_task(_supervise(loop)) for loop in loops]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

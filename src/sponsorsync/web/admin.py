@@ -7,14 +7,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import TypeAdapter
 
-from sponsorsync.domain.errors import AdminForbiddenError, AdminTokenMissingError
+from sponsorsync.domain.errors import AdminForbiddenError, AdminTokenMissingError, InvalidInputError
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
     MergeRequest,
     MergeResult,
+    RegistrationsOut,
+    ScriptsSummaryOut,
     SnapshotJob,
+    SnapshotRequest,
     SnapshotSummaryOut,
     VerifyJob,
     VerifySummaryOut,
@@ -23,6 +27,9 @@ from sponsorsync.web.services import JobState
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
+)
+_SNAPSHOT_SUMMARY: TypeAdapter[SnapshotSummaryOut | ScriptsSummaryOut] = TypeAdapter(
+    SnapshotSummaryOut | ScriptsSummaryOut
 )
 _ACCEPTED = 202
 
@@ -68,9 +75,19 @@ Collection = Annotated[
     responses=describe_responses(409),
 )
 async def start_snapshot(
-    services: ServicesDep, collection: Collection = None, dry_run: bool = False
+    services: ServicesDep,
+    request: SnapshotRequest | None = None,
+    collection: Collection = None,
+    dry_run: bool = False,
 ) -> SnapshotJob:
-    """Starts in the background, one at a time; repeating it is safe. `GET` tells how far it is."""
+    """Starts in the background, one at a time; repeating it is safe. `GET` tells how far it is.
+
+    The scripts inside local always copy everything: they take neither a collection nor a dry run.
+    """
+    if request is not None and request.engine == "gears":
+        if collection is not None or dry_run:
+            raise InvalidInputError("The scripts copy everything: no collection, no dry run.")
+        return _describe_snapshot(services.jobs.start_scripts_snapshot())
     return _describe_snapshot(services.jobs.start_snapshot(collection=collection, dry_run=dry_run))
 
 
@@ -95,6 +112,16 @@ async def start_verify(services: ServicesDep, fix: bool = False) -> VerifyJob:
 async def get_verify(services: ServicesDep) -> VerifyJob:
     """Returns the state of the last one that this process started."""
     return _describe_verify(services.jobs.find("verify"))
+
+
+@router.get(
+    "/registrations",
+    summary="What runs inside the local Redis?",
+    responses=describe_responses(502, 503),
+)
+async def get_registrations(services: ServicesDep) -> RegistrationsOut:
+    """Returns the scripts, what they have registered, and what the last deploy did."""
+    return RegistrationsOut.model_validate(await services.registrations.load())
 
 
 @router.post(
@@ -123,7 +150,7 @@ def _describe_snapshot(job: JobState) -> SnapshotJob:
         total=job.total,
         people=job.people,
         reason=job.reason,
-        summary=None if job.summary is None else SnapshotSummaryOut.model_validate(job.summary),
+        summary=None if job.summary is None else _SNAPSHOT_SUMMARY.validate_python(job.summary),
     )
 
 

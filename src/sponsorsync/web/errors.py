@@ -105,6 +105,14 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         errors.StoreConflictError,
         _Rule(HTTPStatus.CONFLICT, "store_conflict", "The data are of another kind"),
     ),
+    (
+        errors.GearsUnsupportedError,
+        _Rule(HTTPStatus.CONFLICT, "no_gears", "There is no RedisGears to run this"),
+    ),
+    (
+        errors.GearsError,
+        _Rule(HTTPStatus.BAD_GATEWAY, "gears_failed", "RedisGears did not do it"),
+    ),
 )
 _OTHER_RULE = _Rule(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong")
 

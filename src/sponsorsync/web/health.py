@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from sponsorsync import __version__
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.schemas import Health, Readiness, StoreHealth
+from sponsorsync.web.schemas import GearsHealth, Health, Readiness, StoreHealth
 
 if TYPE_CHECKING:
     from sponsorsync.web.services import Writable
@@ -33,12 +33,16 @@ async def get_health() -> Health:
     responses={_NOT_READY: {"model": Readiness, "description": "The local Redis is away"}},
 )
 async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
-    """The local Redis is required; the durable one is reported, and may be away."""
+    """The local Redis is required; the durable one and the scripts are reported only."""
     local, durable = await asyncio.gather(_check(services.local), _check(services.durable))
     if local.status != "ok":
         response.status_code = _NOT_READY
+    gears = services.registrations
     return Readiness(
-        status="ready" if local.status == "ok" else "not_ready", local=local, durable=durable
+        status="ready" if local.status == "ok" else "not_ready",
+        local=local,
+        durable=durable,
+        gears=GearsHealth(status=gears.status, detail=gears.detail),
     )
 
 

@@ -158,8 +158,8 @@ class _Job(_Model):
     status: Literal["idle", "running", "done", "failed"]
     started_at: datetime | None
     ended_at: datetime | None
-    total: int = Field(description="People in the index when it began.")
-    people: int = Field(description="People it has looked at so far.")
+    total: int = Field(description="People in the index when it began; scripts do not tell.")
+    people: int = Field(description="People it has looked at so far; scripts do not tell.")
     reason: str | None = Field(description="Why it failed.")
 
 
@@ -180,10 +180,90 @@ class SnapshotSummaryOut(_Model):
     reason: str | None
 
 
+class ScriptRunOut(_Model):
+    """What one batch script did; it tells at its end."""
+
+    script: str = Field(examples=["sync_profiles"])
+    done: int = Field(description="Records that durable has now.")
+    skipped: dict[str, int] = Field(examples=[{"not covered": 3}])
+    failed: int
+    errors: list[str] = Field(description="The first few reasons.")
+    seconds: float
+    reason: str | None = Field(description="Why the script itself came to no end.")
+
+
+class ScriptsSummaryOut(_Model):
+    """What a snapshot by the scripts inside local did."""
+
+    agrees: bool = Field(description="Every script ran, and copied all that was to be copied.")
+    scripts: list[ScriptRunOut]
+    seconds: float
+    reason: str | None
+
+
+class SnapshotRequest(_Model):
+    """Who copies: the service (`plain`), or the scripts inside local (`gears`)."""
+
+    engine: Literal["plain", "gears"] = "plain"
+
+
 class SnapshotJob(_Job):
     """The last snapshot that this process started."""
 
-    summary: SnapshotSummaryOut | None
+    summary: SnapshotSummaryOut | ScriptsSummaryOut | None
+
+
+ScriptStateOut = Literal["absent", "same", "older", "uploaded", "removed", "failed"]
+
+
+class ScriptOut(_Model):
+    """A script as it is in the local Redis now."""
+
+    session: str = Field(examples=["sponsorsync-write-behind"])
+    state: ScriptStateOut
+    is_shipped: bool = Field(description="This release has it; else it is left over.")
+
+
+class ScriptOutcomeOut(_Model):
+    """What the last deploy of this process did with a script."""
+
+    session: str = Field(examples=["sponsorsync-write-behind"])
+    is_shipped: bool
+    before: ScriptStateOut
+    after: ScriptStateOut
+    error: str | None
+
+
+class RegistrationOut(_Model):
+    """What a script has registered, and how often it came to which end."""
+
+    id: str
+    session: str = Field(examples=["sponsorsync-write-behind"])
+    session_description: str = Field(description="The release that uploaded it, and a hash.")
+    reader: str = Field(examples=["StreamReader"])
+    description: str
+    source: str = Field(examples=["sponsorsync:outbox"], description="Prefix of keys, or stream.")
+    mode: str = Field(examples=["async_local"])
+    triggered: int
+    successes: int
+    failures: int
+    aborted: int
+    last_duration_ms: int
+    status: str | None
+    last_error: str | None
+
+
+class RegistrationsOut(_Model):
+    """The scripts inside the local Redis."""
+
+    engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
+    status: Literal["not_used", "deploying", "live", "failed"]
+    detail: str | None = Field(description="Why they are not used, or not live.")
+    version: str | None = Field(examples=["1.2.9"], description="Of RedisGears.")
+    scripts: list[ScriptOut]
+    registrations: list[RegistrationOut]
+    deployed_at: datetime | None = Field(description="When this process last deployed.")
+    outcomes: list[ScriptOutcomeOut] = Field(description="What that did.")
 
 
 class DifferenceOut(_Model):
@@ -253,9 +333,17 @@ class StoreHealth(_Model):
     detail: str | None = None
 
 
+class GearsHealth(_Model):
+    """The scripts inside the local Redis; without them the service does their work."""
+
+    status: Literal["not_used", "deploying", "live", "failed"]
+    detail: str | None = None
+
+
 class Readiness(_Model):
-    """Whether requests can be served: that needs the local Redis, not the durable one."""
+    """Whether requests can be served: that needs the local Redis, and nothing else."""
 
     status: Literal["ready", "not_ready"]
     local: StoreHealth
     durable: StoreHealth
+    gears: GearsHealth

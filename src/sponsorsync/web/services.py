@@ -110,6 +110,9 @@ class Jobs(Protocol):
     def start_snapshot(self, *, collection: str | None, dry_run: bool) -> JobState:
         """Starts a snapshot."""
 
+    def start_scripts_snapshot(self) -> JobState:
+        """Starts a snapshot by the scripts inside local."""
+
     def start_verify(self, *, fix: bool) -> JobState:
         """Starts a comparison."""
 
@@ -119,6 +122,21 @@ class Visitors(Protocol):
 
     async def merge(self, person_id: int, visitor: int) -> dict[str, int]:
         """Copies a visitor's sets into a person's collections."""
+
+
+class Registrations(Protocol):
+    """See `sponsorsync.registrations.Registrations`."""
+
+    @property
+    def status(self) -> Literal["not_used", "deploying", "live", "failed"]:
+        """Of the scripts inside local."""
+
+    @property
+    def detail(self) -> str | None:
+        """Why they are not used, or not live."""
+
+    async def load(self) -> Mapping[str, object]:
+        """Returns what there is of them."""
 
 
 class Metrics(Protocol):
@@ -157,6 +175,7 @@ class Services:
     preferences: Preferences
     personal_data: PersonalData
     jobs: Jobs
+    registrations: Registrations
     visitors: Visitors
     admin_token: SecretStr | None
     metrics: Metrics

@@ -1,0 +1,200 @@
+"""`sponsorsync deploy-gears`: the scripts in the local Redis, by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sponsorsync.domain.errors import InvalidInputError, SettingsError
+from sponsorsync.findings import Level, print_findings
+from sponsorsync.gears.checks import examine_gears
+from sponsorsync.gears.client import format_version
+from sponsorsync.gears.deploy import State, deploy, load_ours, look, remove
+from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
+from sponsorsync.sides import configure_scripts, open_local_gears
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sponsorsync.findings import Finding
+    from sponsorsync.gears.client import GearsClient
+    from sponsorsync.gears.deploy import ScriptOutcome
+    from sponsorsync.gears.replies import Registration
+    from sponsorsync.gears.scripts import GearsScript
+    from sponsorsync.settings import Settings
+
+_SOURCES_SHOWN = 3
+_COLOURS = {
+    State.FAILED: "red",
+    State.ABSENT: "yellow",
+    State.OLDER: "yellow",
+    State.SAME: "green",
+    State.UPLOADED: "green",
+}
+
+
+async def run_deploy(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
+    """Makes the scripts live, and prints what became of each; returns whether all are.
+
+    Args:
+        settings: All of them.
+        as_json: Prints JSON.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    scripts = _load(settings, folder)
+    async with open_local_gears(settings) as client:
+        outcomes = await deploy(client, scripts, limit_s=settings.gears_timeout_s)
+        await _print(client, outcomes, (), as_json=as_json)
+    return _are_live(outcomes)
+
+
+async def run_look(
+    settings: Settings, *, with_checks: bool, as_json: bool, folder: Path | None
+) -> bool:
+    """Prints what is live; returns whether all is, and nothing that was looked at is wrong.
+
+    Args:
+        settings: All of them.
+        with_checks: Looks at what the scripts need of the server, too.
+        as_json: Prints JSON.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    scripts = _load(settings, folder)
+    async with open_local_gears(settings) as client:
+        await client.require_version()
+        outcomes = await look(client, scripts)
+        findings = await examine_gears(client) if with_checks else []
+        await _print(client, outcomes, findings, as_json=as_json)
+    is_fine = not any(finding.level is Level.ERROR for finding in findings)
+    return _are_live(outcomes) and is_fine
+
+
+async def run_remove(settings: Settings, *, as_json: bool) -> bool:
+    """Takes every script of ours out, and prints which; returns whether none is left.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    async with open_local_gears(settings) as client:
+        outcomes = await remove(client)
+        await _print(client, outcomes, (), as_json=as_json)
+    return all(outcome.after is State.REMOVED for outcome in outcomes)
+
+
+def choose_address(
+    settings: Settings, *, url: str | None, host: str | None, port: int, password: str | None
+) -> SecretStr:
+    """Returns the address that options and settings amount to.
+
+    Raises:
+        InvalidInputError: The options contradict one another, or show a password.
+        SettingsError: Neither they nor the settings name a server.
+    """
+    if url is not None and host is not None:
+        raise InvalidInputError("--url and --host both name the server; give one of them.")
+    if host is not None:
+        address = f"redis://{f'[{host}]' if ':' in host else host}:{port}/0"
+    elif url is not None:
+        _refuse_password(url)
+        address = url
+    elif settings.redis_url is not None:
+        address = settings.redis_url.get_secret_value()
+    else:
+        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; set it, or give --url or --host")
+    return SecretStr(address if password is None else _with_password(address, password))
+
+
+def _refuse_password(url: str) -> None:
+    # What urlsplit says of a malformed address repeats it; the settings refuse it without.
+    user_info = url.partition("://")[2].rpartition("@")[0]
+    if ":" in user_info:
+        raise InvalidInputError(
+            "A password on a command line is seen by everybody on the machine: leave it out of "
+            "--url and use --password-stdin, or SPONSORSYNC_REDIS_URL."
+        )
+
+
+def _with_password(address: str, password: str) -> str:
+    scheme, _, rest = address.partition("://")
+    user_info, _, place = rest.rpartition("@")
+    user = user_info.partition(":")[0]
+    return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
+
+
+def _load(settings: Settings, folder: Path | None) -> Sequence[GearsScript]:
+    return load_scripts(REGISTERING, configure_scripts(settings.require_for_sync()), folder=folder)
+
+
+def _are_live(outcomes: Sequence[ScriptOutcome]) -> bool:
+    return all(outcome.is_settled for outcome in outcomes)
+
+
+async def _print(
+    client: GearsClient,
+    outcomes: Sequence[ScriptOutcome],
+    findings: Sequence[Finding],
+    *,
+    as_json: bool,
+) -> None:
+    version = await client.require_version()
+    registrations = await load_ours(client)
+    if as_json:
+        content = {
+            "version": format_version(version),
+            "scripts": [asdict(outcome) for outcome in outcomes],
+            "registrations": [asdict(each) for each in registrations],
+            "checks": [asdict(finding) for finding in findings],
+        }
+        print(json.dumps(content, indent=2))  # noqa: T201 - the CLI's word
+        return
+    console = Console(highlight=False)
+    scripts = Table("script", "before", "after", "why", box=None)
+    for outcome in outcomes:
+        before, after = (_paint(state) for state in (outcome.before, outcome.after))
+        scripts.add_row(outcome.session, before, after, escape(outcome.error or ""))
+    console.print(scripts)
+    if registrations:
+        console.print()
+        console.print(_tabulate(registrations))
+    if findings:
+        console.print()
+        print_findings(findings)
+
+
+def _tabulate(registrations: Sequence[Registration]) -> Table:
+    """Returns a row for each purpose: a script may register the same for a hundred prefixes."""
+    table = Table("registrations", "of", "reads", "runs", "failed", "last error", box=None)
+    purposes: dict[tuple[str, str], list[Registration]] = {}
+    for each in registrations:
+        purposes.setdefault((each.session, each.description), []).append(each)
+    for (session, description), group in sorted(purposes.items()):
+        sources = [each.source for each in group[:_SOURCES_SHOWN]]
+        if len(group) > len(sources):
+            sources.append("…")
+        table.add_row(
+            escape(f"{len(group)} {description}".strip()),
+            escape(session.removeprefix(SESSION_PREFIX)),
+            escape(", ".join(sources)),
+            f"{sum(each.triggered for each in group):,}",
+            f"{sum(each.failures for each in group):,}",
+            escape(next((each.last_error for each in group if each.last_error), "")),
+        )
+    return table
+
+
+def _paint(state: State) -> str:
+    return f"[{_COLOURS[state]}]{state}[/]" if state in _COLOURS else str(state)

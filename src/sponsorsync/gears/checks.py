@@ -1,0 +1,97 @@
+"""What can be seen from outside of what the scripts need of their server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from redis.exceptions import ResponseError
+
+from sponsorsync.domain.errors import GearsError, StoreError
+from sponsorsync.findings import Finding, Level
+from sponsorsync.gears.client import explain_unsupported, format_version
+
+if TYPE_CHECKING:
+    from sponsorsync.gears.client import GearsClient
+
+_SUBJECT = "RedisGears"
+_FEW_THREADS = 3
+_VARIABLES = (
+    "REDISENT_HOST",
+    "REDISENT_PORT",
+    "REDISENT_USER",
+    "REDISENT_PWD",
+    "REDISENT_TLS",
+    "REDISENT_CA",
+)
+# Tells which of them are set where scripts run, and never what is in them.
+_NAME_THOSE_SET = f"""
+import os
+
+def name_those_set():
+    for name in {_VARIABLES!r}:
+        if os.environ.get(name):
+            yield name
+
+GearsBuilder('PythonReader').run(name_those_set)
+"""
+
+
+async def examine_gears(client: GearsClient) -> list[Finding]:
+    """Returns what was found; a tiny script is run, and nothing is changed.
+
+    Raises:
+        StoreUnavailableError: The server cannot be asked.
+    """
+    version = await client.load_version()
+    reason = explain_unsupported(version)
+    if reason is not None or version is None:
+        return [Finding(_SUBJECT, Level.ERROR, f"the local Redis {reason}")]
+    return [
+        Finding(_SUBJECT, Level.OK, f"version {format_version(version)}"),
+        await _examine_file(client),
+        await _examine_threads(client),
+        await _examine_environment(client),
+    ]
+
+
+async def _examine_file(client: GearsClient) -> Finding:
+    missing = []
+    for name in ("appendonly", "aof-use-rdb-preamble"):
+        try:
+            reply = await client.store.run("CONFIG", "GET", name)
+        except (StoreError, ResponseError):
+            advice = "Make sure of `appendonly yes` and `aof-use-rdb-preamble yes`."
+            return Finding(_SUBJECT, Level.WARNING, f"the server does not show {name}", advice)
+        if cast("dict[bytes, bytes]", reply) != {name.encode(): b"yes"}:
+            missing.append(f"{name} yes")
+    if missing:
+        advice = f"Set {' and '.join(missing)}: else a restart can lose every registration."
+        return Finding(_SUBJECT, Level.ERROR, "registrations may not outlive a restart", advice)
+    return Finding(_SUBJECT, Level.OK, "registrations outlive a restart (AOF with RDB preamble)")
+
+
+async def _examine_threads(client: GearsClient) -> Finding:
+    try:
+        threads = await client.load_execution_threads()
+    except GearsError as error:
+        return Finding(_SUBJECT, Level.WARNING, f"does not show ExecutionThreads: {error}")
+    seen = f"ExecutionThreads {threads}: so many misses are fetched side by side"
+    if threads < _FEW_THREADS:
+        advice = "Load the module with ExecutionThreads 12: the others wait meanwhile."
+        return Finding(_SUBJECT, Level.WARNING, seen, advice)
+    return Finding(_SUBJECT, Level.OK, seen)
+
+
+async def _examine_environment(client: GearsClient) -> Finding:
+    try:
+        names = (await client.run(_NAME_THOSE_SET)).records
+    except GearsError as error:
+        advice = "Its Python does not run, or the user may not `rg.pyexecute`."
+        return Finding(_SUBJECT, Level.ERROR, str(error), advice)
+    if "REDISENT_HOST" not in names:
+        advice = (
+            "Start the Redis server with REDISENT_HOST and the others in its environment "
+            "(`.env.gears`): scripts have no other way to durable."
+        )
+        return Finding(_SUBJECT, Level.ERROR, "scripts do not see REDISENT_HOST", advice)
+    return Finding(_SUBJECT, Level.OK, f"scripts see {', '.join(names)}")

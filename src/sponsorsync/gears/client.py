@@ -1,0 +1,237 @@
+"""The commands of RedisGears, with typed results and errors of our own tree."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+from redis.exceptions import ResponseError
+
+from sponsorsync.domain.errors import GearsError, GearsScriptError, GearsUnsupportedError
+from sponsorsync.gears.replies import (
+    parse_fault,
+    parse_registrations,
+    parse_results,
+    parse_version,
+)
+from sponsorsync.store.connect import create_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from pydantic import SecretStr
+
+    from sponsorsync.gears.replies import Registration, Results
+    from sponsorsync.store.connect import Argument, RedisStore, Reply
+
+OLDEST = (1, 2, 2)
+
+# One command at a time, and the renewal of a lock beside it.
+_POOL_SIZE = 2
+_POLL_FIRST_S = 0.02
+_POLL_LONGEST_S = 1.0
+_ABORT_LIMIT_S = 10.0
+
+# What RedisGears says of requests that are no script's fault.
+_UNSATISFIED = "Could not satisfy requirements"
+_RUNNING = "execution is still running"
+_UNFINISHED = "can not drop a not yet finished execution"
+_UNKNOWN_EXECUTION = "execution plan does not exist"
+_UNKNOWN_REGISTRATION = "execution is not registered"
+
+
+class GearsClient:
+    """RedisGears on one server.
+
+    Every method raises StoreUnavailableError when the server cannot serve, and GearsError when
+    RedisGears says no.
+
+    Args of the constructor:
+        store: For what is answered at once.
+        patient_store: The same server, for uploads: these may install packages first.
+    """
+
+    def __init__(self, store: RedisStore, patient_store: RedisStore) -> None:
+        self.store = store
+        self._patient_store = patient_store
+
+    async def load_version(self) -> tuple[int, int, int] | None:
+        """Returns the version of the module; None where there is none."""
+        try:
+            return parse_version(await self.store.run("MODULE", "LIST"))
+        except ResponseError:  # managed servers do not know the command
+            return None
+
+    async def require_version(self) -> tuple[int, int, int]:
+        """Returns the version of the module.
+
+        Raises:
+            GearsUnsupportedError: Our scripts do not run on it; the message says why.
+        """
+        version = await self.load_version()
+        reason = explain_unsupported(version)
+        if reason is not None or version is None:
+            raise GearsUnsupportedError(f"The {self.store.name} Redis {reason}")
+        return version
+
+    async def load_registrations(self) -> tuple[Registration, ...]:
+        """Returns everything that is registered, by us or not."""
+        return parse_registrations(await _call(self.store, "RG.DUMPREGISTRATIONS"))
+
+    async def upload(
+        self, text: str, *, session: str, description: str, requirements: Sequence[str]
+    ) -> None:
+        """Puts a script that registers in the place of what the session has had so far.
+
+        Whatever it had stays live when this fails.
+
+        Raises:
+            GearsScriptError: The script failed.
+        """
+        named = ("ID", session, "DESCRIPTION", description, "UPGRADE")
+        await self._execute(text, *named, requirements=requirements)
+
+    async def run(self, text: str) -> Results:
+        """Runs a script that takes a moment, and returns what it left.
+
+        Raises:
+            GearsScriptError: The script failed before it ran anything.
+        """
+        return parse_results(await self._execute(text))
+
+    async def start(self, text: str, *, requirements: Sequence[str]) -> str:
+        """Starts a script that runs for long; returns the id of its execution, for `follow`.
+
+        Raises:
+            GearsScriptError: The script failed before it ran anything.
+        """
+        reply = await self._execute(text, "UNBLOCKING", requirements=requirements)
+        execution = cast("bytes", reply).decode()
+        if execution == "OK":
+            raise GearsError("The script registers something, or runs nothing.")
+        return execution
+
+    async def follow(self, execution: str, *, limit_s: float) -> Results:
+        """Returns what an execution left, once it has ended.
+
+        Raises:
+            GearsError: It did not end within the limit, or nobody knows of it any more.
+        """
+        deadline = time.monotonic() + limit_s
+        pause_s = _POLL_FIRST_S
+        while (results := await self._load_results(execution)) is None:
+            if time.monotonic() > deadline:
+                raise GearsError(f"The script did not end within {limit_s:.0f} s.")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _POLL_LONGEST_S)
+        return results
+
+    async def drop_execution(self, execution: str) -> None:
+        """Ends an execution if it still runs, and makes RedisGears forget it and what it left."""
+        try:
+            await _call(self.store, "RG.DROPEXECUTION", execution)
+        except GearsError as error:
+            if str(error) == _UNKNOWN_EXECUTION:
+                return
+            if not str(error).startswith(_UNFINISHED):
+                raise
+            # The script notices at its next step.
+            await _call(self._patient_store, "RG.ABORTEXECUTION", execution)
+            await self.follow(execution, limit_s=_ABORT_LIMIT_S)
+            await _call(self.store, "RG.DROPEXECUTION", execution)
+
+    async def unregister(self, registration: str) -> bool:
+        """Removes a registration; returns whether there was one."""
+        try:
+            await _call(self.store, "RG.UNREGISTER", registration)
+        except GearsError as error:
+            if str(error) != _UNKNOWN_REGISTRATION:
+                raise
+            return False
+        return True
+
+    async def load_execution_threads(self) -> int:
+        """Returns how many executions run side by side."""
+        [threads] = cast("list[int]", await _call(self.store, "RG.CONFIGGET", "ExecutionThreads"))
+        return threads
+
+    async def _load_results(self, execution: str) -> Results | None:
+        try:
+            return parse_results(await _call(self.store, "RG.GETRESULTS", execution))
+        except GearsError as error:
+            if str(error) == _RUNNING:
+                return None
+            if str(error) == _UNKNOWN_EXECUTION:
+                raise GearsError("The execution is gone: the server was restarted.") from None
+            raise
+
+    async def _execute(self, text: str, *options: str, requirements: Sequence[str] = ()) -> Reply:
+        # Last: RedisGears takes whatever follows for names of packages.
+        packages = ("REQUIREMENTS", *requirements) if requirements else ()
+        try:
+            return await _call(self._patient_store, "RG.PYEXECUTE", text, *options, *packages)
+        except GearsError as error:
+            said = str(error)
+            if said.startswith(_UNSATISFIED):
+                raise GearsError(
+                    f"The server could not install {', '.join(requirements)}: it needs the way to "
+                    "a package index, or PIP_NO_INDEX and PIP_FIND_LINKS in its environment. Its "
+                    "log says more."
+                ) from None
+            fault = parse_fault(said, source=text)
+            raise GearsScriptError(fault.text, line=fault.line) from None
+
+
+@asynccontextmanager
+async def open_gears(url: SecretStr, *, upload_timeout_s: float) -> AsyncIterator[GearsClient]:
+    """Yields a client for the local Redis; nothing is connected before it is used.
+
+    Args:
+        url: redis://, rediss:// or unix:// address.
+        upload_timeout_s: How long the answer to an upload may take, packages included.
+    """
+    store = create_store(url, name="local", pool_size=_POOL_SIZE)
+    patient_store = create_store(
+        url, name="local", pool_size=_POOL_SIZE, reply_timeout_s=upload_timeout_s
+    )
+    try:
+        yield GearsClient(store, patient_store)
+    finally:
+        await patient_store.aclose()
+        await store.aclose()
+
+
+def format_version(version: tuple[int, int, int]) -> str:
+    """Returns it as people write it."""
+    return ".".join(map(str, version))
+
+
+def explain_unsupported(version: tuple[int, int, int] | None) -> str | None:
+    """Returns why our scripts do not run on a version, as the end of a sentence; None if they do.
+
+    Args:
+        version: Of the module; None where there is none.
+    """
+    if version is None:
+        return (
+            f"has no RedisGears: load the module, {format_version(OLDEST)} or newer, or use "
+            "SPONSORSYNC_ENGINE=plain."
+        )
+    has = f"has RedisGears {format_version(version)}"
+    wanted = f"use 1.2, from {format_version(OLDEST)} on, or SPONSORSYNC_ENGINE=plain."
+    if version >= (2, 0, 0):
+        return f"{has}, another product that runs JavaScript, and not Python: {wanted}"
+    if version < (1, 2, 0):
+        return f"{has}, which knows neither key misses nor the hooks on commands: {wanted}"
+    if version < OLDEST:
+        return f"{has}, which cannot put a script in the place of an older one: {wanted}"
+    return None
+
+
+async def _call(store: RedisStore, *command: Argument) -> Reply:
+    try:
+        return await store.run(*command)
+    except ResponseError as error:
+        raise GearsError(str(error)) from None

@@ -1,0 +1,122 @@
+"""The scripts as they are shipped, and as they are uploaded for one configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sponsorsync import __version__
+from sponsorsync.domain.errors import GearsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REGISTERING = ("fetch_on_keymiss", "write_behind")
+"""Scripts that stay live once they are uploaded."""
+
+BATCH = ("sync_profiles", "sync_sponsors", "sync_preferences")
+"""Scripts that run once; in this order, durable knows who is covered before it gets more."""
+
+SESSION_PREFIX = "sponsorsync-"
+"""How the names of our sessions begin: all that begin so are ours to remove."""
+
+# In a wheel, and beside `src/` in a checkout (an editable install carries no copy).
+_FOLDERS = (Path(__file__).with_name("scripts"), Path(__file__).parents[3] / "gears_scripts")
+_CONFIG = re.compile(r"^CONFIG = \{\}$", re.MULTILINE)
+_HASH_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class GearsConfig:
+    """What a script is told when it is uploaded; never a secret, since it can be read in Redis.
+
+    Attributes:
+        sponsorables: Logins; of these the scripts copy cover and preferences.
+        collections: Names of the collections that exist.
+        hook_profiles: Whether commands that read profiles are answered, too.
+    """
+
+    sponsorables: Sequence[str]
+    collections: Sequence[str]
+    hook_profiles: bool
+
+    def to_literal(self) -> str:
+        """Returns it as a Python literal."""
+        return repr(
+            {
+                "sponsorables": list(self.sponsorables),
+                "collections": list(self.collections),
+                "hook_profiles": self.hook_profiles,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GearsScript:
+    """A script, ready to be uploaded.
+
+    Attributes:
+        name: Of its file, without the ending.
+        text: With its configuration in it.
+        requirements: Pinned packages that it needs in the server.
+    """
+
+    name: str
+    text: str
+    requirements: tuple[str, ...]
+
+    @property
+    def session(self) -> str:
+        """The name of its session in RedisGears."""
+        return SESSION_PREFIX + self.name.replace("_", "-")
+
+    @property
+    def hash(self) -> str:
+        """Tells this text with these packages from any other."""
+        content = "\n".join((self.text, *self.requirements))
+        return hashlib.sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
+
+    @property
+    def description(self) -> str:
+        """What the session shows: which release uploaded it, and what exactly."""
+        return f"{__version__} {self.hash}"
+
+
+def load_scripts(
+    names: Sequence[str], config: GearsConfig, *, folder: Path | None = None
+) -> tuple[GearsScript, ...]:
+    """Returns scripts by name, configured.
+
+    Args:
+        names: REGISTERING or BATCH.
+        config: Stands in their text.
+        folder: Where they are; by default where this installation has them.
+
+    Raises:
+        GearsError: One is missing, or has no place for its configuration.
+    """
+    folder = folder or _find_folder()
+    try:
+        requirements = tuple((folder / "requirements.txt").read_text(encoding="utf-8").split())
+        texts = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in names]
+    except OSError as error:
+        raise GearsError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    return tuple(
+        GearsScript(name=name, text=_configure(name, text, config), requirements=requirements)
+        for name, text in zip(names, texts, strict=True)
+    )
+
+
+def _find_folder() -> Path:
+    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
+
+
+def _configure(name: str, text: str, config: GearsConfig) -> str:
+    line = f"CONFIG = {config.to_literal()}"
+    configured, count = _CONFIG.subn(lambda _: line, text)
+    if count != 1:
+        raise GearsError(f"{name}.py should have one line `CONFIG = {{}}`; it has {count}.")
+    return configured

@@ -1,0 +1,145 @@
+"""The commands of RedisGears, over a server that answers as it does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.domain.errors import GearsError, GearsScriptError, StoreUnavailableError
+from sponsorsync.gears.client import open_gears
+from tests.support.gears import BROKEN, REQUIREMENT, registering_script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sponsorsync.gears.client import GearsClient
+    from tests.gears.conftest import Gears
+
+RUNS_LONG = """
+import time
+
+def rest():
+    for _ in range(1000):
+        time.sleep(0.05)
+        yield 'tired'
+
+GB('PythonReader').run(rest)
+"""
+RUNS = "GB('PythonReader').run(lambda: (str(n) for n in range(3)))"
+FAILS_AS_IT_RUNS = "GB('PythonReader').map(lambda n: 1 / n).run(lambda: (n for n in range(1)))"
+
+
+@pytest.fixture
+async def client(gears: Gears) -> AsyncIterator[GearsClient]:
+    """What is tested."""
+    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
+        yield opened
+
+
+async def test_a_script_that_fails_is_told_by_its_line(client: GearsClient) -> None:
+    """The exception on one line, whatever is in it."""
+    with pytest.raises(GearsScriptError) as caught:
+        await client.upload(BROKEN, session="sponsorsync-x", description="1 x", requirements=[])
+
+    assert caught.value.line == 6
+    assert str(caught.value) == 'line 6: ValueError: it\'s "broken" in two lines'
+
+
+async def test_a_script_that_is_no_python_is_told_by_its_line(client: GearsClient) -> None:
+    """It has no traceback."""
+    with pytest.raises(GearsScriptError, match="SyntaxError") as caught:
+        await client.run("x = 1\ny = = 2\n")
+
+    assert caught.value.line == 2
+
+
+async def test_packages_that_cannot_be_had_are_named(client: GearsClient) -> None:
+    """With what the server needs for them."""
+    with pytest.raises(GearsError, match=r"could not install no-such-package==1: .*PIP_FIND_LINKS"):
+        await client.upload(
+            registering_script("x"),
+            session="sponsorsync-x",
+            description="1 x",
+            requirements=["no-such-package==1"],
+        )
+
+
+async def test_an_upload_may_take_longer_than_other_answers(client: GearsClient) -> None:
+    """Installing packages does."""
+    slow = "import time\ntime.sleep(2.5)\n" + registering_script("x")
+
+    await client.upload(
+        slow, session="sponsorsync-x", description="1 x", requirements=[REQUIREMENT]
+    )
+
+    assert [each.session for each in await client.load_registrations()] == ["sponsorsync-x"]
+
+
+async def test_an_upload_that_never_answers_is_given_up(gears: Gears) -> None:
+    """A bad script can hold a reply for ever."""
+    async with open_gears(SecretStr(gears.url), upload_timeout_s=0.3) as client:
+        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+            await client.run("import time\ntime.sleep(2)\n")
+
+
+async def test_what_runs_leaves_records_and_faults(client: GearsClient) -> None:
+    """One that fails as it runs is no error of the upload."""
+    ran, failed = await client.run(RUNS), await client.run(FAILS_AS_IT_RUNS)
+
+    assert (ran.records, ran.faults) == (("0", "1", "2"), ())
+    assert failed.records == ()
+    assert [str(fault) for fault in failed.faults] == [
+        "line 1: ZeroDivisionError: division by zero"
+    ]
+
+
+async def test_what_runs_long_is_followed_and_forgotten(client: GearsClient, gears: Gears) -> None:
+    """Nothing of it is left in the server."""
+    execution = await client.start(RUNS, requirements=[])
+    results = await client.follow(execution, limit_s=10)
+    await client.drop_execution(execution)
+    await client.drop_execution(execution)
+
+    assert results.records == ("0", "1", "2")
+    assert await gears.run("RG.DUMPEXECUTIONS") == []
+    with pytest.raises(GearsError, match="was restarted"):
+        await client.follow(execution, limit_s=10)
+
+
+async def test_what_does_not_end_is_left_after_the_limit_and_aborted(
+    client: GearsClient, gears: Gears
+) -> None:
+    """It would go on copying with nobody who counts."""
+    execution = await client.start(RUNS_LONG, requirements=[])
+    began = time.monotonic()
+    with pytest.raises(GearsError, match="did not end within"):
+        await client.follow(execution, limit_s=0.2)
+    await client.drop_execution(execution)
+
+    assert time.monotonic() - began < 5
+    assert await gears.run("RG.DUMPEXECUTIONS") == []
+
+
+async def test_what_registers_cannot_be_followed(client: GearsClient) -> None:
+    """Its answer is no execution."""
+    with pytest.raises(GearsError, match="registers something, or runs nothing"):
+        await client.start(registering_script("x"), requirements=[])
+
+
+async def test_unregistering_twice_is_fine(client: GearsClient) -> None:
+    """Two replicas may do it at once."""
+    text = registering_script("x")
+    await client.upload(text, session="sponsorsync-x", description="1 x", requirements=[])
+    [registration] = await client.load_registrations()
+
+    assert registration.session == "sponsorsync-x"
+    assert await client.unregister(registration.id) is True
+    assert await client.unregister(registration.id) is False
+
+
+async def test_the_threads_are_told(client: GearsClient) -> None:
+    """They bound how many misses are fetched side by side."""
+    assert await client.load_execution_threads() >= 1

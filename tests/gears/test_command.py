@@ -1,0 +1,261 @@
+"""`sponsorsync deploy-gears` and `snapshot --engine gears`, as their users run them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from sponsorsync.deploy_gears import choose_address
+from sponsorsync.doctor import examine
+from sponsorsync.domain.errors import InvalidInputError, SettingsError
+from sponsorsync.findings import Level
+from sponsorsync.gears.checks import examine_gears
+from sponsorsync.gears.client import open_gears
+from sponsorsync.settings import Settings
+from tests.gears.host.process import run_host
+from tests.support.command import run_command
+from tests.support.gears import BROKEN, failing_batch_script, registering_script, write_scripts
+from tests.support.sync import own_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.gears.conftest import Gears
+
+NAMES = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
+PASSWORD = "pass/word @:?"
+
+
+@dataclass
+class Command:
+    """The command of an installation of its own, whose scripts a test may exchange."""
+
+    installed: Path
+    folder: Path
+    url: str
+
+    async def run(self, *arguments: str, given: str = "", **environment: str) -> tuple[int, str]:
+        """Returns status, and standard output with standard error."""
+        status, out, errors = await run_command(
+            self.folder,
+            self.url,
+            self.url,
+            *arguments,
+            environment={"PYTHONPATH": str(self.installed), "COLUMNS": "200"} | environment,
+            given=given,
+        )
+        return status, out + errors
+
+    async def run_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Returns status and content."""
+        status, out = await self.run(*arguments, "--json")
+        content: dict[str, Any] = json.loads(out)
+        return status, content
+
+
+@pytest.fixture
+def command(own_installed: Path, tmp_path: Path, gears: Gears) -> Command:
+    """The command, on a server with RedisGears."""
+    return Command(own_installed, tmp_path, gears.url)
+
+
+async def test_deploying_says_what_it_did(command: Command, gears: Gears) -> None:
+    """Once it uploads, then it changes nothing; both end well."""
+    first = await command.run_json("deploy-gears")
+    await gears.client.sadd("user:1:mnodes", "a")
+    status, second = await command.run_json("deploy-gears")
+    _, table = await command.run("deploy-gears")
+
+    assert (first[0], status) == (0, 0)
+    assert _states(first[1]) == dict.fromkeys(NAMES, ("absent", "uploaded"))
+    assert _states(second) == dict.fromkeys(NAMES, ("same", "same"))
+    assert second["version"] == "1.2.9"
+    assert [each["successes"] for each in second["registrations"]] == [1, 1]
+    assert all(name in table for name in NAMES)
+
+
+async def test_looking_changes_nothing(command: Command, gears: Gears) -> None:
+    """It ends well only if all is live."""
+    before = await command.run_json("deploy-gears", "--dry-run")
+    sessions = await gears.sessions()
+    await command.run("deploy-gears")
+    after = await command.run_json("deploy-gears", "--dry-run")
+
+    assert (before[0], after[0]) == (1, 0)
+    assert _states(before[1]) == dict.fromkeys(NAMES, ("absent", "absent"))
+    assert _states(after[1]) == dict.fromkeys(NAMES, ("same", "same"))
+    assert sessions == {}
+    assert before[1]["checks"] == []
+
+
+async def test_the_status_looks_at_what_scripts_need(command: Command) -> None:
+    """Version, file, threads, and whether they can see durable's address."""
+    before = await command.run_json("deploy-gears", "--status")
+    await command.run("deploy-gears")
+    status, after = await command.run_json("deploy-gears", "--status")
+
+    assert (before[0], status) == (1, 0)
+    assert [check["level"] for check in after["checks"]] == ["ok"] * 4
+    assert "REDISENT_HOST" in after["checks"][3]["seen"]
+
+
+async def test_a_broken_script_ends_it_badly(command: Command, gears: Gears) -> None:
+    """With the file and its line; what was live goes on."""
+    await command.run("deploy-gears")
+    write_scripts(_scripts_of(command), write_behind=BROKEN)
+    status, out = await command.run("deploy-gears")
+
+    assert status == 1
+    assert "write_behind.py: line 6: ValueError" in " ".join(out.split())
+    assert sorted(await gears.sessions()) == NAMES
+
+
+async def test_removing_takes_all_of_ours(command: Command, gears: Gears) -> None:
+    """And a second time there is nothing to do."""
+    await gears.upload(registering_script("x"), "ID", "theirs")
+    await command.run("deploy-gears")
+    status, removed = await command.run_json("deploy-gears", "--remove")
+    again = await command.run_json("deploy-gears", "--remove")
+
+    assert (status, again[0]) == (0, 0)
+    assert {each["after"] for each in removed["scripts"]} == {"removed"}
+    assert again[1]["scripts"] == []
+    assert list(await gears.sessions()) == ["theirs"]
+
+
+async def test_what_cannot_be_meant_is_refused(
+    command: Command, local_server: EmbeddedValkey
+) -> None:
+    """In one line; a server without RedisGears, too."""
+    answers = [
+        await command.run("deploy-gears", "--remove", "--status"),
+        await command.run("deploy-gears", "--url", "redis://:hunter2@localhost"),
+        await command.run("deploy-gears", "--url", local_server.url),
+        await command.run("deploy-gears", SPONSORSYNC_SPONSORABLES=""),
+        await command.run("snapshot", "--engine", "gears", "--dry-run"),
+    ]
+
+    assert [status for status, _ in answers] == [1] * 5
+    assert all(out.startswith("sponsorsync: ") and out.count("\n") == 1 for _, out in answers)
+    assert "Only one of" in answers[0][1]
+    assert "--password-stdin" in answers[1][1]
+    assert "hunter2" not in answers[1][1]
+    assert "no RedisGears" in answers[2][1]
+    assert "SPONSORSYNC_SPONSORABLES" in answers[3][1]
+    assert "--json only" in answers[4][1]
+
+
+async def test_the_password_comes_by_standard_input(command: Command, tmp_path: Path) -> None:
+    """Whatever is in it; the server lets nobody in without."""
+    (tmp_path / "own").mkdir()
+    async with own_server(tmp_path / "own") as server, Redis.from_url(server.url) as client:
+        await client.config_set("requirepass", PASSWORD)
+        options = ("deploy-gears", "--host", "127.0.0.1", "--port", str(server.port))
+        with_it = await command.run(*options, "--password-stdin", given=f"{PASSWORD}\n")
+        without = await command.run(*options)
+
+    assert "no RedisGears" in with_it[1]
+    assert "refuses our user or password" in without[1]
+
+
+async def test_a_snapshot_by_the_scripts_counts(command: Command) -> None:
+    """It ends well only if nothing failed."""
+    good = await command.run_json("snapshot", "--engine", "gears")
+    write_scripts(_scripts_of(command), sync_sponsors=failing_batch_script("person 1: no hash"))
+    bad = await command.run("snapshot", "--engine", "gears")
+
+    assert (good[0], bad[0]) == (0, 1)
+    assert good[1]["agrees"] is True
+    assert [each["done"] for each in good[1]["scripts"]] == [3, 3, 3]
+    assert "sync_sponsors: person 1: no hash" in bad[1]
+
+
+# ---------------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [
+        ({}, "redis://me:old@localhost:1/2"),
+        ({"password": "new"}, "redis://me:new@localhost:1/2"),
+        ({"host": "h"}, "redis://h:6379/0"),
+        ({"host": "::1", "port": 1, "password": PASSWORD}, PASSWORD),
+        ({"url": "rediss://me@h:1/0", "password": "p"}, "rediss://me:p@h:1/0"),
+        ({"url": "unix:///run/r.sock", "password": "p"}, "unix://:p@/run/r.sock"),
+    ],
+)
+def test_options_win_over_the_settings(options: dict[str, Any], address: str) -> None:
+    """A password goes into whichever address there is, quoted."""
+    settings = Settings.model_construct(redis_url=SecretStr("redis://me:old@localhost:1/2"))
+    quoted = "redis://:pass%2Fword%20%40%3A%3F@[::1]:1/0"
+    given: dict[str, Any] = {"url": None, "host": None, "port": 6379, "password": None}
+
+    chosen = choose_address(settings, **given | options).get_secret_value()
+
+    assert chosen == (quoted if address == PASSWORD else address)
+
+
+def test_there_has_to_be_one_address() -> None:
+    """And not two."""
+    nothing = Settings.model_construct()
+
+    with pytest.raises(SettingsError, match="SPONSORSYNC_REDIS_URL"):
+        choose_address(nothing, url=None, host=None, port=1, password=None)
+    with pytest.raises(InvalidInputError, match="one of them"):
+        choose_address(nothing, url="redis://h", host="h", port=1, password=None)
+
+
+# ---------------------------------------------------------------------- what scripts need
+
+
+async def test_what_scripts_would_miss_is_found(tmp_path: Path) -> None:
+    """A server without durable's address, with one thread, that forgets at a restart."""
+    async with (
+        run_host(tmp_path, {}, threads=1) as host,
+        open_gears(SecretStr(host.url), upload_timeout_s=60) as client,
+    ):
+        await client.store.run("CONFIG", "SET", "aof-use-rdb-preamble", "no")
+        await client.store.run("CONFIG", "SET", "appendonly", "no")
+        version, file, threads, environment = await examine_gears(client)
+
+    assert [each.level for each in (version, file)] == [Level.OK, Level.ERROR]
+    assert "appendonly yes and aof-use-rdb-preamble yes" in file.advice
+    assert (threads.level, environment.level) == (Level.WARNING, Level.ERROR)
+    assert "do not see REDISENT_HOST" in environment.seen
+
+
+async def test_the_doctor_looks_at_redisgears_where_it_is_used(
+    gears: Gears, local_server: EmbeddedValkey, settings: Settings
+) -> None:
+    """With `auto` only where it is there, with `plain` never."""
+    found = {
+        (engine, name): [
+            (finding.level, finding.seen)
+            for finding in await examine(
+                settings.model_copy(update={"engine": engine, "redis_url": SecretStr(url)})
+            )
+            if finding.subject == "RedisGears"
+        ]
+        for engine in ("auto", "plain", "gears")
+        for name, url in (("gears", gears.url), ("valkey", local_server.url))
+    }
+
+    assert len(found["auto", "gears"]) == len(found["gears", "gears"]) == 4
+    assert found["auto", "valkey"] == found["plain", "gears"] == found["plain", "valkey"] == []
+    [(level, seen)] = found["gears", "valkey"]
+    assert level is Level.ERROR
+    assert "has no RedisGears" in seen
+
+
+def _scripts_of(command: Command) -> Path:
+    return command.installed / "sponsorsync" / "gears" / "scripts"
+
+
+def _states(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {each["session"]: (each["before"], each["after"]) for each in content["scripts"]}

@@ -1,0 +1,393 @@
+"""Bringing scripts into Redis: idempotent, careful with what is live, once for several replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.domain.errors import GearsError, GearsUnsupportedError
+from sponsorsync.gears.client import GearsClient, open_gears
+from sponsorsync.gears.deploy import State, deploy, look, remove, restore
+from sponsorsync.store import keys
+from tests.support.gears import (
+    BROKEN,
+    RUNS_NOTHING,
+    load_registering,
+    registering_script,
+)
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.gears.deploy import ScriptOutcome
+    from sponsorsync.gears.scripts import GearsScript
+    from sponsorsync.store.connect import RedisStore, Reply
+    from tests.gears.conftest import Gears
+
+LIMIT_S = 30
+LOCKED = """import threading
+CONFIG = {}
+lock = threading.Lock()
+GB("KeysReader").foreach(lambda record: record).register("user:*")
+
+GB("KeysReader").foreach(lambda record: lock.acquire()).register("user:*")
+"""
+NAMES = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
+
+
+@pytest.fixture
+async def client(gears: Gears) -> AsyncIterator[GearsClient]:
+    """One replica's."""
+    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other(gears: Gears) -> AsyncIterator[GearsClient]:
+    """Another replica's."""
+    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
+        yield opened
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> tuple[GearsScript, ...]:
+    """Both that register."""
+    return load_registering(tmp_path / "scripts")
+
+
+async def test_deploying_makes_all_live(
+    client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
+) -> None:
+    """Under our names, with release and hash, and at work."""
+    before = _states(await look(client, scripts))
+    outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
+    await gears.client.sadd("user:1:mnodes", "a")
+
+    assert before == dict.fromkeys(NAMES, ("absent", "absent"))
+    assert _states(outcomes) == dict.fromkeys(NAMES, ("absent", "uploaded"))
+    assert all(outcome.is_settled for outcome in outcomes)
+    live = {each.session: each.session_description for each in await client.load_registrations()}
+    assert live == {script.session: script.description for script in scripts}
+    assert await gears.client.get("counted:write_behind") == b"1"
+
+
+async def test_deploying_twice_changes_nothing(
+    client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
+) -> None:
+    """The same registrations, with the counters they have."""
+    await deploy(client, scripts, limit_s=LIMIT_S)
+    await gears.client.sadd("user:1:mnodes", "a")
+    before = await client.load_registrations()
+
+    outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
+
+    assert _states(outcomes) == dict.fromkeys(NAMES, ("same", "same"))
+    assert await client.load_registrations() == before
+    assert [registration.successes for registration in before] == [1, 1]
+
+
+async def test_a_changed_script_takes_the_place_of_the_older_one(
+    client: GearsClient, gears: Gears, tmp_path: Path
+) -> None:
+    """And the other one is left alone."""
+    await deploy(client, load_registering(tmp_path / "old"), limit_s=LIMIT_S)
+    changed = load_registering(
+        tmp_path / "new", write_behind=registering_script("changed", more="# more\n")
+    )
+
+    outcomes = await deploy(client, changed, limit_s=LIMIT_S)
+    await gears.client.sadd("user:1:mnodes", "a")
+
+    assert _states(outcomes) == {NAMES[0]: ("same", "same"), NAMES[1]: ("older", "uploaded")}
+    assert len(await client.load_registrations()) == 2
+    assert await gears.client.get("counted:changed") == b"1"
+    assert await gears.client.exists("counted:write_behind") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (BROKEN, 'write_behind.py: line 6: ValueError: it\'s "broken" in two lines'),
+        ("CONFIG = {}\nx = = 1\n", "write_behind.py: line 2: SyntaxError"),
+        ("CONFIG = {}\nGB('NoReader').register()\n", "write_behind.py: line 2: "),
+        (LOCKED, "write_behind.py: line 6: gears.error: Error occured when serialized"),
+    ],
+    ids=["raises", "no python", "no such reader", "the second registration fails"],
+)
+async def test_a_broken_script_leaves_the_old_one_live(
+    client: GearsClient, gears: Gears, tmp_path: Path, text: str, error: str
+) -> None:
+    """And is named with its line; the other scripts are brought up to date all the same."""
+    await deploy(client, load_registering(tmp_path / "old"), limit_s=LIMIT_S)
+    broken = load_registering(
+        tmp_path / "new",
+        fetch_on_keymiss=registering_script("changed"),
+        write_behind=text,
+    )
+
+    outcomes = await deploy(client, broken, limit_s=LIMIT_S)
+    await gears.client.sadd("user:1:mnodes", "a")
+
+    assert _states(outcomes) == {NAMES[0]: ("older", "uploaded"), NAMES[1]: ("older", "failed")}
+    assert str(outcomes[1].error).startswith(error)
+    assert await gears.client.get("counted:write_behind") == b"1"
+    assert await gears.client.exists(keys.DEPLOYING) == 0
+
+
+async def test_a_script_that_registers_nothing_has_failed(
+    client: GearsClient, tmp_path: Path
+) -> None:
+    """RedisGears answers OK to it, and keeps nothing."""
+    scripts = load_registering(tmp_path / "scripts", write_behind=RUNS_NOTHING)
+
+    outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
+
+    assert _states(outcomes)[NAMES[1]] == ("absent", "failed")
+    assert outcomes[1].error == "write_behind.py: it ran, and registered nothing"
+
+
+async def test_what_is_no_longer_shipped_is_removed(
+    client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
+) -> None:
+    """Ours alone: scripts of others live there, too."""
+    text = registering_script("x")
+    for session in ("sponsorsync-of-old", "theirs"):
+        await client.upload(text, session=session, description="1 x", requirements=[])
+    seen = _states(await look(client, scripts))
+
+    outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
+
+    assert seen["sponsorsync-of-old"] == ("older", "older")
+    assert _states(outcomes)["sponsorsync-of-old"] == ("older", "removed")
+    assert sorted(await gears.sessions()) == [*NAMES, "theirs"]
+
+
+async def test_all_of_ours_can_be_removed(
+    client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
+) -> None:
+    """Whatever release they are of; a second time there is nothing."""
+    await client.upload(
+        registering_script("x"), session="theirs", description="1 x", requirements=[]
+    )
+    await deploy(client, scripts, limit_s=LIMIT_S)
+
+    outcomes, again = await remove(client), await remove(client)
+
+    assert {outcome.session: outcome.after for outcome in outcomes} == dict.fromkeys(
+        NAMES, State.REMOVED
+    )
+    assert again == []
+    assert list(await gears.sessions()) == ["theirs"]
+
+
+async def test_restoring_leaves_those_of_another_release_alone(
+    client: GearsClient, gears: Gears, tmp_path: Path, scripts: tuple[GearsScript, ...]
+) -> None:
+    """Its replicas may be about to take our place."""
+    newer = load_registering(tmp_path / "new", write_behind=registering_script("newer"))
+    await deploy(client, newer, limit_s=LIMIT_S)
+    [lost] = (await gears.sessions())[NAMES[0]]["registrations"]
+    await client.unregister(lost.decode())
+
+    outcomes = await restore(client, scripts, limit_s=LIMIT_S)
+
+    assert _states(outcomes) == {NAMES[0]: ("absent", "uploaded"), NAMES[1]: ("older", "older")}
+
+
+# ---------------------------------------------------------------------- several replicas
+
+
+async def test_of_two_replicas_one_uploads(
+    client: GearsClient, other: GearsClient, scripts: tuple[GearsScript, ...]
+) -> None:
+    """The other one waits until the scripts are live, and uploads nothing."""
+    first, second = await asyncio.gather(
+        deploy(client, scripts, limit_s=LIMIT_S), deploy(other, scripts, limit_s=LIMIT_S)
+    )
+
+    ends = {outcome.after for outcome in first}, {outcome.after for outcome in second}
+    assert sorted(ends, key=sorted) == [{State.SAME}, {State.UPLOADED}]
+    assert await client.store.run("EXISTS", keys.DEPLOYING) == 0
+
+
+async def test_a_replica_that_died_is_waited_for_no_longer_than_its_right_lasts(
+    client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
+) -> None:
+    """Its right to upload ends by itself."""
+    await gears.client.set(keys.DEPLOYING, "somebody", px=300)
+
+    outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
+
+    assert {outcome.after for outcome in outcomes} == {State.UPLOADED}
+
+
+async def test_waiting_has_a_limit(
+    client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
+) -> None:
+    """A start must not hang, and what others hold is left to them."""
+    await gears.client.set(keys.DEPLOYING, "somebody")
+
+    with pytest.raises(GearsError, match="SPONSORSYNC_GEARS_TIMEOUT_S"):
+        await deploy(client, scripts, limit_s=0.3)
+
+    assert await gears.client.get(keys.DEPLOYING) == b"somebody"
+
+
+async def test_who_uploads_keeps_the_right_to(
+    client: GearsClient, gears: Gears, tmp_path: Path
+) -> None:
+    """For as long as an upload takes, and not a moment longer."""
+    slow = "import time\nCONFIG = {}\ntime.sleep(1)\n"
+    scripts = load_registering(
+        tmp_path / "scripts",
+        write_behind=slow + registering_script("x").replace("CONFIG", "_"),
+    )
+    work = asyncio.create_task(deploy(client, scripts, limit_s=LIMIT_S))
+
+    async def is_held() -> bool:
+        return bool(await gears.client.exists(keys.DEPLOYING))
+
+    await until(is_held)
+    ttl_ms = await gears.client.pttl(keys.DEPLOYING)
+    await work
+
+    assert 0 < ttl_ms <= keys.DEPLOYING_TTL_MS
+    assert not await is_held()
+
+
+async def test_only_its_owner_renews_or_gives_up_the_right(
+    local_store: RedisStore, local: Redis
+) -> None:
+    """Another one may have it by the time."""
+    await local.set(keys.DEPLOYING, "ours", px=50_000)
+
+    foreign = await local_store.run_script("hold_deploying", "theirs", 0)
+    renewed = await local_store.run_script("hold_deploying", "ours", 90_000)
+    ttl_ms = await local.pttl(keys.DEPLOYING)
+    given_up = await local_store.run_script("hold_deploying", "ours", 0)
+
+    assert (foreign, renewed, given_up) == (0, 1, 1)
+    assert ttl_ms > 50_000
+    assert await local.exists(keys.DEPLOYING) == 0
+
+
+# ---------------------------------------------------------------------- what it forgets
+
+
+class _Forgetful:
+    """A RedisGears that forgot a session at a restart: an upgrade finds nothing to replace."""
+
+    name = "local"
+
+    def __init__(self, session: str) -> None:
+        self.ids = ["0-1"]
+        self._session = session
+        self._description = "0.0.1 of-old"
+
+    async def run(self, *command: str) -> Reply:
+        """Answers what a deploy asks."""
+        match command[0]:
+            case "RG.PYEXECUTE":
+                self.ids.append("0-2")
+                self._description = command[command.index("DESCRIPTION") + 1]
+            case "RG.UNREGISTER":
+                self.ids.remove(command[1])
+            case "MODULE":
+                return cast("Reply", [{b"name": b"rg", b"ver": 10_209}])
+            case "RG.DUMPREGISTRATIONS":
+                return cast("Reply", [self._dump(each) for each in self.ids])
+        return b"OK"
+
+    async def run_script(self, *_: object) -> Reply:
+        """Renews, or gives up, the right to upload."""
+        return 1
+
+    def _dump(self, registration: str) -> list[object]:
+        names = f"{{'sessionName':'{self._session}', 'sessionDescription':'{self._description}', "
+        counts = dict.fromkeys(
+            ("numTriggered", "numSuccess", "numFailures", "numAborted", "lastRunDurationMS"), 0
+        )
+        data: dict[str, object] = {"mode": "sync", **counts, "lastError": None, "args": []}
+        flat = [part for name, value in data.items() for part in (name.encode(), value)]
+        entry = {"id": registration, "reader": "KeysReader", "desc": None, "PD": names}
+        known = [part for name, value in entry.items() for part in (name.encode(), value)]
+        return [*known, b"RegistrationData", flat]
+
+
+async def test_what_redisgears_forgot_is_replaced_all_the_same(
+    scripts: tuple[GearsScript, ...],
+) -> None:
+    """Else both would stay live: every write noted twice, every person sent twice."""
+    [script] = [script for script in scripts if script.name == "write_behind"]
+    server = _Forgetful(script.session)
+    client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))
+
+    outcomes = await deploy(client, [script], limit_s=LIMIT_S)
+
+    assert _states(outcomes) == {script.session: ("older", "uploaded")}
+    assert server.ids == ["0-2"]
+
+
+# ---------------------------------------------------------------------- where it does not run
+
+
+class _Answers:
+    """A server with a module of some version that wants nothing but to be asked for it."""
+
+    name = "local"
+
+    def __init__(self, module: bytes, version: int) -> None:
+        self._module = {b"name": module, b"ver": version}
+
+    async def run(self, *command: str) -> Reply:
+        """Answers MODULE LIST."""
+        assert command == ("MODULE", "LIST")
+        return cast("Reply", [self._module])
+
+
+@pytest.mark.parametrize(
+    ("module", "version", "word"),
+    [
+        (b"rg", 10_009, "RedisGears 1.0.9, which knows neither"),
+        (b"rg", 10_200, "RedisGears 1.2.0, which cannot"),
+        (b"rg", 10_201, "RedisGears 1.2.1, which cannot"),
+        (b"redisgears_2", 20_011, "RedisGears 2.0.11, another product"),
+        (b"search", 20_011, "no RedisGears"),
+    ],
+)
+async def test_nothing_is_sent_to_what_cannot_run_scripts(
+    scripts: tuple[GearsScript, ...], module: bytes, version: int, word: str
+) -> None:
+    """One sentence that says why, whatever was to be done."""
+    store = cast("RedisStore", _Answers(module, version))
+    client = GearsClient(store, store)
+
+    for work in (
+        deploy(client, scripts, limit_s=1),
+        restore(client, scripts, limit_s=1),
+        remove(client),
+    ):
+        with pytest.raises(GearsUnsupportedError, match=word):
+            await work
+
+
+async def test_a_redis_without_the_module_is_refused(
+    local_server: object, local_store: RedisStore, scripts: tuple[GearsScript, ...]
+) -> None:
+    """A real one."""
+    assert local_server is not None
+    client = GearsClient(local_store, local_store)
+
+    with pytest.raises(GearsUnsupportedError, match="The local Redis has no RedisGears"):
+        await deploy(client, scripts, limit_s=1)
+
+
+def _states(outcomes: list[ScriptOutcome]) -> dict[str, tuple[str, str]]:
+    return {each.session: (str(each.before), str(each.after)) for each in outcomes}
