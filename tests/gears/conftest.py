@@ -111,6 +111,19 @@ class Gears:
         await self.client.flushall()
         await self.durable.flushall()
 
+    async def forget_history(self) -> None:
+        """Leaves in the append-only file what is registered, and not how it came to be so.
+
+        A real engine that reads of streams' registrations and of their end holds their sessions on.
+        """
+
+        async def is_rewritten() -> bool:
+            facts = await self.client.info("persistence")
+            return not (facts["aof_rewrite_in_progress"] or facts["aof_rewrite_scheduled"])
+
+        await self.run("BGREWRITEAOF")
+        await until(is_rewritten)
+
     async def _has_no_execution(self) -> bool:
         executions = [each[1] for each in await self.run("RG.DUMPEXECUTIONS")]
         for execution in executions:
@@ -188,4 +201,5 @@ async def own_gears(gears: Gears) -> Gears:
             await gears.run("DEBUG", "SLEEP", 0)
         except ResponseError as error:
             pytest.skip(f"the engine cannot be restarted: {error}")
+        await gears.forget_history()
     return gears

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 10209
 _OK: Final = Status("OK")
-_NO_EXECUTION: Final = Failure("execution plan does not exist")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]*")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -45,7 +44,6 @@ class Commands:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._requirements: set[str] = set()
         self._answers: dict[str, Callable[[list[bytes]], Awaitable[Value]]] = {
             "MODULE": self._list_modules,
             "RG.PYEXECUTE": self._execute,

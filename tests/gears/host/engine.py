@@ -45,7 +45,6 @@ SAVED: Final = "registrations.pickle"
 ALL_FLAGS: Final = "KEAm"
 _SHARD: Final = "0" * 40
 _SCAN_COUNT: Final = b"1000"
-_REMEMBERED: Final = 1000
 
 # OBJECT is the one reading command that does not notify of a key that is missing.
 _READ_KEYS: Final = b"""
