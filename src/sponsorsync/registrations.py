@@ -69,6 +69,7 @@ class Registrations:
         """
         self.status, self.detail = "deploying", None
         try:
+            await self._client.require_version()
             scripts = self._load_scripts()
             self._run_id = await self._client.store.load_run_id()
             limit_s = self._settings.gears_timeout_s

@@ -230,6 +230,21 @@ async def test_what_scripts_would_miss_is_found(tmp_path: Path) -> None:
     assert "do not see REDISENT_HOST" in environment.seen
 
 
+async def test_who_may_not_run_scripts_is_told(gears: Gears) -> None:
+    """Looking is permitted to more users than uploading."""
+    if not gears.is_real:
+        pytest.skip("Valkey knows no rg.pyexecute, so the host cannot take that right away")
+    may = ("reset", "on", "nopass", "~*", "+@all", "-rg.pyexecute")
+    await gears.client.execute_command("ACL", "SETUSER", "looker", *may)  # type: ignore[no-untyped-call]  # redis-py's
+    address = gears.url.replace("://", "://looker:x@")
+    async with open_gears(SecretStr(address), upload_timeout_s=60) as client:
+        *_, environment = await examine_gears(client)
+    await gears.client.execute_command("ACL", "DELUSER", "looker")  # type: ignore[no-untyped-call]  # redis-py's
+
+    assert environment.level is Level.ERROR
+    assert "does not permit" in environment.seen
+
+
 async def test_the_doctor_looks_at_redisgears_where_it_is_used(
     gears: Gears, local_server: EmbeddedValkey, settings: Settings
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from redis.exceptions import ResponseError
 
-from sponsorsync.domain.errors import GearsError, StoreError
+from sponsorsync.domain.errors import GearsError, StoreError, StoreUnavailableError
 from sponsorsync.findings import Finding, Level
 from sponsorsync.gears.client import explain_unsupported, format_version
 
@@ -85,7 +85,7 @@ async def _examine_threads(client: GearsClient) -> Finding:
 async def _examine_environment(client: GearsClient) -> Finding:
     try:
         names = (await client.run(_NAME_THOSE_SET)).records
-    except GearsError as error:
+    except (GearsError, StoreUnavailableError) as error:
         advice = "Its Python does not run, or the user may not `rg.pyexecute`."
         return Finding(_SUBJECT, Level.ERROR, str(error), advice)
     if "REDISENT_HOST" not in names:
