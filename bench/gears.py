@@ -1,7 +1,7 @@
 """The scripts on a real RedisGears, beside what they are compared with: `python -m bench.gears`.
 
-SPONSORSYNC_TEST_GEARS_COMMAND starts the engine, with `{port}` and `{folder}` in it; for figures that
-mean something with an append-only file that is synced each second.
+SPONSORSYNC_TEST_GEARS_COMMAND starts the engine, with `{port}` and `{folder}` in it; for figures
+that mean something with an append-only file that is synced each second.
 """
 
 from __future__ import annotations
