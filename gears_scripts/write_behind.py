@@ -1629,8 +1629,8 @@ WAIT_MS = 50
 RETRY_S = 1
 
 WRITES = ["sadd", "srem", "spop", "sunionstore", "sinterstore", "sdiffstore"]
-WRITES += ["rename_to", "copy_to", "restore", "smove"]
-LOSSES = ["del", "expired", "evicted", "rename_from", "set"]
+WRITES += ["rename_to", "copy_to", "move_to", "restore"]
+LOSSES = ["del", "expired", "evicted", "rename_from", "move_from", "set"]
 
 
 # ------------------------------------------------------------------ capture
@@ -1667,13 +1667,18 @@ def is_visitor(person):
 
 def note(event, person, collection, key):
     meta = META.format(id=person)
-    presence, version = "p:" + collection, "v:" + collection
-    is_there, last = execute("HMGET", meta, presence, version)
-    if event in LOSSES:
+    presence, version, noted = "p:" + collection, "v:" + collection, "n:" + collection
+    is_there, last, before = execute("HMGET", meta, presence, version, noted)
+    if event in LOSSES and not (event == "del" and is_popped(key)):
         if is_there == "1":
             execute("HDEL", meta, presence)
         return
     size = int(execute("SCARD", key))
+    if event == "sadd" and is_there == "1" and size <= int(before or 0):
+        # It grew, and is not larger than it was: it had been lost while nobody looked. (Or another
+        # database has a key of this name: the engine tells of those, too.)
+        execute("HDEL", meta, presence)
+        is_there = None
     if is_there is None:
         # Nobody has asked durable yet, or the set had been lost: it is sent once both are united.
         if size:
@@ -1683,8 +1688,31 @@ def note(event, person, collection, key):
         return
     new = str(max(int(last or 0) + 1, int(time.time() * 1000000)))
     wake(person)
-    execute("ZADD", PEOPLE, new, person)
-    execute("HSET", meta, version, new, presence, "1" if size else "0", "n:" + collection, size)
+    execute("ZADD", PEOPLE, "GT", new, person)
+    execute("HSET", meta, version, new, presence, "1" if size else "0", noted, size)
+    if event == "spop" and size:
+        note_pop(key)
+        execute("HSET", meta, noted, "0")
+
+
+def note_pop(key):
+    """Remembers a SPOP that the server may tell of before it does it, as it does with a count.
+
+    Then the size is that of before; and should it take all, a `del` comes within the same command.
+    """
+    redis.sponsorsync_popped = (key, count_removals())
+
+
+def is_popped(key):
+    """Whether the SPOP that was noted last, of this key, is still under way."""
+    popped = getattr(redis, "sponsorsync_popped", None)
+    return popped is not None and popped[0] == key and popped[1] == count_removals()
+
+
+def count_removals():
+    """Returns how often the server has done what pops or deletes; what is under way is not in it."""
+    statistics = text_of(execute("INFO", "commandstats"))
+    return re.findall(r"^cmdstat_(spop|del|unlink):calls=([0-9]+)", statistics, re.MULTILINE)
 
 
 def wake(person):
