@@ -1393,7 +1393,12 @@ def text_of(value):
 
 def run_id_here():
     """Returns what names this incarnation of the Redis that this script runs in."""
-    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return run_id_in(execute("INFO", "server"))
+
+
+def run_id_in(info):
+    """Returns the same, of whichever server this INFO is."""
+    found = re.search(r"^run_id:(\w+)", text_of(info), re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -1452,6 +1457,7 @@ def create_durable(environment):
         options = {"ssl": True, "ssl_ca_certs": ca, "ssl_cert_reqs": "required"}
         options["ssl_check_hostname"] = True
     return redis.Redis(
+        redis_connect_func=greet,
         host=host,
         port=int(environment.get("REDISENT_PORT") or 6379),
         username=environment.get("REDISENT_USER") or None,
@@ -1461,6 +1467,24 @@ def create_durable(environment):
         client_name="sponsorsync-gears",
         **options
     )
+
+
+def greet(connection):
+    """Makes a new connection one that may be used: with durable as the service compared it.
+
+    A restart ends connections, so none leads to another incarnation later. What a durable that fell
+    back counts of ours would hide how far.
+
+    Raises:
+        NotComparedError: It has been restarted, and not been compared yet.
+    """
+    connection.on_connect()
+    try:
+        connection.send_command("INFO", "server")
+        require_compared("durable", run_id_in(connection.read_response()))
+    except Exception:
+        connection.disconnect()
+        raise
 
 
 def run_durable(name, argument_lists):
@@ -1479,9 +1503,18 @@ def run_durable(name, argument_lists):
         info, replies = _run_all(durable(), name, argument_lists)
     except redis.exceptions.RedisError as error:
         redis.sponsorsync_down_until = time.time() + DOWN_S
-        raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
-    require_compared("durable", str(info.get("run_id", "")))
+        raise down(error) from None
+    try:
+        require_compared("durable", str(info.get("run_id", "")))
+    except NotComparedError:
+        durable().connection_pool.disconnect()
+        raise
     return replies
+
+
+def down(error):
+    """Returns what to raise instead, from None: the client's own words name durable's address."""
+    return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 
 
 def _run_all(client, name, argument_lists):
@@ -1706,7 +1739,7 @@ def narrow(person, names):
         try:
             copy = durable().smembers(key)
         except redis.exceptions.RedisError as error:
-            raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+            raise down(error) from None
         found = run_local("find_removed", person, collection, *copy)
         if len(found) > 1:
             run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])

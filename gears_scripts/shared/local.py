@@ -62,7 +62,12 @@ def text_of(value):
 
 def run_id_here():
     """Returns what names this incarnation of the Redis that this script runs in."""
-    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return run_id_in(execute("INFO", "server"))
+
+
+def run_id_in(info):
+    """Returns the same, of whichever server this INFO is."""
+    found = re.search(r"^run_id:(\w+)", text_of(info), re.MULTILINE)
     return found.group(1) if found else ""
 
 

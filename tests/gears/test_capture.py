@@ -85,7 +85,9 @@ async def test_what_is_restored_travels(captured: Shipped) -> None:
 async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
     """MULTI is one moment for the writer; each of its commands is captured."""
     async with captured.pair.local.pipeline(transaction=True) as pipeline:
-        await pipeline.sadd(SET, "c").sadd(SET, "d").sadd(FOREIGN, "y").execute()
+        for command in (("SADD", SET, "c"), ("SADD", SET, "d"), ("SADD", FOREIGN, "y")):
+            pipeline.execute_command(*command)
+        await pipeline.execute()
     await captured.settle()
 
     assert await captured.pair.kept() == {"a", "b", "c", "d"}
@@ -101,7 +103,9 @@ async def test_adding_and_removing_at_once_travels(captured: Shipped, *, is_lua:
         await captured.pair.local_store.run("EVAL", lua, 1, SET)
     else:
         async with captured.pair.local.pipeline(transaction=True) as pipeline:
-            await pipeline.sadd(SET, "c").srem(SET, "a").execute()
+            pipeline.execute_command("SADD", SET, "c")
+            pipeline.execute_command("SREM", SET, "a")
+            await pipeline.execute()
     await captured.settle()
 
     assert await captured.pair.kept() == await captured.pair.here() == {"b", "c"}
@@ -217,7 +221,7 @@ async def test_what_is_added_after_a_loss_is_united_with_what_was_lost(
 async def test_a_loss_that_nobody_saw_is_told_by_the_size(
     captured: Shipped, added: tuple[str, ...]
 ) -> None:
-    """Before the script was uploaded, for one: a set that grew is larger than it was noted to be."""
+    """Before the script was uploaded, for one: a set that grew is larger than was noted."""
     [registration] = [
         each["id"]
         for each in await captured.gears.registrations()

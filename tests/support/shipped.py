@@ -29,8 +29,8 @@ PRESENCE = f"p:{COLLECTION}"
 ANOTHER_INCARNATION = "0" * 40
 
 _VARIABLES = ("HOST", "PORT", "USER", "PWD", "TLS", "CA")
-# The environment of a server is that of its start; a script of a test may change it, and makes those
-# of the service forget what they have of durable.
+# The environment of a server is that of its start; but a script of a test may change it, and makes
+# those of the service forget what they have of durable.
 _POINT = """
 import os
 import redis
