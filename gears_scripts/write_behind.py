@@ -1319,12 +1319,17 @@ def require_compared(side, run_id):
     """Raises NotComparedError where a server is another incarnation than the one last compared."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
-        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+        raise not_compared(side)
+
+
+def not_compared(side):
+    return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
 
 
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
+NOT_COMPARED = "not compared"
 
 
 class DurableDownError(Exception):
@@ -1367,6 +1372,7 @@ def create_durable(environment):
         password=environment.get("REDISENT_PWD") or None,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
         **options
     )
@@ -1376,18 +1382,15 @@ def greet(connection):
     """Makes a new connection one that may be used: with durable as the service compared it.
 
     A restart ends connections, so none leads to another incarnation later. What a durable that fell
-    back counts of ours would hide how far.
-
-    Raises:
-        NotComparedError: It has been restarted, and not been compared yet.
+    back counts of ours would hide how far. What is raised is a class of the client's: scripts share
+    connections, and each has classes of its own.
     """
     connection.on_connect()
-    try:
-        connection.send_command("INFO", "server")
-        require_compared("durable", run_id_in(connection.read_response()))
-    except Exception:
+    connection.send_command("INFO", "server")
+    compared, run_id = compared_incarnation("durable"), run_id_in(connection.read_response())
+    if compared is not None and compared != run_id:
         connection.disconnect()
-        raise
+        raise redis.exceptions.ConnectionError(NOT_COMPARED)
 
 
 def run_durable(name, argument_lists):
@@ -1405,8 +1408,7 @@ def run_durable(name, argument_lists):
     try:
         info, replies = _run_all(durable(), name, argument_lists)
     except redis.exceptions.RedisError as error:
-        redis.sponsorsync_down_until = time.time() + DOWN_S
-        raise down(error) from None
+        raise outage(error) from None
     try:
         require_compared("durable", str(info.get("run_id", "")))
     except NotComparedError:
@@ -1415,8 +1417,14 @@ def run_durable(name, argument_lists):
     return replies
 
 
-def down(error):
-    """Returns what to raise instead, from None: the client's own words name durable's address."""
+def outage(error):
+    """Returns what to raise instead of an error of the client's.
+
+    From None: its own words name durable's address, and can be read in Redis.
+    """
+    if str(error) == NOT_COMPARED:
+        return not_compared("durable")
+    redis.sponsorsync_down_until = time.time() + DOWN_S
     return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 
 
@@ -1642,7 +1650,7 @@ def narrow(person, names):
         try:
             copy = durable().smembers(key)
         except redis.exceptions.RedisError as error:
-            raise down(error) from None
+            raise outage(error) from None
         found = run_local("find_removed", person, collection, *copy)
         if len(found) > 1:
             run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])

@@ -85,4 +85,8 @@ def require_compared(side, run_id):
     """Raises NotComparedError where a server is another incarnation than the one last compared."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
-        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+        raise not_compared(side)
+
+
+def not_compared(side):
+    return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
