@@ -866,7 +866,12 @@ def text_of(value):
 
 def run_id_here():
     """Returns what names this incarnation of the Redis that this script runs in."""
-    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return run_id_in(execute("INFO", "server"))
+
+
+def run_id_in(info):
+    """Returns the same, of whichever server this INFO is."""
+    found = re.search(r"^run_id:(\w+)", text_of(info), re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -884,12 +889,17 @@ def require_compared(side, run_id):
     """Raises NotComparedError where a server is another incarnation than the one last compared."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
-        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+        raise not_compared(side)
+
+
+def not_compared(side):
+    return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
 
 
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
+NOT_COMPARED = "not compared"
 
 
 class DurableDownError(Exception):
@@ -925,15 +935,32 @@ def create_durable(environment):
         options = {"ssl": True, "ssl_ca_certs": ca, "ssl_cert_reqs": "required"}
         options["ssl_check_hostname"] = True
     return redis.Redis(
+        redis_connect_func=greet,
         host=host,
         port=int(environment.get("REDISENT_PORT") or 6379),
         username=environment.get("REDISENT_USER") or None,
         password=environment.get("REDISENT_PWD") or None,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
         **options
     )
+
+
+def greet(connection):
+    """Makes a new connection one that may be used: with durable as the service compared it.
+
+    A restart ends connections, so none leads to another incarnation later. What a durable that fell
+    back counts of ours would hide how far. What is raised is a class of the client's: scripts share
+    connections, and each has classes of its own.
+    """
+    connection.on_connect()
+    connection.send_command("INFO", "server")
+    compared, run_id = compared_incarnation("durable"), run_id_in(connection.read_response())
+    if compared is not None and compared != run_id:
+        connection.disconnect()
+        raise redis.exceptions.ConnectionError(NOT_COMPARED)
 
 
 def run_durable(name, argument_lists):
@@ -951,10 +978,24 @@ def run_durable(name, argument_lists):
     try:
         info, replies = _run_all(durable(), name, argument_lists)
     except redis.exceptions.RedisError as error:
-        redis.sponsorsync_down_until = time.time() + DOWN_S
-        raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
-    require_compared("durable", str(info.get("run_id", "")))
+        raise outage(error) from None
+    try:
+        require_compared("durable", str(info.get("run_id", "")))
+    except NotComparedError:
+        durable().connection_pool.disconnect()
+        raise
     return replies
+
+
+def outage(error):
+    """Returns what to raise instead of an error of the client's.
+
+    From None: its own words name durable's address, and can be read in Redis.
+    """
+    if str(error) == NOT_COMPARED:
+        return not_compared("durable")
+    redis.sponsorsync_down_until = time.time() + DOWN_S
+    return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 
 
 def _run_all(client, name, argument_lists):

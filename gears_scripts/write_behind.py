@@ -1298,7 +1298,12 @@ def text_of(value):
 
 def run_id_here():
     """Returns what names this incarnation of the Redis that this script runs in."""
-    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return run_id_in(execute("INFO", "server"))
+
+
+def run_id_in(info):
+    """Returns the same, of whichever server this INFO is."""
+    found = re.search(r"^run_id:(\w+)", text_of(info), re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -1316,12 +1321,17 @@ def require_compared(side, run_id):
     """Raises NotComparedError where a server is another incarnation than the one last compared."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
-        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+        raise not_compared(side)
+
+
+def not_compared(side):
+    return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
 
 
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
+NOT_COMPARED = "not compared"
 
 
 class DurableDownError(Exception):
@@ -1357,15 +1367,32 @@ def create_durable(environment):
         options = {"ssl": True, "ssl_ca_certs": ca, "ssl_cert_reqs": "required"}
         options["ssl_check_hostname"] = True
     return redis.Redis(
+        redis_connect_func=greet,
         host=host,
         port=int(environment.get("REDISENT_PORT") or 6379),
         username=environment.get("REDISENT_USER") or None,
         password=environment.get("REDISENT_PWD") or None,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
         **options
     )
+
+
+def greet(connection):
+    """Makes a new connection one that may be used: with durable as the service compared it.
+
+    A restart ends connections, so none leads to another incarnation later. What a durable that fell
+    back counts of ours would hide how far. What is raised is a class of the client's: scripts share
+    connections, and each has classes of its own.
+    """
+    connection.on_connect()
+    connection.send_command("INFO", "server")
+    compared, run_id = compared_incarnation("durable"), run_id_in(connection.read_response())
+    if compared is not None and compared != run_id:
+        connection.disconnect()
+        raise redis.exceptions.ConnectionError(NOT_COMPARED)
 
 
 def run_durable(name, argument_lists):
@@ -1383,10 +1410,24 @@ def run_durable(name, argument_lists):
     try:
         info, replies = _run_all(durable(), name, argument_lists)
     except redis.exceptions.RedisError as error:
-        redis.sponsorsync_down_until = time.time() + DOWN_S
-        raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
-    require_compared("durable", str(info.get("run_id", "")))
+        raise outage(error) from None
+    try:
+        require_compared("durable", str(info.get("run_id", "")))
+    except NotComparedError:
+        durable().connection_pool.disconnect()
+        raise
     return replies
+
+
+def outage(error):
+    """Returns what to raise instead of an error of the client's.
+
+    From None: its own words name durable's address, and can be read in Redis.
+    """
+    if str(error) == NOT_COMPARED:
+        return not_compared("durable")
+    redis.sponsorsync_down_until = time.time() + DOWN_S
+    return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 
 
 def _run_all(client, name, argument_lists):
@@ -1611,7 +1652,7 @@ def narrow(person, names):
         try:
             copy = durable().smembers(key)
         except redis.exceptions.RedisError as error:
-            raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+            raise outage(error) from None
         found = run_local("find_removed", person, collection, *copy)
         if len(found) > 1:
             run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])
@@ -1631,8 +1672,8 @@ WAIT_MS = 50
 RETRY_S = 1
 
 WRITES = ["sadd", "srem", "spop", "sunionstore", "sinterstore", "sdiffstore"]
-WRITES += ["rename_to", "copy_to", "restore", "smove"]
-LOSSES = ["del", "expired", "evicted", "rename_from", "set"]
+WRITES += ["rename_to", "copy_to", "move_to", "restore"]
+LOSSES = ["del", "expired", "evicted", "rename_from", "move_from", "set"]
 
 
 # ------------------------------------------------------------------ capture
@@ -1669,13 +1710,18 @@ def is_visitor(person):
 
 def note(event, person, collection, key):
     meta = META.format(id=person)
-    presence, version = "p:" + collection, "v:" + collection
-    is_there, last = execute("HMGET", meta, presence, version)
-    if event in LOSSES:
+    presence, version, noted = "p:" + collection, "v:" + collection, "n:" + collection
+    is_there, last, before = execute("HMGET", meta, presence, version, noted)
+    if event in LOSSES and not (event == "del" and is_popped(key)):
         if is_there == "1":
             execute("HDEL", meta, presence)
         return
     size = int(execute("SCARD", key))
+    if event == "sadd" and is_there == "1" and size <= int(before or 0):
+        # It grew, and is not larger than it was: it had been lost while nobody looked. (Or another
+        # database has a key of this name: the engine tells of those, too.)
+        execute("HDEL", meta, presence)
+        is_there = None
     if is_there is None:
         # Nobody has asked durable yet, or the set had been lost: it is sent once both are united.
         if size:
@@ -1685,8 +1731,31 @@ def note(event, person, collection, key):
         return
     new = str(max(int(last or 0) + 1, int(time.time() * 1000000)))
     wake(person)
-    execute("ZADD", PEOPLE, new, person)
-    execute("HSET", meta, version, new, presence, "1" if size else "0", "n:" + collection, size)
+    execute("ZADD", PEOPLE, "GT", new, person)
+    execute("HSET", meta, version, new, presence, "1" if size else "0", noted, size)
+    if event == "spop" and size:
+        note_pop(key)
+        execute("HSET", meta, noted, "0")
+
+
+def note_pop(key):
+    """Remembers a SPOP that the server may tell of before it does it, as it does with a count.
+
+    Then the size is that of before; and should it take all, a `del` comes within the same command.
+    """
+    redis.sponsorsync_popped = (key, count_removals())
+
+
+def is_popped(key):
+    """Whether the SPOP that was noted last, of this key, is still under way."""
+    popped = getattr(redis, "sponsorsync_popped", None)
+    return popped is not None and popped[0] == key and popped[1] == count_removals()
+
+
+def count_removals():
+    """Returns how often the server has done what pops or deletes; what is under way is not in it."""
+    statistics = text_of(execute("INFO", "commandstats"))
+    return re.findall(r"^cmdstat_(spop|del|unlink):calls=([0-9]+)", statistics, re.MULTILINE)
 
 
 def wake(person):

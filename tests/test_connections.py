@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import ssl
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import load_settings
 from sponsorsync.store.connect import create_store, run_id_in
+from tests.support.tls import make_certificate, run_tls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -31,66 +24,12 @@ if TYPE_CHECKING:
     from tests.conftest import RunService
 
 
-def _make_certificate(folder: Path) -> Path:
-    """Writes a key and a certificate for 127.0.0.1, which is its own authority, into one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-@asynccontextmanager
-async def _run_tls(target_port: int, certificate: Path) -> AsyncIterator[int]:
-    """Yields a port that speaks TLS and passes everything on."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_connection("127.0.0.1", target_port)
-        await asyncio.gather(pump(reader, forth), pump(back, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
 async def test_durable_is_reached_by_tls_with_an_authority_of_ones_own(
     tmp_path: Path, durable_server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As REDISENT_* name it, with a user and a password; and not without the authority."""
-    certificate = _make_certificate(tmp_path)
-    async with _run_tls(durable_server.port, certificate) as port:
+    certificate = make_certificate(tmp_path)
+    async with run_tls(durable_server.port, certificate) as port:
         monkeypatch.setenv("REDISENT_HOST", "127.0.0.1")
         monkeypatch.setenv("REDISENT_PORT", str(port))
         monkeypatch.setenv("REDISENT_TLS", "true")

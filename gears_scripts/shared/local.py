@@ -62,7 +62,12 @@ def text_of(value):
 
 def run_id_here():
     """Returns what names this incarnation of the Redis that this script runs in."""
-    found = re.search(r"^run_id:(\w+)", text_of(execute("INFO", "server")), re.MULTILINE)
+    return run_id_in(execute("INFO", "server"))
+
+
+def run_id_in(info):
+    """Returns the same, of whichever server this INFO is."""
+    found = re.search(r"^run_id:(\w+)", text_of(info), re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -80,4 +85,8 @@ def require_compared(side, run_id):
     """Raises NotComparedError where a server is another incarnation than the one last compared."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
-        raise NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+        raise not_compared(side)
+
+
+def not_compared(side):
+    return NotComparedError("the {} Redis has been restarted and is being compared".format(side))

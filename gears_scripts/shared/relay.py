@@ -158,7 +158,7 @@ def narrow(person, names):
         try:
             copy = durable().smembers(key)
         except redis.exceptions.RedisError as error:
-            raise DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
+            raise outage(error) from None
         found = run_local("find_removed", person, collection, *copy)
         if len(found) > 1:
             run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])

@@ -16,8 +16,11 @@ from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sponsorsync.gears.scripts import REGISTERING
 from tests.gears.host.process import HostProcess, run_host
 from tests.support.gears import write_scripts
+from tests.support.shipped import run_shipped
+from tests.support.sync import own_server
 from tests.support.waiting import until
 from tests.support.wheel import install_wheel
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.support.shipped import Shipped
+    from tests.support.sync import OwnServer
 
 REAL_URL = os.environ.get("SPONSORSYNC_TEST_GEARS_URL", "")
 REAL_DURABLE_URL = os.environ.get("SPONSORSYNC_TEST_DURABLE_URL", "")
@@ -38,12 +43,13 @@ class Gears:
         url: Its address.
         client: Speaks RESP3 as redis-py does by default, and gives bytes; `run` does so too, but
             leaves replies as the protocol has them.
-        durable: The server that scripts find by their environment.
+        durable: The server that scripts find by their environment, at `durable_url`.
     """
 
     url: str
     client: Redis
     durable: Redis
+    durable_url: str
     _plain: Redis
     _host: HostProcess | None = None
 
@@ -174,9 +180,30 @@ async def gears(
         Redis.from_url(durable_url, decode_responses=True) as durable,
     ):
         plain.response_callbacks.clear()
-        engine = Gears(url, client, durable, plain, gears_host)
+        engine = Gears(url, client, durable, durable_url, plain, gears_host)
         await engine.clear()
         yield engine
+
+
+@pytest.fixture
+async def shipped(gears: Gears) -> AsyncIterator[Shipped]:
+    """The engine for our scripts, and a replica of the service; none is uploaded yet."""
+    async with run_shipped(gears, gears.durable_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def live(shipped: Shipped) -> Shipped:
+    """The same with both scripts that register."""
+    await shipped.upload(*REGISTERING)
+    return shipped
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
+    """A durable that may be spoiled."""
+    async with own_server(tmp_path / "own") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages, export_people
+from tests.support.outages import (
+    DURABLE_OUTAGES,
+    OUTAGES,
+    be_out_of_memory,
+    fill_with_ballast,
+    open_admin,
+    refuse_connections,
+)
 from tests.support.sync import (
     COLLECTION,
     NAMES,
@@ -32,13 +36,13 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from redis.asyncio import Redis
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import RedisStore
-
-    Outage = Callable[[OwnServer, Redis], AbstractAsyncContextManager[None]]
+    from tests.support.outages import Outage
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
@@ -53,135 +57,11 @@ async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
         yield server
 
 
-async def _tell(client: Redis, *command: str) -> None:
-    await client.execute_command(*command)  # type: ignore[no-untyped-call]
-
-
 @pytest.fixture
 async def admin(own: OwnServer) -> AsyncIterator[Redis]:
     """An operator's connection to it, who stays permitted whatever happens."""
-    async with Redis.from_url(own.url, single_connection_client=True) as client:
-        await _tell(client, "ACL", "SETUSER", "op", "on", ">op", "+@all", "~*", "&*")
-        await _tell(client, "AUTH", "op", "op")
+    async with open_admin(own) as client:
         yield client
-
-
-# ------------------------------------------------------------------ ways to be away
-
-
-@asynccontextmanager
-async def _refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    await own.kill()
-    yield
-    await own.start()
-
-
-@asynccontextmanager
-async def _be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    await admin.config_set("maxmemory", 1)
-    yield
-    await admin.config_set("maxmemory", 0)
-
-
-@asynccontextmanager
-async def _be_a_replica(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    await _tell(admin, "REPLICAOF", "127.0.0.1", "1")
-    yield
-    await _tell(admin, "REPLICAOF", "NO", "ONE")
-
-
-@asynccontextmanager
-async def _want_a_password(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    await admin.config_set("requirepass", "secret")
-    await _tell(admin, "CLIENT", "KILL", "USER", "default")
-    yield
-    await admin.config_set("requirepass", "")
-
-
-@asynccontextmanager
-async def _permit_nothing(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    await _tell(admin, "ACL", "SETUSER", "default", "-@all", "+info", "+hello", "+client")
-    yield
-    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
-
-
-@asynccontextmanager
-async def _permit_no_writes(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The refusal comes from within the scripts."""
-    await _tell(admin, "ACL", "SETUSER", "default", "-@write")
-    yield
-    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
-
-
-@asynccontextmanager
-async def _be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    await own.kill()
-    # It reads some ten keys of the ballast a second, and speaks after each.
-    start = asyncio.create_task(
-        own.start(key_load_delay="100000", loading_process_events_interval_bytes="1024")
-    )
-    async with Redis.from_url(own.url) as client:
-
-        async def is_loading() -> bool:
-            with suppress(RedisError):
-                return bool((await client.info("persistence"))["loading"])
-            return False
-
-        await until(is_loading)
-        yield
-        with suppress(RedisError):  # it may have ended by itself
-            await client.config_set("key-load-delay", 0)
-    await start
-
-
-@asynccontextmanager
-async def _be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """MISCONF: a snapshot failed, since a directory lies where its file should be."""
-    await admin.config_set("save", "3600 1")
-    (own.directory / "dump.rdb").mkdir()
-    await admin.bgsave()
-
-    async def has_failed() -> bool:
-        return bool((await admin.info("persistence"))["rdb_last_bgsave_status"] == "err")
-
-    await until(has_failed)
-    yield
-    (own.directory / "dump.rdb").rmdir()
-    await admin.config_set("save", "")
-
-
-@asynccontextmanager
-async def _stall(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """It takes connections (the kernel does), and answers nothing."""
-    own.stop()
-    yield
-    own.go_on()
-
-
-OUTAGES = [
-    _refuse_connections,
-    _be_out_of_memory,
-    _be_a_replica,
-    _want_a_password,
-    _permit_nothing,
-    _permit_no_writes,
-    _be_loading,
-    _be_unable_to_save,
-]
-# A write that local has received before it stalled may be carried out after its time-out.
-DURABLE_OUTAGES = [*OUTAGES, _stall]
-
-
-async def _fill_with_ballast(admin: Redis) -> None:
-    """Gives a server enough to load for a while."""
-    await admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(40)})
-    await admin.bgrewriteaof()
-
-    async def is_rewritten() -> bool:
-        state = await admin.info("persistence")
-        return not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]
-
-    await until(is_rewritten)
 
 
 @pytest.mark.parametrize("outage", DURABLE_OUTAGES)
@@ -189,7 +69,7 @@ async def test_durables_outage_buries_nobody_and_loses_nothing(
     outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
 ) -> None:
     """None of it is a fault of anybody's data; afterwards both sides are equal."""
-    await _fill_with_ballast(admin)
+    await fill_with_ballast(admin)
     async with open_pair(local_server.url, own.url) as pair:
         await pair.sign_in()
         await pair.add("a")
@@ -225,7 +105,7 @@ LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
     (outage, write)
     for outage in OUTAGES
     for write in (_login, _delete)
-    if outage is not _be_out_of_memory
+    if outage is not be_out_of_memory
 ]
 
 
@@ -240,7 +120,7 @@ async def test_locals_outage_is_told_and_leaves_nothing_half_done(
 ) -> None:
     """Who writes meanwhile is told that it is local, and why; nothing of it happened."""
     assert await durable.ping()
-    await _fill_with_ballast(admin)
+    await fill_with_ballast(admin)
     async with open_pair(own.url, durable_server.url) as pair:
         await pair.sign_in()
         await pair.add("a")
@@ -273,7 +153,7 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
 ) -> None:
     """It does not end, and nobody has to tell it that durable is back."""
     assert await local.ping()
-    await _fill_with_ballast(admin)
+    await fill_with_ballast(admin)
     async with open_pair(local_server.url, own.url) as pair, running_engine(pair) as engine:
         async with outage(own, admin):
             await pair.save_login()
@@ -284,13 +164,13 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
         assert not engine.done()
 
 
-@pytest.mark.parametrize("outage", [each for each in OUTAGES if each is not _be_out_of_memory])
+@pytest.mark.parametrize("outage", [each for each in OUTAGES if each is not be_out_of_memory])
 async def test_the_engine_goes_on_by_itself_after_locals_outage(
     outage: Outage, own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
 ) -> None:
     """Its loops all need local, and none of them ends."""
     assert await durable.ping()
-    await _fill_with_ballast(admin)
+    await fill_with_ballast(admin)
     async with open_pair(own.url, durable_server.url) as pair, running_engine(pair) as engine:
         await pair.sign_in()
         async with outage(own, admin):
@@ -320,7 +200,7 @@ async def test_none_of_the_engines_loops_ends_with_an_outage(
                     "listener_rests",
                 }
 
-            async with _refuse_connections(own, admin):
+            async with refuse_connections(own, admin):
                 await until(have_all_said_so)
         await until(lambda: _is_changed(pair))
         await until(lambda: _is_clean(pair))
@@ -351,7 +231,7 @@ async def test_a_local_out_of_memory_still_answers_readers(
     async with open_pair(own.url, durable_server.url) as pair:
         await pair.sign_in()
         await pair.add("a")
-        async with _be_out_of_memory(own, admin):
+        async with be_out_of_memory(own, admin):
             assert await pair.items() == ["a"]
 
 

@@ -1,0 +1,353 @@
+"""What write_behind sees of writes past the service, and what it makes of them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.store import keys
+from tests.support.shipped import META, PRESENCE, SET, VERSION
+from tests.support.sync import COLLECTION, PERSON
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.support.shipped import Shipped
+
+    Lose = Callable[[Shipped], Awaitable[None]]
+
+A_YEAR_US = 365 * 86400 * 10**6
+FOREIGN = "foreign"  # a set {x} of the application's
+
+
+@pytest.fixture
+async def captured(shipped: Shipped) -> Shipped:
+    """A covered person with {a, b} on both sides, and a script that sees who changes that."""
+    await shipped.upload("write_behind")
+    await shipped.pair.sign_in()
+    await shipped.pair.add("a", "b")
+    await shipped.settle()
+    await shipped.pair.local.sadd(FOREIGN, "x")
+    return shipped
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (("SADD", SET, "c", "d"), {"a", "b", "c", "d"}),
+        (("SREM", SET, "a"), {"b"}),
+        (("SUNIONSTORE", SET, SET, FOREIGN), {"a", "b", "x"}),
+        (("SINTERSTORE", SET, SET, SET), {"a", "b"}),
+        (("SDIFFSTORE", SET, SET, FOREIGN), {"a", "b"}),
+        (("SMOVE", SET, FOREIGN, "a"), {"b"}),
+        (("SMOVE", FOREIGN, SET, "x"), {"a", "b", "x"}),
+        (("RENAME", FOREIGN, SET), {"x"}),
+        (("COPY", FOREIGN, SET, "REPLACE"), {"x"}),
+        (("EVAL", "redis.call('SADD', KEYS[1], 'c', 'd')", "1", SET), {"a", "b", "c", "d"}),
+        (("EVAL", "redis.call('SREM', KEYS[1], 'a')", "1", SET), {"b"}),
+    ],
+)
+async def test_whatever_somebody_writes_travels(
+    captured: Shipped, command: tuple[str, ...], wanted: set[str]
+) -> None:
+    """The old code writes the set directly, by whichever command it likes."""
+    before = await captured.version()
+    await captured.pair.local_store.run(*command)
+    assert await captured.version() > before
+    await captured.settle()
+
+    assert await captured.pair.here() == wanted
+    assert await captured.pair.kept() == wanted
+
+
+async def test_what_is_taken_at_random_travels(captured: Shipped) -> None:
+    """SPOP: only the server knows what is left."""
+    await captured.pair.local.spop(SET)
+    await captured.settle()
+
+    assert len(await captured.pair.kept()) == 1
+    assert await captured.pair.kept() == await captured.pair.here()
+
+
+async def test_what_is_restored_travels(captured: Shipped) -> None:
+    """A program may move sets by DUMP and RESTORE."""
+    content = await captured.pair.local_store.run("DUMP", FOREIGN)
+    assert isinstance(content, bytes)
+    await captured.pair.local_store.run("RESTORE", SET, 0, content, "REPLACE")
+    await captured.settle()
+
+    assert await captured.pair.kept() == {"x"}
+
+
+async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
+    """MULTI is one moment for the writer; each of its commands is captured."""
+    async with captured.pair.local.pipeline(transaction=True) as pipeline:
+        for command in (("SADD", SET, "c"), ("SADD", SET, "d"), ("SADD", FOREIGN, "y")):
+            pipeline.execute_command(*command)
+        await pipeline.execute()
+    await captured.settle()
+
+    assert await captured.pair.kept() == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("is_lua", [False, True])
+async def test_adding_and_removing_at_once_travels(captured: Shipped, *, is_lua: bool) -> None:
+    """The capture sees the set as it is at each write, where the host sees only the end of it."""
+    if not captured.gears.is_real:
+        pytest.skip("the host runs callbacks of a transaction at its end")
+    if is_lua:
+        lua = "redis.call('SADD', KEYS[1], 'c'); redis.call('SREM', KEYS[1], 'a')"
+        await captured.pair.local_store.run("EVAL", lua, 1, SET)
+    else:
+        async with captured.pair.local.pipeline(transaction=True) as pipeline:
+            pipeline.execute_command("SADD", SET, "c")
+            pipeline.execute_command("SREM", SET, "a")
+            await pipeline.execute()
+    await captured.settle()
+
+    assert await captured.pair.kept() == await captured.pair.here() == {"b", "c"}
+
+
+@pytest.mark.parametrize("command", [("SREM", SET, "a", "b"), ("SPOP", SET, "2")])
+async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str, ...]) -> None:
+    """The key goes with its last members; what a person removed never comes back."""
+    await captured.pair.local_store.run(*command)
+    await captured.settle()
+    assert await captured.pair.kept() == set()
+    await captured.pair.local.flushall()
+
+    assert await captured.pair.items() == []
+
+
+async def test_what_is_lost_right_after_a_pop_is_a_loss(captured: Shipped) -> None:
+    """SPOP with a count tells of itself before it is done; only within it is a DEL its own."""
+    await captured.pair.local.spop(SET, 1)
+    await captured.pair.local.delete(SET)
+    await captured.settle()
+
+    assert await captured.pair.kept() != set()
+    assert await captured.pair.items() != []
+
+
+async def test_what_is_added_right_after_a_pop_does_not_bring_it_back(captured: Shipped) -> None:
+    """The set is no larger than it was, and nothing of it was lost."""
+    await captured.hold()
+    await captured.pair.local.spop(SET, 1)
+    await captured.pair.local.sadd(SET, "c")
+    here = await captured.pair.here()
+    await captured.let_go()
+    await captured.settle()
+
+    assert len(here) == 2
+    assert await captured.pair.here() == await captured.pair.kept() == here
+
+
+async def _delete(captured: Shipped) -> None:
+    await captured.pair.local.delete(SET)
+
+
+async def _unlink(captured: Shipped) -> None:
+    await captured.pair.local.unlink(SET)
+
+
+async def _expire(captured: Shipped) -> None:
+    await captured.pair.local.pexpire(SET, 1)
+    await _wait_until_gone(captured)
+
+
+async def _evict(captured: Shipped) -> None:
+    """Only what has a time to live may go."""
+    await captured.pair.local.expire(SET, 1000)
+    await captured.pair.local.config_set("maxmemory-policy", "volatile-ttl")
+    try:
+        await captured.pair.local.config_set("maxmemory", 1)
+        await _wait_until_gone(captured)
+    finally:
+        await captured.pair.local.config_set("maxmemory", 0)
+        await captured.pair.local.config_set("maxmemory-policy", "noeviction")
+
+
+async def _rename(captured: Shipped) -> None:
+    await captured.pair.local.rename(SET, "elsewhere")
+
+
+async def _move(captured: Shipped) -> None:
+    await captured.pair.local.move(SET, 1)
+
+
+async def _wait_until_gone(captured: Shipped) -> None:
+    async def is_gone() -> bool:
+        return await captured.pair.local.exists(SET) == 0
+
+    await until(is_gone)
+
+
+LOSSES = [_delete, _unlink, _expire, _evict, _rename, _move]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+async def test_what_goes_otherwise_is_a_loss(captured: Shipped, lose: Lose) -> None:
+    """Nobody removes preferences like that: nothing is sent, and durable has them still."""
+    before = await captured.version()
+    await lose(captured)
+
+    async def is_noted() -> bool:
+        return not await captured.pair.local.hexists(META, PRESENCE)
+
+    await until(is_noted)
+    assert await captured.is_settled()
+    assert await captured.version() == before
+    assert await captured.pair.items() == ["a", "b"]
+    assert await captured.pair.kept() == {"a", "b"}
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+async def test_what_is_added_after_a_loss_is_united_with_what_was_lost(
+    captured: Shipped, lose: Lose
+) -> None:
+    """The new set is not all there is: sent as it stands, it would end what durable has."""
+    await lose(captured)
+    await captured.pair.local.sadd(SET, "c")
+    await captured.settle()
+
+    assert await captured.pair.here() == {"a", "b", "c"}
+    assert await captured.pair.kept() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("added", [("c",), ("c", "d")])
+async def test_a_loss_that_nobody_saw_is_told_by_the_size(
+    captured: Shipped, added: tuple[str, ...]
+) -> None:
+    """Before the script was uploaded, for one: a set that grew is larger than was noted."""
+    [registration] = [
+        each["id"]
+        for each in await captured.gears.registrations()
+        if each["desc"] == b"sponsorsync capture"
+    ]
+    await captured.gears.run("RG.UNREGISTER", registration)
+    await captured.pair.local.delete(SET)
+    await captured.upload("write_behind")
+    await captured.pair.local.sadd(SET, *added)
+    await captured.settle()
+
+    assert await captured.pair.here() == {"a", "b", *added}
+    assert await captured.pair.kept() == {"a", "b", *added}
+
+
+async def test_what_is_added_before_anybody_asked_durable_is_united(captured: Shipped) -> None:
+    """Local was flushed, and the application was faster than every reader."""
+    await captured.pair.local.flushall()
+    await captured.pair.local.sadd(SET, "c")
+    await captured.settle()
+
+    assert await captured.pair.here() == {"a", "b", "c"}
+    assert await captured.pair.kept() == {"a", "b", "c"}
+
+
+async def test_an_addition_to_another_database_empties_nothing(captured: Shipped) -> None:
+    """The engine tells of it as if it were here, where the set has been lost."""
+    await captured.hold()
+    await captured.pair.local.delete(SET)
+    await captured.pair.local.hset(META, PRESENCE, "1")  # as if nobody had seen it
+    async with captured.gears.connect(single_connection_client=True) as elsewhere:
+        await elsewhere.select(1)
+        await elsewhere.sadd(SET, "z")
+    await captured.let_go()
+    await captured.settle()
+
+    assert await captured.pair.kept() == {"a", "b"}
+    assert await captured.pair.items() == ["a", "b"]
+
+
+async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
+    """Each would travel twice, and a fill would travel back to where it came from."""
+    await captured.hold()
+    marks = int(await captured.pair.local.hget(META, "m") or 0)
+    await captured.pair.add("c")
+    assert int(await captured.pair.local.hget(META, "m") or 0) == marks + 1
+
+    await captured.let_go()
+    await captured.settle()
+    await captured.hold()
+    await captured.pair.local.flushall()
+    assert await captured.pair.items() == ["a", "b", "c"]
+    assert await captured.is_settled()
+    assert not await captured.pair.local.exists(keys.NAMES["QUIET"])
+
+
+async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
+    """It notes itself what it did: all that is left is its version."""
+    await captured.hold()
+    await captured.pair.people.delete_account(PERSON)
+
+    assert set(await captured.pair.local.hgetall(META)) == {"x"}
+    await captured.let_go()
+    await captured.settle()
+    assert await captured.pair.kept() == set()
+
+
+async def test_what_a_visitor_has_is_nobody_elses_business(captured: Shipped) -> None:
+    """They are hashes `user:{n}`, with sets of their own."""
+    await captured.pair.local.hset("user:7", "name", "visitor")
+    await captured.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
+
+    assert await captured.is_settled()
+    assert not await captured.pair.local.exists(keys.meta(7))
+
+
+@pytest.mark.parametrize(
+    "key", ["user:x:mnodes", "user:07:mnodes", "user:7:other", "user:7:mnodes:x", "user:7"]
+)
+async def test_what_is_no_collection_of_ours_is_left_alone(captured: Shipped, key: str) -> None:
+    """The application has other keys under the same prefix."""
+    await captured.pair.local.sadd(key, "x")
+
+    assert await captured.is_settled()
+    assert await captured.no_registration_failed()
+    assert await captured.pair.local.keys(META[: -len(str(PERSON))] + "*") == [META]
+
+
+@pytest.mark.parametrize("place", [f"user:7:{COLLECTION}", keys.meta(7)])
+async def test_a_key_of_another_type_in_our_place_stops_nobody(
+    captured: Shipped, place: str
+) -> None:
+    """Neither its writer nor the capture; verify names it."""
+    await captured.pair.local.set("text", "x")
+    await captured.pair.local.rename("text", place)
+    if place == keys.meta(7):
+        await captured.pair.local.sadd(f"user:7:{COLLECTION}", "x")
+    await captured.pair.local.sadd(SET, "c")
+    await captured.settle()
+
+    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.no_registration_failed()
+
+
+async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None:
+    """A version is later than the last one of its part, whatever the clock says."""
+    ahead = int(time.time() * 10**6) + A_YEAR_US
+    for side in (captured.pair.local, captured.pair.durable):
+        await side.hset(META, VERSION, str(ahead))
+    await captured.pair.local.zadd(keys.PEOPLE, {str(PERSON): ahead + 5})
+    await captured.pair.local.sadd(SET, "c")
+    await captured.settle()
+
+    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.version() == ahead + 1
+    # What the next change goes by keeps the latest of all.
+    assert await captured.pair.local.zscore(keys.PEOPLE, str(PERSON)) == ahead + 5
+
+
+async def test_a_fetch_that_is_under_way_does_not_end_what_was_written_meanwhile(
+    captured: Shipped,
+) -> None:
+    """It has read what is no longer so; its lease goes with the write."""
+    content = await captured.pair.read_for_fetch("token")
+    await captured.pair.local.sadd(SET, "c")
+
+    assert await captured.pair.fill("token", content) == "lost"
+    await captured.settle()
+    assert await captured.pair.here() == {"a", "b", "c"}

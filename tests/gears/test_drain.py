@@ -1,0 +1,352 @@
+"""The drain of write_behind: whoever is dirty reaches durable, and nobody waits for others."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.store import keys
+from tests.support.outages import (
+    DURABLE_OUTAGES,
+    be_loading,
+    fill_with_ballast,
+    open_admin,
+    refuse_connections,
+)
+from tests.support.proxy import run_proxy
+from tests.support.shipped import (
+    ANOTHER_INCARNATION,
+    META,
+    OTHER,
+    SET,
+    VERSION,
+    environment_for,
+    point_at,
+    run_shipped,
+)
+from tests.support.sync import PERSON
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.gears.conftest import Gears
+    from tests.support.outages import Outage
+    from tests.support.shipped import Shipped
+    from tests.support.sync import OwnServer
+
+AN_HOUR_US = 3600 * 10**6
+# Longer than the scripts rest after they found durable down.
+LIMIT_S = 30
+
+
+@pytest.fixture
+async def drained(shipped: Shipped) -> Shipped:
+    """An engine with the script that drains."""
+    await shipped.upload("write_behind")
+    return shipped
+
+
+async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
+    """Without any loop of the service's."""
+    await drained.pair.sign_in()
+    await drained.pair.add("a", "b")
+    await drained.settle()
+
+    assert await drained.pair.kept() == {"a", "b"}
+    profile = await drained.pair.durable.hgetall(keys.user_details(PERSON))
+    assert profile == await drained.pair.local.hgetall(keys.user_details(PERSON))
+    assert await drained.pair.durable.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
+    assert await drained.no_registration_failed()
+
+
+async def test_preferences_of_who_is_not_covered_stay(drained: Shipped) -> None:
+    """Their profile travels, and nothing more."""
+    await drained.pair.sign_in(covered=False)
+    await drained.pair.add("a")
+    await drained.pair.local.sadd(SET, "b")
+    await drained.settle()
+
+    assert await drained.pair.kept() == set()
+    assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
+
+
+async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
+    """What waits is one batch after the other, not one person after the other."""
+    await drained.hold()
+    people = range(PERSON, PERSON + 250)
+    for person in people:
+        await drained.pair.save_login(person)
+    before = await drained.pair.count_durable_scripts()
+    await drained.let_go()
+    await drained.settle()
+
+    assert await drained.pair.durable.zcard(keys.PEOPLE) == len(people)
+    assert await drained.pair.count_durable_scripts() - before <= 20
+
+
+async def test_what_durable_has_newer_wins(drained: Shipped) -> None:
+    """Local came back older, or another replica of it was faster."""
+    await drained.pair.sign_in()
+    await drained.pair.add("a")
+    await drained.settle()
+    newer = await drained.version() + AN_HOUR_US
+    await drained.pair.durable.sadd(SET, "z")
+    await drained.pair.durable.hset(META, VERSION, str(newer))
+    await drained.pair.local.sadd(SET, "b")
+    await drained.settle()
+
+    assert await drained.pair.here() == await drained.pair.kept() == {"a", "z"}
+    assert await drained.version() == newer
+
+
+async def test_an_unknown_cover_is_fetched_first(drained: Shipped) -> None:
+    """A login to which GitHub did not tell it, after a FLUSHALL: durable knows it."""
+    await drained.pair.sign_in()
+    await drained.pair.add("a")
+    await drained.settle()
+    await drained.pair.local.flushall()
+    await drained.pair.save_login(covered=None)
+    await drained.pair.local.sadd(SET, "b")
+    await drained.settle()
+
+    assert await drained.pair.here() == await drained.pair.kept() == {"a", "b"}
+    assert await drained.pair.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
+
+
+async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
+    """The person travels for another reason."""
+    await drained.pair.sign_in()
+    await drained.pair.add("a")
+    await drained.settle()
+    await drained.pair.evict()
+    await drained.pair.sign_in()
+    await drained.settle()
+
+    assert await drained.pair.kept() == {"a"}
+    assert await drained.pair.items() == ["a"]
+
+
+async def test_after_a_lapse_the_copy_is_narrowed_and_never_extended(drained: Shipped) -> None:
+    """During the retention a removal still is one."""
+    await drained.pair.sign_in()
+    await drained.pair.add("a", "b")
+    await drained.settle()
+    await drained.pair.lapse()
+    await drained.settle()
+    await drained.pair.local.srem(SET, "a")
+    await drained.pair.local.sadd(SET, "c")
+    await drained.settle()
+
+    assert await drained.pair.kept() == {"b"}
+    await drained.pair.sign_in()
+    await drained.settle()
+    assert await drained.pair.kept() == {"b", "c"}
+
+
+async def test_what_durable_refuses_is_set_aside_and_stops_nobody(drained: Shipped) -> None:
+    """Not even who is in the same batch; once it is repaired, the sweep takes them along."""
+    await drained.hold()
+    await drained.pair.sign_in()
+    await drained.pair.add("a")
+    await drained.pair.sign_in(OTHER)
+    await drained.pair.durable.set(SET, "a foreign text")
+    await drained.let_go()
+
+    async def is_told() -> bool:
+        return await drained.pair.local.hexists(keys.DEAD, str(PERSON))
+
+    await until(is_told)
+    await until(lambda: _has_no_entry(drained))
+    record = json.loads(await drained.pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    assert record["reason"].startswith(f"WRONGTYPE {SET} holds a string")
+    assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
+    assert await drained.pair.dirty() == {PERSON}
+
+    await drained.pair.durable.delete(SET)
+    await drained.pair.sign_in()
+    await drained.pair.relay()
+    assert await drained.pair.kept() == {"a"}
+    assert await drained.pair.local.hlen(keys.DEAD) == 0
+
+
+async def _is_well(drained: Shipped) -> bool:
+    return not await drained.drain_waits()
+
+
+async def _has_no_entry(drained: Shipped) -> bool:
+    return await drained.pair.local.xlen(keys.OUTBOX) == 0
+
+
+async def test_what_local_cannot_read_is_set_aside(drained: Shipped) -> None:
+    """A key of another type in the place of a person's profile."""
+    await drained.pair.sign_in()
+    await drained.settle()
+    await drained.hold()
+    await drained.pair.add("a")
+    await drained.pair.local.delete(keys.user_details(PERSON))
+    await drained.pair.local.set(keys.user_details(PERSON), "a foreign text")
+    await drained.pair.sign_in(OTHER)
+    await drained.let_go()
+
+    async def is_told() -> bool:
+        return await drained.pair.local.hexists(keys.DEAD, str(PERSON))
+
+    await until(is_told)
+    await until(lambda: _has_no_entry(drained))
+    assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
+
+
+async def test_an_entry_that_somebody_else_removed_stops_nobody(drained: Shipped) -> None:
+    """It arrives without its fields; the person is dirty still, and the sweep takes them."""
+    await drained.hold()
+    await drained.pair.sign_in()
+    await until(drained.drain_waits)
+    await drained.pair.sign_in(OTHER)
+    [first, *_] = await drained.pair.local.xrange(keys.OUTBOX)
+    await drained.pair.local.xdel(keys.OUTBOX, first[0])
+    await drained.let_go()
+    await until(lambda: _is_well(drained))
+    # The engine takes the removed entry for the other one, which waits for the next to come.
+    await drained.pair.sign_in(OTHER + 1)
+    await until(lambda: _has_no_entry(drained))
+
+    assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
+    assert await drained.pair.dirty() == {PERSON}
+    await drained.pair.relay()
+    assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
+
+
+@pytest.mark.parametrize("side", ["local", "durable"])
+async def test_nothing_travels_before_both_sides_were_compared(drained: Shipped, side: str) -> None:
+    """Either may have come back older, and what it says may not be so any more."""
+    await drained.pair.sign_in()
+    await drained.settle()
+    await drained.pair.local.hset(keys.EPOCH, side, ANOTHER_INCARNATION)
+    # A restart ends connections.
+    await point_at(drained.gears, environment_for(drained.gears.durable_url))
+    before = await drained.pair.durable.get(keys.APPLIED)
+    await drained.pair.add("a")
+    await until(drained.drain_waits)
+
+    assert await drained.pair.durable.get(keys.APPLIED) == before
+    assert await drained.pair.dirty() == {PERSON}
+    assert b"is being compared" in (await drained.registration("sponsorsync drain"))["lastError"]
+    await drained.let_go()
+    await drained.settle()
+    assert await drained.pair.kept() == {"a"}
+
+
+async def test_a_durable_that_was_emptied_gets_everybody_again(drained: Shipped) -> None:
+    """By hand, under an open connection: its counter tells."""
+    for person in (PERSON, OTHER):
+        await drained.pair.sign_in(person)
+        await drained.pair.add("a", person_id=person)
+    await drained.settle()
+    await drained.pair.durable.flushall()
+    await drained.pair.local.sadd(SET, "b")
+    await drained.settle()
+
+    assert await drained.pair.kept() == {"a", "b"}
+    assert await drained.pair.kept(OTHER) == {"a"}
+
+
+async def test_a_change_while_it_travels_travels_again(drained: Shipped) -> None:
+    """Durable's answer is to what was sent; the way to it is held up meanwhile."""
+    await drained.pair.sign_in()
+    await drained.settle()
+    async with run_proxy(_port_of(drained.gears)) as way:
+        await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{way.port}/0"))
+        before = way.round_trips
+        way.stall()
+        await drained.pair.add("a")
+
+        async def is_under_way() -> bool:
+            await drained.pair.add("b")
+            await drained.pair.remove("b")
+            return bool(await drained.pair.local.xlen(keys.OUTBOX))
+
+        await until(is_under_way)
+        await drained.pair.add("c")
+        way.flow()
+        await drained.settle()
+
+    assert way.round_trips > before
+    assert await drained.pair.kept() == {"a", "c"}
+
+
+def _port_of(gears: Gears) -> int:
+    return int(environment_for(gears.durable_url)["REDISENT_PORT"])
+
+
+# ------------------------------------------------------------------ outages
+
+
+@asynccontextmanager
+async def _run_drained(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
+    async with run_shipped(gears, own.url) as opened:
+        await opened.upload("write_behind")
+        yield opened
+
+
+async def _is_clean(drained: Shipped) -> bool:
+    """Whether all has arrived; the service compares a durable that was restarted."""
+    await drained.pair.compare()
+    return await drained.is_settled()
+
+
+# What holds an answer back is a matter of many time-outs here.
+OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_durables_outage_buries_nobody_and_loses_nothing(
+    outage: Outage, own: OwnServer, gears: Gears
+) -> None:
+    """None of it is a fault of anybody's data; the drain tries again by itself."""
+    async with _run_drained(gears, own) as drained, open_admin(own) as admin:
+        await fill_with_ballast(admin)
+        await drained.pair.sign_in()
+        await drained.pair.add("a")
+        await drained.settle()
+        async with outage(own, admin):
+            await drained.pair.local.sadd(SET, "b")
+            await drained.pair.save_login(OTHER)
+            await until(drained.drain_waits, limit_s=LIMIT_S)
+            assert await drained.pair.local.hlen(keys.DEAD) == 0
+            assert await drained.pair.dirty() == {PERSON, OTHER}
+        await until(lambda: _is_clean(drained), limit_s=LIMIT_S)
+
+        assert await drained.pair.kept() == {"a", "b"}
+        assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
+        assert await drained.pair.local.hlen(keys.DEAD) == 0
+
+
+async def test_the_drain_says_what_is_wrong_and_waits(own: OwnServer, gears: Gears) -> None:
+    """Without the address or anything else of durable in it."""
+    async with (
+        _run_drained(gears, own) as drained,
+        open_admin(own) as admin,
+        refuse_connections(own, admin),
+    ):
+        await drained.pair.save_login()
+        await until(drained.drain_waits)
+        data = await drained.registration("sponsorsync drain")
+
+    assert b"DurableDownError" in data["lastError"]
+    assert str(own.port).encode() not in data["lastError"]
+
+
+async def test_without_an_address_the_drain_waits(drained: Shipped) -> None:
+    """REDISENT_HOST is missing in the server's environment: that is told, and loses nothing."""
+    await point_at(drained.gears, {})
+    await drained.pair.save_login()
+    await until(drained.drain_waits)
+    assert b"REDISENT_HOST" in (await drained.registration("sponsorsync drain"))["lastError"]
+
+    await point_at(drained.gears, environment_for(drained.gears.durable_url))
+    await drained.settle()
+    assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1

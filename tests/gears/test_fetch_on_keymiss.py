@@ -1,0 +1,469 @@
+"""What a direct reader gets of a collection, or a profile, that is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from sponsorsync.gears.scripts import GearsConfig
+from sponsorsync.store import keys
+from tests.support.proxy import run_proxy
+from tests.support.shipped import (
+    ANOTHER_INCARNATION,
+    META,
+    OTHER,
+    SET,
+    environment_for,
+    point_at,
+    run_shipped,
+)
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from tests.gears.conftest import Gears
+    from tests.support.proxy import TcpProxy
+    from tests.support.shipped import Shipped
+    from tests.support.sync import OwnServer
+
+ITEMS = {"a", "-b", "+c", "ü"}
+READS = [
+    (("SMEMBERS", SET), ITEMS),
+    (("SISMEMBER", SET, "-b"), 1),
+    (("SISMEMBER", SET, "x"), 0),
+    (("SMISMEMBER", SET, "a", "x", "+c"), [1, 0, 1]),
+    (("SCARD", SET), 4),
+]
+NOTHING_READS = [
+    (("SMEMBERS", SET), set()),
+    (("SISMEMBER", SET, "a"), 0),
+    (("SMISMEMBER", SET, "a", "x"), [0, 0]),
+    (("SCARD", SET), 0),
+]
+PROFILE = keys.user_details(PERSON)
+WITH_PROFILES = GearsConfig(
+    sponsorables=(SPONSORABLE,), collections=(COLLECTION,), hook_profiles=True
+)
+
+
+@pytest.fixture
+async def kept(live: Shipped) -> Shipped:
+    """A covered person with some items on both sides, and all scripts."""
+    await live.pair.sign_in()
+    await live.pair.add(*ITEMS)
+    await live.settle()
+    return live
+
+
+@asynccontextmanager
+async def _reader(gears: Gears, protocol: int) -> AsyncIterator[Redis]:
+    """A client as an application has it."""
+    async with gears.connect(protocol=protocol, decode_responses=True) as client:
+        yield client
+
+
+async def _ask(client: Redis, *command: str) -> Any:  # noqa: ANN401 - a reply
+    """Returns a reply, whether it came as a set, a map, or an array."""
+    reply: Any = await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    match command[0], reply:
+        case "SMEMBERS", _:
+            return set(reply)
+        case "HGETALL", dict():
+            return [each for field in reply.items() for each in field]
+    return reply
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize(("command", "answer"), READS)
+async def test_the_first_read_after_a_flush_is_right(
+    kept: Shipped, command: tuple[str, ...], answer: object, protocol: int
+) -> None:
+    """In each command's own type, and so is the second."""
+    await kept.pair.local.flushall()
+    async with _reader(kept.gears, protocol) as client:
+        first = await _ask(client, *command)
+        second = await _ask(client, *command)
+
+    assert first == second == answer
+    assert await kept.pair.here() == ITEMS
+    assert await kept.no_registration_failed()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize(("command", "answer"), NOTHING_READS)
+async def test_nothing_is_answered_as_nothing(
+    live: Shipped, command: tuple[str, ...], answer: object, protocol: int
+) -> None:
+    """Of somebody whom nobody knows."""
+    async with _reader(live.gears, protocol) as client:
+        assert await _ask(client, *command) == answer
+
+
+async def test_a_set_that_was_evicted_alone_comes_back(kept: Shipped) -> None:
+    """All else of the person is there, and says that this should be."""
+    await kept.pair.evict()
+
+    assert await kept.pair.here() == ITEMS
+
+
+async def test_many_members_come_back(kept: Shipped) -> None:
+    """More than Lua can put on its stack at once."""
+    many = {f"item-{number}" for number in range(20_000)}
+    await kept.pair.local.sadd(SET, *many)
+    await kept.settle()
+    await kept.pair.local.flushall()
+
+    assert await kept.pair.here() == ITEMS | many
+
+
+async def test_what_is_no_text_comes_back(kept: Shipped) -> None:
+    """A member is bytes; the commands that name one are answered, too."""
+    raw = b"\xff\x00\r\n-"
+    await kept.gears.client.sadd(SET, raw)
+    await kept.settle()
+    await kept.pair.local.flushall()
+
+    assert raw in await kept.gears.client.smembers(SET)
+
+
+async def test_profile_and_cover_come_back_along(kept: Shipped) -> None:
+    """Whoever reads them next need not wait, and the index knows the person again."""
+    profile = await kept.pair.local.hgetall(PROFILE)
+    await kept.pair.local.flushall()
+    await kept.pair.here()
+
+    assert await kept.pair.local.hgetall(PROFILE) == profile
+    assert await kept.pair.local.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
+
+
+async def test_what_was_fetched_does_not_travel_back(kept: Shipped) -> None:
+    """It is what durable has."""
+    await kept.pair.local.flushall()
+    await kept.hold()  # else it may have arrived before we look
+    assert await kept.pair.here() == ITEMS
+
+    assert await kept.is_settled()
+
+
+@pytest.mark.parametrize("command", [("SREM", SET, *ITEMS), ("SPOP", SET, "4")])
+async def test_a_set_that_somebody_emptied_is_answered_without_durable(
+    kept: Shipped, command: tuple[str, ...]
+) -> None:
+    """It is known to be empty, and stays so."""
+    await kept.pair.local_store.run(*command)
+    await kept.settle()
+    before = await kept.pair.count_durable_scripts()
+    async with _reader(kept.gears, 2) as client:
+        for read, answer in NOTHING_READS:
+            assert await _ask(client, *read) == answer
+
+    assert await kept.pair.count_durable_scripts() == before
+
+
+async def test_what_nobody_has_is_asked_for_once(live: Shipped) -> None:
+    """Most who search have no preferences; that is remembered for a while."""
+    before = await live.pair.count_durable_scripts()
+    for _ in range(10):
+        assert await live.pair.here() == set()
+
+    assert await live.pair.count_durable_scripts() == before + 1
+    assert 0 < await live.pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_hundred_who_miss_one_key_cost_a_fetch_or_two(
+    kept: Shipped, *, is_kept: bool
+) -> None:
+    """The first fetches; the others wait for what it finds."""
+    key = SET if is_kept else keys.preferences(OTHER, COLLECTION)
+    await kept.pair.local.flushall()
+    before = await kept.pair.count_durable_scripts()
+    async with kept.gears.connect(decode_responses=True, protocol=2) as client:
+        answers = await asyncio.gather(*(_ask(client, "SMEMBERS", key) for _ in range(100)))
+
+    assert answers == [ITEMS if is_kept else set()] * 100
+    assert await kept.pair.count_durable_scripts() - before <= 2
+
+
+async def test_somebody_elses_fetch_is_awaited(kept: Shipped) -> None:
+    """The service has the lease, and fills in the end."""
+    await kept.pair.local.flushall()
+    content = await kept.pair.read_for_fetch("the-services")
+    before = await kept.pair.count_durable_scripts()
+    reading = asyncio.create_task(kept.pair.here())
+
+    async def is_waiting() -> bool:
+        return await _triggered(kept) > 0
+
+    await until(is_waiting)
+    assert await kept.pair.fill("the-services", content) == "ok"
+
+    assert await reading == ITEMS
+    assert await kept.pair.count_durable_scripts() == before
+
+
+async def _triggered(shipped: Shipped) -> int:
+    return sum(
+        each["RegistrationData"]["numTriggered"]
+        for each in await shipped.gears.registrations()
+        if each["desc"] == b"sponsorsync collections"
+    )
+
+
+async def test_people_whose_ids_begin_differently_do_not_wait_for_each_other(
+    kept: Shipped,
+) -> None:
+    """No id belongs to two registrations, or to none."""
+    prefixes = [
+        each["args"]["regex"].decode()
+        for each in await kept.gears.registrations()
+        if each["desc"] == b"sponsorsync collections"
+    ]
+    for person in (*range(1, 1200), 48210377, 2**31, 10**12):
+        key = keys.preferences(person, COLLECTION)
+        assert [each for each in prefixes if key.startswith(each[:-1])] != []
+        assert sum(key.startswith(each[:-1]) for each in prefixes) == 1
+
+
+async def test_of_a_visitor_nothing_is_fetched(kept: Shipped) -> None:
+    """Their sets are the application's, which has lost this one for good."""
+    await kept.pair.local.flushall()
+    await kept.pair.local.hset(f"user:{PERSON}", "name", "visitor")
+    before = await kept.pair.count_durable_scripts()
+
+    assert await kept.pair.here() == set()
+    assert await kept.pair.count_durable_scripts() == before
+
+
+async def test_within_a_transaction_or_a_script_the_next_read_is_right(kept: Shipped) -> None:
+    """Nobody can be answered there; it is fetched all the same."""
+    for number, read in enumerate((_read_in_transaction, _read_in_lua)):
+        await kept.pair.local.flushall()
+        assert await read(kept) == set(), number
+
+        async def is_back() -> bool:
+            return await kept.pair.local.exists(SET) == 1
+
+        await until(is_back)
+        assert await kept.pair.here() == ITEMS
+    assert await kept.no_registration_failed()
+
+
+async def _read_in_transaction(kept: Shipped) -> set[str]:
+    async with kept.pair.local.pipeline(transaction=True) as pipeline:
+        pipeline.execute_command("SMEMBERS", SET)
+        [reply] = await pipeline.execute()
+    return set(reply)
+
+
+async def _read_in_lua(kept: Shipped) -> set[str]:
+    reply = await kept.pair.local_store.run(
+        "EVAL", "return redis.call('SMEMBERS', KEYS[1])", 1, SET
+    )
+    assert isinstance(reply, list)
+    return set(map(str, reply))
+
+
+async def test_a_write_past_the_service_beside_a_fetch_is_united(kept: Shipped) -> None:
+    """Whoever reads next sees both."""
+    await kept.pair.local.flushall()
+    await asyncio.gather(
+        kept.pair.local.sadd(SET, "new"), kept.pair.here(), kept.pair.local.sadd(SET, "newer")
+    )
+    await kept.settle()
+
+    assert await kept.pair.here() == await kept.pair.kept() == ITEMS | {"new", "newer"}
+
+
+async def test_a_key_of_another_type_in_the_way_is_told(kept: Shipped) -> None:
+    """It is a fault of the data: an error for this reader, and in the registration."""
+    await kept.pair.local.flushall()
+    await kept.pair.local.set(META, "a foreign text")
+
+    with pytest.raises(ResponseError, match="sponsorsync: what is kept there could not be"):
+        await kept.pair.here()
+    assert await kept.pair.here(OTHER) == set()
+    assert not await kept.no_registration_failed()
+
+
+# ------------------------------------------------------------------ outages
+
+
+@pytest.fixture
+async def way(kept: Shipped) -> AsyncIterator[TcpProxy]:
+    """The scripts' way to durable, to be cut."""
+    async with run_proxy(int(environment_for(kept.gears.durable_url)["REDISENT_PORT"])) as proxy:
+        await point_at(kept.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
+        yield proxy
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_while_durable_is_down_readers_are_told_at_once(
+    kept: Shipped, way: TcpProxy, protocol: int
+) -> None:
+    """An empty set would not be true; nothing is remembered, and afterwards all is right."""
+    await kept.pair.local.flushall()
+    way.cut()
+    async with _reader(kept.gears, protocol) as client:
+        for command, _ in READS:
+            with pytest.raises(ResponseError, match="sponsorsync: durable c"):
+                await _ask(client, *command)
+        assert set(await kept.pair.local.keys("*")) <= {keys.lease(PERSON)}
+        way.flow()
+
+        async def is_right() -> bool:
+            try:
+                return bool(await _ask(client, "SMEMBERS", SET) == ITEMS)
+            except ResponseError:
+                return False
+
+        await until(is_right)
+    # It is no fault of a callback's: it said what there was to say.
+    assert await kept.no_registration_failed()
+
+
+async def test_while_durable_hangs_nobody_queues_behind_time_outs(
+    kept: Shipped, way: TcpProxy
+) -> None:
+    """One time-out, and then all are told at once for a while."""
+    await kept.pair.local.flushall()
+    way.stall()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    people = [f"{PERSON}{number}" for number in range(20)]  # one registration for all of them
+    async with kept.gears.connect(protocol=2) as client:
+        answers = await asyncio.gather(
+            *(client.smembers(f"user:{person}:{COLLECTION}") for person in people),
+            return_exceptions=True,
+        )
+    took_s = loop.time() - began
+
+    assert all(isinstance(answer, ResponseError) for answer in answers)
+    assert took_s < 6, "two time-outs of two seconds would be one too many"
+    way.flow()
+
+
+async def test_what_is_known_is_read_while_durable_is_down(kept: Shipped, way: TcpProxy) -> None:
+    """Also what is known to be empty."""
+    way.cut()
+    assert await kept.pair.here() == ITEMS
+    await kept.pair.local.srem(SET, *ITEMS)
+    assert await kept.pair.here() == set()
+
+
+async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) -> None:
+    """It may have come back older, and what it lacks may not be missing."""
+    await kept.pair.evict()
+    await kept.pair.local.hset(keys.EPOCH, "durable", ANOTHER_INCARNATION)
+
+    with pytest.raises(ResponseError, match="the durable Redis has been restarted"):
+        await kept.pair.here()
+    await kept.let_go()
+    assert await kept.pair.here() == ITEMS
+
+
+async def test_a_durable_that_came_back_older_is_compared_first(
+    own: OwnServer, gears: Gears
+) -> None:
+    """A fill from it would end what only local knows."""
+    async with run_shipped(gears, own.url) as shipped:
+        await shipped.upload("fetch_on_keymiss", "write_behind")
+        await shipped.pair.sign_in()
+        await shipped.pair.add("a")
+        await shipped.settle()
+        copy = own.keep_copy()
+        await shipped.pair.add("b")
+        await shipped.settle()
+        await own.come_back_older(copy)
+        await shipped.pair.evict(keys.preferences(OTHER, COLLECTION))
+
+        async def is_refused() -> bool:
+            try:
+                await shipped.pair.local.smembers(keys.preferences(OTHER, COLLECTION))
+            except ResponseError as error:
+                return "has been restarted" in str(error)
+            return False
+
+        await until(is_refused)
+        await shipped.let_go()
+        await shipped.settle()
+        assert await shipped.pair.kept() == {"a", "b"}
+
+
+# ------------------------------------------------------------------ profiles
+
+
+async def test_profiles_are_answered_where_readers_speak_resp2(kept: Shipped) -> None:
+    """Behind a setting; a nil is the server's own answer."""
+    profile = await kept.pair.local.hgetall(PROFILE)
+    login = profile["user_login"]
+    flat = [each for field in profile.items() for each in field]
+    await kept.upload("fetch_on_keymiss", config=WITH_PROFILES)
+    async with _reader(kept.gears, 2) as client:
+        for command, answer in (
+            (("HGETALL", PROFILE), flat),
+            (("HGET", PROFILE, "user_login"), login),
+            (("HMGET", PROFILE, "user_login", "id"), [login, str(PERSON)]),
+        ):
+            await kept.pair.local.flushall()
+            assert await _ask(client, *command) == answer
+            assert await _ask(client, *command) == answer
+
+
+async def test_a_nil_cannot_be_said_for_the_first_read(kept: Shipped) -> None:
+    """The command answers for itself, as for a missing key; the next read is right."""
+    login = await kept.pair.local.hget(PROFILE, "user_login")
+    await kept.upload("fetch_on_keymiss", config=WITH_PROFILES)
+    command = ("HMGET", PROFILE, "user_login", "unknown")
+    await kept.pair.local.flushall()
+    async with _reader(kept.gears, 2) as client:
+        assert await _ask(client, *command) == [None, None]
+        assert await _ask(client, *command) == [login, None]
+        assert await _ask(client, "HGET", PROFILE, "unknown") is None
+
+
+async def test_without_the_setting_profiles_are_left_alone(kept: Shipped) -> None:
+    """A hooked command answers in RESP2 whatever the reader speaks."""
+    await kept.pair.local.flushall()
+    before = await kept.pair.count_durable_scripts()
+
+    assert await kept.pair.local.hgetall(PROFILE) == {}
+    assert await kept.pair.count_durable_scripts() == before
+
+
+# ------------------------------------------------------------------ the engine is killed
+
+
+async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
+    """What is registered lives on, and so does all that was written, on its way or not."""
+    async with run_shipped(own_gears, own_gears.durable_url) as shipped:
+        await shipped.upload("fetch_on_keymiss", "write_behind")
+        await shipped.pair.sign_in()
+        await shipped.settle()
+        await shipped.hold()
+        await shipped.pair.add("a")
+        await shipped.pair.local.sadd(SET, "b")
+        await own_gears.restart()
+        await point_at(own_gears, environment_for(own_gears.durable_url))
+        await until(lambda: _is_compared(shipped))
+        await shipped.settle()
+
+        assert await shipped.pair.kept() == {"a", "b"}
+        await shipped.pair.local.sadd(SET, "c")
+        await shipped.settle()
+        assert await shipped.pair.kept() == {"a", "b", "c"}
+        await shipped.pair.evict()
+        assert await shipped.pair.here() == {"a", "b", "c"}
+
+
+async def _is_compared(shipped: Shipped) -> bool:
+    await shipped.pair.compare()
+    return True

@@ -1,0 +1,155 @@
+"""Ways in which a server is away, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.support.sync import OwnServer
+
+    Outage = Callable[[OwnServer, Redis], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def open_admin(own: OwnServer) -> AsyncIterator[Redis]:
+    """Yields an operator's connection, who stays permitted whatever happens."""
+    async with Redis.from_url(own.url, single_connection_client=True) as client:
+        await _tell(client, "ACL", "SETUSER", "op", "on", ">op", "+@all", "~*", "&*")
+        await _tell(client, "AUTH", "op", "op")
+        yield client
+
+
+async def _tell(client: Redis, *command: str) -> None:
+    await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
+    """Nobody listens."""
+    await own.kill()
+    yield
+    await own.start()
+
+
+@asynccontextmanager
+async def be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """OOM."""
+    await admin.config_set("maxmemory", 1)
+    yield
+    await admin.config_set("maxmemory", 0)
+
+
+@asynccontextmanager
+async def be_a_replica(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """READONLY."""
+    await _tell(admin, "REPLICAOF", "127.0.0.1", "1")
+    yield
+    await _tell(admin, "REPLICAOF", "NO", "ONE")
+
+
+@asynccontextmanager
+async def want_a_password(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """NOAUTH, or WRONGPASS."""
+    await admin.config_set("requirepass", "secret")
+    await _tell(admin, "CLIENT", "KILL", "USER", "default")
+    yield
+    await admin.config_set("requirepass", "")
+
+
+@asynccontextmanager
+async def permit_nothing(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """NOPERM."""
+    await _tell(admin, "ACL", "SETUSER", "default", "-@all", "+info", "+hello", "+client")
+    yield
+    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
+
+
+@asynccontextmanager
+async def permit_no_writes(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """The refusal comes from within the scripts."""
+    await _tell(admin, "ACL", "SETUSER", "default", "-@write")
+    yield
+    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
+
+
+@asynccontextmanager
+async def be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
+    """LOADING."""
+    await own.kill()
+    # It reads some ten keys of the ballast a second, and speaks after each.
+    start = asyncio.create_task(
+        own.start(key_load_delay="100000", loading_process_events_interval_bytes="1024")
+    )
+    async with Redis.from_url(own.url) as client:
+
+        async def is_loading() -> bool:
+            with suppress(RedisError):
+                return bool((await client.info("persistence"))["loading"])
+            return False
+
+        await until(is_loading)
+        yield
+        with suppress(RedisError):  # it may have ended by itself
+            await client.config_set("key-load-delay", 0)
+    await start
+
+
+@asynccontextmanager
+async def be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None]:
+    """MISCONF: a snapshot failed, since a directory lies where its file should be."""
+    await admin.config_set("save", "3600 1")
+    (own.directory / "dump.rdb").mkdir()
+    await admin.bgsave()
+
+    async def has_failed() -> bool:
+        return bool((await admin.info("persistence"))["rdb_last_bgsave_status"] == "err")
+
+    await until(has_failed)
+    yield
+    (own.directory / "dump.rdb").rmdir()
+    await admin.config_set("save", "")
+
+
+@asynccontextmanager
+async def stall(own: OwnServer, _: Redis) -> AsyncIterator[None]:
+    """It takes connections (the kernel does), and answers nothing."""
+    own.stop()
+    yield
+    own.go_on()
+
+
+OUTAGES = [
+    refuse_connections,
+    be_out_of_memory,
+    be_a_replica,
+    want_a_password,
+    permit_nothing,
+    permit_no_writes,
+    be_loading,
+    be_unable_to_save,
+]
+# A write that local has received before it stalled may be carried out after its time-out.
+DURABLE_OUTAGES = [*OUTAGES, stall]
+
+
+async def fill_with_ballast(admin: Redis) -> None:
+    """Gives a server enough to load for a while."""
+    await admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(40)})
+    await admin.bgrewriteaof()
+
+    async def is_rewritten() -> bool:
+        state = await admin.info("persistence")
+        return not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]
+
+    await until(is_rewritten)
