@@ -7,7 +7,7 @@ PEOPLE_AT_ONCE = 500
 MOST_ERRORS = 10
 
 
-class Counts(object):
+class Counts:
     """What a run did: `ids` are those of the people who wait for the next copy."""
 
     def __init__(self):
