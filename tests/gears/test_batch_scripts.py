@@ -115,6 +115,16 @@ async def test_a_second_run_changes_nothing(people: Shipped) -> None:
     }
 
 
+async def test_nobody_travels_for_having_been_copied(people: Shipped) -> None:
+    """What was clean before is clean afterwards, and no entry wakes anybody."""
+    await people.pair.relay()
+    await people.pair.local.xtrim(keys.OUTBOX, maxlen=0)
+    for name in BATCH:
+        await people.run_batch(name)
+
+    assert await people.is_settled()
+
+
 async def test_what_is_dirty_is_confirmed_by_nothing_less_than_all(people: Shipped) -> None:
     """A part was copied: the rest has still to travel."""
     await people.run_batch("sync_profiles")
@@ -182,7 +192,7 @@ async def test_a_bad_record_stops_nobody(people: Shipped) -> None:
     counts = await people.run_batch("sync_profiles")
 
     assert counts is not None
-    assert (counts["done"], counts["failed"]) == (2, 2)
+    assert (counts["done"], counts["failed"], counts["skipped"]) == (2, 2, {})
     assert any(error.startswith(f"person {PERSON}: WRONGTYPE") for error in counts["errors"])
     assert any(error.startswith("person 7: ") for error in counts["errors"])
 

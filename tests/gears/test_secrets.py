@@ -1,4 +1,4 @@
-"""What scripts know of durable stays with them; and by TLS it is the right one that they speak to."""
+"""What scripts know of durable stays with them; by TLS it is the right one they speak to."""
 
 from __future__ import annotations
 
