@@ -31,10 +31,10 @@ CONFIG = {}
 # <shared: local durable fetch; lua: read_preferences load_account export absorb release_lease>
 # From gears_scripts/shared/ and the service's own store; `make gears-scripts` writes it.
 
-USER_DETAILS = 'user_details:{id}'
-PREFERENCES = 'user:{id}:{collection}'
-SPONSORS = 'sponsors:{sponsorable}'
-EPOCH = 'sponsorsync:epoch'
+USER_DETAILS = "user_details:{id}"
+PREFERENCES = "user:{id}:{collection}"
+SPONSORS = "sponsors:{sponsorable}"
+EPOCH = "sponsorsync:epoch"
 PEOPLE_A_SCRIPT = 50
 
 LUA = {
@@ -944,7 +944,7 @@ def create_durable(environment):
         socket_timeout=SOCKET_TIMEOUT_S,
         retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
-        **options
+        **options,
     )
 
 
@@ -1000,21 +1000,22 @@ def outage(error):
 
 def _run_all(client, name, argument_lists):
     """Returns INFO and the replies; what durable saw never is run again with its text."""
-    for attempt in (1, 2):
-        pipeline = client.pipeline(transaction=False)
-        pipeline.execute_command("INFO", "server")
-        for arguments in argument_lists:
-            pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
-        replies = pipeline.execute(raise_on_error=False)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
-        if attempt == 1 and any(
-            isinstance(error, redis.exceptions.NoScriptError) for error in errors
-        ):
-            client.script_load(LUA[name])
-            continue
-        if errors:
-            raise errors[0]
-        return replies[0], replies[1:]
+    replies = _run_once(client, name, argument_lists)
+    if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
+        client.script_load(LUA[name])
+        replies = _run_once(client, name, argument_lists)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[0], replies[1:]
+
+
+def _run_once(client, name, argument_lists):
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("INFO", "server")
+    for arguments in argument_lists:
+        pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
+    return pipeline.execute(raise_on_error=False)
 
 
 def fetch(ids, names, token):
@@ -1044,11 +1045,10 @@ def export_from_durable(ids, names):
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables] + piece for piece in pieces])
+        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
-            for person, row in zip(piece, rows):
-                yield person, row
+            yield from zip(piece, rows)
             waiting += piece[len(rows) :]
 
 
@@ -1196,7 +1196,8 @@ def fetch_leased(person, token):
 
 NAMES = load_names()
 COLLECTION_KEY = re.compile(
-    "^" + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
+    "^"
+    + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
     % "|".join(re.escape(each) for each in NAMES["collections"])
     + "$"
 )
@@ -1209,13 +1210,15 @@ def beginnings():
     Misses of one registration are answered one after the other, those of different ones side by
     side. Numbers of GitHub never begin with 0.
     """
-    for number in range(1, 100):
-        yield "{}:".format(number) if number < 10 else str(number)
+    for first in "123456789":
+        yield first + ":"
+        for second in "0123456789":
+            yield first + second
 
 
 for beginning in beginnings():
     GearsBuilder("KeysReader", desc="sponsorsync collections").foreach(answer_collection).register(
-        prefix=PREFERENCES.split("{")[0] + beginning + "*",
+        prefix=PREFERENCES.partition("{")[0] + beginning + "*",
         eventTypes=["keymiss"],
         commands=SET_COMMANDS,
         mode="async_local",
@@ -1225,9 +1228,9 @@ for beginning in beginnings():
     )
 
 if CONFIG.get("hook_profiles"):
-    for beginning in range(1, 10):
+    for beginning in "123456789":
         GearsBuilder("KeysReader", desc="sponsorsync profiles").foreach(answer_profile).register(
-            prefix=USER_DETAILS.split("{")[0] + str(beginning) + "*",
+            prefix=USER_DETAILS.partition("{")[0] + beginning + "*",
             eventTypes=["keymiss"],
             commands=HASH_COMMANDS,
             mode="async_local",

@@ -27,12 +27,13 @@ CONFIG = {}
 # <shared: local durable fetch relay batch; lua: adopt export apply absorb confirm push_again bury find_removed narrow release_lease>
 # From gears_scripts/shared/ and the service's own store; `make gears-scripts` writes it.
 
-PREFERENCES = 'user:{id}:{collection}'
-SPONSORS = 'sponsors:{sponsorable}'
-OUTBOX = 'sponsorsync:outbox'
-CONFIRMED = 'sponsorsync:confirmed'
-LEASE = 'sponsorsync:lease:{id}'
-EPOCH = 'sponsorsync:epoch'
+PREFERENCES = "user:{id}:{collection}"
+SPONSORS = "sponsors:{sponsorable}"
+OUTBOX = "sponsorsync:outbox"
+CONFIRMED = "sponsorsync:confirmed"
+LEASE = "sponsorsync:lease:{id}"
+EPOCH = "sponsorsync:epoch"
+APPLIED = "sponsorsync:applied"
 LEASE_TTL_MS = 10000
 PEOPLE_A_SCRIPT = 50
 BYTES_A_SCRIPT = 262144
@@ -1475,7 +1476,7 @@ def create_durable(environment):
         socket_timeout=SOCKET_TIMEOUT_S,
         retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
-        **options
+        **options,
     )
 
 
@@ -1531,21 +1532,22 @@ def outage(error):
 
 def _run_all(client, name, argument_lists):
     """Returns INFO and the replies; what durable saw never is run again with its text."""
-    for attempt in (1, 2):
-        pipeline = client.pipeline(transaction=False)
-        pipeline.execute_command("INFO", "server")
-        for arguments in argument_lists:
-            pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
-        replies = pipeline.execute(raise_on_error=False)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
-        if attempt == 1 and any(
-            isinstance(error, redis.exceptions.NoScriptError) for error in errors
-        ):
-            client.script_load(LUA[name])
-            continue
-        if errors:
-            raise errors[0]
-        return replies[0], replies[1:]
+    replies = _run_once(client, name, argument_lists)
+    if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
+        client.script_load(LUA[name])
+        replies = _run_once(client, name, argument_lists)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[0], replies[1:]
+
+
+def _run_once(client, name, argument_lists):
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("INFO", "server")
+    for arguments in argument_lists:
+        pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
+    return pipeline.execute(raise_on_error=False)
 
 
 def fetch(ids, names, token):
@@ -1575,11 +1577,10 @@ def export_from_durable(ids, names):
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables] + piece for piece in pieces])
+        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
-            for person, row in zip(piece, rows):
-                yield person, row
+            yield from zip(piece, rows)
             waiting += piece[len(rows) :]
 
 
@@ -1616,7 +1617,7 @@ def drain(ids, names):
     return deliver([row for row in rows if "d" in row.flags], names)
 
 
-class Row(object):
+class Row:
     """What export.lua packed of one person; `package` is opaque."""
 
     def __init__(self, person, reply):
@@ -1670,19 +1671,36 @@ def deliver(rows, names):
         {"taken": [person], "newer": [person], "refused": {person: reason}}.
     """
     delivery = {"taken": [], "newer": [], "refused": {}}
-    taken, highest, scripts = [], 0, 0
     batches = in_batches(rows)
     if not batches:
         return delivery
     sponsorables = json.dumps(names["sponsorables"])
     before = getattr(redis, "sponsorsync_applied", 0)
     replies = run_durable(
-        "apply", [[sponsorables] + [row.package for row in batch] for batch in batches]
+        "apply", [[sponsorables, *(row.package for row in batch)] for batch in batches]
     )
+    taken = sort_answers(batches, replies, delivery)
+    highest = max(applied for applied, _ in replies)
+    notice_fallback(before, highest - len(batches), taken)
+    redis.sponsorsync_applied = highest
+    for _, row in taken:
+        if "n" in row.flags and "d" in row.flags:
+            narrow(row.person, names)
+    confirm(taken)
+    if delivery["newer"]:
+        take_newer(delivery["newer"], names)
+    return delivery
+
+
+def sort_answers(batches, replies, delivery):
+    """Notes what durable answered of each, and sets aside whom it refused.
+
+    Returns [(durable's APPLIED, row)] of what it took.
+    """
+    taken = []
     for batch, (applied, answers) in zip(batches, replies):
-        highest, scripts = max(highest, applied), scripts + 1
-        for row, answer in zip(batch, answers):
-            answer = text_of(answer)
+        for row, reply in zip(batch, answers):
+            answer = text_of(reply)
             if answer == "ok":
                 taken.append((applied, row))
                 delivery["taken"].append(row.person)
@@ -1692,21 +1710,17 @@ def deliver(rows, names):
                 delivery["refused"][row.person] = answer
                 if "d" in row.flags:
                     bury(row.person, answer)
-    notice_fallback(before, highest - scripts, taken)
-    redis.sponsorsync_applied = highest
-    for _, row in taken:
-        if "n" in row.flags and "d" in row.flags:
-            narrow(row.person, names)
-    confirm(taken)
-    if delivery["newer"]:
-        # Local came back older: what durable has newer wins, the rest travels again.
-        conflicts = fetch(delivery["newer"], names, "")
-        for person in delivery["newer"]:
-            if person in conflicts:
-                bury(person, conflicts[person])
-            else:
-                execute("XADD", OUTBOX, "*", "u", person)
-    return delivery
+    return taken
+
+
+def take_newer(ids, names):
+    """Local came back older: what durable has newer wins, the rest travels again."""
+    conflicts = fetch(ids, names, "")
+    for person in ids:
+        if person in conflicts:
+            bury(person, conflicts[person])
+        else:
+            execute("XADD", OUTBOX, "*", "u", person)
 
 
 def in_batches(rows):
@@ -1737,11 +1751,16 @@ def notice_fallback(before, applied_before, taken):
 
 def confirm(taken):
     """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
-    for piece in in_pieces(taken, PEOPLE_A_SCRIPT * 4):
+    changed = [(applied, row) for applied, row in taken if set(row.flags) & set("dm")]
+    for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.stamp, row.flags]
         run_local("confirm", *arguments)
+    # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
+    settled = [(applied, row.person) for applied, row in taken if not set(row.flags) & set("dm")]
+    for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
+        execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 
 
 def narrow(person, names):
@@ -1768,7 +1787,7 @@ PEOPLE_AT_ONCE = 500
 MOST_ERRORS = 10
 
 
-class Counts(object):
+class Counts:
     """What a run did: `ids` are those of the people who wait for the next copy."""
 
     def __init__(self):
@@ -1839,15 +1858,31 @@ def copy_all(parts, key_pattern, find_id, only_covered=False):
     )
 
 
+def adopt(ids, names):
+    """Takes along what somebody wrote before there was a service: nobody has versioned it yet.
+
+    Returns the reasons for which that cannot be done of some: keys of another type.
+    """
+    unreadable = {}
+    for piece in in_pieces(ids):
+        adopted, _, wrongs = run_local("adopt", "mark", json.dumps(names), *piece)
+        for wrong in map(text_of, wrongs):
+            # The sentence names the key, and the id is the last number in it that is one.
+            found = [each for each in re.findall(r":([0-9]+)(?=[: ])", wrong) if each in piece]
+            unreadable[found[-1]] = wrong
+        if adopted:
+            drain([text_of(each) for each in adopted], names)
+    return unreadable
+
+
 def copy_people(counts, ids, part, names, only_covered):
     """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
     require_compared("local", run_id_here())
-    for piece in in_pieces(ids):
-        # Written by somebody else before there was a service: nobody has versioned it yet.
-        adopted = run_local("adopt", "mark", json.dumps(names), *piece)[0]
-        if adopted:
-            drain([text_of(each) for each in adopted], names)
-    rows, refused = export_here(ids, "only:" + part, names)
+    unreadable = adopt(ids, names)
+    rows, refused = export_here(
+        [each for each in ids if each not in unreadable], "only:" + part, names
+    )
+    refused.update(unreadable)
     wanted = []
     for row in rows:
         if only_covered and "v" in row.flags:
@@ -1872,7 +1907,8 @@ def copy_people(counts, ids, part, names, only_covered):
 
 COLLECTIONS = load_names()["collections"]
 COLLECTION_KEY = re.compile(
-    "^" + PREFERENCES.format(id="([1-9][0-9]*)", collection="(?:%s)")
+    "^"
+    + PREFERENCES.format(id="([1-9][0-9]*)", collection="(?:%s)")
     % "|".join(re.escape(each) for each in COLLECTIONS)
     + "$"
 )

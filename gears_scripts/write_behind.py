@@ -31,18 +31,19 @@ CONFIG = {}
 # <shared: local durable fetch relay; lua: export apply absorb confirm push_again bury find_removed narrow release_lease>
 # From gears_scripts/shared/ and the service's own store; `make gears-scripts` writes it.
 
-PREFERENCES = 'user:{id}:{collection}'
-META = 'sponsorsync:meta:{id}'
-SPONSORS = 'sponsors:{sponsorable}'
-PEOPLE = 'sponsorsync:people'
-VISITOR = 'user:{id}'
-DIRTY = 'sponsorsync:dirty'
-OUTBOX = 'sponsorsync:outbox'
-CONFIRMED = 'sponsorsync:confirmed'
-LEASE = 'sponsorsync:lease:{id}'
-NEGATIVE = 'sponsorsync:negative:{id}'
-EPOCH = 'sponsorsync:epoch'
-QUIET = 'sponsorsync:quiet'
+PREFERENCES = "user:{id}:{collection}"
+META = "sponsorsync:meta:{id}"
+SPONSORS = "sponsors:{sponsorable}"
+PEOPLE = "sponsorsync:people"
+VISITOR = "user:{id}"
+DIRTY = "sponsorsync:dirty"
+OUTBOX = "sponsorsync:outbox"
+CONFIRMED = "sponsorsync:confirmed"
+LEASE = "sponsorsync:lease:{id}"
+NEGATIVE = "sponsorsync:negative:{id}"
+EPOCH = "sponsorsync:epoch"
+QUIET = "sponsorsync:quiet"
+APPLIED = "sponsorsync:applied"
 LEASE_TTL_MS = 10000
 PEOPLE_A_SCRIPT = 50
 BYTES_A_SCRIPT = 262144
@@ -1376,7 +1377,7 @@ def create_durable(environment):
         socket_timeout=SOCKET_TIMEOUT_S,
         retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
-        **options
+        **options,
     )
 
 
@@ -1432,21 +1433,22 @@ def outage(error):
 
 def _run_all(client, name, argument_lists):
     """Returns INFO and the replies; what durable saw never is run again with its text."""
-    for attempt in (1, 2):
-        pipeline = client.pipeline(transaction=False)
-        pipeline.execute_command("INFO", "server")
-        for arguments in argument_lists:
-            pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
-        replies = pipeline.execute(raise_on_error=False)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
-        if attempt == 1 and any(
-            isinstance(error, redis.exceptions.NoScriptError) for error in errors
-        ):
-            client.script_load(LUA[name])
-            continue
-        if errors:
-            raise errors[0]
-        return replies[0], replies[1:]
+    replies = _run_once(client, name, argument_lists)
+    if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
+        client.script_load(LUA[name])
+        replies = _run_once(client, name, argument_lists)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[0], replies[1:]
+
+
+def _run_once(client, name, argument_lists):
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("INFO", "server")
+    for arguments in argument_lists:
+        pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
+    return pipeline.execute(raise_on_error=False)
 
 
 def fetch(ids, names, token):
@@ -1476,11 +1478,10 @@ def export_from_durable(ids, names):
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables] + piece for piece in pieces])
+        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
-            for person, row in zip(piece, rows):
-                yield person, row
+            yield from zip(piece, rows)
             waiting += piece[len(rows) :]
 
 
@@ -1517,7 +1518,7 @@ def drain(ids, names):
     return deliver([row for row in rows if "d" in row.flags], names)
 
 
-class Row(object):
+class Row:
     """What export.lua packed of one person; `package` is opaque."""
 
     def __init__(self, person, reply):
@@ -1571,19 +1572,36 @@ def deliver(rows, names):
         {"taken": [person], "newer": [person], "refused": {person: reason}}.
     """
     delivery = {"taken": [], "newer": [], "refused": {}}
-    taken, highest, scripts = [], 0, 0
     batches = in_batches(rows)
     if not batches:
         return delivery
     sponsorables = json.dumps(names["sponsorables"])
     before = getattr(redis, "sponsorsync_applied", 0)
     replies = run_durable(
-        "apply", [[sponsorables] + [row.package for row in batch] for batch in batches]
+        "apply", [[sponsorables, *(row.package for row in batch)] for batch in batches]
     )
+    taken = sort_answers(batches, replies, delivery)
+    highest = max(applied for applied, _ in replies)
+    notice_fallback(before, highest - len(batches), taken)
+    redis.sponsorsync_applied = highest
+    for _, row in taken:
+        if "n" in row.flags and "d" in row.flags:
+            narrow(row.person, names)
+    confirm(taken)
+    if delivery["newer"]:
+        take_newer(delivery["newer"], names)
+    return delivery
+
+
+def sort_answers(batches, replies, delivery):
+    """Notes what durable answered of each, and sets aside whom it refused.
+
+    Returns [(durable's APPLIED, row)] of what it took.
+    """
+    taken = []
     for batch, (applied, answers) in zip(batches, replies):
-        highest, scripts = max(highest, applied), scripts + 1
-        for row, answer in zip(batch, answers):
-            answer = text_of(answer)
+        for row, reply in zip(batch, answers):
+            answer = text_of(reply)
             if answer == "ok":
                 taken.append((applied, row))
                 delivery["taken"].append(row.person)
@@ -1593,21 +1611,17 @@ def deliver(rows, names):
                 delivery["refused"][row.person] = answer
                 if "d" in row.flags:
                     bury(row.person, answer)
-    notice_fallback(before, highest - scripts, taken)
-    redis.sponsorsync_applied = highest
-    for _, row in taken:
-        if "n" in row.flags and "d" in row.flags:
-            narrow(row.person, names)
-    confirm(taken)
-    if delivery["newer"]:
-        # Local came back older: what durable has newer wins, the rest travels again.
-        conflicts = fetch(delivery["newer"], names, "")
-        for person in delivery["newer"]:
-            if person in conflicts:
-                bury(person, conflicts[person])
-            else:
-                execute("XADD", OUTBOX, "*", "u", person)
-    return delivery
+    return taken
+
+
+def take_newer(ids, names):
+    """Local came back older: what durable has newer wins, the rest travels again."""
+    conflicts = fetch(ids, names, "")
+    for person in ids:
+        if person in conflicts:
+            bury(person, conflicts[person])
+        else:
+            execute("XADD", OUTBOX, "*", "u", person)
 
 
 def in_batches(rows):
@@ -1638,11 +1652,16 @@ def notice_fallback(before, applied_before, taken):
 
 def confirm(taken):
     """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
-    for piece in in_pieces(taken, PEOPLE_A_SCRIPT * 4):
+    changed = [(applied, row) for applied, row in taken if set(row.flags) & set("dm")]
+    for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.stamp, row.flags]
         run_local("confirm", *arguments)
+    # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
+    settled = [(applied, row.person) for applied, row in taken if not set(row.flags) & set("dm")]
+    for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
+        execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 
 
 def narrow(person, names):
@@ -1785,13 +1804,14 @@ def push(entries):
 
 
 COLLECTION_KEY = re.compile(
-    "^" + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
+    "^"
+    + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
     % "|".join(re.escape(each) for each in load_names()["collections"])
     + "$"
 )
 
 GearsBuilder("KeysReader", desc="sponsorsync capture").foreach(capture).register(
-    prefix=PREFERENCES.split("{")[0] + "*",
+    prefix=PREFERENCES.partition("{")[0] + "*",
     eventTypes=WRITES + LOSSES,
     mode="sync",
     readValue=False,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import re
 import sys
 from pathlib import Path
@@ -71,7 +72,11 @@ def bundle(script: str) -> str:
         found[0].splitlines()[0],
         "# From gears_scripts/shared/ and the service's own store; `make gears-scripts` writes it.",
         "",
-        *(f"{name} = {template!r}" for name, template in keys.NAMES.items() if name in used),
+        *(
+            f"{name} = {json.dumps(template)}"
+            for name, template in keys.NAMES.items()
+            if name in used
+        ),
         *(f"{name} = {number}" for name, number in _NUMBERS.items() if name in used),
         "",
         "LUA = {",

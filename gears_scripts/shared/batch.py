@@ -7,7 +7,7 @@ PEOPLE_AT_ONCE = 500
 MOST_ERRORS = 10
 
 
-class Counts(object):
+class Counts:
     """What a run did: `ids` are those of the people who wait for the next copy."""
 
     def __init__(self):
@@ -78,15 +78,31 @@ def copy_all(parts, key_pattern, find_id, only_covered=False):
     )
 
 
+def adopt(ids, names):
+    """Takes along what somebody wrote before there was a service: nobody has versioned it yet.
+
+    Returns the reasons for which that cannot be done of some: keys of another type.
+    """
+    unreadable = {}
+    for piece in in_pieces(ids):
+        adopted, _, wrongs = run_local("adopt", "mark", json.dumps(names), *piece)
+        for wrong in map(text_of, wrongs):
+            # The sentence names the key, and the id is the last number in it that is one.
+            found = [each for each in re.findall(r":([0-9]+)(?=[: ])", wrong) if each in piece]
+            unreadable[found[-1]] = wrong
+        if adopted:
+            drain([text_of(each) for each in adopted], names)
+    return unreadable
+
+
 def copy_people(counts, ids, part, names, only_covered):
     """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
     require_compared("local", run_id_here())
-    for piece in in_pieces(ids):
-        # Written by somebody else before there was a service: nobody has versioned it yet.
-        adopted = run_local("adopt", "mark", json.dumps(names), *piece)[0]
-        if adopted:
-            drain([text_of(each) for each in adopted], names)
-    rows, refused = export_here(ids, "only:" + part, names)
+    unreadable = adopt(ids, names)
+    rows, refused = export_here(
+        [each for each in ids if each not in unreadable], "only:" + part, names
+    )
+    refused.update(unreadable)
     wanted = []
     for row in rows:
         if only_covered and "v" in row.flags:

@@ -48,7 +48,7 @@ def create_durable(environment):
         socket_timeout=SOCKET_TIMEOUT_S,
         retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         client_name="sponsorsync-gears",
-        **options
+        **options,
     )
 
 
@@ -104,18 +104,19 @@ def outage(error):
 
 def _run_all(client, name, argument_lists):
     """Returns INFO and the replies; what durable saw never is run again with its text."""
-    for attempt in (1, 2):
-        pipeline = client.pipeline(transaction=False)
-        pipeline.execute_command("INFO", "server")
-        for arguments in argument_lists:
-            pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
-        replies = pipeline.execute(raise_on_error=False)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
-        if attempt == 1 and any(
-            isinstance(error, redis.exceptions.NoScriptError) for error in errors
-        ):
-            client.script_load(LUA[name])
-            continue
-        if errors:
-            raise errors[0]
-        return replies[0], replies[1:]
+    replies = _run_once(client, name, argument_lists)
+    if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
+        client.script_load(LUA[name])
+        replies = _run_once(client, name, argument_lists)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[0], replies[1:]
+
+
+def _run_once(client, name, argument_lists):
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("INFO", "server")
+    for arguments in argument_lists:
+        pipeline.execute_command("EVALSHA", LUA_SHA[name], 0, *arguments)
+    return pipeline.execute(raise_on_error=False)

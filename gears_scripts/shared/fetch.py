@@ -28,11 +28,10 @@ def export_from_durable(ids, names):
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables] + piece for piece in pieces])
+        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
-            for person, row in zip(piece, rows):
-                yield person, row
+            yield from zip(piece, rows)
             waiting += piece[len(rows) :]
 
 

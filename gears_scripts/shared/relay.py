@@ -23,7 +23,7 @@ def drain(ids, names):
     return deliver([row for row in rows if "d" in row.flags], names)
 
 
-class Row(object):
+class Row:
     """What export.lua packed of one person; `package` is opaque."""
 
     def __init__(self, person, reply):
@@ -77,19 +77,36 @@ def deliver(rows, names):
         {"taken": [person], "newer": [person], "refused": {person: reason}}.
     """
     delivery = {"taken": [], "newer": [], "refused": {}}
-    taken, highest, scripts = [], 0, 0
     batches = in_batches(rows)
     if not batches:
         return delivery
     sponsorables = json.dumps(names["sponsorables"])
     before = getattr(redis, "sponsorsync_applied", 0)
     replies = run_durable(
-        "apply", [[sponsorables] + [row.package for row in batch] for batch in batches]
+        "apply", [[sponsorables, *(row.package for row in batch)] for batch in batches]
     )
+    taken = sort_answers(batches, replies, delivery)
+    highest = max(applied for applied, _ in replies)
+    notice_fallback(before, highest - len(batches), taken)
+    redis.sponsorsync_applied = highest
+    for _, row in taken:
+        if "n" in row.flags and "d" in row.flags:
+            narrow(row.person, names)
+    confirm(taken)
+    if delivery["newer"]:
+        take_newer(delivery["newer"], names)
+    return delivery
+
+
+def sort_answers(batches, replies, delivery):
+    """Notes what durable answered of each, and sets aside whom it refused.
+
+    Returns [(durable's APPLIED, row)] of what it took.
+    """
+    taken = []
     for batch, (applied, answers) in zip(batches, replies):
-        highest, scripts = max(highest, applied), scripts + 1
-        for row, answer in zip(batch, answers):
-            answer = text_of(answer)
+        for row, reply in zip(batch, answers):
+            answer = text_of(reply)
             if answer == "ok":
                 taken.append((applied, row))
                 delivery["taken"].append(row.person)
@@ -99,21 +116,17 @@ def deliver(rows, names):
                 delivery["refused"][row.person] = answer
                 if "d" in row.flags:
                     bury(row.person, answer)
-    notice_fallback(before, highest - scripts, taken)
-    redis.sponsorsync_applied = highest
-    for _, row in taken:
-        if "n" in row.flags and "d" in row.flags:
-            narrow(row.person, names)
-    confirm(taken)
-    if delivery["newer"]:
-        # Local came back older: what durable has newer wins, the rest travels again.
-        conflicts = fetch(delivery["newer"], names, "")
-        for person in delivery["newer"]:
-            if person in conflicts:
-                bury(person, conflicts[person])
-            else:
-                execute("XADD", OUTBOX, "*", "u", person)
-    return delivery
+    return taken
+
+
+def take_newer(ids, names):
+    """Local came back older: what durable has newer wins, the rest travels again."""
+    conflicts = fetch(ids, names, "")
+    for person in ids:
+        if person in conflicts:
+            bury(person, conflicts[person])
+        else:
+            execute("XADD", OUTBOX, "*", "u", person)
 
 
 def in_batches(rows):
@@ -144,11 +157,16 @@ def notice_fallback(before, applied_before, taken):
 
 def confirm(taken):
     """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
-    for piece in in_pieces(taken, PEOPLE_A_SCRIPT * 4):
+    changed = [(applied, row) for applied, row in taken if set(row.flags) & set("dm")]
+    for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.stamp, row.flags]
         run_local("confirm", *arguments)
+    # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
+    settled = [(applied, row.person) for applied, row in taken if not set(row.flags) & set("dm")]
+    for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
+        execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 
 
 def narrow(person, names):

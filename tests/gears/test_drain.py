@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -206,8 +206,8 @@ async def test_an_entry_that_somebody_else_removed_stops_nobody(drained: Shipped
     await drained.pair.sign_in()
     await until(drained.drain_waits)
     await drained.pair.sign_in(OTHER)
-    [first, *_] = await drained.pair.local.xrange(keys.OUTBOX)
-    await drained.pair.local.xdel(keys.OUTBOX, first[0])
+    entries: Any = await drained.pair.local.xrange(keys.OUTBOX)
+    await drained.pair.local.xdel(keys.OUTBOX, entries[0][0])
     await drained.let_go()
     await until(lambda: _is_well(drained))
     # The engine takes the removed entry for the other one, which waits for the next to come.

@@ -200,12 +200,17 @@ def test_the_counts_of_a_batch_script() -> None:
 
 @pytest.mark.parametrize(
     "records",
-    [(), ("{}",), ("[]",), ("no JSON",), ("1", "2"), ('{"done": 1, "skipped": 1, "failed": 0}',)],
+    [("{}",), ("[]",), ("no JSON",), ("1", "2"), ('{"done": 1, "skipped": 1, "failed": 0}',)],
 )
 def test_anything_else_is_no_count(records: tuple[str, ...]) -> None:
     """It must not be taken for 'nothing failed'."""
     with pytest.raises(GearsError, match="did not leave its counts"):
         parse_counts(Results(records, ()))
+
+
+def test_a_batch_script_without_any_record_copied_nobody() -> None:
+    """There was no such key."""
+    assert parse_counts(Results((), ())) == {"done": 0, "skipped": {}, "failed": 0, "errors": []}
 
 
 def test_a_batch_script_that_failed_has_no_counts() -> None:

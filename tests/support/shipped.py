@@ -122,7 +122,8 @@ class Shipped:
 def environment_for(url: str) -> dict[str, str]:
     """Returns what names a durable in the environment of a server, as far as it has to be named."""
     parts = urlsplit(url)
-    return {"REDISENT_HOST": str(parts.hostname), "REDISENT_PORT": str(parts.port)}
+    named = {"REDISENT_HOST": str(parts.hostname), "REDISENT_PORT": str(parts.port)}
+    return named | ({"REDISENT_PWD": parts.password} if parts.password else {})
 
 
 async def point_at(gears: Gears, environment: Mapping[str, str]) -> None:

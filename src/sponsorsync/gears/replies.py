@@ -154,11 +154,15 @@ def parse_fault(said: str, *, source: str | None = None) -> Fault:
 def parse_counts(results: Results) -> Mapping[str, Any]:
     """Returns the one record of a batch script: `done`, `skipped`, `failed`, `errors`.
 
+    Where no key is of the script's kind it has left none.
+
     Raises:
         GearsError: It ended with an error, or left something else.
     """
     if results.faults:
         raise GearsError(str(results.faults[0]))
+    if not results.records:
+        return {"done": 0, "skipped": {}, "failed": 0, "errors": []}
     try:
         [record] = results.records
         counts = json.loads(record)

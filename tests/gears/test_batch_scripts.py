@@ -1,0 +1,278 @@
+"""The scripts that copy everybody once: what they copy, what they leave, and what they count."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sponsorsync.gears.scripts import BATCH, GearsConfig
+from sponsorsync.store import keys
+from tests.support.command import run_command
+from tests.support.proxy import run_proxy
+from tests.support.shipped import (
+    ANOTHER_INCARNATION,
+    META,
+    OTHER,
+    SET,
+    VERSION,
+    environment_for,
+    point_at,
+)
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, dump_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.shipped import Shipped
+
+PROFILE = keys.user_details(PERSON)
+FACTS = keys.sponsorship(SPONSORABLE, PERSON)
+THIRD = PERSON + 2
+
+
+def _counts(done: int, *, failed: int = 0, **skipped: int) -> dict[str, Any]:
+    return {
+        "done": done,
+        "skipped": {reason.replace("_", " "): count for reason, count in skipped.items()},
+        "failed": failed,
+        "errors": [],
+    }
+
+
+@pytest.fixture
+async def people(shipped: Shipped) -> Shipped:
+    """Who is covered, who is not, and who was, each with {a}; durable has heard of nobody."""
+    await shipped.pair.sign_in()
+    await shipped.pair.sign_in(OTHER, covered=False)
+    await shipped.pair.sign_in(THIRD)
+    await shipped.pair.lapse(THIRD)
+    for person in (PERSON, OTHER, THIRD):
+        await shipped.pair.add("a", person_id=person)
+    assert await shipped.pair.durable.zcard(keys.PEOPLE) == 0
+    return shipped
+
+
+async def test_profiles_of_all_are_copied(people: Shipped) -> None:
+    """Of who logged in; and none of their preferences."""
+    assert await people.run_batch("sync_profiles") == _counts(3)
+
+    for person in (PERSON, OTHER, THIRD):
+        key = keys.user_details(person)
+        assert await people.pair.durable.hgetall(key) == await people.pair.local.hgetall(key)
+        assert await people.pair.kept(person) == set()
+
+
+async def test_covers_of_all_are_copied(people: Shipped) -> None:
+    """Also what is over; durable makes its own index of it."""
+    assert await people.run_batch("sync_sponsors") == _counts(3)
+
+    assert await people.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
+    for person in (PERSON, OTHER, THIRD):
+        key = keys.sponsorship(SPONSORABLE, person)
+        assert await people.pair.durable.hgetall(key) == await people.pair.local.hgetall(key)
+    assert await people.pair.durable.exists(PROFILE) == 0
+
+
+async def test_preferences_of_the_covered_are_copied(people: Shipped) -> None:
+    """With what counts of those who are not, of visitors, and of keys that are no collections."""
+    await people.pair.local.hset("user:7", "name", "visitor")
+    await people.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
+    await people.pair.local.sadd(f"user:8:{COLLECTION}:more", "x")
+    await people.pair.local.sadd("user:9:other", "x")
+
+    counts = await people.run_batch("sync_preferences")
+
+    assert counts == _counts(1, not_covered=2, visitor=1, not_ours=2)
+    assert await people.pair.kept() == {"a"}
+    assert await people.pair.kept(OTHER) == await people.pair.kept(THIRD) == set()
+    assert await people.pair.durable.exists(f"user:7:{COLLECTION}") == 0
+
+
+async def test_versions_and_presence_travel_along(people: Shipped) -> None:
+    """What was copied is compared by them later on."""
+    for name in BATCH:
+        await people.run_batch(name)
+
+    here, there = [await side.hgetall(META) for side in (people.pair.local, people.pair.durable)]
+    fields = {field for field in there if field[:2] in {"v:", "p:"}}
+    assert {VERSION, "p:profile", f"v:cover:{SPONSORABLE}"} <= fields
+    assert {field: here[field] for field in fields} == {field: there[field] for field in fields}
+
+
+async def test_a_second_run_changes_nothing(people: Shipped) -> None:
+    """And counts the same."""
+    counted = [await people.run_batch(name) for name in BATCH]
+    before = await dump_all(people.pair.durable_store)
+    again = [await people.run_batch(name) for name in BATCH]
+    after = await dump_all(people.pair.durable_store)
+
+    assert again == counted
+    counters = {keys.APPLIED.encode(), keys.PEOPLE.encode()}
+    assert {k: v for k, v in after.items() if k not in counters} == {
+        k: v for k, v in before.items() if k not in counters
+    }
+
+
+async def test_nobody_travels_for_having_been_copied(people: Shipped) -> None:
+    """What was clean before is clean afterwards, and no entry wakes anybody."""
+    await people.pair.relay()
+    await people.pair.local.xtrim(keys.OUTBOX, maxlen=0)
+    for name in BATCH:
+        await people.run_batch(name)
+
+    assert await people.is_settled()
+
+
+async def test_what_is_dirty_is_confirmed_by_nothing_less_than_all(people: Shipped) -> None:
+    """A part was copied: the rest has still to travel."""
+    await people.run_batch("sync_profiles")
+
+    assert PERSON in await people.pair.dirty()
+
+
+async def test_what_nobody_has_versioned_yet_is_imported(shipped: Shipped) -> None:
+    """Written by the old code, before there was a service."""
+    local = shipped.pair.local
+    await local.hset(PROFILE, mapping={"id": str(PERSON), "user_login": "old"})
+    await local.hset(FACTS, mapping={"source": "sponsorship", "since": "1"})
+    await local.sadd(SET, "a", "b")
+
+    counted = [await shipped.run_batch(name) for name in BATCH]
+
+    assert counted == [_counts(1)] * 3
+    assert await shipped.pair.kept() == {"a", "b"}
+    assert await shipped.pair.durable.hget(PROFILE, "user_login") == "old"
+    assert await shipped.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
+    assert await shipped.pair.dirty() == set()
+
+
+async def test_an_import_is_united_with_what_durable_has(people: Shipped) -> None:
+    """Local lost all of it, and the old code wrote anew."""
+    for name in BATCH:
+        await people.run_batch(name)
+    await people.pair.local.flushall()
+    await people.pair.local.sadd(SET, "b")
+    await people.run_batch("sync_preferences")
+
+    assert await people.pair.kept() == await people.pair.here() == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("sponsorables", "done"), [((SPONSORABLE,), 1), ((), 1), (("somebody-else",), 0)]
+)
+async def test_covered_is_who_is_by_those_that_are_named(
+    people: Shipped, sponsorables: tuple[str, ...], done: int
+) -> None:
+    """Or, where none is, by any that has an index here."""
+    config = GearsConfig(sponsorables, (COLLECTION,), hook_profiles=False)
+    counts = await people.run_batch("sync_preferences", config)
+
+    assert counts == _counts(done, not_covered=3 - done)
+    assert await people.pair.kept() == ({"a"} if done else set())
+
+
+async def test_what_durable_has_newer_is_left(people: Shipped) -> None:
+    """And comes here instead."""
+    for name in BATCH:
+        await people.run_batch(name)
+    await people.pair.durable.sadd(SET, "z")
+    await people.pair.durable.hincrby(META, VERSION, 3600 * 10**6)
+
+    assert await people.run_batch("sync_preferences") == _counts(0, newer=1, not_covered=2)
+    assert await people.pair.here() == {"a", "z"}
+
+
+async def test_a_bad_record_stops_nobody(people: Shipped) -> None:
+    """It is counted and named, whichever side it is bad on."""
+    await people.pair.durable.set(PROFILE, "a foreign text")
+    await people.pair.local.set(keys.user_details(7), "a foreign text")
+
+    counts = await people.run_batch("sync_profiles")
+
+    assert counts is not None
+    assert (counts["done"], counts["failed"], counts["skipped"]) == (2, 2, {})
+    assert any(error.startswith(f"person {PERSON}: WRONGTYPE") for error in counts["errors"])
+    assert any(error.startswith("person 7: ") for error in counts["errors"])
+
+
+async def test_many_bad_records_are_counted_and_the_first_named(shipped: Shipped) -> None:
+    """The reply stays small."""
+    for number in range(1, 31):
+        await shipped.pair.local.set(keys.user_details(number), "a foreign text")
+
+    counts = await shipped.run_batch("sync_profiles")
+
+    assert counts is not None
+    assert (counts["done"], counts["failed"], len(counts["errors"])) == (0, 30, 10)
+
+
+async def test_where_there_is_nothing_nothing_is_counted(shipped: Shipped) -> None:
+    """The engine makes no record of no record."""
+    assert [await shipped.run_batch(name) for name in BATCH] == [None] * 3
+
+
+async def test_with_durable_down_everybody_is_counted_as_failed(people: Shipped) -> None:
+    """With the reason; and another run makes up for it."""
+    port = int(environment_for(people.gears.durable_url)["REDISENT_PORT"])
+    async with run_proxy(port) as way:
+        await point_at(people.gears, environment_for(f"redis://127.0.0.1:{way.port}/0"))
+        way.cut()
+        counts = await people.run_batch("sync_profiles")
+
+    assert counts is not None
+    assert (counts["done"], counts["failed"]) == (0, 3)
+    assert "durable cannot be asked" in counts["errors"][0]
+    assert await people.pair.local.hlen(keys.DEAD) == 0
+    await point_at(people.gears, environment_for(people.gears.durable_url))
+    assert await people.run_batch("sync_profiles") == _counts(3)
+
+
+async def test_nothing_is_copied_before_both_sides_were_compared(people: Shipped) -> None:
+    """Local may have come back older."""
+    await people.pair.local.hset(keys.EPOCH, "local", ANOTHER_INCARNATION)
+    counts = await people.run_batch("sync_profiles")
+
+    assert counts is not None
+    assert (counts["done"], counts["failed"]) == (0, 3)
+    assert "is being compared" in counts["errors"][0]
+    assert await people.pair.durable.exists(PROFILE) == 0
+
+
+async def test_the_command_copies_by_the_scripts(people: Shipped, tmp_path: Path) -> None:
+    """All three, one after the other, with their counts."""
+    command = ("snapshot", "--engine", "gears", "--json")
+    sides = (people.gears.url, people.gears.durable_url)
+    status, out, errors = await run_command(tmp_path, *sides, *command)
+
+    assert (status, errors) == (0, "")
+    summary = json.loads(out)
+    assert summary["agrees"] is True
+    assert [(each["script"], each["done"]) for each in summary["scripts"]] == [
+        *(("sync_profiles", 3), ("sync_sponsors", 3), ("sync_preferences", 1)),
+    ]
+    assert await people.pair.kept() == {"a"}
+
+
+async def test_the_command_copies_nothing_where_there_is_nothing(
+    shipped: Shipped, tmp_path: Path
+) -> None:
+    """That is no failure."""
+    command = ("snapshot", "--engine", "gears", "--json")
+    sides = (shipped.gears.url, shipped.gears.durable_url)
+    status, out, _ = await run_command(tmp_path, *sides, *command)
+
+    assert status == 0
+    assert [(each["done"], each["failed"]) for each in json.loads(out)["scripts"]] == [(0, 0)] * 3
+
+
+async def test_the_command_fails_when_durable_is_down(people: Shipped, tmp_path: Path) -> None:
+    """Nothing listens where the scripts look for it."""
+    await point_at(people.gears, environment_for("redis://127.0.0.1:1/0"))
+    command = ("snapshot", "--engine", "gears")
+    sides = (people.gears.url, people.gears.durable_url)
+    status, out, errors = await run_command(tmp_path, *sides, *command)
+
+    assert status == 1
+    assert "durable cannot be asked" in out + errors

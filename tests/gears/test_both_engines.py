@@ -1,0 +1,78 @@
+"""The plain engine goes on while the scripts are live: both do the same work, and do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.store import keys
+from tests.support.shipped import OTHER
+from tests.support.sync import COLLECTION, PERSON, running_engine
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from tests.support.shipped import Shipped
+
+PEOPLE = range(PERSON, PERSON + 5)
+ITEMS = [f"item-{number}" for number in range(12)]
+STEPS = 60
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_both_at_once_agree_in_the_end(live: Shipped, seed: int) -> None:
+    """Writes by the service and past it, of several people at the same time."""
+    for person in PEOPLE:
+        await live.pair.sign_in(person)
+    async with running_engine(live.pair):
+        wanted = await asyncio.gather(*(_write(live, person, seed) for person in PEOPLE))
+        await until(live.is_settled)
+        summary = await live.pair.engine.verifier.run(fix=False)
+
+        assert summary.agrees, summary
+        for person, items in zip(PEOPLE, wanted, strict=True):
+            assert await live.pair.here(person) == await live.pair.kept(person) == items
+    assert await live.no_registration_failed()
+    # Without the plain engine: whoever reads first gets it all.
+    await live.pair.local.flushall()
+    for person, items in zip(PEOPLE, wanted, strict=True):
+        assert await live.pair.here(person) == items
+
+
+async def _write(live: Shipped, person: int, seed: int) -> set[str]:
+    """Changes one person's items at random; returns what there is at the end."""
+    chance = random.Random(f"{seed}/{person}")  # noqa: S311 - to be repeated
+    key = keys.preferences(person, COLLECTION)
+    items: set[str] = set()
+    for _ in range(STEPS):
+        item = chance.choice(ITEMS)
+        if chance.random() < 0.6:
+            items.add(item)
+            if chance.random() < 0.5:
+                await live.pair.add(item, person_id=person)
+            else:
+                await live.pair.local.sadd(key, item)
+        else:
+            items.discard(item)
+            if chance.random() < 0.5:
+                await live.pair.remove(item, person_id=person)
+            else:
+                await live.pair.local.srem(key, item)
+    return items
+
+
+async def test_a_deletion_of_an_account_is_followed_by_both(live: Shipped) -> None:
+    """And nothing of it comes back by a read."""
+    async with running_engine(live.pair):
+        for person in (PERSON, OTHER):
+            await live.pair.sign_in(person)
+            await live.pair.add("a", person_id=person)
+        await until(live.is_settled)
+        await live.pair.people.delete_account(PERSON)
+        await until(live.is_settled)
+
+        assert await live.pair.here() == await live.pair.kept() == set()
+        assert await live.pair.here(OTHER) == await live.pair.kept(OTHER) == {"a"}
+    assert await live.pair.durable.exists(keys.user_details(PERSON)) == 0

@@ -1,0 +1,117 @@
+"""What scripts know of durable stays with them; by TLS it is the right one they speak to."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.exceptions import ResponseError
+
+from sponsorsync.gears.scripts import REGISTERING
+from sponsorsync.store import keys
+from tests.support.outages import open_admin
+from tests.support.shipped import SET, environment_for, point_at, run_shipped
+from tests.support.tls import make_certificate, run_tls
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.gears.conftest import Gears
+    from tests.support.shipped import Shipped
+    from tests.support.sync import OwnServer
+
+PASSWORD = "correct-horse-battery-staple"
+WRONG = "incorrect-horse-battery-staple"
+
+
+@asynccontextmanager
+async def _run_guarded(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
+    """All scripts, and a durable that wants a password."""
+    async with open_admin(own) as admin:
+        await admin.config_set("requirepass", PASSWORD)
+        url = own.url.replace("://", f"://:{PASSWORD}@")
+        async with run_shipped(gears, url) as shipped:
+            await shipped.upload(*REGISTERING)
+            yield shipped
+
+
+async def _all_that_can_be_read(shipped: Shipped) -> str:
+    """Returns whatever the engine and the scripts tell to those who ask."""
+    told = [
+        *(await shipped.gears.run("RG.DUMPREGISTRATIONS")),
+        *(await shipped.gears.run("RG.PYDUMPSESSIONS", "VERBOSE")),
+        *(await shipped.gears.run("RG.DUMPEXECUTIONS")),
+        await shipped.pair.local.hgetall(keys.DEAD),
+        await shipped.pair.local.keys("*"),
+    ]
+    return repr(told)
+
+
+async def test_password_and_address_are_told_to_nobody(own: OwnServer, gears: Gears) -> None:
+    """Neither while all is well, nor by what fails with a wrong password."""
+    async with _run_guarded(gears, own) as shipped:
+        await shipped.pair.sign_in()
+        await shipped.pair.add("a")
+        await shipped.settle()
+        told = [
+            await _all_that_can_be_read(shipped),
+            repr(await shipped.run_batch("sync_profiles")),
+        ]
+        assert await shipped.pair.kept() == {"a"}
+
+        wrong = environment_for(own.url) | {"REDISENT_PWD": WRONG}
+        await point_at(gears, wrong)
+        await shipped.pair.save_login()
+        await until(shipped.drain_waits)
+        told.append(repr(await shipped.run_batch("sync_profiles")))
+        await shipped.pair.evict()
+        with pytest.raises(ResponseError, match="durable c") as refusal:
+            await shipped.pair.local.smembers(SET)
+        told += [str(refusal.value), await _all_that_can_be_read(shipped)]
+        assert await shipped.pair.local.hlen(keys.DEAD) == 0
+        await point_at(gears, wrong | {"REDISENT_PWD": PASSWORD})
+        await shipped.settle()
+
+    for secret in (PASSWORD, WRONG, str(own.port), "127.0.0.1"):
+        assert not [text for text in told if secret in text]
+
+
+async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> None:
+    """With an authority of one's own."""
+    await shipped.upload("write_behind")
+    certificate = make_certificate(tmp_path)
+    async with _tls_to(shipped.gears, certificate) as environment:
+        await point_at(shipped.gears, environment | {"REDISENT_CA": str(certificate)})
+        await shipped.pair.sign_in()
+        await shipped.settle()
+
+    assert await shipped.pair.durable.zcard(keys.PEOPLE) == 1
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_stranger_is_an_outage(shipped: Shipped, tmp_path: Path, *, is_named: bool) -> None:
+    """Whom our authority, or none that is known, vouches for gets nothing; and nobody is buried."""
+    await shipped.upload("write_behind")
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other")
+    async with _tls_to(shipped.gears, make_certificate(tmp_path)) as environment:
+        authority = {"REDISENT_CA": str(other)} if is_named else {"REDISENT_TLS": "true"}
+        await point_at(shipped.gears, environment | authority)
+        await shipped.pair.sign_in()
+        await until(shipped.drain_waits)
+
+        assert await shipped.pair.durable.zcard(keys.PEOPLE) == 0
+        assert await shipped.pair.local.hlen(keys.DEAD) == 0
+        await point_at(shipped.gears, environment_for(shipped.gears.durable_url))
+        await shipped.settle()
+
+
+@asynccontextmanager
+async def _tls_to(gears: Gears, certificate: Path) -> AsyncIterator[dict[str, str]]:
+    """Yields the environment of a way to durable by TLS."""
+    port = int(environment_for(gears.durable_url)["REDISENT_PORT"])
+    async with run_tls(port, certificate) as tls_port:
+        yield environment_for(f"redis://127.0.0.1:{tls_port}/0")
