@@ -1426,26 +1426,38 @@ def not_compared(side):
     return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
 
 
+def form_for(side, what):
+    """Returns what to ask export.lua for: dumps, where that side is known to read the other one's.
+
+    The service tries it whenever it compares the two, and notes it.
+    """
+    reads = execute("HGET", EPOCH, "dumps:" + side)
+    return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
+
+
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
 NOT_COMPARED = "not compared"
+VARIABLES = ["REDISENT_" + name for name in ("HOST", "PORT", "USER", "PWD", "TLS", "CA")]
 
 
 class DurableDownError(Exception):
     """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
 
 
-def durable():
-    """Returns the client that all callbacks of this server share.
+# Empty when the callbacks are registered: they are pickled with what they refer to, which a connection
+# cannot be. Each script has its own client: one that two shared would call functions of whichever
+# made it, and those are gone when that script is replaced.
+CLIENTS = {}
 
-    It stands at the module `redis`: what a callback refers to is pickled with it, and a connection
-    cannot be.
-    """
-    if not hasattr(redis, "sponsorsync_durable"):
-        redis.sponsorsync_durable = create_durable(os.environ)
-        redis.sponsorsync_down_until = 0.0
-    return redis.sponsorsync_durable
+
+def durable():
+    """Returns this script's client for what the environment says, which is made at the first call."""
+    address = tuple(os.environ.get(name) for name in VARIABLES)
+    if address not in CLIENTS:
+        CLIENTS[address] = create_durable(os.environ)
+    return CLIENTS[address]
 
 
 def create_durable(environment):
@@ -1482,8 +1494,8 @@ def greet(connection):
     """Makes a new connection one that may be used: with durable as the service compared it.
 
     A restart ends connections, so none leads to another incarnation later. What a durable that fell
-    back counts of ours would hide how far. What is raised is a class of the client's: scripts share
-    connections, and each has classes of its own.
+    back counts of ours would hide how far. What is raised is a class of the client's, which takes it
+    for a connection that failed.
     """
     connection.on_connect()
     connection.send_command("INFO", "server")
@@ -1571,11 +1583,11 @@ def fetch(ids, names, token):
 
 def export_from_durable(ids, names):
     """Yields (person, row of export.lua) of each; a script that had read much is asked again."""
-    waiting = list(ids)
+    waiting, what = list(ids), form_for("local", "all")
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
+        replies = run_durable("export", [[what, sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
             yield from zip(piece, rows)
@@ -1628,7 +1640,7 @@ class Row:
 def export_here(ids, what, names):
     """Returns rows of local, and the reasons for which some people cannot be read."""
     rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
-    waiting = list(ids)
+    waiting, what = list(ids), form_for("durable", what)
     while waiting:
         piece = waiting[:PEOPLE_A_SCRIPT]
         replies = run_local("export", what, sponsorables, *piece)
@@ -1873,13 +1885,28 @@ def adopt(ids, names):
     return unreadable
 
 
+def find_covered(ids, names):
+    """Returns those of the people who stand in an index of sponsors.
+
+    Whose cover nobody has judged yet is dirty, and travels with the drain.
+    """
+    covered = set()
+    for sponsorable in names["sponsorables"]:
+        bits = execute("SMISMEMBER", SPONSORS.format(sponsorable=sponsorable), *ids)
+        covered.update(person for person, bit in zip(ids, bits) if int(bit))
+    return sorted(covered)
+
+
 def copy_people(counts, ids, part, names, only_covered):
     """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
     require_compared("local", run_id_here())
     unreadable = adopt(ids, names)
-    rows, refused = export_here(
-        [each for each in ids if each not in unreadable], "only:" + part, names
-    )
+    ids = [each for each in ids if each not in unreadable]
+    if only_covered and ids:
+        covered = find_covered(ids, names)
+        counts.skip("not covered", len(ids) - len(covered))
+        ids = covered
+    rows, refused = export_here(ids, "only:" + part, names)
     refused.update(unreadable)
     wanted = []
     for row in rows:

@@ -1329,26 +1329,38 @@ def not_compared(side):
     return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
 
 
+def form_for(side, what):
+    """Returns what to ask export.lua for: dumps, where that side is known to read the other one's.
+
+    The service tries it whenever it compares the two, and notes it.
+    """
+    reads = execute("HGET", EPOCH, "dumps:" + side)
+    return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
+
+
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
 NOT_COMPARED = "not compared"
+VARIABLES = ["REDISENT_" + name for name in ("HOST", "PORT", "USER", "PWD", "TLS", "CA")]
 
 
 class DurableDownError(Exception):
     """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
 
 
-def durable():
-    """Returns the client that all callbacks of this server share.
+# Empty when the callbacks are registered: they are pickled with what they refer to, which a connection
+# cannot be. Each script has its own client: one that two shared would call functions of whichever
+# made it, and those are gone when that script is replaced.
+CLIENTS = {}
 
-    It stands at the module `redis`: what a callback refers to is pickled with it, and a connection
-    cannot be.
-    """
-    if not hasattr(redis, "sponsorsync_durable"):
-        redis.sponsorsync_durable = create_durable(os.environ)
-        redis.sponsorsync_down_until = 0.0
-    return redis.sponsorsync_durable
+
+def durable():
+    """Returns this script's client for what the environment says, which is made at the first call."""
+    address = tuple(os.environ.get(name) for name in VARIABLES)
+    if address not in CLIENTS:
+        CLIENTS[address] = create_durable(os.environ)
+    return CLIENTS[address]
 
 
 def create_durable(environment):
@@ -1385,8 +1397,8 @@ def greet(connection):
     """Makes a new connection one that may be used: with durable as the service compared it.
 
     A restart ends connections, so none leads to another incarnation later. What a durable that fell
-    back counts of ours would hide how far. What is raised is a class of the client's: scripts share
-    connections, and each has classes of its own.
+    back counts of ours would hide how far. What is raised is a class of the client's, which takes it
+    for a connection that failed.
     """
     connection.on_connect()
     connection.send_command("INFO", "server")
@@ -1474,11 +1486,11 @@ def fetch(ids, names, token):
 
 def export_from_durable(ids, names):
     """Yields (person, row of export.lua) of each; a script that had read much is asked again."""
-    waiting = list(ids)
+    waiting, what = list(ids), form_for("local", "all")
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
+        replies = run_durable("export", [[what, sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
             yield from zip(piece, rows)
@@ -1531,7 +1543,7 @@ class Row:
 def export_here(ids, what, names):
     """Returns rows of local, and the reasons for which some people cannot be read."""
     rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
-    waiting = list(ids)
+    waiting, what = list(ids), form_for("durable", what)
     while waiting:
         piece = waiting[:PEOPLE_A_SCRIPT]
         replies = run_local("export", what, sponsorables, *piece)
@@ -1686,8 +1698,8 @@ def bury(person, reason):
 
 # </shared>
 
-BATCH = 100
-WAIT_MS = 50
+BATCH = 500
+WAIT_MS = 20
 RETRY_S = 1
 
 WRITES = ["sadd", "srem", "spop", "sunionstore", "sinterstore", "sdiffstore"]

@@ -4,22 +4,25 @@ CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
 NOT_COMPARED = "not compared"
+VARIABLES = ["REDISENT_" + name for name in ("HOST", "PORT", "USER", "PWD", "TLS", "CA")]
 
 
 class DurableDownError(Exception):
     """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
 
 
-def durable():
-    """Returns the client that all callbacks of this server share.
+# Empty when the callbacks are registered: they are pickled with what they refer to, which a connection
+# cannot be. Each script has its own client: one that two shared would call functions of whichever
+# made it, and those are gone when that script is replaced.
+CLIENTS = {}
 
-    It stands at the module `redis`: what a callback refers to is pickled with it, and a connection
-    cannot be.
-    """
-    if not hasattr(redis, "sponsorsync_durable"):
-        redis.sponsorsync_durable = create_durable(os.environ)
-        redis.sponsorsync_down_until = 0.0
-    return redis.sponsorsync_durable
+
+def durable():
+    """Returns this script's client for what the environment says, which is made at the first call."""
+    address = tuple(os.environ.get(name) for name in VARIABLES)
+    if address not in CLIENTS:
+        CLIENTS[address] = create_durable(os.environ)
+    return CLIENTS[address]
 
 
 def create_durable(environment):
@@ -56,8 +59,8 @@ def greet(connection):
     """Makes a new connection one that may be used: with durable as the service compared it.
 
     A restart ends connections, so none leads to another incarnation later. What a durable that fell
-    back counts of ours would hide how far. What is raised is a class of the client's: scripts share
-    connections, and each has classes of its own.
+    back counts of ours would hide how far. What is raised is a class of the client's, which takes it
+    for a connection that failed.
     """
     connection.on_connect()
     connection.send_command("INFO", "server")

@@ -24,11 +24,11 @@ def fetch(ids, names, token):
 
 def export_from_durable(ids, names):
     """Yields (person, row of export.lua) of each; a script that had read much is asked again."""
-    waiting = list(ids)
+    waiting, what = list(ids), form_for("local", "all")
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [["all", sponsorables, *piece] for piece in pieces])
+        replies = run_durable("export", [[what, sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
             yield from zip(piece, rows)

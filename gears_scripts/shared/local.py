@@ -90,3 +90,12 @@ def require_compared(side, run_id):
 
 def not_compared(side):
     return NotComparedError("the {} Redis has been restarted and is being compared".format(side))
+
+
+def form_for(side, what):
+    """Returns what to ask export.lua for: dumps, where that side is known to read the other one's.
+
+    The service tries it whenever it compares the two, and notes it.
+    """
+    reads = execute("HGET", EPOCH, "dumps:" + side)
+    return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")

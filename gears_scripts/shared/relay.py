@@ -36,7 +36,7 @@ class Row:
 def export_here(ids, what, names):
     """Returns rows of local, and the reasons for which some people cannot be read."""
     rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
-    waiting = list(ids)
+    waiting, what = list(ids), form_for("durable", what)
     while waiting:
         piece = waiting[:PEOPLE_A_SCRIPT]
         replies = run_local("export", what, sponsorables, *piece)

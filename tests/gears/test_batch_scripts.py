@@ -84,7 +84,7 @@ async def test_preferences_of_the_covered_are_copied(people: Shipped) -> None:
 
     counts = await people.run_batch("sync_preferences")
 
-    assert counts == _counts(1, not_covered=2, visitor=1, not_ours=2)
+    assert counts == _counts(1, not_covered=3, not_ours=2)
     assert await people.pair.kept() == {"a"}
     assert await people.pair.kept(OTHER) == await people.pair.kept(THIRD) == set()
     assert await people.pair.durable.exists(f"user:7:{COLLECTION}") == 0

@@ -18,7 +18,7 @@ from sponsorsync.store import keys
 from sponsorsync.tasks import end_tasks
 from tests.gears.conftest import REAL_DURABLE_URL
 from tests.support.gears import CONFIG
-from tests.support.sync import PERSON, open_pair
+from tests.support.sync import COLLECTION, PERSON, open_pair
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -84,6 +84,24 @@ async def test_a_server_that_is_killed_under_load_loses_nothing(
     await until(lambda: _is_clean(scripted), limit_s=LIMIT_S)
 
     await _check_all_arrived(scripted, written)
+
+
+async def test_a_script_that_was_replaced_leaves_nothing_behind_that_others_use(
+    scripted: Pair, client: GearsClient
+) -> None:
+    """A client of durable that one script had made for both called functions that were gone."""
+    await scripted.add("a")
+    await until(lambda: _is_clean(scripted))
+    drain, fetch = (
+        next(script for script in load_scripts(REGISTERING, CONFIG) if script.name == name)
+        for name in ("write_behind", "fetch_on_keymiss")
+    )
+    await deploy(client, [fetch, replace(drain, text=f"{drain.text}#\n")], limit_s=LIMIT_S)
+    await scripted.durable.client_kill_filter(_type="normal", skipme=True)
+    await scripted.evict()
+
+    found = await scripted.local.smembers(keys.preferences(PERSON, COLLECTION))
+    assert set(found) == {"a"}
 
 
 @asynccontextmanager

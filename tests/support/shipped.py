@@ -29,8 +29,7 @@ PRESENCE = f"p:{COLLECTION}"
 ANOTHER_INCARNATION = "0" * 40
 
 _VARIABLES = ("HOST", "PORT", "USER", "PWD", "TLS", "CA")
-# The environment of a server is that of its start; but a script of a test may change it, and makes
-# those of the service forget what they have of durable.
+# The environment of a server is that of its start; but a script of a test may change it.
 _POINT = """
 import os
 import redis
@@ -40,9 +39,6 @@ for name, value in {environment!r}.items():
         os.environ.pop(name, None)
     else:
         os.environ[name] = value
-known = vars(redis).pop("sponsorsync_durable", None)
-if known is not None:
-    known.connection_pool.disconnect()
 redis.sponsorsync_down_until = 0.0
 redis.sponsorsync_applied = 0
 """
@@ -131,6 +127,7 @@ async def point_at(gears: Gears, environment: Mapping[str, str]) -> None:
     names = {f"REDISENT_{name}": None for name in _VARIABLES}
     script = _POINT.format(environment=names | dict(environment))
     assert await gears.upload(script, "REQUIREMENTS", REQUIREMENT) == b"OK"
+    await gears.durable.client_kill_filter(_type="normal", skipme=True)
 
 
 @asynccontextmanager

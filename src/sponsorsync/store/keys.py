@@ -37,8 +37,9 @@ NAMES = {
     "LEASE": "sponsorsync:lease:{id}",
     "NEGATIVE": "sponsorsync:negative:{id}",
     "PENDING": "sponsorsync:pending:{id}",
-    # Hash: the incarnations of both servers that were last compared; `checked`, durable's APPLIED
-    # up to which local is known to have all that durable took (arrivals.py).
+    # Hash: the incarnations of both servers that were last compared; `dumps:{side}`, whether that
+    # one reads the other one's dumps; `checked`, durable's APPLIED up to which local is known to
+    # have all that durable took (arrivals.py).
     "EPOCH": "sponsorsync:epoch",
     # String while a script of ours writes sets: the capture of foreign writes then looks away.
     "QUIET": "sponsorsync:quiet",

@@ -84,7 +84,11 @@ class Epochs:
             )
             if newer and compared is not None:
                 _log.warning("local_came_back_older", looked_at=newer)
-        await self._local.run("HSET", keys.EPOCH, "local", local_id, "durable", durable_id)
+        await self._local.run(
+            *("HSET", keys.EPOCH, "local", local_id, "durable", durable_id),
+            *("dumps:durable", int(self.can_dump_to_durable)),
+            *("dumps:local", int(self.can_dump_to_local)),
+        )
         self.is_local_verified = True
         return compared is None
 

@@ -21,8 +21,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import cloudpickle
-
 from tests.gears.host.executions import Execution, Step, Worker
 from tests.gears.host.registrations import (
     Calling,
@@ -456,13 +454,12 @@ class Engine:
                 "id": session.id,
                 "description": session.description,
                 "requirements": session.requirements,
-                # All of a session in one go: its callbacks share their globals again when loaded.
-                "registrations": [(type(each), each.saved()) for each in session.registrations],
+                "registrations": [each.saved() for each in session.registrations],
             }
             for session in self.sessions.values()
         ]
         new = self.folder / f"{SAVED}.{secrets.token_hex(4)}"
-        new.write_bytes(pickle.dumps([cloudpickle.dumps(each) for each in sessions]))
+        new.write_bytes(pickle.dumps(sessions))
         os.replace(new, self.folder / SAVED)  # noqa: PTH105 - one step
 
     async def load(self) -> None:
@@ -470,12 +467,14 @@ class Engine:
         file = self.folder / SAVED
         if not file.exists():
             return
-        for content in pickle.loads(file.read_bytes()):  # noqa: S301 - of our own writing
-            saved = pickle.loads(content)  # noqa: S301
+        for saved in pickle.loads(file.read_bytes()):  # noqa: S301 - of our own writing
             session = Session(saved["id"], saved["description"], saved["requirements"])
             self.sessions[session.id] = session
-            for kind, values in saved["registrations"]:
-                session.registrations.append(kind(engine=self, session=session, **values))
+            for content in saved["registrations"]:
+                kind, values = pickle.loads(content)  # noqa: S301
+                session.registrations.append(
+                    kind(engine=self, session=session, kept=content, **values)
+                )
             self.registrations += session.registrations
         for each in self.registrations:
             for command in getattr(each, "commands", None) or ():

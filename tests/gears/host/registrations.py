@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import cloudpickle
+
 from tests.gears.host.executions import MS, Execution, Step, Worker
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Registration:
     last_run_s: float = 0.0
     total_run_s: float = 0.0
     last_error: str | None = None
+    kept: bytes = b""
     executions: deque[str] = field(default_factory=deque)
     worker: Worker = field(init=False)
 
@@ -77,10 +80,16 @@ class Registration:
     def stop(self) -> None:
         """Is not registered any more."""
 
-    def saved(self) -> dict[str, Any]:
-        """Returns what makes it again after a restart."""
-        names = ("id", "desc", "steps", "mode", "prefix", *self._own_arguments)
-        return {name: getattr(self, name) for name in names}
+    def saved(self) -> bytes:
+        """Returns what makes it again after a restart, as it was when it was registered.
+
+        What its callbacks have put into their globals since need not be anything that can be kept.
+        """
+        if not self.kept:
+            names = ("id", "desc", "steps", "mode", "prefix", *self._own_arguments)
+            values = {name: getattr(self, name) for name in names}
+            self.kept = cloudpickle.dumps((type(self), values))
+        return self.kept
 
     _own_arguments: ClassVar[tuple[str, ...]] = ()
 
