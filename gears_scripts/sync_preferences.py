@@ -527,7 +527,8 @@ local function delete_up_to(id, meta, deleted)
     return
   end
   for _, part in ipairs(parts_in(meta)) do
-    if version_of(meta, part) <= tonumber(deleted) then
+    local version = version_of(meta, part)
+    if version > 0 and version <= tonumber(deleted) then
       if not wrong_type(part_key(id, part), part_type(part)) then
         redis.call('DEL', part_key(id, part))
       end
@@ -983,7 +984,8 @@ local function delete_up_to(id, meta, deleted)
     return
   end
   for _, part in ipairs(parts_in(meta)) do
-    if version_of(meta, part) <= tonumber(deleted) then
+    local version = version_of(meta, part)
+    if version > 0 and version <= tonumber(deleted) then
       if not wrong_type(part_key(id, part), part_type(part)) then
         redis.call('DEL', part_key(id, part))
       end

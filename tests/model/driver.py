@@ -13,16 +13,18 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from redis.exceptions import RedisError
 
 from sponsorsync.store import keys
+from tests.gears.real import REAL_COMMAND
 from tests.model.truth import CoverValue, Held, Truth
 from tests.model.world import (
     COLLECTIONS,
     SPONSORABLE,
     BrokenReplicaError,
+    GearsServer,
     LostAnswerError,
     World,
     open_world,
@@ -76,7 +78,13 @@ class _Person:
 
 
 async def run_model(
-    seed: int, directory: Path, *, active_s: float, people: int = 5, replicas: int = 3
+    seed: int,
+    directory: Path,
+    *,
+    active_s: float,
+    engine: str = "plain",
+    people: int = 5,
+    replicas: int = 3,
 ) -> Outcome:
     """Runs everything for a while, lets it come to rest, and compares.
 
@@ -84,11 +92,12 @@ async def run_model(
         seed: Of all choices; how they meet is up to the machine.
         directory: For the servers' data and the replicas' logs.
         active_s: How long there are operations and faults.
+        engine: 'plain', or 'gears': scripts drain, and people are read past the service as well.
         people: How many.
         replicas: Processes of the service.
     """
     rng = random.Random(seed)  # noqa: S311 - no secret
-    async with open_world(directory, rng, replicas=replicas) as world:
+    async with open_world(directory, rng, replicas=replicas, engine=engine) as world:
         outcome = Outcome(seed, history=world.history)
         model = _Model(world, rng, outcome, [_Person(_FIRST_PERSON + i) for i in range(people)])
         try:
@@ -107,6 +116,9 @@ def _complaints(directory: Path) -> list[str]:
         for line in log.read_text(errors="replace").splitlines()
         if "engine_failed" in line or line.startswith("Traceback")
     ]
+
+
+_Act: TypeAlias = "Callable[[_Person, Replica, random.Random], Awaitable[None]]"
 
 
 class _Model:
@@ -170,10 +182,18 @@ class _Model:
 
     async def _act(self, person: _Person, replica: Replica, rng: random.Random) -> None:
         has_account = person.truth.names != {None}
-        act = rng.choices(
-            (self._change, self._read, self._log_in, self._delete),
-            (10, 5, 3, 0.4) if has_account else (0, 1, 6, 0),
-        )[0]
+        acts: dict[_Act, float] = {
+            self._change: 10 if has_account else 0,
+            self._read: 5 if has_account else 1,
+            self._log_in: 3 if has_account else 6,
+            self._delete: 0.4 if has_account else 0,
+        }
+        if isinstance(self._world.local, GearsServer) and has_account:
+            acts[self._read_directly] = 4
+            # The host calls the capture after a write, the engine before it: killed in between,
+            # only the host has one that nobody noted.
+            acts[self._add_directly] = 3 if REAL_COMMAND else 0
+        act = rng.choices(list(acts), list(acts.values()))[0]
         await act(person, replica, rng)
 
     async def _change(self, person: _Person, replica: Replica, rng: random.Random) -> None:
@@ -233,6 +253,35 @@ class _Model:
     async def _delete(self, person: _Person, replica: Replica, _: random.Random) -> None:
         answer = await self._call(person, replica, op="delete")
         person.truth.delete(is_sure=answer is not None)
+
+    async def _read_directly(self, person: _Person, _: Replica, rng: random.Random) -> None:
+        """As the application reads: past the service."""
+        collection = rng.choice(COLLECTIONS)
+        self._outcome.counts["direct read"] += 1
+        with suppress(RedisError, OSError):
+            # What waits for durable is not in the set yet.
+            if not await self._world.look_local.exists(keys.pending(person.id)):
+                found = await self._load_set(keys.preferences(person.id, collection))
+                self._world.note(f"{person.id} direct {collection} -> {sorted(found)}")
+                self._complain(person, person.truth.wrong_in_read(collection, found))
+
+    async def _load_set(self, key: str) -> set[str]:
+        return set(await cast("Awaitable[set[str]]", self._world.look_local.smembers(key)))
+
+    async def _add_directly(self, person: _Person, _: Replica, rng: random.Random) -> None:
+        """As the application writes."""
+        collection, item = rng.choice(COLLECTIONS), rng.choice(_ITEMS)
+        self._outcome.counts["direct add"] += 1
+        is_sure, now = False, time.time()
+        with suppress(RedisError, OSError):
+            if await self._world.look_local.exists(keys.pending(person.id)):
+                return
+            key = keys.preferences(person.id, collection)
+            await self._world.look_local.sadd(key, item)
+            is_sure = True
+        self._world.note(f"{person.id} direct {collection} + {item}: {is_sure}")
+        person.truth.change({(collection, item): True}, is_sure=is_sure, is_news=False, now=now)
+        person.may_be_changed_later = person.may_be_changed_later or not is_sure
 
     async def _call(
         self, person: _Person, replica: Replica, *, is_write: bool = True, op: str, **rest: object
@@ -533,7 +582,9 @@ class _Model:
             await asyncio.sleep(_POLL_S)
 
     async def _load_all(self, look: Any) -> dict[int, Held]:  # noqa: ANN401 - redis-py's own
-        async with look.pipeline(transaction=True) as together:
+        # Never as a MULTI where local runs Gears: two hooked reads in one end RedisGears 1.2.9.
+        is_together = look is self._world.look_durable
+        async with look.pipeline(transaction=is_together) as together:
             for person in self._people:
                 for collection in COLLECTIONS:
                     together.smembers(keys.preferences(person.id, collection))

@@ -120,6 +120,7 @@ async def _serve() -> None:
         sponsorables=sponsorables,
         collections=collections,
         manage_notifications=True,
+        engine=config["engine"],
     )
     async with AsyncExitStack() as stack:
         sides = await open_sides(stack, settings)

@@ -17,7 +17,7 @@ from tests.model.driver import Outcome, run_model
 _WRONG_SHOWN = 8
 
 
-async def soak(minutes: float, *, active_s: float, jobs: int, seeds: list[int]) -> int:
+async def soak(minutes: float, *, active_s: float, jobs: int, seeds: list[int], engine: str) -> int:
     """Repeats until the time is over, or over the given seeds; returns the number of bad runs."""
     ends = time.monotonic() + 60 * minutes
     total: Counter[str] = Counter()
@@ -32,7 +32,7 @@ async def soak(minutes: float, *, active_s: float, jobs: int, seeds: list[int]) 
         while (seed := next_seed()) is not None:
             directory = Path(tempfile.mkdtemp(prefix=f"sponsorsync-model-{seed}-"))
             started = time.monotonic()
-            outcome = await run_model(seed, directory, active_s=active_s)
+            outcome = await run_model(seed, directory, active_s=active_s, engine=engine)
             total.update(outcome.counts)
             total["runs"] += 1
             total["bad runs"] += bool(outcome.wrong)
@@ -67,10 +67,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--active", type=float, default=10, help="seconds of faults in each run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
+    parser.add_argument("--engine", choices=("plain", "gears"), default="plain")
     parser.add_argument("seeds", type=int, nargs="*", help="repeat these instead of new ones")
     given = parser.parse_args()
     bad = asyncio.run(
-        soak(given.minutes, active_s=given.active, jobs=given.jobs, seeds=given.seeds)
+        soak(
+            given.minutes,
+            active_s=given.active,
+            jobs=given.jobs,
+            seeds=given.seeds,
+            engine=given.engine,
+        )
     )
     sys.exit(1 if bad else 0)
 

@@ -18,16 +18,19 @@ ACTIVE_S = 3.0
 TAIL = 60
 
 
+@pytest.mark.parametrize("engine", ["plain", "gears"])
 @pytest.mark.parametrize("seed", [int(SEED)] if SEED else [1, 2])
-async def test_nothing_is_lost_and_nothing_comes_back(seed: int, tmp_path: Path) -> None:
+async def test_nothing_is_lost_and_nothing_comes_back(
+    seed: int, engine: str, tmp_path: Path
+) -> None:
     """Both sides equal what people did, whatever was killed, stalled, cut off or flushed.
 
-    `make soak MINUTES=10` does it for longer, with new seeds; the servers' append-only files, with
-    the time of each write, are in the test's folder.
+    With either engine. `make soak MINUTES=10` does it for longer, with new seeds; the servers'
+    append-only files, with the time of each write, are in the test's folder.
     """
     started = time.monotonic()
-    outcome = await run_model(seed, tmp_path, active_s=ACTIVE_S)
+    outcome = await run_model(seed, tmp_path, active_s=ACTIVE_S, engine=engine)
 
-    print(f"seed {seed}, {time.monotonic() - started:.1f} s: {dict(outcome.counts)}")  # noqa: T201
+    print(f"seed {seed} {engine}, {time.monotonic() - started:.1f} s: {dict(outcome.counts)}")  # noqa: T201
     history = "\n".join(outcome.history[-TAIL:])
     assert outcome.wrong == [], f"seed {seed}, {tmp_path}\n{history}"

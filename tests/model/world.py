@@ -11,18 +11,24 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.deploy import deploy
+from sponsorsync.gears.scripts import REGISTERING, GearsConfig, load_scripts
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
+from tests.gears.host.process import HostProcess
+from tests.gears.real import REAL_COMMAND, RealEngine
 from tests.support.proxy import TcpProxy, run_proxy
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
 
@@ -40,6 +46,7 @@ _FIRST_PORT = 20_000
 _PORTS = 10_000
 _ANSWER_S = 40.0
 _READY_S = 30.0
+_DEPLOY_S = 120.0
 _MAY_NOT_RESTORE = "default on nopass ~* &* +@all -restore"
 
 
@@ -51,6 +58,14 @@ class BrokenReplicaError(Exception):
     """A replica did what it never should: ended by itself, or did not answer for very long."""
 
 
+class Running(Protocol):
+    """A server's process."""
+
+    @property
+    def pid(self) -> int:
+        """Whom to send a signal."""
+
+
 @dataclass
 class Server:
     """One Valkey, on one port and one directory, through all its incarnations."""
@@ -60,7 +75,8 @@ class Server:
     port: int
     may_restore: bool
     is_stopped: bool = False
-    running: EmbeddedValkey | None = None
+    running: Running | None = None
+    _valkey: EmbeddedValkey | None = None
     _stack: AsyncExitStack | None = None
 
     async def start(self) -> None:
@@ -68,7 +84,7 @@ class Server:
         if self.running is not None:
             return
         stack = AsyncExitStack()
-        self.running = await stack.enter_async_context(
+        valkey = await stack.enter_async_context(
             run_valkey(
                 self.directory,
                 name=self.name,
@@ -81,16 +97,15 @@ class Server:
                 },
             )
         )
-        self._stack = stack
+        self.running, self._valkey, self._stack = valkey, valkey, stack
 
     async def kill(self) -> None:
         """SIGKILL."""
-        if self.running is None or self._stack is None:
-            return
-        os.kill(self.running.pid, signal.SIGKILL)
-        await self.running.wait_closed()
-        await self._stack.aclose()
-        self.running, self.is_stopped = None, False
+        if self._valkey is not None and self._stack is not None:
+            os.kill(self._valkey.pid, signal.SIGKILL)
+            await self._valkey.wait_closed()
+            await self._stack.aclose()
+        self.running, self._valkey, self.is_stopped = None, None, False
 
     def stop(self) -> None:
         """SIGSTOP: it takes connections (the kernel does), and answers nothing."""
@@ -106,6 +121,45 @@ class Server:
 
 
 @dataclass
+class GearsServer(Server):
+    """A local Redis with RedisGears: the test host, or the engine itself where a command is given.
+
+    Attributes:
+        environment: What the scripts find in theirs.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _process: HostProcess | RealEngine | None = None
+
+    async def start(self) -> None:
+        """Starts it on what it has written."""
+        if self.running is not None:
+            return
+        if REAL_COMMAND:
+            self._process = RealEngine(REAL_COMMAND, self.directory, self.port, self.environment)
+        else:
+            self._process = HostProcess(self.directory, self.environment, port=self.port)
+        await self._process.start()
+        self.running = self._process
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            await self._process.kill()
+        self.running, self._process, self.is_stopped = None, None, False
+
+    async def deploy(self) -> None:
+        """Brings in the scripts as they are shipped."""
+        config = GearsConfig((SPONSORABLE,), COLLECTIONS, hook_profiles=False)
+        url = SecretStr(f"redis://127.0.0.1:{self.port}/0")
+        async with open_gears(url, upload_timeout_s=_DEPLOY_S) as client:
+            outcomes = await deploy(client, load_scripts(REGISTERING, config), limit_s=_DEPLOY_S)
+        failed = [each.error for each in outcomes if not each.is_settled]
+        if failed:
+            raise RuntimeError(f"the scripts are not live: {failed}")
+
+
+@dataclass
 class Replica:
     """One process of the service, through all its incarnations, and its two ways to the servers."""
 
@@ -113,6 +167,7 @@ class Replica:
     log: Path
     to_local: TcpProxy
     to_durable: TcpProxy
+    engine: str
     is_stopped: bool = False
     _process: asyncio.subprocess.Process | None = None
     _reader: asyncio.Task[None] | None = None
@@ -149,6 +204,7 @@ class Replica:
             "durable": f"redis://127.0.0.1:{self.to_durable.port}/0",
             "sponsorable": SPONSORABLE,
             "collections": COLLECTIONS,
+            "engine": self.engine,
         }
         self._write(config)
         try:
@@ -274,18 +330,27 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(directory: Path, rng: random.Random, *, replicas: int) -> AsyncIterator[World]:
+async def open_world(
+    directory: Path, rng: random.Random, *, replicas: int, engine: str
+) -> AsyncIterator[World]:
     """Starts two servers and the replicas; whatever happens, nothing of it is left."""
     start = _FIRST_PORT + rng.randrange(_PORTS // 2) + os.getpid() * 7 % (_PORTS // 2)
     # Where a server restores no dumps, parts travel as values.
     may_restore = rng.random() < 0.5
     port = find_free_port(start)
-    local = Server("local", directory / "local", port, may_restore)
     durable = Server("durable", directory / "durable", find_free_port(port + 1), may_restore)
+    local = Server("local", directory / "local", port, may_restore)
+    if engine == "gears":
+        environment = {"REDISENT_HOST": "127.0.0.1", "REDISENT_PORT": str(durable.port)}
+        local = GearsServer(
+            "local", directory / "local", port, may_restore, environment=environment
+        )
     async with AsyncExitStack() as stack:
         for server in (local, durable):
             stack.push_async_callback(server.kill)
         await asyncio.gather(local.start(), durable.start())
+        if isinstance(local, GearsServer):
+            await local.deploy()
         pool = []
         for number in range(replicas):
             replica = Replica(
@@ -293,6 +358,7 @@ async def open_world(directory: Path, rng: random.Random, *, replicas: int) -> A
                 directory / f"replica-{number}.log",
                 await stack.enter_async_context(run_proxy(local.port)),
                 await stack.enter_async_context(run_proxy(durable.port)),
+                engine,
             )
             stack.push_async_callback(replica.kill)
             pool.append(replica)

@@ -144,3 +144,18 @@ async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair)
     await pair.relay()
 
     assert await pair.kept() == {"b"}
+
+
+async def test_a_deletion_that_comes_back_takes_nothing_that_was_written_since(pair: Pair) -> None:
+    """Local had forgotten it; what was added directly meanwhile has no version yet, and went."""
+    await pair.sign_in()
+    await pair.people.delete_account(PERSON)
+    await pair.sign_in()
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "d")
+    await pair.local_store.run_script("mark_foreign", PERSON, COLLECTION, "sadd")
+    await pair.relay()
+
+    assert await pair.here() == {"d"}
+    assert await pair.kept() == {"d"}

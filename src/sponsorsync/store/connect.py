@@ -167,7 +167,16 @@ class RedisStore:
 
     async def run_together(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
         """Runs several commands at one moment (MULTI), in one round trip."""
-        async with self._client.pipeline(transaction=True) as pipeline:
+        return await self._run_all(commands, at_once=True)
+
+    async def run_each(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+        """Runs several commands in one round trip; others may come in between."""
+        return await self._run_all(commands, at_once=False)
+
+    async def _run_all(
+        self, commands: Sequence[Sequence[Argument]], *, at_once: bool
+    ) -> list[Reply]:
+        async with self._client.pipeline(transaction=at_once) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             with self._translated_errors():

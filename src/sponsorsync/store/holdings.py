@@ -20,13 +20,15 @@ async def load_holdings(
     sponsorables: Sequence[str],
     collections: Sequence[str],
 ) -> Holdings:
-    """Returns everything under a person's number, at one moment and in one round trip.
+    """Returns everything under a person's number, in one round trip.
+
+    Not in a MULTI: RedisGears 1.2 ends its server when a command on a hooked key stands in one.
 
     Raises:
         StoreUnavailableError: The server cannot be asked.
         StoreConflictError: A key holds data of another kind.
     """
-    profile, meta, pending, *rest = await store.run_together(
+    profile, meta, pending, *rest = await store.run_each(
         [
             ("HGETALL", keys.user_details(person_id)),
             ("HGETALL", keys.meta(person_id)),

@@ -37,6 +37,13 @@ class HostProcess:
     _valkey_pid: int = 0
 
     @property
+    def pid(self) -> int:
+        """Of the host itself; its Valkey has another."""
+        if self._process is None:
+            raise ProcessLookupError("it does not run")
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """The address for a Redis client."""
         return f"redis://127.0.0.1:{self.port}/0"

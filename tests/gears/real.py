@@ -1,0 +1,70 @@
+"""The engine itself, as a process of a test's own: to be killed, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+REAL_COMMAND = os.environ.get("SPONSORSYNC_TEST_GEARS_COMMAND", "")
+"""Runs a Redis with RedisGears in the foreground, with `{port}` and `{folder}` in it."""
+
+_START_S = 60
+
+
+@dataclass
+class RealEngine:
+    """One engine, on one port and one folder."""
+
+    command: str
+    folder: Path
+    port: int
+    environment: Mapping[str, str]
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Of the server: the command has to become it."""
+        if self._process is None:
+            raise ProcessLookupError("it does not run")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Returns when it serves."""
+        command = self.command.format(port=self.port, folder=self.folder)
+        self._process = await asyncio.to_thread(
+            subprocess.Popen,
+            shlex.split(command),
+            env={**os.environ, **self.environment},
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        async with Redis(port=self.port, socket_timeout=1) as client:
+
+            async def serves() -> bool:
+                with suppress(RedisError):
+                    return bool(await client.ping())
+                return False
+
+            await until(serves, limit_s=_START_S)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
