@@ -374,6 +374,7 @@ function K.USER_DETAILS(id) return 'user_details:' .. id end
 function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
 function K.SPONSORSHIP(sponsorable, id) return 'sponsorship:' .. sponsorable .. ':' .. id end
 function K.META(id) return 'sponsorsync:meta:' .. id end
+function K.USER_DETAILS_JSON(id) return 'user_details_json:' .. id end
 function K.SPONSORS(sponsorable) return 'sponsors:' .. sponsorable end
 K.PEOPLE = 'sponsorsync:people'
 K.COVER_ENDS = 'sponsorsync:cover_ends'
@@ -468,6 +469,59 @@ local function note_part(fields, name, version, data, about)
   fields[at + 3], fields[at + 4] = 'p:' .. name, #data > 0 and '1' or '0'
   if part_type(name) == 'set' then
     fields[at + 5], fields[at + 6] = 'n:' .. name, type(data) == 'string' and about or #data
+  end
+end
+local json_is_known, json_is_permitted
+local function ask_for_json(key)
+  if json_is_known ~= nil then
+    return
+  end
+  if redis.acl_check_cmd then
+    json_is_known, json_is_permitted = pcall(redis.acl_check_cmd, 'JSON.SET', key, '.', '{}')
+  else
+    json_is_known = not string.find(redis.pcall('JSON.SET').err, 'Unknown', 1, true)
+    json_is_permitted = json_is_known
+  end
+end
+local function object_in(key)
+  if not exists(key) or wrong_type(key, 'hash') then
+    return nil
+  end
+  local is_number = {
+    id = true, first_seen = true, last_login = true, tier_cents = true, since = true,
+    valid_until = true, checked_at = true, unknown_since = true,
+  }
+  local object = notes_in(redis.call('HGETALL', key))
+  for field, value in pairs(object) do
+    if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
+      object[field] = tonumber(value)
+    elseif field == 'is_one_time' then
+      object[field] = value == '1'
+    end
+  end
+  return object
+end
+local function derive_document(id, is_in_step)
+  local key = K.USER_DETAILS_JSON(id)
+  ask_for_json(key)
+  if not json_is_known or (is_in_step and exists(key)) then
+    return
+  end
+  local document = json_is_permitted and object_in(K.USER_DETAILS(id))
+  if document then
+    document.sponsorships = {}
+    for _, part in ipairs(parts_in(K.META(id))) do
+      local sponsorable = sponsorable_of(part)
+      if sponsorable then
+        document.sponsorships[sponsorable] = object_in(part_key(id, part))
+      end
+    end
+    if not redis.pcall('JSON.SET', key, '.', cjson.encode(document)).err then
+      return
+    end
+  end
+  if not wrong_type(key, 'ReJSON-RL') then
+    redis.call('DEL', key)
   end
 end
 local function delete_up_to(id, meta, deleted)
@@ -645,6 +699,7 @@ local function note_new(id, parts)
     end
   end
   redis.call('HSET', K.META(id), unpack(fields))
+  derive_document(id)
   people:add(applied, id)
   if holds_set and not is_anyones then
     lapses_set:add(last_end > 0 and last_end or now_s(), id)
@@ -670,11 +725,12 @@ local function apply(person, is_held)
   if not facts then
     return wrong
   end
-  local notes = notes_in(flat)
+  local notes, hashes_changed = notes_in(flat), false
   if tonumber(deleted) > tonumber(notes.x or '0') then
     delete_up_to(id, meta, deleted)
     notes, exists = notes_in(redis.call('HGETALL', meta)), find_existing(id, parts)
     facts = load_facts(id)
+    hashes_changed = true
   end
   deleted = tonumber(notes.x or '0')
   local answer, fields = 'ok', {}
@@ -687,11 +743,13 @@ local function apply(person, is_held)
       notes['v:' .. name] = version
       note_part(fields, name, version, data, part[4])
       take_facts(facts, part)
+      hashes_changed = hashes_changed or part_type(name) == 'hash'
     elseif number < held or number <= deleted then
       answer = 'newer'
     end
   end
   call_in_chunks('HSET', meta, fields, 1, #fields)
+  derive_document(id, not hashes_changed)
   people:add(applied, id)
   index(id, notes, facts)
   return answer
@@ -724,6 +782,7 @@ function K.USER_DETAILS(id) return 'user_details:' .. id end
 function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
 function K.SPONSORSHIP(sponsorable, id) return 'sponsorship:' .. sponsorable .. ':' .. id end
 function K.META(id) return 'sponsorsync:meta:' .. id end
+function K.USER_DETAILS_JSON(id) return 'user_details_json:' .. id end
 K.UNPACKED = 'sponsorsync:unpacked'
 function K.SPONSORS(sponsorable) return 'sponsors:' .. sponsorable end
 K.PEOPLE = 'sponsorsync:people'
@@ -869,6 +928,59 @@ local function note_part(fields, name, version, data, about)
     fields[at + 5], fields[at + 6] = 'n:' .. name, type(data) == 'string' and about or #data
   end
 end
+local json_is_known, json_is_permitted
+local function ask_for_json(key)
+  if json_is_known ~= nil then
+    return
+  end
+  if redis.acl_check_cmd then
+    json_is_known, json_is_permitted = pcall(redis.acl_check_cmd, 'JSON.SET', key, '.', '{}')
+  else
+    json_is_known = not string.find(redis.pcall('JSON.SET').err, 'Unknown', 1, true)
+    json_is_permitted = json_is_known
+  end
+end
+local function object_in(key)
+  if not exists(key) or wrong_type(key, 'hash') then
+    return nil
+  end
+  local is_number = {
+    id = true, first_seen = true, last_login = true, tier_cents = true, since = true,
+    valid_until = true, checked_at = true, unknown_since = true,
+  }
+  local object = notes_in(redis.call('HGETALL', key))
+  for field, value in pairs(object) do
+    if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
+      object[field] = tonumber(value)
+    elseif field == 'is_one_time' then
+      object[field] = value == '1'
+    end
+  end
+  return object
+end
+local function derive_document(id, is_in_step)
+  local key = K.USER_DETAILS_JSON(id)
+  ask_for_json(key)
+  if not json_is_known or (is_in_step and exists(key)) then
+    return
+  end
+  local document = json_is_permitted and object_in(K.USER_DETAILS(id))
+  if document then
+    document.sponsorships = {}
+    for _, part in ipairs(parts_in(K.META(id))) do
+      local sponsorable = sponsorable_of(part)
+      if sponsorable then
+        document.sponsorships[sponsorable] = object_in(part_key(id, part))
+      end
+    end
+    if not redis.pcall('JSON.SET', key, '.', cjson.encode(document)).err then
+      return
+    end
+  end
+  if not wrong_type(key, 'ReJSON-RL') then
+    redis.call('DEL', key)
+  end
+end
 local function delete_up_to(id, meta, deleted)
   if tonumber(deleted) <= tonumber(redis.call('HGET', meta, 'x') or '0') then
     return
@@ -967,7 +1079,7 @@ end
 if wrong then
   return wrong
 end
-return quietly(function()
+local answer = quietly(function()
   local notes = notes_in(redis.call('HGETALL', meta))
   if tonumber(deleted) > tonumber(notes.x or '0') then
     delete_up_to(id, meta, deleted)
@@ -1077,6 +1189,8 @@ return quietly(function()
   end
   return 'ok'
 end)
+derive_document(id)
+return answer
 """,
     "confirm": r"""
 local K = {}

@@ -45,6 +45,7 @@ _FOR_TESTS = frozenset(
         "SPONSORSYNC_TEST_DURABLE_URL",
         "SPONSORSYNC_TEST_GEARS_COMMAND",
         "SPONSORSYNC_TEST_GEARS_URL",
+        "SPONSORSYNC_TEST_REJSON",
     }
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}

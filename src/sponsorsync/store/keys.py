@@ -18,6 +18,8 @@ NAMES = {
     # deletion of the account. On local also `d:{collection}` once durable holds a copy, and `m`,
     # how often the person was marked dirty. No TTL.
     "META": "sponsorsync:meta:{id}",
+    # JSON: a copy of the profile and all covers, where the server has RedisJSON; never read by us.
+    "USER_DETAILS_JSON": "user_details_json:{id}",
     # Within a script only: a part that came as a dump, while its members are read.
     "UNPACKED": "sponsorsync:unpacked",
     # --- both sides: indexes, kept by each side's scripts and never copied ---
@@ -105,6 +107,11 @@ DUMP_PROBE = "sponsorsync:probe:dump"
 def user_details(person_id: int) -> str:
     """Hash: the profile (id, user_login, email, name, avatar_url, first_seen, last_login)."""
     return NAMES["USER_DETAILS"].format(id=person_id)
+
+
+def user_details_json(person_id: int) -> str:
+    """JSON: what the profile and all covers say, for those who query it (RedisJSON)."""
+    return NAMES["USER_DETAILS_JSON"].format(id=person_id)
 
 
 def preferences(person_id: int, collection: str) -> str:

@@ -47,7 +47,7 @@ end
 if wrong then
   return wrong
 end
-return quietly(function()
+local answer = quietly(function()
   local notes = notes_in(redis.call('HGETALL', meta))
   if tonumber(deleted) > tonumber(notes.x or '0') then
     delete_up_to(id, meta, deleted)
@@ -169,3 +169,5 @@ return quietly(function()
   end
   return 'ok'
 end)
+derive_document(id)
+return answer

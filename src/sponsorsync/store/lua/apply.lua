@@ -189,6 +189,7 @@ local function note_new(id, parts)
     end
   end
   redis.call('HSET', K.META(id), unpack(fields))
+  derive_document(id)
   people:add(applied, id)
   if holds_set and not is_anyones then
     lapses_set:add(last_end > 0 and last_end or now_s(), id)
@@ -215,11 +216,12 @@ local function apply(person, is_held)
   if not facts then
     return wrong
   end
-  local notes = notes_in(flat)
+  local notes, hashes_changed = notes_in(flat), false
   if tonumber(deleted) > tonumber(notes.x or '0') then
     delete_up_to(id, meta, deleted)
     notes, exists = notes_in(redis.call('HGETALL', meta)), find_existing(id, parts)
     facts = load_facts(id)
+    hashes_changed = true
   end
   deleted = tonumber(notes.x or '0')
   local answer, fields = 'ok', {}
@@ -232,12 +234,14 @@ local function apply(person, is_held)
       notes['v:' .. name] = version
       note_part(fields, name, version, data, part[4])
       take_facts(facts, part)
+      hashes_changed = hashes_changed or part_type(name) == 'hash'
     elseif number < held or number <= deleted then
       -- Also a deletion is newer, of which local does not know any more.
       answer = 'newer'
     end
   end
   call_in_chunks('HSET', meta, fields, 1, #fields)
+  derive_document(id, not hashes_changed)
   people:add(applied, id)
   index(id, notes, facts)
   return answer

@@ -39,6 +39,7 @@ local version = next_version()
 redis.call('DEL', sessions, meta, K.PENDING(id))
 redis.call('HSET', meta, 'x', version)
 redis.call('HDEL', K.DEAD, id)
+derive_document(id)
 note_person(id, version)
 mark_dirty(id)
 redis.call('HDEL', meta, 'm') -- the version of the deletion tells it from all that was before

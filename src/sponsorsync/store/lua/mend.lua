@@ -35,6 +35,7 @@ end
 if #changed > 0 then
   commit(id, meta, changed)
 end
+derive_document(id) -- somebody may have written past the service
 mark_dirty(id)
 -- Also where somebody was dirty already: the entry may be gone.
 redis.call('XADD', K.OUTBOX, '*', 'u', id)

@@ -61,6 +61,7 @@ if joined then
   end
 end
 commit(id, meta, changed)
+derive_document(id)
 
 local now = now_s()
 if old_session ~= '' then
