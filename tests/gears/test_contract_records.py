@@ -116,6 +116,8 @@ async def test_a_registration_takes_a_key_or_a_prefix(gears: Gears) -> None:
         ("SADD a 1", "COPY a ab", ["copy_to ab"]),
         ("SADD a 1", "RENAME a ab", ["rename_from a", "rename_to ab"]),
         ("SADD a 1", "SET a 1", ["set a"]),
+        ("SADD a 1", "MOVE a 1", ["move_from a", "move_to a"]),
+        ("SADD a 1", "SINTERSTORE a a b", ["del a"]),
         ("SADD a 1", "FLUSHDB", []),
     ],
 )
@@ -131,6 +133,31 @@ async def test_events_of_commands(
     await gears.run(*commands.split())
 
     assert [each.decode() for each in await gears.run("LRANGE", "seen", 0, -1)] == events
+
+
+async def test_events_of_other_databases_look_the_same(gears: Gears) -> None:
+    """And what a callback then does is done in the first one."""
+    await see(gears, "'a*', mode='sync', readValue=False")
+    async with gears.connect(single_connection_client=True) as elsewhere:
+        await elsewhere.select(1)
+        await elsewhere.sadd("a", "1")
+
+    assert await seen(gears) == [{"event": "sadd", "key": "a"}]
+
+
+async def test_a_pop_with_a_count_is_told_before_it_is_done(gears: Gears) -> None:
+    """So its callback finds what there was; should it take all, the `del` comes afterwards."""
+    if not gears.is_real:
+        pytest.skip("the host runs callbacks after the command")
+    note = "execute('RPUSH', 'seen', r['event'] + ' ' + str(execute('SCARD', r['key'])))"
+    build = f"GB().foreach(lambda r: {note})"
+    await see(gears, "'a', mode='sync', readValue=False", build)
+    await gears.client.sadd("a", "1", "2", "3")
+    for command in ("SPOP a 1", "SPOP a", "SPOP a 2"):
+        await gears.run(*command.split())
+
+    told = [each.decode() for each in await gears.run("LRANGE", "seen", 0, -1)]
+    assert told == ["sadd 3", "spop 3", "spop 1", "spop 1", "del 0"]
 
 
 async def test_restore_and_smove(gears: Gears) -> None:

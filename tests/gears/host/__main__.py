@@ -32,7 +32,7 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
         extra_config={"notify-keyspace-events": ALL_FLAGS},
     ) as valkey:
         engine = Engine(folder, threads, await Link.open(valkey.port), await Link.open(valkey.port))
-        await engine.events_link.ask(b"PSUBSCRIBE", b"__keyevent@0__:*")
+        await engine.events_link.ask(b"PSUBSCRIBE", b"__keyevent@*__:*")
         GearsBuilder.engine = engine
         Functions(engine).install(GB=GearsBuilder, GearsBuilder=GearsBuilder)
         commands = Commands(engine)

@@ -149,7 +149,8 @@ class KeysRegistration(Registration):
     """Runs for each event of a key; in mode sync before the writer gets its reply.
 
     The host hears of events when the whole command is done: within a transaction or a Lua script a
-    sync callback runs after all of it, where the engine runs it at each write.
+    sync callback runs after all of it, where the engine runs it at each write; and it runs after a
+    SPOP with a count, which the engine tells of before it is done.
     """
 
     reader = "KeysReader"
