@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sponsorsync.tasks import end_tasks
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -55,6 +57,7 @@ async def run_tls(target_port: int, certificate: Path) -> AsyncIterator[int]:
     """Yields a port that speaks TLS and passes everything on."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
+    serving: set[asyncio.Task[None]] = set()
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -65,8 +68,22 @@ async def run_tls(target_port: int, certificate: Path) -> AsyncIterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection("127.0.0.1", target_port)
-        await asyncio.gather(pump(reader, forth), pump(back, writer))
+        try:
+            await asyncio.gather(pump(reader, forth), pump(back, writer))
+        finally:
+            for each in (forth, writer):
+                each.transport.abort()
+                with suppress(OSError):
+                    await each.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=context)
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await end_tasks(*serving)
