@@ -28,6 +28,8 @@ from bench.measure import console, verdict
 from bench.people import COLLECTION, SPONSORABLE, Population, fill, mark_all_dirty
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, GearsScript, load_scripts
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
+from sponsorsync.settings import Settings
+from sponsorsync.sides import open_sides
 from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.gears.real import REAL_COMMAND, RealEngine
@@ -93,12 +95,27 @@ class Bench:
     durable: BlockingRedis
     store: RedisStore
     url: str
+    durable_url: str
 
     def clear(self) -> None:
         """Leaves nothing registered and no key."""
         self.unregister()
         self.local.flushall()
         self.durable.flushall()
+
+    async def compare(self) -> None:
+        """Compares both servers once, as the service beside them does all the time."""
+        settings = Settings.model_construct(
+            redis_url=SecretStr(self.url),
+            durable_url=SecretStr(self.durable_url),
+            sponsorables=(SPONSORABLE,),
+            collections=(COLLECTION,),
+        )
+        async with AsyncExitStack() as stack:
+            sides = await open_sides(stack, settings)
+            if sides.engine is None:
+                raise RuntimeError("there is no durable side")
+            await sides.engine.open()
 
     def unregister(self) -> None:
         """Leaves nothing registered."""
@@ -163,6 +180,7 @@ async def _open_bench(distance_s: float) -> AsyncIterator[Bench]:
             durable=stack.enter_context(BlockingRedis.from_url(durable.url)),
             store=store,
             url=url,
+            durable_url=durable.url,
         )
 
 
@@ -193,6 +211,7 @@ async def _bench_drain(bench: Bench, rounds: int, count: int = 10_000) -> None:
     """Everybody is dirty, with sets of 20; durable is empty."""
     population = Population(count, set_size=_SET_SIZE, covered_every=1)
     bench.clear()
+    await bench.compare()
     await fill(bench.store, population)
     rates = []
     for _ in range(rounds):
@@ -221,6 +240,7 @@ async def _bench_batch(bench: Bench, rounds: int) -> None:
     """20,000 sets of 50, half of them of sponsors."""
     population = Population(20_000, set_size=50, covered_every=2)
     bench.clear()
+    await bench.compare()
     await fill(bench.store, population)
     bench.local.delete(keys.DIRTY, keys.OUTBOX)
     (ours,) = load_scripts([BATCH[-1]], CONFIG)
@@ -251,6 +271,7 @@ async def _bench_misses(bench: Bench, rounds: int) -> None:
     """A hundred clients each read the missing set of somebody else, durable 20 ms away."""
     population = _Spread(_MISSES, set_size=_SET_SIZE, covered_every=1)
     bench.clear()
+    await bench.compare()
     bench.register("write_behind")
     await fill(bench.store, population)
     await _until_clean(bench)

@@ -382,7 +382,7 @@ local function export(id)
   end
   local visitor = some_visitors and is_visitor(id)
   local sets_travel = (covered or what == 'all') and not visitor
-  local packed, unnoted_copy, values = {}, false, 0
+  local packed, values = {}, 0
   if notes.x and #parts == 0 then
     unknown = false -- of an account that was deleted there is no cover to know
   end
@@ -395,7 +395,6 @@ local function export(id)
         return { '', read }, values
       end
       values = values + read
-      unnoted_copy = unnoted_copy or (kind == 'set' and not notes['d:' .. part])
       if judge_presence(noted, #data > 0) ~= 'unknown' then
         packed[#packed + 1] = { part, notes['v:' .. part], data, size or about_of[part] }
         if kind == 'set' and what ~= 'all' and not notes['d:' .. part] then
@@ -412,11 +411,11 @@ local function export(id)
   local flags = (is_dirty and 'd' or '') .. (unknown and 'u' or '') .. (only and 'p' or '')
     .. (visitor and 'v' or '')
   if covered then
-    flags = flags .. (unnoted_copy and 'cm' or 'c')
+    flags = flags .. 'c'
   elseif holds_copy then
     flags = flags .. 'n'
   end
-  local stamp = (is_dirty or unnoted_copy) and stamp_of(notes, parts) or '-'
+  local stamp = is_dirty and stamp_of(notes, parts) or '-'
   return { stamp, cmsgpack.pack({ id, notes.x or '0', packed }), flags }, values
 end
 local replies, total = {}, 0

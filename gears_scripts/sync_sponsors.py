@@ -119,18 +119,26 @@ end
 for _, collection in ipairs(known_names.collections) do
   parts[#parts + 1] = collection
 end
+local presences, ids = {}, {}
+for i, part in ipairs(parts) do
+  presences[i] = 'p:' .. part
+end
+for i = 3, #ARGV do
+  ids[#ids + 1] = K.VISITOR(ARGV[i])
+end
+local some_visitors = #ids > 0 and redis.call('EXISTS', unpack(ids)) > 0
 for i = 3, #ARGV do
   local id, unnoted = ARGV[i], {}
-  local meta, visitor = K.META(id), is_visitor(ARGV[i])
-  local wrong = wrong_type(meta, 'hash')
+  local meta, visitor = K.META(id), some_visitors and is_visitor(ARGV[i])
   if visitor then
     visitors = visitors + 1
   end
-  for _, part in ipairs(wrong and {} or parts) do
+  local noted = redis.pcall('HMGET', meta, unpack(presences))
+  local wrong = noted.err and (wrong_type(meta, 'hash') or noted.err)
+  for k, part in ipairs(wrong and {} or parts) do
     local kind, key = part_type(part), part_key(id, part)
     local is_theirs = visitor and kind == 'set'
-    if not is_theirs and redis.call('EXISTS', key) == 1
-        and not redis.call('HGET', meta, 'p:' .. part) then
+    if not noted[k] and not is_theirs and redis.call('EXISTS', key) == 1 then
       wrong = wrong or wrong_type(key, kind)
       unnoted[#unnoted + 1] = part
     end
@@ -320,7 +328,7 @@ local function export(id)
   end
   local visitor = some_visitors and is_visitor(id)
   local sets_travel = (covered or what == 'all') and not visitor
-  local packed, unnoted_copy, values = {}, false, 0
+  local packed, values = {}, 0
   if notes.x and #parts == 0 then
     unknown = false -- of an account that was deleted there is no cover to know
   end
@@ -333,7 +341,6 @@ local function export(id)
         return { '', read }, values
       end
       values = values + read
-      unnoted_copy = unnoted_copy or (kind == 'set' and not notes['d:' .. part])
       if judge_presence(noted, #data > 0) ~= 'unknown' then
         packed[#packed + 1] = { part, notes['v:' .. part], data, size or about_of[part] }
         if kind == 'set' and what ~= 'all' and not notes['d:' .. part] then
@@ -350,11 +357,11 @@ local function export(id)
   local flags = (is_dirty and 'd' or '') .. (unknown and 'u' or '') .. (only and 'p' or '')
     .. (visitor and 'v' or '')
   if covered then
-    flags = flags .. (unnoted_copy and 'cm' or 'c')
+    flags = flags .. 'c'
   elseif holds_copy then
     flags = flags .. 'n'
   end
-  local stamp = (is_dirty or unnoted_copy) and stamp_of(notes, parts) or '-'
+  local stamp = is_dirty and stamp_of(notes, parts) or '-'
   return { stamp, cmsgpack.pack({ id, notes.x or '0', packed }), flags }, values
 end
 local replies, total = {}, 0
@@ -1200,27 +1207,12 @@ K.OUTBOX = 'sponsorsync:outbox'
 K.DEAD = 'sponsorsync:dead'
 K.CONFIRMED = 'sponsorsync:confirmed'
 local CHUNK = 1000
-local PROFILE = 'profile'
 local function call_in_chunks(command, key, values, first, last)
   local sum = 0
   for from = first, last, CHUNK do
     sum = sum + redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, last)))
   end
   return sum
-end
-local known_sponsorables = {}
-local function sponsorable_of(part)
-  local found = known_sponsorables[part]
-  if found == nil then
-    found = string.match(part, '^cover:(.+)$') or false
-    known_sponsorables[part] = found
-  end
-  return found
-end
-local type_of = {}
-local function part_type(part)
-  type_of[part] = type_of[part] or ((part == PROFILE or sponsorable_of(part)) and 'hash' or 'set')
-  return type_of[part]
 end
 local taken_apart = {}
 local function read_notes(flat)
@@ -1260,17 +1252,8 @@ for i = 1, #ARGV, 4 do
   if stamp_of(notes, parts) ~= stamp then
     redis.call('SADD', K.DIRTY, id)
     redis.call('XADD', K.OUTBOX, '*', 'u', id)
-  else
-    if string.find(flags, 'c', 1, true) then
-      for _, part in ipairs(parts) do
-        if part_type(part) == 'set' and not notes['d:' .. part] then
-          redis.call('HSET', meta, 'd:' .. part, '1')
-        end
-      end
-    end
-    if not string.find(flags, '[up]') then
-      clean[#clean + 1] = id
-    end
+  elseif not string.find(flags, '[up]') then
+    clean[#clean + 1] = id
   end
 end
 call_in_chunks('ZADD', K.CONFIRMED, confirmed, 1, #confirmed)
@@ -1878,14 +1861,14 @@ def notice_fallback(before, applied_before, taken):
 
 def confirm(taken):
     """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
-    changed = [(applied, row) for applied, row in taken if set(row.flags) & set("dm")]
+    changed = [(applied, row) for applied, row in taken if "d" in row.flags]
     for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.stamp, row.flags]
         run_local("confirm", *arguments)
     # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
-    settled = [(applied, row.person) for applied, row in taken if not set(row.flags) & set("dm")]
+    settled = [(applied, row.person) for applied, row in taken if "d" not in row.flags]
     for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
         execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 

@@ -157,14 +157,14 @@ def notice_fallback(before, applied_before, taken):
 
 def confirm(taken):
     """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
-    changed = [(applied, row) for applied, row in taken if set(row.flags) & set("dm")]
+    changed = [(applied, row) for applied, row in taken if "d" in row.flags]
     for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.stamp, row.flags]
         run_local("confirm", *arguments)
     # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
-    settled = [(applied, row.person) for applied, row in taken if not set(row.flags) & set("dm")]
+    settled = [(applied, row.person) for applied, row in taken if "d" not in row.flags]
     for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
         execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 

@@ -55,11 +55,6 @@ class Package:
         return b"u" in self.flags
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing has to be noted on local once durable has it."""
-        return not self.is_dirty and b"m" not in self.flags
-
-    @property
     def is_visitor(self) -> bool:
         """Whether an anonymous visitor has the same number, so that no set is in it."""
         return b"v" in self.flags

@@ -228,16 +228,16 @@ class Relay:
         return self._sweep.stamps.get(package.person_id) != package.stamp
 
     async def _confirm(self, taken: Sequence[tuple[int, Package]]) -> None:
-        rows = [(n, p.person_id, p.stamp, p.flags) for n, p in taken if not p.is_settled]
-        settled = [(count, p.person_id) for count, p in taken if p.is_settled]
+        rows = [(n, p.person_id, p.stamp, p.flags) for n, p in taken if p.is_dirty]
+        clean = [(count, p.person_id) for count, p in taken if not p.is_dirty]
         if rows:
             left = await self._local.run_script(
                 "confirm", *(value for row in rows for value in row)
             )
             self.counts.confirmed += cast("int", left)
-        if settled:
+        if clean:
             # Who changed meanwhile is dirty by now, and travels again.
-            pairs = (value for pair in settled for value in pair)
+            pairs = (value for pair in clean for value in pair)
             await self._local.run("ZADD", keys.CONFIRMED, *pairs)
         self._sweep.stamps |= {p.person_id: p.stamp for _, p in taken if p.needs_fetch}
 

@@ -21,18 +21,27 @@ for _, collection in ipairs(known_names.collections) do
   parts[#parts + 1] = collection
 end
 
+local presences, ids = {}, {}
+for i, part in ipairs(parts) do
+  presences[i] = 'p:' .. part
+end
+for i = 3, #ARGV do
+  ids[#ids + 1] = K.VISITOR(ARGV[i])
+end
+local some_visitors = #ids > 0 and redis.call('EXISTS', unpack(ids)) > 0
+
 for i = 3, #ARGV do
   local id, unnoted = ARGV[i], {}
-  local meta, visitor = K.META(id), is_visitor(ARGV[i])
-  local wrong = wrong_type(meta, 'hash')
+  local meta, visitor = K.META(id), some_visitors and is_visitor(ARGV[i])
   if visitor then
     visitors = visitors + 1
   end
-  for _, part in ipairs(wrong and {} or parts) do
+  local noted = redis.pcall('HMGET', meta, unpack(presences))
+  local wrong = noted.err and (wrong_type(meta, 'hash') or noted.err)
+  for k, part in ipairs(wrong and {} or parts) do
     local kind, key = part_type(part), part_key(id, part)
     local is_theirs = visitor and kind == 'set'
-    if not is_theirs and redis.call('EXISTS', key) == 1
-        and not redis.call('HGET', meta, 'p:' .. part) then
+    if not noted[k] and not is_theirs and redis.call('EXISTS', key) == 1 then
       wrong = wrong or wrong_type(key, kind)
       unnoted[#unnoted + 1] = part
     end

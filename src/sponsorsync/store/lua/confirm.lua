@@ -13,22 +13,13 @@ for i = 1, #ARGV, 4 do
   confirmed[#confirmed + 1] = id
   alive[#alive + 1] = id
   if stamp_of(notes, parts) ~= stamp then
-    -- Changed while it travelled: the next journey takes the rest. Also of who is not dirty: local
-    -- was flushed meanwhile and has what durable had before this.
+    -- Changed while it travelled: the next journey takes the rest. Also of who is not dirty any more:
+    -- local was flushed meanwhile and has what durable had before this.
     redis.call('SADD', K.DIRTY, id)
     redis.call('XADD', K.OUTBOX, '*', 'u', id)
-  else
-    if string.find(flags, 'c', 1, true) then
-      for _, part in ipairs(parts) do
-        if part_type(part) == 'set' and not notes['d:' .. part] then
-          redis.call('HSET', meta, 'd:' .. part, '1')
-        end
-      end
-    end
+  elseif not string.find(flags, '[up]') then
     -- 'u': something was not known, 'p': only some of the parts were sent.
-    if not string.find(flags, '[up]') then
-      clean[#clean + 1] = id
-    end
+    clean[#clean + 1] = id
   end
 end
 call_in_chunks('ZADD', K.CONFIRMED, confirmed, 1, #confirmed)

@@ -11,8 +11,7 @@
 --          flags hold 'u' (something has to be fetched from durable before all can be sent: some
 --          cover is unknown or not indexed, changes wait, or a set was written past the service),
 --          'c' (is covered), 'n' (not covered, and durable holds a copy to be narrowed),
---          'd' (is dirty), 'm' (is covered, and it is not noted yet that durable holds a copy),
---          'v' (the number is a visitor's too, so no set is packed), 'p' (only some parts were
+--          'd' (is dirty), 'v' (the number is a visitor's too, so no set is packed), 'p' (only some parts were
 --          asked for); or {'', error}. It stops early when it has read much: the caller asks
 --          again for the rest.
 
@@ -111,7 +110,7 @@ local function export(id)
 
   local visitor = some_visitors and is_visitor(id)
   local sets_travel = (covered or what == 'all') and not visitor
-  local packed, unnoted_copy, values = {}, false, 0
+  local packed, values = {}, 0
   if notes.x and #parts == 0 then
     unknown = false -- of an account that was deleted there is no cover to know
   end
@@ -124,7 +123,6 @@ local function export(id)
         return { '', read }, values
       end
       values = values + read
-      unnoted_copy = unnoted_copy or (kind == 'set' and not notes['d:' .. part])
       if judge_presence(noted, #data > 0) ~= 'unknown' then
         packed[#packed + 1] = { part, notes['v:' .. part], data, size or about_of[part] }
         if kind == 'set' and what ~= 'all' and not notes['d:' .. part] then
@@ -145,12 +143,12 @@ local function export(id)
   local flags = (is_dirty and 'd' or '') .. (unknown and 'u' or '') .. (only and 'p' or '')
     .. (visitor and 'v' or '')
   if covered then
-    flags = flags .. (unnoted_copy and 'cm' or 'c')
+    flags = flags .. 'c'
   elseif holds_copy then
     flags = flags .. 'n'
   end
   -- Only what has to be confirmed has to be told from what comes after it.
-  local stamp = (is_dirty or unnoted_copy) and stamp_of(notes, parts) or '-'
+  local stamp = is_dirty and stamp_of(notes, parts) or '-'
   return { stamp, cmsgpack.pack({ id, notes.x or '0', packed }), flags }, values
 end
 
