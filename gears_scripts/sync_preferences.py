@@ -1010,7 +1010,14 @@ local function mark_dirty(id)
   end
 end
 local function commit(id, meta, parts)
-  local version = next_version()
+  local latest, fields = 0, {}
+  for i, part in ipairs(parts) do
+    fields[i] = 'v:' .. part
+  end
+  for _, version in ipairs(redis.call('HMGET', meta, unpack(fields))) do
+    latest = math.max(latest, tonumber(version or '0'))
+  end
+  local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
   for _, part in ipairs(parts) do
     redis.call('HSET', meta, 'v:' .. part, version)
     note_presence(meta, part, part_key(id, part))

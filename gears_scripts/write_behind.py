@@ -34,13 +34,11 @@ CONFIG = {}
 PREFERENCES = "user:{id}:{collection}"
 META = "sponsorsync:meta:{id}"
 SPONSORS = "sponsors:{sponsorable}"
-PEOPLE = "sponsorsync:people"
 VISITOR = "user:{id}"
 DIRTY = "sponsorsync:dirty"
 OUTBOX = "sponsorsync:outbox"
 CONFIRMED = "sponsorsync:confirmed"
 LEASE = "sponsorsync:lease:{id}"
-NEGATIVE = "sponsorsync:negative:{id}"
 EPOCH = "sponsorsync:epoch"
 QUIET = "sponsorsync:quiet"
 APPLIED = "sponsorsync:applied"
@@ -903,7 +901,14 @@ local function mark_dirty(id)
   end
 end
 local function commit(id, meta, parts)
-  local version = next_version()
+  local latest, fields = 0, {}
+  for i, part in ipairs(parts) do
+    fields[i] = 'v:' .. part
+  end
+  for _, version in ipairs(redis.call('HMGET', meta, unpack(fields))) do
+    latest = math.max(latest, tonumber(version or '0'))
+  end
+  local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
   for _, part in ipairs(parts) do
     redis.call('HSET', meta, 'v:' .. part, version)
     note_presence(meta, part, part_key(id, part))
@@ -1806,21 +1811,17 @@ def capture(record):
     script in their place ends the server when the writer is a Lua script itself (Redis 7.0 asserts
     that none runs already).
     """
-    found = COLLECTION_KEY.match(record["key"])
-    if not found:
+    key = record["key"]
+    found = COLLECTION_KEY.match(key)
+    # Our own scripts tell when they write. A fetch that is under way needs no word of this: it takes
+    # no part that is newer here, and unites what it finds in the place of an unknown one.
+    if not found or execute("EXISTS", QUIET) == 1:
         return
-    person, collection = found.groups()
-    lease, negative = LEASE.format(id=person), NEGATIVE.format(id=person)
-    if int(execute("EXISTS", QUIET, VISITOR.format(id=person), lease, negative)):
-        if int(execute("EXISTS", QUIET)) or is_visitor(person):
-            return
-        # A fetch that is under way has read what is no longer so.
-        execute("DEL", lease, negative)
     try:
-        note(record["event"], person, collection, record["key"])
+        note(record["event"], found.group(1), found.group(2), key)
     except Exception as error:
         # A key of another type in the place of one of ours: nobody's to repair here; verify names it.
-        log("sponsorsync: a write of person {} was not noted: {}".format(person, error))
+        log("sponsorsync: a write of person {} was not noted: {}".format(found.group(1), error))
 
 
 def is_visitor(person):
@@ -1829,14 +1830,14 @@ def is_visitor(person):
 
 
 def note(event, person, collection, key):
-    meta = META.format(id=person)
-    presence, version, noted = "p:" + collection, "v:" + collection, "n:" + collection
+    meta = META_PREFIX + person
+    presence, version, noted = FIELDS[collection]
     is_there, last, before = execute("HMGET", meta, presence, version, noted)
     if event in LOSSES and not (event == "del" and is_popped(key)):
         if is_there == "1":
             execute("HDEL", meta, presence)
         return
-    size = int(execute("SCARD", key))
+    size = execute("SCARD", key)
     if event == "sadd" and is_there == "1" and size <= int(before or 0):
         # It grew, and is not larger than it was: it had been lost while nobody looked. (Or another
         # database has a key of this name: the engine tells of those, too.)
@@ -1844,15 +1845,14 @@ def note(event, person, collection, key):
         is_there = None
     if is_there is None:
         # Nobody has asked durable yet, or the set had been lost: it is sent once both are united.
-        if size:
+        if size and not is_visitor(person):
             execute("HSETNX", meta, version, "0")
             execute("HINCRBY", meta, "m", "1")
             wake(person)
         return
-    new = str(max(int(last or 0) + 1, int(time.time() * 1000000)))
+    new = max(int(last or 0) + 1, int(time.time() * 1000000))
     wake(person)
-    execute("ZADD", PEOPLE, "GT", new, person)
-    execute("HSET", meta, version, new, presence, "1" if size else "0", noted, size)
+    execute("HSET", meta, version, new, presence, 1 if size else 0, noted, size)
     if event == "spop" and size:
         note_pop(key)
         execute("HSET", meta, noted, "0")
@@ -1879,7 +1879,7 @@ def count_removals():
 
 
 def wake(person):
-    if int(execute("SADD", DIRTY, person)):
+    if execute("SADD", DIRTY, person) == 1:
         execute("XADD", OUTBOX, "*", "u", person)
 
 
@@ -1904,6 +1904,9 @@ def push(entries):
     execute("XDEL", OUTBOX, *[text_of(entry["id"]) for entry in entries])
 
 
+# Made once: this is in the way of every write.
+META_PREFIX = META.format(id="")
+FIELDS = {each: ("p:" + each, "v:" + each, "n:" + each) for each in load_names()["collections"]}
 COLLECTION_KEY = re.compile(
     "^"
     + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")

@@ -341,13 +341,23 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
     assert await captured.pair.local.zscore(keys.PEOPLE, str(PERSON)) == ahead + 5
 
 
+@pytest.mark.parametrize(
+    ("command", "is_lost", "wanted"),
+    [
+        (("SADD", SET, "c"), False, {"a", "b", "c"}),
+        (("SADD", SET, "c"), True, {"a", "b", "c"}),
+        (("SREM", SET, "a"), False, {"b"}),
+    ],
+)
 async def test_a_fetch_that_is_under_way_does_not_end_what_was_written_meanwhile(
-    captured: Shipped,
+    captured: Shipped, command: tuple[str, ...], wanted: set[str], *, is_lost: bool
 ) -> None:
-    """It has read what is no longer so; its lease goes with the write."""
+    """It has read what is no longer so: it takes nothing that is newer here, and unites the rest."""
     content = await captured.pair.read_for_fetch("token")
-    await captured.pair.local.sadd(SET, "c")
-
-    assert await captured.pair.fill("token", content) == "lost"
+    if is_lost:
+        await captured.pair.evict()
+    await captured.gears.run(*command)
+    await captured.pair.fill("token", content)
     await captured.settle()
-    assert await captured.pair.here() == {"a", "b", "c"}
+
+    assert await captured.pair.here() == await captured.pair.kept() == wanted

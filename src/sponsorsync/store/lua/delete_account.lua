@@ -35,7 +35,13 @@ end
 for _, session in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   redis.call('DEL', session)
 end
-local version = next_version()
+local latest = 0
+for field, version in pairs(notes_in(redis.call('HGETALL', meta))) do
+  if string.sub(field, 1, 2) == 'v:' then
+    latest = math.max(latest, tonumber(version))
+  end
+end
+local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
 redis.call('DEL', sessions, meta, K.PENDING(id))
 redis.call('HSET', meta, 'x', version)
 redis.call('HDEL', K.DEAD, id)
