@@ -6,6 +6,11 @@ answered as empty without a fetch; one that a removal emptied stays so. The pers
 come back along with it. While durable is down the reader gets an error at once, and nothing is
 remembered of it. Collections of the application's anonymous visitors are left alone.
 
+A command that is answered so must not stand in a MULTI: RedisGears 1.2.9 ends the whole server when
+two do, or when one does and somebody else sends another of these commands before its EXEC. Where the
+application reads collections in transactions, "hook_collections": False in CONFIG lets the first
+read go by unanswered, as it is on a plain Redis.
+
 With "hook_profiles" in CONFIG also HGETALL, HGET and HMGET of profiles are answered; only for readers
 that speak RESP2, since a hooked command answers in RESP2 in any case.
 
@@ -1290,15 +1295,18 @@ def beginnings():
             yield first + second
 
 
+# Without commands the first reader is not waited for, and only the next one gets the members.
+HOOKED = {"commands": SET_COMMANDS} if CONFIG.get("hook_collections", True) else {}
+
 for beginning in beginnings():
     GearsBuilder("KeysReader", desc="sponsorsync collections").foreach(answer_collection).register(
         prefix=PREFERENCES.partition("{")[0] + beginning + "*",
         eventTypes=["keymiss"],
-        commands=SET_COMMANDS,
         mode="async_local",
         readValue=False,
         convertToStr=False,
         collect=False,
+        **HOOKED,
     )
 
 if CONFIG.get("hook_profiles"):

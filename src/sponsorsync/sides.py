@@ -124,6 +124,7 @@ def configure_scripts(settings: Settings) -> GearsConfig:
         sponsorables=settings.sponsorables,
         collections=settings.collections,
         hook_profiles=settings.gears_hook_profiles,
+        hook_collections=settings.gears_hook_collections,
     )
 
 

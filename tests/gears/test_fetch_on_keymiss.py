@@ -49,6 +49,12 @@ NOTHING_READS = [
     (("SCARD", SET), 0),
 ]
 PROFILE = keys.user_details(PERSON)
+UNHOOKED = GearsConfig(
+    sponsorables=(SPONSORABLE,),
+    collections=(COLLECTION,),
+    hook_profiles=False,
+    hook_collections=False,
+)
 WITH_PROFILES = GearsConfig(
     sponsorables=(SPONSORABLE,), collections=(COLLECTION,), hook_profiles=True
 )
@@ -247,12 +253,13 @@ async def test_within_a_transaction_or_a_script_the_next_read_is_right(kept: Shi
         await kept.pair.local.flushall()
         assert await read(kept) == set(), number
 
-        async def is_back() -> bool:
-            return await kept.pair.local.exists(SET) == 1
-
-        await until(is_back)
+        await until(lambda: _is_back(kept))
         assert await kept.pair.here() == ITEMS
     assert await kept.no_registration_failed()
+
+
+async def _is_back(kept: Shipped) -> bool:
+    return await kept.pair.local.exists(SET) == 1
 
 
 async def _read_in_transaction(kept: Shipped) -> set[str]:
@@ -268,6 +275,20 @@ async def _read_in_lua(kept: Shipped) -> set[str]:
     )
     assert isinstance(reply, list)
     return set(map(str, reply))
+
+
+async def test_where_reads_are_not_hooked_transactions_are_safe(kept: Shipped) -> None:
+    """Two hooked reads in one MULTI end the engine's server; the price is an empty first answer."""
+    await kept.upload("fetch_on_keymiss", config=UNHOOKED)
+    await kept.pair.evict()
+    async with kept.pair.local.pipeline(transaction=True) as together:
+        together.execute_command("SMEMBERS", SET)
+        together.execute_command("SMEMBERS", SET)
+        first = await together.execute()
+
+    assert first == [set(), set()]
+    await until(lambda: _is_back(kept))
+    assert await kept.pair.here() == ITEMS
 
 
 async def test_a_write_past_the_service_beside_a_fetch_is_united(kept: Shipped) -> None:

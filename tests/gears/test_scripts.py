@@ -30,6 +30,7 @@ def test_a_script_has_its_configuration_in_it(tmp_path: Path) -> None:
         "sponsorables": ["a", "b"],
         "collections": ["mnodes"],
         "hook_profiles": True,
+        "hook_collections": True,
     }
     assert script.requirements == (REQUIREMENT,)
     assert script.session == "sponsorsync-write-behind"

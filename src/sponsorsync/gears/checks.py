@@ -51,6 +51,7 @@ async def examine_gears(client: GearsClient) -> list[Finding]:
         await _examine_file(client),
         await _examine_threads(client),
         await _examine_environment(client),
+        *await _examine_hooks(client),
     ]
 
 
@@ -95,3 +96,17 @@ async def _examine_environment(client: GearsClient) -> Finding:
         )
         return Finding(_SUBJECT, Level.ERROR, "scripts do not see REDISENT_HOST", advice)
     return Finding(_SUBJECT, Level.OK, f"scripts see {', '.join(names)}")
+
+
+async def _examine_hooks(client: GearsClient) -> list[Finding]:
+    """Says what nobody would expect of a Redis whose reads are answered by scripts."""
+    live = await client.load_registrations()
+    commands = sorted({command for each in live for command in each.commands})
+    if not commands:
+        return []
+    advice = (
+        "Read collections outside of MULTI (in redis-py: pipeline(transaction=False)), or set "
+        "SPONSORSYNC_GEARS_HOOK_COLLECTIONS=false: two of these in a transaction end the server."
+    )
+    seen = f"answers {', '.join(commands)} of keys that are missing"
+    return [Finding(_SUBJECT, Level.WARNING, seen, advice)]

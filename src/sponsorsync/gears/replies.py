@@ -62,6 +62,7 @@ class Registration:
         reader: 'KeysReader', 'StreamReader' …
         description: What the script calls it; empty where it does not.
         source: The prefix of keys, or the stream, that it reads.
+        commands: Whose misses it answers.
         triggered: How often it began since it was registered; `successes`, `failures` and
             `aborted` how often it came to each end.
         last_duration_ms: Of the last run.
@@ -83,6 +84,7 @@ class Registration:
     last_duration_ms: int
     status: str | None
     last_error: str | None
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ def _parse_registration(reply: Reply) -> Registration:
         last_duration_ms=int(data["lastRunDurationMS"]),
         status=_text(data["status"]) if "status" in data else None,
         last_error=str(parse_fault(error)) if error else None,
+        commands=tuple(map(_text, arguments.get("hookCommands") or ())),
     )
 
 

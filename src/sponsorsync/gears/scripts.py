@@ -36,12 +36,15 @@ class GearsConfig:
     Attributes:
         sponsorables: Logins; of these the scripts copy cover and preferences.
         collections: Names of the collections that exist.
+        hook_collections: Whether commands that miss a collection are answered at once; such a
+            command must not stand in a MULTI (docs/gears.md).
         hook_profiles: Whether commands that read profiles are answered, too.
     """
 
     sponsorables: Sequence[str]
     collections: Sequence[str]
     hook_profiles: bool
+    hook_collections: bool = True
 
     def to_literal(self) -> str:
         """Returns it as a Python literal."""
@@ -50,6 +53,7 @@ class GearsConfig:
                 "sponsorables": list(self.sponsorables),
                 "collections": list(self.collections),
                 "hook_profiles": self.hook_profiles,
+                "hook_collections": self.hook_collections,
             }
         )
 
