@@ -352,7 +352,7 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
 async def test_a_fetch_that_is_under_way_does_not_end_what_was_written_meanwhile(
     captured: Shipped, command: tuple[str, ...], wanted: set[str], *, is_lost: bool
 ) -> None:
-    """It has read what is no longer so: it takes nothing that is newer here, and unites the rest."""
+    """It has read what is no longer so: it takes no place of what is newer, and unites the rest."""
     content = await captured.pair.read_for_fetch("token")
     if is_lost:
         await captured.pair.evict()
