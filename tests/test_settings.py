@@ -45,6 +45,7 @@ MALFORMED: dict[str, list[str]] = {
     "REDISENT_TLS": ["maybe"],
     "SPONSORSYNC_REDIS_POOL_SIZE": ["many", "0", "1001"],
     "SPONSORSYNC_ENGINE": ["both", "Gears"],
+    "SPONSORSYNC_GEARS_HOOK_COLLECTIONS": ["maybe"],
     "SPONSORSYNC_GEARS_HOOK_PROFILES": ["maybe"],
     "SPONSORSYNC_GEARS_TIMEOUT_S": ["long", "0.9", "3601", "nan"],
     "SPONSORSYNC_ADMIN_TOKEN": ["x" * 15],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from tests.support.shipped import (
     point_at,
     run_shipped,
 )
-from tests.support.sync import COLLECTION, PERSON
+from tests.support.sync import PERSON
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -281,31 +280,6 @@ async def test_a_change_while_it_travels_travels_again(drained: Shipped) -> None
 
 def _port_of(gears: Gears) -> int:
     return int(environment_for(gears.durable_url)["REDISENT_PORT"])
-
-
-async def test_upgrades_under_load_lose_nothing(drained: Shipped) -> None:
-    """What is under way at one is read again; should an entry be left lying, the sweep comes by."""
-    people = range(PERSON, PERSON + 10)
-    for person in people:
-        await drained.pair.save_login(person)
-
-    async def write(person: int) -> None:
-        for number in range(40):
-            await drained.pair.local.sadd(keys.preferences(person, COLLECTION), str(number))
-
-    async def upgrade() -> None:
-        for _ in range(5):
-            await drained.upload("write_behind")
-
-    await asyncio.gather(upgrade(), *map(write, people))
-
-    async def is_clean() -> bool:
-        await drained.pair.engine.relay.sweep()
-        return not await drained.pair.dirty()
-
-    await until(is_clean)
-    for person in people:
-        assert await drained.pair.kept(person) == set(map(str, range(40)))
 
 
 # ------------------------------------------------------------------ outages

@@ -251,6 +251,7 @@ class RegistrationOut(_Model):
     last_duration_ms: int
     status: str | None
     last_error: str | None
+    commands: list[str]
 
 
 class RegistrationsOut(_Model):
