@@ -1146,6 +1146,9 @@ def release(ids, token):
 SET_COMMANDS = ["smembers", "sismember", "smismember", "scard"]
 HASH_COMMANDS = ["hgetall", "hget", "hmget"]
 
+# A reader waits for it, and until the first one knows that durable hangs, others do as well.
+SOCKET_TIMEOUT_S = 1.0
+
 # Somebody else, the service most likely, is fetching the same person.
 PATIENCE_S = 2.0
 POLL_S = 0.005

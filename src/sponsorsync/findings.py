@@ -39,7 +39,8 @@ class Finding:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Prints a table on standard output."""
-    table = Table("", "what", "seen", "what to do", box=None)
+    table = Table("", "what", "seen", box=None)
+    table.add_column("what to do", overflow="fold")  # it names settings, to be copied
     marks = {Level.OK: "[green]ok[/]", Level.WARNING: "[yellow]mind[/]", Level.ERROR: "[red]bad[/]"}
     for finding in findings:
         table.add_row(
