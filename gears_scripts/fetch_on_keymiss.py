@@ -395,7 +395,11 @@ local function export(id)
     local kind, noted = part_type(part), notes['p:' .. part]
     local is_wanted = not only or part == only or about_of[part] ~= nil
     if is_wanted and (kind == 'hash' or sets_travel) then
-      local data, read, size = read_key(part_key(id, part), kind)
+      local key = part_key(id, part)
+      local data, read, size = {}, 0, nil
+      if kind == 'hash' or noted == '1' or exists(key) then
+        data, read, size = read_key(key, kind)
+      end
       if not data then
         return { '', read }, values
       end
@@ -408,7 +412,7 @@ local function export(id)
       elseif #data > 0 then
         unknown = true
       end
-    elseif not noted and redis.call('EXISTS', part_key(id, part)) == 1 then
+    elseif not noted and exists(part_key(id, part)) then
       unknown = true
     end
   end
@@ -882,13 +886,33 @@ def load_names():
     """Returns {"sponsorables": [login], "collections": [name]}.
 
     From the upload; else from the environment of the Redis server; else, of the sponsorables,
-    whoever has an index of sponsors here.
+    whoever has an index of sponsors here: that looks at every key of the server.
     """
+    names = read_names()
+    if not names["sponsorables"]:
+        prefix = SPONSORS.format(sponsorable="")
+        names["sponsorables"] = [text_of(key)[len(prefix) :] for key in scan(prefix + "*")]
+    return names
+
+
+def require_names():
+    """Returns the same for a script that stays live.
+
+    Raises:
+        ValueError: Nobody named a sponsorable; the upload fails with this sentence.
+    """
+    names = read_names()
+    if not names["sponsorables"]:
+        raise ValueError(
+            "no sponsorable is named: set SPONSORSYNC_SPONSORABLES in the environment of the Redis "
+            "server, or CONFIG in this file"
+        )
+    return names
+
+
+def read_names():
     sponsorables = CONFIG.get("sponsorables") or _split(os.environ.get("SPONSORSYNC_SPONSORABLES"))
     collections = CONFIG.get("collections") or _split(os.environ.get("SPONSORSYNC_COLLECTIONS"))
-    if not sponsorables:
-        prefix = SPONSORS.format(sponsorable="")
-        sponsorables = sorted(text_of(key)[len(prefix) :] for key in scan(prefix + "*"))
     return {"sponsorables": sponsorables, "collections": collections or DEFAULT_COLLECTIONS}
 
 
@@ -972,6 +996,24 @@ def form_for(side, what):
     return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
 
 
+def is_local_compared():
+    """Whether the service has compared this incarnation of local with durable, or there is none.
+
+    Asked until it has: from then on it stays so for as long as this process lives.
+    """
+    if not getattr(redis, "sponsorsync_local_compared", False):
+        compared = compared_incarnation("local")
+        if compared is None:
+            return True
+        redis.sponsorsync_local_compared = compared == run_id_here()
+    return redis.sponsorsync_local_compared
+
+
+def match_key(pattern, key):
+    """Returns the match of a key, or None. One that is not UTF-8 comes as bytes, and is not ours."""
+    return pattern.match(key) if isinstance(key, str) else None
+
+
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
@@ -987,6 +1029,10 @@ class DurableDownError(Exception):
 # cannot be. Each script has its own client: one that two shared would call functions of whichever
 # made it, and those are gone when that script is replaced.
 CLIENTS = {}
+
+
+class DurableRefusesError(Exception):
+    """A key of somebody's holds data of another type there: theirs alone, and no outage."""
 
 
 def durable():
@@ -1073,6 +1119,8 @@ def outage(error):
     """
     if str(error) == NOT_COMPARED:
         return not_compared("durable")
+    if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
+        return DurableRefusesError(str(error))
     redis.sponsorsync_down_until = time.time() + DOWN_S
     return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 
@@ -1159,7 +1207,7 @@ def answer_collection(record):
 
     The engine refuses a coroutine function here: with `async def` the whole server ends.
     """
-    found = COLLECTION_KEY.match(record["key"])
+    found = match_key(COLLECTION_KEY, record["key"])
     if not found:
         return
     person, collection = found.groups()
@@ -1168,6 +1216,8 @@ def answer_collection(record):
         answer = ask_until_known(
             person, lambda token: ("read_preferences", person, collection, token, "list")
         )
+        if text_of(answer[0]) == "empty":
+            require_comparison()
     except Exception as error:
         reply_error(command, error)
         return
@@ -1176,9 +1226,15 @@ def answer_collection(record):
     override_reply(shape_of_set(command, [as_bytes(each) for each in answer[1]]))
 
 
+def require_comparison():
+    """Raises NotComparedError where local may have come back older: then nothing is known empty."""
+    if not is_local_compared():
+        raise not_compared("local")
+
+
 def answer_profile(record):
     """Likewise for a profile."""
-    found = PROFILE_KEY.match(record["key"])
+    found = match_key(PROFILE_KEY, record["key"])
     if not found:
         return
     person = found.group(1)
@@ -1276,7 +1332,7 @@ def fetch_leased(person, token):
         raise ValueError("person {}: {}".format(person, refused[person]))
 
 
-NAMES = load_names()
+NAMES = require_names()
 COLLECTION_KEY = re.compile(
     "^"
     + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")

@@ -226,7 +226,11 @@ local function export(id)
     local kind, noted = part_type(part), notes['p:' .. part]
     local is_wanted = not only or part == only or about_of[part] ~= nil
     if is_wanted and (kind == 'hash' or sets_travel) then
-      local data, read, size = read_key(part_key(id, part), kind)
+      local key = part_key(id, part)
+      local data, read, size = {}, 0, nil
+      if kind == 'hash' or noted == '1' or exists(key) then
+        data, read, size = read_key(key, kind)
+      end
       if not data then
         return { '', read }, values
       end
@@ -239,7 +243,7 @@ local function export(id)
       elseif #data > 0 then
         unknown = true
       end
-    elseif not noted and redis.call('EXISTS', part_key(id, part)) == 1 then
+    elseif not noted and exists(part_key(id, part)) then
       unknown = true
     end
   end
@@ -1342,13 +1346,33 @@ def load_names():
     """Returns {"sponsorables": [login], "collections": [name]}.
 
     From the upload; else from the environment of the Redis server; else, of the sponsorables,
-    whoever has an index of sponsors here.
+    whoever has an index of sponsors here: that looks at every key of the server.
     """
+    names = read_names()
+    if not names["sponsorables"]:
+        prefix = SPONSORS.format(sponsorable="")
+        names["sponsorables"] = [text_of(key)[len(prefix) :] for key in scan(prefix + "*")]
+    return names
+
+
+def require_names():
+    """Returns the same for a script that stays live.
+
+    Raises:
+        ValueError: Nobody named a sponsorable; the upload fails with this sentence.
+    """
+    names = read_names()
+    if not names["sponsorables"]:
+        raise ValueError(
+            "no sponsorable is named: set SPONSORSYNC_SPONSORABLES in the environment of the Redis "
+            "server, or CONFIG in this file"
+        )
+    return names
+
+
+def read_names():
     sponsorables = CONFIG.get("sponsorables") or _split(os.environ.get("SPONSORSYNC_SPONSORABLES"))
     collections = CONFIG.get("collections") or _split(os.environ.get("SPONSORSYNC_COLLECTIONS"))
-    if not sponsorables:
-        prefix = SPONSORS.format(sponsorable="")
-        sponsorables = sorted(text_of(key)[len(prefix) :] for key in scan(prefix + "*"))
     return {"sponsorables": sponsorables, "collections": collections or DEFAULT_COLLECTIONS}
 
 
@@ -1432,6 +1456,24 @@ def form_for(side, what):
     return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
 
 
+def is_local_compared():
+    """Whether the service has compared this incarnation of local with durable, or there is none.
+
+    Asked until it has: from then on it stays so for as long as this process lives.
+    """
+    if not getattr(redis, "sponsorsync_local_compared", False):
+        compared = compared_incarnation("local")
+        if compared is None:
+            return True
+        redis.sponsorsync_local_compared = compared == run_id_here()
+    return redis.sponsorsync_local_compared
+
+
+def match_key(pattern, key):
+    """Returns the match of a key, or None. One that is not UTF-8 comes as bytes, and is not ours."""
+    return pattern.match(key) if isinstance(key, str) else None
+
+
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
@@ -1447,6 +1489,10 @@ class DurableDownError(Exception):
 # cannot be. Each script has its own client: one that two shared would call functions of whichever
 # made it, and those are gone when that script is replaced.
 CLIENTS = {}
+
+
+class DurableRefusesError(Exception):
+    """A key of somebody's holds data of another type there: theirs alone, and no outage."""
 
 
 def durable():
@@ -1533,6 +1579,8 @@ def outage(error):
     """
     if str(error) == NOT_COMPARED:
         return not_compared("durable")
+    if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
+        return DurableRefusesError(str(error))
     redis.sponsorsync_down_until = time.time() + DOWN_S
     return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 
@@ -1692,8 +1740,12 @@ def deliver(rows, names):
     redis.sponsorsync_applied = highest
     for _, row in taken:
         if "n" in row.flags and "d" in row.flags:
-            narrow(row.person, names)
-    confirm(taken)
+            try:
+                narrow(row.person, names)
+            except DurableRefusesError as error:
+                delivery["refused"][row.person] = str(error)
+                bury(row.person, str(error))
+    confirm([each for each in taken if each[1].person not in delivery["refused"]])
     if delivery["newer"]:
         take_newer(delivery["newer"], names)
     return delivery
@@ -1812,7 +1864,7 @@ def capture(record):
     that none runs already).
     """
     key = record["key"]
-    found = COLLECTION_KEY.match(key)
+    found = match_key(COLLECTION_KEY, key)
     # Our own scripts tell when they write. A fetch that is under way needs no word of this: it takes
     # no part that is newer here, and unites what it finds in the place of an unknown one.
     if not found or execute("EXISTS", QUIET) == 1:
@@ -1833,6 +1885,10 @@ def note(event, person, collection, key):
     meta = META_PREFIX + person
     presence, version, noted = FIELDS[collection]
     is_there, last, before = execute("HMGET", meta, presence, version, noted)
+    if is_there is not None and not is_local_compared():
+        # Local may have come back older: what was written onto it is no newer state of it all.
+        execute("HDEL", meta, presence)
+        is_there = None
     if event in LOSSES and not (event == "del" and is_popped(key)):
         if is_there == "1":
             execute("HDEL", meta, presence)
@@ -1899,18 +1955,20 @@ def push(entries):
     """
     # An entry that somebody else removed meanwhile arrives without its fields.
     people = [text_of(entry["value"]["u"]) for entry in entries if "u" in entry["value"]]
-    drain(sorted(set(people)), load_names())
+    drain(sorted(set(people)), NAMES)
     # Before, a crash would leave people to the service's sweep; after, they are only sent twice.
     execute("XDEL", OUTBOX, *[text_of(entry["id"]) for entry in entries])
 
 
+NAMES = require_names()
+
 # Made once: this is in the way of every write.
 META_PREFIX = META.format(id="")
-FIELDS = {each: ("p:" + each, "v:" + each, "n:" + each) for each in load_names()["collections"]}
+FIELDS = {each: ("p:" + each, "v:" + each, "n:" + each) for each in NAMES["collections"]}
 COLLECTION_KEY = re.compile(
     "^"
     + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
-    % "|".join(re.escape(each) for each in load_names()["collections"])
+    % "|".join(re.escape(each) for each in NAMES["collections"])
     + "$"
 )
 

@@ -17,6 +17,10 @@ class DurableDownError(Exception):
 CLIENTS = {}
 
 
+class DurableRefusesError(Exception):
+    """A key of somebody's holds data of another type there: theirs alone, and no outage."""
+
+
 def durable():
     """Returns this script's client for what the environment says, which is made at the first call."""
     address = tuple(os.environ.get(name) for name in VARIABLES)
@@ -101,6 +105,8 @@ def outage(error):
     """
     if str(error) == NOT_COMPARED:
         return not_compared("durable")
+    if isinstance(error, redis.exceptions.ResponseError) and "WRONGTYPE" in str(error):
+        return DurableRefusesError(str(error))
     redis.sponsorsync_down_until = time.time() + DOWN_S
     return DurableDownError("durable cannot be asked: {}".format(type(error).__name__))
 

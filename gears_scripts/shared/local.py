@@ -11,13 +11,33 @@ def load_names():
     """Returns {"sponsorables": [login], "collections": [name]}.
 
     From the upload; else from the environment of the Redis server; else, of the sponsorables,
-    whoever has an index of sponsors here.
+    whoever has an index of sponsors here: that looks at every key of the server.
     """
+    names = read_names()
+    if not names["sponsorables"]:
+        prefix = SPONSORS.format(sponsorable="")
+        names["sponsorables"] = [text_of(key)[len(prefix) :] for key in scan(prefix + "*")]
+    return names
+
+
+def require_names():
+    """Returns the same for a script that stays live.
+
+    Raises:
+        ValueError: Nobody named a sponsorable; the upload fails with this sentence.
+    """
+    names = read_names()
+    if not names["sponsorables"]:
+        raise ValueError(
+            "no sponsorable is named: set SPONSORSYNC_SPONSORABLES in the environment of the Redis "
+            "server, or CONFIG in this file"
+        )
+    return names
+
+
+def read_names():
     sponsorables = CONFIG.get("sponsorables") or _split(os.environ.get("SPONSORSYNC_SPONSORABLES"))
     collections = CONFIG.get("collections") or _split(os.environ.get("SPONSORSYNC_COLLECTIONS"))
-    if not sponsorables:
-        prefix = SPONSORS.format(sponsorable="")
-        sponsorables = sorted(text_of(key)[len(prefix) :] for key in scan(prefix + "*"))
     return {"sponsorables": sponsorables, "collections": collections or DEFAULT_COLLECTIONS}
 
 
@@ -99,3 +119,21 @@ def form_for(side, what):
     """
     reads = execute("HGET", EPOCH, "dumps:" + side)
     return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
+
+
+def is_local_compared():
+    """Whether the service has compared this incarnation of local with durable, or there is none.
+
+    Asked until it has: from then on it stays so for as long as this process lives.
+    """
+    if not getattr(redis, "sponsorsync_local_compared", False):
+        compared = compared_incarnation("local")
+        if compared is None:
+            return True
+        redis.sponsorsync_local_compared = compared == run_id_here()
+    return redis.sponsorsync_local_compared
+
+
+def match_key(pattern, key):
+    """Returns the match of a key, or None. One that is not UTF-8 comes as bytes, and is not ours."""
+    return pattern.match(key) if isinstance(key, str) else None

@@ -91,8 +91,12 @@ def deliver(rows, names):
     redis.sponsorsync_applied = highest
     for _, row in taken:
         if "n" in row.flags and "d" in row.flags:
-            narrow(row.person, names)
-    confirm(taken)
+            try:
+                narrow(row.person, names)
+            except DurableRefusesError as error:
+                delivery["refused"][row.person] = str(error)
+                bury(row.person, str(error))
+    confirm([each for each in taken if each[1].person not in delivery["refused"]])
     if delivery["newer"]:
         take_newer(delivery["newer"], names)
     return delivery

@@ -20,6 +20,7 @@ from sponsorsync.domain.errors import (
     NoDurableError,
     SponsorSyncError,
 )
+from sponsorsync.gears.checks import require_environment
 from sponsorsync.gears.client import explain_unsupported, format_version
 from sponsorsync.gears.deploy import State, deploy, load_ours, look, restore
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
@@ -70,6 +71,7 @@ class Registrations:
         self.status, self.detail = "deploying", None
         try:
             await self._client.require_version()
+            await require_environment(self._client)
             scripts = self._load_scripts()
             self._run_id = await self._client.store.load_run_id()
             limit_s = self._settings.gears_timeout_s
@@ -142,6 +144,8 @@ class Registrations:
                 await self._look_after()
             except SponsorSyncError as error:
                 self._fail(error)
+            except Exception:  # noqa: BLE001 - the next look may go well
+                _log.exception("scripts_not_looked_after")
 
     async def _look_after(self) -> None:
         scripts = self._load_scripts()

@@ -203,7 +203,7 @@ class Settings(BaseSettings):
     redis_pool_size: int = Field(default=32, ge=1, le=1000)
 
     engine: Literal["auto", "plain", "gears"] = "auto"
-    gears_hook_collections: bool = True
+    gears_hook_collections: bool | None = None
     gears_hook_profiles: bool = False
     gears_timeout_s: float = Field(default=120.0, ge=1, le=3600)
 

@@ -124,7 +124,11 @@ def configure_scripts(settings: Settings) -> GearsConfig:
         sponsorables=settings.sponsorables,
         collections=settings.collections,
         hook_profiles=settings.gears_hook_profiles,
-        hook_collections=settings.gears_hook_collections,
+        hook_collections=(
+            settings.engine == "gears"
+            if settings.gears_hook_collections is None
+            else settings.gears_hook_collections
+        ),
     )
 
 

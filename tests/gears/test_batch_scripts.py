@@ -90,6 +90,18 @@ async def test_preferences_of_the_covered_are_copied(people: Shipped) -> None:
     assert await people.pair.durable.exists(f"user:7:{COLLECTION}") == 0
 
 
+@pytest.mark.parametrize("name", BATCH)
+async def test_a_key_that_is_no_text_stops_nobody(people: Shipped, name: str) -> None:
+    """It comes as bytes, and ended the whole run."""
+    for key in (b"user:\xff:mnodes", b"user_details:\xff", b"sponsorship:\xff:1"):
+        await people.gears.run("HSET", key, "a", "b")
+    counts = await people.run_batch(name)
+
+    assert counts is not None
+    assert (counts["failed"], counts["skipped"]["not ours"]) == (0, 1)
+    assert counts["done"] > 0
+
+
 async def test_versions_and_presence_travel_along(people: Shipped) -> None:
     """What was copied is compared by them later on."""
     for name in BATCH:

@@ -361,3 +361,25 @@ async def test_a_fetch_that_is_under_way_does_not_end_what_was_written_meanwhile
     await captured.settle()
 
     assert await captured.pair.here() == await captured.pair.kept() == wanted
+
+
+async def test_what_is_written_onto_an_older_local_is_no_newer_state_of_all(live: Shipped) -> None:
+    """A version for the old set would win over what durable has: it is united with that instead."""
+    await live.pair.sign_in()
+    await live.pair.add("a", "b")
+    await live.settle()
+    then = await live.keep_for_later()
+    await live.pair.add("c")
+    await live.settle()
+    await live.come_back_older(then)
+    await live.pair.local.sadd(SET, "d")
+    await live.let_go()
+    await live.settle()
+
+    assert await live.pair.here() == await live.pair.kept() == {"a", "b", "c", "d"}
+
+
+async def test_a_key_that_is_no_text_is_none_of_ours(captured: Shipped) -> None:
+    """It comes as bytes."""
+    await captured.gears.run("SADD", b"user:\xff:mnodes", "a")
+    assert await captured.no_registration_failed()

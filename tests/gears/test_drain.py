@@ -282,6 +282,25 @@ def _port_of(gears: Gears) -> int:
     return int(environment_for(gears.durable_url)["REDISENT_PORT"])
 
 
+async def test_a_copy_that_cannot_be_narrowed_stops_nobody(drained: Shipped) -> None:
+    """A foreign key lies in its place on durable: that is theirs alone, and no outage."""
+    for person in (PERSON, OTHER):
+        await drained.pair.sign_in(person)
+        await drained.pair.add("a", "b", person_id=person)
+    await drained.settle()
+    await drained.pair.durable.delete(SET)
+    await drained.pair.durable.set(SET, "foreign")
+    await drained.pair.lapse()
+    await drained.pair.add("c", person_id=OTHER)
+
+    async def is_set_aside() -> bool:
+        return await drained.pair.dirty() == {PERSON}
+
+    await until(is_set_aside)
+    assert await drained.pair.kept(OTHER) == {"a", "b", "c"}
+    assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD, str(PERSON)))
+
+
 # ------------------------------------------------------------------ outages
 
 

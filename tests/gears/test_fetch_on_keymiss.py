@@ -378,6 +378,23 @@ async def test_what_is_known_is_read_while_durable_is_down(kept: Shipped, way: T
     assert await kept.pair.here() == set()
 
 
+async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) -> None:
+    """It may have come back older: durable can have what was added after its file was written."""
+    await live.pair.sign_in()
+    await live.pair.add("a")
+    await live.pair.remove("a")
+    await live.settle()
+    then = await live.keep_for_later()
+    await live.pair.add("c")
+    await live.settle()
+    await live.come_back_older(then)
+    with pytest.raises(ResponseError, match="being compared"):
+        await live.pair.local.smembers(SET)
+
+    await live.let_go()
+    assert set(await live.pair.local.smembers(SET)) == {"c"}
+
+
 async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) -> None:
     """It may have come back older, and what it lacks may not be missing."""
     await kept.pair.evict()

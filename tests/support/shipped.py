@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from sponsorsync.gears.scripts import load_scripts
@@ -81,8 +81,28 @@ class Shipped:
         return not await self.pair.dirty() and await self.pair.local.xlen(keys.OUTBOX) == 0
 
     async def hold(self) -> None:
-        """Keeps the scripts from asking durable: local counts as not yet compared."""
+        """Keeps the drain from asking durable: local counts as not yet compared."""
         await self.pair.local.hset(keys.EPOCH, "local", ANOTHER_INCARNATION)
+
+    async def come_back_older(self, keys_then: Mapping[str, bytes | None]) -> None:
+        """Makes local what it was, as a restart on an older file does; nobody has compared it."""
+        await self.pair.local.set(keys.NAMES["QUIET"], "1")
+        for key, dump in keys_then.items():
+            await self.pair.local.delete(key)
+            if dump is not None:
+                await self.pair.local_store.run("RESTORE", key, 0, dump)
+        await self.pair.local.delete(keys.NAMES["QUIET"])
+        forget = "import redis\nredis.sponsorsync_local_compared = False\n"
+        assert await self.gears.upload(forget, "REQUIREMENTS", REQUIREMENT) == b"OK"
+        await self.hold()
+
+    async def keep_for_later(self) -> dict[str, bytes | None]:
+        """Returns what `come_back_older` takes."""
+        names = (SET, META, keys.PEOPLE, keys.CONFIRMED)
+        return {
+            name: cast("bytes | None", await self.pair.local_store.run("DUMP", name))
+            for name in names
+        }
 
     async def let_go(self) -> None:
         """Ends that."""

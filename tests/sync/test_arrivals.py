@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from sponsorsync.store.connect import Argument, RedisStore, Reply
+    from sponsorsync.sync.arrivals import AbsorbNewer
     from sponsorsync.sync.packages import Package
     from tests.support.sync import Pair
 
@@ -89,7 +90,12 @@ async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
     """It will be confirmed in a moment; fetching it all again would be work for nothing."""
     await pair.sign_in()
     fetched: list[int] = []
-    watch = Arrivals(pair.local_store, pair.durable_store, _recording(fetched))
+    watch = Arrivals(
+        pair.local_store,
+        pair.durable_store,
+        absorb_newer=_recording(fetched),
+        push_again=pair.engine.epochs.push_again,
+    )
     packages = await pair.engine.relay._export([PERSON])
     answers = await apply_packages(pair.durable_store, packages, names=NAMES)
     await watch.check()
@@ -119,6 +125,37 @@ async def test_a_durable_that_counts_anew_is_looked_at_anew(pair: Pair) -> None:
     assert await pair.here() == {"a", "b"}
 
 
+async def test_a_durable_that_was_emptied_while_nobody_sends_gets_everybody_again(
+    pair: Pair,
+) -> None:
+    """By hand, under open connections: what local lost next would be answered as empty."""
+    await pair.sign_in()
+    await pair.add("a")
+    await pair.relay()
+    await _look(pair)
+    await pair.durable.flushall()
+    await _look(pair)
+    await pair.relay()
+
+    assert await pair.kept() == {"a"}
+
+
+async def test_whom_local_cannot_take_over_is_set_aside_and_tried_again(pair: Pair) -> None:
+    """A foreign key lies in the way; once it is gone, nobody has to remember them."""
+    stalled = await _stall_before_a_flush(pair)
+    await apply_packages(pair.durable_store, stalled, names=NAMES)
+    profile = keys.user_details(PERSON)
+    await pair.local.set(profile, "foreign")
+    await _look(pair)
+    assert await pair.dirty() == {PERSON}
+    await pair.relay()
+    assert await pair.local.hlen(keys.DEAD) == 1
+
+    await pair.local.delete(profile)
+    await pair.relay()
+    assert await pair.here() == {"a", "b"}
+
+
 async def test_more_people_than_a_page_are_all_looked_at(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,9 +176,10 @@ async def test_more_people_than_a_page_are_all_looked_at(
     assert set(fetched) == set(people)
 
 
-def _recording(fetched: list[int]) -> Callable[[Sequence[int]], Awaitable[None]]:
-    async def absorb_newer(ids: Sequence[int]) -> None:
+def _recording(fetched: list[int]) -> AbsorbNewer:
+    async def absorb_newer(ids: Sequence[int]) -> dict[int, str]:
         fetched.extend(ids)
+        return {}
 
     return absorb_newer
 

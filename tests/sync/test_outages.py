@@ -492,6 +492,22 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
     assert await _dump_durable(pair.durable_store) == before
 
 
+async def test_a_copy_that_cannot_be_narrowed_is_set_aside(pair: Pair) -> None:
+    """It ended the drain of everybody else in the batch, each time anew."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.relay()
+    await _put_in_the_way(pair.durable, SET)
+    await pair.lapse()
+    await pair.add("b", person_id=OTHER)
+    await pair.engine.relay.drain([PERSON, OTHER])
+
+    assert await pair.dirty() == {PERSON}
+    assert await pair.kept(OTHER) == {"a", "b"}
+    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD, str(PERSON)))
+
+
 @pytest.mark.parametrize("key", [SET, META, keys.PEOPLE])
 async def test_a_narrowing_that_meets_a_foreign_key_leaves_nothing_half_done(
     pair: Pair, key: str

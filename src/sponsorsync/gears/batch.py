@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 # One reads every key of its kind: 20,000 sets took it about a second.
 _LIMIT_S = 6 * 3600.0
+_DROP_S = 5.0
 
 
 @dataclass
@@ -88,7 +91,10 @@ async def _run(client: GearsClient, script: GearsScript) -> ScriptRun:
         try:
             counts = parse_counts(await client.follow(execution, limit_s=_LIMIT_S))
         finally:
-            await client.drop_execution(execution)
+            # Also when the service ends: whoever stops it waits for this.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DROP_S):
+                    await client.drop_execution(execution)
     except GearsError as error:
         run.reason = str(error)
     else:

@@ -55,6 +55,20 @@ async def examine_gears(client: GearsClient) -> list[Finding]:
     ]
 
 
+async def require_environment(client: GearsClient) -> None:
+    """Returns where scripts find a way to durable.
+
+    Raises:
+        GearsError: They do not: live, they would answer readers with errors.
+        StoreUnavailableError: The server cannot be asked.
+    """
+    if "REDISENT_HOST" not in (await client.run(_NAME_THOSE_SET)).records:
+        raise GearsError(
+            "Scripts do not see REDISENT_HOST: start the Redis server with it in its environment "
+            "(`.env.gears`)."
+        )
+
+
 async def _examine_file(client: GearsClient) -> Finding:
     missing = []
     for name in ("appendonly", "aof-use-rdb-preamble"):

@@ -7,9 +7,14 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from sponsorsync.domain.errors import GearsError, GearsScriptError, GearsUnsupportedError
+from sponsorsync.domain.errors import (
+    GearsError,
+    GearsScriptError,
+    GearsUnsupportedError,
+    StoreUnavailableError,
+)
 from sponsorsync.gears.replies import (
     parse_fault,
     parse_registrations,
@@ -63,6 +68,13 @@ class GearsClient:
             return parse_version(await self.store.run("MODULE", "LIST"))
         except ResponseError:  # managed servers do not know the command
             return None
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, NoPermissionError):
+                raise GearsUnsupportedError(
+                    "The local Redis does not let its user look for RedisGears; that takes "
+                    "`+module|list`."
+                ) from error
+            raise
 
     async def require_version(self) -> tuple[int, int, int]:
         """Returns the version of the module.

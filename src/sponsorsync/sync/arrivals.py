@@ -9,14 +9,14 @@ confirmed. Whoever is ahead on durable is taken from there: versions decide whet
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import structlog
 
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from sponsorsync.store.connect import RedisStore
 
@@ -25,6 +25,8 @@ _PAGE = 500
 
 _log = structlog.get_logger(__name__)
 
+AbsorbNewer: TypeAlias = "Callable[[Sequence[int]], Awaitable[Mapping[int, str]]]"
+
 
 class Arrivals:
     """Compares durable's applications with local's confirmations, from where it stopped last.
@@ -32,18 +34,22 @@ class Arrivals:
     Args of the constructor:
         local, durable: Behind the gates: where it stopped must not be told to a local that came
             back older in the middle.
-        absorb_newer: Takes from durable what is newer there.
+        absorb_newer: Takes from durable what is newer there; returns why it could not of some.
+        push_again: Makes everybody travel again who was confirmed after a count of durable's.
     """
 
     def __init__(
         self,
         local: RedisStore,
         durable: RedisStore,
-        absorb_newer: Callable[[Sequence[int]], Awaitable[object]],
+        *,
+        absorb_newer: AbsorbNewer,
+        push_again: Callable[[int], Awaitable[None]],
     ) -> None:
         self._local = local
         self._durable = durable
         self._absorb_newer = absorb_newer
+        self._push_again = push_again
         self._seen = 0
 
     async def check(self) -> None:
@@ -53,8 +59,11 @@ class Arrivals:
             StoreUnavailableError: A server is down.
         """
         applied = int(cast("bytes | None", await self._durable.run("GET", keys.APPLIED)) or 0)
-        last, self._seen = min(self._seen, applied), applied
         checked = await load_checked(self._local)
+        if applied < max(self._seen, checked):
+            # It was emptied or restored under open connections; nobody else may send anything.
+            await self._push_again(applied)
+        last, self._seen = min(self._seen, applied), applied
         if checked < last:
             await absorb_unconfirmed(
                 self._local, self._durable, self._absorb_newer, after=checked, last=last
@@ -70,14 +79,15 @@ async def load_checked(local: RedisStore) -> int:
 async def absorb_unconfirmed(
     local: RedisStore,
     durable: RedisStore,
-    absorb_newer: Callable[[Sequence[int]], Awaitable[object]],
+    absorb_newer: AbsorbNewer,
     *,
     after: int,
     last: int | None = None,
 ) -> int:
     """Takes what is newer on durable of whom it took after a count without a confirmation here.
 
-    Only of people who are known here: of others nothing can be older. Returns how many there were.
+    Only of people who are known here: of others nothing can be older. Whoever cannot be taken over
+    is marked dirty, so that the relay sets them aside and tries again. Returns how many there were.
     """
     total = 0
     async for page in _walk_taken(durable, after, last):
@@ -94,7 +104,11 @@ async def absorb_unconfirmed(
             if is_known is not None and (seen or 0) < taken
         ]
         if ahead:
-            await absorb_newer(ahead)
+            refused = await absorb_newer(ahead)
+            for person_id in refused:
+                await local.run_together(
+                    [("SADD", keys.DIRTY, person_id), ("XADD", keys.OUTBOX, "*", "u", person_id)]
+                )
             total += len(ahead)
     if total:
         _log.info("unconfirmed_on_durable", people=total)

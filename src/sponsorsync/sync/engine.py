@@ -69,7 +69,12 @@ class SyncEngine:
         # Comparing goes on before the gates are open to others.
         self._comparer = Hydrator(*ungated, names=names, epochs=self.epochs)
         self.relay = Relay(local, durable, names=names, hydrator=self.hydrator, epochs=self.epochs)
-        self._arrivals = Arrivals(local, durable, self.hydrator.absorb_newer)
+        self._arrivals = Arrivals(
+            local,
+            durable,
+            absorb_newer=self.hydrator.absorb_newer,
+            push_again=self.epochs.push_again,
+        )
         self.snapshot = Snapshot(local, names=names, relay=self.relay)
         self.verifier = Verifier(
             local, durable, names=names, hydrator=self.hydrator, relay=self.relay

@@ -20,9 +20,8 @@ from sponsorsync.sync.arrivals import absorb_unconfirmed, load_checked
 from sponsorsync.sync.dumps import can_read_dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from sponsorsync.store.connect import Gate, RedisStore
+    from sponsorsync.sync.arrivals import AbsorbNewer
 
 _BATCH = 500
 
@@ -52,7 +51,7 @@ class Epochs:
         self.can_dump_to_durable = False
         self.can_dump_to_local = False
 
-    async def check(self, absorb_newer: Callable[[Sequence[int]], Awaitable[object]]) -> bool:
+    async def check(self, absorb_newer: AbsorbNewer) -> bool:
         """Compares what has to be compared, and opens the gates.
 
         Returns whether local knew of no epoch: it is new, or was flushed.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from redis.exceptions import ResponseError
 
-from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages, export_people, split_for_scripts
 
@@ -173,9 +173,10 @@ class Relay:
                 refused[package.person_id] = answer
                 if package.is_dirty:
                     await self._bury(package.person_id, answer)
-        for _, package in taken:
-            if package.needs_narrowing and package.is_dirty:
-                await self._narrow(package.person_id)
+        for person_id, reason in (await self._narrow_lapsed(taken)).items():
+            refused[person_id] = reason
+            await self._bury(person_id, reason)
+        taken = [each for each in taken if each[1].person_id not in refused]
         await self._confirm(taken)
         if newer:
             # Local came back older: what durable has newer wins, the rest travels again.
@@ -240,6 +241,18 @@ class Relay:
             pairs = (value for pair in clean for value in pair)
             await self._local.run("ZADD", keys.CONFIRMED, *pairs)
         self._sweep.stamps |= {p.person_id: p.stamp for _, p in taken if p.needs_fetch}
+
+    async def _narrow_lapsed(self, taken: Sequence[tuple[int, Package]]) -> dict[int, str]:
+        """Narrows the copies of who is not covered any more; returns why some could not be."""
+        refused: dict[int, str] = {}
+        for _, package in taken:
+            if package.needs_narrowing and package.is_dirty:
+                try:
+                    await self._narrow(package.person_id)
+                except StoreConflictError:
+                    key = keys.preferences(package.person_id, "…")
+                    refused[package.person_id] = f"WRONGTYPE {key} on durable, of one collection"
+        return refused
 
     async def _narrow(self, person_id: int) -> None:
         """Removes from durable's copy what somebody who is not covered removed here."""

@@ -41,7 +41,7 @@ for i = 3, #ARGV do
   for k, part in ipairs(wrong and {} or parts) do
     local kind, key = part_type(part), part_key(id, part)
     local is_theirs = visitor and kind == 'set'
-    if not noted[k] and not is_theirs and redis.call('EXISTS', key) == 1 then
+    if not noted[k] and not is_theirs and exists(key) then
       wrong = wrong or wrong_type(key, kind)
       unnoted[#unnoted + 1] = part
     end

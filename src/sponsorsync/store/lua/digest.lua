@@ -36,10 +36,10 @@ end
 local function look(notes, part, key, covered)
   local kind, noted = part_type(part), notes['p:' .. part]
   if kind == 'set' and not covered then
-    local exists = redis.call('EXISTS', key) == 1
-    return (exists and not noted) and 'unnoted' or judge_presence(noted, exists), ''
+    local is_there = exists(key)
+    return (is_there and not noted) and 'unnoted' or judge_presence(noted, is_there), ''
   end
-  local data = redis.call(kind == 'hash' and 'HGETALL' or 'SMEMBERS', key)
+  local data = exists(key) and redis.call(kind == 'hash' and 'HGETALL' or 'SMEMBERS', key) or {}
   values = values + #data
   if #data > 0 and not noted then
     return 'unnoted', ''

@@ -118,7 +118,12 @@ local function export(id)
     local kind, noted = part_type(part), notes['p:' .. part]
     local is_wanted = not only or part == only or about_of[part] ~= nil
     if is_wanted and (kind == 'hash' or sets_travel) then
-      local data, read, size = read_key(part_key(id, part), kind)
+      local key = part_key(id, part)
+      local data, read, size = {}, 0, nil
+      -- What is not there is not read: that would be a miss for whoever listens to them.
+      if kind == 'hash' or noted == '1' or exists(key) then
+        data, read, size = read_key(key, kind)
+      end
       if not data then
         return { '', read }, values
       end
@@ -134,7 +139,7 @@ local function export(id)
         -- Written past the service before anybody asked durable: to be united with what is there.
         unknown = true
       end
-    elseif not noted and redis.call('EXISTS', part_key(id, part)) == 1 then
+    elseif not noted and exists(part_key(id, part)) then
       unknown = true
     end
   end
