@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ResponseError
 
 from sponsorsync import __version__
 from sponsorsync.domain.errors import GearsError
@@ -80,3 +81,14 @@ async def test_the_wheel_carries_the_scripts(installed: Path, gears: Gears, tmp_
     assert {f"{name}.py" for name in (*REGISTERING, *BATCH)} | {"requirements.txt"} <= carried
     assert (status, errors) == (0, "")
     assert out.count("uploaded") == 2
+
+
+@pytest.mark.parametrize("name", REGISTERING)
+async def test_a_script_that_stays_live_has_to_know_the_sponsorables(
+    gears: Gears, name: str
+) -> None:
+    """To find them it would look at every key of the server, at each batch."""
+    nobody = GearsConfig(sponsorables=(), collections=("mnodes",), hook_profiles=False)
+    [script] = load_scripts([name], nobody)
+    with pytest.raises(ResponseError, match="no sponsorable is named"):
+        await gears.upload(script.text, "REQUIREMENTS", *script.requirements)

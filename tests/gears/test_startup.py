@@ -92,6 +92,46 @@ async def test_with_auto_a_failure_is_shown_and_the_service_goes_on(
     assert list(await gears.sessions()) == SESSIONS[:1]
 
 
+async def test_scripts_that_would_not_see_durable_are_not_brought_there(
+    run_service: RunService, overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    """Live, they would be in the way of writes and good for nothing."""
+    async with run_host(tmp_path / "blind", {}) as host:
+        overrides["redis_url"] = SecretStr(host.url)
+        async with run_service(engine="auto", **overrides) as service:
+            browser = await service.open_browser()
+            state = await _wait_for_status(browser, "failed")
+            registrations = await _load_registrations(browser)
+
+    assert "do not see REDISENT_HOST" in state["detail"]
+    assert registrations["registrations"] == []
+
+
+async def test_with_auto_a_user_who_may_not_look_is_no_failure(
+    run_service: RunService,
+    overrides: dict[str, Any],
+    local_server: EmbeddedValkey,
+    local: Redis,
+) -> None:
+    """Nobody on a plain Redis should have to grant that."""
+    await local.acl_setuser(
+        "narrow",
+        enabled=True,
+        nopass=True,
+        keys=["*"],
+        channels=["*"],
+        commands=["+@all", "-module|list"],
+    )
+    overrides["redis_url"] = SecretStr(local_server.url.replace("://", "://narrow:x@"))
+    async with run_service(engine="auto", **overrides) as service:
+        browser = await service.open_browser()
+        await _wait_for_detail(browser, "module|list")
+        state = (await browser.get("/readyz")).json()["gears"]
+    await local.acl_deluser("narrow")
+
+    assert state["status"] == "not_used"
+
+
 async def test_with_auto_a_redis_without_the_module_is_no_failure(
     run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
 ) -> None:
