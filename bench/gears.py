@@ -191,6 +191,7 @@ async def _bench_capture(bench: Bench, rounds: int) -> None:
     for _ in range(rounds):
         for rates, is_captured in ((plain, False), (captured, True)):
             bench.clear()
+            await bench.compare()
             if is_captured:
                 bench.register("write_behind")
             key, meta = keys.preferences(7, COLLECTION), keys.meta(7)
