@@ -54,6 +54,13 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_SESSION_SECRET": ["x" * 31],
     "SPONSORSYNC_SESSION_DAYS": ["long", "0", "366"],
     "SPONSORSYNC_ALLOWED_ORIGINS": [*BAD_ORIGINS, "https://a.example,b.example"],
+    "SPONSORSYNC_TRUSTED_PROXIES": [
+        "localhost",
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "127.0.0.1:80",
+        "::g",
+    ],
     "SPONSORSYNC_COOKIE_SAMESITE": ["strict", "none"],
     "SPONSORSYNC_ONE_TIME_DAYS": ["long", "0", "3661"],
     "SPONSORSYNC_STALE_HOURS": ["long", "-1", "2161"],
@@ -175,12 +182,18 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " Maintainer, The-Project ,")
     monkeypatch.setenv("SPONSORSYNC_ALLOWED_ORIGINS", "https://A.example/,http://localhost:3000")
     monkeypatch.setenv("SPONSORSYNC_COLLECTIONS", "mnodes,favourites")
+    monkeypatch.setenv("SPONSORSYNC_TRUSTED_PROXIES", "127.0.0.1, ::1, 10.0.0.0/8,")
 
     settings = load_settings()
 
     assert settings.sponsorables == ("maintainer", "the-project")
     assert settings.allowed_origins == ("https://a.example", "http://localhost:3000")
     assert settings.collections == ("mnodes", "favourites")
+    assert [str(each) for each in settings.trusted_proxies] == [
+        "127.0.0.1/32",
+        "::1/128",
+        "10.0.0.0/8",
+    ]
 
 
 @pytest.mark.parametrize(

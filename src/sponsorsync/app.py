@@ -32,7 +32,7 @@ from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.visitors import VisitorMerge
-from sponsorsync.web import account, admin, health, login, preferences
+from sponsorsync.web import account, admin, forward_auth, health, login, preferences
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.errors import add_error_handlers
 from sponsorsync.web.middleware import (
@@ -113,6 +113,7 @@ def create_app(
         login.router,
         account.router,
         preferences.router,
+        forward_auth.router,
         admin.router,
         health.router,
     ):
@@ -179,6 +180,11 @@ async def _open_services(
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
+        sponsorables=settings.sponsorables,
+        sponsor_urls={
+            login: f"{settings.github_url}/sponsors/{login}" for login in settings.sponsorables
+        },
+        trusted_proxies=settings.trusted_proxies,
         cookies=Cookies(
             secret=settings.session_secret
             or load_or_create_secret(settings.data_dir / "session_secret"),

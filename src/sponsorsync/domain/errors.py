@@ -5,6 +5,11 @@
     ├── InvalidInputError        what a caller sent cannot be used
     │   └── TooLargeError        … because it is over a limit of size
     ├── NotSignedInError         there is no session
+    ├── NotEntitledError         signed in, and not let through to what is for sponsors
+    │   ├── NotASponsorError         … there is no cover, or it ended
+    │   ├── TierTooLowError          … the tier is lower than what is asked for
+    │   ├── TierUnknownError         … nobody told the tier
+    │   └── CoverUnknownError        … nobody could tell; that is not 'no'
     ├── NotFoundError            what a call is about does not exist
     ├── AdminTokenMissingError   a call for administrators without their token
     ├── AdminForbiddenError      … with another one, or there is none
@@ -52,8 +57,33 @@ class TooLargeError(InvalidInputError):
 class NotSignedInError(SponsorSyncError):
     """The call needs a session and has none that is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, login_url: str = "/login") -> None:
         super().__init__("You are not signed in, or your session has ended. Sign in and try again.")
+        self.login_url = login_url
+
+
+class NotEntitledError(SponsorSyncError):
+    """Who is signed in is not let through; `sponsor_url` is where that can be changed."""
+
+    def __init__(self, message: str, *, sponsor_url: str) -> None:
+        super().__init__(message)
+        self.sponsor_url = sponsor_url
+
+
+class NotASponsorError(NotEntitledError):
+    """They are not covered, or no longer."""
+
+
+class TierTooLowError(NotEntitledError):
+    """They are covered, by a lower tier than the one that is asked for."""
+
+
+class TierUnknownError(NotEntitledError):
+    """They are covered, and nobody told the tier (Patreon)."""
+
+
+class CoverUnknownError(NotEntitledError):
+    """Whether they are covered is not known."""
 
 
 class NotFoundError(SponsorSyncError):

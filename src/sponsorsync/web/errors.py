@@ -50,6 +50,22 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.UNAUTHORIZED, "not_signed_in", "You are not signed in"),
     ),
     (
+        errors.NotASponsorError,
+        _Rule(HTTPStatus.FORBIDDEN, "not_a_sponsor", "This is for sponsors"),
+    ),
+    (
+        errors.TierTooLowError,
+        _Rule(HTTPStatus.FORBIDDEN, "tier_too_low", "This is for a higher tier"),
+    ),
+    (
+        errors.TierUnknownError,
+        _Rule(HTTPStatus.FORBIDDEN, "tier_unknown", "Your tier is not known"),
+    ),
+    (
+        errors.CoverUnknownError,
+        _Rule(HTTPStatus.FORBIDDEN, "cover_unknown", "It is not known whether you are a sponsor"),
+    ),
+    (
         errors.NotFoundError,
         _Rule(HTTPStatus.NOT_FOUND, "not_found", "That is not there"),
     ),
@@ -133,10 +149,12 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.AdminTokenMissingError):
         headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
-    elif rule.status is HTTPStatus.UNAUTHORIZED:
-        problem.login_url = "/login"
+    elif isinstance(error, errors.NotSignedInError):
+        problem.login_url = headers["X-Login-Url"] = error.login_url
         # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie.
         headers["WWW-Authenticate"] = 'Cookie realm="SponsorSync"'
+    elif isinstance(error, errors.NotEntitledError):
+        problem.sponsor_url = headers["X-Sponsor-Url"] = error.sponsor_url
     if rule.status >= HTTPStatus.INTERNAL_SERVER_ERROR or rule.status is HTTPStatus.CONFLICT:
         _log.warning(
             "request_failed",

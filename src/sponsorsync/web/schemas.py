@@ -23,6 +23,9 @@ class Problem(_Model):
     code: str = Field(examples=["not_signed_in"])
     detail: str = Field(examples=["You are not signed in, or your session has ended."])
     login_url: str | None = Field(default=None, description="With 401: where to sign in.")
+    sponsor_url: str | None = Field(
+        default=None, description="With 403 from forward auth: where to become a sponsor."
+    )
 
 
 class Message(_Model):
