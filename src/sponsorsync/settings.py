@@ -228,6 +228,10 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = ()
     cookie_samesite: Literal["lax", "none"] = "lax"
 
+    token_audience: str | None = None
+    token_minutes: int = Field(default=10, ge=1, le=60)
+    token_keys_file: Path | None = None
+
     retention_days: int = Field(default=90, ge=0, le=36_500)
     manage_notifications: bool = False
     admin_token: SecretStr | None = None
@@ -254,6 +258,13 @@ class Settings(BaseSettings):
         shortest = 16
         if value is not None and len(value.get_secret_value()) < shortest:
             raise ValueError(f"should have {shortest} characters or more, random ones")
+        return value
+
+    @field_validator("token_audience")
+    @classmethod
+    def _check_token_audience(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isascii() or not value.isprintable() or " " in value):
+            raise ValueError("should be one word, such as https://app.example.org")
         return value
 
     @field_validator("collections")

@@ -36,6 +36,14 @@ class Standing:
     facts: CoverFacts | None
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A signed token, and for how many seconds it counts."""
+
+    token: str
+    expires_in_s: int
+
+
 def require_cover(cover: Cover, *, min_cents: int, sponsor_url: str) -> None:
     """Returns for who is covered, with a tier of at least so many cents.
 

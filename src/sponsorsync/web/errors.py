@@ -46,6 +46,14 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", "That cannot be used"),
     ),
     (
+        errors.BearerRefusedError,
+        _Rule(HTTPStatus.UNAUTHORIZED, "bearer_refused", "That token does not count"),
+    ),
+    (
+        errors.TokenReadsOnlyError,
+        _Rule(HTTPStatus.FORBIDDEN, "token_reads_only", "A token may only read"),
+    ),
+    (
         errors.NotSignedInError,
         _Rule(HTTPStatus.UNAUTHORIZED, "not_signed_in", "You are not signed in"),
     ),
@@ -76,6 +84,10 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
     (
         errors.AdminForbiddenError,
         _Rule(HTTPStatus.FORBIDDEN, "not_an_administrator", "This is for administrators"),
+    ),
+    (
+        errors.NoTokensError,
+        _Rule(HTTPStatus.CONFLICT, "no_tokens", "There are no tokens"),
     ),
     (
         errors.NoDurableError,
@@ -151,8 +163,12 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
     elif isinstance(error, errors.NotSignedInError):
         problem.login_url = headers["X-Login-Url"] = error.login_url
-        # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie.
-        headers["WWW-Authenticate"] = 'Cookie realm="SponsorSync"'
+        # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie, or a token (RFC 6750).
+        headers["WWW-Authenticate"] = (
+            'Bearer realm="SponsorSync", error="invalid_token"'
+            if isinstance(error, errors.BearerRefusedError)
+            else 'Cookie realm="SponsorSync"'
+        )
     elif isinstance(error, errors.NotEntitledError):
         problem.sponsor_url = headers["X-Sponsor-Url"] = error.sponsor_url
     if rule.status >= HTTPStatus.INTERNAL_SERVER_ERROR or rule.status is HTTPStatus.CONFLICT:

@@ -14,9 +14,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from sponsorsync.domain.admission import Standing, find_end, require_cover
 from sponsorsync.domain.cover import judge
-from sponsorsync.domain.errors import NotFoundError, NotSignedInError
+from sponsorsync.domain.errors import NotFoundError
 from sponsorsync.domain.sponsorship import normalize_login
-from sponsorsync.web.dependencies import ServicesDep, SessionToken
+from sponsorsync.web.dependencies import Caller, Credentials, ServicesDep, not_signed_in
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.origins import choose_next_url, find_forwarded_url
 from sponsorsync.web.services import Services
@@ -78,7 +78,8 @@ def choose_sponsorable(services: Services, wanted: str | None) -> str:
 async def authorize_sponsor(
     request: Request,
     services: ServicesDep,
-    token: SessionToken,
+    caller: Caller,
+    credentials: Credentials,
     sponsorable: Sponsorable = None,
     min_cents: Annotated[
         int,
@@ -94,9 +95,9 @@ async def authorize_sponsor(
     (`tier_unknown`), and from who may be one, which nobody could tell (`cover_unknown`).
     """
     receiver = choose_sponsorable(services, sponsorable)
-    standing = None if token is None else await services.people.load_standing(token, receiver)
+    standing = None if caller is None else await services.people.load_standing(caller, receiver)
     if standing is None:
-        raise NotSignedInError(login_url=_login_url(request, services))
+        raise not_signed_in(credentials, login_url=_login_url(request, services))
     cover = judge(receiver, standing.facts, policy=services.policy, now=services.clock())
     require_cover(cover, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver])
     return Response(status_code=204, headers=_describe(standing, services))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 
 _STATIC = "public, max-age=3600"
+_KEYS = "public, max-age=300"
+_KEYS_PATH = "/.well-known/jwks.json"
 
 # FastAPI's page loads Swagger UI from a CDN, and starts it with a script of its own.
 _DOCS_POLICY = (
@@ -136,7 +139,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 path = scope["path"]
-                headers["Cache-Control"] = _STATIC if path.startswith("/static/") else "no-store"
+                headers["Cache-Control"] = _cache_control(path, message["status"])
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
                 headers["Content-Security-Policy"] = (
@@ -145,6 +148,12 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _cache_control(path: str, status: int) -> str:
+    if path == _KEYS_PATH and status == HTTPStatus.OK:
+        return _KEYS
+    return _STATIC if path.startswith("/static/") else "no-store"
 
 
 async def _refuse(error: SponsorSyncError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -157,6 +157,32 @@ class SignedInOut(_Model):
     user_login: str
 
 
+class TokenOut(_Model):
+    """A signed token, for `Authorization: Bearer …` (RFC 6750)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token
+    expires_in: int = Field(examples=[600], description="In seconds.")
+
+
+class JwkOut(_Model):
+    """One public key (RFC 7517)."""
+
+    kid: str
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    alg: Literal["ES256"]
+    use: Literal["sig"]
+    x: str
+    y: str
+
+
+class JwksOut(_Model):
+    """Every key whose tokens count."""
+
+    keys: list[JwkOut]
+
+
 class _Job(_Model):
     status: Literal["idle", "running", "done", "failed"]
     started_at: datetime | None

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
-    from sponsorsync.domain.admission import Standing
-    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.admission import IssuedToken, Standing
+    from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
 
@@ -47,6 +47,19 @@ class People(Protocol):
 
     async def end_session(self, token: str) -> None:
         """Ends a session."""
+
+
+class Tokens(Protocol):
+    """See `sponsorsync.tokens.issuer.TokenIssuer`."""
+
+    def issue(self, person_id: int, cover: Cover, *, now: datetime) -> IssuedToken:
+        """Returns a token."""
+
+    def read(self, token: str, *, now: datetime) -> int | None:
+        """Returns whose token this is, if it counts."""
+
+    def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:
+        """Returns what others check tokens with."""
 
 
 class PersonalData(Protocol):
@@ -170,6 +183,7 @@ class Services:
         sponsorables: The logins that can be sponsored; the first is the default.
         sponsor_urls: By sponsorable, where a person becomes a sponsor.
         trusted_proxies: Whose X-Forwarded-… headers are believed.
+        tokens: None where none are configured.
         local: The application's Redis.
         durable: The second Redis; None where none is configured.
         admin_token: Opens `/admin/…`; None closes it.
@@ -183,6 +197,7 @@ class Services:
     cookies: Cookies
     login: LoginFlow
     people: People
+    tokens: Tokens | None
     preferences: Preferences
     personal_data: PersonalData
     jobs: Jobs
