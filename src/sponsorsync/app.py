@@ -112,10 +112,10 @@ def create_app(
         responses=COMMON_ERRORS,
     )
     for router in (
+        forward_auth.router,  # the first is found first, and this one is asked most often
         login.router,
         account.router,
         preferences.router,
-        forward_auth.router,
         tokens.router,
         admin.router,
         health.router,

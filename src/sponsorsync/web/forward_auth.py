@@ -16,7 +16,7 @@ from sponsorsync.domain.admission import Standing, find_end, require_cover
 from sponsorsync.domain.cover import judge
 from sponsorsync.domain.errors import NotFoundError
 from sponsorsync.domain.sponsorship import normalize_login
-from sponsorsync.web.dependencies import Caller, Credentials, ServicesDep, not_signed_in
+from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signed_in
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.origins import choose_next_url, find_forwarded_url
 from sponsorsync.web.services import Services
@@ -64,6 +64,7 @@ def choose_sponsorable(services: Services, wanted: str | None) -> str:
     status_code=204,
     response_class=Response,
     summary="May who calls see what is for sponsors?",
+    openapi_extra={"security": READER_SECURITY},
     responses={
         204: {
             "description": "Yes",
@@ -77,9 +78,6 @@ def choose_sponsorable(services: Services, wanted: str | None) -> str:
 )
 async def authorize_sponsor(
     request: Request,
-    services: ServicesDep,
-    caller: Caller,
-    credentials: Credentials,
     sponsorable: Sponsorable = None,
     min_cents: Annotated[
         int,
@@ -94,10 +92,13 @@ async def authorize_sponsor(
     (`not_a_sponsor`) from who gives less (`tier_too_low`), from whose tier nobody told
     (`tier_unknown`), and from who may be one, which nobody could tell (`cover_unknown`).
     """
+    # Not by dependencies, each of which takes longer than what it does: this is asked most often.
+    services: Services = request.state.services
+    caller = find_caller(request, services)
     receiver = choose_sponsorable(services, sponsorable)
     standing = None if caller is None else await services.people.load_standing(caller, receiver)
     if standing is None:
-        raise not_signed_in(credentials, login_url=_login_url(request, services))
+        raise not_signed_in(request, login_url=_login_url(request, services))
     cover = judge(receiver, standing.facts, policy=services.policy, now=services.clock())
     require_cover(cover, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver])
     return Response(status_code=204, headers=_describe(standing, services))

@@ -24,7 +24,7 @@ router = APIRouter(tags=["preferences"], responses=describe_responses(401, 409, 
 Collection = Annotated[str, Path(examples=["mnodes"], description="The name of a collection.")]
 
 
-def read_item(
+async def read_item(
     request: Request,
     item: Annotated[
         str,
