@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from joserfc.jwk import ECKey
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.settings import Settings
@@ -176,7 +177,7 @@ def _without_keys(content: dict[str, Any]) -> None:
 
 
 def _with_another_curve(content: dict[str, Any]) -> None:
-    content["keys"][0]["jwk"]["crv"] = "P-384"
+    content["keys"][0]["jwk"] = ECKey.generate_key("P-384").as_dict(private=True)
 
 
 def _with_no_time(content: dict[str, Any]) -> None:
