@@ -54,6 +54,15 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_SESSION_SECRET": ["x" * 31],
     "SPONSORSYNC_SESSION_DAYS": ["long", "0", "366"],
     "SPONSORSYNC_ALLOWED_ORIGINS": [*BAD_ORIGINS, "https://a.example,b.example"],
+    "SPONSORSYNC_TRUSTED_PROXIES": [
+        "localhost",
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "127.0.0.1:80",
+        "::g",
+    ],
+    "SPONSORSYNC_TOKEN_AUDIENCE": ["two words", "ümlaut", "a\tb"],
+    "SPONSORSYNC_TOKEN_MINUTES": ["long", "0", "61"],
     "SPONSORSYNC_COOKIE_SAMESITE": ["strict", "none"],
     "SPONSORSYNC_ONE_TIME_DAYS": ["long", "0", "3661"],
     "SPONSORSYNC_STALE_HOURS": ["long", "-1", "2161"],
@@ -65,6 +74,7 @@ MALFORMED: dict[str, list[str]] = {
 ANYTHING_GOES = {
     "SPONSORSYNC_HOST",
     "SPONSORSYNC_DATA_DIR",
+    "SPONSORSYNC_TOKEN_KEYS_FILE",
     "GITHUB_CLIENT_ID",
     "GITHUB_SECRET",
     "REDISENT_USER",
@@ -175,12 +185,18 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " Maintainer, The-Project ,")
     monkeypatch.setenv("SPONSORSYNC_ALLOWED_ORIGINS", "https://A.example/,http://localhost:3000")
     monkeypatch.setenv("SPONSORSYNC_COLLECTIONS", "mnodes,favourites")
+    monkeypatch.setenv("SPONSORSYNC_TRUSTED_PROXIES", "127.0.0.1, ::1, 10.0.0.0/8,")
 
     settings = load_settings()
 
     assert settings.sponsorables == ("maintainer", "the-project")
     assert settings.allowed_origins == ("https://a.example", "http://localhost:3000")
     assert settings.collections == ("mnodes", "favourites")
+    assert [str(each) for each in settings.trusted_proxies] == [
+        "127.0.0.1/32",
+        "::1/128",
+        "10.0.0.0/8",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +335,8 @@ def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> 
         ("SPONSORSYNC_SESSION_DAYS", "1"),
         ("SPONSORSYNC_SESSION_DAYS", "365"),
         ("SPONSORSYNC_ADMIN_TOKEN", "x" * 16),
+        ("SPONSORSYNC_TOKEN_MINUTES", "1"),
+        ("SPONSORSYNC_TOKEN_MINUTES", "60"),
         ("SPONSORSYNC_RETENTION_DAYS", "0"),
         ("SPONSORSYNC_RETENTION_DAYS", "36500"),
         ("SPONSORSYNC_ONE_TIME_DAYS", "1"),

@@ -31,8 +31,9 @@ from sponsorsync.sides import open_sides, refuse_clusters, run_scripts_snapshot
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
+from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.visitors import VisitorMerge
-from sponsorsync.web import account, admin, health, login, preferences
+from sponsorsync.web import account, admin, forward_auth, health, login, preferences, tokens
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.errors import add_error_handlers
 from sponsorsync.web.middleware import (
@@ -58,7 +59,8 @@ DESCRIPTION = """\
 Lets an open-source maintainer give sponsors something back: people sign in with GitHub, and what
 they prefer lasts.
 
-Calls that need somebody signed in carry the session cookie, which `/login` sets. Whatever changes
+Calls that need somebody signed in carry the session cookie, which `/login` sets. Reads take a token
+of `POST /token` as well, as `Authorization: Bearer …`. Whatever changes
 something is refused (403) when a page of another site made the browser ask for it;
 `SPONSORSYNC_ALLOWED_ORIGINS` names the sites that may.
 
@@ -110,9 +112,11 @@ def create_app(
         responses=COMMON_ERRORS,
     )
     for router in (
+        forward_auth.router,  # the first is found first, and this one is asked most often
         login.router,
         account.router,
         preferences.router,
+        tokens.router,
         admin.router,
         health.router,
     ):
@@ -132,7 +136,7 @@ def create_app(
         allow_origins=sorted(allowed_origins),
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Content-Type"],
+        allow_headers=["Authorization", "Content-Type"],
         expose_headers=["Retry-After"],
     )
     return app
@@ -179,6 +183,11 @@ async def _open_services(
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
+        sponsorables=settings.sponsorables,
+        sponsor_urls={
+            login: f"{settings.github_url}/sponsors/{login}" for login in settings.sponsorables
+        },
+        trusted_proxies=settings.trusted_proxies,
         cookies=Cookies(
             secret=settings.session_secret
             or load_or_create_secret(settings.data_dir / "session_secret"),
@@ -188,6 +197,14 @@ async def _open_services(
         ),
         login=await _open_login(stack, settings, github_transport, people, policy, clock),
         people=people,
+        tokens=await stack.enter_async_context(
+            open_tokens(
+                settings,
+                policy=policy,
+                life=timedelta(minutes=settings.token_minutes),
+                clock=clock,
+            )
+        ),
         preferences=store,
         personal_data=PersonalData(
             sides, people, sponsorables=settings.sponsorables, collections=settings.collections

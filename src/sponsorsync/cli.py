@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -35,6 +36,11 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys = typer.Typer(
+    name="keys", help="The keys that sign tokens for other services.", no_args_is_help=True
+)
+cli.add_typer(keys)
 
 
 def main() -> None:
@@ -212,6 +218,39 @@ def doctor(
 
     if not _run(run_doctor(_start(), as_json=json)):
         raise typer.Exit(1)
+
+
+@keys.command(name="list")
+def list_keys(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """Show the keys, without their private parts."""
+    from sponsorsync import token_keys  # noqa: PLC0415 - as above
+
+    typer.echo(token_keys.list_keys(_start(), now=datetime.now(UTC), as_json=json))
+
+
+@keys.command(name="rotate")
+def rotate_keys(
+    *,
+    retire_old: Annotated[
+        bool,
+        typer.Option(
+            "--retire-old", help="A key has leaked: the others end now, and their tokens."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """Make a new key, and the file where there is none.
+
+    The new key is shown for ten minutes before it signs; the others stay until their tokens are
+    over.
+    """
+    from sponsorsync import token_keys  # noqa: PLC0415 - as above
+
+    settings, now = _start(), datetime.now(UTC)
+    typer.echo(token_keys.rotate(settings, now=now, retire_old=retire_old, as_json=json))
 
 
 def _start() -> Settings:

@@ -105,7 +105,7 @@ def _show(value: object) -> str:
         return "not set"
     if isinstance(value, SecretStr):
         return "set (not shown)"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 async def _examine_server(store: RedisStore, *, is_local: bool) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Secrets that are made once and kept in the data directory."""
+"""Files with secrets, which only their owner may read; most are made once, in DATA_DIR."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_or_create_secret(path: Path) -> SecretStr:
     """
     try:
         if not path.exists():
-            _create(path)
+            create_file(path, secrets.token_urlsafe(_SECRET_BYTES))
         secret = path.read_text(encoding="ascii").strip()
     except UnicodeDecodeError:
         secret = ""
@@ -45,18 +45,40 @@ def load_or_create_secret(path: Path) -> SecretStr:
     return SecretStr(secret)
 
 
-def _create(path: Path) -> None:
+def create_file(path: Path, text: str) -> None:
+    """Makes a file that appears whole; where another process was first, its file stays.
+
+    Raises:
+        OSError: It cannot be made.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
+    draft = _write_draft(path, text)
     try:
-        with draft.open("w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(_SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return  # another process was first: its secret counts
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return
     finally:
         draft.unlink()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Puts a text in the place of a file's; who reads it meanwhile gets one of both, whole.
+
+    Raises:
+        OSError: It cannot be done.
+    """
+    _write_draft(path, text).replace(path)
+
+
+def _write_draft(path: Path, text: str) -> Path:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        draft.touch(mode=0o600)
+        with draft.open("w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import (
@@ -131,6 +131,18 @@ def _check_collection(value: str) -> str:
     return value
 
 
+def _parse_networks(value: object) -> object:
+    networks = []
+    for part in cast("tuple[str, ...]", _split_commas(value)):
+        try:
+            networks.append(ip_network(part))
+        except ValueError:
+            raise ValueError(
+                f"{part!r} should be an IP address, or a network such as 10.0.0.0/8"
+            ) from None
+    return tuple(networks)
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -141,6 +153,9 @@ Logins = Annotated[
     BeforeValidator(_split_commas),
 ]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split_commas)]
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)
+]
 Collections = Annotated[
     tuple[Annotated[str, AfterValidator(_check_collection)], ...],
     NoDecode,
@@ -210,7 +225,12 @@ class Settings(BaseSettings):
     session_secret: SecretStr | None = None
     session_days: int = Field(default=14, ge=1, le=365)
     allowed_origins: Origins = ()
+    trusted_proxies: Networks = ()
     cookie_samesite: Literal["lax", "none"] = "lax"
+
+    token_audience: str | None = None
+    token_minutes: int = Field(default=10, ge=1, le=60)
+    token_keys_file: Path | None = None
 
     retention_days: int = Field(default=90, ge=0, le=36_500)
     manage_notifications: bool = False
@@ -238,6 +258,13 @@ class Settings(BaseSettings):
         shortest = 16
         if value is not None and len(value.get_secret_value()) < shortest:
             raise ValueError(f"should have {shortest} characters or more, random ones")
+        return value
+
+    @field_validator("token_audience")
+    @classmethod
+    def _check_token_audience(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isascii() or not value.isprintable() or " " in value):
+            raise ValueError("should be one word, such as https://app.example.org")
         return value
 
     @field_validator("collections")

@@ -245,3 +245,4 @@ async def _wait_for(browser: Browser, path: str) -> dict[str, Any]:
             state: dict[str, Any] = (await browser.get(path)).json()
             if state["status"] in {"done", "failed"}:
                 return state
+            await asyncio.sleep(0.01)  # the question itself waits for nothing

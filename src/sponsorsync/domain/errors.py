@@ -5,9 +5,17 @@
     ├── InvalidInputError        what a caller sent cannot be used
     │   └── TooLargeError        … because it is over a limit of size
     ├── NotSignedInError         there is no session
+    │   └── BearerRefusedError   … and the token is not, or no longer, one of ours
+    ├── TokenReadsOnlyError      a token, where a session is needed
+    ├── NotEntitledError         signed in, and not let through to what is for sponsors
+    │   ├── NotASponsorError         … there is no cover, or it ended
+    │   ├── TierTooLowError          … the tier is lower than what is asked for
+    │   ├── TierUnknownError         … nobody told the tier
+    │   └── CoverUnknownError        … nobody could tell; that is not 'no'
     ├── NotFoundError            what a call is about does not exist
     ├── AdminTokenMissingError   a call for administrators without their token
     ├── AdminForbiddenError      … with another one, or there is none
+    ├── NoTokensError            a call is about tokens, and none are configured
     ├── NoDurableError           a call needs a durable Redis, and none is configured
     ├── JobRunningError          a job of this kind is running already
     ├── CrossSiteError           a page of another site asked
@@ -52,8 +60,50 @@ class TooLargeError(InvalidInputError):
 class NotSignedInError(SponsorSyncError):
     """The call needs a session and has none that is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, login_url: str = "/login") -> None:
         super().__init__("You are not signed in, or your session has ended. Sign in and try again.")
+        self.login_url = login_url
+
+
+class BearerRefusedError(NotSignedInError):
+    """The call has a bearer token that does not count here, and no session."""
+
+    def __init__(self, *, login_url: str = "/login") -> None:
+        super().__init__(login_url=login_url)
+        self.args = (
+            "That token is not, or no longer, valid here. Get another one with POST /token.",
+        )
+
+
+class TokenReadsOnlyError(SponsorSyncError):
+    """The call needs a session, and has a token."""
+
+    def __init__(self) -> None:
+        super().__init__("With a token you may only read. This needs the session of a sign-in.")
+
+
+class NotEntitledError(SponsorSyncError):
+    """Who is signed in is not let through; `sponsor_url` is where that can be changed."""
+
+    def __init__(self, message: str, *, sponsor_url: str) -> None:
+        super().__init__(message)
+        self.sponsor_url = sponsor_url
+
+
+class NotASponsorError(NotEntitledError):
+    """They are not covered, or no longer."""
+
+
+class TierTooLowError(NotEntitledError):
+    """They are covered, by a lower tier than the one that is asked for."""
+
+
+class TierUnknownError(NotEntitledError):
+    """They are covered, and nobody told the tier (Patreon)."""
+
+
+class CoverUnknownError(NotEntitledError):
+    """Whether they are covered is not known."""
 
 
 class NotFoundError(SponsorSyncError):
@@ -71,6 +121,13 @@ class AdminTokenMissingError(SponsorSyncError):
 
 class AdminForbiddenError(SponsorSyncError):
     """A call for administrators carries another token, or none is configured."""
+
+
+class NoTokensError(SponsorSyncError):
+    """There are no tokens here."""
+
+    def __init__(self) -> None:
+        super().__init__("There are no tokens here: SPONSORSYNC_TOKEN_AUDIENCE is not set.")
 
 
 class NoDurableError(SponsorSyncError):

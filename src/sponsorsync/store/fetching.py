@@ -34,7 +34,7 @@ class Fetcher(Protocol):
 
 
 async def ask_until_known(
-    person_id: int,
+    person_id: int | None,
     fetcher: Fetcher | None,
     local: RedisStore,
     call: Callable[[str], ScriptCall],
@@ -45,7 +45,8 @@ async def ask_until_known(
     took the lease fetches; the others ask again shortly.
 
     Args:
-        person_id: Whose data it is about.
+        person_id: Whose data it is about; None where the script finds that out: it then
+            names them after the holder of the lease.
         fetcher: None where there is no durable side; the token is then empty.
         local: Where the script runs.
         call: Returns the script to run, with a token.
@@ -63,7 +64,8 @@ async def ask_until_known(
         if loop.time() > ends:
             raise StoreUnavailableError("Your data are still being fetched from durable storage.")
         if answer[1] == token.encode():
-            reply = await fetcher.fetch(person_id, token, (name, arguments))
+            whom = int(cast("bytes", answer[2])) if person_id is None else person_id
+            reply = await fetcher.fetch(whom, token, (name, arguments))
         else:
             await asyncio.sleep(_POLL_S)
             reply = await local.run_script(name, *arguments)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import structlog
 
 from sponsorsync.domain.account import Account
+from sponsorsync.domain.admission import Standing
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import DurableUnavailableError
 from sponsorsync.domain.profile import Profile
@@ -101,6 +102,38 @@ class PeopleStore:
         """Returns the id of the person whose session this is, or None."""
         reply = await self._local.run("GET", keys.session(token))
         return None if reply is None else int(cast("bytes", reply))
+
+    async def load_standing(self, caller: str | int, sponsorable: str) -> Standing | None:
+        """Returns who calls and their cover, in one round trip where both are known.
+
+        Args:
+            caller: The token of their session, or their id.
+            sponsorable: The login that receives, lower-cased.
+
+        Returns:
+            None if there is no such session.
+
+        Raises:
+            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        """
+        session, known_id = (
+            (keys.session(caller), "") if isinstance(caller, str) else ("", str(caller))
+        )
+        answer = await ask_until_known(
+            None,
+            self._fetcher,
+            self._local,
+            lambda token: ("load_standing", (session, known_id, token, sponsorable)),
+        )
+        if len(answer) == 1:
+            return None
+        _, person, login, cover = answer
+        person_id = int(cast("bytes", person))
+        return Standing(
+            person_id=person_id,
+            login=cast("bytes", login).decode(errors="replace") or None,
+            facts=_readable(person_id, partial(parse_cover_facts, sponsorable, _as_hash(cover))),
+        )
 
     async def end_session(self, token: str) -> None:
         """Ends a session; an unknown one is ended already."""

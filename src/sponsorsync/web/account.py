@@ -14,7 +14,7 @@ from sponsorsync.domain.errors import (
     StoreConflictError,
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
-from sponsorsync.web.dependencies import PersonId, ServicesDep, SessionToken
+from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import CoverOut, Deletion, ExportOut, HoldingsOut, Me, ProfileOut
@@ -35,7 +35,7 @@ _SEE_OTHER = 303
     summary="My profile and my cover",
     responses=describe_responses(401, 503),
 )
-async def get_me(person_id: PersonId, services: ServicesDep) -> Me:
+async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns who you are, and for each sponsorable whether you are covered, by what, and why."""
     profile, covers = await _load(services, person_id)
     return Me(profile=_describe_profile(profile), covers=[_describe_cover(c) for c in covers])

@@ -34,7 +34,7 @@ _SNAPSHOT_SUMMARY: TypeAdapter[SnapshotSummaryOut | ScriptsSummaryOut] = TypeAda
 _ACCEPTED = 202
 
 
-def require_admin(
+async def require_admin(
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> None:

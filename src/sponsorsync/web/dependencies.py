@@ -1,25 +1,38 @@
-"""What routes ask for in their signatures."""
+"""What routes ask for in their signatures.
+
+All of it is async: FastAPI runs what is not in a thread, which takes longer than all the rest.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie
+from fastapi.security import APIKeyCookie, HTTPBearer
 
-from sponsorsync.domain.errors import NotSignedInError
+from sponsorsync.domain.errors import BearerRefusedError, NotSignedInError, TokenReadsOnlyError
 from sponsorsync.web.services import Services
 
-# For OpenAPI only: it tells a reader which cookie is meant. On plain http the name has no prefix.
+# For OpenAPI only: they tell a reader what is meant. On plain http the cookie's name has no prefix.
 _session_cookie = APIKeyCookie(
     name="__Host-sponsorsync",
     scheme_name="session",
     description="Set by the login. On plain http its name is `sponsorsync`.",
     auto_error=False,
 )
+_bearer = HTTPBearer(
+    scheme_name="token", description="A token of `POST /token`; for reads.", auto_error=False
+)
+_BEARER = "bearer "
+
+READER_SECURITY: list[dict[str, list[str]]] = [
+    {_session_cookie.scheme_name: []},
+    {_bearer.scheme_name: []},
+]
+"""As OpenAPI has it, for a route that calls `find_caller` itself."""
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """Returns what the lifespan opened."""
     services: Services = request.state.services
     return services
@@ -28,7 +41,7 @@ def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-def get_session_token(request: Request, services: ServicesDep) -> str | None:
+async def get_session_token(request: Request, services: ServicesDep) -> str | None:
     """Returns the token in the session cookie, known to the server or not."""
     return services.cookies.read_session(request.cookies)
 
@@ -36,20 +49,89 @@ def get_session_token(request: Request, services: ServicesDep) -> str | None:
 SessionToken = Annotated[str | None, Depends(get_session_token)]
 
 
-async def require_person(
-    token: SessionToken,
+def find_caller(request: Request, services: Services) -> str | int | None:
+    """Returns the id in a token that counts, else the session's token, known or not, else None.
+
+    A token that is not ours is no fault beside a session: a reverse proxy may pass on what is meant
+    for the application behind it.
+    """
+    person_id = _read_token(request, services)
+    return services.cookies.read_session(request.cookies) if person_id is None else person_id
+
+
+def not_signed_in(request: Request, *, login_url: str = "/login") -> NotSignedInError:
+    """Returns what to raise where there is no session that counts, and no token that does."""
+    kind = NotSignedInError if _find_bearer(request) is None else BearerRefusedError
+    return kind(login_url=login_url)
+
+
+async def require_session(
+    request: Request,
     services: ServicesDep,
     _: Annotated[str | None, Depends(_session_cookie)],
-) -> int:
+) -> str:
+    """Returns the session's token, known to the server or not.
+
+    Raises:
+        NotSignedInError: There is none.
+        TokenReadsOnlyError: … but a token that counts.
+    """
+    session = services.cookies.read_session(request.cookies)
+    if session is not None:
+        return session
+    if _read_token(request, services) is not None:
+        raise TokenReadsOnlyError
+    raise not_signed_in(request)
+
+
+SessionOnly = Annotated[str, Depends(require_session)]
+
+
+async def require_person(session: SessionOnly, services: ServicesDep) -> int:
     """Returns the id of who is signed in, at the cost of one round trip to Redis.
 
     Raises:
         NotSignedInError: There is no session, or it ended.
     """
-    person_id = None if token is None else await services.people.load_session(token)
+    person_id = await services.people.load_session(session)
     if person_id is None:
         raise NotSignedInError
     return person_id
 
 
 PersonId = Annotated[int, Depends(require_person)]
+"""For what changes something, or shows all there is: it takes a session."""
+
+
+async def require_reader(
+    request: Request,
+    services: ServicesDep,
+    _cookie: Annotated[object, Depends(_session_cookie)],
+    _token: Annotated[object, Depends(_bearer)],
+) -> int:
+    """Returns the id of who is signed in, or whose token it is.
+
+    Raises:
+        NotSignedInError: Neither.
+    """
+    caller = find_caller(request, services)
+    person_id = await services.people.load_session(caller) if isinstance(caller, str) else caller
+    if person_id is None:
+        raise not_signed_in(request)
+    return person_id
+
+
+ReaderId = Annotated[int, Depends(require_reader)]
+"""For what only reads: a token is enough."""
+
+
+def _read_token(request: Request, services: Services) -> int | None:
+    token = _find_bearer(request)
+    if token is None or services.tokens is None:
+        return None
+    return services.tokens.read(token, now=services.clock())
+
+
+def _find_bearer(request: Request) -> str | None:
+    header = request.headers.get("authorization", "")
+    return header[len(_BEARER) :].strip() if header.lower().startswith(_BEARER) else None

@@ -46,8 +46,32 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", "That cannot be used"),
     ),
     (
+        errors.BearerRefusedError,
+        _Rule(HTTPStatus.UNAUTHORIZED, "bearer_refused", "That token does not count"),
+    ),
+    (
+        errors.TokenReadsOnlyError,
+        _Rule(HTTPStatus.FORBIDDEN, "token_reads_only", "A token may only read"),
+    ),
+    (
         errors.NotSignedInError,
         _Rule(HTTPStatus.UNAUTHORIZED, "not_signed_in", "You are not signed in"),
+    ),
+    (
+        errors.NotASponsorError,
+        _Rule(HTTPStatus.FORBIDDEN, "not_a_sponsor", "This is for sponsors"),
+    ),
+    (
+        errors.TierTooLowError,
+        _Rule(HTTPStatus.FORBIDDEN, "tier_too_low", "This is for a higher tier"),
+    ),
+    (
+        errors.TierUnknownError,
+        _Rule(HTTPStatus.FORBIDDEN, "tier_unknown", "Your tier is not known"),
+    ),
+    (
+        errors.CoverUnknownError,
+        _Rule(HTTPStatus.FORBIDDEN, "cover_unknown", "It is not known whether you are a sponsor"),
     ),
     (
         errors.NotFoundError,
@@ -60,6 +84,10 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
     (
         errors.AdminForbiddenError,
         _Rule(HTTPStatus.FORBIDDEN, "not_an_administrator", "This is for administrators"),
+    ),
+    (
+        errors.NoTokensError,
+        _Rule(HTTPStatus.CONFLICT, "no_tokens", "There are no tokens"),
     ),
     (
         errors.NoDurableError,
@@ -133,10 +161,16 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.AdminTokenMissingError):
         headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
-    elif rule.status is HTTPStatus.UNAUTHORIZED:
-        problem.login_url = "/login"
-        # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie.
-        headers["WWW-Authenticate"] = 'Cookie realm="SponsorSync"'
+    elif isinstance(error, errors.NotSignedInError):
+        problem.login_url = headers["X-Login-Url"] = error.login_url
+        # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie, or a token (RFC 6750).
+        headers["WWW-Authenticate"] = (
+            'Bearer realm="SponsorSync", error="invalid_token"'
+            if isinstance(error, errors.BearerRefusedError)
+            else 'Cookie realm="SponsorSync"'
+        )
+    elif isinstance(error, errors.NotEntitledError):
+        problem.sponsor_url = headers["X-Sponsor-Url"] = error.sponsor_url
     if rule.status >= HTTPStatus.INTERNAL_SERVER_ERROR or rule.status is HTTPStatus.CONFLICT:
         _log.warning(
             "request_failed",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLargeError
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-_STATIC = "public, max-age=3600"
+_STATIC = b"public, max-age=3600"
+_KEYS = b"public, max-age=300"
+_KEYS_PATH = "/.well-known/jwks.json"
 
 # FastAPI's page loads Swagger UI from a CDN, and starts it with a script of its own.
 _DOCS_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src https: data:; "
-    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+    b"default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src https: data:; "
+    b"connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_OURS = frozenset(
+    {b"cache-control", b"x-content-type-options", b"referrer-policy", b"content-security-policy"}
 )
 
 
@@ -124,7 +130,7 @@ class SecurityHeaders:
         self._policy = (
             f"default-src 'none'; style-src 'self'; img-src 'self' https: data: {github_url}; "
             "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        )
+        ).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request, as ASGI has it."""
@@ -134,17 +140,27 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
                 path = scope["path"]
-                headers["Cache-Control"] = _STATIC if path.startswith("/static/") else "no-store"
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "same-origin"
-                headers["Content-Security-Policy"] = (
-                    _DOCS_POLICY if path == "/docs" else self._policy
-                )
+                # As bytes, once for all: this is done for every answer.
+                message["headers"] = [
+                    *(pair for pair in message.get("headers", ()) if pair[0] not in _OURS),
+                    (b"cache-control", _cache_control(path, message["status"])),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"same-origin"),
+                    (
+                        b"content-security-policy",
+                        _DOCS_POLICY if path == "/docs" else self._policy,
+                    ),
+                ]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _cache_control(path: str, status: int) -> bytes:
+    if path == _KEYS_PATH and status == HTTPStatus.OK:
+        return _KEYS
+    return _STATIC if path.startswith("/static/") else b"no-store"
 
 
 async def _refuse(error: SponsorSyncError, scope: Scope, receive: Receive, send: Send) -> None:

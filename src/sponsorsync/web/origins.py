@@ -6,11 +6,13 @@ https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from ipaddress import IPv4Network, IPv6Network
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -67,3 +69,31 @@ def choose_next_url(wanted: str | None, *, default: str, allowed_origins: Collec
         return default
     origin = f"{parts.scheme}://{parts.netloc}".lower()
     return wanted if origin in allowed_origins else default
+
+
+def find_forwarded_url(
+    headers: Mapping[str, str],
+    *,
+    peer: str | None,
+    trusted_proxies: Collection[IPv4Network | IPv6Network],
+) -> str | None:
+    """Returns what a proxy says it was asked for; None if it says none, or is not to be believed.
+
+    Anybody can send these headers, so only those of a peer in `trusted_proxies` count.
+    """
+    if peer is None or not _is_within(peer, trusted_proxies):
+        return None
+    scheme, host, uri = (
+        headers.get(f"x-forwarded-{each}", "") for each in ("proto", "host", "uri")
+    )
+    return f"{scheme}://{host}{uri}" if scheme and host and uri.startswith("/") else None
+
+
+def _is_within(peer: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(peer)
+    except ValueError:  # a Unix socket, or a test's client
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)

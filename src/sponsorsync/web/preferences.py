@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from sponsorsync.domain.preferences import EXCLUDED_NODES, ChangeResult
-from sponsorsync.web.dependencies import PersonId, ServicesDep
+from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
     Exclusion,
@@ -24,7 +24,7 @@ router = APIRouter(tags=["preferences"], responses=describe_responses(401, 409, 
 Collection = Annotated[str, Path(examples=["mnodes"], description="The name of a collection.")]
 
 
-def read_item(
+async def read_item(
     request: Request,
     item: Annotated[
         str,
@@ -40,7 +40,7 @@ Item = Annotated[str, Depends(read_item)]
 
 @router.get("/preferences/{collection}", summary="Read a collection")
 async def list_preferences(
-    collection: Collection, person_id: PersonId, services: ServicesDep
+    collection: Collection, person_id: ReaderId, services: ServicesDep
 ) -> PreferenceList:
     """Returns every item of yours in the collection, sorted."""
     state = await services.preferences.load(person_id, collection)
@@ -94,7 +94,7 @@ async def change_preferences(
     responses=describe_responses(403, 413),
 )
 async def filter_by_preferences(
-    collection: Collection, wanted: FilterRequest, person_id: PersonId, services: ServicesDep
+    collection: Collection, wanted: FilterRequest, person_id: ReaderId, services: ServicesDep
 ) -> FilterResult:
     """Returns the ids that are not in the collection, in order, with their duplicates.
 

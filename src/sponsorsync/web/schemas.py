@@ -23,6 +23,9 @@ class Problem(_Model):
     code: str = Field(examples=["not_signed_in"])
     detail: str = Field(examples=["You are not signed in, or your session has ended."])
     login_url: str | None = Field(default=None, description="With 401: where to sign in.")
+    sponsor_url: str | None = Field(
+        default=None, description="With 403 from forward auth: where to become a sponsor."
+    )
 
 
 class Message(_Model):
@@ -152,6 +155,32 @@ class SignedInOut(_Model):
     id: int
     email: str | None
     user_login: str
+
+
+class TokenOut(_Model):
+    """A signed token, for `Authorization: Bearer …` (RFC 6750)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token
+    expires_in: int = Field(examples=[600], description="In seconds.")
+
+
+class JwkOut(_Model):
+    """One public key (RFC 7517)."""
+
+    kid: str
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    alg: Literal["ES256"]
+    use: Literal["sig"]
+    x: str
+    y: str
+
+
+class JwksOut(_Model):
+    """Every key whose tokens count."""
+
+    keys: list[JwkOut]
 
 
 class _Job(_Model):

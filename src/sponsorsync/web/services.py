@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from ipaddress import IPv4Network, IPv6Network
 
     from pydantic import SecretStr
 
     from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
-    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.admission import IssuedToken, Standing
+    from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
 
@@ -40,8 +42,24 @@ class People(Protocol):
     async def load_session(self, token: str) -> int | None:
         """Returns the id of the person whose session this is."""
 
+    async def load_standing(self, caller: str | int, sponsorable: str) -> Standing | None:
+        """Returns who calls, by session token or id, and their cover by one sponsorable."""
+
     async def end_session(self, token: str) -> None:
         """Ends a session."""
+
+
+class Tokens(Protocol):
+    """See `sponsorsync.tokens.issuer.TokenIssuer`."""
+
+    def issue(self, person_id: int, cover: Cover, *, now: datetime) -> IssuedToken:
+        """Returns a token."""
+
+    def read(self, token: str, *, now: datetime) -> int | None:
+        """Returns whose token this is, if it counts."""
+
+    def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:
+        """Returns what others check tokens with."""
 
 
 class PersonalData(Protocol):
@@ -162,6 +180,10 @@ class Services:
     Attributes:
         origin: Scheme, host and port by which browsers reach the service.
         allowed_origins: Other origins that may call with credentials.
+        sponsorables: The logins that can be sponsored; the first is the default.
+        sponsor_urls: By sponsorable, where a person becomes a sponsor.
+        trusted_proxies: Whose X-Forwarded-… headers are believed.
+        tokens: None where none are configured.
         local: The application's Redis.
         durable: The second Redis; None where none is configured.
         admin_token: Opens `/admin/…`; None closes it.
@@ -169,9 +191,13 @@ class Services:
 
     origin: str
     allowed_origins: frozenset[str]
+    sponsorables: Sequence[str]
+    sponsor_urls: Mapping[str, str]
+    trusted_proxies: Sequence[IPv4Network | IPv6Network]
     cookies: Cookies
     login: LoginFlow
     people: People
+    tokens: Tokens | None
     preferences: Preferences
     personal_data: PersonalData
     jobs: Jobs

@@ -1,0 +1,32 @@
+"""A FastAPI application whose page is for who gives $10 a month or more."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from examples.sponsor_tokens import SponsorTokens, gives
+
+_bearer = HTTPBearer(auto_error=False)
+
+
+def create_app(tokens: SponsorTokens) -> FastAPI:
+    """Returns the application."""
+    app = FastAPI()
+
+    # Not async: fetching the keys blocks, so FastAPI runs this in a thread.
+    def require_sponsor(
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> dict[str, Any]:
+        claims = None if bearer is None else tokens.read(bearer.credentials)
+        if claims is None:
+            raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+        if not gives(claims, 1000):
+            raise HTTPException(403, "This is for sponsors.")
+        return claims
+
+    @app.get("/members")
+    def show_members(claims: Annotated[dict[str, Any], Depends(require_sponsor)]) -> dict[str, str]:
+        return {"hello": claims["sub"]}
+
+    return app

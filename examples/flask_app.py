@@ -1,0 +1,41 @@
+"""A Flask application whose page is for who gives $10 a month or more."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, g, request
+
+from examples.sponsor_tokens import gives
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from examples.sponsor_tokens import SponsorTokens
+
+
+def create_app(tokens: SponsorTokens) -> Flask:
+    """Returns the application."""
+    app = Flask(__name__)
+
+    def require_sponsor(view: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(view)
+        def guarded(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - a view's own
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            claims = tokens.read(token) if scheme.lower() == "bearer" else None
+            if claims is None:
+                return "", 401, {"WWW-Authenticate": "Bearer"}
+            if not gives(claims, 1000):
+                return "This is for sponsors.", 403
+            g.sponsor = claims
+            return view(*arguments, **named)
+
+        return guarded
+
+    @app.get("/members")  # type: ignore[untyped-decorator]  # Flask need not be installed
+    @require_sponsor
+    def show_members() -> dict[str, str]:
+        return {"hello": g.sponsor["sub"]}
+
+    return app

@@ -1,0 +1,170 @@
+"""Signs tokens for people, and reads them again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from sponsorsync.domain.admission import IssuedToken, find_end
+from sponsorsync.domain.cover import CoverStatus
+from sponsorsync.domain.errors import SettingsError
+from sponsorsync.tasks import end_tasks
+from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime, timedelta
+
+    from joserfc.jwk import ECKey, GuestProtocol
+
+    from sponsorsync.domain.cover import Cover, CoverPolicy
+    from sponsorsync.settings import Settings
+    from sponsorsync.tokens.keyring import Keyring
+
+_LONGEST_TOKEN = 2048
+_RELOAD_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class _UnknownKeyError(ValueError):
+    """A token names no key of ours."""
+
+
+class TokenIssuer:
+    """Signs and reads tokens; `keyring` may be exchanged while it works."""
+
+    def __init__(
+        self, keyring: Keyring, *, issuer: str, audience: str, life: timedelta, policy: CoverPolicy
+    ) -> None:
+        self.keyring = keyring
+        self._issuer = issuer
+        self._audience = audience
+        self._life = life
+        self._policy = policy
+
+    def issue(self, person_id: int, cover: Cover, *, now: datetime) -> IssuedToken:
+        """Returns a token that says who somebody is and what is known of their cover.
+
+        It ends with the cover, if that ends first.
+        """
+        issued_at = int(now.timestamp())
+        expires_at = issued_at + int(self._life.total_seconds())
+        claims: dict[str, Any] = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(person_id),
+            "iat": issued_at,
+            "sponsorable": cover.sponsorable,
+        }
+        if cover.status is not CoverStatus.UNKNOWN:  # unknown is not no: then nothing is claimed
+            claims["covered"] = cover.status is CoverStatus.COVERED
+        if cover.status is CoverStatus.COVERED and cover.facts is not None:
+            if cover.facts.tier_cents is not None:
+                claims["cents"] = cover.facts.tier_cents
+            until = find_end(cover.facts, self._policy)
+            if until is not None:
+                claims["until"] = int(until.timestamp())
+                expires_at = min(expires_at, claims["until"])
+        key = self.keyring.find_signing(now)
+        token = jwt.encode(
+            {"alg": ALGORITHM, "kid": key.kid},
+            {**claims, "exp": expires_at},
+            key.key,
+            algorithms=[ALGORITHM],
+        )
+        return IssuedToken(token=token, expires_in_s=expires_at - issued_at)
+
+    def read(self, token: str, *, now: datetime) -> int | None:
+        """Returns whose token this is; None if it is not, or no longer, one of ours."""
+        if len(token) > _LONGEST_TOKEN:
+            return None
+        registry = jwt.JWTClaimsRegistry(
+            now=int(now.timestamp()),
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._audience},
+            sub={"essential": True},
+            exp={"essential": True},
+        )
+        try:
+            claims = jwt.decode(token, self._key_finder(now), algorithms=[ALGORITHM]).claims
+            # Not `iat`: the clock of a replica may be a moment ahead.
+            registry.validate({name: claims.get(name) for name in ("iss", "aud", "sub", "exp")})
+            return int(claims["sub"])
+        except (JoseError, ValueError):
+            return None
+
+    def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:
+        """Returns what others check tokens with, as JWKs."""
+        return [key.show() for key in self.keyring.counting(now)]
+
+    def _key_finder(self, now: datetime) -> Callable[[GuestProtocol], ECKey]:
+        def find(token: GuestProtocol) -> ECKey:
+            key = self.keyring.find(token.headers().get("kid"), now)
+            if key is None:
+                raise _UnknownKeyError
+            return key.key
+
+        return find
+
+
+@asynccontextmanager
+async def open_tokens(
+    settings: Settings,
+    *,
+    policy: CoverPolicy,
+    life: timedelta,
+    clock: Callable[[], datetime],
+    reload_s: float = _RELOAD_S,
+) -> AsyncIterator[TokenIssuer | None]:
+    """Yields who signs tokens, or None where SPONSORSYNC_TOKEN_AUDIENCE is not set.
+
+    What `sponsorsync keys rotate` does to the file is taken up within seconds.
+
+    Raises:
+        SettingsError: The file with the keys cannot be used.
+    """
+    if settings.token_audience is None:
+        yield None
+        return
+    tokens = TokenIssuer(
+        await asyncio.to_thread(load_or_create_keyring, settings, now=clock()),
+        issuer=settings.origin,
+        audience=settings.token_audience,
+        life=life,
+        policy=policy,
+    )
+    follower = asyncio.create_task(
+        _follow(tokens, settings, reload_s), name="follow the token keys' file"
+    )
+    try:
+        yield tokens
+    finally:
+        await end_tasks(follower)
+
+
+async def _follow(tokens: TokenIssuer, settings: Settings, reload_s: float) -> None:
+    while True:
+        await asyncio.sleep(reload_s)
+        await reload_keys(tokens, settings)
+
+
+async def reload_keys(tokens: TokenIssuer, settings: Settings) -> None:
+    """Takes up what the file holds now; a file that cannot be used changes nothing."""
+    try:
+        keyring = await asyncio.to_thread(load_keyring, settings)
+    except SettingsError as error:
+        _log.warning("token_keys_not_reloaded", reason=str(error))
+        return
+    if _names(keyring) != _names(tokens.keyring):
+        _log.info("token_keys_reloaded", count=len(keyring.keys))
+    tokens.keyring = keyring
+
+
+def _names(keyring: Keyring) -> list[str]:
+    return [each.kid for each in keyring.keys]

@@ -1,0 +1,231 @@
+"""The keys that sign tokens, in one file; a new key is shown a while before it signs.
+
+`{"keys": [{"jwk": …, "signs_from": seconds, "ends_at": seconds or null}, …]}`, the oldest first.
+Only the last one has no end. From `ends_at` on nothing that a key signed is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from sponsorsync.domain.errors import SettingsError
+from sponsorsync.secret_files import create_file, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sponsorsync.settings import Settings
+
+ALGORITHM = "ES256"
+
+JWKS_LIFE = timedelta(minutes=5)
+"""How long others may keep the public keys without asking again."""
+
+LONGEST_TOKEN_LIFE = timedelta(hours=1)
+"""What SPONSORSYNC_TOKEN_MINUTES can be at most."""
+
+# Others fetch the keys anew within JWKS_LIFE, and each replica reads the file anew within seconds.
+_LEAD = 2 * JWKS_LIFE
+_SLACK = timedelta(minutes=1)
+
+_FILE_NAME = "token_keys.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKey:
+    """One key.
+
+    Attributes:
+        signs_from: Until then it is shown only.
+        ends_at: Exclusive end of its tokens; None while no other follows it.
+    """
+
+    key: ECKey
+    signs_from: datetime
+    ends_at: datetime | None = None
+
+    @property
+    def kid(self) -> str:
+        """The key's name: a hash of its public part (RFC 7638)."""
+        return self.key.thumbprint()
+
+    def counts(self, now: datetime) -> bool:
+        """Tells whether what it signed is accepted."""
+        return self.ends_at is None or now < self.ends_at
+
+    def show(self) -> dict[str, str]:
+        """Returns the public part, as a JWK."""
+        public = {name: str(value) for name, value in self.key.as_dict(private=False).items()}
+        return public | {"kid": self.kid, "use": "sig", "alg": ALGORITHM}
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """All keys, the oldest first; the last one has no end."""
+
+    keys: tuple[TokenKey, ...]
+
+    def counting(self, now: datetime) -> list[TokenKey]:
+        """Returns the keys whose tokens are accepted."""
+        return [each for each in self.keys if each.counts(now)]
+
+    def find(self, kid: object, now: datetime) -> TokenKey | None:
+        """Returns the key of that name, unless it is retired."""
+        return next((each for each in self.counting(now) if each.kid == kid), None)
+
+    def find_signing(self, now: datetime) -> TokenKey:
+        """Returns the key that signs: the latest one that was shown long enough."""
+        counting = self.counting(now)
+        shown = [each for each in counting if each.signs_from <= now]
+        return shown[-1] if shown else counting[0]
+
+    def rotate(self, now: datetime, *, retire_old: bool = False) -> Keyring:
+        """Returns a keyring with a new key, and with an end for the others.
+
+        Args:
+            now: What is retired by then is left out.
+            retire_old: The others end at once, and so do their tokens: one has leaked.
+        """
+        if retire_old:
+            return Keyring((_create_key(now),))
+        signs_from = now + _LEAD
+        over = signs_from + LONGEST_TOKEN_LIFE + _SLACK
+        old = [replace(each, ends_at=each.ends_at or over) for each in self.counting(now)]
+        return Keyring((*old, _create_key(signs_from)))
+
+
+def create_keyring(now: datetime) -> Keyring:
+    """Returns a keyring with one new key, which signs at once."""
+    return Keyring((_create_key(now),))
+
+
+def find_keys_file(settings: Settings) -> Path:
+    """Returns where the keys are."""
+    return settings.token_keys_file or settings.data_dir / _FILE_NAME
+
+
+def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
+    """Returns the keys in the file; makes both where DATA_DIR has none.
+
+    A file that a setting names has to be there: a replica with a key of its own would sign what the
+    others refuse.
+
+    Raises:
+        SettingsError: The file cannot be read or made, or holds no keys.
+    """
+    path = find_keys_file(settings)
+    try:
+        if settings.token_keys_file is None and not path.exists():
+            create_file(path, dump_keyring(create_keyring(now)))
+    except OSError as error:
+        raise _unusable(settings, error) from None
+    return load_keyring(settings)
+
+
+def load_keyring(settings: Settings) -> Keyring:
+    """Returns the keys in the file.
+
+    Raises:
+        SettingsError: It cannot be read, or holds no keys.
+    """
+    path = find_keys_file(settings)
+    try:
+        return parse_keyring(path.read_bytes())
+    except OSError as error:
+        raise _unusable(settings, error) from None
+    except ValueError:
+        raise SettingsError(
+            f"{_variable(settings)}: {path} holds no keys for tokens; `sponsorsync keys rotate` "
+            "makes it once the file is gone"
+        ) from None
+
+
+def rotate_keys(settings: Settings, *, now: datetime, retire_old: bool) -> Keyring:
+    """Puts a new key into the file, or makes the file, and returns what it holds now.
+
+    Raises:
+        SettingsError: The file cannot be read or written, or holds no keys.
+    """
+    path = find_keys_file(settings)
+    try:
+        if not path.exists():
+            create_file(path, dump_keyring(create_keyring(now)))
+        else:
+            rotated = load_keyring(settings).rotate(now, retire_old=retire_old)
+            replace_file(path, dump_keyring(rotated))
+    except OSError as error:
+        raise _unusable(settings, error) from None
+    return load_keyring(settings)
+
+
+def dump_keyring(keyring: Keyring) -> str:
+    """Returns the text of the file."""
+    return json.dumps(
+        {
+            "keys": [
+                {
+                    "jwk": each.key.as_dict(private=True),
+                    "signs_from": int(each.signs_from.timestamp()),
+                    "ends_at": None if each.ends_at is None else int(each.ends_at.timestamp()),
+                }
+                for each in keyring.keys
+            ]
+        },
+        indent=1,
+    )
+
+
+def parse_keyring(text: bytes) -> Keyring:
+    """Returns what a file holds.
+
+    Raises:
+        ValueError: It holds something else; the message shows nothing of it.
+    """
+    try:
+        keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, JoseError):
+        raise ValueError("no keys") from None
+    if not _is_whole(keys):
+        raise ValueError("no keys")
+    return Keyring(keys)
+
+
+def _is_whole(keys: Sequence[TokenKey]) -> bool:
+    return (
+        bool(keys)
+        and keys[-1].ends_at is None
+        and all(each.key.is_private and each.key.curve_name == "P-256" for each in keys)
+    )
+
+
+def _parse_key(entry: dict[str, Any]) -> TokenKey:
+    ends_at = entry["ends_at"]
+    return TokenKey(
+        key=ECKey.import_key(entry["jwk"]),
+        signs_from=datetime.fromtimestamp(entry["signs_from"], UTC),
+        ends_at=None if ends_at is None else datetime.fromtimestamp(ends_at, UTC),
+    )
+
+
+def _create_key(signs_from: datetime) -> TokenKey:
+    return TokenKey(key=ECKey.generate_key("P-256"), signs_from=signs_from)
+
+
+def _unusable(settings: Settings, error: OSError) -> SettingsError:
+    path = find_keys_file(settings)
+    return SettingsError(
+        f"{_variable(settings)}: {path} cannot be used ({error.strerror}); it should be a file "
+        "with the keys for tokens, which `sponsorsync keys rotate` makes"
+    )
+
+
+def _variable(settings: Settings) -> str:
+    in_data_dir = settings.token_keys_file is None
+    return "SPONSORSYNC_DATA_DIR" if in_data_dir else "SPONSORSYNC_TOKEN_KEYS_FILE"

@@ -1,0 +1,137 @@
+"""Forward auth: a reverse proxy asks, for each request to something else, whether to let it in.
+
+docs/forward-auth.md has what nginx, Traefik and Caddy need for that.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+
+from sponsorsync.domain.admission import Standing, find_end, require_cover
+from sponsorsync.domain.cover import judge
+from sponsorsync.domain.errors import NotFoundError
+from sponsorsync.domain.sponsorship import normalize_login
+from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signed_in
+from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.origins import choose_next_url, find_forwarded_url
+from sponsorsync.web.services import Services
+
+router = APIRouter(tags=["forward auth"])
+
+_MAX_LOGIN_LENGTH = 100
+_MAX_CENTS = 100_000_000
+# What is none comes from somebody else's hand, and could be more than one header.
+_LOGIN = re.compile(r"[A-Za-z0-9_-]+")
+
+_TOLD = {
+    "X-Sponsor-Id": "GitHub's numeric id of who calls.",
+    "X-Sponsor-Login": "Their login; absent where it is not known.",
+    "X-Sponsor-Cents": "What they give, in US cents; absent where it is not known (Patreon).",
+    "X-Sponsor-Until": "When the cover ends, exclusively; absent while it has no end.",
+}
+
+Sponsorable = Annotated[
+    str | None,
+    Query(
+        max_length=_MAX_LOGIN_LENGTH,
+        examples=["octo-org"],
+        description="Whom they should sponsor; else the first of SPONSORSYNC_SPONSORABLES.",
+    ),
+]
+
+
+def choose_sponsorable(services: Services, wanted: str | None) -> str:
+    """Returns the sponsorable that a request is about.
+
+    Raises:
+        NotFoundError: It is none of those that are configured.
+    """
+    if not wanted:
+        return services.sponsorables[0]
+    login = normalize_login(wanted)
+    if login not in services.sponsorables:
+        raise NotFoundError("That sponsorable is not one of SPONSORSYNC_SPONSORABLES.")
+    return login
+
+
+@router.get(
+    "/auth/sponsor",
+    status_code=204,
+    response_class=Response,
+    summary="May who calls see what is for sponsors?",
+    openapi_extra={"security": READER_SECURITY},
+    responses={
+        204: {
+            "description": "Yes",
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in _TOLD.items()
+            },
+        },
+        **describe_responses(401, 403, 404, 409, 503),
+    },
+)
+async def authorize_sponsor(
+    request: Request,
+    sponsorable: Sponsorable = None,
+    min_cents: Annotated[
+        int,
+        Query(ge=0, le=_MAX_CENTS, examples=[1000], description="The least tier, in US cents."),
+    ] = 0,
+) -> Response:
+    """Answers 204 to who is covered now, by at least so many cents; losing the cover ends it.
+
+    401 has the address of the sign-in in `X-Login-Url` and in the body, with the way back where
+    one of `SPONSORSYNC_TRUSTED_PROXIES` tells what was asked for (`X-Forwarded-Proto`, `-Host` and
+    `-Uri`). 403 has the sponsorable's page in `X-Sponsor-Url`; its `code` tells who is no sponsor
+    (`not_a_sponsor`) from who gives less (`tier_too_low`), from whose tier nobody told
+    (`tier_unknown`), and from who may be one, which nobody could tell (`cover_unknown`).
+    """
+    # Not by dependencies, each of which takes longer than what it does: this is asked most often.
+    services: Services = request.state.services
+    caller = find_caller(request, services)
+    receiver = choose_sponsorable(services, sponsorable)
+    standing = None if caller is None else await services.people.load_standing(caller, receiver)
+    if standing is None:
+        raise not_signed_in(request, login_url=_login_url(request, services))
+    cover = judge(receiver, standing.facts, policy=services.policy, now=services.clock())
+    require_cover(cover, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver])
+    return Response(status_code=204, headers=_describe(standing, services))
+
+
+def _describe(standing: Standing, services: Services) -> dict[str, str]:
+    headers = {"X-Sponsor-Id": str(standing.person_id)}
+    if standing.login is not None and _LOGIN.fullmatch(standing.login):
+        headers["X-Sponsor-Login"] = standing.login
+    if standing.facts is not None:
+        if standing.facts.tier_cents is not None:
+            headers["X-Sponsor-Cents"] = str(standing.facts.tier_cents)
+        end = find_end(standing.facts, services.policy)
+        if end is not None:
+            headers["X-Sponsor-Until"] = f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return headers
+
+
+def _login_url(request: Request, services: Services) -> str:
+    """Returns the sign-in's address, with the way back where it is known and allowed."""
+    url = f"{services.origin}/login"
+    forwarded = find_forwarded_url(
+        request.headers,
+        peer=request.client.host if request.client else None,
+        trusted_proxies=services.trusted_proxies,
+    )
+    if forwarded is None:
+        return url
+    back = choose_next_url(
+        forwarded.removeprefix(services.origin)
+        if forwarded.startswith(f"{services.origin}/")
+        else forwarded,
+        default="",
+        allowed_origins=services.allowed_origins,
+    )
+    return f"{url}?next={quote(back, safe='/')}" if back else url

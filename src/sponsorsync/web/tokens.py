@@ -1,0 +1,60 @@
+"""Tokens that other services check offline, and the keys for that."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from sponsorsync.domain.cover import judge
+from sponsorsync.domain.errors import NoTokensError, NotSignedInError
+from sponsorsync.web.dependencies import ServicesDep, SessionOnly
+from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
+from sponsorsync.web.schemas import JwkOut, JwksOut, TokenOut
+from sponsorsync.web.services import Services, Tokens
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post(
+    "/token",
+    summary="A token that other services check offline",
+    responses=describe_responses(401, 403, 404, 409, 503),
+)
+async def create_token(
+    services: ServicesDep, session: SessionOnly, sponsorable: Sponsorable = None
+) -> TokenOut:
+    """Returns a token of some minutes for who is signed in, covered or not.
+
+    `sub` is GitHub's numeric id; `covered`, `cents` and `until` tell of the cover by `sponsorable`,
+    and are absent where they are not known. The token ends with the cover, if that ends first. It
+    takes a session to get one: a token makes no other token.
+    """
+    tokens = _require_tokens(services)
+    receiver = choose_sponsorable(services, sponsorable)
+    standing = await services.people.load_standing(session, receiver)
+    if standing is None:
+        raise NotSignedInError
+    now = services.clock()
+    cover = judge(receiver, standing.facts, policy=services.policy, now=now)
+    issued = tokens.issue(standing.person_id, cover, now=now)
+    return TokenOut(access_token=issued.token, expires_in=issued.expires_in_s)
+
+
+@router.get(
+    "/.well-known/jwks.json",
+    summary="The public keys of the tokens",
+    responses=describe_responses(409),
+)
+async def list_token_keys(services: ServicesDep) -> JwksOut:
+    """Returns every key whose tokens count (RFC 7517); it may be kept for five minutes.
+
+    A new key is shown before it signs, so whoever asks every five minutes knows it in time.
+    """
+    keys = _require_tokens(services).list_public_keys(now=services.clock())
+    return JwksOut(keys=[JwkOut.model_validate(key) for key in keys])
+
+
+def _require_tokens(services: Services) -> Tokens:
+    if services.tokens is None:
+        raise NoTokensError
+    return services.tokens

@@ -1,0 +1,148 @@
+"""Debian's nginx in front of static pages, with the recipe that the documentation has."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from sponsorsync.app import create_app
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.server import bind, port_of, run_server
+from sponsorsync.store import keys
+from tests.conftest import GITHUB_URL, SPONSORABLE
+from tests.support.nginx import NGINX, free_port, run_nginx
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.settings import Settings
+    from tests.conftest import Clock
+
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+
+PAGE = "/members/index.html"
+SECRET = "what is for sponsors"
+REFUSAL = "for sponsors of $10 or more"
+SPONSOR_URL = f"{GITHUB_URL}/sponsors/{SPONSORABLE}"
+
+
+@dataclass
+class Site:
+    """The address of nginx, and GitHub for who signs in there."""
+
+    origin: str
+    github: SimulatedGitHub
+
+    @asynccontextmanager
+    async def open_browser(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Yields a browser without cookies."""
+        github = httpx.ASGITransport(self.github.app)
+        async with httpx.AsyncClient(
+            base_url=self.origin,
+            mounts={f"all://{httpx.URL(GITHUB_URL).host}": github},
+            trust_env=False,
+        ) as browser:
+            yield browser
+
+    @asynccontextmanager
+    async def sign_in(self, login: str, next_url: str = PAGE) -> AsyncIterator[httpx.AsyncClient]:
+        """Yields a browser in which somebody has signed in, through nginx."""
+        async with self.open_browser() as browser:
+            to_github = await browser.get("/login", params={"login": login, "next": next_url})
+            back = await browser.get(to_github.headers["location"])
+            done = await browser.get(back.headers["location"])
+            assert done.headers["location"] == next_url
+            yield browser
+
+
+@pytest.fixture
+async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterator[Site]:
+    """A site for sponsors: nginx, and behind it static pages and the service."""
+    for folder, name, text in (
+        ("members", "index.html", SECRET),
+        ("pages", "403.html", f'{REFUSAL}: <!--# echo var="sponsor_url" -->'),
+        ("pages", "500.html", "nobody can tell"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    port, sock = free_port(), bind("127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{port}"
+    github = SimulatedGitHub(
+        client_id="client",
+        client_secret="secret",
+        redirect_uris=[f"{origin}/oauth2/callback"],
+        maintainer=SPONSORABLE,
+        url=GITHUB_URL,
+        now=clock,
+    )
+    app = create_app(
+        settings.model_copy(
+            update={"public_url": origin, "trusted_proxies": (ip_network("127.0.0.1"),)}
+        ),
+        github_transport=httpx.ASGITransport(github.app),
+        clock=clock,
+    )
+    async with (
+        run_server(app, sock),
+        run_nginx(tmp_path, port=port, service_port=port_of(sock)),
+    ):
+        yield Site(origin, github)
+
+
+async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
+    """It is exactly what is asked for."""
+    async with site.sign_in("monthly") as browser:
+        page = await browser.get(PAGE)
+
+    assert (page.status_code, page.text) == (200, SECRET)
+
+
+@pytest.mark.parametrize("login", ["private", "stranger", "former"])
+async def test_who_is_not_entitled_sees_where_to_become_so(site: Site, login: str) -> None:
+    """A sponsor of five dollars, somebody who gives nothing, and one whose sponsorship ended."""
+    async with site.sign_in(login) as browser:
+        page = await browser.get(PAGE)
+
+    assert (page.status_code, page.text) == (403, f"{REFUSAL}: {SPONSOR_URL}")
+
+
+async def test_a_cover_that_expires_closes_the_page_at_once(
+    site: Site, local: Redis, clock: Clock
+) -> None:
+    """The same browser, a moment later."""
+    ended = int(clock().timestamp()) - 1
+    async with site.sign_in("monthly") as browser:
+        before = await browser.get(PAGE)
+        await local.hset(keys.sponsorship(SPONSORABLE, 48210377), "valid_until", ended)
+        after = await browser.get(PAGE)
+
+    assert (before.status_code, after.status_code) == (200, 403)
+    assert after.text.startswith(REFUSAL)
+
+
+async def test_who_is_not_signed_in_is_led_there_and_back(site: Site) -> None:
+    """The address has the way back, as nginx tells it."""
+    async with site.open_browser() as browser:
+        page = await browser.get(f"{PAGE}?a=1&b=2")
+
+    back = quote(f"{PAGE}?a=1&b=2", safe="/")
+    assert page.status_code == 302
+    assert page.headers["location"] == f"{site.origin}/login?next={back}"
+    assert SECRET not in page.text
+
+
+async def test_nobody_asks_the_inner_address_from_outside(site: Site) -> None:
+    """Nor reads the pages for errors by themselves."""
+    async with site.open_browser() as browser:
+        answers = [await browser.get("/_sponsor"), await browser.get("/_pages/403.html")]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
