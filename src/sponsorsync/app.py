@@ -28,11 +28,12 @@ from sponsorsync.personal_data import PersonalData
 from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
 from sponsorsync.sides import open_sides, refuse_clusters, run_scripts_snapshot
+from sponsorsync.store.covers import CoverStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.visitors import VisitorMerge
-from sponsorsync.web import account, admin, health, login, preferences
+from sponsorsync.web import account, admin, health, login, preferences, webhooks
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.errors import add_error_handlers
 from sponsorsync.web.middleware import (
@@ -44,6 +45,7 @@ from sponsorsync.web.middleware import (
 )
 from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
 from sponsorsync.web.services import Services, State
+from sponsorsync.webhooks import NobodyLooks, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -114,6 +116,7 @@ def create_app(
         account.router,
         preferences.router,
         admin.router,
+        webhooks.router,
         health.router,
     ):
         app.include_router(router)
@@ -176,6 +179,7 @@ async def _open_services(
         ),
         fetcher,
     )
+    covers = CoverStore(sides.local, people, collections=settings.collections, fetcher=fetcher)
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -202,6 +206,14 @@ async def _open_services(
             store,
             collections=settings.collections,
             max_batch=settings.max_batch,
+        ),
+        webhooks=Webhooks(
+            covers,
+            NobodyLooks(),
+            secret=settings.webhook_secret,
+            sponsorables=settings.sponsorables,
+            policy=policy,
+            clock=clock,
         ),
         admin_token=settings.admin_token,
         metrics=Metrics(sides),

@@ -40,6 +40,7 @@ _REDIS_OPTIONS = frozenset(
 _KUBERNETES_LINK = re.compile(r"SPONSORSYNC_(SERVICE_|PORT_\d)")
 _FOR_TESTS = frozenset(
     {
+        "SPONSORSYNC_GITHUB_EXAMPLES",
         "SPONSORSYNC_GITHUB_SCHEMA",
         "SPONSORSYNC_MODEL_SEED",
         "SPONSORSYNC_TEST_DURABLE_URL",
@@ -215,6 +216,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=90, ge=0, le=36_500)
     manage_notifications: bool = False
     admin_token: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
 
     one_time_days: int = Field(default=31, ge=1, le=3660)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
@@ -232,9 +234,9 @@ class Settings(BaseSettings):
             raise ValueError(f"should have {shortest} characters or more, random ones")
         return value
 
-    @field_validator("admin_token")
+    @field_validator("admin_token", "webhook_secret")
     @classmethod
-    def _check_admin_token(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_shared_secret(cls, value: SecretStr | None) -> SecretStr | None:
         shortest = 16
         if value is not None and len(value.get_secret_value()) < shortest:
             raise ValueError(f"should have {shortest} characters or more, random ones")

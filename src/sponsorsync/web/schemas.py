@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sponsorsync.domain.news import NewsOutcome
+
 NodeId = Annotated[str, Field(examples=["C5162902"], description="The id of a node.")]
 
 
@@ -318,6 +320,14 @@ class MergeResult(_Model):
 
     id: int
     collections: dict[str, int] = Field(examples=[{"mnodes": 12}])
+
+
+class EventAnswer(_Model):
+    """What became of an event of GitHub's."""
+
+    outcome: NewsOutcome = Field(
+        description="`looking`: it tells nothing for certain, so GitHub is asked."
+    )
 
 
 class Health(_Model):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
     from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
 
@@ -124,6 +125,18 @@ class Visitors(Protocol):
         """Copies a visitor's sets into a person's collections."""
 
 
+class Webhooks(Protocol):
+    """See `sponsorsync.webhooks.Webhooks`."""
+
+    def require_secret(self) -> None:
+        """Returns where events can be checked."""
+
+    async def receive(
+        self, body: bytes, *, event: str, delivery: str, signature: str | None
+    ) -> NewsOutcome:
+        """Checks an event, and applies what it tells."""
+
+
 class Registrations(Protocol):
     """See `sponsorsync.registrations.Registrations`."""
 
@@ -177,6 +190,7 @@ class Services:
     jobs: Jobs
     registrations: Registrations
     visitors: Visitors
+    webhooks: Webhooks
     admin_token: SecretStr | None
     metrics: Metrics
     policy: CoverPolicy

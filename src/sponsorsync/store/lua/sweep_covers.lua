@@ -10,7 +10,11 @@ local ended = redis.call(
 for _, member in ipairs(ended) do
   local sponsorable, id = string.match(member, '^(.+):(%d+)$')
   if sponsorable then
+    local before = cover_for_audit(id, sponsorable)
     index_cover(id, sponsorable)
+    if before.is_indexed then -- else it was noted when it ended
+      audit_cover(id, sponsorable, before, 'end', '')
+    end
     mark_dirty(id)
   end
   redis.call('ZREM', K.COVER_ENDS, member)
