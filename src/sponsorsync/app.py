@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import httpx
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -16,20 +15,26 @@ from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
 from sponsorsync.background import open_background_work
-from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import USER_AGENT, open_transport
+from sponsorsync.github.http import create_http_client, open_transport
 from sponsorsync.github.oauth import GitHubOAuth
 from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login
 from sponsorsync.metrics import Metrics
 from sponsorsync.personal_data import PersonalData
+from sponsorsync.reconcile import Reconciler
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
 from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
-from sponsorsync.sides import open_sides, refuse_clusters, run_scripts_snapshot
-from sponsorsync.store.covers import CoverStore
-from sponsorsync.store.people import PeopleStore
+from sponsorsync.sides import (
+    create_covers,
+    create_people,
+    open_sides,
+    refuse_clusters,
+    run_scripts_snapshot,
+)
+from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.visitors import VisitorMerge
@@ -50,9 +55,13 @@ from sponsorsync.webhooks import NobodyLooks, Webhooks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    import httpx
     from fastapi.routing import APIRoute
 
+    from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.settings import Settings
+    from sponsorsync.store.people import PeopleStore
+    from sponsorsync.webhooks import LookAgain
 
 T = TypeVar("T")
 
@@ -150,9 +159,7 @@ async def _open_services(
 ) -> Services:
     """Opens everything; the stack closes it in the opposite order, also when this fails midway."""
     session_life = timedelta(days=settings.session_days)
-    policy = CoverPolicy(
-        one_time=timedelta(days=settings.one_time_days), stale=timedelta(hours=settings.stale_hours)
-    )
+    policy = settings.cover_policy
     sides = await open_sides(stack, settings)
     await refuse_clusters(sides)
     registrations = await stack.enter_async_context(
@@ -162,13 +169,8 @@ async def _open_services(
     if engine is not None:
         await stack.enter_async_context(run_engine(engine))
     fetcher = engine.hydrator if engine else None
-    people = PeopleStore(
-        sides.local,
-        sponsorables=settings.sponsorables,
-        collections=settings.collections,
-        session_life=session_life,
-        fetcher=fetcher,
-    )
+    people = create_people(settings, sides)
+    covers = create_covers(settings, sides, people)
     store = PreferenceStore(
         sides.local,
         PreferenceRules(
@@ -179,7 +181,15 @@ async def _open_services(
         ),
         fetcher,
     )
-    covers = CoverStore(sides.local, people, collections=settings.collections, fetcher=fetcher)
+    transport, client = await _open_github(stack, settings, github_transport)
+    reconciler = Reconciler(
+        client,
+        covers,
+        token=settings.maintainer_token,
+        sponsorables=settings.sponsorables,
+        policy=policy,
+        clock=clock,
+    )
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -190,14 +200,16 @@ async def _open_services(
             samesite=settings.cookie_samesite,
             session_life=session_life,
         ),
-        login=await _open_login(stack, settings, github_transport, people, policy, clock),
+        login=await _open_login(stack, settings, (transport, client), people, policy, clock),
         people=people,
         preferences=store,
         personal_data=PersonalData(
             sides, people, sponsorables=settings.sponsorables, collections=settings.collections
         ),
         jobs=await stack.enter_async_context(
-            open_jobs(engine, partial(run_scripts_snapshot, settings, folder=gears_folder))
+            open_jobs(
+                engine, partial(run_scripts_snapshot, settings, folder=gears_folder), reconciler
+            )
         ),
         registrations=registrations,
         visitors=VisitorMerge(
@@ -209,12 +221,13 @@ async def _open_services(
         ),
         webhooks=Webhooks(
             covers,
-            NobodyLooks(),
+            await _open_look_again(stack, settings, reconciler, clock),
             secret=settings.webhook_secret,
             sponsorables=settings.sponsorables,
             policy=policy,
             clock=clock,
         ),
+        audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
         metrics=Metrics(sides),
         policy=policy,
@@ -224,23 +237,46 @@ async def _open_services(
     )
 
 
+async def _open_github(
+    stack: AsyncExitStack, settings: Settings, github_transport: httpx.AsyncBaseTransport | None
+) -> tuple[httpx.AsyncBaseTransport, GitHubClient]:
+    transport = github_transport
+    if transport is None:
+        transport = await stack.enter_async_context(open_transport())
+    client = create_http_client(transport, timeout_s=settings.github_timeout_s)
+    await stack.enter_async_context(client)
+    return transport, GitHubClient(client, api_url=settings.github_api_url)
+
+
+async def _open_look_again(
+    stack: AsyncExitStack,
+    settings: Settings,
+    reconciler: Reconciler,
+    clock: Callable[[], datetime],
+) -> LookAgain:
+    if settings.maintainer_token is None:
+        return NobodyLooks()
+    hours = settings.reconcile_hours
+    schedule = ReconcileSchedule(
+        lambda sponsorable: reconciler.run(sponsorable=sponsorable),
+        reconciler.load_last,
+        sponsorables=settings.sponsorables,
+        pace=Pace(every=timedelta(hours=hours) if hours else None),
+        clock=clock,
+    )
+    await stack.enter_async_context(run_schedule(schedule))
+    return schedule
+
+
 async def _open_login(
     stack: AsyncExitStack,
     settings: Settings,
-    github_transport: httpx.AsyncBaseTransport | None,
+    github: tuple[httpx.AsyncBaseTransport, GitHubClient],
     people: PeopleStore,
     policy: CoverPolicy,
     clock: Callable[[], datetime],
 ) -> Login:
-    transport = github_transport
-    if transport is None:
-        transport = await stack.enter_async_context(open_transport())
-    client = httpx.AsyncClient(
-        transport=transport,
-        timeout=settings.github_timeout_s,
-        headers={"User-Agent": USER_AGENT},
-    )
-    await stack.enter_async_context(client)
+    transport, client = github
     # Opened last, so closed first: what it still does needs the transport.
     background = await stack.enter_async_context(open_background_work())
     return Login(
@@ -253,7 +289,7 @@ async def _open_login(
             redirect_uri=settings.origin + login.CALLBACK_PATH,
             timeout_s=settings.github_timeout_s,
         ),
-        github=GitHubClient(client, api_url=settings.github_api_url),
+        github=client,
         people=people,
         background=background,
         sponsorables=settings.sponsorables,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.domain.preferences import EXCLUDED_NODES, is_collection_name
 from sponsorsync.domain.sponsorship import normalize_login
@@ -217,6 +219,8 @@ class Settings(BaseSettings):
     manage_notifications: bool = False
     admin_token: SecretStr | None = None
     webhook_secret: SecretStr | None = None
+    maintainer_token: SecretStr | None = None
+    reconcile_hours: int = Field(default=24, ge=0, le=24 * 30)
 
     one_time_days: int = Field(default=31, ge=1, le=3660)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
@@ -255,6 +259,13 @@ class Settings(BaseSettings):
         if value == "none" and not (info.data.get("public_url") or "").startswith("https://"):
             raise ValueError("'none' needs an https address in SPONSORSYNC_PUBLIC_URL")
         return value
+
+    @property
+    def cover_policy(self) -> CoverPolicy:
+        """How long a cover lasts where GitHub does not say."""
+        return CoverPolicy(
+            one_time=timedelta(days=self.one_time_days), stale=timedelta(hours=self.stale_hours)
+        )
 
     @property
     def origin(self) -> str:

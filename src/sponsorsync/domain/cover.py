@@ -124,6 +124,11 @@ def is_better(facts: CoverFacts, other: CoverFacts, *, now: datetime) -> bool:
     return _rank(facts, now) > _rank(other, now)
 
 
+def tell_the_same(facts: CoverFacts, other: CoverFacts) -> bool:
+    """Tells whether two facts differ in nothing but when GitHub was asked."""
+    return replace(facts, checked_at=other.checked_at) == other
+
+
 def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | None:
     """Returns what is known after a check that failed: the same as before, marked."""
     if previous is None or previous.unknown_since is not None:

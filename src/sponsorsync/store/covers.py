@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -111,6 +112,31 @@ class CoverStore:
             yield [int(member) for member in members if member.isdigit()]
             if cursor == 0:
                 return
+
+    async def load_reconciled(self, sponsorable: str) -> datetime | None:
+        """Returns when the last complete comparison with GitHub began."""
+        reply = await self._local.run("HGET", keys.RECONCILED, sponsorable)
+        return None if reply is None else datetime.fromtimestamp(int(cast("bytes", reply)), UTC)
+
+    async def save_reconciled(self, sponsorable: str, began_at: datetime) -> None:
+        """Notes that a comparison with GitHub was complete."""
+        await self._local.run("HSET", keys.RECONCILED, sponsorable, int(began_at.timestamp()))
+
+    async def take_reconciling(self, token: str) -> bool:
+        """Takes the right to compare with GitHub; one replica has it at a time."""
+        taken = await self._local.run(
+            "SET", keys.RECONCILING, token, "NX", "PX", keys.RECONCILING_TTL_MS
+        )
+        return taken is not None
+
+    async def hold_reconciling(self, token: str) -> bool:
+        """Keeps that right for longer; False where it was lost."""
+        ttl_ms = keys.RECONCILING_TTL_MS
+        return await self._local.run_script("hold", keys.RECONCILING, token, ttl_ms) == 1
+
+    async def give_up_reconciling(self, token: str) -> None:
+        """Lets others compare."""
+        await self._local.run_script("hold", keys.RECONCILING, token, 0)
 
     async def _load_here(
         self, sponsorable: str, person_ids: Sequence[int]

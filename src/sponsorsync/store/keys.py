@@ -52,6 +52,10 @@ NAMES = {
     "DELIVERY": "sponsorsync:delivery:{delivery}",
     # Stream: each grant, change and loss of a cover, capped.
     "AUDIT": "sponsorsync:audit",
+    # String: which replica compares with GitHub.
+    "RECONCILING": "sponsorsync:reconciling",
+    # Hash: by sponsorable, the second in which the last complete comparison began.
+    "RECONCILED": "sponsorsync:reconciled",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
@@ -90,6 +94,14 @@ LAPSED = NAMES["LAPSED"]
 
 AUDIT = NAMES["AUDIT"]
 """Stream: who gained, changed or lost a cover, by what, before and after; on local only."""
+
+RECONCILING = NAMES["RECONCILING"]
+"""String: the random token of the replica that compares with GitHub."""
+
+RECONCILING_TTL_MS = 60_000
+"""A page takes seconds, and each renews this; who dies blocks the others for no longer."""
+
+RECONCILED = NAMES["RECONCILED"]
 
 AUDIT_LENGTH = 100_000
 """Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""

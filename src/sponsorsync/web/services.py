@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
+    from sponsorsync.domain.audit import AuditEntry
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
@@ -105,7 +106,7 @@ class JobState(Protocol):
 class Jobs(Protocol):
     """See `sponsorsync.jobs.Jobs`."""
 
-    def find(self, kind: Literal["snapshot", "verify"]) -> JobState:
+    def find(self, kind: Literal["snapshot", "verify", "reconcile"]) -> JobState:
         """Returns the last job of a kind."""
 
     def start_snapshot(self, *, collection: str | None, dry_run: bool) -> JobState:
@@ -117,12 +118,22 @@ class Jobs(Protocol):
     def start_verify(self, *, fix: bool) -> JobState:
         """Starts a comparison."""
 
+    def start_reconcile(self, *, sponsorable: str | None, dry_run: bool) -> JobState:
+        """Starts a comparison with GitHub."""
+
 
 class Visitors(Protocol):
     """See `sponsorsync.visitors.VisitorMerge`."""
 
     async def merge(self, person_id: int, visitor: int) -> dict[str, int]:
         """Copies a visitor's sets into a person's collections."""
+
+
+class Audit(Protocol):
+    """See `sponsorsync.store.audit.AuditTrail`."""
+
+    async def load(self, *, before: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Returns entries, the latest first."""
 
 
 class Webhooks(Protocol):
@@ -191,6 +202,7 @@ class Services:
     registrations: Registrations
     visitors: Visitors
     webhooks: Webhooks
+    audit: Audit
     admin_token: SecretStr | None
     metrics: Metrics
     policy: CoverPolicy
