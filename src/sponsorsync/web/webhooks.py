@@ -11,6 +11,8 @@ from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import EventAnswer
 
+WEBHOOK_PATH = "/webhooks/github"
+
 MAX_EVENT_BYTES = 256 * 1024
 """An event of the kind `sponsorship` has some 5 KB; nothing larger is read, signed or not."""
 
@@ -20,7 +22,7 @@ router = APIRouter(tags=["webhooks"])
 
 
 @router.post(
-    "/webhooks/github",
+    WEBHOOK_PATH,
     status_code=_ACCEPTED,
     summary="An event of GitHub's",
     responses=describe_responses(400, 401, 404, 409, 413, 503),
