@@ -180,6 +180,29 @@ async def test_cover_of_who_never_signed_in_reaches_durable(
         await until(lambda: _is_indexed(durable))
 
 
+async def test_the_cover_by_another_sponsorable_need_not_be_known(
+    run_service: RunService,
+    durable_server: EmbeddedValkey,
+    local: Redis,
+    durable: Redis,
+    joining: Sponsorship,
+) -> None:
+    """Nobody tells it of who never signs in; they do not wait for it for ever."""
+
+    async def is_clean() -> bool:
+        return not await local.scard(keys.DIRTY)
+
+    async with run_service(
+        webhook_secret=SecretStr(SECRET),
+        durable_url=SecretStr(durable_server.url),
+        sponsorables=(SPONSORABLE, "another"),
+    ) as service:
+        hook = create_hook(service)
+        await hook.send(hook.tell("created", joining))
+        await until(lambda: _is_indexed(durable))
+        await until(is_clean)
+
+
 async def _is_indexed(durable: Redis) -> bool:
     return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
 
