@@ -12,9 +12,7 @@ for _, member in ipairs(ended) do
   if sponsorable then
     local before = cover_for_audit(id, sponsorable)
     index_cover(id, sponsorable)
-    if before.is_indexed then -- else it was noted when it ended
-      audit_cover(id, sponsorable, before, 'end', '')
-    end
+    audit_cover(id, sponsorable, before, 'end', '')
     mark_dirty(id)
   end
   redis.call('ZREM', K.COVER_ENDS, member)
