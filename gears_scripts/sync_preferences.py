@@ -311,6 +311,10 @@ local function export(id)
   local notes, parts, holds_copy = read_notes(flat)
   local is_dirty, about_of = dirty[id], {}
   local covered, unknown = false, false
+  local is_person = #parts == 0
+  for _, part in ipairs(parts) do
+    is_person = is_person or not sponsorable_of(part)
+  end
   for i, part in ipairs(cover_parts) do
     local key = K.SPONSORSHIP(sponsorables[i], id)
     local about = redis.pcall('HMGET', key, 'source', 'valid_until')
@@ -323,7 +327,8 @@ local function export(id)
       unknown = unknown or (is_dirty
         and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
     end
-    unknown = unknown or judge_presence(notes['p:' .. part], about[1]) == 'unknown'
+    unknown = unknown or ((is_person or notes['v:' .. part])
+      and judge_presence(notes['p:' .. part], about[1]) == 'unknown')
   end
   local visitor = some_visitors and is_visitor(id)
   local sets_travel = (covered or what == 'all') and not visitor

@@ -49,6 +49,8 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_GEARS_HOOK_PROFILES": ["maybe"],
     "SPONSORSYNC_GEARS_TIMEOUT_S": ["long", "0.9", "3601", "nan"],
     "SPONSORSYNC_ADMIN_TOKEN": ["x" * 15],
+    "SPONSORSYNC_WEBHOOK_SECRET": ["x" * 15],
+    "SPONSORSYNC_RECONCILE_HOURS": ["daily", "-1", "721"],
     "SPONSORSYNC_RETENTION_DAYS": ["long", "-1", "36501"],
     "SPONSORSYNC_MANAGE_NOTIFICATIONS": ["maybe"],
     "SPONSORSYNC_SESSION_SECRET": ["x" * 31],
@@ -72,6 +74,7 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_MAX_BATCH": ["many", "0", "10001"],
 }
 ANYTHING_GOES = {
+    "SPONSORSYNC_MAINTAINER_TOKEN",
     "SPONSORSYNC_HOST",
     "SPONSORSYNC_DATA_DIR",
     "SPONSORSYNC_TOKEN_KEYS_FILE",
@@ -337,6 +340,9 @@ def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> 
         ("SPONSORSYNC_ADMIN_TOKEN", "x" * 16),
         ("SPONSORSYNC_TOKEN_MINUTES", "1"),
         ("SPONSORSYNC_TOKEN_MINUTES", "60"),
+        ("SPONSORSYNC_WEBHOOK_SECRET", "x" * 16),
+        ("SPONSORSYNC_RECONCILE_HOURS", "0"),
+        ("SPONSORSYNC_RECONCILE_HOURS", "720"),
         ("SPONSORSYNC_RETENTION_DAYS", "0"),
         ("SPONSORSYNC_RETENTION_DAYS", "36500"),
         ("SPONSORSYNC_ONE_TIME_DAYS", "1"),
@@ -498,6 +504,8 @@ def test_settings_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPONSORSYNC_DURABLE_URL", f"rediss://user:{PASSWORD}@durable")
     monkeypatch.setenv("SPONSORSYNC_SESSION_SECRET", f"{PASSWORD}-{PASSWORD}")
     monkeypatch.setenv("SPONSORSYNC_ADMIN_TOKEN", PASSWORD)
+    monkeypatch.setenv("SPONSORSYNC_WEBHOOK_SECRET", PASSWORD)
+    monkeypatch.setenv("SPONSORSYNC_MAINTAINER_TOKEN", PASSWORD)
     monkeypatch.setenv("GITHUB_SECRET", PASSWORD)
     monkeypatch.setenv("REDISENT_PWD", PASSWORD)
     monkeypatch.setenv("REDISENT_HOST", "durable")

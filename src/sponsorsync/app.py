@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import httpx
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -16,24 +15,40 @@ from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
 from sponsorsync.background import open_background_work
-from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import USER_AGENT, open_transport
+from sponsorsync.github.http import create_http_client, open_transport
 from sponsorsync.github.oauth import GitHubOAuth
 from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login
 from sponsorsync.metrics import Metrics
 from sponsorsync.personal_data import PersonalData
+from sponsorsync.reconcile import Reconciler
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
 from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
-from sponsorsync.sides import open_sides, refuse_clusters, run_scripts_snapshot
-from sponsorsync.store.people import PeopleStore
+from sponsorsync.sides import (
+    create_covers,
+    create_people,
+    open_sides,
+    refuse_clusters,
+    run_scripts_snapshot,
+)
+from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.visitors import VisitorMerge
-from sponsorsync.web import account, admin, forward_auth, health, login, preferences, tokens
+from sponsorsync.web import (
+    account,
+    admin,
+    forward_auth,
+    health,
+    login,
+    preferences,
+    tokens,
+    webhooks,
+)
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.errors import add_error_handlers
 from sponsorsync.web.middleware import (
@@ -45,13 +60,18 @@ from sponsorsync.web.middleware import (
 )
 from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
 from sponsorsync.web.services import Services, State
+from sponsorsync.webhooks import NobodyLooks, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    import httpx
     from fastapi.routing import APIRoute
 
+    from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.settings import Settings
+    from sponsorsync.store.people import PeopleStore
+    from sponsorsync.webhooks import LookAgain
 
 T = TypeVar("T")
 
@@ -118,6 +138,7 @@ def create_app(
         preferences.router,
         tokens.router,
         admin.router,
+        webhooks.router,
         health.router,
     ):
         app.include_router(router)
@@ -151,9 +172,7 @@ async def _open_services(
 ) -> Services:
     """Opens everything; the stack closes it in the opposite order, also when this fails midway."""
     session_life = timedelta(days=settings.session_days)
-    policy = CoverPolicy(
-        one_time=timedelta(days=settings.one_time_days), stale=timedelta(hours=settings.stale_hours)
-    )
+    policy = settings.cover_policy
     sides = await open_sides(stack, settings)
     await refuse_clusters(sides)
     registrations = await stack.enter_async_context(
@@ -163,13 +182,8 @@ async def _open_services(
     if engine is not None:
         await stack.enter_async_context(run_engine(engine))
     fetcher = engine.hydrator if engine else None
-    people = PeopleStore(
-        sides.local,
-        sponsorables=settings.sponsorables,
-        collections=settings.collections,
-        session_life=session_life,
-        fetcher=fetcher,
-    )
+    people = create_people(settings, sides)
+    covers = create_covers(settings, sides, people)
     store = PreferenceStore(
         sides.local,
         PreferenceRules(
@@ -179,6 +193,15 @@ async def _open_services(
             max_batch=settings.max_batch,
         ),
         fetcher,
+    )
+    transport, client = await _open_github(stack, settings, github_transport)
+    reconciler = Reconciler(
+        client,
+        covers,
+        token=settings.maintainer_token,
+        sponsorables=settings.sponsorables,
+        policy=policy,
+        clock=clock,
     )
     return Services(
         origin=settings.origin,
@@ -195,7 +218,7 @@ async def _open_services(
             samesite=settings.cookie_samesite,
             session_life=session_life,
         ),
-        login=await _open_login(stack, settings, github_transport, people, policy, clock),
+        login=await _open_login(stack, settings, (transport, client), people, policy, clock),
         people=people,
         tokens=await stack.enter_async_context(
             open_tokens(
@@ -210,7 +233,9 @@ async def _open_services(
             sides, people, sponsorables=settings.sponsorables, collections=settings.collections
         ),
         jobs=await stack.enter_async_context(
-            open_jobs(engine, partial(run_scripts_snapshot, settings, folder=gears_folder))
+            open_jobs(
+                engine, partial(run_scripts_snapshot, settings, folder=gears_folder), reconciler
+            )
         ),
         registrations=registrations,
         visitors=VisitorMerge(
@@ -220,6 +245,15 @@ async def _open_services(
             collections=settings.collections,
             max_batch=settings.max_batch,
         ),
+        webhooks=Webhooks(
+            covers,
+            await _open_look_again(stack, settings, reconciler, clock),
+            secret=settings.webhook_secret,
+            sponsorables=settings.sponsorables,
+            policy=policy,
+            clock=clock,
+        ),
+        audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
         metrics=Metrics(sides),
         policy=policy,
@@ -229,23 +263,46 @@ async def _open_services(
     )
 
 
+async def _open_github(
+    stack: AsyncExitStack, settings: Settings, github_transport: httpx.AsyncBaseTransport | None
+) -> tuple[httpx.AsyncBaseTransport, GitHubClient]:
+    transport = github_transport
+    if transport is None:
+        transport = await stack.enter_async_context(open_transport())
+    client = create_http_client(transport, timeout_s=settings.github_timeout_s)
+    await stack.enter_async_context(client)
+    return transport, GitHubClient(client, api_url=settings.github_api_url)
+
+
+async def _open_look_again(
+    stack: AsyncExitStack,
+    settings: Settings,
+    reconciler: Reconciler,
+    clock: Callable[[], datetime],
+) -> LookAgain:
+    if settings.maintainer_token is None:
+        return NobodyLooks()
+    hours = settings.reconcile_hours
+    schedule = ReconcileSchedule(
+        lambda sponsorable: reconciler.run(sponsorable=sponsorable),
+        reconciler.load_last,
+        sponsorables=settings.sponsorables,
+        pace=Pace(every=timedelta(hours=hours) if hours else None),
+        clock=clock,
+    )
+    await stack.enter_async_context(run_schedule(schedule))
+    return schedule
+
+
 async def _open_login(
     stack: AsyncExitStack,
     settings: Settings,
-    github_transport: httpx.AsyncBaseTransport | None,
+    github: tuple[httpx.AsyncBaseTransport, GitHubClient],
     people: PeopleStore,
     policy: CoverPolicy,
     clock: Callable[[], datetime],
 ) -> Login:
-    transport = github_transport
-    if transport is None:
-        transport = await stack.enter_async_context(open_transport())
-    client = httpx.AsyncClient(
-        transport=transport,
-        timeout=settings.github_timeout_s,
-        headers={"User-Agent": USER_AGENT},
-    )
-    await stack.enter_async_context(client)
+    transport, client = github
     # Opened last, so closed first: what it still does needs the transport.
     background = await stack.enter_async_context(open_background_work())
     return Login(
@@ -258,7 +315,7 @@ async def _open_login(
             redirect_uri=settings.origin + login.CALLBACK_PATH,
             timeout_s=settings.github_timeout_s,
         ),
-        github=GitHubClient(client, api_url=settings.github_api_url),
+        github=client,
         people=people,
         background=background,
         sponsorables=settings.sponsorables,

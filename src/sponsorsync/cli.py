@@ -206,6 +206,27 @@ def verify(
 
 
 @cli.command()
+def reconcile(
+    *,
+    sponsorable: Annotated[
+        str | None, typer.Option(help="Only who sponsors this login; else all of them.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report only; change nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Compare what is known of sponsors with GitHub, as the maintainer sees it, and repair it.
+
+    The exit status is 0 only if GitHub has told everything.
+    """
+    from sponsorsync.maintenance import run_reconcile  # noqa: PLC0415 - as above
+
+    if not _run(run_reconcile(_start(), sponsorable=sponsorable, dry_run=dry_run, as_json=json)):
+        raise typer.Exit(1)
+
+
+@cli.command()
 def doctor(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,

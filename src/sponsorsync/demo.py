@@ -121,6 +121,7 @@ async def run_demo() -> bool:
         settings = Settings.model_construct(
             data_dir=folder,
             port=find_free_port(18000),
+            reconcile_hours=0,  # whoever signs in is all that it is about
             durable_url=SecretStr(await durable.start()),
         )
         running = await stack.enter_async_context(run_stack(settings))

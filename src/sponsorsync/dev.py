@@ -23,6 +23,7 @@ from sponsorsync.server import (
     wait_for_first,
 )
 from sponsorsync.web.login import CALLBACK_PATH
+from sponsorsync.web.webhooks import WEBHOOK_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -126,6 +127,7 @@ async def _start_github(
 ) -> tuple[dict[str, Any], asyncio.Task[None]]:
     try:
         from sponsorsync.sandbox.github import SimulatedGitHub  # noqa: PLC0415 - as above
+        from sponsorsync.sandbox.hooks import Hook  # noqa: PLC0415 - as above
     except ImportError:
         raise SettingsError(
             "GITHUB_CLIENT_ID is not set, and the simulated GitHub that would stand in for it "
@@ -142,8 +144,19 @@ async def _start_github(
         maintainer=sponsorables[0],
         url=url,
     )
+    webhook_secret = settings.webhook_secret or SecretStr(secrets.token_urlsafe(24))
+    github.send_events_to(
+        Hook(
+            url=settings.origin + WEBHOOK_PATH,
+            secret=webhook_secret.get_secret_value(),
+            base_url=url,
+        )
+    )
+    maintainer = github.people.get_person(sponsorables[0])
     server = await stack.enter_async_context(run_server(github.app, sock))
     return {
+        "webhook_secret": webhook_secret,
+        "maintainer_token": SecretStr(github.tokens.issue(maintainer)),
         "github_url": url,
         "github_api_url": f"{url}/api",
         "github_client_id": client_id,

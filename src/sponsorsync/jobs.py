@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import structlog
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.sync.engine import SyncEngine
 
-JobKind = Literal["snapshot", "verify"]
+JobKind = Literal["snapshot", "verify", "reconcile"]
 Status = Literal["idle", "running", "done", "failed"]
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +38,18 @@ class _Counts(Protocol):
 
     total: int
     people: int
+
+
+class Reconciling(Protocol):
+    """See `sponsorsync.reconcile.Reconciler`."""
+
+    def check(self, sponsorable: str | None) -> None:
+        """Returns where a comparison could begin."""
+
+    async def run(
+        self, *, sponsorable: str | None, dry_run: bool, report: Callable[[_Counts], None]
+    ) -> _Summary:
+        """Compares with GitHub."""
 
 
 _Report = Callable[[_Counts], None]
@@ -69,11 +81,15 @@ class Jobs:
     """Owns the jobs; see `open_jobs`."""
 
     def __init__(
-        self, engine: SyncEngine | None, run_scripts: Callable[[], Awaitable[_Summary]]
+        self,
+        engine: SyncEngine | None,
+        run_scripts: Callable[[], Awaitable[_Summary]],
+        reconciler: Reconciling,
     ) -> None:
         self._engine = engine
         self._run_scripts = run_scripts
-        self._jobs: dict[JobKind, Job] = {"snapshot": Job("snapshot"), "verify": Job("verify")}
+        self._reconciler = reconciler
+        self._jobs: dict[JobKind, Job] = {kind: Job(kind) for kind in get_args(JobKind)}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, kind: JobKind) -> Job:
@@ -115,6 +131,22 @@ class Jobs:
         engine = self._require_engine()
         return self._start("verify", lambda report: engine.verifier.run(fix=fix, report=report))
 
+    def start_reconcile(self, *, sponsorable: str | None, dry_run: bool) -> Job:
+        """Starts a comparison with GitHub.
+
+        Raises:
+            InvalidInputError: There is no such sponsorable.
+            JobRunningError: One is running.
+            NoMaintainerTokenError: No token is configured.
+        """
+        self._reconciler.check(sponsorable)
+        return self._start(
+            "reconcile",
+            lambda report: self._reconciler.run(
+                sponsorable=sponsorable, dry_run=dry_run, report=report
+            ),
+        )
+
     async def aclose(self) -> None:
         """Cancels what is running: doing it again is safe, and a stop should not wait for it."""
         await end_tasks(*self._tasks)
@@ -144,15 +176,18 @@ def _refuse_second(job: Job) -> JobRunningError:
 
 @asynccontextmanager
 async def open_jobs(
-    engine: SyncEngine | None, run_scripts: Callable[[], Awaitable[_Summary]]
+    engine: SyncEngine | None,
+    run_scripts: Callable[[], Awaitable[_Summary]],
+    reconciler: Reconciling,
 ) -> AsyncIterator[Jobs]:
     """Yields an owner of jobs, and cancels what is left of them at the end.
 
     Args:
         engine: Copies and compares; None where no durable Redis is configured.
         run_scripts: Has the scripts inside local copy everybody.
+        reconciler: Compares with GitHub.
     """
-    jobs = Jobs(engine, run_scripts)
+    jobs = Jobs(engine, run_scripts, reconciler)
     try:
         yield jobs
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.domain.preferences import EXCLUDED_NODES, is_collection_name
 from sponsorsync.domain.sponsorship import normalize_login
@@ -40,6 +42,7 @@ _REDIS_OPTIONS = frozenset(
 _KUBERNETES_LINK = re.compile(r"SPONSORSYNC_(SERVICE_|PORT_\d)")
 _FOR_TESTS = frozenset(
     {
+        "SPONSORSYNC_GITHUB_EXAMPLES",
         "SPONSORSYNC_GITHUB_SCHEMA",
         "SPONSORSYNC_MODEL_SEED",
         "SPONSORSYNC_TEST_DURABLE_URL",
@@ -235,6 +238,9 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=90, ge=0, le=36_500)
     manage_notifications: bool = False
     admin_token: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    maintainer_token: SecretStr | None = None
+    reconcile_hours: int = Field(default=24, ge=0, le=24 * 30)
 
     one_time_days: int = Field(default=31, ge=1, le=3660)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
@@ -252,9 +258,9 @@ class Settings(BaseSettings):
             raise ValueError(f"should have {shortest} characters or more, random ones")
         return value
 
-    @field_validator("admin_token")
+    @field_validator("admin_token", "webhook_secret")
     @classmethod
-    def _check_admin_token(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_shared_secret(cls, value: SecretStr | None) -> SecretStr | None:
         shortest = 16
         if value is not None and len(value.get_secret_value()) < shortest:
             raise ValueError(f"should have {shortest} characters or more, random ones")
@@ -280,6 +286,13 @@ class Settings(BaseSettings):
         if value == "none" and not (info.data.get("public_url") or "").startswith("https://"):
             raise ValueError("'none' needs an https address in SPONSORSYNC_PUBLIC_URL")
         return value
+
+    @property
+    def cover_policy(self) -> CoverPolicy:
+        """How long a cover lasts where GitHub does not say."""
+        return CoverPolicy(
+            one_time=timedelta(days=self.one_time_days), stale=timedelta(hours=self.stale_hours)
+        )
 
     @property
     def origin(self) -> str:

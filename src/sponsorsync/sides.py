@@ -14,6 +14,8 @@ from sponsorsync.gears.batch import run_batch
 from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
 from sponsorsync.store.connect import Gate, create_store
+from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.people import PeopleStore
 from sponsorsync.sync.engine import SyncEngine
 from sponsorsync.sync.names import KnownNames
 
@@ -107,6 +109,27 @@ async def open_sides(stack: AsyncExitStack, settings: Settings) -> Sides:
         drains=settings.engine != "gears",
     )
     return Sides(local=local, durable=durable, engine=engine, ungated=ungated)
+
+
+def create_people(settings: Settings, sides: Sides) -> PeopleStore:
+    """Returns what keeps people on local."""
+    return PeopleStore(
+        sides.local,
+        sponsorables=settings.sponsorables,
+        collections=settings.collections,
+        session_life=timedelta(days=settings.session_days),
+        fetcher=sides.engine.hydrator if sides.engine else None,
+    )
+
+
+def create_covers(settings: Settings, sides: Sides, people: PeopleStore) -> CoverStore:
+    """Returns what keeps on local what GitHub tells without anybody signing in."""
+    return CoverStore(
+        sides.local,
+        people,
+        collections=settings.collections,
+        fetcher=sides.engine.hydrator if sides.engine else None,
+    )
 
 
 def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:

@@ -268,10 +268,10 @@ async def test_only_its_owner_renews_or_gives_up_the_right(
     """Another one may have it by the time."""
     await local.set(keys.DEPLOYING, "ours", px=50_000)
 
-    foreign = await local_store.run_script("hold_deploying", "theirs", 0)
-    renewed = await local_store.run_script("hold_deploying", "ours", 90_000)
+    foreign = await local_store.run_script("hold", keys.DEPLOYING, "theirs", 0)
+    renewed = await local_store.run_script("hold", keys.DEPLOYING, "ours", 90_000)
     ttl_ms = await local.pttl(keys.DEPLOYING)
-    given_up = await local_store.run_script("hold_deploying", "ours", 0)
+    given_up = await local_store.run_script("hold", keys.DEPLOYING, "ours", 0)
 
     assert (foreign, renewed, given_up) == (0, 1, 1)
     assert ttl_ms > 50_000

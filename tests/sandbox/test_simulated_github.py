@@ -1,6 +1,7 @@
 """The simulated GitHub answers as GitHub does, else what is tested against it proves nothing."""
 
 import asyncio
+import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.oauth import challenge_for
 from sponsorsync.sandbox.recording import Requests
 
@@ -1256,3 +1258,63 @@ class TestBounds:
     def test_the_empty_record_counts_nothing(self) -> None:
         """No request is no round trip."""
         assert Requests().in_sequence() == 0
+
+
+class TestHook:
+    """What happens on the control page is told to the webhook."""
+
+    async def test_a_sponsorship_begins_and_ends(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub
+    ) -> None:
+        """Signed, and with what the directory says afterwards."""
+        received: list[httpx.Request] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            received.append(request)
+            return httpx.Response(202 if len(received) < 3 else 500)
+
+        github.send_events_to(
+            Hook(
+                url="http://service.test/hook",
+                secret="It's a Secret to Everybody",
+                base_url=URL,
+                transport=httpx.MockTransport(answer),
+            )
+        )
+        began = await http.post("/sponsorships", data={"sponsor": "stranger", "action": "created"})
+        ended = await http.post("/sponsorships", data={"sponsor": "stranger", "action": "ended"})
+        failed = await http.post("/sponsorships", data={"sponsor": "stranger", "action": "created"})
+        nobody = await http.post("/sponsorships", data={"sponsor": "nobody", "action": "created"})
+
+        events = [json.loads(request.content) for request in received]
+        assert [event["action"] for event in events] == ["created", "cancelled", "created"]
+        assert {event["sponsorship"]["sponsor"]["login"] for event in events} == {"stranger"}
+        assert {request.headers["x-github-event"] for request in received} == {"sponsorship"}
+        assert all(request.headers["x-hub-signature-256"] for request in received)
+        assert [each.status_code for each in (began, ended, failed, nobody)] == [303, 303, 422, 422]
+        assert "answered 500" in failed.text
+
+    async def test_without_a_webhook_only_the_directory_changes(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub
+    ) -> None:
+        """And one that cannot be reached is told on the page."""
+        answer = await http.post("/sponsorships", data={"sponsor": "monthly", "action": "ended"})
+        [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
+
+        def refuse(_: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused")
+
+        github.send_events_to(
+            Hook(url="http://x", secret="s", base_url=URL, transport=httpx.MockTransport(refuse))
+        )
+        failed = await http.post("/sponsorships", data={"sponsor": "monthly", "action": "created"})
+
+        assert (answer.status_code, sponsorship.is_ended) == (303, True)
+        assert "could not be reached" in failed.text
+
+    async def test_the_ping_comes_first(self) -> None:
+        """Its form is that of a Sponsors listing."""
+        ping = Hook(url="http://x", secret="s", base_url=URL).ping()
+
+        assert ping.event == "ping"
+        assert json.loads(ping.body)["hook"] == {"type": "SponsorsListing"}

@@ -119,6 +119,16 @@ def assess(
     return max(candidates, key=lambda facts: _rank(facts, now))
 
 
+def is_better(facts: CoverFacts, other: CoverFacts, *, now: datetime) -> bool:
+    """Tells whether facts of one sponsorship count for more than those of another."""
+    return _rank(facts, now) > _rank(other, now)
+
+
+def tell_the_same(facts: CoverFacts, other: CoverFacts) -> bool:
+    """Tells whether two facts differ in nothing but when GitHub was asked."""
+    return replace(facts, checked_at=other.checked_at) == other
+
+
 def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | None:
     """Returns what is known after a check that failed: the same as before, marked."""
     if previous is None or previous.unknown_since is not None:
@@ -164,9 +174,24 @@ def _end_of(
     if sponsorship.is_one_time:
         return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
     if sponsorship.is_active:
-        return None
+        return _announced_end(sponsorship, previous, now)
     # Not later than now: an end that is still to come is that of another, one-time payment.
     return min(now, _ended_by(previous, now))
+
+
+def _announced_end(
+    sponsorship: Sponsorship, previous: CoverFacts | None, now: datetime
+) -> datetime | None:
+    """A cancelled monthly sponsorship is active until its end, which only the webhook tells."""
+    if (
+        previous is None
+        or previous.is_one_time
+        or previous.since != sponsorship.created_at
+        or previous.valid_until is None
+        or previous.valid_until <= now
+    ):
+        return None
+    return previous.valid_until
 
 
 def _ended_by(previous: CoverFacts | None, now: datetime) -> datetime:

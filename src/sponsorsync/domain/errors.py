@@ -3,7 +3,11 @@
     SponsorSyncError
     ├── SettingsError            a setting is missing or malformed; the start stops
     ├── InvalidInputError        what a caller sent cannot be used
-    │   └── TooLargeError        … because it is over a limit of size
+    │   ├── TooLargeError        … because it is over a limit of size
+    │   └── MalformedEventError  … because an event of GitHub's is not JSON
+    ├── EventSignatureError      an event is not signed with our secret
+    ├── NoWebhookError           there is no secret to check an event with
+    ├── NoMaintainerTokenError   a call needs the maintainer's token, and none is configured
     ├── NotSignedInError         there is no session
     │   └── BearerRefusedError   … and the token is not, or no longer, one of ours
     ├── TokenReadsOnlyError      a token, where a session is needed
@@ -55,6 +59,40 @@ class InvalidInputError(SponsorSyncError):
 
 class TooLargeError(InvalidInputError):
     """What a caller sent is over a limit of size."""
+
+
+class MalformedEventError(InvalidInputError):
+    """An event is signed by GitHub and is no JSON object."""
+
+
+class EventSignatureError(SponsorSyncError):
+    """An event carries no signature, or one that was not made with our secret."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The signature in X-Hub-Signature-256 was not made with SPONSORSYNC_WEBHOOK_SECRET, so "
+            "the event was not read."
+        )
+
+
+class NoWebhookError(SponsorSyncError):
+    """Events cannot be told from forged ones without a secret."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no webhook here: SPONSORSYNC_WEBHOOK_SECRET is not set. It should be the "
+            "secret that you enter with the webhook in the settings of your Sponsors profile."
+        )
+
+
+class NoMaintainerTokenError(SponsorSyncError):
+    """Only the maintainer sees all sponsorships."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only the maintainer sees all sponsorships: set SPONSORSYNC_MAINTAINER_TOKEN to a "
+            "token of theirs with the scope read:user."
+        )
 
 
 class NotSignedInError(SponsorSyncError):

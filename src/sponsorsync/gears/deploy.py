@@ -233,7 +233,7 @@ async def _hold_deploying(store: RedisStore) -> AsyncIterator[bool]:
         while True:
             await asyncio.sleep(keys.DEPLOYING_TTL_MS / 3000)
             with suppress(StoreUnavailableError):  # then the next time
-                await store.run_script("hold_deploying", token, keys.DEPLOYING_TTL_MS)
+                await store.run_script("hold", keys.DEPLOYING, token, keys.DEPLOYING_TTL_MS)
 
     renewal = asyncio.create_task(renew(), name="the right to upload scripts")
     try:
@@ -241,4 +241,4 @@ async def _hold_deploying(store: RedisStore) -> AsyncIterator[bool]:
     finally:
         await end_tasks(renewal)
         with suppress(StoreUnavailableError):  # it ends by itself
-            await store.run_script("hold_deploying", token, 0)
+            await store.run_script("hold", keys.DEPLOYING, token, 0)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import httpx
 import stamina
 
-from sponsorsync.domain.errors import GitHubUnreachableError
+from sponsorsync.domain.errors import GitHubLimitedError, GitHubUnreachableError
 from sponsorsync.github import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from sponsorsync.domain.profile import EmailAddress, GitHubUser
     from sponsorsync.domain.sponsorship import Sponsorship
@@ -53,7 +53,31 @@ class GitHubClient:
                 return found
             cursor = page.next_cursor
 
+    async def fetch_received(
+        self, token: str, sponsorable: str
+    ) -> AsyncGenerator[messages.ReceivedPage, None]:
+        """Yields all sponsorships of an account, page after page, for whom it belongs to."""
+        cursor: str | None = None
+        while True:
+            body = messages.build_received_request(sponsorable, cursor)
+            response = await self._respond("POST", "/graphql", token, json=body)
+            try:
+                page = messages.parse_received_sponsorships(response.content, login=sponsorable)
+            except GitHubLimitedError as error:
+                # It comes with HTTP 200; its headers tell for how long.
+                wait_s = messages.read_retry_after(response.headers, now=datetime.now(UTC))
+                raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
+            yield page
+            if page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+
     async def _request(self, method: str, path: str, token: str, *, json: object = None) -> bytes:
+        return (await self._respond(method, path, token, json=json)).content
+
+    async def _respond(
+        self, method: str, path: str, token: str, *, json: object = None
+    ) -> httpx.Response:
         async for attempt in stamina.retry_context(
             on=GitHubUnreachableError,
             attempts=_ATTEMPTS,
@@ -64,7 +88,9 @@ class GitHubClient:
                 return await self._request_once(method, path, token, json)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _request_once(self, method: str, path: str, token: str, json: object) -> bytes:
+    async def _request_once(
+        self, method: str, path: str, token: str, json: object
+    ) -> httpx.Response:
         try:
             response = await self._client.request(
                 method, self._api_url + path, headers=messages.build_headers(token), json=json
@@ -72,4 +98,4 @@ class GitHubClient:
         except httpx.HTTPError as error:
             raise GitHubUnreachableError("GitHub could not be reached.") from error
         messages.check_status(response.status_code, response.headers, now=datetime.now(UTC))
-        return response.content
+        return response

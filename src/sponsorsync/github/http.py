@@ -35,6 +35,15 @@ async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
         yield _SharedTransport(session)
 
 
+def create_http_client(
+    transport: httpx.AsyncBaseTransport, *, timeout_s: float
+) -> httpx.AsyncClient:
+    """Returns a client for GitHub's API over a transport that others may share."""
+    return httpx.AsyncClient(
+        transport=transport, timeout=timeout_s, headers={"User-Agent": USER_AGENT}
+    )
+
+
 class _SharedTransport(httpx.AsyncBaseTransport):
     """A transport that short-lived clients share: closing one of them leaves it open.
 

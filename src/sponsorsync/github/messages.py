@@ -67,7 +67,46 @@ query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: Str
 }
 """
 
-QUERIES = {"viewer_sponsorships": VIEWER_SPONSORSHIPS}
+# includePrivate is passed over for whoever does not manage the account, so that is asked, too.
+MAINTAINER_SPONSORSHIPS = """
+query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
+  rateLimit { cost limit remaining resetAt }
+  repositoryOwner(login: $login) {
+    ... on User { isViewer }
+    ... on Organization { viewerCanAdminister }
+    ... on Sponsorable {
+      sponsorshipsAsMaintainer(
+        activeOnly: false
+        includePrivate: true
+        first: $first
+        after: $after
+        orderBy: { field: CREATED_AT, direction: DESC }
+      ) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes {
+          createdAt
+          isActive
+          isOneTimePayment
+          privacyLevel
+          paymentSource
+          tierSelectedAt
+          tier { monthlyPriceInCents }
+          sponsorEntity {
+            ... on User { databaseId }
+            ... on Organization { databaseId }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+
+QUERIES = {
+    "viewer_sponsorships": VIEWER_SPONSORSHIPS,
+    "maintainer_sponsorships": MAINTAINER_SPONSORSHIPS,
+}
 """Every query that is sent, for the test that validates them."""
 
 
@@ -80,6 +119,34 @@ class SponsorshipPage:
     """
 
     sponsorships: tuple[Sponsorship, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """GitHub's rate limit of the token's owner, as of one answer."""
+
+    cost: int
+    limit: int
+    remaining: int
+    reset_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPage:
+    """One page of the sponsorships that an account receives.
+
+    Attributes:
+        sponsorships: Each with the numeric id of who gives.
+        hidden: How many GitHub shows no more of than that they are there.
+        total: How many there are on all pages.
+        next_cursor: Where the next page begins; None on the last one.
+    """
+
+    sponsorships: tuple[tuple[int, Sponsorship], ...]
+    hidden: int
+    total: int
+    budget: Budget
     next_cursor: str | None
 
 
@@ -100,6 +167,14 @@ def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict
     }
 
 
+def build_received_request(login: str, after: str | None) -> dict[str, object]:
+    """Returns the JSON body that asks for one page of the sponsorships that an account receives."""
+    return {
+        "query": MAINTAINER_SPONSORSHIPS,
+        "variables": {"login": login, "first": PAGE_SIZE, "after": after},
+    }
+
+
 def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> None:
     """Raises the GitHubError that a status and its headers amount to; returns for 2xx.
 
@@ -111,7 +186,7 @@ def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> N
     limited = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
     if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.FORBIDDEN and limited):
         raise GitHubLimitedError(
-            "GitHub's rate limit is reached.", retry_after_s=_retry_after(headers, now)
+            "GitHub's rate limit is reached.", retry_after_s=read_retry_after(headers, now=now)
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise GitHubUnreachableError(f"GitHub failed to answer (HTTP {status}).")
@@ -178,7 +253,7 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
         page = connection["pageInfo"]
         return SponsorshipPage(
             sponsorships=tuple(
-                _parse_sponsorship(node)
+                _parse_sponsorship(node, node["sponsorable"]["login"])
                 for node in _expect(connection["nodes"], list)
                 if node is not None and (node["sponsorable"] or {}).get("login")
             ),
@@ -188,10 +263,58 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
         raise _unreadable("list of sponsorships") from error
 
 
-def _parse_sponsorship(node: Mapping[str, Any]) -> Sponsorship:
+def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
+    """Returns one page of the answer to MAINTAINER_SPONSORSHIPS.
+
+    As with VIEWER_SPONSORSHIPS, an answer with errors is none.
+
+    Raises:
+        GitHubRefusedError, GitHubLimitedError: The answer has errors, there is no such account, or
+            the token is not that of who manages it.
+        GitHubUnreachableError: The body is not what the schema says.
+    """
+    data = _parse_json(body)
+    try:
+        _check_graphql_errors(data.get("errors") or [])
+        owner = data["data"]["repositoryOwner"]
+        if owner is None:
+            raise GitHubRefusedError(f"GitHub knows no account {login}.")
+        if not (owner.get("isViewer") is True or owner.get("viewerCanAdminister") is True):
+            raise GitHubRefusedError(
+                f"The maintainer's token is not that of {login}: it shows public sponsorships only."
+            )
+        connection = owner["sponsorshipsAsMaintainer"]
+        nodes = _expect(connection["nodes"], list)
+        found = [
+            (_expect(node["sponsorEntity"]["databaseId"], int), _parse_sponsorship(node, login))
+            for node in nodes
+            if node is not None and (node["sponsorEntity"] or {}).get("databaseId") is not None
+        ]
+        page = connection["pageInfo"]
+        return ReceivedPage(
+            sponsorships=tuple(found),
+            hidden=len(nodes) - len(found),
+            total=_expect(connection["totalCount"], int),
+            budget=_parse_budget(data["data"]["rateLimit"]),
+            next_cursor=_expect(page["endCursor"], str) if page["hasNextPage"] else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable("list of sponsorships") from error
+
+
+def _parse_budget(limit: Mapping[str, Any]) -> Budget:
+    return Budget(
+        cost=_expect(limit["cost"], int),
+        limit=_expect(limit["limit"], int),
+        remaining=_expect(limit["remaining"], int),
+        reset_at=_parse_moment(limit["resetAt"]),
+    )
+
+
+def _parse_sponsorship(node: Mapping[str, Any], sponsorable: str) -> Sponsorship:
     tier, selected, source = node["tier"], node["tierSelectedAt"], node["paymentSource"]
     return Sponsorship(
-        sponsorable=normalize_login(node["sponsorable"]["login"]),
+        sponsorable=normalize_login(sponsorable),
         created_at=_parse_moment(node["createdAt"]),
         is_active=_expect(node["isActive"], bool),
         is_one_time=_expect(node["isOneTimePayment"], bool),
@@ -231,7 +354,8 @@ def _check_graphql_errors(errors: Sequence[Mapping[str, Any]]) -> None:
     raise GitHubRefusedError(f"GitHub did not answer the whole query ({named}).")
 
 
-def _retry_after(headers: Mapping[str, str], now: datetime) -> int:
+def read_retry_after(headers: Mapping[str, str], *, now: datetime) -> int:
+    """Returns after how many seconds an answer's headers let its receiver ask again."""
     try:
         if "retry-after" in headers:
             return max(1, int(headers["retry-after"]))

@@ -3,14 +3,16 @@
 import json
 from html import escape
 
+import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sponsorsync.sandbox.forms import parse_form
+from sponsorsync.sandbox.hooks import Action, Hook
 from sponsorsync.sandbox.oauth import Tokens
 from sponsorsync.sandbox.pages import Pages
-from sponsorsync.sandbox.people import People
+from sponsorsync.sandbox.people import People, Sponsorship
 from sponsorsync.sandbox.switches import Switches
 
 
@@ -18,8 +20,17 @@ class Control:
     """What a developer looks at; the service never calls any of it but the avatars' addresses."""
 
     def __init__(
-        self, *, url: str, people: People, tokens: Tokens, switches: Switches, pages: Pages
+        self,
+        *,
+        url: str,
+        maintainer: str,
+        people: People,
+        tokens: Tokens,
+        switches: Switches,
+        pages: Pages,
     ) -> None:
+        self.hook: Hook | None = None
+        self._maintainer = maintainer
         self._url = url
         self._people = people
         self._tokens = tokens
@@ -33,6 +44,7 @@ class Control:
             Route("/", self._submit, methods=["POST"]),
             Route("/switches", self._read, methods=["GET"]),
             Route("/switches", self._change, methods=["PUT"]),
+            Route("/sponsorships", self._sponsor, methods=["POST"]),
             Route("/avatars/{database_id:int}", self._avatar, methods=["GET"]),
         ]
 
@@ -61,6 +73,34 @@ class Control:
             return _unprocessable(["the body must be a JSON object of switches and their values"])
         problems = self._switches.change(values)
         return _unprocessable(problems) if problems else JSONResponse(self._switches.as_json())
+
+    async def _sponsor(self, request: Request) -> Response:
+        """Lets somebody begin or end to sponsor the maintainer, and tells the webhook."""
+        form = parse_form(await request.body())
+        sponsor = self._people.find(form.get("sponsor", [""])[-1])
+        if sponsor is None:
+            return self._render(["nobody has this login"])
+        if form.get("action") == ["created"]:
+            told = [self._people.sponsor(sponsor.login, self._maintainer, days_ago=0)]
+            action: Action = "created"
+        else:
+            given = self._people.sponsorships_of(sponsor)
+            told = [each for each in given if not (each.is_ended or each.is_one_time_payment)]
+            action = "cancelled"
+        problems = []
+        for sponsorship in told:
+            sponsorship.is_ended = action == "cancelled"
+            problems += await self._tell(action, sponsorship)
+        return self._render(problems) if problems else RedirectResponse("/", 303)
+
+    async def _tell(self, action: Action, sponsorship: Sponsorship) -> list[str]:
+        if self.hook is None:
+            return []
+        try:
+            answer = await self.hook.send(self.hook.tell(action, sponsorship))
+        except httpx.HTTPError as error:
+            return [f"the webhook could not be reached: {type(error).__name__}"]
+        return [] if answer.is_success else [f"the webhook answered {answer.status_code}"]
 
     async def _avatar(self, request: Request) -> Response:
         account = self._people.by_id(request.path_params["database_id"])

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from sponsorsync.sandbox.control import Control
 from sponsorsync.sandbox.forms import parse_form
 from sponsorsync.sandbox.graphql_api import Visit, answer
+from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.oauth import (
     POINTS_AN_HOUR,
     AuthorizeError,
@@ -93,6 +94,14 @@ class SimulatedGitHub:
         self.requests = Requests()
         self._now = now
         self._pages = Pages()
+        self._control = Control(
+            url=self.url,
+            maintainer=maintainer,
+            people=self.people,
+            tokens=self.tokens,
+            switches=self.switches,
+            pages=self._pages,
+        )
         self._oauth = OAuthApp(
             client_id=client_id,
             client_secret=client_secret,
@@ -104,16 +113,13 @@ class SimulatedGitHub:
             routes=self._routes(), exception_handlers={RefusalError: _refusal_response}
         )
 
+    def send_events_to(self, hook: Hook) -> None:
+        """Have what happens on the control page told to a webhook; tests send by themselves."""
+        self._control.hook = hook
+
     def _routes(self) -> list[Route]:
-        control = Control(
-            url=self.url,
-            people=self.people,
-            tokens=self.tokens,
-            switches=self.switches,
-            pages=self._pages,
-        )
         return [
-            *control.routes(),
+            *self._control.routes(),
             self._recorded("authorize", "GET", "/login/oauth/authorize", self._authorize),
             self._recorded("token", "POST", "/login/oauth/access_token", self._access_token),
             self._recorded("user", "GET", "/api/user", self._user),

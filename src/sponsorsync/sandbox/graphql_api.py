@@ -256,6 +256,10 @@ def _viewer_is_a_member(organization: Organization, info: Info) -> bool:
     return info.context.viewer in organization.members
 
 
+def _viewer_can_administer(organization: Organization, info: Info) -> bool:
+    return info.context.manages(organization)
+
+
 def _organization_of(person: Person, info: Info, login: str) -> Organization | None:
     info.context.require_scope("read:org", info.field_name)
     organizations = info.context.people.organizations_of(person)
@@ -490,6 +494,7 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
     },
     "Organization": {
         "membersWithRole": _members_with_role,
+        "viewerCanAdminister": _viewer_can_administer,
         "viewerIsAMember": _viewer_is_a_member,
         **_ACCOUNT_FIELDS,
     },

@@ -47,6 +47,15 @@ NAMES = {
     "QUIET": "sponsorsync:quiet",
     # --- local: time ---
     "COVER_ENDS": "sponsorsync:cover_ends",
+    # --- local: what GitHub tells by itself ---
+    # String: an event of this number was applied.
+    "DELIVERY": "sponsorsync:delivery:{delivery}",
+    # Stream: each grant, change and loss of a cover, capped.
+    "AUDIT": "sponsorsync:audit",
+    # String: which replica compares with GitHub.
+    "RECONCILING": "sponsorsync:reconciling",
+    # Hash: by sponsorable, the second in which the last complete comparison began.
+    "RECONCILED": "sponsorsync:reconciled",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
@@ -82,6 +91,23 @@ CONFIRMED = NAMES["CONFIRMED"]
 EPOCH = NAMES["EPOCH"]
 APPLIED = NAMES["APPLIED"]
 LAPSED = NAMES["LAPSED"]
+
+AUDIT = NAMES["AUDIT"]
+"""Stream: who gained, changed or lost a cover, by what, before and after; on local only."""
+
+RECONCILING = NAMES["RECONCILING"]
+"""String: the random token of the replica that compares with GitHub."""
+
+RECONCILING_TTL_MS = 60_000
+"""A page takes seconds, and each renews this; who dies blocks the others for no longer."""
+
+RECONCILED = NAMES["RECONCILED"]
+
+AUDIT_LENGTH = 100_000
+"""Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""
+
+DELIVERY_TTL_S = 7 * 24 * 3600
+"""GitHub lets an event be delivered again for three days; until then it has to be known."""
 
 LEASE_TTL_MS = 10_000
 """A fetch from durable takes milliseconds; whoever dies in the middle blocks nobody for longer."""
@@ -152,6 +178,11 @@ def negative(person_id: int) -> str:
 def pending(person_id: int) -> str:
     r"""Hash `{collection}\n{item}` to + or -: changes of parts that were unknown, durable down."""
     return NAMES["PENDING"].format(id=person_id)
+
+
+def delivery(number: str) -> str:
+    """String: an event with this X-GitHub-Delivery was applied."""
+    return NAMES["DELIVERY"].format(delivery=number)
 
 
 def session(token: str) -> str:

@@ -132,7 +132,7 @@ class PeopleStore:
         return Standing(
             person_id=person_id,
             login=cast("bytes", login).decode(errors="replace") or None,
-            facts=_readable(person_id, partial(parse_cover_facts, sponsorable, _as_hash(cover))),
+            facts=or_unknown(person_id, partial(parse_cover_facts, sponsorable, as_hash(cover))),
         )
 
     async def end_session(self, token: str) -> None:
@@ -164,11 +164,11 @@ class PeopleStore:
             self._local,
             lambda token: ("load_account", (person_id, token, *self._sponsorables)),
         )
-        profile, *covers = (_as_hash(flat) for flat in answer[1:])
+        profile, *covers = (as_hash(flat) for flat in answer[1:])
         return Account(
-            profile=_readable(person_id, lambda: parse_profile(profile)),
+            profile=or_unknown(person_id, lambda: parse_profile(profile)),
             covers={
-                sponsorable: _readable(person_id, partial(parse_cover_facts, sponsorable, cover))
+                sponsorable: or_unknown(person_id, partial(parse_cover_facts, sponsorable, cover))
                 for sponsorable, cover in zip(self._sponsorables, covers, strict=True)
             },
         )
@@ -239,8 +239,8 @@ def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
     )
 
 
-def _readable(person_id: int, parse: Callable[[], T | None]) -> T | None:
-    """What somebody else wrote, or a newer version of us, is unknown rather than an error."""
+def or_unknown(person_id: int, parse: Callable[[], T | None]) -> T | None:
+    """Returns what was read; what somebody else wrote, or a newer version of us, is unknown."""
     try:
         return parse()
     except ValueError as error:
@@ -248,7 +248,7 @@ def _readable(person_id: int, parse: Callable[[], T | None]) -> T | None:
         return None
 
 
-def _as_hash(flat: object) -> Hash:
+def as_hash(flat: object) -> Hash:
     """Returns the hash that a script replied as a flat list of fields and values."""
     pairs = iter(cast("list[bytes]", flat))
     return dict(zip(pairs, pairs, strict=True))

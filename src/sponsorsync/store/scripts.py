@@ -57,6 +57,8 @@ def _key_names() -> Iterator[tuple[set[str], str]]:
     yield {"LEASE_TTL_MS"}, f"local LEASE_TTL_MS = {keys.LEASE_TTL_MS}"
     yield {"QUIET_TTL_MS"}, f"local QUIET_TTL_MS = {keys.QUIET_TTL_MS}"
     yield {"NEGATIVE_TTL_S"}, f"local NEGATIVE_TTL_S = {keys.NEGATIVE_TTL_S}"
+    yield {"DELIVERY_TTL_S"}, f"local DELIVERY_TTL_S = {keys.DELIVERY_TTL_S}"
+    yield {"AUDIT_LENGTH"}, f"local AUDIT_LENGTH = {keys.AUDIT_LENGTH}"
     yield {"K"}, "local K = {}"
     for name, template in keys.NAMES.items():
         fields = _FIELD.findall(template)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -13,8 +14,12 @@ from sponsorsync.domain.errors import AdminForbiddenError, AdminTokenMissingErro
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
+    AuditEntryOut,
+    AuditPage,
     MergeRequest,
     MergeResult,
+    ReconcileJob,
+    ReconcileSummaryOut,
     RegistrationsOut,
     ScriptsSummaryOut,
     SnapshotJob,
@@ -114,6 +119,47 @@ async def get_verify(services: ServicesDep) -> VerifyJob:
     return _describe_verify(services.jobs.find("verify"))
 
 
+@router.post(
+    "/reconcile",
+    status_code=_ACCEPTED,
+    summary="Compare with GitHub, and repair",
+    responses=describe_responses(409),
+)
+async def start_reconcile(
+    services: ServicesDep, sponsorable: str | None = None, dry_run: bool = False
+) -> ReconcileJob:
+    """Starts in the background, one at a time over all replicas; a dry run only reports."""
+    return _describe_reconcile(
+        services.jobs.start_reconcile(sponsorable=sponsorable, dry_run=dry_run)
+    )
+
+
+@router.get("/reconcile", summary="How far is the comparison with GitHub?")
+async def get_reconcile(services: ServicesDep) -> ReconcileJob:
+    """Returns the state of the last one that was started here."""
+    return _describe_reconcile(services.jobs.find("reconcile"))
+
+
+@router.get(
+    "/audit",
+    summary="Who gained, changed or lost a cover, by what?",
+    responses=describe_responses(503),
+)
+async def get_audit(
+    services: ServicesDep,
+    before: Annotated[
+        str | None, Query(pattern=r"^\d{1,15}-\d{1,15}$", description="See `next_before`.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> AuditPage:
+    """Returns a page, the latest entries first."""
+    entries = await services.audit.load(before=before, limit=limit)
+    return AuditPage(
+        entries=[AuditEntryOut.model_validate(asdict(entry)) for entry in entries],
+        next_before=entries[-1].number if len(entries) == limit else None,
+    )
+
+
 @router.get(
     "/registrations",
     summary="What runs inside the local Redis?",
@@ -151,6 +197,18 @@ def _describe_snapshot(job: JobState) -> SnapshotJob:
         people=job.people,
         reason=job.reason,
         summary=None if job.summary is None else _SNAPSHOT_SUMMARY.validate_python(job.summary),
+    )
+
+
+def _describe_reconcile(job: JobState) -> ReconcileJob:
+    return ReconcileJob(
+        status=job.status,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        total=job.total,
+        people=job.people,
+        reason=job.reason,
+        summary=None if job.summary is None else ReconcileSummaryOut.model_validate(job.summary),
     )
 
 

@@ -42,6 +42,10 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "That is too much at once"),
     ),
     (
+        errors.MalformedEventError,
+        _Rule(HTTPStatus.BAD_REQUEST, "malformed_event", "That is no event"),
+    ),
+    (
         errors.InvalidInputError,
         _Rule(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_input", "That cannot be used"),
     ),
@@ -72,6 +76,18 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
     (
         errors.CoverUnknownError,
         _Rule(HTTPStatus.FORBIDDEN, "cover_unknown", "It is not known whether you are a sponsor"),
+    ),
+    (
+        errors.EventSignatureError,
+        _Rule(HTTPStatus.UNAUTHORIZED, "bad_signature", "That was not signed by GitHub"),
+    ),
+    (
+        errors.NoWebhookError,
+        _Rule(HTTPStatus.NOT_FOUND, "no_webhook", "There is no webhook here"),
+    ),
+    (
+        errors.NoMaintainerTokenError,
+        _Rule(HTTPStatus.CONFLICT, "no_maintainer_token", "There is no maintainer's token"),
     ),
     (
         errors.NotFoundError,
@@ -161,6 +177,8 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.AdminTokenMissingError):
         headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
+    elif isinstance(error, errors.EventSignatureError):
+        headers["WWW-Authenticate"] = 'Signature realm="SponsorSync"'
     elif isinstance(error, errors.NotSignedInError):
         problem.login_url = headers["X-Login-Url"] = error.login_url
         # RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie, or a token (RFC 6750).

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sponsorsync.domain.news import NewsOutcome
+
 NodeId = Annotated[str, Field(examples=["C5162902"], description="The id of a node.")]
 
 
@@ -336,6 +338,68 @@ class VerifyJob(_Job):
     summary: VerifySummaryOut | None
 
 
+class DriftOut(_Model):
+    """Something that no event and no login had told."""
+
+    sponsorable: str
+    person_id: int
+    kind: Literal["created", "changed", "ended"]
+
+
+class BudgetOut(_Model):
+    """What is left of GitHub's rate limit of the maintainer."""
+
+    limit: int
+    remaining: int
+    reset_at: datetime
+
+
+class ReconcileSummaryOut(_Model):
+    """What a comparison with GitHub found."""
+
+    is_dry_run: bool
+    total: int
+    people: int
+    pages: int
+    counts: dict[str, int] = Field(examples=[{"created": 1, "ended": 2}])
+    drifts: list[DriftOut] = Field(description="The first 100.")
+    newer: int = Field(description="Covers that changed while GitHub was asked; left as they are.")
+    hidden: int = Field(description="Sponsorships of which GitHub does not show whose they are.")
+    unknown: int = Field(description="Covered here and not listed, while some were hidden.")
+    points: int = Field(description="What it has cost of GitHub's rate limit.")
+    budget: BudgetOut | None
+    seconds: float
+    reason: str | None = Field(description="Why it is not complete; then nobody's cover was ended.")
+    retry_after_s: int | None
+
+
+class ReconcileJob(_Job):
+    """The last comparison with GitHub that was started here."""
+
+    summary: ReconcileSummaryOut | None
+
+
+class AuditEntryOut(_Model):
+    """Who gained, changed or lost a cover, by what."""
+
+    number: str = Field(examples=["1795420800000-0"])
+    at: datetime
+    person_id: int
+    sponsorable: str
+    what: str = Field(examples=["granted"], description="`granted`, `changed` or `lost`.")
+    by: str = Field(examples=["webhook"], description="`login`, `webhook`, `reconcile` or `end`.")
+    reference: str = Field(description="Of a webhook, the delivery.")
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+class AuditPage(_Model):
+    """Entries, the latest first."""
+
+    entries: list[AuditEntryOut]
+    next_before: str | None = Field(description="`before` of the next page; null on the last one.")
+
+
 class MergeRequest(_Model):
     """Whose preferences to take."""
 
@@ -347,6 +411,14 @@ class MergeResult(_Model):
 
     id: int
     collections: dict[str, int] = Field(examples=[{"mnodes": 12}])
+
+
+class EventAnswer(_Model):
+    """What became of an event of GitHub's."""
+
+    outcome: NewsOutcome = Field(
+        description="`looking`: it tells nothing for certain, so GitHub is asked."
+    )
 
 
 class Health(_Model):

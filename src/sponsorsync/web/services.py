@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
     from sponsorsync.domain.admission import IssuedToken, Standing
+    from sponsorsync.domain.audit import AuditEntry
     from sponsorsync.domain.cover import Cover, CoverPolicy
+    from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
 
@@ -122,7 +124,7 @@ class JobState(Protocol):
 class Jobs(Protocol):
     """See `sponsorsync.jobs.Jobs`."""
 
-    def find(self, kind: Literal["snapshot", "verify"]) -> JobState:
+    def find(self, kind: Literal["snapshot", "verify", "reconcile"]) -> JobState:
         """Returns the last job of a kind."""
 
     def start_snapshot(self, *, collection: str | None, dry_run: bool) -> JobState:
@@ -134,12 +136,34 @@ class Jobs(Protocol):
     def start_verify(self, *, fix: bool) -> JobState:
         """Starts a comparison."""
 
+    def start_reconcile(self, *, sponsorable: str | None, dry_run: bool) -> JobState:
+        """Starts a comparison with GitHub."""
+
 
 class Visitors(Protocol):
     """See `sponsorsync.visitors.VisitorMerge`."""
 
     async def merge(self, person_id: int, visitor: int) -> dict[str, int]:
         """Copies a visitor's sets into a person's collections."""
+
+
+class Audit(Protocol):
+    """See `sponsorsync.store.audit.AuditTrail`."""
+
+    async def load(self, *, before: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Returns entries, the latest first."""
+
+
+class Webhooks(Protocol):
+    """See `sponsorsync.webhooks.Webhooks`."""
+
+    def require_secret(self) -> None:
+        """Returns where events can be checked."""
+
+    async def receive(
+        self, body: bytes, *, event: str, delivery: str, signature: str | None
+    ) -> NewsOutcome:
+        """Checks an event, and applies what it tells."""
 
 
 class Registrations(Protocol):
@@ -203,6 +227,8 @@ class Services:
     jobs: Jobs
     registrations: Registrations
     visitors: Visitors
+    webhooks: Webhooks
+    audit: Audit
     admin_token: SecretStr | None
     metrics: Metrics
     policy: CoverPolicy

@@ -378,6 +378,17 @@ local function mark_dirty(id)
   end
 end
 
+-- Brings the fields of a hash to what is told; null stands for no field.
+local function save_hash(key, fields)
+  for field, value in pairs(fields) do
+    if value == cjson.null then
+      redis.call('HDEL', key, field)
+    else
+      redis.call('HSET', key, field, value)
+    end
+  end
+end
+
 -- Ends a change of some parts: one new version for all of them. It is later than theirs also where
 -- those are not in the index of people: a capture inside Redis (write_behind.py) leaves it alone.
 local function commit(id, meta, parts)
@@ -449,4 +460,71 @@ local function index_cover(id, sponsorable)
   end
   redis.call('SREM', K.SPONSORS(sponsorable), id)
   return false, covered, ends
+end
+
+-- Keeps what GitHub told of a cover; returns whether the person brings along what is there. Local may
+-- have come back older than the join, and with old sets: then it is judged once both sides were
+-- compared (absorb.lua), which the missing entry in the index asks for (export.lua).
+local function save_cover(id, sponsorable, fields, is_verified)
+  local was_covered = cover_of(id, sponsorable)
+  save_hash(K.SPONSORSHIP(sponsorable, id), fields)
+  if not is_verified and cover_of(id, sponsorable)
+      and redis.call('SISMEMBER', K.SPONSORS(sponsorable), id) == 0 then
+    return false
+  end
+  local is_new = index_cover(id, sponsorable)
+  -- Not by the index alone: a cover that ended a moment ago may still stand in it.
+  local came_back = is_verified and not was_covered and cover_of(id, sponsorable)
+  return is_new or came_back
+end
+
+-- Whoever is covered from now on brings along what is there: with a newer version, so that durable,
+-- which may hold an older one, takes it. Adds to `changed` the collections that travel.
+local function bring_along(id, meta, collections, changed)
+  for _, collection in ipairs(collections) do
+    if not is_visitor(id)
+        and presence(meta, collection, K.PREFERENCES(id, collection)) ~= 'unknown' then
+      changed[#changed + 1] = collection
+    end
+  end
+end
+
+-- ------------------------------------------------------------------ audit
+
+-- What the audit trail tells of a cover: whether it holds, and its facts as text. `is_indexed`: the
+-- index of who is covered says so, too; of a cover that ended a moment ago only that is left.
+local AUDITED = { 'source', 'tier_cents', 'is_one_time', 'privacy', 'since', 'valid_until' }
+local function cover_for_audit(id, sponsorable)
+  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(AUDITED))
+  local told = {}
+  for i, field in ipairs(facts.err and {} or AUDITED) do
+    if facts[i] then
+      told[#told + 1] = '"' .. field .. '":' .. cjson.encode(facts[i])
+    end
+  end
+  return {
+    holds = cover_of(id, sponsorable) or false,
+    is_indexed = redis.pcall('SISMEMBER', K.SPONSORS(sponsorable), id) == 1,
+    text = '{' .. table.concat(told, ',') .. '}',
+  }
+end
+
+-- Notes a grant, a change or a loss of cover; nothing where there was none and is none, or all stayed
+-- as it was. `before` is what cover_for_audit told ahead of the change; `by` and `reference` say by
+-- what it came.
+local function audit_cover(id, sponsorable, before, by, reference)
+  local after = cover_for_audit(id, sponsorable)
+  local what
+  if after.holds then
+    what = not before.holds and 'granted' or before.text ~= after.text and 'changed'
+  else
+    what = (before.holds or before.is_indexed) and 'lost'
+  end
+  if what then
+    -- Whoever writes covers has checked the type; a sweep goes on without the trail.
+    redis.pcall(
+      'XADD', K.AUDIT, 'MAXLEN', '~', AUDIT_LENGTH, '*', 'id', id, 'sponsorable', sponsorable,
+      'what', what, 'by', by, 'reference', reference, 'before', before.text, 'after', after.text
+    )
+  end
 end

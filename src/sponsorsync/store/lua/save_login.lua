@@ -12,7 +12,7 @@ local data = cjson.decode(ARGV[5])
 local profile, meta, sessions = K.USER_DETAILS(id), K.META(id), K.SESSIONS(id)
 
 local wrong = wrong_type(profile, 'hash') or wrong_type(meta, 'hash')
-  or wrong_type(sessions, 'zset') or wrong_service_type()
+  or wrong_type(sessions, 'zset') or wrong_service_type() or wrong_type(K.AUDIT, 'stream')
 for sponsorable in pairs(data.covers) do
   wrong = wrong or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
     or wrong_type(K.SPONSORS(sponsorable), 'set')
@@ -24,41 +24,16 @@ if wrong then
   return redis.error_reply(wrong)
 end
 
-local function save_hash(key, fields)
-  for field, value in pairs(fields) do
-    if value == cjson.null then
-      redis.call('HDEL', key, field)
-    else
-      redis.call('HSET', key, field, value)
-    end
-  end
-end
-
 local changed, joined = { PROFILE }, false
 save_hash(profile, data.profile)
 for sponsorable, fields in pairs(data.covers) do
-  local was_covered = cover_of(id, sponsorable)
-  save_hash(K.SPONSORSHIP(sponsorable, id), fields)
-  -- Local may have come back older than the join, and with old sets: then it is judged once both
-  -- sides were compared (absorb.lua), which the missing entry in the index asks for (export.lua).
-  if data.is_verified or not cover_of(id, sponsorable)
-      or redis.call('SISMEMBER', K.SPONSORS(sponsorable), id) == 1 then
-    local is_new = index_cover(id, sponsorable)
-    -- Not by the index alone: a cover that ended a moment ago may still stand in it.
-    local came_back = data.is_verified and not was_covered and cover_of(id, sponsorable)
-    joined = joined or is_new or came_back
-  end
+  local before = cover_for_audit(id, sponsorable)
+  joined = save_cover(id, sponsorable, fields, data.is_verified) or joined
+  audit_cover(id, sponsorable, before, 'login', '')
   changed[#changed + 1] = 'cover:' .. sponsorable
 end
 if joined then
-  -- Whoever is covered from now on brings along what is there: with a newer version, so that
-  -- durable, which may hold an older one, takes it.
-  for _, collection in ipairs(data.collections) do
-    if not is_visitor(id)
-        and presence(meta, collection, K.PREFERENCES(id, collection)) ~= 'unknown' then
-      changed[#changed + 1] = collection
-    end
-  end
+  bring_along(id, meta, data.collections, changed)
 end
 commit(id, meta, changed)
 derive_document(id)

@@ -10,7 +10,9 @@ local ended = redis.call(
 for _, member in ipairs(ended) do
   local sponsorable, id = string.match(member, '^(.+):(%d+)$')
   if sponsorable then
+    local before = cover_for_audit(id, sponsorable)
     index_cover(id, sponsorable)
+    audit_cover(id, sponsorable, before, 'end', '')
     mark_dirty(id)
   end
   redis.call('ZREM', K.COVER_ENDS, member)

@@ -1,0 +1,148 @@
+"""What GitHub tells by itself of a sponsorship, and what that makes of the cover that is known.
+
+GitHub's events carry no moment of their own and may come late, twice, or not at all. So one is
+news of *one* sponsorship, which is named by the moment at which that began, and never undoes what
+is known to be later (docs/adr/0012-webhook-and-reconcile.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.cover import CoverFacts, CoverSource, is_better
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.sponsorship import Privacy
+
+
+class NewsKind(StrEnum):
+    """The actions of the event `sponsorship`."""
+
+    CREATED = "created"
+    CANCELLED = "cancelled"
+    EDITED = "edited"
+    TIER_CHANGED = "tier_changed"
+    PENDING_CANCELLATION = "pending_cancellation"
+    PENDING_TIER_CHANGE = "pending_tier_change"
+
+
+class NewsOutcome(StrEnum):
+    """What became of an event."""
+
+    PONG = "pong"
+    APPLIED = "applied"
+    NOTHING_NEW = "nothing_new"
+    SEEN_BEFORE = "seen_before"
+    IGNORED = "ignored"
+    LOOKING = "looking"
+
+
+@dataclass(frozen=True, slots=True)
+class SponsorshipNews:
+    """One event.
+
+    Attributes:
+        sponsorable: The login that receives, lower-cased.
+        sponsor_id: GitHub's number of who gives.
+        created_at: When the sponsorship began.
+        tier_cents: Of the tier that the event calls the sponsorship's; None where there is none.
+        former_cents: Of the tier that it had before, where the event is about its change.
+        effective_at: When what is announced becomes true, where GitHub says it.
+    """
+
+    kind: NewsKind
+    sponsorable: str
+    sponsor_id: int
+    created_at: datetime
+    privacy: Privacy | None
+    tier_cents: int | None
+    is_one_time: bool
+    former_cents: int | None
+    effective_at: datetime | None
+
+
+def hear(
+    news: SponsorshipNews, previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime
+) -> CoverFacts | None:
+    """Returns the facts after an event; None where it tells nothing that is new.
+
+    Args:
+        news: Of one sponsorship.
+        previous: What is known; None where that is nothing.
+        policy: For how long a one-time payment covers.
+        now: When the event came, with a time zone.
+    """
+    if previous is not None and previous.source is not CoverSource.SPONSORSHIP:
+        previous = None
+    if previous is None:
+        return _first_facts(news, policy=policy, now=now)
+    if previous.since == news.created_at:
+        return _changed_facts(news, previous, policy=policy, now=now)
+    if previous.since and news.created_at < previous.since and previous.valid_until is None:
+        return None  # of a former sponsorship, beside one that has no end
+    # Of two sponsorships, one after the other or a payment beside a monthly one, the better counts.
+    other = _first_facts(news, policy=policy, now=now)
+    return other if is_better(other, previous, now=now) else None
+
+
+def _first_facts(news: SponsorshipNews, *, policy: CoverPolicy, now: datetime) -> CoverFacts:
+    return CoverFacts(
+        sponsorable=news.sponsorable,
+        checked_at=now,
+        source=CoverSource.SPONSORSHIP,
+        tier_cents=_present_cents(news),
+        is_one_time=news.is_one_time,
+        privacy=news.privacy,
+        since=news.created_at,
+        valid_until=_end_of(news, known=None, policy=policy, now=now),
+    )
+
+
+def _changed_facts(
+    news: SponsorshipNews, previous: CoverFacts, *, policy: CoverPolicy, now: datetime
+) -> CoverFacts | None:
+    if news.kind is NewsKind.CREATED:
+        # It is known already. Whatever was learnt since, an end above all, is later than this.
+        return None
+    cents, is_one_time = previous.tier_cents, previous.is_one_time
+    if news.kind is NewsKind.TIER_CHANGED and news.tier_cents is not None:
+        cents, is_one_time = news.tier_cents, news.is_one_time
+    known = previous.valid_until if is_one_time == previous.is_one_time else None
+    return replace(
+        previous,
+        checked_at=now,
+        unknown_since=None,
+        tier_cents=cents,
+        is_one_time=is_one_time,
+        privacy=news.privacy or previous.privacy,
+        valid_until=_end_of(
+            replace(news, is_one_time=is_one_time), known=known, policy=policy, now=now
+        ),
+    )
+
+
+def _present_cents(news: SponsorshipNews) -> int | None:
+    """A change of tiers that is only announced names the coming one as the sponsorship's."""
+    if news.kind is NewsKind.PENDING_TIER_CHANGE and news.former_cents is not None:
+        return news.former_cents
+    return news.tier_cents
+
+
+def _end_of(
+    news: SponsorshipNews, *, known: datetime | None, policy: CoverPolicy, now: datetime
+) -> datetime | None:
+    """Returns the end of the cover; `known` is the one that was known before."""
+    if news.is_one_time:
+        return known or news.created_at + policy.one_time
+    if news.kind is NewsKind.PENDING_CANCELLATION:
+        # An end that has come stays: what announces it was late.
+        is_over = known is not None and known <= now
+        return known if is_over else news.effective_at or known
+    if news.kind is NewsKind.CANCELLED:
+        return news.effective_at or min(known or now, now)
+    return known

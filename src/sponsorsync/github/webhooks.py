@@ -1,0 +1,119 @@
+"""What GitHub sends by itself, without any I/O.
+
+https://docs.github.com/webhooks/webhook-events-and-payloads#sponsorship
+https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from sponsorsync.domain.errors import MalformedEventError
+from sponsorsync.domain.news import NewsKind, SponsorshipNews
+from sponsorsync.domain.sponsorship import Privacy, normalize_login
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIX = "sha256="
+
+# Moments beyond these are nobody's, and reckoning with them would leave what a datetime can hold.
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_GREATEST_ID = 2**53
+_GREATEST_CENTS = 10**9
+
+
+def sign(body: bytes, secret: str) -> str:
+    """Returns what stands in X-Hub-Signature-256."""
+    return _PREFIX + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
+    """Tells in constant time whether a body was signed with the secret."""
+    # As bytes: compare_digest takes no text beyond ASCII.
+    given = (signature or "").encode(errors="replace")
+    return hmac.compare_digest(given, sign(body, secret).encode())
+
+
+def parse_event(body: bytes) -> Mapping[str, Any]:
+    """Returns an event's JSON object.
+
+    Raises:
+        MalformedEventError: It is none.
+    """
+    try:
+        event = cast("Any", json.loads(body))
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise MalformedEventError("The body is signed and is no JSON object.")
+    return event
+
+
+def find_sponsorable(event: Mapping[str, Any]) -> str | None:
+    """Returns the login that an event of the kind `sponsorship` is about, where it says it."""
+    login = _member(_member(event, "sponsorship"), "sponsorable").get("login")
+    return normalize_login(login) if isinstance(login, str) else None
+
+
+def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipNews | None:
+    """Returns the news in an event of the kind `sponsorship`.
+
+    Only what decides about cover is read. None stands for whatever tells nothing for certain: an
+    action that is not known, a sponsor that is null, a value of another kind.
+    """
+    sponsorship = _member(event, "sponsorship")
+    tier = _member(sponsorship, "tier")
+    sponsorable = find_sponsorable(event)
+    sponsor_id = _number(_member(sponsorship, "sponsor"), "id", _GREATEST_ID)
+    created_at = _moment(sponsorship.get("created_at"))
+    action = event.get("action")
+    if not isinstance(action, str) or action not in set(NewsKind):
+        return None
+    if not sponsorable or not sponsor_id or created_at is None:
+        return None
+    effective_date = event.get("effective_date")
+    effective_at = _moment(effective_date)
+    if effective_date is not None and effective_at is None:
+        return None
+    privacy = sponsorship.get("privacy_level")
+    former = _member(_member(_member(event, "changes"), "tier"), "from")
+    return SponsorshipNews(
+        kind=NewsKind(action),
+        sponsorable=sponsorable,
+        sponsor_id=sponsor_id,
+        created_at=created_at,
+        privacy=Privacy(privacy) if privacy in ("public", "private") else None,
+        tier_cents=_number(tier, "monthly_price_in_cents", _GREATEST_CENTS),
+        is_one_time=tier.get("is_one_time") is True,
+        former_cents=_number(former, "monthly_price_in_cents", _GREATEST_CENTS),
+        effective_at=effective_at,
+    )
+
+
+def _member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    member = value.get(name)
+    return member if isinstance(member, dict) else {}
+
+
+def _number(value: Mapping[str, Any], name: str, greatest: int) -> int | None:
+    number = value.get(name)
+    # A bool is an int to Python, not to JSON.
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    return number if is_number and 0 <= cast("int", number) <= greatest else None
+
+
+def _moment(text: object) -> datetime | None:
+    """Returns a moment in whole seconds, as it is kept."""
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None or not _EARLIEST <= moment <= _LATEST:
+        return None
+    return moment.astimezone(UTC).replace(microsecond=0)

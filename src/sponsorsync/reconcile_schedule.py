@@ -1,0 +1,146 @@
+"""When GitHub is compared with: now and then, and soon after an event."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
+from sponsorsync.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import datetime, timedelta
+
+_LEAST_WAIT_S = 60.0
+"""GitHub wants to be left alone for a minute at least when it refused."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Summary(Protocol):
+    reason: str | None
+    retry_after_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often.
+
+    Attributes:
+        every: From one comparison by the clock to the next; None: only after events.
+        settle_s: From an event to the look that it asks for, so that several share one.
+        pause_s: From one look to the next at the same sponsorable, at least.
+        check_s: How often it is looked whether one is due.
+    """
+
+    every: timedelta | None
+    settle_s: float = 10.0
+    pause_s: float = 300.0
+    check_s: float = 60.0
+
+
+class ReconcileSchedule:
+    """Has sponsorables compared with GitHub; see `run_schedule`."""
+
+    def __init__(
+        self,
+        run: Callable[[str], Awaitable[_Summary]],
+        load_last: Callable[[str], Awaitable[datetime | None]],
+        *,
+        sponsorables: Sequence[str],
+        pace: Pace,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._run = run
+        self._load_last = load_last
+        self._sponsorables = sponsorables
+        self._pace = pace
+        self._clock = clock
+        self._wanted: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
+        self._wake = asyncio.Event()
+
+    def request(self, sponsorable: str) -> bool:
+        """Asks for a look soon; several of these are one."""
+        self._want(sponsorable, self._pace.settle_s)
+        self._wake.set()
+        return True
+
+    async def keep(self) -> None:
+        """Looks until it is cancelled; what fails is logged, and tried again."""
+        while True:
+            self._wake.clear()
+            await self._note_due()
+            for sponsorable in self._ripe():
+                await self._look(sponsorable)
+            try:
+                async with asyncio.timeout(self._rest_s()):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _want(self, sponsorable: str, seconds: float) -> None:
+        at = max(_now_s() + seconds, self._not_before.get(sponsorable, 0.0))
+        self._wanted.setdefault(sponsorable, at)
+
+    def _ripe(self) -> list[str]:
+        now_s = _now_s()
+        return [sponsorable for sponsorable, at in self._wanted.items() if at <= now_s]
+
+    def _rest_s(self) -> float:
+        until = min(self._wanted.values(), default=_now_s() + self._pace.check_s)
+        return min(max(0.0, until - _now_s()), self._pace.check_s)
+
+    async def _note_due(self) -> None:
+        every = self._pace.every
+        for sponsorable in self._sponsorables if every is not None else ():
+            try:
+                last = await self._load_last(sponsorable)
+            except SponsorSyncError as error:
+                _log.warning("reconcile_waits", reason=str(error))
+                return
+            if every is not None and (last is None or self._clock() - last >= every):
+                self._want(sponsorable, self._pace.settle_s)
+
+    async def _look(self, sponsorable: str) -> None:
+        del self._wanted[sponsorable]
+        self._not_before[sponsorable] = _now_s() + self._pace.pause_s
+        try:
+            summary = await self._run(sponsorable)
+        except Exception as error:  # noqa: BLE001 - nobody else is there to see it
+            wait_s, reason = self._wait_after(error)
+        else:
+            if summary.reason is None:
+                return
+            wait_s = max(_LEAST_WAIT_S, summary.retry_after_s or self._pace.pause_s)
+            reason = summary.reason
+        _log.warning("reconcile_waits", sponsorable=sponsorable, seconds=wait_s, reason=reason)
+        self._not_before[sponsorable] = _now_s() + wait_s
+        self._want(sponsorable, wait_s)
+
+    def _wait_after(self, error: Exception) -> tuple[float, str]:
+        if isinstance(error, GitHubLimitedError):
+            return max(_LEAST_WAIT_S, error.retry_after_s), str(error)
+        if isinstance(error, SponsorSyncError):
+            return self._pace.pause_s, str(error)
+        _log.error("reconcile_failed", exc_info=error)
+        return self._pace.pause_s, "This is our fault. The operator's log says more."
+
+
+@asynccontextmanager
+async def run_schedule(schedule: ReconcileSchedule) -> AsyncIterator[None]:
+    """Keeps to a schedule while the context is open."""
+    task = asyncio.create_task(schedule.keep(), name="compare with GitHub")
+    try:
+        yield
+    finally:
+        await end_tasks(task)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

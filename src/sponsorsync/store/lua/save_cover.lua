@@ -1,0 +1,39 @@
+-- Keeps what GitHub told of one person's cover, who may never have signed in, unless it was told of
+-- something that has changed meanwhile.
+--
+-- ARGV  1 person id  2 sponsorable  3 the version of the cover on which the facts are built ('0': none)
+--       4 the number of the event's delivery, which is noted ('': there is none)
+--       5 JSON {"facts": {field: text | null}, "collections": [name], "is_verified": boolean (local is
+--         not older than durable), "by": what told it, "reference": which one}; null removes a field
+-- Replies  'ok' | 'changed' (the version is another one) | 'seen' (the delivery was applied before)
+
+local id, sponsorable, version, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local data = cjson.decode(ARGV[5])
+local part, meta = 'cover:' .. sponsorable, K.META(id)
+
+local wrong = wrong_type(meta, 'hash') or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
+  or wrong_service_type({ sponsorable }) or wrong_type(K.AUDIT, 'stream')
+for _, collection in ipairs(is_visitor(id) and {} or data.collections) do
+  wrong = wrong or wrong_type(K.PREFERENCES(id, collection), 'set')
+end
+if wrong then
+  return redis.error_reply(wrong)
+end
+if delivery ~= '' and exists(K.DELIVERY(delivery)) then
+  return 'seen'
+end
+if (redis.call('HGET', meta, 'v:' .. part) or '0') ~= version then
+  return 'changed'
+end
+
+local changed, before = { part }, cover_for_audit(id, sponsorable)
+if save_cover(id, sponsorable, data.facts, data.is_verified) then
+  bring_along(id, meta, data.collections, changed)
+end
+audit_cover(id, sponsorable, before, data.by, data.reference)
+commit(id, meta, changed)
+derive_document(id)
+if delivery ~= '' then
+  redis.call('SET', K.DELIVERY(delivery), '1', 'EX', DELIVERY_TTL_S)
+end
+return 'ok'

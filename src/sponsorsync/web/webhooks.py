@@ -1,0 +1,58 @@
+"""What GitHub sends by itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+
+from sponsorsync.domain.errors import TooLargeError
+from sponsorsync.web.dependencies import ServicesDep
+from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.schemas import EventAnswer
+
+WEBHOOK_PATH = "/webhooks/github"
+
+MAX_EVENT_BYTES = 256 * 1024
+"""An event of the kind `sponsorship` has some 5 KB; nothing larger is read, signed or not."""
+
+_ACCEPTED = 202
+
+router = APIRouter(tags=["webhooks"])
+
+
+@router.post(
+    WEBHOOK_PATH,
+    status_code=_ACCEPTED,
+    summary="An event of GitHub's",
+    responses=describe_responses(400, 401, 404, 409, 413, 503),
+)
+async def receive_github_event(
+    request: Request,
+    services: ServicesDep,
+    x_github_event: Annotated[str, Header()] = "",
+    x_github_delivery: Annotated[str, Header()] = "",
+    x_hub_signature_256: Annotated[str | None, Header()] = None,
+) -> EventAnswer:
+    """Checks the signature over the bytes as they came, and applies what the event tells.
+
+    What is of no use here (another event, another action, somebody else's sponsorship) is
+    accepted, too.
+    """
+    services.webhooks.require_secret()
+    outcome = await services.webhooks.receive(
+        await _read_body(request),
+        event=x_github_event,
+        delivery=x_github_delivery,
+        signature=x_hub_signature_256,
+    )
+    return EventAnswer(outcome=outcome)
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_EVENT_BYTES:
+            raise TooLargeError(f"An event may have {MAX_EVENT_BYTES} bytes.")
+    return bytes(body)

@@ -1,0 +1,146 @@
+"""What becomes of an event of GitHub's: news to apply, and a reason to look again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from sponsorsync.domain.errors import EventSignatureError, NoWebhookError, StoreUnavailableError
+from sponsorsync.domain.news import NewsOutcome, hear
+from sponsorsync.github import webhooks as messages
+from sponsorsync.store.covers import CoverChange, Saved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from pydantic import SecretStr
+
+    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.news import SponsorshipNews
+    from sponsorsync.store.covers import CoverStore
+
+# Whoever changes the same cover meanwhile is a login or another event: a few of them at most.
+_TRIES = 5
+_DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
+
+_log = structlog.get_logger(__name__)
+
+
+class LookAgain(Protocol):
+    """Has a sponsorable's sponsorships compared with GitHub soon."""
+
+    def request(self, sponsorable: str) -> bool:
+        """Returns whether somebody will look."""
+
+
+class NobodyLooks:
+    """Without the maintainer's token there is nothing to look at."""
+
+    def request(self, sponsorable: str) -> bool:
+        """Returns False."""
+        del sponsorable
+        return False
+
+
+class Webhooks:
+    """Takes GitHub's events."""
+
+    def __init__(
+        self,
+        covers: CoverStore,
+        look_again: LookAgain,
+        *,
+        secret: SecretStr | None,
+        sponsorables: Sequence[str],
+        policy: CoverPolicy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._covers = covers
+        self._look_again = look_again
+        self._secret = secret
+        self._sponsorables = sponsorables
+        self._policy = policy
+        self._clock = clock
+
+    def require_secret(self) -> None:
+        """Returns where events can be checked.
+
+        Raises:
+            NoWebhookError: No secret is configured.
+        """
+        if self._secret is None:
+            raise NoWebhookError
+
+    async def receive(
+        self, body: bytes, *, event: str, delivery: str, signature: str | None
+    ) -> NewsOutcome:
+        """Checks an event, and applies what it tells; nothing is parsed before it was checked.
+
+        Args:
+            body: The bytes as they came.
+            event: X-GitHub-Event.
+            delivery: X-GitHub-Delivery; the same when it is delivered again.
+            signature: X-Hub-Signature-256.
+
+        Raises:
+            NoWebhookError: No secret is configured.
+            EventSignatureError: It is not GitHub's.
+            MalformedEventError: It is no JSON object.
+            StoreError: The local Redis could not keep it. GitHub does not try again by itself.
+        """
+        if self._secret is None:
+            raise NoWebhookError
+        if not messages.is_signed(body, signature, self._secret.get_secret_value()):
+            raise EventSignatureError
+        content = messages.parse_event(body)
+        if event == "ping":
+            return NewsOutcome.PONG
+        if event != "sponsorship":
+            return NewsOutcome.IGNORED
+        sponsorable = messages.find_sponsorable(content)
+        if sponsorable is not None and sponsorable not in self._sponsorables:
+            return NewsOutcome.IGNORED
+        delivery = delivery if _DELIVERY.fullmatch(delivery) else ""
+        if delivery and await self._covers.is_delivered(delivery):
+            return NewsOutcome.SEEN_BEFORE
+        return await self._take(messages.parse_sponsorship(content), sponsorable, delivery)
+
+    async def _take(
+        self, news: SponsorshipNews | None, sponsorable: str | None, delivery: str
+    ) -> NewsOutcome:
+        wanted = self._sponsorables if sponsorable is None else (sponsorable,)
+        looks = [self._look_again.request(each) for each in wanted]
+        if news is None:
+            _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=any(looks))
+            return NewsOutcome.LOOKING if any(looks) else NewsOutcome.IGNORED
+        outcome = await self._apply(news, delivery)
+        _log.info(
+            "event_received",
+            kind=news.kind.value,
+            person=news.sponsor_id,
+            delivery=delivery,
+            outcome=outcome.value,
+        )
+        return outcome
+
+    async def _apply(self, news: SponsorshipNews, delivery: str) -> NewsOutcome:
+        for _ in range(_TRIES):
+            known = (await self._covers.load(news.sponsorable, [news.sponsor_id]))[news.sponsor_id]
+            facts = hear(news, known.facts, policy=self._policy, now=self._clock())
+            if facts is None:
+                return NewsOutcome.NOTHING_NEW
+            change = CoverChange(
+                person_id=news.sponsor_id,
+                facts=facts,
+                version=known.version,
+                by="webhook",
+                reference=delivery,
+                delivery=delivery,
+            )
+            [saved] = await self._covers.save([change])
+            if saved is not Saved.CHANGED:
+                return NewsOutcome.APPLIED if saved is Saved.OK else NewsOutcome.SEEN_BEFORE
+        raise StoreUnavailableError("Somebody else keeps changing the same cover.")

@@ -1,0 +1,201 @@
+"""What an event makes of the cover that is known: every action, in every order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, assess
+from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+
+NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
+BEGAN = NOW - 100 * DAY
+POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+
+CREATED = SponsorshipNews(
+    kind=NewsKind.CREATED,
+    sponsorable="maintainer",
+    sponsor_id=1,
+    created_at=BEGAN,
+    privacy=Privacy.PUBLIC,
+    tier_cents=1000,
+    is_one_time=False,
+    former_cents=None,
+    effective_at=None,
+)
+CANCELLED = replace(CREATED, kind=NewsKind.CANCELLED)
+EDITED = replace(CREATED, kind=NewsKind.EDITED, privacy=Privacy.PRIVATE)
+TIER_CHANGED = replace(CREATED, kind=NewsKind.TIER_CHANGED, tier_cents=2500, former_cents=1000)
+PENDING_CANCELLATION = replace(
+    CREATED, kind=NewsKind.PENDING_CANCELLATION, effective_at=NOW + 9 * DAY
+)
+PENDING_TIER_CHANGE = replace(
+    CREATED,
+    kind=NewsKind.PENDING_TIER_CHANGE,
+    tier_cents=500,
+    former_cents=1000,
+    effective_at=NOW + 9 * DAY,
+)
+
+MONTHLY = CoverFacts(
+    sponsorable="maintainer",
+    checked_at=NOW - DAY,
+    source=CoverSource.SPONSORSHIP,
+    tier_cents=1000,
+    privacy=Privacy.PUBLIC,
+    payment_source=PaymentSource.GITHUB,
+    since=BEGAN,
+)
+ENDED = replace(MONTHLY, valid_until=NOW - 3 * DAY)
+NONE = CoverFacts(sponsorable="maintainer", checked_at=NOW - DAY)
+
+
+def _hear(news: SponsorshipNews, previous: CoverFacts | None) -> CoverFacts | None:
+    return hear(news, previous, policy=POLICY, now=NOW)
+
+
+def _end(facts: CoverFacts | None) -> datetime | None:
+    assert facts is not None
+    return facts.valid_until
+
+
+@pytest.mark.parametrize("previous", [None, NONE], ids=["unknown", "known not to"])
+@pytest.mark.parametrize(
+    ("news", "end"),
+    [
+        (CREATED, None),
+        (EDITED, None),
+        (TIER_CHANGED, None),
+        (PENDING_TIER_CHANGE, None),
+        (PENDING_CANCELLATION, NOW + 9 * DAY),
+        (replace(PENDING_CANCELLATION, effective_at=None), None),
+        (CANCELLED, NOW),
+        (replace(CANCELLED, effective_at=NOW - DAY), NOW - DAY),
+        (replace(CREATED, is_one_time=True), BEGAN + 31 * DAY),
+    ],
+)
+def test_the_first_that_is_heard_of_somebody(
+    news: SponsorshipNews, end: datetime | None, previous: CoverFacts | None
+) -> None:
+    """Whatever was missed before, each event tells that there is a sponsorship."""
+    facts = _hear(news, previous)
+
+    assert facts is not None
+    assert (facts.source, facts.since, facts.valid_until) == (CoverSource.SPONSORSHIP, BEGAN, end)
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        (EDITED, replace(MONTHLY, privacy=Privacy.PRIVATE)),
+        (TIER_CHANGED, replace(MONTHLY, tier_cents=2500)),
+        (PENDING_TIER_CHANGE, MONTHLY),
+        (PENDING_CANCELLATION, replace(MONTHLY, valid_until=NOW + 9 * DAY)),
+        (CANCELLED, replace(MONTHLY, valid_until=NOW)),
+    ],
+)
+def test_an_event_changes_what_it_is_about(news: SponsorshipNews, expected: CoverFacts) -> None:
+    """And leaves the rest."""
+    unknown = replace(MONTHLY, unknown_since=NOW - DAY)
+
+    assert _hear(news, unknown) == replace(expected, checked_at=NOW)
+
+
+def test_an_announced_change_of_tiers_names_the_coming_one() -> None:
+    """Until then the former price is paid."""
+    facts = _hear(PENDING_TIER_CHANGE, None)
+
+    assert facts is not None
+    assert facts.tier_cents == 1000
+
+
+def test_a_cancellation_ends_when_it_was_announced_for() -> None:
+    """Whoever hears of it late does not give more."""
+    assert _end(_hear(CANCELLED, ENDED)) == ENDED.valid_until
+    assert _end(_hear(CANCELLED, replace(MONTHLY, valid_until=NOW + DAY))) == NOW
+    assert _end(_hear(PENDING_CANCELLATION, ENDED)) == ENDED.valid_until
+
+
+@pytest.mark.parametrize("known", [ENDED, replace(MONTHLY, valid_until=NOW + DAY)])
+def test_a_late_created_does_not_undo_an_end(known: CoverFacts) -> None:
+    """It is the same sponsorship, and what is known of it is later."""
+    assert _hear(CREATED, known) is None
+
+
+def test_an_event_of_a_former_sponsorship_does_not_touch_the_present_one() -> None:
+    """The cancellation of the first may come after the second has begun."""
+    present = replace(MONTHLY, since=NOW - 2 * DAY)
+
+    assert _hear(CANCELLED, present) is None
+    assert _hear(replace(TIER_CHANGED, tier_cents=1), present) is None
+
+
+def test_who_comes_back_is_covered() -> None:
+    """With a sponsorship of its own."""
+    assert _end(_hear(replace(CREATED, created_at=NOW), ENDED)) is None
+
+
+def test_a_payment_beside_a_monthly_sponsorship_shortens_nothing() -> None:
+    """Nor does the end of the monthly one take away what was paid once."""
+    payment = replace(CREATED, is_one_time=True, created_at=NOW)
+    paid = _hear(payment, None)
+
+    assert _hear(payment, MONTHLY) is None
+    assert _end(paid) == NOW + 31 * DAY
+    assert _hear(CANCELLED, paid) is None
+
+
+def test_a_payment_is_never_cancelled() -> None:
+    """GitHub sends no such event; one that comes does not shorten it."""
+    payment = replace(CREATED, is_one_time=True, created_at=NOW - DAY)
+    cancelled = replace(payment, kind=NewsKind.CANCELLED)
+
+    assert _end(_hear(cancelled, _hear(payment, None))) == NOW + 30 * DAY
+
+
+def test_a_payment_may_become_monthly() -> None:
+    """Its end is none of the monthly sponsorship's."""
+    paid = _hear(replace(CREATED, is_one_time=True), None)
+
+    assert _end(_hear(TIER_CHANGED, paid)) is None
+
+
+@pytest.mark.parametrize("order", list(permutations([CREATED, EDITED, TIER_CHANGED, CANCELLED])))
+def test_a_cancellation_holds_in_whichever_order_events_come(
+    order: tuple[SponsorshipNews, ...],
+) -> None:
+    """They carry no moment by which to sort them."""
+    facts: CoverFacts | None = None
+    for news in order:
+        facts = _hear(news, facts) or facts
+
+    assert _end(facts) == NOW
+
+
+def test_an_announced_end_outlasts_a_check() -> None:
+    """GitHub calls the sponsorship active until then, and tells the end to the webhook alone."""
+    announced = replace(MONTHLY, valid_until=NOW + DAY)
+    active = Sponsorship(
+        sponsorable="maintainer",
+        created_at=BEGAN,
+        is_active=True,
+        is_one_time=False,
+        privacy=Privacy.PUBLIC,
+        payment_source=PaymentSource.GITHUB,
+        tier_cents=1000,
+        tier_selected_at=BEGAN,
+    )
+
+    def check(sponsorship: Sponsorship, now: datetime) -> datetime | None:
+        return assess(
+            "maintainer", [sponsorship], previous=announced, policy=POLICY, now=now
+        ).valid_until
+
+    assert check(active, NOW) == NOW + DAY
+    assert check(active, NOW + 2 * DAY) is None
+    assert check(replace(active, created_at=NOW), NOW) is None

@@ -1,0 +1,131 @@
+"""What is read of GitHub's events, and what is not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sponsorsync.domain.errors import MalformedEventError
+from sponsorsync.domain.news import NewsKind
+from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.github.webhooks import (
+    find_sponsorable,
+    is_signed,
+    parse_event,
+    parse_sponsorship,
+    sign,
+)
+
+HOW_TO_GET_THEM = (
+    "set SPONSORSYNC_GITHUB_EXAMPLES to a folder of GitHub's own example payloads, named "
+    "sponsorship.….json (npm pack @octokit/webhooks-examples)"
+)
+
+
+def _event(**more: object) -> dict[str, Any]:
+    return {
+        "action": "created",
+        "sponsorship": {
+            "created_at": "2026-11-20T19:24:46+00:00",
+            "sponsorable": {"login": "Maintainer", "id": 1},
+            "sponsor": {"login": "monthly", "id": 2},
+            "privacy_level": "private",
+            "tier": {"monthly_price_in_cents": 500, "is_one_time": True},
+        },
+        **more,
+    }
+
+
+def _changed(member: str, value: object) -> dict[str, Any]:
+    event = _event()
+    event["sponsorship"][member] = value
+    return event
+
+
+def test_the_signature_is_githubs() -> None:
+    """Their own test vector."""
+    signature = sign(b"Hello, World!", "It's a Secret to Everybody")
+
+    assert signature == ("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [None, "", "sha256=", sign(b"other", "secret"), sign(b"body", "other"), "sha256=wörng\ud800"],
+)
+def test_another_signature_is_none(signature: str | None) -> None:
+    """Whatever it is made of."""
+    assert is_signed(b"body", sign(b"body", "secret"), "secret")
+    assert not is_signed(b"body", signature, "secret")
+
+
+def test_what_decides_about_cover_is_read() -> None:
+    """And nothing else is needed."""
+    news = parse_sponsorship(_event(effective_date="2026-12-01T00:00:00Z"))
+
+    assert news is not None
+    assert (news.kind, news.sponsorable, news.sponsor_id) == (NewsKind.CREATED, "maintainer", 2)
+    assert (news.tier_cents, news.is_one_time, news.privacy) == (500, True, Privacy.PRIVATE)
+    assert news.effective_at is not None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"action": "created", "sponsorship": []},
+        _event(action="transferred"),
+        _event(action=["created"]),
+        _event(effective_date="soon"),
+        _changed("sponsor", None),
+        _changed("sponsor", {"id": True}),
+        _changed("sponsor", {"id": 0}),
+        _changed("sponsor", {"id": "2"}),
+        _changed("sponsor", {"id": 2**60}),
+        _changed("sponsorable", None),
+        _changed("created_at", None),
+        _changed("created_at", "2026-11-20T19:24:46"),
+        _changed("created_at", "9999-12-31T23:59:59+00:00"),
+    ],
+)
+def test_what_is_not_certain_is_no_news(event: dict[str, Any]) -> None:
+    """It is a reason to look at GitHub instead."""
+    assert parse_sponsorship(event) is None
+
+
+def test_a_missing_tier_and_privacy_are_not_known() -> None:
+    """The sponsorship is there nevertheless."""
+    event = _changed("tier", None)
+    event["sponsorship"]["privacy_level"] = ["public"]
+    news = parse_sponsorship(event)
+
+    assert news is not None
+    assert (news.tier_cents, news.is_one_time, news.privacy) == (None, False, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])
+def test_what_is_no_object_is_no_event(body: bytes) -> None:
+    """Signed or not."""
+    with pytest.raises(MalformedEventError):
+        parse_event(body)
+
+
+def test_githubs_own_examples_are_read() -> None:
+    """Each of them, but for one without a sponsor."""
+    folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
+    if not folder:
+        pytest.skip(HOW_TO_GET_THEM)
+    events = [
+        parse_event(path.read_bytes()) for path in sorted(Path(folder).rglob("sponsorship.*.json"))
+    ]
+
+    assert events
+    for event in events:
+        news = parse_sponsorship(event)
+        assert find_sponsorable(event)
+        assert (news is None) == (event["sponsorship"]["sponsor"] is None)
+        assert news is None or json.dumps(event).count(str(news.tier_cents))

@@ -1,0 +1,153 @@
+"""Covers that come without a login: kept by the rules of one, and every change of them noted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.errors import StoreConflictError
+from sponsorsync.store import keys
+from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.covers import CoverChange, CoverStore, Saved
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
+
+if TYPE_CHECKING:
+    from sponsorsync.domain.audit import AuditEntry
+    from sponsorsync.store.fetching import Fetcher
+    from tests.support.sync import Pair
+
+BATCH = 100
+
+
+def _store(pair: Pair, fetcher: Fetcher | None = None) -> CoverStore:
+    return CoverStore(
+        pair.local_store,
+        pair.people,
+        collections=(COLLECTION,),
+        fetcher=fetcher or pair.engine.hydrator,
+    )
+
+
+def _change(version: str, *, until: datetime | None = None, delivery: str = "") -> CoverChange:
+    facts = CoverFacts(
+        sponsorable=SPONSORABLE,
+        checked_at=datetime.now(UTC),
+        source=CoverSource.SPONSORSHIP,
+        tier_cents=500,
+        valid_until=until,
+    )
+    return CoverChange(PERSON, facts, version, "webhook", delivery, delivery)
+
+
+async def _trail(pair: Pair) -> list[AuditEntry]:
+    entries = await AuditTrail(pair.local_store).load(before=None, limit=100)
+    return list(reversed(entries))
+
+
+async def _version(pair: Pair) -> str:
+    return (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON].version
+
+
+async def test_facts_on_an_older_version_are_not_kept(pair: Pair) -> None:
+    """Somebody else has told something meanwhile: it has to be judged again."""
+    await pair.sign_in(covered=False)
+    version = await _version(pair)
+    await pair.sign_in(covered=False)
+    refused = await _store(pair).save([_change(version, delivery="1")])
+    taken = await _store(pair).save([_change(await _version(pair), delivery="1")])
+    again = await _store(pair).save([_change("0", delivery="1")])
+
+    assert (refused, taken, again) == ([Saved.CHANGED], [Saved.OK], [Saved.SEEN])
+
+
+async def test_what_only_durable_knows_is_brought_first(pair: Pair) -> None:
+    """An event builds on what was known, not on what local has lost."""
+    await pair.sign_in()
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.compare()
+    await pair.local.delete(keys.sponsorship(SPONSORABLE, PERSON))
+    known = (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON]
+
+    assert known.facts is not None
+    assert known.version != "0"
+
+
+async def test_who_joins_a_local_that_came_back_older_is_judged_later(pair: Pair) -> None:
+    """Its sets may be older than durable's."""
+
+    class Unverified:
+        is_local_verified = False
+
+    await pair.sign_in(covered=False)
+    store = _store(pair, cast("Fetcher", Unverified()))
+    await store.save([_change(await _version(pair))])
+    is_indexed = await pair.local.sismember(keys.sponsors(SPONSORABLE), str(PERSON))
+    await pair.relay()
+
+    assert not is_indexed
+    assert await pair.local.sismember(keys.sponsors(SPONSORABLE), str(PERSON))
+    assert await pair.dirty() == set()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        keys.AUDIT,
+        keys.meta(PERSON),
+        keys.sponsors(SPONSORABLE),
+        keys.sponsorship(SPONSORABLE, PERSON),
+        keys.preferences(PERSON, COLLECTION),
+    ],
+)
+async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -> None:
+    """Whichever of those that a change would touch."""
+    await pair.local.set(key, "somebody else's")
+    before = sorted(await pair.local.keys("*"))
+
+    with pytest.raises(StoreConflictError):
+        await _store(pair).save([_change("0", delivery="1")])
+
+    assert sorted(await pair.local.keys("*")) == before
+
+
+async def test_logins_are_noted(pair: Pair) -> None:
+    """Granted, changed, lost; what stays as it was is not."""
+    await pair.sign_in(covered=False)
+    await pair.sign_in()
+    await pair.sign_in()
+    await pair.sign_in(until=datetime.now(UTC) + timedelta(days=1))
+    await pair.lapse()
+    await pair.sign_in(covered=False)
+    trail = await _trail(pair)
+
+    assert [(entry.what, entry.by) for entry in trail] == [
+        ("granted", "login"),
+        ("changed", "login"),
+        ("lost", "login"),
+    ]
+    assert {(entry.person_id, entry.sponsorable) for entry in trail} == {(PERSON, SPONSORABLE)}
+    assert (trail[0].before["source"], trail[0].after["source"]) == ("none", "sponsorship")
+    assert abs(trail[0].at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_cover_that_is_over_by_itself_is_noted_once(pair: Pair) -> None:
+    """By the sweep; a foreign key in the trail's place does not stop it."""
+    await pair.sign_in()
+    for _ in range(2):
+        # As if its time had come.
+        key = keys.sponsorship(SPONSORABLE, PERSON)
+        await pair.local.hset(key, "valid_until", "1")
+        await pair.local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{PERSON}": 1})
+        await pair.local_store.run_script("sweep_covers", BATCH)
+    trail = await _trail(pair)
+    await pair.local.set(keys.AUDIT, "somebody else's")
+    await pair.local.sadd(keys.sponsors(SPONSORABLE), str(PERSON))
+    await pair.local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{PERSON}": 1})
+    swept = await pair.local_store.run_script("sweep_covers", BATCH)
+
+    assert [(entry.what, entry.by) for entry in trail] == [("granted", "login"), ("lost", "end")]
+    assert swept == 1

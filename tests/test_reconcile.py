@@ -1,0 +1,603 @@
+"""Comparing with GitHub: what is repaired, what is reported, and what is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.domain.errors import (
+    InvalidInputError,
+    JobRunningError,
+    NoMaintainerTokenError,
+)
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.http import create_http_client
+from sponsorsync.reconcile import Reconciler
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
+from sponsorsync.sandbox.hooks import Hook
+from sponsorsync.server import bind_next_free, port_of, run_server
+from sponsorsync.sides import create_covers, create_people, open_sides
+from sponsorsync.store import keys
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.support.command import run_command
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.reconcile import ReconcileSummary
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.settings import Settings
+    from tests.conftest import Clock, RunService
+
+MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
+ACTIVE = 5
+"""Of the people by role: monthly, one-time, private, patreon, and the organization."""
+
+SECRET = "a-secret-shared-with-github"
+TOKEN = "an-administrators-token"
+
+
+class Way(httpx.AsyncBaseTransport):
+    """The way to GitHub; `before` is called ahead of each page, with its number from 1."""
+
+    def __init__(self, rest: httpx.AsyncBaseTransport) -> None:
+        self._rest = rest
+        self.pages = 0
+        self.before: Callable[[int], Awaitable[None]] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Leads there."""
+        self.pages += 1
+        if self.before is not None:
+            await self.before(self.pages)
+        return await self._rest.handle_async_request(request)
+
+
+@dataclass
+class Replica:
+    """One replica's parts that compare, and GitHub."""
+
+    reconciler: Reconciler
+    github: SimulatedGitHub
+    local: Redis
+    clock: Clock
+    way: Way
+
+    async def compare(self, **more: Any) -> ReconcileSummary:  # noqa: ANN401 - run's own
+        """Compares, some time after whatever was before."""
+        self.clock.advance(minutes=1)
+        return await self.reconciler.run(**more)
+
+    async def covered(self) -> set[int]:
+        """Returns the index of who is covered."""
+        return {int(each) for each in await self.local.smembers(keys.sponsors(SPONSORABLE))}
+
+    async def facts(self, person_id: int) -> dict[str, str]:
+        """Returns what is kept of somebody."""
+        kept = await self.local.hgetall(keys.sponsorship(SPONSORABLE, person_id))
+        return {str(field): str(value) for field, value in kept.items()}
+
+    async def audited(self) -> list[tuple[str, int]]:
+        """Returns what happened to whom, the first first."""
+        entries = cast("list[tuple[str, dict[str, str]]]", await self.local.xrange(keys.AUDIT))
+        return [(fields["what"], int(fields["id"])) for _, fields in entries]
+
+
+@asynccontextmanager
+async def open_replica(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock, *, login: str
+) -> AsyncIterator[Replica]:
+    """Opens a replica that asks GitHub with somebody's token."""
+    token = SecretStr(github.tokens.issue(github.people.get_person(login)))
+    async with AsyncExitStack() as stack:
+        sides = await open_sides(stack, settings)
+        way = Way(httpx.ASGITransport(github.app))
+        client = create_http_client(way, timeout_s=5)
+        await stack.enter_async_context(client)
+        reconciler = Reconciler(
+            GitHubClient(client, api_url=settings.github_api_url),
+            create_covers(settings, sides, create_people(settings, sides)),
+            token=token,
+            sponsorables=settings.sponsorables,
+            policy=settings.cover_policy,
+            clock=clock,
+        )
+        yield Replica(reconciler, github, local, clock, way)
+
+
+@pytest.fixture
+async def replica(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
+) -> AsyncIterator[Replica]:
+    """A replica with the maintainer's token.
+
+    Its clock is a day late: what it ends is over to Redis, too, which has a clock of its own.
+    """
+    clock.advance(days=-1)
+    async with open_replica(settings, github, local, clock, login="maintainer") as opened:
+        yield opened
+
+
+# ---------------------------------------------------------------------- what is repaired
+
+
+async def test_a_first_comparison_learns_of_everybody(replica: Replica) -> None:
+    """Private, paid once, by Patreon and by an organization; who stopped long ago is no news."""
+    summary = await replica.compare()
+
+    assert (summary.reason, summary.counts) == (None, {"created": ACTIVE})
+    assert (summary.total, summary.people, summary.pages) == (ACTIVE + 1, ACTIVE + 1, 1)
+    assert PRIVATE in await replica.covered()
+    assert await replica.facts(FORMER) == {}
+    assert (summary.points, summary.budget is not None) == (1, True)
+    assert await replica.local.sismember(keys.DIRTY, str(PRIVATE))
+
+
+async def test_the_same_again_changes_nothing(replica: Replica) -> None:
+    """Nobody becomes dirty, and nothing is reported."""
+    await replica.compare()
+    await replica.local.delete(keys.DIRTY)
+    summary = await replica.compare()
+
+    assert (summary.counts, summary.newer) == ({}, 0)
+    assert await replica.local.scard(keys.DIRTY) == 0
+
+
+async def test_a_missed_created_is_repaired_and_reported(replica: Replica) -> None:
+    """As if the webhook had come."""
+    await replica.compare()
+    replica.github.people.sponsor("stranger", SPONSORABLE, cents=500)
+    summary = await replica.compare()
+
+    assert [(d.person_id, d.kind) for d in summary.drifts] == [(STRANGER, "created")]
+    assert STRANGER in await replica.covered()
+    assert (await replica.facts(STRANGER))["tier_cents"] == "500"
+    assert (await replica.audited())[-1] == ("granted", STRANGER)
+
+
+@pytest.mark.parametrize("how", ["is listed as ended", "is not listed"])
+async def test_a_missed_cancelled_is_repaired_and_reported(replica: Replica, how: str) -> None:
+    """Whether GitHub still lists the sponsorship or not."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_ended = True
+    if how == "is not listed":
+        people.sponsorships.remove(sponsorship)
+    summary = await replica.compare()
+
+    assert [(d.person_id, d.kind) for d in summary.drifts] == [(MONTHLY, "ended")]
+    assert MONTHLY not in await replica.covered()
+    assert (await replica.audited())[-1] == ("lost", MONTHLY)
+
+
+async def test_another_tier_is_repaired_and_reported(replica: Replica) -> None:
+    """And what else changed."""
+    await replica.compare()
+    [sponsorship] = replica.github.people.sponsorships_of(replica.github.people.get("monthly"))
+    assert sponsorship.tier is not None
+    sponsorship.tier.monthly_price_in_cents = 2500
+    summary = await replica.compare()
+
+    assert [(d.person_id, d.kind) for d in summary.drifts] == [(MONTHLY, "changed")]
+    assert (await replica.facts(MONTHLY))["tier_cents"] == "2500"
+
+
+async def test_a_dry_run_only_reports(replica: Replica) -> None:
+    """The same, without a change."""
+    summary = await replica.compare(dry_run=True)
+
+    assert (summary.is_dry_run, summary.counts) == (True, {"created": ACTIVE})
+    assert await replica.local.keys("*") == []
+
+
+async def test_the_better_of_several_sponsorships_counts_over_pages(replica: Replica) -> None:
+    """A former one may stand pages after the present one, and the other way round."""
+    people = replica.github.people
+    people.sponsor("stranger", SPONSORABLE, cents=700, days_ago=2000)
+    for number in range(150):
+        people.add_person(f"p{number}")
+        people.sponsor(f"p{number}", SPONSORABLE, days_ago=500 + number)
+    people.sponsor("stranger", SPONSORABLE, cents=100, days_ago=1, ended=True)
+    people.sponsor("monthly", SPONSORABLE, cents=1, days_ago=3000, ended=True)
+    first = await replica.compare()
+    again = await replica.compare()
+
+    assert (first.pages, again.counts) == (2, {})
+    assert (await replica.facts(STRANGER))["tier_cents"] == "700"
+    assert (await replica.facts(MONTHLY))["tier_cents"] == "1000"
+    assert {"changed", "ended"}.isdisjoint(first.counts)
+
+
+# ---------------------------------------------------------------------- unknown is not no
+
+
+@pytest.mark.parametrize(
+    ("switch", "value"),
+    [
+        ("forbidden", True),
+        ("forbidden_data", True),
+        ("partial", True),
+        ("rate_limited", True),
+        ("secondary_limit", True),
+        ("insufficient_scopes", True),
+        ("fail", {"graphql"}),
+        ("bad_json", {"graphql"}),
+    ],
+)
+async def test_what_is_no_whole_answer_ends_nobody(
+    replica: Replica, switch: str, value: object
+) -> None:
+    """Whatever was wrong; it says what, and when it may be asked again."""
+    await replica.compare()
+    before = await replica.covered()
+    people = replica.github.people
+    people.sponsorships.clear()
+    people.sponsor("stranger", SPONSORABLE)
+    setattr(replica.github.switches, switch, value)
+    summary = await replica.compare()
+
+    assert summary.reason is not None
+    assert (await replica.covered(), summary.counts) == (before, {})
+    assert (summary.retry_after_s == 60) == ("limit" in switch)
+    assert await replica.local.exists(keys.RECONCILING) == 0
+
+
+async def test_a_failure_on_the_last_page_ends_nobody(replica: Replica) -> None:
+    """Who has come until then is covered all the same."""
+    await replica.compare()
+    people = replica.github.people
+    people.sponsorships.clear()
+    for number in range(150):
+        people.add_person(f"p{number}")
+        people.sponsor(f"p{number}", SPONSORABLE, ended=number == 0)
+    replica.way.pages = 0
+
+    async def break_second(page: int) -> None:
+        replica.github.switches.forbidden = page > 1
+
+    replica.way.before = break_second
+    failed = await replica.compare()
+    after_failure = await replica.covered()
+    replica.way.before = None
+    replica.github.switches.forbidden = False
+    complete = await replica.compare()
+
+    assert (failed.pages, list(failed.counts)) == (1, ["created"])
+    assert MONTHLY in after_failure
+    assert complete.counts["ended"] == ACTIVE - 1  # what was paid once has its own end
+    assert MONTHLY not in await replica.covered()
+
+
+async def test_who_is_not_listed_may_be_one_who_is_hidden(replica: Replica) -> None:
+    """GitHub lists null in the place of some sponsorships."""
+    await replica.compare()
+    [sponsorship] = replica.github.people.sponsorships_of(replica.github.people.get("monthly"))
+    sponsorship.is_null = True
+    summary = await replica.compare()
+
+    assert (summary.hidden, summary.unknown, summary.counts) == (1, 1, {})
+    assert MONTHLY in await replica.covered()
+
+
+async def test_somebody_elses_token_is_refused(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock, replica: Replica
+) -> None:
+    """It sees no private sponsorship: each of them would end."""
+    await replica.compare()
+    async with open_replica(settings, github, local, clock, login="stranger") as other:
+        summary = await other.compare()
+
+    assert "not that of maintainer" in (summary.reason or "")
+    assert PRIVATE in await replica.covered()
+
+
+async def test_an_organizations_sponsors_are_seen_by_its_owner(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
+) -> None:
+    """The token is a person's."""
+    owner = github.people.get_person("maintainer")
+    github.people.add_organization("octo-org", owners=[owner], has_sponsors_listing=True)
+    github.people.sponsor("private", "octo-org", private=True)
+    settings = settings.model_copy(update={"sponsorables": ("octo-org", "gone")})
+    async with open_replica(settings, github, local, clock, login="maintainer") as replica:
+        summary = await replica.compare()
+
+    assert await local.sismember(keys.sponsors("octo-org"), str(PRIVATE))
+    assert summary.reason == "gone: GitHub knows no account gone."
+
+
+async def test_news_that_come_meanwhile_stand(replica: Replica, run_service: RunService) -> None:
+    """The answer is older: it neither ends who has just come, nor brings back who has just gone."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    async with run_service(webhook_secret=SecretStr(SECRET)) as service:
+        hook = Hook(
+            url=f"{ORIGIN}/webhooks/github",
+            secret=SECRET,
+            base_url=GITHUB_URL,
+            transport=httpx.ASGITransport(service.app),
+        )
+        joining = people.sponsor("stranger", SPONSORABLE)
+        people.sponsorships.remove(joining)  # GitHub's answer is of before
+
+        async def tell(_: int) -> None:
+            await hook.send(hook.tell("created", joining))
+            await hook.send(hook.tell("cancelled", sponsorship))
+
+        replica.way.before = tell
+        summary = await replica.compare()
+
+    assert (summary.newer, summary.counts) == (2, {})
+    assert STRANGER in await replica.covered()
+    assert MONTHLY not in await replica.covered()
+
+
+async def test_an_announced_end_is_kept(replica: Replica) -> None:
+    """GitHub calls the sponsorship active until then, and says no more."""
+    await replica.compare()
+    end = int((replica.clock.now + timedelta(days=3)).timestamp())
+    await replica.local.hset(keys.sponsorship(SPONSORABLE, MONTHLY), "valid_until", end)
+    summary = await replica.compare()
+
+    assert summary.counts == {}
+    assert (await replica.facts(MONTHLY))["valid_until"] == str(end)
+
+
+# ---------------------------------------------------------------------- one at a time
+
+
+async def test_one_replica_compares_at_a_time(replica: Replica) -> None:
+    """The second is told so; whoever dies blocks the others for a bounded time."""
+    await replica.local.set(keys.RECONCILING, "another", px=50_000)
+    with pytest.raises(JobRunningError):
+        await replica.compare()
+    untouched = await replica.local.get(keys.RECONCILING)
+    await replica.local.delete(keys.RECONCILING)
+    first, second = await asyncio.gather(
+        replica.compare(), replica.compare(), return_exceptions=True
+    )
+
+    assert untouched == "another"
+    assert isinstance(second, JobRunningError)
+    assert not isinstance(first, BaseException)
+    assert await replica.local.exists(keys.RECONCILING) == 0
+
+
+async def test_who_has_lost_the_right_stops(replica: Replica) -> None:
+    """Another one is comparing by then."""
+
+    async def lose(_: int) -> None:
+        await replica.local.set(keys.RECONCILING, "another", px=50_000)
+
+    replica.way.before = lose
+    summary = await replica.compare()
+
+    assert "Another replica" in (summary.reason or "")
+    assert await replica.covered() == set()
+    assert await replica.local.get(keys.RECONCILING) == "another"
+
+
+async def test_ten_thousand_in_one_pass(replica: Replica) -> None:
+    """A hundred pages, each kept before the next one is asked for."""
+    people = replica.github.people
+    everybody = [people.add_organization(f"o{number}") for number in range(3)]
+    template = people.sponsor("o0", SPONSORABLE, days_ago=1)
+    people.sponsorships += [
+        type(template)(**{**vars(template), "number": 1000 + n, "sponsor": _numbered(people, n)})
+        for n in range(1000)
+    ]
+    summary = await replica.compare()
+
+    assert everybody
+    assert summary.counts["created"] == 1000 + ACTIVE + 1
+    assert summary.points == summary.pages == 11
+
+
+def _numbered(people: Any, number: int) -> Any:  # noqa: ANN401 - the sandbox's own
+    account = people.get("o1")
+    return type(account)(**{**vars(account), "database_id": 10**9 + number, "login": f"x{number}"})
+
+
+# ---------------------------------------------------------------------- who starts it
+
+
+async def test_without_a_token_or_for_another_login_nothing_begins(
+    run_service: RunService, github: SimulatedGitHub
+) -> None:
+    """The answer names the setting."""
+    token = SecretStr(github.tokens.issue(github.people.get_person("maintainer")))
+    admin = {"admin_token": SecretStr(TOKEN)}
+    async with (
+        run_service(**admin) as service,
+        run_service(**admin, maintainer_token=token, reconcile_hours=0) as other,
+    ):
+        browser, second = await service.open_browser(), await other.open_browser()
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        missing = await browser.post("/admin/reconcile", headers=bearer)
+        unknown = await second.post("/admin/reconcile?sponsorable=nobody", headers=bearer)
+
+    assert (missing.status_code, missing.json()["code"]) == (409, "no_maintainer_token")
+    assert "SPONSORSYNC_MAINTAINER_TOKEN" in missing.json()["detail"]
+    assert unknown.status_code == 422
+
+
+async def test_an_administrator_starts_it_and_reads_the_trail(
+    run_service: RunService, github: SimulatedGitHub
+) -> None:
+    """202 at once, the state until it is done, and each grant afterwards, page by page."""
+    token = SecretStr(github.tokens.issue(github.people.get_person("maintainer")))
+    async with run_service(
+        admin_token=SecretStr(TOKEN), maintainer_token=token, reconcile_hours=0
+    ) as service:
+        browser = await service.open_browser()
+        browser.headers["Authorization"] = f"Bearer {TOKEN}"
+        started = await browser.post("/admin/reconcile?sponsorable=Maintainer")
+
+        async def has_ended() -> bool:
+            return bool((await browser.get("/admin/reconcile")).json()["ended_at"])
+
+        await until(has_ended)
+        state = (await browser.get("/admin/reconcile")).json()
+        first = (await browser.get("/admin/audit?limit=3")).json()
+        second = (await browser.get(f"/admin/audit?limit=3&before={first['next_before']}")).json()
+        wrong = await browser.get("/admin/audit?before=yesterday")
+
+    entries = first["entries"] + second["entries"]
+    assert (started.status_code, state["status"], wrong.status_code) == (202, "done", 422)
+    assert (state["people"], state["summary"]["counts"]) == (ACTIVE + 1, {"created": ACTIVE})
+    assert {(entry["what"], entry["by"]) for entry in entries} == {("granted", "reconcile")}
+    assert len({entry["person_id"] for entry in entries}) == ACTIVE
+    assert (entries[0]["before"], entries[0]["after"]["source"]) == ({}, "sponsorship")
+    assert second["next_before"] is None
+
+
+async def test_the_service_compares_after_its_start_and_after_events(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
+) -> None:
+    """The wait in between is the schedule's, and short here."""
+    async with open_replica(settings, github, local, clock, login="maintainer") as replica:
+        schedule = _schedule(replica, Pace(every=timedelta(hours=24), settle_s=0.01, pause_s=0.01))
+        async with run_schedule(schedule):
+            await until(lambda: _is_covered(replica, MONTHLY))
+            clock.advance(hours=1)
+            github.people.sponsor("stranger", SPONSORABLE)
+            schedule.request(SPONSORABLE)
+            await until(lambda: _is_covered(replica, STRANGER))
+            pages = replica.way.pages
+
+    assert pages == 2
+
+
+async def test_what_was_compared_a_while_ago_is_due_after_its_time_only(
+    replica: Replica,
+) -> None:
+    """By whichever replica, before a restart or after it."""
+    await replica.compare()
+    pace = Pace(every=timedelta(hours=24), settle_s=0.0, pause_s=0.0, check_s=0.01)
+    async with run_schedule(_schedule(replica, pace)):
+        await asyncio.sleep(0.1)
+        early = replica.way.pages
+        replica.clock.advance(hours=24)
+        await until(lambda: _has_asked(replica, 2))
+        await asyncio.sleep(0.1)
+
+    assert (early, replica.way.pages) == (1, 2)
+
+
+async def test_several_events_are_one_look(replica: Replica) -> None:
+    """A burst costs GitHub no more than one event does."""
+    schedule = _schedule(replica, Pace(every=None, settle_s=0.05, pause_s=60))
+    async with run_schedule(schedule):
+        for _ in range(50):
+            schedule.request(SPONSORABLE)
+        await until(lambda: _has_asked(replica, 1))
+        schedule.request(SPONSORABLE)
+        await asyncio.sleep(0.2)
+
+    assert replica.way.pages == 1
+
+
+async def test_github_is_left_alone_after_it_refused(replica: Replica) -> None:
+    """For a minute at least, whatever is asked for meanwhile."""
+    replica.github.switches.rate_limited = True
+    replica.github.switches.retry_after_s = 1
+    schedule = _schedule(replica, Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
+    async with run_schedule(schedule):
+        schedule.request(SPONSORABLE)
+        await until(lambda: _has_asked(replica, 1))
+        for _ in range(10):
+            schedule.request(SPONSORABLE)
+            await asyncio.sleep(0.01)
+        left_s = schedule._wanted[SPONSORABLE] - asyncio.get_running_loop().time()
+
+    assert replica.way.pages == 1
+    assert 50 < left_s <= 60
+
+
+def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
+    return ReconcileSchedule(
+        lambda sponsorable: replica.reconciler.run(sponsorable=sponsorable),
+        replica.reconciler.load_last,
+        sponsorables=(SPONSORABLE,),
+        pace=pace,
+        clock=replica.clock,
+    )
+
+
+async def _is_covered(replica: Replica, person_id: int) -> bool:
+    return person_id in await replica.covered()
+
+
+async def _has_asked(replica: Replica, pages: int) -> bool:
+    return replica.way.pages >= pages
+
+
+def test_what_could_not_begin_says_why(replica: Replica) -> None:
+    """Before anything is asked."""
+    replica.reconciler.check("Maintainer")
+    with pytest.raises(InvalidInputError):
+        replica.reconciler.check("nobody")
+    replica.reconciler._token = None
+    with pytest.raises(NoMaintainerTokenError):
+        replica.reconciler.check(None)
+
+
+# ---------------------------------------------------------------------- the command
+
+
+async def test_the_command_repairs_and_reports(
+    github: SimulatedGitHub,
+    local_server: EmbeddedValkey,
+    durable_server: EmbeddedValkey,
+    local: Redis,
+    durable: Redis,
+    tmp_path: Path,
+) -> None:
+    """As JSON and for people; 1 where GitHub did not tell everything."""
+    assert durable is not None  # it is empty now
+    token = github.tokens.issue(github.people.get_person("maintainer"))
+    sock = bind_next_free("127.0.0.1", 20_000)
+    environment = {
+        "SPONSORSYNC_GITHUB_API_URL": f"http://127.0.0.1:{port_of(sock)}/api",
+        "SPONSORSYNC_MAINTAINER_TOKEN": token,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+    async def reconcile(*options: str) -> tuple[int, str, str]:
+        return await run_command(
+            tmp_path,
+            local_server.url,
+            durable_server.url,
+            "reconcile",
+            *options,
+            environment=environment,
+        )
+
+    async with run_server(github.app, sock):
+        status, out, _ = await reconcile("--dry-run", "--json")
+        dry, keys_after_dry = json.loads(out), await local.keys("sponsorship:*")
+        told, text, _ = await reconcile("--sponsorable", "maintainer")
+        github.switches.rate_limited = True
+        limited, limits, errors = await reconcile()
+
+    assert (status, dry["counts"], keys_after_dry) == (0, {"created": ACTIVE}, [])
+    assert (told, limited) == (0, 1)
+    assert f"{ACTIVE} covers were created" in text
+    assert "points of GitHub's rate limit" in text
+    assert "nobody's cover was ended: GitHub's rate limit is reached" in limits
+    assert token not in out + text + limits + errors
