@@ -517,6 +517,11 @@ async def test_github_is_left_alone_after_it_refused(replica: Replica) -> None:
     replica.github.switches.rate_limited = True
     replica.github.switches.retry_after_s = 1
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
+
+    async def ask_meanwhile(_: int) -> None:
+        schedule.request(SPONSORABLE)
+
+    replica.way.before = ask_meanwhile
     async with run_schedule(schedule):
         schedule.request(SPONSORABLE)
         await until(lambda: _has_asked(replica, 1))

@@ -120,8 +120,8 @@ class ReconcileSchedule:
             wait_s = max(_LEAST_WAIT_S, summary.retry_after_s or self._pace.pause_s)
             reason = summary.reason
         _log.warning("reconcile_waits", sponsorable=sponsorable, seconds=wait_s, reason=reason)
-        self._not_before[sponsorable] = _now_s() + wait_s
-        self._want(sponsorable, wait_s)
+        # Also of who asked while it was looked.
+        self._wanted[sponsorable] = self._not_before[sponsorable] = _now_s() + wait_s
 
     def _wait_after(self, error: Exception) -> tuple[float, str]:
         if isinstance(error, GitHubLimitedError):
