@@ -23,6 +23,7 @@ from tests.support.gears import (
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -387,22 +388,31 @@ async def _load_registrations(browser: Browser) -> dict[str, Any]:
 
 
 async def _wait_for_status(browser: Browser, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            state: dict[str, Any] = (await browser.get("/readyz")).json()["gears"]
-            if state["status"] == status:
-                return state
+    return await _ask(browser, "/readyz", lambda state: state["gears"]["status"] == status, "gears")
 
 
 async def _wait_for_detail(browser: Browser, word: str) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while word not in str((await browser.get("/readyz")).json()["gears"]["detail"]):
-            pass
+    await _ask(browser, "/readyz", lambda state: word in str(state["gears"]["detail"]))
 
 
 async def _wait_for_snapshot(browser: Browser) -> dict[str, Any]:
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            state: dict[str, Any] = (await browser.get("/admin/snapshot")).json()
-            if state["status"] in {"done", "failed"}:
-                return state
+    return await _ask(
+        browser, "/admin/snapshot", lambda state: state["status"] in {"done", "failed"}
+    )
+
+
+async def _ask(
+    browser: Browser, path: str, is_told: Callable[[dict[str, Any]], bool], *within: str
+) -> dict[str, Any]:
+    """Asks until the answer is the one; a question alone may wait for nothing."""
+    state: dict[str, Any] = {}
+
+    async def is_over() -> bool:
+        nonlocal state
+        state = (await browser.get(path)).json()
+        return is_told(state)
+
+    await until(is_over, limit_s=LIMIT_S)
+    for name in within:
+        state = state[name]
+    return state
