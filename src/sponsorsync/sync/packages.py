@@ -40,11 +40,6 @@ class Package:
     error: str | None = None
 
     @property
-    def is_covered(self) -> bool:
-        """Whether the person is covered, so that their collections are in it."""
-        return b"c" in self.flags
-
-    @property
     def is_dirty(self) -> bool:
         """Whether durable has yet to confirm some of it."""
         return b"d" in self.flags
