@@ -14,7 +14,7 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubUser
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sponsorship import Memberships, PaymentSource, Privacy
 from sponsorsync.github.client import GitHubClient
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ async def client(way: Script) -> AsyncIterator[GitHubClient]:
 
 def _token(github: SimulatedGitHub, login: str) -> str:
     return github.tokens.issue(github.people.get_person(login))
+
+
+def _organizations(page: object, nodes: list[None]) -> httpx.Response:
+    connection = {"pageInfo": page, "nodes": nodes}
+    return httpx.Response(200, json={"data": {"viewer": {"organizations": connection}}})
 
 
 async def test_the_token_tells_who_its_owner_is(
@@ -127,6 +132,122 @@ async def test_every_page_is_read(
 
     assert len({each.created_at for each in sponsorships}) == len(sponsorships) == number
     assert len(github.requests.all("graphql")) == pages
+
+
+async def test_a_member_sees_what_their_organization_gives(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """Publicly, and without its tier: that is for those who manage the organisation."""
+    memberships = await client.fetch_memberships(_token(github, "org-member"), ["Maintainer"])
+
+    [organization] = memberships.organizations
+    [sponsorship] = organization.sponsorships
+    assert (organization.id, organization.login) == (17_562_948, "sponsoring-org")
+    assert sponsorship.sponsorable == "maintainer"
+    assert sponsorship.is_active
+    assert sponsorship.tier_cents is None
+    assert memberships.is_complete
+
+
+async def test_an_owner_sees_the_tier_and_what_is_private(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """They manage the organisation; its ordinary members see neither."""
+    owner, member = github.people.get_person("stranger"), github.people.get_person("monthly")
+    github.people.add_organization("Quiet-Org", owners=[owner], members=[member])
+    github.people.sponsor("quiet-org", "maintainer", cents=5000, private=True)
+
+    owners = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
+    members = await client.fetch_memberships(_token(github, "monthly"), ["maintainer"])
+
+    [sponsorship] = owners.organizations[0].sponsorships
+    assert (sponsorship.tier_cents, sponsorship.privacy) == (5000, Privacy.PRIVATE)
+    assert [each.login for each in members.organizations] == ["quiet-org"]
+    assert members.organizations[0].sponsorships == ()
+
+
+async def test_who_belongs_nowhere_has_an_empty_answer(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """This is a no, and not an unknown."""
+    memberships = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
+
+    assert memberships == Memberships([], is_complete=True)
+
+
+async def test_an_organization_keeps_its_number_under_another_login(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """The number is what it is known by."""
+    github.people.rename("sponsoring-org", "Renamed-Org")
+
+    memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+
+    [organization] = memberships.organizations
+    assert (organization.id, organization.login) == (17_562_948, "renamed-org")
+
+
+@pytest.mark.parametrize(
+    ("number", "pages", "expected", "is_complete"),
+    [(100, 1, 100, True), (101, 2, 101, True), (1000, 10, 1000, True), (1001, 10, 1000, False)],
+)
+async def test_every_page_of_organizations_is_read_up_to_a_thousand(
+    client: GitHubClient,
+    github: SimulatedGitHub,
+    number: int,
+    pages: int,
+    expected: int,
+    *,
+    is_complete: bool,
+) -> None:
+    """The one that covers may be the last; but no login waits for more than ten pages."""
+    person = github.people.get_person("stranger")
+    for each in range(number):
+        github.people.add_organization(f"organization-{each}", members=[person])
+
+    memberships = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
+
+    assert len({each.id for each in memberships.organizations}) == expected
+    assert memberships.is_complete == is_complete
+    assert len(github.requests.all("graphql")) == pages
+
+
+@pytest.mark.parametrize(("first", "last"), [([None], []), ([], [None])], ids=["first", "last"])
+async def test_what_one_page_keeps_back_is_missing_from_all(
+    client: GitHubClient, way: Script, first: list[None], last: list[None]
+) -> None:
+    """A page that is whole does not make up for another one."""
+    more = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
+    no_more = {"hasNextPage": False, "endCursor": None}
+    way.answer(_organizations(more, first), _organizations(no_more, last))
+
+    memberships = await client.fetch_memberships("gho_1", ["maintainer"])
+
+    assert memberships == Memberships([], is_complete=False)
+
+
+@pytest.mark.parametrize("scopes", [["read:user"], ["read:org"]])
+async def test_organizations_need_both_scopes(
+    client: GitHubClient, github: SimulatedGitHub, scopes: list[str]
+) -> None:
+    """`read:org` for the membership, `read:user` for what is given; people may grant one alone."""
+    token = github.tokens.issue(github.people.get_person("org-member"), scopes)
+
+    with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
+        await client.fetch_memberships(token, ["maintainer"])
+
+
+async def test_a_rate_limit_in_graphql_says_when_to_come_back(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """It comes with HTTP 200, and with the header of any other limit."""
+    github.switches.rate_limited = True
+    github.switches.retry_after_s = 17
+
+    with pytest.raises(GitHubLimitedError) as caught:
+        await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+
+    assert caught.value.retry_after_s == 17
 
 
 async def test_a_page_that_fails_leaves_nothing_half_known(

@@ -19,7 +19,7 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubUser
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from sponsorsync.domain.sponsorship import Membership, PaymentSource, Privacy, Sponsorship
 from sponsorsync.github import messages
 
 if TYPE_CHECKING:
@@ -81,10 +81,33 @@ PARSED_NODE = Sponsorship(
 )
 LAST_PAGE: dict[str, Json] = {"hasNextPage": False, "endCursor": "Y3Vyc29y"}
 
+ORGANIZATION: dict[str, Json] = {
+    "databaseId": 17_562_948,
+    "login": "Sponsoring-Org",
+    "sponsorshipsAsSponsor": {"pageInfo": {"hasNextPage": False}, "nodes": [NODE]},
+}
+PARSED_ORGANIZATION = Membership(id=17_562_948, login="sponsoring-org", sponsorships=(PARSED_NODE,))
+FORBIDDEN: dict[str, Json] = {
+    "type": "FORBIDDEN",
+    "path": ["viewer", "organizations", "nodes", 0],
+    "message": "… the `restricting-org` organization has enabled OAuth App access restrictions …",
+}
+SAML: dict[str, Json] = {**FORBIDDEN, "extensions": {"saml_failure": True}}
+
 
 def _answer(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
     connection: Json = {"pageInfo": page, "nodes": list(nodes)}
     return {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}, **more}
+
+
+def _organizations(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
+    connection: Json = {"pageInfo": page, "nodes": list(nodes)}
+    return {"data": {"viewer": {"organizations": connection}}, **more}
+
+
+def _giving(*nodes: Json, more_pages: bool = False) -> dict[str, Json]:
+    connection: Json = {"pageInfo": {"hasNextPage": more_pages}, "nodes": list(nodes)}
+    return {**ORGANIZATION, "sponsorshipsAsSponsor": connection}
 
 
 def _dump(document: Json) -> bytes:
@@ -93,6 +116,10 @@ def _dump(document: Json) -> bytes:
 
 def _parse_answer(answer: Json) -> messages.SponsorshipPage:
     return messages.parse_sponsorships(_dump(answer))
+
+
+def _parse_organizations(answer: Json) -> messages.OrganizationPage:
+    return messages.parse_organizations(_dump(answer))
 
 
 # --- what is sent ---------------------------------------------------------------------------------
@@ -113,6 +140,20 @@ def test_a_page_is_asked_for_with_its_size_and_logins() -> None:
 
     assert body == {
         "query": messages.VIEWER_SPONSORSHIPS,
+        "variables": {
+            "maintainerLogins": ["maintainer", "other"],
+            "first": 100,
+            "after": "Y3Vyc29y",
+        },
+    }
+
+
+def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> None:
+    """What they give to others is none of our affair."""
+    body = messages.build_organizations_request(("maintainer", "other"), "Y3Vyc29y")
+
+    assert body == {
+        "query": messages.VIEWER_ORGANIZATIONS,
         "variables": {
             "maintainerLogins": ["maintainer", "other"],
             "first": 100,
@@ -349,12 +390,177 @@ def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) ->
         _parse_answer(_answer({**NODE, field: moment}))
 
 
+# --- organisations --------------------------------------------------------------------------------
+
+
+def test_an_organization_is_read_with_what_it_gives() -> None:
+    """Its login is lower-cased, as it is compared and stored; its number is what it is known by."""
+    assert _parse_organizations(_organizations(ORGANIZATION)) == messages.OrganizationPage(
+        organizations=(PARSED_ORGANIZATION,), is_complete=True, next_cursor=None
+    )
+
+
+def test_no_organizations_are_an_answer_too() -> None:
+    """This is a no, and not an unknown."""
+    assert _parse_organizations(_organizations()) == messages.OrganizationPage(
+        organizations=(), is_complete=True, next_cursor=None
+    )
+
+
+def test_a_member_is_not_told_the_tier() -> None:
+    """GitHub shows it to those who manage the organisation; the sponsorship counts without it."""
+    page = _parse_organizations(_organizations(_giving({**NODE, "tier": None})))
+
+    [sponsorship] = page.organizations[0].sponsorships
+    assert sponsorship.tier_cents is None
+    assert page.is_complete
+
+
+def test_a_page_of_organizations_says_where_the_next_begins() -> None:
+    """Some people belong to hundreds."""
+    page: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
+
+    assert _parse_organizations(_organizations(page=page)).next_cursor == "Y3Vyc29y"
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, SAML], ids=["oauth apps", "saml"])
+@pytest.mark.parametrize(
+    ("hidden", "shown"),
+    [
+        ([None], ()),
+        ([None, ORGANIZATION], (PARSED_ORGANIZATION,)),
+        ([ORGANIZATION, None, None], (PARSED_ORGANIZATION,)),
+        ([ORGANIZATION], (PARSED_ORGANIZATION,)),
+    ],
+    ids=["alone", "first", "twice", "left out"],
+)
+def test_an_organization_that_is_kept_back_hides_no_other(
+    hidden: list[Json], shown: tuple[Membership, ...], error: Json
+) -> None:
+    """A person who belongs to one that restricts OAuth apps is still covered by another."""
+    page = _parse_organizations(_organizations(*hidden, errors=[error]))
+
+    assert page.organizations == shown
+    assert not page.is_complete
+
+
+@pytest.mark.parametrize(
+    ("organization", "sponsorships"),
+    [
+        (_giving(NODE, None), (PARSED_NODE,)),
+        (_giving({**NODE, "sponsorable": {}}), ()),
+        (_giving(NODE, more_pages=True), (PARSED_NODE,)),
+        ({**ORGANIZATION, "sponsorshipsAsSponsor": None}, ()),
+        (
+            {
+                **ORGANIZATION,
+                "sponsorshipsAsSponsor": {"pageInfo": {"hasNextPage": False}, "nodes": None},
+            },
+            (),
+        ),
+    ],
+    ids=["null node", "neither", "more pages", "null", "null list"],
+)
+@pytest.mark.parametrize("errors", [[], [FORBIDDEN]], ids=["silent", "forbidden"])
+def test_a_sponsorship_that_is_kept_back_is_unknown(
+    organization: Json, sponsorships: tuple[Sponsorship, ...], errors: list[Json]
+) -> None:
+    """Membership stands, and what is seen holds; that there is no more is not known."""
+    page = _parse_organizations(_organizations(organization, errors=errors))
+
+    assert [each.sponsorships for each in page.organizations] == [sponsorships]
+    assert not page.is_complete
+
+
+@pytest.mark.parametrize("nothing", [None, {**ORGANIZATION, "databaseId": None}])
+def test_an_organization_without_a_number_is_unknown(nothing: Json) -> None:
+    """Both are nullable by the schema, without any error; a login alone can change hands."""
+    page = _parse_organizations(_organizations(nothing, ORGANIZATION))
+
+    assert page.organizations == (PARSED_ORGANIZATION,)
+    assert not page.is_complete
+
+
+@pytest.mark.parametrize(
+    ("errors", "named"),
+    [
+        ([{"type": "INSUFFICIENT_SCOPES", "message": "…"}], "INSUFFICIENT_SCOPES"),
+        ([{"type": "NOT_FOUND", "message": "…"}], "NOT_FOUND"),
+        ([FORBIDDEN, {"type": "NOT_FOUND"}], "FORBIDDEN, NOT_FOUND"),
+        ([{"message": "Something went wrong while executing your query."}], "no type given"),
+    ],
+)
+@pytest.mark.parametrize("data", [None, _organizations(ORGANIZATION)["data"]])
+def test_only_what_is_forbidden_may_be_missing(data: Json, errors: list[Json], named: str) -> None:
+    """Without read:org nothing is shown, and how far another error reaches, nobody knows."""
+    with pytest.raises(GitHubRefusedError, match=named):
+        _parse_organizations({"data": data, "errors": errors})
+
+
+@pytest.mark.parametrize("data", [None, {}, {"viewer": None}, {"viewer": {"organizations": None}}])
+def test_forbidden_without_any_organization_beside_it_is_a_refusal(data: Json) -> None:
+    """Nothing is shown, so there is nothing that could count."""
+    with pytest.raises(GitHubRefusedError, match="FORBIDDEN"):
+        _parse_organizations({"data": data, "errors": [FORBIDDEN]})
+
+
+@pytest.mark.parametrize(
+    "data", [None, {}, {"viewer": None}, {"viewer": {}}, {"viewer": {"organizations": None}}]
+)
+def test_nothing_without_an_error_is_no_empty_list(data: Json) -> None:
+    """The schema does not allow it, so whatever sent it is not to be believed."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_organizations({"data": data})
+
+
+@pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
+@pytest.mark.parametrize("data", [None, _organizations(ORGANIZATION)["data"]])
+def test_a_rate_limit_is_told_from_what_is_forbidden(data: Json, kind: str) -> None:
+    """It passes, and then the whole list can be had."""
+    with pytest.raises(GitHubLimitedError):
+        _parse_organizations({"data": data, "errors": [FORBIDDEN, {"type": kind}]})
+
+
+@pytest.mark.parametrize(
+    "organization",
+    [
+        "sponsoring-org",
+        {},
+        {**ORGANIZATION, "databaseId": "17562948"},
+        {**ORGANIZATION, "login": None},
+        {**ORGANIZATION, "login": 5},
+        {**ORGANIZATION, "sponsorshipsAsSponsor": []},
+        {**ORGANIZATION, "sponsorshipsAsSponsor": {"nodes": []}},
+        _giving("NODE"),
+        _giving({**NODE, "privacyLevel": "SECRET"}),
+    ],
+)
+def test_an_organization_of_the_wrong_types_makes_the_answer_unreadable(
+    organization: Json,
+) -> None:
+    """It is no null that GitHub may send, so the rest is not to be believed either."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_organizations(_organizations(ORGANIZATION, organization))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
+    ids=["null", "absent"],
+)
+def test_a_next_page_of_organizations_needs_a_cursor(page: Json) -> None:
+    """The organisation that covers may stand on the page that cannot be asked for."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_organizations(_organizations(ORGANIZATION, page=page))
+
+
 # --- whatever else may come -----------------------------------------------------------------------
 
 PARSERS: list[Callable[[bytes], object]] = [
     messages.parse_user,
     messages.parse_emails,
     messages.parse_sponsorships,
+    messages.parse_organizations,
 ]
 
 
@@ -487,3 +693,13 @@ def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
             assert each.tier_selected_at is None or each.tier_selected_at.utcoffset() is not None
             assert isinstance(each.is_active, bool)
             assert each.tier_cents is None or isinstance(each.tier_cents, int)
+
+
+@settings(max_examples=500)
+@given(body=_almost(_organizations(ORGANIZATION, None, errors=[FORBIDDEN])).map(_dump))
+def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: bytes) -> None:
+    """What is read can be compared and stored."""
+    with suppress(GitHubError):
+        page = messages.parse_organizations(body)
+        assert all(isinstance(each.id, int) for each in page.organizations)
+        assert all(each.login == each.login.lower() for each in page.organizations)

@@ -50,6 +50,34 @@ class Sponsorship:
     tier_selected_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One organisation that a person belongs to, and what it gives.
+
+    Attributes:
+        id: The organisation's numeric id.
+        login: Its login, lower-cased.
+        sponsorships: Of the accounts that were asked about, as far as this member may see them.
+    """
+
+    id: int
+    login: str
+    sponsorships: tuple[Sponsorship, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Memberships:
+    """The organisations that a person belongs to.
+
+    Attributes:
+        is_complete: False where GitHub keeps something back, as for an organisation that restricts
+            OAuth apps. What is shown holds all the same; what is not shown is unknown.
+    """
+
+    organizations: list[Membership]
+    is_complete: bool
+
+
 def normalize_login(login: str) -> str:
     """Returns a login as SponsorSync compares and stores it: GitHub ignores case."""
     return login.strip().lower()

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 import stamina
 
 from sponsorsync.domain.errors import GitHubLimitedError, GitHubUnreachableError
+from sponsorsync.domain.sponsorship import Membership, Memberships
 from sponsorsync.github import messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from sponsorsync.domain.profile import EmailAddress, GitHubUser
     from sponsorsync.domain.sponsorship import Sponsorship
+
+T = TypeVar("T")
+
+MOST_ORGANIZATIONS = 1_000
+"""Of one person; who belongs to more gets an answer that is not complete."""
 
 # Only what is safe to say twice is retried, once and soon: a person waits for the answer.
 _ATTEMPTS = 2
@@ -45,13 +52,26 @@ class GitHubClient:
         cursor: str | None = None
         while True:
             body = messages.build_sponsorships_request(sponsorables, cursor)
-            page = messages.parse_sponsorships(
-                await self._request("POST", "/graphql", token, json=body)
-            )
+            page = await self._query(token, body, messages.parse_sponsorships)
             found += page.sponsorships
             if page.next_cursor is None:
                 return found
             cursor = page.next_cursor
+
+    async def fetch_memberships(self, token: str, sponsorables: Sequence[str]) -> Memberships:
+        """Returns the organisations of the token's owner, and what they give to these accounts."""
+        found: list[Membership] = []
+        is_complete = True
+        cursor: str | None = None
+        for _ in range(MOST_ORGANIZATIONS // messages.PAGE_SIZE):
+            body = messages.build_organizations_request(sponsorables, cursor)
+            page = await self._query(token, body, messages.parse_organizations)
+            found += page.organizations
+            is_complete = is_complete and page.is_complete
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return Memberships(found, is_complete=is_complete and cursor is None)
 
     async def fetch_received(
         self, token: str, sponsorable: str
@@ -60,17 +80,22 @@ class GitHubClient:
         cursor: str | None = None
         while True:
             body = messages.build_received_request(sponsorable, cursor)
-            response = await self._respond("POST", "/graphql", token, json=body)
-            try:
-                page = messages.parse_received_sponsorships(response.content, login=sponsorable)
-            except GitHubLimitedError as error:
-                # It comes with HTTP 200; its headers tell for how long.
-                wait_s = messages.read_retry_after(response.headers, now=datetime.now(UTC))
-                raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
+            page = await self._query(
+                token, body, partial(messages.parse_received_sponsorships, login=sponsorable)
+            )
             yield page
             if page.next_cursor is None:
                 return
             cursor = page.next_cursor
+
+    async def _query(self, token: str, body: object, parse: Callable[[bytes], T]) -> T:
+        response = await self._respond("POST", "/graphql", token, json=body)
+        try:
+            return parse(response.content)
+        except GitHubLimitedError as error:
+            # It comes with HTTP 200; its headers tell for how long.
+            wait_s = messages.read_retry_after(response.headers, now=datetime.now(UTC))
+            raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
 
     async def _request(self, method: str, path: str, token: str, *, json: object = None) -> bytes:
         return (await self._respond(method, path, token, json=json)).content

@@ -19,7 +19,13 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubUser
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship, normalize_login
+from sponsorsync.domain.sponsorship import (
+    Membership,
+    PaymentSource,
+    Privacy,
+    Sponsorship,
+    normalize_login,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +73,47 @@ query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: Str
 }
 """
 
+# Two connections in one another make 100 + 100 * 100 nodes of the 500,000 that a query may have.
+# https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api#node-limit
+VIEWER_ORGANIZATIONS = """
+query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: String) {
+  viewer {
+    organizations(
+      first: $first
+      after: $after
+      orderBy: { field: CREATED_AT, direction: ASC }
+    ) {
+      pageInfo { hasNextPage endCursor }
+      nodes {
+        databaseId
+        login
+        sponsorshipsAsSponsor(
+          activeOnly: false
+          maintainerLogins: $maintainerLogins
+          first: $first
+          orderBy: { field: CREATED_AT, direction: DESC }
+        ) {
+          pageInfo { hasNextPage }
+          nodes {
+            createdAt
+            isActive
+            isOneTimePayment
+            privacyLevel
+            paymentSource
+            tierSelectedAt
+            tier { monthlyPriceInCents }
+            sponsorable {
+              ... on User { login }
+              ... on Organization { login }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+
 # includePrivate is passed over for whoever does not manage the account, so that is asked, too.
 MAINTAINER_SPONSORSHIPS = """
 query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
@@ -105,6 +152,7 @@ query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
 
 QUERIES = {
     "viewer_sponsorships": VIEWER_SPONSORSHIPS,
+    "viewer_organizations": VIEWER_ORGANIZATIONS,
     "maintainer_sponsorships": MAINTAINER_SPONSORSHIPS,
 }
 """Every query that is sent, for the test that validates them."""
@@ -119,6 +167,20 @@ class SponsorshipPage:
     """
 
     sponsorships: tuple[Sponsorship, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationPage:
+    """One page of the organisations that a person belongs to.
+
+    Attributes:
+        is_complete: False where GitHub keeps something of this page back.
+        next_cursor: Where the next page begins; None on the last one.
+    """
+
+    organizations: tuple[Membership, ...]
+    is_complete: bool
     next_cursor: str | None
 
 
@@ -163,6 +225,14 @@ def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict
     """Returns the JSON body that asks for one page of the token owner's sponsorships."""
     return {
         "query": VIEWER_SPONSORSHIPS,
+        "variables": {"maintainerLogins": list(logins), "first": PAGE_SIZE, "after": after},
+    }
+
+
+def build_organizations_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
+    """Returns the JSON body that asks for one page of the token owner's organisations."""
+    return {
+        "query": VIEWER_ORGANIZATIONS,
         "variables": {"maintainerLogins": list(logins), "first": PAGE_SIZE, "after": after},
     }
 
@@ -250,17 +320,42 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
     try:
         _check_graphql_errors(data.get("errors") or [])
         connection = data["data"]["viewer"]["sponsorshipsAsSponsor"]
-        page = connection["pageInfo"]
         return SponsorshipPage(
-            sponsorships=tuple(
-                _parse_sponsorship(node, node["sponsorable"]["login"])
-                for node in _expect(connection["nodes"], list)
-                if node is not None and (node["sponsorable"] or {}).get("login")
-            ),
-            next_cursor=_expect(page["endCursor"], str) if page["hasNextPage"] else None,
+            sponsorships=_parse_given(_expect(connection["nodes"], list)),
+            next_cursor=_parse_next_cursor(connection["pageInfo"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _unreadable("list of sponsorships") from error
+
+
+def parse_organizations(body: bytes) -> OrganizationPage:
+    """Returns one page of the answer to VIEWER_ORGANIZATIONS.
+
+    An organisation can restrict OAuth apps, or have its members sign in to it. GitHub then keeps
+    it back with an error of type FORBIDDEN and leaves the others in the answer. They count here,
+    as one organisation must not decide what the others give; the answer is then not complete.
+    https://docs.github.com/organizations/managing-oauth-access-to-your-organizations-data/about-oauth-app-access-restrictions
+
+    Raises:
+        GitHubRefusedError, GitHubLimitedError: The answer has other errors, or shows nothing.
+        GitHubUnreachableError: The body is not what the schema says.
+    """
+    data = _parse_json(body)
+    try:
+        errors = data.get("errors") or []
+        viewer: Any = (data.get("data") or {}).get("viewer") or {}
+        connection = viewer.get("organizations")
+        if connection is None or not _are_forbidden(errors):
+            _check_graphql_errors(errors)
+        nodes = _expect(connection["nodes"], list)
+        shown = [node for node in nodes if node is not None and node["databaseId"] is not None]
+        return OrganizationPage(
+            organizations=tuple(_parse_membership(node) for node in shown),
+            is_complete=not errors and len(shown) == len(nodes) and all(map(_is_whole, shown)),
+            next_cursor=_parse_next_cursor(connection["pageInfo"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable("list of organisations") from error
 
 
 def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
@@ -290,16 +385,19 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
             for node in nodes
             if node is not None and (node["sponsorEntity"] or {}).get("databaseId") is not None
         ]
-        page = connection["pageInfo"]
         return ReceivedPage(
             sponsorships=tuple(found),
             hidden=len(nodes) - len(found),
             total=_expect(connection["totalCount"], int),
             budget=_parse_budget(data["data"]["rateLimit"]),
-            next_cursor=_expect(page["endCursor"], str) if page["hasNextPage"] else None,
+            next_cursor=_parse_next_cursor(connection["pageInfo"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _unreadable("list of sponsorships") from error
+
+
+def _parse_next_cursor(page: Mapping[str, Any]) -> str | None:
+    return _expect(page["endCursor"], str) if page["hasNextPage"] else None
 
 
 def _parse_budget(limit: Mapping[str, Any]) -> Budget:
@@ -308,6 +406,31 @@ def _parse_budget(limit: Mapping[str, Any]) -> Budget:
         limit=_expect(limit["limit"], int),
         remaining=_expect(limit["remaining"], int),
         reset_at=_parse_moment(limit["resetAt"]),
+    )
+
+
+def _parse_membership(node: Mapping[str, Any]) -> Membership:
+    given = node["sponsorshipsAsSponsor"] or {}
+    return Membership(
+        id=_expect(node["databaseId"], int),
+        login=normalize_login(_expect(node["login"], str)),
+        sponsorships=_parse_given(_expect_or_none(given.get("nodes"), list) or []),
+    )
+
+
+def _is_whole(node: Mapping[str, Any]) -> bool:
+    """Whether GitHub shows all that an organisation gives; nulls are allowed at each step."""
+    given = node["sponsorshipsAsSponsor"]
+    if given is None or given["nodes"] is None or given["pageInfo"]["hasNextPage"]:
+        return False
+    return len(_parse_given(given["nodes"])) == len(given["nodes"])
+
+
+def _parse_given(nodes: Sequence[Any]) -> tuple[Sponsorship, ...]:
+    return tuple(
+        _parse_sponsorship(node, node["sponsorable"]["login"])
+        for node in nodes
+        if node is not None and (node["sponsorable"] or {}).get("login")
     )
 
 
@@ -340,6 +463,10 @@ def _expect(value: object, kind: type[T]) -> T:
 
 def _expect_or_none(value: object, kind: type[T]) -> T | None:
     return None if value is None else _expect(value, kind)
+
+
+def _are_forbidden(errors: Sequence[Mapping[str, Any]]) -> bool:
+    return all(error.get("type") == "FORBIDDEN" for error in errors)
 
 
 def _check_graphql_errors(errors: Sequence[Mapping[str, Any]]) -> None:
