@@ -20,7 +20,7 @@ from sponsorsync.domain.errors import (
     LoginExpiredError,
     LoginRejectedError,
 )
-from sponsorsync.github.oauth import GitHubOAuth
+from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
 
 if TYPE_CHECKING:
     from sponsorsync.domain.account import LoginAttempt
@@ -32,7 +32,7 @@ TOKEN = {"access_token": "gho_1", "token_type": "bearer", "scope": "read:user,us
 
 
 def _create_oauth(
-    transport: httpx.AsyncBaseTransport, client_secret: SecretStr = SECRET
+    transport: httpx.AsyncBaseTransport, client_secret: SecretStr = SECRET, scope: str = SCOPE
 ) -> GitHubOAuth:
     return GitHubOAuth(
         transport,
@@ -42,6 +42,7 @@ def _create_oauth(
         client_secret=client_secret,
         redirect_uri="http://sponsorsync.test/oauth2/callback",
         timeout_s=1,
+        scope=scope,
     )
 
 
@@ -81,6 +82,20 @@ def test_an_attempt_sends_the_browser_to_github_with_all_it_needs(oauth: GitHubO
         "code_challenge_method": "S256",
         "login": "monthly",
     }
+
+
+async def test_organizations_are_asked_for_with_a_scope_of_their_own(
+    way: Script, github: SimulatedGitHub
+) -> None:
+    """Only where they count: the consent page tells a person what they give away."""
+    oauth = _create_oauth(way, scope=SCOPE_WITH_ORGANIZATIONS)
+    attempt = oauth.start(login_hint="org-member")
+    code = await _consent(github, attempt)
+
+    await oauth.fetch_token(code=code, code_verifier=attempt.code_verifier)
+
+    [live] = github.tokens.live()
+    assert live.scopes == ("read:user", "user:email", "read:org")
 
 
 def test_without_a_hint_github_chooses_the_account(oauth: GitHubOAuth) -> None:

@@ -32,7 +32,9 @@ from sponsorsync.github.http import USER_AGENT
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+# https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
 SCOPE = "read:user user:email"
+SCOPE_WITH_ORGANIZATIONS = f"{SCOPE} read:org"
 
 # 43 to 128 characters (RFC 7636, 4.1); 48 bytes make 64.
 _VERIFIER_BYTES = 48
@@ -85,6 +87,7 @@ class GitHubOAuth:
         client_secret: SecretStr,
         redirect_uri: str,
         timeout_s: float,
+        scope: str = SCOPE,
     ) -> None:
         self._transport = transport
         self._github_url = github_url
@@ -93,6 +96,7 @@ class GitHubOAuth:
         self._client_secret = client_secret
         self._redirect_uri = redirect_uri
         self._timeout_s = timeout_s
+        self._scope = scope
 
     @property
     def issuer(self) -> str:
@@ -162,7 +166,7 @@ class GitHubOAuth:
             client_secret=self._client_secret.get_secret_value(),
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             code_challenge_method="S256",
-            scope=SCOPE,
+            scope=self._scope,
             redirect_uri=self._redirect_uri,
             transport=self._transport,
             timeout=self._timeout_s,
