@@ -166,6 +166,37 @@ async def test_an_owner_sees_the_tier_and_what_is_private(
     assert members.organizations[0].sponsorships == ()
 
 
+async def test_an_organization_that_restricts_oauth_apps_hides_no_other(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """GitHub says FORBIDDEN beside the data: the one is unknown, and the others count."""
+    member = github.people.get_person("org-member")
+    github.people.add_organization("restricting-org", members=[member])
+    github.switches.restricting_organization = "restricting-org"
+
+    memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+
+    assert [each.login for each in memberships.organizations] == ["sponsoring-org"]
+    assert not memberships.is_complete
+
+
+@pytest.mark.parametrize(
+    ("switch", "logins"),
+    [("forbidden", ["sponsoring-org"]), ("forbidden_data", []), ("partial", ["sponsoring-org"])],
+)
+async def test_a_sponsorship_that_is_kept_back_leaves_the_answer_incomplete(
+    client: GitHubClient, github: SimulatedGitHub, switch: str, logins: list[str]
+) -> None:
+    """Wherever GitHub puts the null: at the node, the list, or the whole organisation."""
+    github.switches.change({switch: True})
+
+    memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+
+    assert [each.login for each in memberships.organizations] == logins
+    assert [each.sponsorships for each in memberships.organizations] == [()] * len(logins)
+    assert not memberships.is_complete
+
+
 async def test_who_belongs_nowhere_has_an_empty_answer(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:

@@ -416,6 +416,63 @@ class TestRest:
 
         assert response.status_code == 404
 
+    async def test_an_account_is_found_by_its_number_under_whatever_login(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub
+    ) -> None:
+        """The number survives a rename, and the freed login can be somebody else's."""
+        token = bearer(await log_in(http, "monthly"))
+        github.people.rename("one-time", "renamed")
+        newcomer = github.people.add_person("one-time")
+
+        by_id = (await http.get("/api/user/61904882", headers=token)).json()
+        by_login = (await http.get("/api/users/one-time", headers=token)).json()
+
+        assert (by_id["login"], by_id["node_id"]) == ("renamed", "U_sim61904882")
+        assert (by_login["id"], by_login["type"]) == (newcomer.database_id, "User")
+
+    @pytest.mark.parametrize("path", ["/api/users/Sponsoring-ORG", "/api/user/17562948"])
+    async def test_anybody_may_look_up_an_account_without_a_token(
+        self, http: httpx.AsyncClient, path: str
+    ) -> None:
+        """Organisations alike, and a login has no case; sixty times an hour at GitHub."""
+        response = await http.get(path)
+
+        account = response.json()
+        assert (account["login"], account["id"]) == ("sponsoring-org", 17_562_948)
+        assert (account["type"], account["node_id"]) == ("Organization", "O_sim17562948")
+        assert response.headers["x-ratelimit-limit"] == "60"
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/api/user/1", "/api/users/nobody-at-all", "/api/users/a%2Fb", "/api/users/%2E%2E"],
+    )
+    async def test_an_account_that_is_not_there_is_404(
+        self, http: httpx.AsyncClient, path: str
+    ) -> None:
+        """With a token and without; a login that cannot be one leads nowhere else."""
+        token = bearer(await log_in(http, "monthly"))
+
+        assert (await http.get(path)).status_code == 404
+        assert (await http.get(path, headers=token)).status_code == 404
+
+    @pytest.mark.parametrize("path", ["/api/user/48210377", "/api/users/monthly"])
+    async def test_a_bad_token_is_worse_than_none(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub, path: str
+    ) -> None:
+        """Whoever shows one is judged by it; the limits hold for all."""
+        bad = await http.get(path, headers=bearer("gho_wrong"))
+        github.switches.rate_limited = True
+        limited = await http.get(path)
+        github.switches.secondary_limit = True
+        limited_again = await http.get(path)
+        del http.headers["user-agent"]
+        nameless = await http.get(path)
+
+        assert [bad.status_code, limited.status_code] == [401, 403]
+        assert [limited_again.status_code, nameless.status_code] == [429, 403]
+        assert limited.headers["x-ratelimit-remaining"] == "0"
+        assert limited.headers["retry-after"] == "60"
+
     @pytest.mark.parametrize("path", ["/api/user", "/api/user/emails"])
     @pytest.mark.parametrize("headers", [{}, bearer("gho_wrong"), {"Authorization": "Basic x"}])
     async def test_a_bad_token_is_401(
@@ -615,6 +672,54 @@ class TestPeopleByRole:
                 "sponsorshipsAsSponsor": {"nodes": [{"isActive": True, "tier": None}]},
             }
         ]
+
+    async def test_a_private_sponsorship_of_an_organisation_is_for_its_owners(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub
+    ) -> None:
+        """An ordinary member is not told of it at all."""
+        owner, member = github.people.get_person("stranger"), github.people.get_person("monthly")
+        github.people.add_organization("quiet-org", owners=[owner], members=[member])
+        github.people.sponsor("quiet-org", "maintainer", cents=5000, private=True)
+        query = """{ viewer { organizations(first: 1) { nodes {
+            sponsorshipsAsSponsor(first: 1) { nodes { tier { monthlyPriceInCents } } } } } } }"""
+
+        owners = await ask(http, github.tokens.issue(owner), query)
+        members = await ask(http, github.tokens.issue(member), query)
+
+        assert owners["viewer"]["organizations"]["nodes"] == [
+            {"sponsorshipsAsSponsor": {"nodes": [{"tier": {"monthlyPriceInCents": 5000}}]}}
+        ]
+        assert members["viewer"]["organizations"]["nodes"] == [
+            {"sponsorshipsAsSponsor": {"nodes": []}}
+        ]
+
+    async def test_the_maintainer_asks_for_one_sponsor_by_node(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub
+    ) -> None:
+        """What is private shows too, with its tier; to anybody else there is nothing to see."""
+        query = """query ($id: ID!) { node(id: $id) { ... on User { databaseId }
+            ... on Organization { databaseId }
+            ... on Sponsorable { sponsorshipForViewerAsSponsorable(activeOnly: false) {
+              privacyLevel tier { monthlyPriceInCents } } } } }"""
+        maintainer, other = await log_in(http, "maintainer"), await log_in(http, "monthly")
+        node_id = github.people.get("private").id
+
+        own = await ask(http, maintainer, query, id=node_id)
+        organisation = await ask(http, maintainer, query, id="O_sim17562948")
+        others = await ask(http, other, query, id=node_id)
+
+        assert own["node"] == {
+            "databaseId": 73_355_190,
+            "sponsorshipForViewerAsSponsorable": {
+                "privacyLevel": "PRIVATE",
+                "tier": {"monthlyPriceInCents": 500},
+            },
+        }
+        assert organisation["node"]["databaseId"] == 17_562_948
+        assert others["node"] == {
+            "databaseId": 73_355_190,
+            "sponsorshipForViewerAsSponsorable": None,
+        }
 
     async def test_the_direct_question_gets_the_same_answer(self, http: httpx.AsyncClient) -> None:
         """`sponsorshipForViewerAsSponsor` is the other valid way to ask."""
@@ -859,9 +964,12 @@ class TestGraphQLErrors:
             '{ user(login: "nobody-at-all") { id } }',
             '{ user(login: "sponsoring-org") { id } }',
             '{ organization(login: "monthly") { id } }',
+            '{ node(id: "U_sim1") { id } }',
         ],
     )
-    async def test_an_unknown_login_is_not_found(self, http: httpx.AsyncClient, query: str) -> None:
+    async def test_an_unknown_account_is_not_found(
+        self, http: httpx.AsyncClient, query: str
+    ) -> None:
         """Data and error come together, and an organisation is no user."""
         response = await post_query(http, await log_in(http, "monthly"), query)
 
@@ -968,6 +1076,8 @@ class TestSwitches:
             ("token", "POST", "/login/oauth/access_token"),
             ("user", "GET", "/api/user"),
             ("emails", "GET", "/api/user/emails"),
+            ("account", "GET", "/api/user/48210377"),
+            ("account", "GET", "/api/users/monthly"),
             ("graphql", "POST", "/api/graphql"),
             ("revoke", "DELETE", "/api/applications/the-client/token"),
         ],
@@ -1049,6 +1159,33 @@ class TestSwitches:
         assert body["errors"][0]["type"] == "FORBIDDEN"
         assert body["errors"][0]["path"] == ["viewer", "sponsorshipsAsSponsor", "nodes", 0]
 
+    async def test_an_organisation_restricts_oauth_apps(
+        self, http: httpx.AsyncClient, github: SimulatedGitHub
+    ) -> None:
+        """It is null with an error beside the data, and the others stand there as ever."""
+        member = github.people.get_person("org-member")
+        github.people.add_organization("open-org", members=[member])
+        github.switches.restricting_organization = "Sponsoring-Org"
+        query = """{ viewer {
+            organizations(first: 9, orderBy: {field: LOGIN, direction: ASC}) { totalCount
+              nodes { login } }
+            restricting: organization(login: "sponsoring-org") { login }
+            open: organization(login: "open-org") { login } } }"""
+
+        body = (await post_query(http, github.tokens.issue(member), query)).json()
+
+        assert body["data"]["viewer"] == {
+            "organizations": {"totalCount": 2, "nodes": [{"login": "open-org"}, None]},
+            "restricting": None,
+            "open": {"login": "open-org"},
+        }
+        assert [error["type"] for error in body["errors"]] == ["FORBIDDEN", "FORBIDDEN"]
+        assert {tuple(error["path"]) for error in body["errors"]} == {
+            ("viewer", "organizations", "nodes", 1),
+            ("viewer", "restricting"),
+        }
+        assert "`sponsoring-org` organization" in body["errors"][0]["message"]
+
     async def test_insufficient_scopes(
         self, http: httpx.AsyncClient, github: SimulatedGitHub, token: str
     ) -> None:
@@ -1074,6 +1211,7 @@ class TestSwitches:
             "forbidden": False,
             "forbidden_data": False,
             "partial": False,
+            "restricting_organization": "",
             "own_private_hidden": False,
             "insufficient_scopes": False,
             "iss": "right",
@@ -1089,6 +1227,7 @@ class TestSwitches:
             ({"partial": 1}, "partial must be true or false"),
             ({"fail": ["everything"]}, "fail must be a list of some of token, user,"),
             ({"fail": "user"}, "fail must be a list of some of token, user,"),
+            ({"restricting_organization": 5}, "restricting_organization must be a text"),
             ({"iss": "maybe"}, "iss must be one of right, absent, wrong"),
             ([], "the body must be a JSON object"),
         ],
@@ -1131,6 +1270,7 @@ class TestControlPage:
             "retry_after_s": "60",
             "fail": ["user", "emails"],
             "forbidden": "on",
+            "restricting_organization": "sponsoring-org",
             "iss": "absent",
         }
 
@@ -1142,7 +1282,10 @@ class TestControlPage:
         assert github.switches.forbidden
         assert not github.switches.partial
         assert github.switches.iss == "absent"
-        assert 'value="emails" checked' in (await http.get("/")).text
+        assert github.switches.restricting_organization == "sponsoring-org"
+        page = (await http.get("/")).text
+        assert 'value="emails" checked' in page
+        assert 'name="restricting_organization" value="sponsoring-org"' in page
 
     async def test_a_mistake_in_the_form_is_shown(self, http: httpx.AsyncClient) -> None:
         """With the page around it, so that it can be put right."""

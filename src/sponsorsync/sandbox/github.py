@@ -31,9 +31,12 @@ from sponsorsync.sandbox.oauth import (
     Tokens,
 )
 from sponsorsync.sandbox.pages import Pages
-from sponsorsync.sandbox.people import Person, people_by_role
+from sponsorsync.sandbox.people import Account, Person, people_by_role
 from sponsorsync.sandbox.recording import RecordingMiddleware, Requests
 from sponsorsync.sandbox.switches import Switches
+
+POINTS_WITHOUT_TOKEN = 60
+"""An hour, for each address that asks; shown and not counted here."""
 
 API_VERSIONS = ("2022-11-28", "2026-03-10")
 REST_DOCS = "https://docs.github.com/rest"
@@ -124,6 +127,8 @@ class SimulatedGitHub:
             self._recorded("token", "POST", "/login/oauth/access_token", self._access_token),
             self._recorded("user", "GET", "/api/user", self._user),
             self._recorded("emails", "GET", "/api/user/emails", self._emails),
+            self._recorded("account", "GET", "/api/user/{account_id:int}", self._account_by_id),
+            self._recorded("account", "GET", "/api/users/{login}", self._account_by_login),
             self._recorded("graphql", "POST", "/api/graphql", self._graphql),
             self._recorded("revoke", "DELETE", "/api/applications/{client_id}/token", self._revoke),
         ]
@@ -215,7 +220,7 @@ class SimulatedGitHub:
     async def _user(self, request: Request) -> Response:
         token = self._rest_token(request)
         return JSONResponse(
-            _user_as_json(token.person, self.url), headers=self._api_headers(token, "core")
+            _account_as_json(token.person, self.url), headers=self._api_headers(token, "core")
         )
 
     async def _emails(self, request: Request) -> Response:
@@ -225,6 +230,37 @@ class SimulatedGitHub:
             # GitHub does not tell a missing scope from a missing page.
             raise RefusalError(404, "Not Found", headers)
         return JSONResponse([vars(email) for email in token.person.emails], headers=headers)
+
+    async def _account_by_id(self, request: Request) -> Response:
+        account = self.people.by_id(request.path_params["account_id"])
+        return self._account(request, account)
+
+    async def _account_by_login(self, request: Request) -> Response:
+        return self._account(request, self.people.find(request.path_params["login"]))
+
+    def _account(self, request: Request, account: Account | None) -> Response:
+        """What anybody may know of a person or an organization, with a token or without."""
+        headers = self._public_headers(request)
+        if account is None:
+            raise RefusalError(404, "Not Found", headers)
+        return JSONResponse(_account_as_json(account, self.url), headers=headers)
+
+    def _public_headers(self, request: Request) -> dict[str, str]:
+        if "authorization" in request.headers:
+            return self._api_headers(self._rest_token(request), "core")
+        _check_headers(request)
+        self._check_secondary_limit()
+        left = 0 if self.switches.rate_limited else POINTS_WITHOUT_TOKEN - 1
+        headers = {
+            "X-RateLimit-Limit": str(POINTS_WITHOUT_TOKEN),
+            "X-RateLimit-Remaining": str(left),
+            "X-RateLimit-Resource": "core",
+        }
+        if self.switches.rate_limited:
+            raise RefusalError(
+                403, "API rate limit exceeded for your address.", headers | self._retry_after()
+            )
+        return headers
 
     def _rest_token(self, request: Request) -> Token:
         token = self._live_token(request)
@@ -248,11 +284,14 @@ class SimulatedGitHub:
         if token is None or token.person not in self.people:
             raise RefusalError(401, "Bad credentials")
         token.spend(self._now())
+        self._check_secondary_limit()
+        return token
+
+    def _check_secondary_limit(self) -> None:
         if self.switches.secondary_limit:
             raise RefusalError(
                 429, "You have exceeded a secondary rate limit.", self._retry_after()
             )
-        return token
 
     def _api_headers(self, token: Token, resource: str) -> dict[str, str]:
         left = 0 if self.switches.rate_limited else token.points_left
@@ -300,25 +339,25 @@ def _rate_limited(person: Person) -> dict[str, object]:
     return {"errors": [{"type": "RATE_LIMITED", "message": message}]}
 
 
-def _user_as_json(person: Person, base_url: str) -> dict[str, object]:
-    api_url = f"{base_url}/api/users/{person.login}"
-    created_at = person.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _account_as_json(account: Account, base_url: str) -> dict[str, object]:
+    api_url = f"{base_url}/api/users/{account.login}"
+    created_at = account.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
-        "login": person.login,
-        "id": person.database_id,
-        "node_id": person.id,
-        "avatar_url": person.avatar_url(base_url),
+        "login": account.login,
+        "id": account.database_id,
+        "node_id": account.id,
+        "avatar_url": account.avatar_url(base_url),
         "gravatar_id": "",
         "url": api_url,
-        "html_url": person.html_url(base_url),
+        "html_url": account.html_url(base_url),
         "organizations_url": f"{api_url}/orgs",
-        "type": "User",
+        "type": account.typename,
         "site_admin": False,
-        "name": person.name,
+        "name": account.name,
         "company": None,
         "blog": "",
         "location": None,
-        "email": person.email,
+        "email": account.email,
         "hireable": None,
         "bio": None,
         "public_repos": 0,

@@ -31,6 +31,7 @@ Resolver: TypeAlias = Callable[..., object]
 Json: TypeAlias = dict[str, object]
 Order: TypeAlias = dict[str, str]
 _Node: TypeAlias = Sponsorship | GraphQLError | None
+_Shown: TypeAlias = Organization | GraphQLError
 _Account = TypeVar("_Account", bound=Account)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,6 +64,10 @@ class Visit:
         if not sponsorship.is_private or self.manages(sponsorship.sponsorable):
             return True
         return self.manages(sponsorship.sponsor) and not self.switches.own_private_hidden
+
+    def is_restricted(self, organization: Organization) -> bool:
+        """Whether this organization keeps OAuth apps out, and with them its members' tokens."""
+        return organization.login.lower() == self.switches.restricting_organization.lower()
 
     def require_scope(self, scope: str, field: str) -> None:
         """Refuse a field the token was not granted the scope for.
@@ -214,6 +219,17 @@ def _organization(_: object, info: Info, login: str) -> Organization:
     return _found(organization, "an Organization", login)
 
 
+def _node(_: object, info: Info, **arguments: str) -> Account:
+    """Accounts only; nobody asks for the other nodes by their id."""
+    node_id = arguments["id"]
+    account = info.context.people.by_node_id(node_id)
+    if account is None:
+        raise github_error(
+            "NOT_FOUND", f"Could not resolve to a node with the global id of '{node_id}'"
+        )
+    return account
+
+
 def _repository_owner(_: object, info: Info, login: str) -> Account | None:
     return info.context.people.find(login)
 
@@ -263,7 +279,10 @@ def _viewer_can_administer(organization: Organization, info: Info) -> bool:
 def _organization_of(person: Person, info: Info, login: str) -> Organization | None:
     info.context.require_scope("read:org", info.field_name)
     organizations = info.context.people.organizations_of(person)
-    return next((each for each in organizations if each.login.lower() == login.lower()), None)
+    found = next((each for each in organizations if each.login.lower() == login.lower()), None)
+    if found is not None and info.context.is_restricted(found):
+        raise _forbidden(found.login)
+    return found
 
 
 def _organizations(
@@ -271,16 +290,21 @@ def _organizations(
     info: Info,
     order_by: Order | None = None,
     **slice_arguments: Unpack[SliceArguments],
-) -> Page[Organization]:
+) -> Page[_Shown]:
     info.context.require_scope("read:org", info.field_name)
     by_login = order_by is not None and order_by["field"] == "LOGIN"
-    return paginate(
+    page = paginate(
         info.context.people.organizations_of(person),
         Slice(**slice_arguments),
         connection=info.field_name,
         key=_login_key if by_login else _account_key,
         descending=_is_descending(order_by),
     )
+    # graphql-core makes an exception in a list a null node with an error beside the data.
+    nodes: list[_Shown] = [
+        _forbidden(each.login) if info.context.is_restricted(each) else each for each in page.nodes
+    ]
+    return Page(nodes, page.page_info, page.total_count)
 
 
 def _members_with_role(
@@ -317,10 +341,10 @@ def _guarded(resolve: Resolver) -> Resolver:
     return guard
 
 
-def _forbidden() -> GraphQLError:
+def _forbidden(login: str = "sponsoring-org") -> GraphQLError:
     return github_error(
         "FORBIDDEN",
-        "Although you appear to have the correct authorization credentials, the `sponsoring-org` "
+        f"Although you appear to have the correct authorization credentials, the `{login}` "
         "organization has enabled OAuth App access restrictions, meaning that data access to "
         "third-parties is limited.",
     )
@@ -479,6 +503,7 @@ _ACCOUNT_FIELDS: dict[str, Resolver] = {
 
 _RESOLVERS: dict[str, dict[str, Resolver]] = {
     "Query": {
+        "node": _node,
         "organization": _organization,
         "rateLimit": _rate_limit,
         "repositoryOwner": _repository_owner,

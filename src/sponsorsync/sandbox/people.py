@@ -185,6 +185,10 @@ class People:
         """The account with this number."""
         return self._accounts.get(database_id)
 
+    def by_node_id(self, node_id: str) -> Account | None:
+        """The account with this GraphQL node id."""
+        return next((each for each in self._accounts.values() if each.id == node_id), None)
+
     def get(self, login: str) -> Account:
         """The account with this login.
 

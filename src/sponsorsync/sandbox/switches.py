@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
-Endpoint = Literal["token", "user", "emails", "graphql", "revoke"]
+Endpoint = Literal["token", "user", "emails", "account", "graphql", "revoke"]
 ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 """What the service calls; the authorize page is called by the browser."""
 
@@ -52,6 +52,13 @@ class Switches:
     partial: bool = field(
         default=False,
         metadata={"help": "the first node of each page is null, with an error beside the data"},
+    )
+    restricting_organization: str = field(
+        default="",
+        metadata={
+            "help": "this organization restricts OAuth apps: to its members it is null, with "
+            "FORBIDDEN beside the data"
+        },
     )
     own_private_hidden: bool = field(
         default=False,
@@ -118,6 +125,8 @@ def _check(row: Row, value: object) -> str | None:
     elif isinstance(row.value, list):
         fits = isinstance(value, list) and all(each in row.options for each in value)
         wanted = f"a list of some of {', '.join(row.options)}"
+    elif not row.options:
+        fits, wanted = isinstance(value, str), "a text"
     else:
         fits, wanted = value in row.options, f"one of {', '.join(row.options)}"
     return None if fits else f"{row.name} must be {wanted}"
