@@ -13,9 +13,10 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.domain.profile import EmailAddress, GitHubUser
+from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.domain.sponsorship import Memberships, PaymentSource, Privacy
 from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.messages import SponsorAnswer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,6 +64,96 @@ async def test_the_owner_of_a_token_sees_all_their_addresses(
     emails = await client.fetch_emails(_token(github, "stranger"))
 
     assert emails == (EmailAddress("stranger@example.com", is_primary=True, is_verified=True),)
+
+
+async def test_an_account_keeps_its_number_under_another_login(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """The number is asked about, and the login is what GitHub says today."""
+    github.people.rename("monthly", "Yearly")
+
+    account = await client.fetch_account(48_210_377, _token(github, "maintainer"))
+
+    assert account == GitHubAccount(id=48_210_377, login="Yearly", node_id="U_sim48210377")
+
+
+async def test_a_login_that_was_taken_over_is_another_account(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """What was meant for the one must not reach the other; nor does their sponsorship."""
+    token = _token(github, "maintainer")
+    github.people.rename("monthly", "yearly")
+    newcomer = github.people.add_person("monthly")
+
+    account = await client.fetch_account_by_login("monthly", token)
+    answer = await client.fetch_sponsor(token, newcomer.id)
+
+    assert account == GitHubAccount(newcomer.database_id, "monthly", newcomer.id)
+    assert answer == SponsorAnswer("maintainer", newcomer.database_id, None)
+
+
+async def test_an_account_that_is_gone_is_none(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """By number and by login; this is an answer, and no refusal."""
+    token = _token(github, "maintainer")
+    github.people.remove("monthly")
+
+    assert await client.fetch_account(48_210_377, token) is None
+    assert await client.fetch_account_by_login("monthly", token) is None
+    assert [each.status for each in github.requests.all("account")] == [404, 404]
+
+
+@pytest.mark.parametrize("login", ["Sponsoring-ORG", "sponsoring-org"])
+async def test_anybody_may_ask_who_has_a_login(
+    client: GitHubClient, way: Script, login: str
+) -> None:
+    """Without a token there is no header for one; organisations have logins, too."""
+    account = await client.fetch_account_by_login(login, None)
+
+    [request] = way.requests
+    assert account == GitHubAccount(17_562_948, "sponsoring-org", "O_sim17562948")
+    assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize("login", ["../user", "..", ".", "user/emails", "monthly?x=1", "%2e%2e"])
+async def test_what_cannot_be_a_login_leads_nowhere_else(
+    client: GitHubClient, way: Script, github: SimulatedGitHub, login: str
+) -> None:
+    """With a token, another address could tell about its owner."""
+    assert await client.fetch_account_by_login(login, _token(github, "monthly")) is None
+
+    [request] = way.requests
+    assert request.url.raw_path.startswith(b"/api/users/")
+    assert request.url.raw_path.count(b"/") == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(401), GitHubRefusedError),
+        (httpx.Response(301), GitHubRefusedError),
+        (httpx.Response(429, headers={"Retry-After": "9"}), GitHubLimitedError),
+        (httpx.Response(200, json=[]), GitHubUnreachableError),
+    ],
+    ids=["401", "301", "429", "list"],
+)
+async def test_only_404_means_that_an_account_is_gone(
+    client: GitHubClient, way: Script, answer: httpx.Response, error: type[GitHubError]
+) -> None:
+    """All else is unknown."""
+    way.answer(answer)
+
+    with pytest.raises(error):
+        await client.fetch_account(48_210_377, "gho_1")
+
+
+async def test_a_404_elsewhere_is_a_refusal(client: GitHubClient, way: Script) -> None:
+    """GitHub says so of what a token may not see."""
+    way.answer(httpx.Response(404))
+
+    with pytest.raises(GitHubRefusedError):
+        await client.fetch_sponsor("gho_1", "U_1")
 
 
 @pytest.mark.parametrize("login", ["maintainer", "MainTainer"])
@@ -277,6 +368,81 @@ async def test_a_rate_limit_in_graphql_says_when_to_come_back(
 
     with pytest.raises(GitHubLimitedError) as caught:
         await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+
+    assert caught.value.retry_after_s == 17
+
+
+@pytest.mark.parametrize(
+    ("login", "cents", "is_active"),
+    [("monthly", 1000, True), ("private", 500, True), ("former", 1000, False)],
+)
+async def test_a_maintainer_sees_one_sponsor(
+    client: GitHubClient, github: SimulatedGitHub, login: str, cents: int, *, is_active: bool
+) -> None:
+    """The private ones too, and those that have ended."""
+    sponsor = github.people.get(login)
+
+    answer = await client.fetch_sponsor(_token(github, "maintainer"), sponsor.id)
+
+    assert answer.viewer_login == "maintainer"
+    assert answer.sponsor_id == sponsor.database_id
+    assert answer.sponsorship is not None
+    assert answer.sponsorship.sponsorable == "maintainer"
+    assert answer.sponsorship.tier_cents == cents
+    assert answer.sponsorship.is_active == is_active
+
+
+async def test_an_organization_can_be_the_one_sponsor(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """Its number stands in another part of GitHub's schema than a person's."""
+    answer = await client.fetch_sponsor(_token(github, "maintainer"), "O_sim17562948")
+
+    assert answer.sponsor_id == 17_562_948
+    assert answer.sponsorship is not None
+    assert answer.sponsorship.tier_cents == 10_000
+
+
+async def test_who_gives_nothing_to_the_maintainer_is_told_as_such(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """What they give to others does not count."""
+    stranger = github.people.get("stranger")
+    github.people.sponsor("stranger", "monthly")
+
+    answer = await client.fetch_sponsor(_token(github, "maintainer"), stranger.id)
+
+    assert answer == SponsorAnswer("maintainer", stranger.database_id, None)
+
+
+async def test_anybody_elses_token_answers_for_somebody_else(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """The answer names whom it is about, so that a wrong token ends nobody's cover."""
+    sponsor = github.people.get("monthly")
+
+    answer = await client.fetch_sponsor(_token(github, "stranger"), sponsor.id)
+
+    assert answer == SponsorAnswer("stranger", sponsor.database_id, None)
+
+
+async def test_a_node_that_is_not_there_is_a_refusal(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """GitHub says NOT_FOUND of what it hides, too."""
+    with pytest.raises(GitHubRefusedError, match="NOT_FOUND"):
+        await client.fetch_sponsor(_token(github, "maintainer"), "U_sim1")
+
+
+async def test_one_sponsor_under_a_rate_limit_says_when_to_come_back(
+    client: GitHubClient, github: SimulatedGitHub
+) -> None:
+    """A person waits for this answer, and should know for how long."""
+    github.switches.rate_limited = True
+    github.switches.retry_after_s = 17
+
+    with pytest.raises(GitHubLimitedError) as caught:
+        await client.fetch_sponsor(_token(github, "maintainer"), "U_sim48210377")
 
     assert caught.value.retry_after_s == 17
 

@@ -18,7 +18,7 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.domain.profile import EmailAddress, GitHubUser
+from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.domain.sponsorship import Membership, PaymentSource, Privacy, Sponsorship
 from sponsorsync.github import messages
 
@@ -87,6 +87,10 @@ ORGANIZATION: dict[str, Json] = {
     "sponsorshipsAsSponsor": {"pageInfo": {"hasNextPage": False}, "nodes": [NODE]},
 }
 PARSED_ORGANIZATION = Membership(id=17_562_948, login="sponsoring-org", sponsorships=(PARSED_NODE,))
+SPONSOR: dict[str, Json] = {
+    "databaseId": 48_210_377,
+    "sponsorshipForViewerAsSponsorable": NODE,
+}
 FORBIDDEN: dict[str, Json] = {
     "type": "FORBIDDEN",
     "path": ["viewer", "organizations", "nodes", 0],
@@ -98,6 +102,10 @@ SAML: dict[str, Json] = {**FORBIDDEN, "extensions": {"saml_failure": True}}
 def _answer(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
     connection: Json = {"pageInfo": page, "nodes": list(nodes)}
     return {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}, **more}
+
+
+def _sponsor(node: Json, viewer: Json = "Maintainer", **more: Json) -> dict[str, Json]:
+    return {"data": {"viewer": {"login": viewer}, "node": node}, **more}
 
 
 def _organizations(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
@@ -118,6 +126,10 @@ def _parse_answer(answer: Json) -> messages.SponsorshipPage:
     return messages.parse_sponsorships(_dump(answer))
 
 
+def _parse_sponsor(answer: Json) -> messages.SponsorAnswer:
+    return messages.parse_sponsor(_dump(answer))
+
+
 def _parse_organizations(answer: Json) -> messages.OrganizationPage:
     return messages.parse_organizations(_dump(answer))
 
@@ -131,6 +143,39 @@ def test_headers_name_the_version_of_the_api() -> None:
         "Accept": "application/vnd.github+json",
         "Authorization": "Bearer gho_1",
         "X-GitHub-Api-Version": "2026-03-10",
+    }
+
+
+def test_what_is_public_is_asked_for_without_a_token() -> None:
+    """An empty token would be a bad one."""
+    assert messages.build_headers(None) == {
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2026-03-10",
+    }
+
+
+@pytest.mark.parametrize(
+    ("login", "path"),
+    [
+        ("Sponsoring-Org", "/users/Sponsoring-Org"),
+        ("a_b", "/users/a_b"),
+        ("a/b", "/users/a%2Fb"),
+        ("a?b#c", "/users/a%3Fb%23c"),
+        ("%2F", "/users/%252F"),
+        ("..", "/users/%2E%2E"),
+        ("é", "/users/%C3%A9"),
+    ],
+)
+def test_a_login_is_one_segment_of_a_path(login: str, path: str) -> None:
+    """Whatever somebody typed must not ask GitHub about something else."""
+    assert messages.build_account_path(login) == path
+
+
+def test_one_sponsor_is_asked_for_by_node() -> None:
+    """A login may be somebody else's by now."""
+    assert messages.build_sponsor_request("U_1") == {
+        "query": messages.MAINTAINER_SPONSOR,
+        "variables": {"id": "U_1"},
     }
 
 
@@ -253,6 +298,14 @@ def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
     assert messages.parse_user(_dump(profile)) == GitHubUser(
         id=1, login="octocat", name=None, email=None, avatar_url=None
     )
+
+
+@pytest.mark.parametrize("kind", ["User", "Organization"])
+def test_an_account_is_read(kind: str) -> None:
+    """The sample of GitHub's own documentation; both kinds have the same three."""
+    account = messages.parse_account(_dump({**USER, "type": kind}))
+
+    assert account == GitHubAccount(id=1, login="octocat", node_id="MDQ6VXNlcjE=")
 
 
 def test_addresses_are_read() -> None:
@@ -554,6 +607,77 @@ def test_a_next_page_of_organizations_needs_a_cursor(page: Json) -> None:
         _parse_organizations(_organizations(ORGANIZATION, page=page))
 
 
+# --- one sponsor ----------------------------------------------------------------------------------
+
+
+def test_a_sponsor_is_read_with_what_they_give_to_the_viewer() -> None:
+    """The viewer is the sponsorable: the answer itself need not name it twice."""
+    assert _parse_sponsor(_sponsor(SPONSOR)) == messages.SponsorAnswer(
+        viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=PARSED_NODE
+    )
+
+
+def test_who_gives_nothing_is_an_answer_too() -> None:
+    """This is a no, and not an unknown."""
+    answer = _parse_sponsor(_sponsor({**SPONSOR, "sponsorshipForViewerAsSponsorable": None}))
+
+    assert (answer.sponsor_id, answer.sponsorship) == (48_210_377, None)
+
+
+def test_a_sponsor_through_patreon_has_no_tier() -> None:
+    """GitHub does not know it, whoever asks."""
+    told = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": "PATREON"}
+
+    answer = _parse_sponsor(_sponsor({**SPONSOR, "sponsorshipForViewerAsSponsorable": told}))
+
+    assert answer.sponsorship is not None
+    assert answer.sponsorship.tier_cents is None
+
+
+@pytest.mark.parametrize("node", [None, {}], ids=["null", "neither"])
+def test_a_node_that_is_no_account_is_nobodys_answer(node: Json) -> None:
+    """Without a number it cannot be told whose no this would be."""
+    assert _parse_sponsor(_sponsor(node)) == messages.SponsorAnswer(
+        viewer_login="maintainer", sponsor_id=None, sponsorship=None
+    )
+
+
+@pytest.mark.parametrize("kind", ["NOT_FOUND", "FORBIDDEN", "INSUFFICIENT_SCOPES"])
+@pytest.mark.parametrize("data", [None, _sponsor(None)["data"], _sponsor(SPONSOR)["data"]])
+def test_a_sponsor_with_an_error_is_no_answer(data: Json, kind: str) -> None:
+    """A node that is not found may be hidden: that is unknown, and not a no."""
+    with pytest.raises(GitHubRefusedError, match=kind):
+        _parse_sponsor({"data": data, "errors": [{"type": kind, "message": "…"}]})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _sponsor(SPONSOR, viewer=None),
+        _sponsor(SPONSOR, viewer=5),
+        _sponsor("U_1"),
+        _sponsor([SPONSOR]),
+        _sponsor({"databaseId": 48_210_377}),
+        _sponsor({**SPONSOR, "databaseId": "48210377"}),
+        _sponsor({**SPONSOR, "sponsorshipForViewerAsSponsorable": {}}),
+        _sponsor({**SPONSOR, "sponsorshipForViewerAsSponsorable": [NODE]}),
+        {"data": {"viewer": {"login": "maintainer"}}},
+        {"data": {"node": SPONSOR}},
+        {"data": None},
+    ],
+)
+def test_a_sponsor_of_the_wrong_types_is_no_answer(answer: Json) -> None:
+    """A field that is missing is not the same as a field that is null."""
+    with pytest.raises(GitHubUnreachableError):
+        _parse_sponsor(answer)
+
+
+def test_a_rate_limit_is_no_answer_about_a_sponsor() -> None:
+    """It comes with HTTP 200 here, too."""
+    with pytest.raises(GitHubLimitedError):
+        _parse_sponsor({"errors": [{"type": "RATE_LIMITED", "message": "…"}]})
+
+
 # --- whatever else may come -----------------------------------------------------------------------
 
 PARSERS: list[Callable[[bytes], object]] = [
@@ -561,6 +685,8 @@ PARSERS: list[Callable[[bytes], object]] = [
     messages.parse_emails,
     messages.parse_sponsorships,
     messages.parse_organizations,
+    messages.parse_account,
+    messages.parse_sponsor,
 ]
 
 
@@ -605,6 +731,23 @@ def test_a_profile_of_the_wrong_types_is_no_profile(field: str, value: Json) -> 
     """Else it would fail later, inside a script in Redis."""
     with pytest.raises(GitHubUnreachableError):
         messages.parse_user(_dump({**USER, field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "one"),
+        ("id", None),
+        ("login", None),
+        ("login", 5),
+        ("node_id", None),
+        ("node_id", 1),
+    ],
+)
+def test_an_account_of_the_wrong_types_is_no_account(field: str, value: Json) -> None:
+    """And none is not the same as gone."""
+    with pytest.raises(GitHubUnreachableError):
+        messages.parse_account(_dump({**USER, field: value}))
 
 
 @pytest.mark.parametrize(
@@ -703,3 +846,14 @@ def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: 
         page = messages.parse_organizations(body)
         assert all(isinstance(each.id, int) for each in page.organizations)
         assert all(each.login == each.login.lower() for each in page.organizations)
+
+
+@settings(max_examples=300)
+@given(body=_almost(_sponsor(SPONSOR)).map(_dump))
+def test_almost_a_sponsor_is_read_or_is_a_github_error(body: bytes) -> None:
+    """One wrong value is what a change of the API looks like."""
+    with suppress(GitHubError):
+        answer = messages.parse_sponsor(body)
+        assert answer.viewer_login == answer.viewer_login.lower()
+        assert answer.sponsor_id is None or isinstance(answer.sponsor_id, int)
+        assert answer.sponsorship is None or answer.sponsorship.created_at.utcoffset() is not None

@@ -22,6 +22,20 @@ class GitHubUser:
 
 
 @dataclass(frozen=True, slots=True)
+class GitHubAccount:
+    """What anybody may know of a person or an organisation.
+
+    Attributes:
+        login: As GitHub writes it; another account may have it tomorrow.
+        node_id: What GraphQL knows the account by.
+    """
+
+    id: int
+    login: str
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class EmailAddress:
     """One row of `GET /user/emails`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
@@ -16,7 +17,7 @@ from sponsorsync.github import messages
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from sponsorsync.domain.profile import EmailAddress, GitHubUser
+    from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
     from sponsorsync.domain.sponsorship import Sponsorship
 
 T = TypeVar("T")
@@ -38,11 +39,19 @@ class GitHubClient:
 
     async def fetch_user(self, token: str) -> GitHubUser:
         """Returns the profile of the token's owner."""
-        return messages.parse_user(await self._request("GET", "/user", token))
+        return messages.parse_user(await self._get("/user", token))
 
     async def fetch_emails(self, token: str) -> tuple[EmailAddress, ...]:
         """Returns the e-mail addresses of the token's owner."""
-        return messages.parse_emails(await self._request("GET", "/user/emails", token))
+        return messages.parse_emails(await self._get("/user/emails", token))
+
+    async def fetch_account(self, person_id: int, token: str) -> GitHubAccount | None:
+        """Returns the account that has this number; None where there is none any more."""
+        return await self._find_account(f"/user/{person_id}", token)
+
+    async def fetch_account_by_login(self, login: str, token: str | None) -> GitHubAccount | None:
+        """Returns the person or organisation that has this login now; None where nobody has it."""
+        return await self._find_account(messages.build_account_path(login), token)
 
     async def fetch_sponsorships(
         self, token: str, sponsorables: Sequence[str]
@@ -88,6 +97,11 @@ class GitHubClient:
                 return
             cursor = page.next_cursor
 
+    async def fetch_sponsor(self, token: str, node_id: str) -> messages.SponsorAnswer:
+        """Returns what one account gives to the token's owner, and to nobody else."""
+        body = messages.build_sponsor_request(node_id)
+        return await self._query(token, body, messages.parse_sponsor)
+
     async def _query(self, token: str, body: object, parse: Callable[[bytes], T]) -> T:
         response = await self._respond("POST", "/graphql", token, json=body)
         try:
@@ -97,11 +111,23 @@ class GitHubClient:
             wait_s = messages.read_retry_after(response.headers, now=datetime.now(UTC))
             raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
 
-    async def _request(self, method: str, path: str, token: str, *, json: object = None) -> bytes:
-        return (await self._respond(method, path, token, json=json)).content
+    async def _get(self, path: str, token: str) -> bytes:
+        return (await self._respond("GET", path, token)).content
+
+    async def _find_account(self, path: str, token: str | None) -> GitHubAccount | None:
+        response = await self._respond("GET", path, token, may_be_missing=True)
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        return messages.parse_account(response.content)
 
     async def _respond(
-        self, method: str, path: str, token: str, *, json: object = None
+        self,
+        method: str,
+        path: str,
+        token: str | None,
+        *,
+        json: object = None,
+        may_be_missing: bool = False,
     ) -> httpx.Response:
         async for attempt in stamina.retry_context(
             on=GitHubUnreachableError,
@@ -110,17 +136,20 @@ class GitHubClient:
             wait_max=_RETRY_WAIT_S,
         ):
             with attempt:
-                return await self._request_once(method, path, token, json)
+                response = await self._request_once(method, path, token, json)
+                if not (may_be_missing and response.status_code == HTTPStatus.NOT_FOUND):
+                    messages.check_status(
+                        response.status_code, response.headers, now=datetime.now(UTC)
+                    )
+                return response
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _request_once(
-        self, method: str, path: str, token: str, json: object
+        self, method: str, path: str, token: str | None, json: object
     ) -> httpx.Response:
         try:
-            response = await self._client.request(
+            return await self._client.request(
                 method, self._api_url + path, headers=messages.build_headers(token), json=json
             )
         except httpx.HTTPError as error:
             raise GitHubUnreachableError("GitHub could not be reached.") from error
-        messages.check_status(response.status_code, response.headers, now=datetime.now(UTC))
-        return response

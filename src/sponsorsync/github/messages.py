@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote
 
 from sponsorsync.domain.errors import (
     GitHubError,
@@ -18,7 +19,7 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.domain.profile import EmailAddress, GitHubUser
+from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.domain.sponsorship import (
     Membership,
     PaymentSource,
@@ -150,10 +151,34 @@ query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
 }
 """
 
+# The viewer is who receives, so nobody else's token can ask. One sponsorship comes back; of
+# several, as after one-time payments, GitHub does not say which.
+MAINTAINER_SPONSOR = """
+query MaintainerSponsor($id: ID!) {
+  viewer { login }
+  node(id: $id) {
+    ... on User { databaseId }
+    ... on Organization { databaseId }
+    ... on Sponsorable {
+      sponsorshipForViewerAsSponsorable(activeOnly: false) {
+        createdAt
+        isActive
+        isOneTimePayment
+        privacyLevel
+        paymentSource
+        tierSelectedAt
+        tier { monthlyPriceInCents }
+      }
+    }
+  }
+}
+"""
+
 QUERIES = {
     "viewer_sponsorships": VIEWER_SPONSORSHIPS,
     "viewer_organizations": VIEWER_ORGANIZATIONS,
     "maintainer_sponsorships": MAINTAINER_SPONSORSHIPS,
+    "maintainer_sponsor": MAINTAINER_SPONSOR,
 }
 """Every query that is sent, for the test that validates them."""
 
@@ -212,13 +237,37 @@ class ReceivedPage:
     next_cursor: str | None
 
 
-def build_headers(token: str) -> dict[str, str]:
-    """Returns the headers of a REST or GraphQL call."""
-    return {
+@dataclass(frozen=True, slots=True)
+class SponsorAnswer:
+    """What one account gives to the owner of a token.
+
+    Attributes:
+        viewer_login: The token's owner, lower-cased: the answer is about no other sponsorable.
+        sponsor_id: The numeric id of the account; None where GitHub shows none.
+        sponsorship: One that is, or has been; None where GitHub shows neither.
+    """
+
+    viewer_login: str
+    sponsor_id: int | None
+    sponsorship: Sponsorship | None
+
+
+def build_headers(token: str | None) -> dict[str, str]:
+    """Returns the headers of a REST or GraphQL call; what is public needs no token."""
+    headers = {
         "Accept": "application/vnd.github+json",
-        "Authorization": f"Bearer {token}",
         "X-GitHub-Api-Version": API_VERSION,
     }
+    return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
+
+
+def build_account_path(login: str) -> str:
+    """Returns the path at which REST tells who has a login.
+
+    https://docs.github.com/rest/users/users#get-a-user
+    """
+    # A segment of dots would lead to another path.
+    return "/users/" + quote(login, safe="").replace(".", "%2E")
 
 
 def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
@@ -243,6 +292,11 @@ def build_received_request(login: str, after: str | None) -> dict[str, object]:
         "query": MAINTAINER_SPONSORSHIPS,
         "variables": {"login": login, "first": PAGE_SIZE, "after": after},
     }
+
+
+def build_sponsor_request(node_id: str) -> dict[str, object]:
+    """Returns the JSON body that asks what one account gives to the token's owner."""
+    return {"query": MAINTAINER_SPONSOR, "variables": {"id": node_id}}
 
 
 def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> None:
@@ -281,6 +335,25 @@ def parse_user(body: bytes) -> GitHubUser:
             avatar_url=_expect_or_none(data.get("avatar_url"), str),
         )
     except (AttributeError, KeyError, TypeError) as error:
+        raise _unreadable("profile") from error
+
+
+def parse_account(body: bytes) -> GitHubAccount:
+    """Returns the account of `GET /user/{account_id}` or `GET /users/{login}`.
+
+    https://docs.github.com/rest/users/users#get-a-user-using-their-id
+
+    Raises:
+        GitHubUnreachableError: The body is not what is documented.
+    """
+    data = _parse_json(body)
+    try:
+        return GitHubAccount(
+            id=_expect(data["id"], int),
+            login=_expect(data["login"], str),
+            node_id=_expect(data["node_id"], str),
+        )
+    except (KeyError, TypeError) as error:
         raise _unreadable("profile") from error
 
 
@@ -394,6 +467,33 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _unreadable("list of sponsorships") from error
+
+
+def parse_sponsor(body: bytes) -> SponsorAnswer:
+    """Returns the answer to MAINTAINER_SPONSOR.
+
+    As with VIEWER_SPONSORSHIPS, an answer with errors is none.
+
+    Raises:
+        GitHubRefusedError, GitHubLimitedError: The answer has errors, as for an unknown node.
+        GitHubUnreachableError: The body is not what the schema says.
+    """
+    data = _parse_json(body)
+    try:
+        _check_graphql_errors(data.get("errors") or [])
+        viewer_login = normalize_login(_expect(data["data"]["viewer"]["login"], str))
+        node = data["data"]["node"]
+        if not node:
+            # Null, or empty because it is neither a User nor an Organization.
+            return SponsorAnswer(viewer_login, sponsor_id=None, sponsorship=None)
+        given = node["sponsorshipForViewerAsSponsorable"]
+        return SponsorAnswer(
+            viewer_login=viewer_login,
+            sponsor_id=_expect_or_none(node["databaseId"], int),
+            sponsorship=None if given is None else _parse_sponsorship(given, viewer_login),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable("sponsorship") from error
 
 
 def _parse_next_cursor(page: Mapping[str, Any]) -> str | None:
