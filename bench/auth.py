@@ -29,6 +29,7 @@ from rich.table import Table
 
 from bench.measure import console, verdict
 from sponsorsync.app import create_app
+from sponsorsync.domain.account import NO_VERSION, KnownCover
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.profile import Profile
 from sponsorsync.sandbox.valkey import run_valkey
@@ -103,10 +104,12 @@ async def _sign_in(url: str) -> str:
         valid_until=now + timedelta(days=30),
     )
     try:
-        token = await people.save_login(profile, [facts], replaces=None)
+        token = await people.save_login(profile, [KnownCover(facts, NO_VERSION)], replaces=None)
         await store.run("SET", "bare", "1")
     finally:
         await store.aclose()
+    if token is None:
+        raise AssertionError("unreachable: nobody else writes there")
     return token
 
 

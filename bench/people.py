@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from sponsorsync.domain.account import NO_VERSION, KnownCover
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
@@ -118,7 +119,7 @@ class _Pipeline:
 
 def _tell(
     person_id: int, now: datetime, population: Population
-) -> tuple[Profile, list[CoverFacts]]:
+) -> tuple[Profile, list[KnownCover]]:
     profile = Profile(
         id=person_id,
         login=f"person-{person_id}",
@@ -129,4 +130,5 @@ def _tell(
         last_login=now,
     )
     source = CoverSource.SPONSORSHIP if population.is_covered(person_id) else CoverSource.NONE
-    return profile, [CoverFacts(sponsorable=SPONSORABLE, checked_at=now, source=source)]
+    facts = CoverFacts(sponsorable=SPONSORABLE, checked_at=now, source=source)
+    return profile, [KnownCover(facts, NO_VERSION)]

@@ -244,9 +244,15 @@ local function judge_presence(noted, exists)
   end
   return 'unknown'
 end
-local function judge_cover(source, valid_until)
-  local ends = tonumber(valid_until or '')
-  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+local DECISIVE = { 'source', 'valid_until', 'also_until', 'partial' }
+local function judge_cover(source, valid_until, also_until)
+  local own, also = tonumber(valid_until or ''), tonumber(also_until or '')
+  local is_sponsor = source and source ~= 'none'
+  if (is_sponsor and not own) or also_until == 'never' then
+    return true, nil
+  end
+  local ends = math.max(is_sponsor and own or 0, also or 0)
+  return ends > now_s(), ends > 0 and ends or nil
 end
 local MOST_VALUES = 20000 -- some milliseconds
 local MEMBERS_A_VALUE = 10 -- of a dump: that reads more of them in the same time
@@ -317,17 +323,17 @@ local function export(id)
   end
   for i, part in ipairs(cover_parts) do
     local key = K.SPONSORSHIP(sponsorables[i], id)
-    local about = redis.pcall('HMGET', key, 'source', 'valid_until')
+    local about = redis.pcall('HMGET', key, unpack(DECISIVE))
     if about.err and notes['v:' .. part] then
       return { '', wrong_type(key, 'hash') or about.err }, 0
     end
     about_of[part] = about
-    if judge_cover(about[1], about[2]) then
+    if judge_cover(unpack(about)) then
       covered = true
       unknown = unknown or (is_dirty
         and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
     end
-    unknown = unknown or ((is_person or notes['v:' .. part])
+    unknown = unknown or about[4] or ((is_person or notes['v:' .. part])
       and judge_presence(notes['p:' .. part], about[1]) == 'unknown')
   end
   local visitor = some_visitors and is_visitor(id)
@@ -339,7 +345,10 @@ local function export(id)
   for _, part in ipairs(parts) do
     local kind, noted = part_type(part), notes['p:' .. part]
     local is_wanted = not only or part == only or about_of[part] ~= nil
-    if is_wanted and (kind == 'hash' or sets_travel) then
+    local is_partial = about_of[part] and about_of[part][4]
+    if is_partial then
+      unknown = true -- facts to which durable's grants have to be added first
+    elseif is_wanted and (kind == 'hash' or sets_travel) then
       local key = part_key(id, part)
       local data, read, size = {}, 0, nil
       if kind == 'hash' or noted == '1' or exists(key) then
@@ -504,14 +513,18 @@ local function object_in(key)
   end
   local is_number = {
     id = true, first_seen = true, last_login = true, tier_cents = true, since = true,
-    valid_until = true, checked_at = true, unknown_since = true,
+    valid_until = true, checked_at = true, unknown_since = true, also_until = true,
+    memberships_checked_at = true, memberships_unknown_since = true,
   }
   local object = notes_in(redis.call('HGETALL', key))
   for field, value in pairs(object) do
     if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
       object[field] = tonumber(value)
-    elseif field == 'is_one_time' then
+    elseif field == 'is_one_time' or field == 'partial' then
       object[field] = value == '1'
+    elseif field == 'also' then
+      local is_fine, grants = pcall(cjson.decode, value)
+      object[field] = is_fine and grants or value
     end
   end
   return object
@@ -554,9 +567,15 @@ local function delete_up_to(id, meta, deleted)
   end
   redis.call('HSET', meta, 'x', deleted)
 end
-local function judge_cover(source, valid_until)
-  local ends = tonumber(valid_until or '')
-  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+local DECISIVE = { 'source', 'valid_until', 'also_until', 'partial' }
+local function judge_cover(source, valid_until, also_until)
+  local own, also = tonumber(valid_until or ''), tonumber(also_until or '')
+  local is_sponsor = source and source ~= 'none'
+  if (is_sponsor and not own) or also_until == 'never' then
+    return true, nil
+  end
+  local ends = math.max(is_sponsor and own or 0, also or 0)
+  return ends > now_s(), ends > 0 and ends or nil
 end
 local sponsorables = cjson.decode(ARGV[1])
 local Batch = {}
@@ -594,7 +613,7 @@ end
 local function index(id, notes, facts)
   local last_end, is_anyones = 0, false
   for i, sponsorable in ipairs(sponsorables) do
-    local covered, ends = judge_cover(facts[i].source, facts[i].valid_until)
+    local covered, ends = judge_cover(unpack(facts[i].about))
     local member = sponsorable .. ':' .. id
     if covered and ends then
       ends_set:add(ends, member)
@@ -647,11 +666,11 @@ local function load_facts(id)
   local facts = {}
   for i, sponsorable in ipairs(sponsorables) do
     local key = K.SPONSORSHIP(sponsorable, id)
-    local reply = redis.pcall('HMGET', key, 'source', 'valid_until')
+    local reply = redis.pcall('HMGET', key, unpack(DECISIVE))
     if reply.err then
       return nil, wrong_type(key, 'hash') or reply.err
     end
-    facts[i] = { part = 'cover:' .. sponsorable, source = reply[1], valid_until = reply[2] }
+    facts[i] = { part = 'cover:' .. sponsorable, about = reply }
   end
   return facts
 end
@@ -660,10 +679,10 @@ local function take_facts(facts, part)
     if cover.part == part[1] then
       local data, about = part[3], part[4]
       if type(data) == 'string' then
-        cover.source, cover.valid_until = unpack(about)
+        cover.about = about
       else
         local now = notes_in(data)
-        cover.source, cover.valid_until = now.source, now.valid_until
+        cover.about = { now.source or false, now.valid_until or false, now.also_until or false }
       end
     end
   end
@@ -702,7 +721,7 @@ local function note_new(id, parts)
     holds_set = holds_set or part_type(name) == 'set'
     local number = number_of[sponsorable_of(name)]
     if number then
-      local covered, ends = judge_cover(about[1], about[2])
+      local covered, ends = judge_cover(unpack(about))
       if covered then
         is_anyones = true
         joined[number]:add(id)
@@ -809,6 +828,7 @@ function K.NEGATIVE(id) return 'sponsorsync:negative:' .. id end
 function K.PENDING(id) return 'sponsorsync:pending:' .. id end
 K.QUIET = 'sponsorsync:quiet'
 K.COVER_ENDS = 'sponsorsync:cover_ends'
+function K.MEMBERS(sponsorable, id) return 'sponsorsync:members:' .. sponsorable .. ':' .. id end
 local CHUNK = 1000
 local PROFILE = 'profile'
 local function now_us()
@@ -961,14 +981,18 @@ local function object_in(key)
   end
   local is_number = {
     id = true, first_seen = true, last_login = true, tier_cents = true, since = true,
-    valid_until = true, checked_at = true, unknown_since = true,
+    valid_until = true, checked_at = true, unknown_since = true, also_until = true,
+    memberships_checked_at = true, memberships_unknown_since = true,
   }
   local object = notes_in(redis.call('HGETALL', key))
   for field, value in pairs(object) do
     if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
       object[field] = tonumber(value)
-    elseif field == 'is_one_time' then
+    elseif field == 'is_one_time' or field == 'partial' then
       object[field] = value == '1'
+    elseif field == 'also' then
+      local is_fine, grants = pcall(cjson.decode, value)
+      object[field] = is_fine and grants or value
     end
   end
   return object
@@ -1042,16 +1066,39 @@ local function wrong_service_type(sponsorables)
   end
   return wrong
 end
-local function judge_cover(source, valid_until)
-  local ends = tonumber(valid_until or '')
-  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+local DECISIVE = { 'source', 'valid_until', 'also_until', 'partial' }
+local function judge_cover(source, valid_until, also_until)
+  local own, also = tonumber(valid_until or ''), tonumber(also_until or '')
+  local is_sponsor = source and source ~= 'none'
+  if (is_sponsor and not own) or also_until == 'never' then
+    return true, nil
+  end
+  local ends = math.max(is_sponsor and own or 0, also or 0)
+  return ends > now_s(), ends > 0 and ends or nil
 end
 local function cover_of(id, sponsorable)
-  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), 'source', 'valid_until')
+  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE))
   if facts.err then
     return false
   end
   return judge_cover(unpack(facts))
+end
+local function grants_of(id, sponsorable)
+  local also = redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also')
+  local is_fine, grants = pcall(cjson.decode, type(also) == 'string' and also or '[]')
+  return is_fine and grants or {}
+end
+local function index_members(id, sponsorable, grants, is_member)
+  for _, grant in ipairs(grants) do
+    if grant.organization_id and grant.member_until then
+      local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
+      if not is_member then
+        redis.pcall('ZREM', index, id)
+      elseif grant.has_seat ~= false then
+        redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
+      end
+    end
+  end
 end
 local function index_cover(id, sponsorable)
   local covered, ends = cover_of(id, sponsorable)
@@ -1115,6 +1162,9 @@ local answer = quietly(function()
   local function is_unknown(part)
     return judge_presence(notes['p:' .. part], is_there[part]) == 'unknown'
   end
+  local function is_partial(part, key)
+    return sponsorable_of(part) and exists(key) and redis.call('HEXISTS', key, 'partial') == 1
+  end
   local changed, is_changed = {}, {}
   local function change(part)
     if not is_changed[part] then
@@ -1133,6 +1183,32 @@ local answer = quietly(function()
       end
     end
     change(part)
+  end
+  local function complete(sponsorable, key, data)
+    local grants, has, also_until = grants_of(id, sponsorable), {}, 0
+    for _, grant in ipairs(grants) do
+      has[grant.source] = true
+    end
+    local is_fine, held = pcall(cjson.decode, notes_in(data).also or '[]')
+    for _, grant in ipairs(is_fine and held or {}) do
+      if not has[grant.source] then
+        grants[#grants + 1] = grant
+      end
+    end
+    for _, grant in ipairs(grants) do
+      if grant.has_seat ~= false then
+        also_until = math.max(also_until, grant['until'] or math.huge)
+      end
+    end
+    redis.call('HDEL', key, 'partial')
+    if #grants > 0 then
+      redis.call('HSET', key, 'also', cjson.encode(grants))
+    end
+    if also_until > 0 then
+      also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
+      redis.call('HSET', key, 'also_until', also_until)
+    end
+    change('cover:' .. sponsorable)
   end
   local own = {}
   for _, collection in ipairs(known_names.collections) do
@@ -1155,6 +1231,8 @@ local answer = quietly(function()
         note_part(noted, name, version, data, part[4])
         note_person(id, version)
         own[name], is_taken[name] = nil, true
+      elseif token ~= '' and is_partial(name, key) then
+        complete(sponsorable_of(name), key, unpacked('hash', data))
       end
       if is_set then
         noted[#noted + 1] = 'd:' .. name
@@ -1165,6 +1243,11 @@ local answer = quietly(function()
   call_in_chunks('HSET', meta, noted, 1, #noted)
   local joined = false
   for _, sponsorable in ipairs(known_names.sponsorables) do
+    local key = K.SPONSORSHIP(sponsorable, id)
+    if token ~= '' and is_partial('cover:' .. sponsorable, key) then
+      complete(sponsorable, key, {}) -- durable has none
+    end
+    index_members(id, sponsorable, grants_of(id, sponsorable), true)
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

@@ -108,7 +108,8 @@ class Visitor:
         self, sponsorable: str = "maintainer", person_id: int = MONTHLY_ID
     ) -> CoverFacts | None:
         """What is kept of a cover."""
-        return (await self.services.people.load_account(person_id)).covers[sponsorable]
+        account = await self.services.people.load_account(person_id)
+        return account.covers[sponsorable].facts
 
     async def load_profile(self, person_id: int = MONTHLY_ID) -> Profile | None:
         """What is kept of a person."""
@@ -214,7 +215,7 @@ async def test_a_person_who_renamed_themselves_is_the_same_person(
     assert second.first_seen == first.first_seen
     facts = await visitor.load_facts()
     assert facts is not None
-    assert facts.is_covered(clock.now)
+    assert facts.is_sponsoring(clock.now)
 
 
 async def test_who_takes_a_freed_login_inherits_nothing(

@@ -223,7 +223,6 @@ async def _open_services(
         tokens=await stack.enter_async_context(
             open_tokens(
                 settings,
-                policy=policy,
                 life=timedelta(minutes=settings.token_minutes),
                 clock=clock,
             )

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from sponsorsync.domain.account import SignedIn
-from sponsorsync.domain.cover import CoverFacts, assess, mark_unknown
-from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError
+from sponsorsync.domain.account import KnownCover, SignedIn
+from sponsorsync.domain.assessment import assess, mark_unknown
+from sponsorsync.domain.errors import (
+    GitHubError,
+    GitHubUnreachableError,
+    StoreUnavailableError,
+)
 from sponsorsync.domain.profile import Profile, choose_email
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from sponsorsync.background import BackgroundWork
     from sponsorsync.domain.account import LoginAttempt
-    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.cover import CoverFacts, CoverPolicy
     from sponsorsync.domain.profile import EmailAddress, GitHubUser
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from sponsorsync.store.people import PeopleStore
 
 T = TypeVar("T")
+
+# A webhook, a comparison or another login may change the same cover meanwhile.
+_TRIES = 5
 
 _log = structlog.get_logger(__name__)
 
@@ -132,6 +139,14 @@ class Login:
             return None
 
     async def _save(self, answers: _Answers, *, replaces: str | None) -> SignedIn:
+        for _ in range(_TRIES):
+            signed_in = await self._try_to_save(answers, replaces=replaces)
+            if signed_in is not None:
+                return signed_in
+        raise StoreUnavailableError("Somebody else keeps changing your cover.")
+
+    async def _try_to_save(self, answers: _Answers, *, replaces: str | None) -> SignedIn | None:
+        """Judges on what is known now; returns None where that has changed meanwhile."""
         now = self._clock()
         user = answers.user
         before = await self._people.load_account_for_login(user.id)
@@ -144,24 +159,24 @@ class Login:
             first_seen=before.profile.first_seen if before.profile else now,
             last_login=now,
         )
-        covers = self._assess(answers.sponsorships, before.covers, now)
+        covers = [
+            KnownCover(self._assess(sponsorable, answers, known.facts, now), known.version)
+            for sponsorable, known in before.covers.items()
+        ]
         session_token = await self._people.save_login(profile, covers, replaces=replaces)
+        if session_token is None:
+            return None
         _log.info("signed_in", person=user.id, cover_known=answers.sponsorships is not None)
         return SignedIn(profile=profile, session_token=session_token)
 
     def _assess(
-        self,
-        sponsorships: Sequence[Sponsorship] | None,
-        before: Mapping[str, CoverFacts | None],
-        now: datetime,
-    ) -> list[CoverFacts]:
-        if sponsorships is None:
-            marked = (mark_unknown(facts, now=now) for facts in before.values())
-            return [facts for facts in marked if facts is not None]
-        return [
-            assess(sponsorable, sponsorships, previous=previous, policy=self._policy, now=now)
-            for sponsorable, previous in before.items()
-        ]
+        self, sponsorable: str, answers: _Answers, previous: CoverFacts | None, now: datetime
+    ) -> CoverFacts | None:
+        if answers.sponsorships is None:
+            return mark_unknown(previous, now=now)
+        return assess(
+            sponsorable, answers.sponsorships, previous=previous, policy=self._policy, now=now
+        )
 
 
 def _email_of(answers: _Answers, before: Profile | None) -> str | None:

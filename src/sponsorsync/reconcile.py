@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.cover import CoverSource, assess, is_better, tell_the_same
+from sponsorsync.domain.assessment import assess, is_better, tell_the_same
+from sponsorsync.domain.cover import CoverSource
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
@@ -22,13 +23,14 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
-from sponsorsync.store.covers import CoverChange, KnownCover, Saved
+from sponsorsync.store.covers import CoverChange, Saved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 
     from pydantic import SecretStr
 
+    from sponsorsync.domain.account import KnownCover
     from sponsorsync.domain.cover import CoverFacts, CoverPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
@@ -287,7 +289,7 @@ class _Comparison:
                 continue
             self._summary.people += best is None
             self._told[person_id] = told
-            if told.is_covered(self._began_at):
+            if told.is_sponsoring(self._began_at):
                 covered.append((person_id, known[person_id], told, best))
         await self._apply(covered)
 
@@ -299,7 +301,7 @@ class _Comparison:
         ended = [
             person_id
             for person_id, told in self._told.items()
-            if not told.is_covered(self._began_at)
+            if not told.is_sponsoring(self._began_at)
         ]
         for at in range(0, len(ended), _CHUNK):
             await self._end(ended[at : at + _CHUNK], is_listed=True)
@@ -317,7 +319,7 @@ class _Comparison:
             before = cover.facts
             if before is None or before.source is not CoverSource.SPONSORSHIP:
                 continue
-            if not before.is_covered(self._began_at):
+            if not before.is_sponsoring(self._began_at):
                 continue
             if self._hidden and not is_listed:
                 # They may be one of those whom GitHub does not show.
@@ -362,7 +364,7 @@ class _Comparison:
         """Tells whether facts are of after the answer began, and not from this comparison."""
         if facts is None or (kept is not None and tell_the_same(facts, kept)):
             return False
-        return facts.checked_at >= self._began_at
+        return facts.checked_at is not None and facts.checked_at >= self._began_at
 
     def _change(self, person_id: int, cover: KnownCover, facts: CoverFacts) -> CoverChange:
         return CoverChange(
@@ -374,8 +376,8 @@ class _Comparison:
         )
 
     def _note(self, before: CoverFacts | None, change: CoverChange) -> None:
-        was_covered = before is not None and before.is_covered(self._began_at)
+        was_covered = before is not None and before.is_sponsoring(self._began_at)
         kind = "changed" if was_covered else "created"
-        if not change.facts.is_covered(self._began_at):
+        if not change.facts.is_sponsoring(self._began_at):
             kind = "ended"
         self._summary.note(Drift(self._sponsorable, change.person_id, kind))

@@ -8,7 +8,8 @@ from itertools import permutations
 
 import pytest
 
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, assess
+from sponsorsync.domain.assessment import assess
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource
 from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import SecretStr
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource, mark_unknown
+from sponsorsync.domain.account import KnownCover
+from sponsorsync.domain.assessment import mark_unknown
+from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
@@ -85,8 +87,10 @@ class Replica:
             last_login=now,
         )
         if message["covered"] is None:  # GitHub did not say: as `sponsorsync.login` does it
-            marked = (mark_unknown(facts, now=now) for facts in before.covers.values())
-            covers = [facts for facts in marked if facts is not None]
+            covers = [
+                KnownCover(mark_unknown(known.facts, now=now), known.version)
+                for known in before.covers.values()
+            ]
         else:
             until = message["until"]
             facts = CoverFacts(
@@ -95,7 +99,7 @@ class Replica:
                 source=CoverSource.SPONSORSHIP if message["covered"] else CoverSource.NONE,
                 valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
-            covers = [facts]
+            covers = [KnownCover(facts, before.covers[self._sponsorable].version)]
         await self._people.save_login(profile, covers, replaces=None)
         return None
 

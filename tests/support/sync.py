@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from sponsorsync.domain.account import NO_VERSION, KnownCover
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
@@ -85,8 +86,9 @@ class Pair:
         covered: bool | None = True,
         until: datetime | None = None,
         first_seen: datetime | None = None,
+        version: str | None = None,
     ) -> None:
-        """Does only the last step of a login."""
+        """Does only the last step of a login, on the version that is there unless one is given."""
         now = datetime.now(UTC)
         profile = Profile(
             id=person_id,
@@ -103,7 +105,13 @@ class Pair:
             source=CoverSource.SPONSORSHIP if covered else CoverSource.NONE,
             valid_until=until,
         )
-        await self.people.save_login(profile, [] if covered is None else [facts], replaces=None)
+        known = KnownCover(facts, version or await self.version_of_cover(person_id))
+        await self.people.save_login(profile, [] if covered is None else [known], replaces=None)
+
+    async def version_of_cover(self, person_id: int = PERSON) -> str:
+        """Returns the version of what local knows of a cover."""
+        version = await self.local.hget(keys.meta(person_id), f"v:cover:{SPONSORABLE}")
+        return str(version or NO_VERSION)
 
     async def lapse(self, person_id: int = PERSON) -> None:
         """Keeps a login in which GitHub told that the sponsorship has ended."""

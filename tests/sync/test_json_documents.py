@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from sponsorsync.domain.account import NO_VERSION, KnownCover
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
@@ -379,7 +380,7 @@ async def _sign_in(pair: Pair) -> None:
         valid_until=MONDAY + timedelta(days=1),
         unknown_since=MONDAY,
     )
-    await pair.people.save_login(profile, [facts], replaces=None)
+    await pair.people.save_login(profile, [KnownCover(facts, NO_VERSION)], replaces=None)
 
 
 async def _load(client: Redis) -> dict[str, Any]:

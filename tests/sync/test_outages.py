@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages, export_people
@@ -93,7 +94,11 @@ async def _add(pair: Pair) -> None:
 
 
 async def _login(pair: Pair) -> None:
-    await pair.save_login()
+    await pair.save_login(version=NO_VERSION)
+
+
+async def _first_login(pair: Pair) -> None:
+    await pair.save_login(OTHER, version=NO_VERSION)
 
 
 async def _delete(pair: Pair) -> None:
@@ -104,7 +109,7 @@ async def _delete(pair: Pair) -> None:
 LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
     (outage, write)
     for outage in OUTAGES
-    for write in (_login, _delete)
+    for write in (_first_login, _delete)
     if outage is not be_out_of_memory
 ]
 

@@ -21,9 +21,7 @@ KEYRING = create_keyring(NOW)
 
 
 def _issue(*, cents: int | None, audience: str = AUDIENCE, now: datetime = NOW) -> str:
-    issuer = TokenIssuer(
-        KEYRING, issuer=ISSUER, audience=audience, life=timedelta(minutes=10), policy=POLICY
-    )
+    issuer = TokenIssuer(KEYRING, issuer=ISSUER, audience=audience, life=timedelta(minutes=10))
     source = CoverSource.NONE if cents is None else CoverSource.SPONSORSHIP
     facts = CoverFacts("maintainer", checked_at=now, source=source, tier_cents=cents)
     return issuer.issue(7, judge("maintainer", facts, policy=POLICY, now=now), now=now).token

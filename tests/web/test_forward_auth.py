@@ -66,7 +66,7 @@ async def test_a_cover_that_ends_tells_when(browser: Browser, clock: Clock) -> N
 
     covers = (await browser.get("/me")).json()["covers"]
     assert (before.status_code, after.status_code) == (204, 403)
-    assert _told(before)["until"] == covers[0]["valid_until"]
+    assert _told(before)["until"] == covers[0]["considered"][0]["until"]
     assert _told(before)["until"].endswith("Z")
 
 

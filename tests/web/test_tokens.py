@@ -442,9 +442,7 @@ async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
 ) -> None:
     """The public keys show both meanwhile."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(
-        of_tokens, policy=POLICY, life=timedelta(hours=1), clock=clock
-    ) as tokens:
+    async with open_tokens(of_tokens, life=timedelta(hours=1), clock=clock) as tokens:
         assert tokens is not None
         claims = _claims(clock) | {"exp": int(clock().timestamp()) + 10**6}
         old = _sign(claims, tokens)
@@ -464,9 +462,7 @@ async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
 async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clock: Clock) -> None:
     """As soon as the file is read again."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(
-        of_tokens, policy=POLICY, life=timedelta(hours=1), clock=clock
-    ) as tokens:
+    async with open_tokens(of_tokens, life=timedelta(hours=1), clock=clock) as tokens:
         assert tokens is not None
         old = _sign(_claims(clock), tokens)
         rotate_keys(of_tokens, now=clock(), retire_old=True)
@@ -482,7 +478,7 @@ async def test_a_rotation_is_taken_up_while_the_service_runs(
     """The command runs beside it, and nobody restarts anything."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
     async with open_tokens(
-        of_tokens, policy=POLICY, life=timedelta(hours=1), clock=clock, reload_s=0.01
+        of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
     ) as tokens:
         assert tokens is not None
         rotate_keys(of_tokens, now=clock(), retire_old=False)
@@ -494,9 +490,7 @@ async def test_a_file_that_cannot_be_read_again_changes_nothing(
 ) -> None:
     """The service goes on with the keys it has, and says so in the log."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(
-        of_tokens, policy=POLICY, life=timedelta(hours=1), clock=clock
-    ) as tokens:
+    async with open_tokens(of_tokens, life=timedelta(hours=1), clock=clock) as tokens:
         assert tokens is not None
         token = _sign(_claims(clock), tokens)
         (settings.data_dir / "token_keys.json").write_text("")
@@ -533,7 +527,6 @@ def _issuer(clock: Clock) -> TokenIssuer:
         issuer=ISSUER,
         audience=AUDIENCE,
         life=timedelta(minutes=10),
-        policy=POLICY,
     )
 
 

@@ -12,15 +12,32 @@ if TYPE_CHECKING:
     from sponsorsync.domain.profile import Profile
 
 
+NO_VERSION = "0"
+"""The version of what was never written."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCover:
+    """What is known of one person's cover by one sponsorable.
+
+    Attributes:
+        facts: None while nothing is known.
+        version: Of what is known; whoever keeps something that is built on it names it.
+    """
+
+    facts: CoverFacts | None
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A profile and what is known of the person's cover by each sponsorable.
 
-    `profile` is None when the local Redis has lost it; a cover is None while it is unknown.
+    `profile` is None when the local Redis has lost it.
     """
 
     profile: Profile | None
-    covers: Mapping[str, CoverFacts | None]
+    covers: Mapping[str, KnownCover]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,7 @@ from sponsorsync.domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sponsorsync.domain.cover import Cover, CoverFacts, CoverPolicy
+    from sponsorsync.domain.cover import Cover, CoverFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,9 @@ def require_cover(cover: Cover, *, min_cents: int, sponsor_url: str) -> None:
     """
     if cover.status is CoverStatus.NOT_COVERED:
         raise NotASponsorError(cover.reason, sponsor_url=sponsor_url)
-    if cover.status is CoverStatus.UNKNOWN or cover.facts is None:
+    if cover.status is CoverStatus.UNKNOWN:
         raise CoverUnknownError(cover.reason, sponsor_url=sponsor_url)
-    cents = cover.facts.tier_cents
+    cents = cover.tier_cents
     wanted = f"This is for those who give ${min_cents / 100:,.2f} or more."
     if cents is None and min_cents > 0:
         raise TierUnknownError(
@@ -67,11 +65,3 @@ def require_cover(cover: Cover, *, min_cents: int, sponsor_url: str) -> None:
         )
     if cents is not None and cents < min_cents:
         raise TierTooLowError(f"{wanted} {cover.reason}", sponsor_url=sponsor_url)
-
-
-def find_end(facts: CoverFacts, policy: CoverPolicy) -> datetime | None:
-    """Returns when a cover ends if nothing more is learnt, exclusively; None if it does not."""
-    if facts.unknown_since is None:
-        return facts.valid_until
-    holds_until = facts.unknown_since + policy.stale
-    return min(holds_until, facts.valid_until or holds_until)

@@ -1,22 +1,24 @@
 """Who is covered, by what, until when.
 
-`assess` turns what GitHub answered into the facts that are kept; `judge` turns the facts into the
-answer for one moment. Both are pure.
+What is known stands in `CoverFacts`; `judge` turns it into the answer for one moment, and tells all
+that was considered. It is pure. `assessment.py` has how the facts come about.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.sponsorship import PaymentSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
+    from datetime import datetime
 
-    from sponsorsync.domain.sponsorship import Privacy, Sponsorship
+    from sponsorsync.domain.sponsorship import Privacy
 
 
 class CoverSource(StrEnum):
@@ -24,6 +26,9 @@ class CoverSource(StrEnum):
 
     NONE = "none"
     SPONSORSHIP = "sponsorship"
+    ORGANIZATION = "organization"
+    OVERRIDE = "override"
+    PATREON = "patreon"
 
 
 class CoverStatus(StrEnum):
@@ -36,32 +41,85 @@ class CoverStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CoverPolicy:
-    """How long a cover lasts where GitHub does not say.
+    """What the maintainer decides about covers, beyond what GitHub says.
 
     Attributes:
         one_time: From a one-time payment on. GitHub shows it as active for one month, and no
             event marks its end.
         stale: How long the last known answer holds, counted from the first failed check.
+        grace: How much longer than paid for a monthly sponsorship covers.
+        patreon_cents: What a sponsorship through Patreon counts as, whose tier GitHub never knows.
+        covers_members: Whether an organization's sponsorship covers its members.
+        members_inherit_tier: Whether they count as giving what the organization gives.
+        seats: How many members one organization covers; None is all.
+        membership: How long a membership holds that GitHub showed at a login. Nobody but the
+            member's own token shows it, and that is not kept.
     """
 
     one_time: timedelta
     stale: timedelta
+    grace: timedelta = timedelta(0)
+    patreon_cents: int | None = None
+    covers_members: bool = False
+    members_inherit_tier: bool = True
+    seats: int | None = None
+    membership: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A cover by something else than the person's own sponsorship at GitHub.
+
+    Attributes:
+        source: ORGANIZATION, OVERRIDE or PATREON; of the first there may be several.
+        since: When it began; of an organization's, when its sponsorship did.
+        until: Exclusive end; None while it has none.
+        cents: The tier that it amounts to, in US cents; None where that is not known.
+        organization_id: GitHub's number of the organization.
+        organization: Its login, as it was at the last login of the member.
+        member_until: When the membership has to be shown again. `until` is no later.
+        has_seat: False where the organization's seats were taken by others: then it covers nobody.
+        reason: Of an override, why; for administrators.
+        actor: Of an override, who decided.
+    """
+
+    source: CoverSource
+    since: datetime
+    until: datetime | None
+    cents: int | None = None
+    organization_id: int | None = None
+    organization: str | None = None
+    member_until: datetime | None = None
+    has_seat: bool = True
+    reason: str | None = None
+    actor: str | None = None
+
+    def is_covering(self, now: datetime) -> bool:
+        """Tells whether this covers somebody at `now`."""
+        return self.has_seat and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True, slots=True)
 class CoverFacts:
     """What is kept of one person's cover by one sponsorable, in `sponsorship:{login}:{id}`.
 
+    All but the last four tell of the person's own sponsorship at GitHub.
+
     Attributes:
         sponsorable: The login that receives, lower-cased.
-        checked_at: When GitHub last answered.
-        source: NONE when GitHub answered that there is no sponsorship.
-        valid_until: Exclusive end of the cover; None while it has no end (or never began).
+        checked_at: When GitHub last answered; None while it was never asked.
+        source: SPONSORSHIP, or NONE where GitHub answered that there is none.
+        valid_until: Exclusive end of that sponsorship's cover; None while it has no end (or never
+            began).
         unknown_since: The first check after `checked_at` that failed; None while none has.
+        grants: By what else the person is, or was, covered.
+        memberships_checked_at: When GitHub last showed the person's organizations.
+        memberships_unknown_since: Since when it does not show all of them.
+        is_partial: They were written while durable, which may know more, could not be asked.
     """
 
     sponsorable: str
-    checked_at: datetime
+    checked_at: datetime | None
     source: CoverSource = CoverSource.NONE
     tier_cents: int | None = None
     is_one_time: bool = False
@@ -70,209 +128,307 @@ class CoverFacts:
     since: datetime | None = None
     valid_until: datetime | None = None
     unknown_since: datetime | None = None
+    grants: tuple[Grant, ...] = ()
+    memberships_checked_at: datetime | None = None
+    memberships_unknown_since: datetime | None = None
+    is_partial: bool = False
 
-    def is_covered(self, now: datetime) -> bool:
-        """Tells whether these facts cover somebody at `now`."""
+    def is_sponsoring(self, now: datetime) -> bool:
+        """Tells whether the person's own sponsorship covers them at `now`."""
         return self.source is not CoverSource.NONE and (
             self.valid_until is None or now < self.valid_until
         )
 
 
 @dataclass(frozen=True, slots=True)
+class Considered:
+    """One source of cover, and what it amounts to at one moment.
+
+    Attributes:
+        source: Never NONE.
+        until: When it ends, or ended, if nothing more is learnt.
+        reason: One sentence, for the person.
+    """
+
+    source: CoverSource
+    status: CoverStatus
+    reason: str
+    tier_cents: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cover:
     """The answer for one sponsorable at one moment, with one sentence of reason.
 
+    Of several sources that cover, the one with the highest tier tells tier, start and end; when it
+    ends, the person may stay covered by another.
+
     Attributes:
+        source: What covers; NONE where nothing does.
+        until: When that ends if nothing more is learnt, exclusively; None while it has no end.
+        considered: All sources, the person's own sponsorship first.
         facts: What the answer rests on; None while nothing was ever learnt.
     """
 
     sponsorable: str
     status: CoverStatus
+    source: CoverSource
     reason: str
+    tier_cents: int | None
+    since: datetime | None
+    until: datetime | None
+    considered: tuple[Considered, ...]
     facts: CoverFacts | None
-
-
-def assess(
-    sponsorable: str,
-    sponsorships: Iterable[Sponsorship],
-    *,
-    previous: CoverFacts | None,
-    policy: CoverPolicy,
-    now: datetime,
-) -> CoverFacts:
-    """Returns the facts after a complete answer of GitHub.
-
-    Args:
-        sponsorable: The login that receives, lower-cased.
-        sponsorships: All of the person's, active or not, to whomever.
-        previous: What was known before; it remembers when a cover was first seen to have ended.
-        policy: For how long a one-time payment covers.
-        now: The moment of the answer, with a time zone.
-    """
-    candidates = [
-        _facts_of(s, previous=previous, policy=policy, now=now)
-        for s in sponsorships
-        if s.sponsorable == sponsorable
-    ]
-    if not candidates:
-        return _without_sponsorship(sponsorable, previous=previous, now=now)
-    return max(candidates, key=lambda facts: _rank(facts, now))
-
-
-def is_better(facts: CoverFacts, other: CoverFacts, *, now: datetime) -> bool:
-    """Tells whether facts of one sponsorship count for more than those of another."""
-    return _rank(facts, now) > _rank(other, now)
-
-
-def tell_the_same(facts: CoverFacts, other: CoverFacts) -> bool:
-    """Tells whether two facts differ in nothing but when GitHub was asked."""
-    return replace(facts, checked_at=other.checked_at) == other
-
-
-def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | None:
-    """Returns what is known after a check that failed: the same as before, marked."""
-    if previous is None or previous.unknown_since is not None:
-        return previous
-    return replace(previous, unknown_since=now)
 
 
 def judge(
     sponsorable: str, facts: CoverFacts | None, *, policy: CoverPolicy, now: datetime
 ) -> Cover:
-    """Returns the answer at `now`, and why."""
-    status, reason = _decide(sponsorable, facts, policy=policy, now=now)
-    return Cover(sponsorable=sponsorable, status=status, reason=reason, facts=facts)
-
-
-def _facts_of(
-    sponsorship: Sponsorship,
-    *,
-    previous: CoverFacts | None,
-    policy: CoverPolicy,
-    now: datetime,
-) -> CoverFacts:
-    return CoverFacts(
-        sponsorable=sponsorship.sponsorable,
-        checked_at=now,
-        source=CoverSource.SPONSORSHIP,
-        tier_cents=sponsorship.tier_cents,
-        is_one_time=sponsorship.is_one_time,
-        privacy=sponsorship.privacy,
-        payment_source=sponsorship.payment_source,
-        since=sponsorship.created_at,
-        valid_until=_end_of(sponsorship, previous=previous, policy=policy, now=now),
+    """Returns the answer at `now`, why, and all that was considered."""
+    considered = _consider(sponsorable, facts, policy=policy, now=now)
+    covering = [each for each in considered if each.status is CoverStatus.COVERED]
+    unknown = [each for each in considered if each.status is CoverStatus.UNKNOWN]
+    decisive = max(covering, key=_rank) if covering else (unknown or considered)[0]
+    is_covered = bool(covering)
+    return Cover(
+        sponsorable=sponsorable,
+        status=decisive.status,
+        source=decisive.source if is_covered else CoverSource.NONE,
+        reason=decisive.reason if is_covered or unknown else _explain_no(considered),
+        tier_cents=decisive.tier_cents if is_covered else None,
+        since=decisive.since if is_covered else None,
+        until=decisive.until if is_covered else None,
+        considered=tuple(considered),
+        facts=facts,
     )
 
 
-def _end_of(
-    sponsorship: Sponsorship,
-    *,
-    previous: CoverFacts | None,
-    policy: CoverPolicy,
-    now: datetime,
-) -> datetime | None:
-    if sponsorship.is_one_time:
-        return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
-    if sponsorship.is_active:
-        return _announced_end(sponsorship, previous, now)
-    # Not later than now: an end that is still to come is that of another, one-time payment.
-    return min(now, _ended_by(previous, now))
+def _rank(covering: Considered) -> tuple[int, bool, float]:
+    """Orders sources that cover: by tier, then by how long."""
+    cents, until = covering.tier_cents, covering.until
+    return (-1 if cents is None else cents, until is None, until.timestamp() if until else 0)
 
 
-def _announced_end(
-    sponsorship: Sponsorship, previous: CoverFacts | None, now: datetime
-) -> datetime | None:
-    """A cancelled monthly sponsorship is active until its end, which only the webhook tells."""
-    if (
-        previous is None
-        or previous.is_one_time
-        or previous.since != sponsorship.created_at
-        or previous.valid_until is None
-        or previous.valid_until <= now
-    ):
-        return None
-    return previous.valid_until
+def _explain_no(considered: Sequence[Considered]) -> str:
+    """Whoever was covered, or nearly is, wants to know why not; else GitHub's answer will do."""
+    told = [
+        each
+        for each in considered
+        if each.until is not None or each.source is not CoverSource.SPONSORSHIP
+    ]
+    return max(told or considered, key=_end_of).reason
 
 
-def _ended_by(previous: CoverFacts | None, now: datetime) -> datetime:
-    """GitHub does not say when a monthly sponsorship ended: it is when we first learnt of it."""
-    if previous is not None and previous.valid_until is not None:
-        return previous.valid_until
-    return now
+def _end_of(considered: Considered) -> float:
+    return considered.until.timestamp() if considered.until else math.inf
 
 
-def _without_sponsorship(
-    sponsorable: str, *, previous: CoverFacts | None, now: datetime
-) -> CoverFacts:
-    if previous is None or previous.source is CoverSource.NONE:
-        return CoverFacts(sponsorable=sponsorable, checked_at=now)
-    return replace(
-        previous, checked_at=now, unknown_since=None, valid_until=_ended_by(previous, now)
-    )
-
-
-def _rank(facts: CoverFacts, now: datetime) -> tuple[bool, bool, datetime, int]:
-    """Orders candidates: covered before ended, no end before a late one, then by price."""
-    end = facts.valid_until
-    return (
-        facts.is_covered(now),
-        end is None,
-        end or facts.checked_at,
-        facts.tier_cents or 0,
-    )
-
-
-def _decide(
+def _consider(
     sponsorable: str, facts: CoverFacts | None, *, policy: CoverPolicy, now: datetime
-) -> tuple[CoverStatus, str]:
+) -> list[Considered]:
     if facts is None:
-        return (
-            CoverStatus.UNKNOWN,
-            f"GitHub has not told us yet whether you sponsor {sponsorable}. Sign in again to ask.",
-        )
-    if facts.unknown_since is None:
-        return _decide_known(sponsorable, facts, now)
-    return _decide_stale(sponsorable, facts, facts.unknown_since + policy.stale, now)
+        return [_consider_nothing(sponsorable)]
+    considered = [_consider_sponsorship(facts, policy=policy, now=now)]
+    for grant in facts.grants:
+        if grant.source is CoverSource.ORGANIZATION:
+            if policy.covers_members:
+                considered.append(_consider_organization(sponsorable, grant, policy, now))
+        elif grant.source is CoverSource.OVERRIDE:
+            considered.append(_consider_override(grant, now))
+        else:
+            considered.append(_consider_patronage(sponsorable, grant, now))
+    if policy.covers_members and not _knows_memberships(facts):
+        considered.append(_consider_hidden_memberships(sponsorable))
+    return considered
 
 
-def _decide_known(sponsorable: str, facts: CoverFacts, now: datetime) -> tuple[CoverStatus, str]:
-    if facts.source is CoverSource.NONE:
-        return (
-            CoverStatus.NOT_COVERED,
-            f"GitHub shows no sponsorship of {sponsorable} by your account.",
-        )
-    what = _describe(facts)
-    if facts.is_covered(now):
-        end = f" until {facts.valid_until:%Y-%m-%d}" if facts.valid_until else ""
-        return CoverStatus.COVERED, f"You sponsor {sponsorable}{what}{end}."
-    return (
-        CoverStatus.NOT_COVERED,
-        f"Your sponsorship of {sponsorable}{what} ended by {facts.valid_until:%Y-%m-%d}.",
+# ------------------------------------------------------------------ the person's own sponsorship
+
+
+def _consider_nothing(sponsorable: str) -> Considered:
+    return Considered(
+        source=CoverSource.SPONSORSHIP,
+        status=CoverStatus.UNKNOWN,
+        reason=(
+            f"GitHub has not told us yet whether you sponsor {sponsorable}. Sign in again to ask."
+        ),
     )
 
 
-def _decide_stale(
-    sponsorable: str, facts: CoverFacts, holds_until: datetime, now: datetime
-) -> tuple[CoverStatus, str]:
-    failed = f"GitHub could not be asked since {facts.unknown_since:%Y-%m-%d %H:%M} UTC"
-    if facts.is_covered(now) and now < holds_until:
-        holds_until = min(holds_until, facts.valid_until or holds_until)
-        return (
-            CoverStatus.COVERED,
-            (
-                f"{failed}; what was known before, that you sponsor {sponsorable}, holds until "
-                f"{holds_until:%Y-%m-%d %H:%M} UTC."
+def _consider_sponsorship(facts: CoverFacts, *, policy: CoverPolicy, now: datetime) -> Considered:
+    if facts.checked_at is None:
+        return _consider_nothing(facts.sponsorable)
+    if facts.unknown_since is not None:
+        return _consider_stale(facts, facts.unknown_since, policy=policy, now=now)
+    if facts.is_partial and not facts.is_sponsoring(now):
+        return Considered(
+            source=CoverSource.SPONSORSHIP,
+            status=CoverStatus.UNKNOWN,
+            reason=(
+                "Durable storage, which may know more of you, could not be asked yet. Try again in "
+                "a moment."
             ),
         )
-    return (
-        CoverStatus.UNKNOWN,
-        f"{failed}, so whether you sponsor {sponsorable} is not known. Sign in again to ask.",
+    return _consider_known(facts, policy=policy, now=now)
+
+
+def _consider_known(facts: CoverFacts, *, policy: CoverPolicy, now: datetime) -> Considered:
+    sponsorable = facts.sponsorable
+    if facts.source is CoverSource.NONE:
+        return Considered(
+            source=CoverSource.SPONSORSHIP,
+            status=CoverStatus.NOT_COVERED,
+            reason=f"GitHub shows no sponsorship of {sponsorable} by your account.",
+        )
+    what, is_covered = _describe(facts), facts.is_sponsoring(now)
+    if is_covered:
+        reason = f"You sponsor {sponsorable}{what}{_until(facts.valid_until)}."
+    else:
+        reason = f"Your sponsorship of {sponsorable}{what} ended by {facts.valid_until:%Y-%m-%d}."
+    return Considered(
+        source=CoverSource.SPONSORSHIP,
+        status=CoverStatus.COVERED if is_covered else CoverStatus.NOT_COVERED,
+        reason=reason,
+        tier_cents=cents_of(facts, policy),
+        since=facts.since,
+        until=facts.valid_until,
     )
+
+
+def _consider_stale(
+    facts: CoverFacts, unknown_since: datetime, *, policy: CoverPolicy, now: datetime
+) -> Considered:
+    sponsorable, holds_until = facts.sponsorable, unknown_since + policy.stale
+    failed = f"GitHub could not be asked since {unknown_since:%Y-%m-%d %H:%M} UTC"
+    if not facts.is_sponsoring(now) or now >= holds_until:
+        return Considered(
+            source=CoverSource.SPONSORSHIP,
+            status=CoverStatus.UNKNOWN,
+            reason=(
+                f"{failed}, so whether you sponsor {sponsorable} is not known. Sign in again to "
+                "ask."
+            ),
+        )
+    holds_until = min(holds_until, facts.valid_until or holds_until)
+    return Considered(
+        source=CoverSource.SPONSORSHIP,
+        status=CoverStatus.COVERED,
+        reason=(
+            f"{failed}; what was known before, that you sponsor {sponsorable}, holds until "
+            f"{holds_until:%Y-%m-%d %H:%M} UTC."
+        ),
+        tier_cents=cents_of(facts, policy),
+        since=facts.since,
+        until=holds_until,
+    )
+
+
+def cents_of(facts: CoverFacts, policy: CoverPolicy) -> int | None:
+    """Returns the tier that somebody's own sponsorship counts as; None where nobody knows."""
+    if facts.tier_cents is None and facts.payment_source is PaymentSource.PATREON:
+        return policy.patreon_cents
+    return facts.tier_cents
 
 
 def _describe(facts: CoverFacts) -> str:
     """Returns ' with $10.00 a month', ' with a one-time $25.00', ' through Patreon' or ''."""
     if facts.tier_cents is None:
         return " through Patreon" if facts.payment_source is PaymentSource.PATREON else ""
-    price = f"${facts.tier_cents / 100:,.2f}"
-    return f" with a one-time {price}" if facts.is_one_time else f" with {price} a month"
+    if facts.is_one_time:
+        return f" with a one-time {_dollars(facts.tier_cents)}"
+    return _a_month(facts.tier_cents)
+
+
+# ------------------------------------------------------------------ everything else
+
+
+def _consider_organization(
+    sponsorable: str, grant: Grant, policy: CoverPolicy, now: datetime
+) -> Considered:
+    sponsors = f"{grant.organization}, to which you belong, sponsors {sponsorable}"
+    if grant.is_covering(now):
+        reason = f"{sponsors}{_a_month(grant.cents)}{_until(grant.until)}."
+    elif not grant.has_seat:
+        reason = f"{sponsors}, but its seats are taken by other members."
+    elif grant.member_until is not None and grant.member_until <= now:
+        reason = (
+            f"That you belong to {grant.organization}, which sponsored {sponsorable}, has to be "
+            "shown again: sign in again."
+        )
+    else:
+        reason = (
+            f"The sponsorship of {sponsorable} by {grant.organization}, to which you belong, ended "
+            f"by {grant.until:%Y-%m-%d}."
+        )
+    return Considered(
+        source=CoverSource.ORGANIZATION,
+        status=_status_of(grant, now),
+        reason=reason,
+        tier_cents=grant.cents if policy.members_inherit_tier else None,
+        since=grant.since,
+        until=grant.until,
+    )
+
+
+def _consider_override(grant: Grant, now: datetime) -> Considered:
+    if grant.is_covering(now):
+        reason = f"You were let in by an administrator{_until(grant.until)}."
+    else:
+        reason = f"An administrator had let you in; that ended by {grant.until:%Y-%m-%d}."
+    return _consider_grant(grant, reason, now)
+
+
+def _consider_patronage(sponsorable: str, grant: Grant, now: datetime) -> Considered:
+    if grant.is_covering(now):
+        with_cents = _a_month(grant.cents)
+        reason = f"You support {sponsorable} on Patreon{with_cents}{_until(grant.until)}."
+    else:
+        reason = (
+            f"Your support of {sponsorable} on Patreon was last seen for the time before "
+            f"{grant.until:%Y-%m-%d}. Link Patreon again if it goes on."
+        )
+    return _consider_grant(grant, reason, now)
+
+
+def _consider_grant(grant: Grant, reason: str, now: datetime) -> Considered:
+    return Considered(
+        source=grant.source,
+        status=_status_of(grant, now),
+        reason=reason,
+        tier_cents=grant.cents,
+        since=grant.since,
+        until=grant.until,
+    )
+
+
+def _knows_memberships(facts: CoverFacts) -> bool:
+    return facts.memberships_checked_at is not None and facts.memberships_unknown_since is None
+
+
+def _consider_hidden_memberships(sponsorable: str) -> Considered:
+    return Considered(
+        source=CoverSource.ORGANIZATION,
+        status=CoverStatus.UNKNOWN,
+        reason=(
+            "GitHub did not show all organizations to which you belong, so whether one of them "
+            f"sponsors {sponsorable} is not known. Sign in again, and let it show them."
+        ),
+    )
+
+
+def _status_of(grant: Grant, now: datetime) -> CoverStatus:
+    return CoverStatus.COVERED if grant.is_covering(now) else CoverStatus.NOT_COVERED
+
+
+def _a_month(cents: int | None) -> str:
+    return "" if cents is None else f" with {_dollars(cents)} a month"
+
+
+def _until(end: datetime | None) -> str:
+    return f" until {end:%Y-%m-%d}" if end else ""
+
+
+def _dollars(cents: int) -> str:
+    return f"${cents / 100:,.2f}"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource, is_better
+from sponsorsync.domain.assessment import is_better
+from sponsorsync.domain.cover import CoverFacts, CoverSource
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,32 +75,34 @@ def hear(
     Args:
         news: Of one sponsorship.
         previous: What is known; None where that is nothing.
-        policy: For how long a one-time payment covers.
+        policy: For how long a payment covers.
         now: When the event came, with a time zone.
     """
-    if previous is not None and previous.source is not CoverSource.SPONSORSHIP:
-        previous = None
-    if previous is None:
-        return _first_facts(news, policy=policy, now=now)
+    if previous is None or previous.source is not CoverSource.SPONSORSHIP:
+        return _first_facts(news, previous, policy=policy, now=now)
     if previous.since == news.created_at:
         return _changed_facts(news, previous, policy=policy, now=now)
     if previous.since and news.created_at < previous.since and previous.valid_until is None:
         return None  # of a former sponsorship, beside one that has no end
     # Of two sponsorships, one after the other or a payment beside a monthly one, the better counts.
-    other = _first_facts(news, policy=policy, now=now)
+    other = _first_facts(news, previous, policy=policy, now=now)
     return other if is_better(other, previous, now=now) else None
 
 
-def _first_facts(news: SponsorshipNews, *, policy: CoverPolicy, now: datetime) -> CoverFacts:
-    return CoverFacts(
-        sponsorable=news.sponsorable,
+def _first_facts(
+    news: SponsorshipNews, previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime
+) -> CoverFacts:
+    return replace(
+        previous or CoverFacts(sponsorable=news.sponsorable, checked_at=now),
         checked_at=now,
         source=CoverSource.SPONSORSHIP,
         tier_cents=_present_cents(news),
         is_one_time=news.is_one_time,
         privacy=news.privacy,
+        payment_source=None,
         since=news.created_at,
         valid_until=_end_of(news, known=None, policy=policy, now=now),
+        unknown_since=None,
     )
 
 
@@ -142,7 +145,9 @@ def _end_of(
     if news.kind is NewsKind.PENDING_CANCELLATION:
         # An end that has come stays: what announces it was late.
         is_over = known is not None and known <= now
-        return known if is_over else news.effective_at or known
+        announced = news.effective_at and news.effective_at + policy.grace
+        return known if is_over else announced or known
     if news.kind is NewsKind.CANCELLED:
-        return news.effective_at or min(known or now, now)
+        ended = (news.effective_at or now) + policy.grace
+        return ended if news.effective_at else min(known or ended, ended)
     return known

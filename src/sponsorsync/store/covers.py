@@ -7,15 +7,15 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from sponsorsync.store.people import as_hash, dump_cover_facts, or_unknown, parse_cover_facts
+from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from sponsorsync.domain.account import KnownCover
     from sponsorsync.domain.cover import CoverFacts
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
@@ -32,14 +32,6 @@ class Saved(StrEnum):
     OK = "ok"
     CHANGED = "changed"
     SEEN = "seen"
-
-
-@dataclass(frozen=True, slots=True)
-class KnownCover:
-    """What is known of one person's cover, and the version that says so."""
-
-    facts: CoverFacts | None
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +140,9 @@ class CoverStore:
             await self._local.run_script("load_covers", sponsorable, *person_ids),
         )
         return {
-            person_id: (self._parse(sponsorable, person_id, version, flat), is_known == 1)
+            person_id: (parse_known_cover(sponsorable, person_id, version, flat), is_known == 1)
             for person_id, (version, is_known, flat) in zip(person_ids, replies, strict=True)
         }
-
-    def _parse(
-        self, sponsorable: str, person_id: int, version: bytes, flat: list[bytes]
-    ) -> KnownCover:
-        read = partial(parse_cover_facts, sponsorable, as_hash(flat))
-        return KnownCover(facts=or_unknown(person_id, read), version=version.decode())
 
     async def _fetch(self, person_ids: Sequence[int]) -> None:
         places = asyncio.Semaphore(_FETCHES)
@@ -172,6 +158,7 @@ class CoverStore:
             "facts": dump_cover_facts(change.facts),
             "collections": list(self._collections),
             "is_verified": is_verified,
+            "has_durable": self._fetcher is not None,
             "by": change.by,
             "reference": change.reference,
         }

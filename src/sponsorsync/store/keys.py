@@ -56,6 +56,12 @@ NAMES = {
     "RECONCILING": "sponsorsync:reconciling",
     # Hash: by sponsorable, the second in which the last complete comparison began.
     "RECONCILED": "sponsorsync:reconciled",
+    # --- local: organizations whose members are covered ---
+    # Sorted set: members by the second until which their membership holds; each has one seat.
+    "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
+    # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
+    # judged, to how often.
+    "ORGANIZATIONS": "sponsorsync:organizations",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---

@@ -6,13 +6,13 @@ import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 
-from sponsorsync.domain.account import Account
+from sponsorsync.domain.account import Account, KnownCover
 from sponsorsync.domain.admission import Standing
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.errors import DurableUnavailableError
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
@@ -20,7 +20,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.fetching import ask_until_known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
@@ -69,26 +69,38 @@ class PeopleStore:
             return await self._load_account(person_id, None)
 
     async def save_login(
-        self, profile: Profile, covers: Sequence[CoverFacts], *, replaces: str | None
-    ) -> str:
+        self, profile: Profile, covers: Sequence[KnownCover], *, replaces: str | None
+    ) -> str | None:
         """Keeps a login in one script and opens a session.
 
         Args:
             profile: Of who signed in.
-            covers: What is known now; a sponsorable that is missing keeps its presence.
+            covers: What is known now, each with the version of what it was built on; a sponsorable
+                that is missing keeps its presence.
             replaces: The session token that the browser had before; that session ends.
 
         Returns:
-            The new session's token, for the cookie. It is not stored, only a hash of it.
+            The new session's token, for the cookie. It is not stored, only a hash of it. None where
+            a cover has changed meanwhile: then nothing was kept.
         """
         token = secrets.token_urlsafe(_SESSION_TOKEN_BYTES)
         told = {
             "profile": dump_profile(profile),
-            "covers": {cover.sponsorable: dump_cover_facts(cover) for cover in covers},
+            "covers": {
+                cover.facts.sponsorable: dump_cover_facts(cover.facts)
+                for cover in covers
+                if cover.facts is not None
+            },
+            "versions": {
+                cover.facts.sponsorable: cover.version
+                for cover in covers
+                if cover.facts is not None
+            },
             "collections": list(self._collections),
             "is_verified": self._fetcher is None or self._fetcher.is_local_verified,
+            "has_durable": self._fetcher is not None,
         }
-        await self._local.run_script(
+        saved = await self._local.run_script(
             "save_login",
             profile.id,
             self._session_s,
@@ -96,7 +108,7 @@ class PeopleStore:
             keys.session(replaces) if replaces else "",
             json.dumps(told),
         )
-        return token
+        return None if saved == b"changed" else token
 
     async def load_session(self, token: str) -> int | None:
         """Returns the id of the person whose session this is, or None."""
@@ -164,12 +176,14 @@ class PeopleStore:
             self._local,
             lambda token: ("load_account", (person_id, token, *self._sponsorables)),
         )
-        profile, *covers = (as_hash(flat) for flat in answer[1:])
+        profile = as_hash(answer[1])
         return Account(
             profile=or_unknown(person_id, lambda: parse_profile(profile)),
             covers={
-                sponsorable: or_unknown(person_id, partial(parse_cover_facts, sponsorable, cover))
-                for sponsorable, cover in zip(self._sponsorables, covers, strict=True)
+                sponsorable: parse_known_cover(sponsorable, person_id, version, flat)
+                for sponsorable, version, flat in zip(
+                    self._sponsorables, answer[2::2], answer[3::2], strict=True
+                )
             },
         )
 
@@ -214,20 +228,23 @@ def dump_cover_facts(facts: CoverFacts) -> Fields:
         "since": _seconds(facts.since),
         "valid_until": _seconds(facts.valid_until),
         "unknown_since": _seconds(facts.unknown_since),
+        "also": _dump_grants(facts.grants) if facts.grants else None,
+        "also_until": _dump_latest_end(facts.grants),
+        "memberships_checked_at": _seconds(facts.memberships_checked_at),
+        "memberships_unknown_since": _seconds(facts.memberships_unknown_since),
     }
 
 
 def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
     """Returns the facts that a hash holds, or None where it holds none."""
-    checked_at = _moment(fields, b"checked_at")
-    if checked_at is None:
+    if b"source" not in fields:
         return None
     privacy = _text(fields, b"privacy")
     payment_source = _text(fields, b"payment_source")
     tier_cents = fields.get(b"tier_cents")
     return CoverFacts(
         sponsorable=sponsorable,
-        checked_at=checked_at,
+        checked_at=_moment(fields, b"checked_at"),
         source=CoverSource(_text(fields, b"source") or CoverSource.NONE),
         tier_cents=None if tier_cents is None else int(tier_cents),
         is_one_time=fields.get(b"is_one_time") == b"1",
@@ -236,7 +253,19 @@ def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
         since=_moment(fields, b"since"),
         valid_until=_moment(fields, b"valid_until"),
         unknown_since=_moment(fields, b"unknown_since"),
+        grants=_parse_grants(fields.get(b"also", b"[]")),
+        memberships_checked_at=_moment(fields, b"memberships_checked_at"),
+        memberships_unknown_since=_moment(fields, b"memberships_unknown_since"),
+        is_partial=b"partial" in fields,
     )
+
+
+def parse_known_cover(
+    sponsorable: str, person_id: int, version: object, flat: object
+) -> KnownCover:
+    """Returns what a script replied of one person's cover: its version, and the hash."""
+    read = partial(parse_cover_facts, sponsorable, as_hash(flat))
+    return KnownCover(facts=or_unknown(person_id, read), version=cast("bytes", version).decode())
 
 
 def or_unknown(person_id: int, parse: Callable[[], T | None]) -> T | None:
@@ -252,6 +281,64 @@ def as_hash(flat: object) -> Hash:
     """Returns the hash that a script replied as a flat list of fields and values."""
     pairs = iter(cast("list[bytes]", flat))
     return dict(zip(pairs, pairs, strict=True))
+
+
+def _dump_grants(grants: Sequence[Grant]) -> str:
+    """Returns them as JSON; what is None is left out, so that equal ones are equal texts."""
+    told = [
+        {
+            "source": grant.source.value,
+            "since": int(grant.since.timestamp()),
+            "until": None if grant.until is None else int(grant.until.timestamp()),
+            "cents": grant.cents,
+            "organization_id": grant.organization_id,
+            "organization": grant.organization,
+            "member_until": (
+                None if grant.member_until is None else int(grant.member_until.timestamp())
+            ),
+            "has_seat": None if grant.has_seat else False,
+            "reason": grant.reason,
+            "actor": grant.actor,
+        }
+        for grant in grants
+    ]
+    return json.dumps(
+        [{field: value for field, value in grant.items() if value is not None} for grant in told]
+    )
+
+
+def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
+    """Returns until when any of them covers, as the scripts read it; None where none does."""
+    ends = [grant.until for grant in grants if grant.has_seat]
+    if not ends:
+        return None
+    return "never" if None in ends else _seconds(max(end for end in ends if end is not None))
+
+
+def _parse_grants(text: bytes) -> tuple[Grant, ...]:
+    """Reads them; raises ValueError where somebody else wrote them."""
+    try:
+        return tuple(
+            Grant(
+                source=CoverSource(told["source"]),
+                since=datetime.fromtimestamp(told["since"], UTC),
+                until=_moment_of(told, "until"),
+                cents=told.get("cents"),
+                organization_id=told.get("organization_id"),
+                organization=told.get("organization"),
+                member_until=_moment_of(told, "member_until"),
+                has_seat=told.get("has_seat", True),
+                reason=told.get("reason"),
+                actor=told.get("actor"),
+            )
+            for told in json.loads(text)
+        )
+    except (AttributeError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError("its grants are none of ours") from error
+
+
+def _moment_of(told: Mapping[str, Any], field: str) -> datetime | None:
+    return None if told.get(field) is None else datetime.fromtimestamp(told[field], UTC)
 
 
 def _text(fields: Hash, field: bytes) -> str | None:

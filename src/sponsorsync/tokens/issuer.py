@@ -10,7 +10,7 @@ import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from sponsorsync.domain.admission import IssuedToken, find_end
+from sponsorsync.domain.admission import IssuedToken
 from sponsorsync.domain.cover import CoverStatus
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.tasks import end_tasks
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from joserfc.jwk import ECKey, GuestProtocol
 
-    from sponsorsync.domain.cover import Cover, CoverPolicy
+    from sponsorsync.domain.cover import Cover
     from sponsorsync.settings import Settings
     from sponsorsync.tokens.keyring import Keyring
 
@@ -39,14 +39,11 @@ class _UnknownKeyError(ValueError):
 class TokenIssuer:
     """Signs and reads tokens; `keyring` may be exchanged while it works."""
 
-    def __init__(
-        self, keyring: Keyring, *, issuer: str, audience: str, life: timedelta, policy: CoverPolicy
-    ) -> None:
+    def __init__(self, keyring: Keyring, *, issuer: str, audience: str, life: timedelta) -> None:
         self.keyring = keyring
         self._issuer = issuer
         self._audience = audience
         self._life = life
-        self._policy = policy
 
     def issue(self, person_id: int, cover: Cover, *, now: datetime) -> IssuedToken:
         """Returns a token that says who somebody is and what is known of their cover.
@@ -64,13 +61,11 @@ class TokenIssuer:
         }
         if cover.status is not CoverStatus.UNKNOWN:  # unknown is not no: then nothing is claimed
             claims["covered"] = cover.status is CoverStatus.COVERED
-        if cover.status is CoverStatus.COVERED and cover.facts is not None:
-            if cover.facts.tier_cents is not None:
-                claims["cents"] = cover.facts.tier_cents
-            until = find_end(cover.facts, self._policy)
-            if until is not None:
-                claims["until"] = int(until.timestamp())
-                expires_at = min(expires_at, claims["until"])
+        if cover.tier_cents is not None:
+            claims["cents"] = cover.tier_cents
+        if cover.until is not None:
+            claims["until"] = int(cover.until.timestamp())
+            expires_at = min(expires_at, claims["until"])
         key = self.keyring.find_signing(now)
         token = jwt.encode(
             {"alg": ALGORITHM, "kid": key.kid},
@@ -117,7 +112,6 @@ class TokenIssuer:
 async def open_tokens(
     settings: Settings,
     *,
-    policy: CoverPolicy,
     life: timedelta,
     clock: Callable[[], datetime],
     reload_s: float = _RELOAD_S,
@@ -137,7 +131,6 @@ async def open_tokens(
         issuer=settings.origin,
         audience=settings.token_audience,
         life=life,
-        policy=policy,
     )
     follower = asyncio.create_task(
         _follow(tokens, settings, reload_s), name="follow the token keys' file"

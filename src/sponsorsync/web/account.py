@@ -17,7 +17,15 @@ from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
-from sponsorsync.web.schemas import CoverOut, Deletion, ExportOut, HoldingsOut, Me, ProfileOut
+from sponsorsync.web.schemas import (
+    ConsideredOut,
+    CoverOut,
+    Deletion,
+    ExportOut,
+    HoldingsOut,
+    Me,
+    ProfileOut,
+)
 
 if TYPE_CHECKING:
     from sponsorsync.domain.account import Holdings
@@ -38,7 +46,7 @@ _SEE_OTHER = 303
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns who you are, and for each sponsorable whether you are covered, by what, and why."""
     profile, covers = await _load(services, person_id)
-    return Me(profile=_describe_profile(profile), covers=[_describe_cover(c) for c in covers])
+    return Me(profile=_describe_profile(profile), covers=[describe_cover(c) for c in covers])
 
 
 @router.get(
@@ -140,8 +148,8 @@ async def _load(services: ServicesDep, person_id: int) -> tuple[Profile, list[Co
         raise NotSignedInError
     now = services.clock()
     covers = [
-        judge(sponsorable, facts, policy=services.policy, now=now)
-        for sponsorable, facts in account.covers.items()
+        judge(sponsorable, known.facts, policy=services.policy, now=now)
+        for sponsorable, known in account.covers.items()
     ]
     return account.profile, covers
 
@@ -168,19 +176,31 @@ def _describe_holdings(holdings: Holdings) -> HoldingsOut:
     )
 
 
-def _describe_cover(cover: Cover) -> CoverOut:
+def describe_cover(cover: Cover) -> CoverOut:
+    """Returns an answer as JSON has it."""
     facts = cover.facts
     return CoverOut(
         sponsorable=cover.sponsorable,
         status=cover.status.value,
         reason=cover.reason,
-        source=facts.source.value if facts else None,
-        tier_cents=facts.tier_cents if facts else None,
+        source=cover.source.value,
+        tier_cents=cover.tier_cents,
+        since=cover.since,
+        until=cover.until,
         is_one_time=facts.is_one_time if facts else False,
         privacy=facts.privacy.value if facts and facts.privacy else None,
         payment_source=facts.payment_source.value if facts and facts.payment_source else None,
-        since=facts.since if facts else None,
-        valid_until=facts.valid_until if facts else None,
         checked_at=facts.checked_at if facts else None,
         unknown_since=facts.unknown_since if facts else None,
+        considered=[
+            ConsideredOut(
+                source=each.source.value,
+                status=each.status.value,
+                reason=each.reason,
+                tier_cents=each.tier_cents,
+                since=each.since,
+                until=each.until,
+            )
+            for each in cover.considered
+        ],
     )

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sponsorsync.domain.admission import Standing, find_end, require_cover
-from sponsorsync.domain.cover import judge
+from sponsorsync.domain.admission import Standing, require_cover
+from sponsorsync.domain.cover import Cover, judge
 from sponsorsync.domain.errors import NotFoundError
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signed_in
@@ -101,19 +101,17 @@ async def authorize_sponsor(
         raise not_signed_in(request, login_url=_login_url(request, services))
     cover = judge(receiver, standing.facts, policy=services.policy, now=services.clock())
     require_cover(cover, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver])
-    return Response(status_code=204, headers=_describe(standing, services))
+    return Response(status_code=204, headers=_describe(standing, cover))
 
 
-def _describe(standing: Standing, services: Services) -> dict[str, str]:
+def _describe(standing: Standing, cover: Cover) -> dict[str, str]:
     headers = {"X-Sponsor-Id": str(standing.person_id)}
     if standing.login is not None and _LOGIN.fullmatch(standing.login):
         headers["X-Sponsor-Login"] = standing.login
-    if standing.facts is not None:
-        if standing.facts.tier_cents is not None:
-            headers["X-Sponsor-Cents"] = str(standing.facts.tier_cents)
-        end = find_end(standing.facts, services.policy)
-        if end is not None:
-            headers["X-Sponsor-Until"] = f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if cover.tier_cents is not None:
+        headers["X-Sponsor-Cents"] = str(cover.tier_cents)
+    if cover.until is not None:
+        headers["X-Sponsor-Until"] = f"{cover.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return headers
 
 

@@ -94,27 +94,39 @@ class ProfileOut(_Model):
     last_login: datetime
 
 
+class ConsideredOut(_Model):
+    """One thing by which you could be covered, and what it amounts to."""
+
+    source: Literal["none", "sponsorship", "organization", "override", "patreon"]
+    status: Literal["covered", "not_covered", "unknown"]
+    reason: str = Field(examples=["You were let in by an administrator until 2027-01-01."])
+    tier_cents: int | None
+    since: datetime | None
+    until: datetime | None = Field(description="When it ends or ended, exclusively.")
+
+
 class CoverOut(_Model):
     """Whether you are covered by one sponsorable, by what, and until when."""
 
     sponsorable: str = Field(examples=["octo-org"])
     status: Literal["covered", "not_covered", "unknown"]
     reason: str = Field(examples=["You sponsor octo-org with $10.00 a month."])
-    source: Literal["none", "sponsorship"] | None = Field(
-        description="What the cover comes from; null while nothing is known."
+    source: Literal["none", "sponsorship", "organization", "override", "patreon"] = Field(
+        description="What covers you; `none` where nothing does."
     )
     tier_cents: int | None = Field(
-        description="Price in US cents; null where GitHub gives no tier, as for Patreon."
+        description="Its price in US cents; null where nobody told, as for Patreon."
     )
-    is_one_time: bool
-    privacy: Literal["public", "private"] | None
-    payment_source: Literal["github", "patreon"] | None
-    since: datetime | None
-    valid_until: datetime | None = Field(description="Exclusive; null while it has no end.")
+    since: datetime | None = Field(description="When it began.")
+    until: datetime | None = Field(description="When it ends, exclusively; null: it has no end.")
+    is_one_time: bool = Field(description="Whether your own sponsorship is a single payment.")
+    privacy: Literal["public", "private"] | None = Field(description="Of your own sponsorship.")
+    payment_source: Literal["github", "patreon"] | None = Field(description="Likewise.")
     checked_at: datetime | None = Field(description="When GitHub last answered.")
     unknown_since: datetime | None = Field(
         description="The first check after that which failed; the last answer holds for a while."
     )
+    considered: list[ConsideredOut] = Field(description="Everything that could cover you.")
 
 
 class Me(_Model):

@@ -63,6 +63,10 @@ local answer = quietly(function()
     return judge_presence(notes['p:' .. part], is_there[part]) == 'unknown'
   end
 
+  local function is_partial(part, key)
+    return sponsorable_of(part) and exists(key) and redis.call('HEXISTS', key, 'partial') == 1
+  end
+
   local changed, is_changed = {}, {}
   local function change(part)
     if not is_changed[part] then
@@ -84,6 +88,35 @@ local answer = quietly(function()
       end
     end
     change(part)
+  end
+
+  -- Facts that were written while durable could not be asked: what else than GitHub covers somebody,
+  -- durable tells, as far as local knows nothing of that kind.
+  local function complete(sponsorable, key, data)
+    local grants, has, also_until = grants_of(id, sponsorable), {}, 0
+    for _, grant in ipairs(grants) do
+      has[grant.source] = true
+    end
+    local is_fine, held = pcall(cjson.decode, notes_in(data).also or '[]')
+    for _, grant in ipairs(is_fine and held or {}) do
+      if not has[grant.source] then
+        grants[#grants + 1] = grant
+      end
+    end
+    for _, grant in ipairs(grants) do
+      if grant.has_seat ~= false then
+        also_until = math.max(also_until, grant['until'] or math.huge)
+      end
+    end
+    redis.call('HDEL', key, 'partial')
+    if #grants > 0 then
+      redis.call('HSET', key, 'also', cjson.encode(grants))
+    end
+    if also_until > 0 then
+      also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
+      redis.call('HSET', key, 'also_until', also_until)
+    end
+    change('cover:' .. sponsorable)
   end
 
   -- Collections that are known here, as long as durable has nothing newer of them.
@@ -109,6 +142,8 @@ local answer = quietly(function()
         note_part(noted, name, version, data, part[4])
         note_person(id, version)
         own[name], is_taken[name] = nil, true
+      elseif token ~= '' and is_partial(name, key) then
+        complete(sponsorable_of(name), key, unpacked('hash', data))
       end
       if is_set then
         noted[#noted + 1] = 'd:' .. name
@@ -119,6 +154,11 @@ local answer = quietly(function()
   call_in_chunks('HSET', meta, noted, 1, #noted)
   local joined = false
   for _, sponsorable in ipairs(known_names.sponsorables) do
+    local key = K.SPONSORSHIP(sponsorable, id)
+    if token ~= '' and is_partial('cover:' .. sponsorable, key) then
+      complete(sponsorable, key, {}) -- durable has none
+    end
+    index_members(id, sponsorable, grants_of(id, sponsorable), true)
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

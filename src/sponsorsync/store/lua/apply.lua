@@ -53,7 +53,7 @@ end
 local function index(id, notes, facts)
   local last_end, is_anyones = 0, false
   for i, sponsorable in ipairs(sponsorables) do
-    local covered, ends = judge_cover(facts[i].source, facts[i].valid_until)
+    local covered, ends = judge_cover(unpack(facts[i].about))
     local member = sponsorable .. ':' .. id
     if covered and ends then
       ends_set:add(ends, member)
@@ -113,25 +113,25 @@ local function load_facts(id)
   local facts = {}
   for i, sponsorable in ipairs(sponsorables) do
     local key = K.SPONSORSHIP(sponsorable, id)
-    local reply = redis.pcall('HMGET', key, 'source', 'valid_until')
+    local reply = redis.pcall('HMGET', key, unpack(DECISIVE))
     if reply.err then
       return nil, wrong_type(key, 'hash') or reply.err
     end
-    facts[i] = { part = 'cover:' .. sponsorable, source = reply[1], valid_until = reply[2] }
+    facts[i] = { part = 'cover:' .. sponsorable, about = reply }
   end
   return facts
 end
 
--- What a package tells of source and end of the cover by each sponsorable replaces what is held.
+-- What a package tells of the cover by each sponsorable replaces what is held.
 local function take_facts(facts, part)
   for _, cover in ipairs(facts) do
     if cover.part == part[1] then
       local data, about = part[3], part[4]
       if type(data) == 'string' then
-        cover.source, cover.valid_until = unpack(about)
+        cover.about = about
       else
         local now = notes_in(data)
-        cover.source, cover.valid_until = now.source, now.valid_until
+        cover.about = { now.source or false, now.valid_until or false, now.also_until or false }
       end
     end
   end
@@ -177,7 +177,7 @@ local function note_new(id, parts)
     holds_set = holds_set or part_type(name) == 'set'
     local number = number_of[sponsorable_of(name)]
     if number then
-      local covered, ends = judge_cover(about[1], about[2])
+      local covered, ends = judge_cover(unpack(about))
       if covered then
         is_anyones = true
         joined[number]:add(id)

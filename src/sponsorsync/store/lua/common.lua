@@ -227,7 +227,7 @@ end
 
 -- A part travels as {name, version, data, about}: data is what the key holds as a flat list, or, where
 -- the other server can read it, the key as DUMP gives it, a string. What has to be known of a dump
--- without unpacking it stands in `about`: the size of a set; source and end of a cover.
+-- without unpacking it stands in `about`: the size of a set; what decides of a cover.
 
 -- Calls a function that writes sets: whoever captures foreign writes (gears_scripts/write_behind.py)
 -- looks away meanwhile.
@@ -297,14 +297,18 @@ local function object_in(key)
   end
   local is_number = {
     id = true, first_seen = true, last_login = true, tier_cents = true, since = true,
-    valid_until = true, checked_at = true, unknown_since = true,
+    valid_until = true, checked_at = true, unknown_since = true, also_until = true,
+    memberships_checked_at = true, memberships_unknown_since = true,
   }
   local object = notes_in(redis.call('HGETALL', key))
   for field, value in pairs(object) do
     if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
       object[field] = tonumber(value)
-    elseif field == 'is_one_time' then
+    elseif field == 'is_one_time' or field == 'partial' then
       object[field] = value == '1'
+    elseif field == 'also' then
+      local is_fine, grants = pcall(cjson.decode, value)
+      object[field] = is_fine and grants or value
     end
   end
   return object
@@ -421,19 +425,49 @@ end
 
 -- ------------------------------------------------------------------ cover
 
--- Whether these facts amount to cover at this moment, and when it ends (or ended).
-local function judge_cover(source, valid_until)
-  local ends = tonumber(valid_until or '')
-  return source and source ~= 'none' and (not ends or ends > now_s()), ends
+-- The fields of a cover that decide: those of the person's own sponsorship at GitHub, and until when
+-- anything else covers them ('never': that has no end). `partial` is behind them (save_cover).
+local DECISIVE = { 'source', 'valid_until', 'also_until', 'partial' }
+
+-- Whether these facts amount to cover at this moment, and when that ends (or ended).
+local function judge_cover(source, valid_until, also_until)
+  local own, also = tonumber(valid_until or ''), tonumber(also_until or '')
+  local is_sponsor = source and source ~= 'none'
+  if (is_sponsor and not own) or also_until == 'never' then
+    return true, nil
+  end
+  local ends = math.max(is_sponsor and own or 0, also or 0)
+  return ends > now_s(), ends > 0 and ends or nil
 end
 
 -- A foreign key in the place of the facts covers nobody; export.lua names it.
 local function cover_of(id, sponsorable)
-  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), 'source', 'valid_until')
+  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE))
   if facts.err then
     return false
   end
   return judge_cover(unpack(facts))
+end
+
+-- The grants of a cover as a table, by what else than their own sponsorship somebody is covered.
+local function grants_of(id, sponsorable)
+  local also = redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also')
+  local is_fine, grants = pcall(cjson.decode, type(also) == 'string' and also or '[]')
+  return is_fine and grants or {}
+end
+
+-- Brings the indexes of an organization's members to the grants that one person has, or had.
+local function index_members(id, sponsorable, grants, is_member)
+  for _, grant in ipairs(grants) do
+    if grant.organization_id and grant.member_until then
+      local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
+      if not is_member then
+        redis.pcall('ZREM', index, id)
+      elseif grant.has_seat ~= false then
+        redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
+      end
+    end
+  end
 end
 
 local function is_covered(id, sponsorables)
@@ -462,12 +496,25 @@ local function index_cover(id, sponsorable)
   return false, covered, ends
 end
 
--- Keeps what GitHub told of a cover; returns whether the person brings along what is there. Local may
+-- Keeps what was learnt of a cover; returns whether the person brings along what is there. Local may
 -- have come back older than the join, and with old sets: then it is judged once both sides were
 -- compared (absorb.lua), which the missing entry in the index asks for (export.lua).
-local function save_cover(id, sponsorable, fields, is_verified)
-  local was_covered = cover_of(id, sponsorable)
-  save_hash(K.SPONSORSHIP(sponsorable, id), fields)
+--
+-- `has_durable`: what is unknown here stands on durable. Facts that are written all the same, since
+-- that cannot be asked, are `partial`: they do not travel before durable's grants were added.
+local function save_cover(id, sponsorable, fields, is_verified, has_durable)
+  local key, part = K.SPONSORSHIP(sponsorable, id), 'cover:' .. sponsorable
+  local was_covered, had = cover_of(id, sponsorable), grants_of(id, sponsorable)
+  if has_durable and known_state(id, K.META(id), part, key) == 'unknown' then
+    redis.call('HSET', key, 'partial', '1')
+  end
+  save_hash(key, fields)
+  index_members(id, sponsorable, had, false)
+  index_members(id, sponsorable, grants_of(id, sponsorable), true)
+  if exists(K.MEMBERS(sponsorable, id)) then
+    -- Those who belong to this organization are judged again (members.py).
+    redis.pcall('HINCRBY', K.ORGANIZATIONS, sponsorable .. ':' .. id, 1)
+  end
   if not is_verified and cover_of(id, sponsorable)
       and redis.call('SISMEMBER', K.SPONSORS(sponsorable), id) == 0 then
     return false
@@ -493,7 +540,7 @@ end
 
 -- What the audit trail tells of a cover: whether it holds, and its facts as text. `is_indexed`: the
 -- index of who is covered says so, too; of a cover that ended a moment ago only that is left.
-local AUDITED = { 'source', 'tier_cents', 'is_one_time', 'privacy', 'since', 'valid_until' }
+local AUDITED = { 'source', 'tier_cents', 'is_one_time', 'privacy', 'since', 'valid_until', 'also' }
 local function cover_for_audit(id, sponsorable)
   local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(AUDITED))
   local told = {}

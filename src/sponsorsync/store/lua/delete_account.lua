@@ -8,7 +8,7 @@ local id, known_names = ARGV[1], cjson.decode(ARGV[2])
 local meta, sessions, visitor = K.META(id), K.SESSIONS(id), is_visitor(id)
 
 local wrong = wrong_type(meta, 'hash') or wrong_type(sessions, 'zset')
-  or wrong_service_type(known_names.sponsorables)
+  or wrong_service_type(known_names.sponsorables) or wrong_type(K.AUDIT, 'stream')
 if wrong then
   return redis.error_reply(wrong)
 end
@@ -21,6 +21,11 @@ end
 for _, sponsorable in ipairs(known_names.sponsorables) do
   parts[#parts + 1] = 'cover:' .. sponsorable
 end
+local before = {}
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  before[sponsorable] = cover_for_audit(id, sponsorable)
+  index_members(id, sponsorable, grants_of(id, sponsorable), false)
+end
 quietly(function()
   for _, part in ipairs(parts) do
     local key = part_key(id, part)
@@ -31,6 +36,7 @@ quietly(function()
 end)
 for _, sponsorable in ipairs(known_names.sponsorables) do
   index_cover(id, sponsorable)
+  audit_cover(id, sponsorable, before[sponsorable], 'deletion', '')
 end
 for _, session in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   redis.call('DEL', session)

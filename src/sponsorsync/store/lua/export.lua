@@ -9,7 +9,8 @@
 -- Replies  for each person, in order, {stamp, package, flags}: the stamp stands for all versions
 --          ('-' of who has nothing to be confirmed);
 --          flags hold 'u' (something has to be fetched from durable before all can be sent: some
---          cover is unknown or not indexed, changes wait, or a set was written past the service),
+--          cover is unknown, partial or not indexed, changes wait, or a set was written past the
+--          service),
 --          'c' (is covered), 'n' (not covered, and durable holds a copy to be narrowed),
 --          'd' (is dirty), 'v' (the number is a visitor's too, so no set is packed), 'p' (only some parts were
 --          asked for); or {'', error}. It stops early when it has read much: the caller asks
@@ -98,19 +99,19 @@ local function export(id)
   end
   for i, part in ipairs(cover_parts) do
     local key = K.SPONSORSHIP(sponsorables[i], id)
-    local about = redis.pcall('HMGET', key, 'source', 'valid_until')
+    local about = redis.pcall('HMGET', key, unpack(DECISIVE))
     -- A foreign key that is no part of theirs is left alone: an account may have been deleted there.
     if about.err and notes['v:' .. part] then
       return { '', wrong_type(key, 'hash') or about.err }, 0
     end
     about_of[part] = about
-    if judge_cover(about[1], about[2]) then
+    if judge_cover(unpack(about)) then
       covered = true
       -- A join that nobody has judged yet (save_login.lua), or an index that was lost.
       unknown = unknown or (is_dirty
         and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
     end
-    unknown = unknown or ((is_person or notes['v:' .. part])
+    unknown = unknown or about[4] or ((is_person or notes['v:' .. part])
       and judge_presence(notes['p:' .. part], about[1]) == 'unknown')
   end
 
@@ -123,7 +124,10 @@ local function export(id)
   for _, part in ipairs(parts) do
     local kind, noted = part_type(part), notes['p:' .. part]
     local is_wanted = not only or part == only or about_of[part] ~= nil
-    if is_wanted and (kind == 'hash' or sets_travel) then
+    local is_partial = about_of[part] and about_of[part][4]
+    if is_partial then
+      unknown = true -- facts to which durable's grants have to be added first
+    elseif is_wanted and (kind == 'hash' or sets_travel) then
       local key = part_key(id, part)
       local data, read, size = {}, 0, nil
       -- What is not there is not read: that would be a miss for whoever listens to them.

@@ -2,7 +2,8 @@
 --
 -- ARGV  1 person id  2 a random token for the lease ('': answer what is here, known or not)
 --       3 … the sponsorables
--- Replies  {'ok', profile, cover by each sponsorable} as flat lists | {'ask', holder of the lease}
+-- Replies  {'ok', profile, for each sponsorable the version of the cover ('0': none), and the cover} with
+--          hashes as flat lists | {'ask', holder of the lease}
 
 local id, token = ARGV[1], ARGV[2]
 local meta = K.META(id)
@@ -15,6 +16,7 @@ local function read(part)
 end
 read(PROFILE)
 for i = 3, #ARGV do
+  answer[#answer + 1] = redis.call('HGET', meta, 'v:cover:' .. ARGV[i]) or '0'
   read('cover:' .. ARGV[i])
 end
 if not known and token ~= '' then

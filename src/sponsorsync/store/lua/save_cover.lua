@@ -1,10 +1,10 @@
--- Keeps what GitHub told of one person's cover, who may never have signed in, unless it was told of
+-- Keeps what was learnt of one person's cover, who may never have signed in, unless it was judged on
 -- something that has changed meanwhile.
 --
 -- ARGV  1 person id  2 sponsorable  3 the version of the cover on which the facts are built ('0': none)
 --       4 the number of the event's delivery, which is noted ('': there is none)
 --       5 JSON {"facts": {field: text | null}, "collections": [name], "is_verified": boolean (local is
---         not older than durable), "by": what told it, "reference": which one}; null removes a field
+--         not older than durable), "has_durable": boolean, "by": what told it, "reference": which one}; null removes a field
 -- Replies  'ok' | 'changed' (the version is another one) | 'seen' (the delivery was applied before)
 
 local id, sponsorable, version, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -27,7 +27,7 @@ if (redis.call('HGET', meta, 'v:' .. part) or '0') ~= version then
 end
 
 local changed, before = { part }, cover_for_audit(id, sponsorable)
-if save_cover(id, sponsorable, data.facts, data.is_verified) then
+if save_cover(id, sponsorable, data.facts, data.is_verified, data.has_durable) then
   bring_along(id, meta, data.collections, changed)
 end
 audit_cover(id, sponsorable, before, data.by, data.reference)

@@ -1,11 +1,13 @@
--- Keeps what a login told: the profile, the cover by each sponsorable, and the new session.
+-- Keeps what a login told: the profile, the cover by each sponsorable, and the new session; unless one
+-- of the covers was judged on something that has changed meanwhile.
 --
 -- ARGV  1 person id  2 seconds that the session lives  3 the new session's key
 --       4 the key of the session that the browser had before, which ends ('': none)
 --       5 JSON {"profile": {field: text | null}, "covers": {sponsorable: {field: text | null}},
---         "collections": [name], "is_verified": boolean (local is not older than durable)}; null
---         removes a field
--- Replies  'ok'
+--         "versions": {sponsorable: the version of the cover on which the facts are built, '0': none},
+--         "collections": [name], "is_verified": boolean (local is not older than durable),
+--         "has_durable": boolean}; null removes a field
+-- Replies  'ok' | 'changed' (a version is another one: nothing was kept)
 
 local id, session_s, session, old_session = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local data = cjson.decode(ARGV[5])
@@ -24,11 +26,17 @@ if wrong then
   return redis.error_reply(wrong)
 end
 
+for sponsorable, version in pairs(data.versions) do
+  if (redis.call('HGET', meta, 'v:cover:' .. sponsorable) or '0') ~= version then
+    return 'changed'
+  end
+end
+
 local changed, joined = { PROFILE }, false
 save_hash(profile, data.profile)
 for sponsorable, fields in pairs(data.covers) do
   local before = cover_for_audit(id, sponsorable)
-  joined = save_cover(id, sponsorable, fields, data.is_verified) or joined
+  joined = save_cover(id, sponsorable, fields, data.is_verified, data.has_durable) or joined
   audit_cover(id, sponsorable, before, 'login', '')
   changed[#changed + 1] = 'cover:' .. sponsorable
 end

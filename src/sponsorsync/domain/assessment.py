@@ -1,0 +1,141 @@
+"""From what GitHub answered about sponsorships to the facts that are kept. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.cover import CoverFacts, CoverSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.sponsorship import Sponsorship
+
+
+def assess(
+    sponsorable: str,
+    sponsorships: Iterable[Sponsorship],
+    *,
+    previous: CoverFacts | None,
+    policy: CoverPolicy,
+    now: datetime,
+) -> CoverFacts:
+    """Returns the facts after a complete answer of GitHub; what else covers somebody stays.
+
+    Args:
+        sponsorable: The login that receives, lower-cased.
+        sponsorships: All of the person's, active or not, to whomever.
+        previous: What was known before; it remembers when a cover was first seen to have ended.
+        policy: For how long a payment covers.
+        now: The moment of the answer, with a time zone.
+    """
+    candidates = [
+        _facts_of(s, previous=previous, policy=policy, now=now)
+        for s in sponsorships
+        if s.sponsorable == sponsorable
+    ]
+    if not candidates:
+        return _without_sponsorship(sponsorable, previous=previous, policy=policy, now=now)
+    return max(candidates, key=lambda facts: _rank(facts, now))
+
+
+def is_better(facts: CoverFacts, other: CoverFacts, *, now: datetime) -> bool:
+    """Tells whether facts of one sponsorship count for more than those of another."""
+    return _rank(facts, now) > _rank(other, now)
+
+
+def tell_the_same(facts: CoverFacts, other: CoverFacts) -> bool:
+    """Tells whether two facts differ in nothing but when GitHub was asked."""
+    return replace(facts, checked_at=other.checked_at) == other
+
+
+def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | None:
+    """Returns what is known after a check that failed: the same as before, marked."""
+    if previous is None or previous.checked_at is None or previous.unknown_since is not None:
+        return previous
+    return replace(previous, unknown_since=now)
+
+
+def _facts_of(
+    sponsorship: Sponsorship,
+    *,
+    previous: CoverFacts | None,
+    policy: CoverPolicy,
+    now: datetime,
+) -> CoverFacts:
+    return replace(
+        previous or CoverFacts(sponsorable=sponsorship.sponsorable, checked_at=now),
+        checked_at=now,
+        source=CoverSource.SPONSORSHIP,
+        tier_cents=sponsorship.tier_cents,
+        is_one_time=sponsorship.is_one_time,
+        privacy=sponsorship.privacy,
+        payment_source=sponsorship.payment_source,
+        since=sponsorship.created_at,
+        valid_until=_end_of(sponsorship, previous=previous, policy=policy, now=now),
+        unknown_since=None,
+    )
+
+
+def _end_of(
+    sponsorship: Sponsorship,
+    *,
+    previous: CoverFacts | None,
+    policy: CoverPolicy,
+    now: datetime,
+) -> datetime | None:
+    if sponsorship.is_one_time:
+        return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
+    known = _known_end(sponsorship, previous)
+    if sponsorship.is_active:
+        # A cancelled one is active until its end, which only the webhook tells.
+        return known if known is not None and known > now else None
+    if known is not None:
+        return min(known, now + policy.grace)
+    return _first_end(previous, policy=policy, now=now)
+
+
+def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetime | None:
+    if (
+        previous is None
+        or previous.is_one_time
+        or previous.source is not CoverSource.SPONSORSHIP
+        or previous.since != sponsorship.created_at
+    ):
+        return None
+    return previous.valid_until
+
+
+def _first_end(previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime) -> datetime:
+    """GitHub does not say when a monthly sponsorship ended: it is when we first learnt of it."""
+    if previous is None or previous.source is not CoverSource.SPONSORSHIP:
+        return now  # first seen when it had ended already
+    if previous.valid_until is None:
+        return now + policy.grace
+    # Not later than now: an end that is still to come is that of another, one-time payment.
+    return min(now, previous.valid_until)
+
+
+def _without_sponsorship(
+    sponsorable: str, *, previous: CoverFacts | None, policy: CoverPolicy, now: datetime
+) -> CoverFacts:
+    if previous is None:
+        return CoverFacts(sponsorable=sponsorable, checked_at=now)
+    if previous.source is CoverSource.NONE:
+        return replace(previous, checked_at=now, unknown_since=None)
+    end = now + policy.grace if previous.valid_until is None else previous.valid_until
+    return replace(previous, checked_at=now, unknown_since=None, valid_until=end)
+
+
+def _rank(facts: CoverFacts, now: datetime) -> tuple[bool, bool, datetime, int]:
+    """Orders candidates: covered before ended, no end before a late one, then by price."""
+    end = facts.valid_until
+    return (
+        facts.is_sponsoring(now),
+        end is None,
+        end or now,
+        facts.tier_cents or 0,
+    )

@@ -1,0 +1,122 @@
+"""Organizations that sponsor, and what that makes of their members' cover. Pure.
+
+An organization's sponsorship does not make its members sponsors by GitHub's word; it is the
+maintainer who may decide so (`SPONSORSYNC_ORG_COVER`). Who belongs to it, only a member's own login
+shows, so a membership holds for a bounded time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.cover import CoverSource, Grant, cents_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from sponsorsync.domain.cover import CoverFacts, CoverPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class SponsoringOrganization:
+    """An organization to which somebody belongs and that sponsors, or once did.
+
+    Attributes:
+        id: GitHub's number.
+        facts: Of its own cover by the sponsorable.
+        has_seat: Whether one of its seats is the member's.
+    """
+
+    id: int
+    login: str
+    facts: CoverFacts
+    has_seat: bool
+
+
+def find_member_until(policy: CoverPolicy, now: datetime) -> datetime:
+    """Returns until when a membership that is seen now holds: the end of that day.
+
+    Whole days, so that not each login is a change.
+    """
+    day = (now + policy.membership).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day + timedelta(days=1)
+
+
+def see_memberships(
+    facts: CoverFacts,
+    sponsoring: Sequence[SponsoringOrganization],
+    *,
+    hidden: Collection[int],
+    is_complete: bool,
+    policy: CoverPolicy,
+    now: datetime,
+) -> CoverFacts:
+    """Returns the facts after GitHub showed to which organizations a person belongs.
+
+    Args:
+        facts: Of the person's cover.
+        sponsoring: Those of them that sponsor.
+        hidden: Numbers of organizations of former grants that GitHub may have left out now; theirs
+            stay until their time is over.
+        is_complete: GitHub left out none.
+        policy: How long a membership holds.
+        now: The moment of the answer.
+    """
+    member_until = find_member_until(policy, now)
+    seen = [_grant(each, member_until, policy) for each in sponsoring]
+    return replace(
+        facts,
+        grants=tuple(
+            [g for g in facts.grants if g.source is not CoverSource.ORGANIZATION]
+            + [g for g in facts.grants if g.organization_id in hidden]
+            + sorted(seen, key=lambda grant: grant.organization_id or 0)
+        ),
+        memberships_checked_at=now,
+        memberships_unknown_since=None if is_complete else facts.memberships_unknown_since or now,
+    )
+
+
+def miss_memberships(facts: CoverFacts, *, now: datetime) -> CoverFacts:
+    """Returns the facts after GitHub did not show them; what was seen holds for its time."""
+    return replace(facts, memberships_unknown_since=facts.memberships_unknown_since or now)
+
+
+def follow_organization(
+    facts: CoverFacts, organization_id: int, sponsor: CoverFacts, *, policy: CoverPolicy
+) -> CoverFacts:
+    """Returns a member's facts after those of an organization have changed."""
+    return replace(
+        facts,
+        grants=tuple(
+            _follow(grant, sponsor, policy) if grant.organization_id == organization_id else grant
+            for grant in facts.grants
+        ),
+    )
+
+
+def _grant(
+    organization: SponsoringOrganization, member_until: datetime, policy: CoverPolicy
+) -> Grant:
+    known = Grant(
+        source=CoverSource.ORGANIZATION,
+        since=organization.facts.since or organization.facts.checked_at or member_until,
+        until=None,
+        organization_id=organization.id,
+        organization=organization.login,
+        member_until=member_until,
+        has_seat=organization.has_seat,
+    )
+    return _follow(known, organization.facts, policy)
+
+
+def _follow(grant: Grant, sponsor: CoverFacts, policy: CoverPolicy) -> Grant:
+    ends = [end for end in (grant.member_until, sponsor.valid_until) if end is not None]
+    return replace(
+        grant,
+        since=sponsor.since or grant.since,
+        until=min(ends) if ends else None,
+        cents=cents_of(sponsor, policy),
+    )
