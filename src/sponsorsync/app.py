@@ -15,16 +15,21 @@ from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
 from sponsorsync.background import open_background_work
+from sponsorsync.directory import SponsorDirectory
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.http import create_http_client, open_transport
-from sponsorsync.github.oauth import GitHubOAuth
+from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
 from sponsorsync.jobs import open_jobs
-from sponsorsync.login import Login
+from sponsorsync.login import Login, Questions
+from sponsorsync.look_again import LookAgain, NobodyLooks
+from sponsorsync.members import Members, follow_organizations
 from sponsorsync.metrics import Metrics
+from sponsorsync.overrides import Overrides
 from sponsorsync.personal_data import PersonalData
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
+from sponsorsync.refresh import Refresh
 from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
 from sponsorsync.sides import (
@@ -46,6 +51,7 @@ from sponsorsync.web import (
     health,
     login,
     preferences,
+    sponsors,
     tokens,
     webhooks,
 )
@@ -60,7 +66,7 @@ from sponsorsync.web.middleware import (
 )
 from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
 from sponsorsync.web.services import Services, State
-from sponsorsync.webhooks import NobodyLooks, Webhooks
+from sponsorsync.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -70,8 +76,8 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.settings import Settings
+    from sponsorsync.store.covers import CoverStore
     from sponsorsync.store.people import PeopleStore
-    from sponsorsync.webhooks import LookAgain
 
 T = TypeVar("T")
 
@@ -138,6 +144,7 @@ def create_app(
         preferences.router,
         tokens.router,
         admin.router,
+        sponsors.router,
         webhooks.router,
         health.router,
     ):
@@ -195,14 +202,16 @@ async def _open_services(
         fetcher,
     )
     transport, client = await _open_github(stack, settings, github_transport)
+    token = settings.maintainer_token
     reconciler = Reconciler(
         client,
         covers,
-        token=settings.maintainer_token,
+        token=token,
         sponsorables=settings.sponsorables,
         policy=policy,
         clock=clock,
     )
+    look_again = await _open_look_again(stack, settings, reconciler, clock)
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -218,7 +227,14 @@ async def _open_services(
             samesite=settings.cookie_samesite,
             session_life=session_life,
         ),
-        login=await _open_login(stack, settings, (transport, client), people, policy, clock),
+        login=await _open_login(
+            stack,
+            settings,
+            (transport, client),
+            people,
+            await _open_members(stack, covers, policy, clock),
+            clock,
+        ),
         people=people,
         tokens=await stack.enter_async_context(
             open_tokens(
@@ -246,12 +262,23 @@ async def _open_services(
         ),
         webhooks=Webhooks(
             covers,
-            await _open_look_again(stack, settings, reconciler, clock),
+            look_again,
             secret=settings.webhook_secret,
             sponsorables=settings.sponsorables,
             policy=policy,
             clock=clock,
         ),
+        refresh=Refresh(
+            client,
+            covers,
+            look_again,
+            token=token,
+            sponsorables=settings.sponsorables,
+            policy=policy,
+            clock=clock,
+        ),
+        overrides=Overrides(covers, client, token=token, policy=policy, clock=clock),
+        directory=SponsorDirectory(covers, policy=policy, clock=clock),
         audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
         metrics=Metrics(sides),
@@ -293,12 +320,25 @@ async def _open_look_again(
     return schedule
 
 
+async def _open_members(
+    stack: AsyncExitStack,
+    covers: CoverStore,
+    policy: CoverPolicy,
+    clock: Callable[[], datetime],
+) -> Members | None:
+    if not policy.covers_members:
+        return None
+    members = Members(covers, policy=policy, clock=clock)
+    await stack.enter_async_context(follow_organizations(members))
+    return members
+
+
 async def _open_login(
     stack: AsyncExitStack,
     settings: Settings,
     github: tuple[httpx.AsyncBaseTransport, GitHubClient],
     people: PeopleStore,
-    policy: CoverPolicy,
+    members: Members | None,
     clock: Callable[[], datetime],
 ) -> Login:
     transport, client = github
@@ -313,13 +353,18 @@ async def _open_login(
             client_secret=_required(settings.github_secret),
             redirect_uri=settings.origin + login.CALLBACK_PATH,
             timeout_s=settings.github_timeout_s,
+            scope=SCOPE if members is None else SCOPE_WITH_ORGANIZATIONS,
         ),
-        github=client,
+        questions=Questions(
+            client,
+            sponsorables=settings.sponsorables,
+            wants_memberships=members is not None,
+            timeout_s=settings.github_timeout_s,
+        ),
         people=people,
+        members=members,
         background=background,
-        sponsorables=settings.sponsorables,
-        policy=policy,
-        fetch_timeout_s=settings.github_timeout_s,
+        policy=settings.cover_policy,
         clock=clock,
     )
 

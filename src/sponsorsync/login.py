@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from sponsorsync.domain.account import LoginAttempt
     from sponsorsync.domain.cover import CoverFacts, CoverPolicy
     from sponsorsync.domain.profile import EmailAddress, GitHubUser
-    from sponsorsync.domain.sponsorship import Sponsorship
+    from sponsorsync.domain.sponsorship import Memberships, Sponsorship
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.github.oauth import GitHubOAuth
+    from sponsorsync.members import Members
     from sponsorsync.store.people import PeopleStore
 
 T = TypeVar("T")
@@ -39,12 +40,80 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """What GitHub said at one login; None where it did not say all of it."""
+class Answers:
+    """What GitHub said at one login; None where it did not say all of it, or was not asked."""
 
     user: GitHubUser
     emails: Sequence[EmailAddress] | None
     sponsorships: Sequence[Sponsorship] | None
+    memberships: Memberships | None
+
+
+class Questions:
+    """What is asked of GitHub at a login, with the person's own token."""
+
+    def __init__(
+        self,
+        github: GitHubClient,
+        *,
+        sponsorables: Sequence[str],
+        wants_memberships: bool,
+        timeout_s: float,
+    ) -> None:
+        self._github = github
+        self._sponsorables = sponsorables
+        self._wants_memberships = wants_memberships
+        self._timeout_s = timeout_s
+
+    async def fetch(self, token: str) -> Answers:
+        """Returns what GitHub says to all of it at once.
+
+        Raises:
+            GitHubError: `/user` gave no usable answer.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                user = group.create_task(self._in_time(self._github.fetch_user(token)))
+                emails = group.create_task(
+                    self._or_none(self._github.fetch_emails(token), what="e-mail addresses")
+                )
+                sponsorships = group.create_task(
+                    self._or_none(
+                        self._github.fetch_sponsorships(token, self._sponsorables),
+                        what="sponsorships",
+                    )
+                )
+                memberships = group.create_task(self._fetch_memberships(token))
+        except* GitHubError as failures:
+            # Only /user can fail here, so it is the one exception of the group.
+            raise failures.exceptions[0] from None
+        return Answers(
+            user=user.result(),
+            emails=emails.result(),
+            sponsorships=sponsorships.result(),
+            memberships=memberships.result(),
+        )
+
+    async def _fetch_memberships(self, token: str) -> Memberships | None:
+        if not self._wants_memberships:
+            return None
+        return await self._or_none(
+            self._github.fetch_memberships(token, self._sponsorables), what="organizations"
+        )
+
+    async def _in_time(self, call: Coroutine[None, None, T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await call
+        except TimeoutError:
+            raise GitHubUnreachableError("GitHub did not answer in time.") from None
+
+    async def _or_none(self, call: Coroutine[None, None, T], *, what: str) -> T | None:
+        try:
+            return await self._in_time(call)
+        except GitHubError as error:
+            _log.warning("github_left_unknown", what=what, reason=str(error))
+            return None
 
 
 class Login:
@@ -54,21 +123,19 @@ class Login:
         self,
         *,
         oauth: GitHubOAuth,
-        github: GitHubClient,
+        questions: Questions,
         people: PeopleStore,
+        members: Members | None,
         background: BackgroundWork,
-        sponsorables: Sequence[str],
         policy: CoverPolicy,
-        fetch_timeout_s: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._oauth = oauth
-        self._github = github
+        self._questions = questions
         self._people = people
+        self._members = members
         self._background = background
-        self._sponsorables = sponsorables
         self._policy = policy
-        self._fetch_timeout_s = fetch_timeout_s
         self._clock = clock
 
     @property
@@ -99,53 +166,19 @@ class Login:
         """
         token = await self._oauth.fetch_token(code=code, code_verifier=code_verifier)
         try:
-            answers = await self._fetch_answers(token)
+            answers = await self._questions.fetch(token)
         finally:
             self._background.start(self._oauth.revoke_token(token), name="revoke a login's token")
         return await self._save(answers, replaces=replaces)
 
-    async def _fetch_answers(self, token: str) -> _Answers:
-        try:
-            async with asyncio.TaskGroup() as group:
-                user = group.create_task(self._in_time(self._github.fetch_user(token)))
-                emails = group.create_task(
-                    self._or_none(self._github.fetch_emails(token), what="e-mail addresses")
-                )
-                sponsorships = group.create_task(
-                    self._or_none(
-                        self._github.fetch_sponsorships(token, self._sponsorables),
-                        what="sponsorships",
-                    )
-                )
-        except* GitHubError as failures:
-            # Only /user can fail here, so it is the one exception of the group.
-            raise failures.exceptions[0] from None
-        return _Answers(
-            user=user.result(), emails=emails.result(), sponsorships=sponsorships.result()
-        )
-
-    async def _in_time(self, call: Coroutine[None, None, T]) -> T:
-        try:
-            async with asyncio.timeout(self._fetch_timeout_s):
-                return await call
-        except TimeoutError:
-            raise GitHubUnreachableError("GitHub did not answer in time.") from None
-
-    async def _or_none(self, call: Coroutine[None, None, T], *, what: str) -> T | None:
-        try:
-            return await self._in_time(call)
-        except GitHubError as error:
-            _log.warning("github_left_unknown", what=what, reason=str(error))
-            return None
-
-    async def _save(self, answers: _Answers, *, replaces: str | None) -> SignedIn:
+    async def _save(self, answers: Answers, *, replaces: str | None) -> SignedIn:
         for _ in range(_TRIES):
             signed_in = await self._try_to_save(answers, replaces=replaces)
             if signed_in is not None:
                 return signed_in
         raise StoreUnavailableError("Somebody else keeps changing your cover.")
 
-    async def _try_to_save(self, answers: _Answers, *, replaces: str | None) -> SignedIn | None:
+    async def _try_to_save(self, answers: Answers, *, replaces: str | None) -> SignedIn | None:
         """Judges on what is known now; returns None where that has changed meanwhile."""
         now = self._clock()
         user = answers.user
@@ -160,7 +193,9 @@ class Login:
             last_login=now,
         )
         covers = [
-            KnownCover(self._assess(sponsorable, answers, known.facts, now), known.version)
+            KnownCover(
+                await self._judge(user.id, sponsorable, answers, known.facts, now), known.version
+            )
             for sponsorable, known in before.covers.items()
         ]
         session_token = await self._people.save_login(profile, covers, replaces=replaces)
@@ -169,8 +204,21 @@ class Login:
         _log.info("signed_in", person=user.id, cover_known=answers.sponsorships is not None)
         return SignedIn(profile=profile, session_token=session_token)
 
+    async def _judge(
+        self,
+        person_id: int,
+        sponsorable: str,
+        answers: Answers,
+        previous: CoverFacts | None,
+        now: datetime,
+    ) -> CoverFacts | None:
+        facts = self._assess(sponsorable, answers, previous, now)
+        if self._members is None:
+            return facts
+        return await self._members.see(person_id, sponsorable, facts, answers.memberships)
+
     def _assess(
-        self, sponsorable: str, answers: _Answers, previous: CoverFacts | None, now: datetime
+        self, sponsorable: str, answers: Answers, previous: CoverFacts | None, now: datetime
     ) -> CoverFacts | None:
         if answers.sponsorships is None:
             return mark_unknown(previous, now=now)
@@ -179,7 +227,7 @@ class Login:
         )
 
 
-def _email_of(answers: _Answers, before: Profile | None) -> str | None:
+def _email_of(answers: Answers, before: Profile | None) -> str | None:
     """What could not be read stays as it was."""
     if answers.emails is None and before is not None:
         return before.email

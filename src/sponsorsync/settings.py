@@ -243,7 +243,13 @@ class Settings(BaseSettings):
     reconcile_hours: int = Field(default=24, ge=0, le=24 * 30)
 
     one_time_days: int = Field(default=31, ge=1, le=3660)
+    grace_days: int = Field(default=0, ge=0, le=365)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
+    patreon_cents: int | None = Field(default=None, ge=0, le=100_000_000)
+    org_cover: Literal["off", "members"] = "off"
+    org_tier: Literal["inherit", "unknown"] = "inherit"
+    org_seats: int | None = Field(default=None, ge=1, le=1_000_000)
+    org_member_days: int = Field(default=30, ge=1, le=365)
 
     collections: Collections = (EXCLUDED_NODES,)
     max_items: int = Field(default=10_000, ge=1, le=1_000_000)
@@ -289,9 +295,16 @@ class Settings(BaseSettings):
 
     @property
     def cover_policy(self) -> CoverPolicy:
-        """How long a cover lasts where GitHub does not say."""
+        """What the maintainer decides about covers, beyond what GitHub says."""
         return CoverPolicy(
-            one_time=timedelta(days=self.one_time_days), stale=timedelta(hours=self.stale_hours)
+            one_time=timedelta(days=self.one_time_days),
+            stale=timedelta(hours=self.stale_hours),
+            grace=timedelta(days=self.grace_days),
+            patreon_cents=self.patreon_cents,
+            covers_members=self.org_cover == "members",
+            members_inherit_tier=self.org_tier == "inherit",
+            seats=self.org_seats,
+            membership=timedelta(days=self.org_member_days),
         )
 
     @property

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.errors import EventSignatureError, NoWebhookError, StoreUnavailableError
+from sponsorsync.domain.errors import EventSignatureError, NoWebhookError
 from sponsorsync.domain.news import NewsOutcome, hear
 from sponsorsync.github import webhooks as messages
-from sponsorsync.store.covers import CoverChange, Saved
+from sponsorsync.store.covers import Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,29 +20,12 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.news import SponsorshipNews
+    from sponsorsync.look_again import LookAgain
     from sponsorsync.store.covers import CoverStore
 
-# Whoever changes the same cover meanwhile is a login or another event: a few of them at most.
-_TRIES = 5
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 
 _log = structlog.get_logger(__name__)
-
-
-class LookAgain(Protocol):
-    """Has a sponsorable's sponsorships compared with GitHub soon."""
-
-    def request(self, sponsorable: str) -> bool:
-        """Returns whether somebody will look."""
-
-
-class NobodyLooks:
-    """Without the maintainer's token there is nothing to look at."""
-
-    def request(self, sponsorable: str) -> bool:
-        """Returns False."""
-        del sponsorable
-        return False
 
 
 class Webhooks:
@@ -127,20 +110,14 @@ class Webhooks:
         return outcome
 
     async def _apply(self, news: SponsorshipNews, delivery: str) -> NewsOutcome:
-        for _ in range(_TRIES):
-            known = (await self._covers.load(news.sponsorable, [news.sponsor_id]))[news.sponsor_id]
-            facts = hear(news, known.facts, policy=self._policy, now=self._clock())
-            if facts is None:
-                return NewsOutcome.NOTHING_NEW
-            change = CoverChange(
-                person_id=news.sponsor_id,
-                facts=facts,
-                version=known.version,
-                by="webhook",
-                reference=delivery,
-                delivery=delivery,
-            )
-            [saved] = await self._covers.save([change])
-            if saved is not Saved.CHANGED:
-                return NewsOutcome.APPLIED if saved is Saved.OK else NewsOutcome.SEEN_BEFORE
-        raise StoreUnavailableError("Somebody else keeps changing the same cover.")
+        saved, _ = await self._covers.change(
+            news.sponsorable,
+            news.sponsor_id,
+            lambda known: hear(news, known, policy=self._policy, now=self._clock()),
+            by="webhook",
+            reference=delivery,
+            delivery=delivery,
+        )
+        if saved is None:
+            return NewsOutcome.NOTHING_NEW
+        return NewsOutcome.APPLIED if saved is Saved.OK else NewsOutcome.SEEN_BEFORE

@@ -108,7 +108,7 @@ async def test_an_account_that_is_gone_is_none(
 async def test_anybody_may_ask_who_has_a_login(
     client: GitHubClient, way: Script, login: str
 ) -> None:
-    """Without a token there is no header for one; organisations have logins, too."""
+    """Without a token there is no header for one; organizations have logins, too."""
     account = await client.fetch_account_by_login(login, None)
 
     [request] = way.requests
@@ -228,7 +228,7 @@ async def test_every_page_is_read(
 async def test_a_member_sees_what_their_organization_gives(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """Publicly, and without its tier: that is for those who manage the organisation."""
+    """Publicly, and without its tier: that is for those who manage the organization."""
     memberships = await client.fetch_memberships(_token(github, "org-member"), ["Maintainer"])
 
     [organization] = memberships.organizations
@@ -243,7 +243,7 @@ async def test_a_member_sees_what_their_organization_gives(
 async def test_an_owner_sees_the_tier_and_what_is_private(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """They manage the organisation; its ordinary members see neither."""
+    """They manage the organization; its ordinary members see neither."""
     owner, member = github.people.get_person("stranger"), github.people.get_person("monthly")
     github.people.add_organization("Quiet-Org", owners=[owner], members=[member])
     github.people.sponsor("quiet-org", "maintainer", cents=5000, private=True)
@@ -278,7 +278,7 @@ async def test_an_organization_that_restricts_oauth_apps_hides_no_other(
 async def test_a_sponsorship_that_is_kept_back_leaves_the_answer_incomplete(
     client: GitHubClient, github: SimulatedGitHub, switch: str, logins: list[str]
 ) -> None:
-    """Wherever GitHub puts the null: at the node, the list, or the whole organisation."""
+    """Wherever GitHub puts the null: at the node, the list, or the whole organization."""
     github.switches.change({switch: True})
 
     memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])

@@ -443,7 +443,7 @@ def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) ->
         _parse_answer(_answer({**NODE, field: moment}))
 
 
-# --- organisations --------------------------------------------------------------------------------
+# --- organizations --------------------------------------------------------------------------------
 
 
 def test_an_organization_is_read_with_what_it_gives() -> None:
@@ -461,7 +461,7 @@ def test_no_organizations_are_an_answer_too() -> None:
 
 
 def test_a_member_is_not_told_the_tier() -> None:
-    """GitHub shows it to those who manage the organisation; the sponsorship counts without it."""
+    """GitHub shows it to those who manage the organization; the sponsorship counts without it."""
     page = _parse_organizations(_organizations(_giving({**NODE, "tier": None})))
 
     [sponsorship] = page.organizations[0].sponsorships
@@ -602,7 +602,7 @@ def test_an_organization_of_the_wrong_types_makes_the_answer_unreadable(
     ids=["null", "absent"],
 )
 def test_a_next_page_of_organizations_needs_a_cursor(page: Json) -> None:
-    """The organisation that covers may stand on the page that cannot be asked for."""
+    """The organization that covers may stand on the page that cannot be asked for."""
     with pytest.raises(GitHubUnreachableError):
         _parse_organizations(_organizations(ORGANIZATION, page=page))
 

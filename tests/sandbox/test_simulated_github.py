@@ -434,7 +434,7 @@ class TestRest:
     async def test_anybody_may_look_up_an_account_without_a_token(
         self, http: httpx.AsyncClient, path: str
     ) -> None:
-        """Organisations alike, and a login has no case; sixty times an hour at GitHub."""
+        """Organizations alike, and a login has no case; sixty times an hour at GitHub."""
         response = await http.get(path)
 
         account = response.json()
@@ -647,10 +647,10 @@ class TestPeopleByRole:
 
     @pytest.mark.parametrize("login", ["stranger", "org-member", "maintainer"])
     async def test_the_others_give_nothing(self, http: httpx.AsyncClient, login: str) -> None:
-        """An organisation's sponsorship does not make its member a sponsor."""
+        """An organization's sponsorship does not make its member a sponsor."""
         assert await given(http, await log_in(http, login), activeOnly=False) == []
 
-    async def test_org_member_shows_the_organisation_that_sponsors(
+    async def test_org_member_shows_the_organization_that_sponsors(
         self, http: httpx.AsyncClient, github: SimulatedGitHub
     ) -> None:
         """With read:org the way from member to sponsorship is open; the tier stays unknown."""
@@ -673,7 +673,7 @@ class TestPeopleByRole:
             }
         ]
 
-    async def test_a_private_sponsorship_of_an_organisation_is_for_its_owners(
+    async def test_a_private_sponsorship_of_an_organization_is_for_its_owners(
         self, http: httpx.AsyncClient, github: SimulatedGitHub
     ) -> None:
         """An ordinary member is not told of it at all."""
@@ -705,7 +705,7 @@ class TestPeopleByRole:
         node_id = github.people.get("private").id
 
         own = await ask(http, maintainer, query, id=node_id)
-        organisation = await ask(http, maintainer, query, id="O_sim17562948")
+        organization = await ask(http, maintainer, query, id="O_sim17562948")
         others = await ask(http, other, query, id=node_id)
 
         assert own["node"] == {
@@ -715,7 +715,7 @@ class TestPeopleByRole:
                 "tier": {"monthlyPriceInCents": 500},
             },
         }
-        assert organisation["node"]["databaseId"] == 17_562_948
+        assert organization["node"]["databaseId"] == 17_562_948
         assert others["node"] == {
             "databaseId": 73_355_190,
             "sponsorshipForViewerAsSponsorable": None,
@@ -760,7 +760,7 @@ class TestPeopleByRole:
 class TestPeopleApi:
     """What tests do with the directory while the simulation runs."""
 
-    async def test_an_organisation_can_be_the_maintainer(
+    async def test_an_organization_can_be_the_maintainer(
         self, http: httpx.AsyncClient, github: SimulatedGitHub
     ) -> None:
         """Its owners see what it receives, and logins are compared without case."""
@@ -970,7 +970,7 @@ class TestGraphQLErrors:
     async def test_an_unknown_account_is_not_found(
         self, http: httpx.AsyncClient, query: str
     ) -> None:
-        """Data and error come together, and an organisation is no user."""
+        """Data and error come together, and an organization is no user."""
         response = await post_query(http, await log_in(http, "monthly"), query)
 
         (error,) = response.json()["errors"]
@@ -1047,7 +1047,7 @@ class TestGraphQLErrors:
             },
         }
 
-    async def test_a_users_organisation_is_found_by_login(
+    async def test_a_users_organization_is_found_by_login(
         self, http: httpx.AsyncClient, github: SimulatedGitHub
     ) -> None:
         """The short way to ask for membership."""
@@ -1159,7 +1159,7 @@ class TestSwitches:
         assert body["errors"][0]["type"] == "FORBIDDEN"
         assert body["errors"][0]["path"] == ["viewer", "sponsorshipsAsSponsor", "nodes", 0]
 
-    async def test_an_organisation_restricts_oauth_apps(
+    async def test_an_organization_restricts_oauth_apps(
         self, http: httpx.AsyncClient, github: SimulatedGitHub
     ) -> None:
         """It is null with an error beside the data, and the others stand there as ever."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sponsorsync.domain.cover import CoverFacts
+    from sponsorsync.domain.cover import Cover, CoverFacts
     from sponsorsync.domain.profile import Profile
 
 
@@ -38,6 +38,23 @@ class Account:
 
     profile: Profile | None
     covers: Mapping[str, KnownCover]
+
+
+@dataclass(frozen=True, slots=True)
+class SponsorEntry:
+    """Somebody's cover as an administrator sees it; `login` is None of who never signed in."""
+
+    person_id: int
+    login: str | None
+    cover: Cover
+
+
+@dataclass(frozen=True, slots=True)
+class SponsorPage:
+    """Some of those who are covered; `next_cursor` is None on the last page."""
+
+    entries: Sequence[SponsorEntry]
+    next_cursor: int | None
 
 
 @dataclass(frozen=True, slots=True)

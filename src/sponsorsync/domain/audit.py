@@ -17,8 +17,9 @@ class AuditEntry:
     Attributes:
         number: Its place in the trail.
         what: `granted`, `changed` or `lost`.
-        by: `login`, `webhook`, `reconcile`, or `end` where a cover was over by itself.
-        reference: Of a webhook, the delivery.
+        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `patreon`, `organization` (that
+            of a member changed), `deletion` (of the account), or `end` where its time was over.
+        reference: Of a webhook, the delivery; of an override, who decided, and why.
         before, after: The facts as they are kept.
     """
 
@@ -31,3 +32,14 @@ class AuditEntry:
     reference: str
     before: Mapping[str, str]
     after: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who decided about somebody's cover, and why."""
+
+    actor: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.reason}" if self.reason else self.actor

@@ -7,7 +7,7 @@ that was considered. It is pure. `assessment.py` has how the facts come about.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -148,6 +148,7 @@ class Considered:
         source: Never NONE.
         until: When it ends, or ended, if nothing more is learnt.
         reason: One sentence, for the person.
+        note: More, for administrators alone.
     """
 
     source: CoverSource
@@ -156,6 +157,7 @@ class Considered:
     tier_cents: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +379,7 @@ def _consider_override(grant: Grant, now: datetime) -> Considered:
         reason = f"You were let in by an administrator{_until(grant.until)}."
     else:
         reason = f"An administrator had let you in; that ended by {grant.until:%Y-%m-%d}."
-    return _consider_grant(grant, reason, now)
+    return replace(_consider_grant(grant, reason, now), note=f"{grant.actor}: {grant.reason}")
 
 
 def _consider_patronage(sponsorable: str, grant: Grant, now: datetime) -> Considered:

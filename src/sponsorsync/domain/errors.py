@@ -8,6 +8,8 @@
     ├── EventSignatureError      an event is not signed with our secret
     ├── NoWebhookError           there is no secret to check an event with
     ├── NoMaintainerTokenError   a call needs the maintainer's token, and none is configured
+    │   └── RefreshNeedsLoginError   … to look at who is signed in: signing in again does that
+    ├── RefreshLimitedError      GitHub was asked about somebody a moment ago
     ├── NotSignedInError         there is no session
     │   └── BearerRefusedError   … and the token is not, or no longer, one of ours
     ├── TokenReadsOnlyError      a token, where a session is needed
@@ -93,6 +95,23 @@ class NoMaintainerTokenError(SponsorSyncError):
             "Only the maintainer sees all sponsorships: set SPONSORSYNC_MAINTAINER_TOKEN to a "
             "token of theirs with the scope read:user."
         )
+
+
+class RefreshNeedsLoginError(NoMaintainerTokenError):
+    """Whoever signs in is asked about with their own token, which is not kept."""
+
+    def __init__(self, *, login_url: str = "/login") -> None:
+        super().__init__()
+        self.args = ("GitHub can only be asked about you while you sign in: do that again.",)
+        self.login_url = login_url
+
+
+class RefreshLimitedError(SponsorSyncError):
+    """GitHub was asked a moment ago; `retry_after_s` is when it may be asked again, in seconds."""
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__(f"GitHub was asked a moment ago. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
 
 
 class NotSignedInError(SponsorSyncError):

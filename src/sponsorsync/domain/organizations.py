@@ -87,12 +87,17 @@ def miss_memberships(facts: CoverFacts, *, now: datetime) -> CoverFacts:
 def follow_organization(
     facts: CoverFacts, organization_id: int, sponsor: CoverFacts, *, policy: CoverPolicy
 ) -> CoverFacts:
-    """Returns a member's facts after those of an organization have changed."""
+    """Returns a member's facts after those of an organization have changed.
+
+    What else covers an organization than its sponsorship is for itself alone.
+    """
+    is_sponsor = sponsor.source is CoverSource.SPONSORSHIP
     return replace(
         facts,
         grants=tuple(
             _follow(grant, sponsor, policy) if grant.organization_id == organization_id else grant
             for grant in facts.grants
+            if grant.organization_id != organization_id or is_sponsor
         ),
     )
 
@@ -102,7 +107,7 @@ def _grant(
 ) -> Grant:
     known = Grant(
         source=CoverSource.ORGANIZATION,
-        since=organization.facts.since or organization.facts.checked_at or member_until,
+        since=organization.facts.since or member_until,
         until=None,
         organization_id=organization.id,
         organization=organization.login,

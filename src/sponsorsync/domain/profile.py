@@ -23,7 +23,7 @@ class GitHubUser:
 
 @dataclass(frozen=True, slots=True)
 class GitHubAccount:
-    """What anybody may know of a person or an organisation.
+    """What anybody may know of a person or an organization.
 
     Attributes:
         login: As GitHub writes it; another account may have it tomorrow.

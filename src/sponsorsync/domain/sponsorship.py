@@ -52,10 +52,10 @@ class Sponsorship:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One organisation that a person belongs to, and what it gives.
+    """One organization that a person belongs to, and what it gives.
 
     Attributes:
-        id: The organisation's numeric id.
+        id: The organization's numeric id.
         login: Its login, lower-cased.
         sponsorships: Of the accounts that were asked about, as far as this member may see them.
     """
@@ -67,10 +67,10 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Memberships:
-    """The organisations that a person belongs to.
+    """The organizations that a person belongs to.
 
     Attributes:
-        is_complete: False where GitHub keeps something back, as for an organisation that restricts
+        is_complete: False where GitHub keeps something back, as for an organization that restricts
             OAuth apps. What is shown holds all the same; what is not shown is unknown.
     """
 

@@ -50,7 +50,7 @@ class GitHubClient:
         return await self._find_account(f"/user/{person_id}", token)
 
     async def fetch_account_by_login(self, login: str, token: str | None) -> GitHubAccount | None:
-        """Returns the person or organisation that has this login now; None where nobody has it."""
+        """Returns the person or organization that has this login now; None where nobody has it."""
         return await self._find_account(messages.build_account_path(login), token)
 
     async def fetch_sponsorships(
@@ -68,7 +68,7 @@ class GitHubClient:
             cursor = page.next_cursor
 
     async def fetch_memberships(self, token: str, sponsorables: Sequence[str]) -> Memberships:
-        """Returns the organisations of the token's owner, and what they give to these accounts."""
+        """Returns the organizations of the token's owner, and what they give to these accounts."""
         found: list[Membership] = []
         is_complete = True
         cursor: str | None = None

@@ -197,7 +197,7 @@ class SponsorshipPage:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationPage:
-    """One page of the organisations that a person belongs to.
+    """One page of the organizations that a person belongs to.
 
     Attributes:
         is_complete: False where GitHub keeps something of this page back.
@@ -279,7 +279,7 @@ def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict
 
 
 def build_organizations_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
-    """Returns the JSON body that asks for one page of the token owner's organisations."""
+    """Returns the JSON body that asks for one page of the token owner's organizations."""
     return {
         "query": VIEWER_ORGANIZATIONS,
         "variables": {"maintainerLogins": list(logins), "first": PAGE_SIZE, "after": after},
@@ -404,9 +404,9 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
 def parse_organizations(body: bytes) -> OrganizationPage:
     """Returns one page of the answer to VIEWER_ORGANIZATIONS.
 
-    An organisation can restrict OAuth apps, or have its members sign in to it. GitHub then keeps
+    An organization can restrict OAuth apps, or have its members sign in to it. GitHub then keeps
     it back with an error of type FORBIDDEN and leaves the others in the answer. They count here,
-    as one organisation must not decide what the others give; the answer is then not complete.
+    as one organization must not decide what the others give; the answer is then not complete.
     https://docs.github.com/organizations/managing-oauth-access-to-your-organizations-data/about-oauth-app-access-restrictions
 
     Raises:
@@ -428,7 +428,7 @@ def parse_organizations(body: bytes) -> OrganizationPage:
             next_cursor=_parse_next_cursor(connection["pageInfo"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _unreadable("list of organisations") from error
+        raise _unreadable("list of organizations") from error
 
 
 def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
@@ -519,7 +519,7 @@ def _parse_membership(node: Mapping[str, Any]) -> Membership:
 
 
 def _is_whole(node: Mapping[str, Any]) -> bool:
-    """Whether GitHub shows all that an organisation gives; nulls are allowed at each step."""
+    """Whether GitHub shows all that an organization gives; nulls are allowed at each step."""
     given = node["sponsorshipsAsSponsor"]
     if given is None or given["nodes"] is None or given["pageInfo"]["hasNextPage"]:
         return False

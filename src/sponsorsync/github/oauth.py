@@ -87,7 +87,7 @@ class GitHubOAuth:
         client_secret: SecretStr,
         redirect_uri: str,
         timeout_s: float,
-        scope: str = SCOPE,
+        scope: str,
     ) -> None:
         self._transport = transport
         self._github_url = github_url

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sponsorsync.domain.account import KnownCover
     from sponsorsync.domain.cover import CoverFacts
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # People of whom only durable knows are fetched beside each other; more would take all connections.
 _FETCHES = 8
 _SCAN_COUNT = 500
+# Webhooks, logins and comparisons may change the same cover at the same time.
+_TRIES = 5
 
 
 class Saved(StrEnum):
@@ -79,6 +82,63 @@ class CoverStore:
             covers |= await self._load_here(sponsorable, missing)
         return {person_id: cover for person_id, (cover, _) in covers.items()}
 
+    async def load_for_certain(self, sponsorable: str, person_id: int) -> KnownCover:
+        """Returns what is known of one person's cover, for who adds to that.
+
+        Raises:
+            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        """
+        cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        if is_known or self._fetcher is None:
+            return cover
+        await self._people.load_account(person_id)
+        return (await self._load_here(sponsorable, [person_id]))[person_id][0]
+
+    async def change(
+        self,
+        sponsorable: str,
+        person_id: int,
+        decide: Callable[[CoverFacts | None], CoverFacts | None],
+        *,
+        by: str,
+        reference: str = "",
+        delivery: str = "",
+        for_certain: bool = False,
+    ) -> tuple[Saved | None, CoverFacts | None]:
+        """Changes what is known of one person's cover, however many others do so meanwhile.
+
+        Args:
+            sponsorable: The login that receives, lower-cased.
+            person_id: Whose cover it is.
+            decide: Returns the new facts for those that are known; None to leave them.
+            by: What it comes from, for the audit trail.
+            reference: Which one of these.
+            delivery: The event's number, if it is one.
+            for_certain: Nothing is changed while only durable knows, and cannot be asked.
+
+        Returns:
+            What became of it, None where it was left; and the facts that are known now.
+
+        Raises:
+            DurableUnavailableError: See `for_certain`.
+            StoreUnavailableError: Local cannot be asked, or others keep changing it.
+        """
+        for _ in range(_TRIES):
+            if for_certain:
+                known = await self.load_for_certain(sponsorable, person_id)
+            else:
+                known = (await self.load(sponsorable, [person_id]))[person_id]
+            facts = decide(known.facts)
+            if facts is None:
+                return None, known.facts
+            change = CoverChange(
+                person_id, facts, known.version, by=by, reference=reference, delivery=delivery
+            )
+            [saved] = await self.save([change])
+            if saved is not Saved.CHANGED:
+                return saved, facts if saved is Saved.OK else known.facts
+        raise StoreUnavailableError("Somebody else keeps changing the same cover.")
+
     async def save(self, changes: Sequence[CoverChange]) -> list[Saved]:
         """Keeps facts, each person's in one script that also notes it in the audit trail."""
         if not changes:
@@ -93,15 +153,97 @@ class CoverStore:
         """Tells whether an event of this number was applied."""
         return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
 
+    async def find_covered(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
+        """Returns who of them stands in the index of who is covered."""
+        if not person_ids:
+            return set()
+        bits = await self._local.run("SMISMEMBER", keys.sponsors(sponsorable), *person_ids)
+        return {
+            person_id
+            for person_id, bit in zip(person_ids, cast("list[int]", bits), strict=True)
+            if bit
+        }
+
+    async def take_seat(
+        self,
+        sponsorable: str,
+        organization_id: int,
+        person_id: int,
+        *,
+        until: datetime,
+        seats: int | None,
+    ) -> bool:
+        """Tells whether a member has one of an organization's seats, and takes a free one.
+
+        Args:
+            sponsorable: Whom the organization sponsors.
+            organization_id: Whose seats they are.
+            person_id: The member.
+            until: When the membership has to be seen again; the seat is free then.
+            seats: How many there are; None is one for each.
+        """
+        reply = await self._local.run_script(
+            "take_seat",
+            sponsorable,
+            organization_id,
+            person_id,
+            int(until.timestamp()),
+            "" if seats is None else seats,
+        )
+        return reply == 1
+
+    async def find_changed_organizations(self) -> dict[str, tuple[str, int, str]]:
+        """Returns sponsorable, number and count of changes of those whose members are to be judged.
+
+        Their keys are what `settle_organization` takes.
+        """
+        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
+        found = {}
+        for field, count in reply.items():
+            sponsorable, _, number = field.decode().rpartition(":")
+            found[field.decode()] = (sponsorable, int(number), count.decode())
+        return found
+
+    async def settle_organization(self, field: str, count: str) -> None:
+        """Notes that all members were judged, unless the organization changed once more."""
+        await self._local.run_script("settle_organization", field, count)
+
+    async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
+        """Returns who is, or was, covered by an organization's sponsorship."""
+        reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
+        return [int(member) for member in cast("list[bytes]", reply)]
+
+    async def take_refresh(self, person_id: int) -> int:
+        """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
+        return cast("int", await self._local.run_script("take_refresh", person_id))
+
+    async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
+        """Returns the login of each as of their last sign-in, None of who never did."""
+        if not person_ids:
+            return {}
+        reply = cast("list[bytes]", await self._local.run_script("load_logins", *person_ids))
+        return {
+            person_id: login.decode(errors="replace") or None
+            for person_id, login in zip(person_ids, reply, strict=True)
+        }
+
+    async def load_covered(
+        self, sponsorable: str, cursor: int, count: int
+    ) -> tuple[int, list[int]]:
+        """Returns some ids of the index of who is covered, and where the next ones begin (0: none).
+
+        Over all of them each comes at least once.
+        """
+        reply = await self._local.run("SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", count)
+        cursor, members = cast("tuple[int, list[bytes]]", reply)
+        return cursor, [int(member) for member in members if member.isdigit()]
+
     async def walk_covered(self, sponsorable: str) -> AsyncIterator[list[int]]:
         """Yields the ids that stand in the index of who is covered; some may come twice."""
         cursor = 0
         while True:
-            reply = await self._local.run(
-                "SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", _SCAN_COUNT
-            )
-            cursor, members = cast("tuple[int, list[bytes]]", reply)
-            yield [int(member) for member in members if member.isdigit()]
+            cursor, members = await self.load_covered(sponsorable, cursor, _SCAN_COUNT)
+            yield members
             if cursor == 0:
                 return
 

@@ -62,6 +62,9 @@ NAMES = {
     # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
     # judged, to how often.
     "ORGANIZATIONS": "sponsorsync:organizations",
+    # --- local: who had GitHub asked with the maintainer's token ---
+    "REFRESHED": "sponsorsync:refreshed:{id}",
+    "REFRESHES": "sponsorsync:refreshes",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
@@ -109,11 +112,19 @@ RECONCILING_TTL_MS = 60_000
 
 RECONCILED = NAMES["RECONCILED"]
 
+ORGANIZATIONS = NAMES["ORGANIZATIONS"]
+
 AUDIT_LENGTH = 100_000
 """Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""
 
 DELIVERY_TTL_S = 7 * 24 * 3600
 """GitHub lets an event be delivered again for three days; until then it has to be known."""
+
+REFRESHED_TTL_MS = 60_000
+"""Each person may have GitHub asked so often; webhooks tell what happens in between."""
+
+REFRESHES_A_MINUTE = 30
+"""Of all people together, two calls each: GitHub gives the maintainer 5,000 points an hour."""
 
 LEASE_TTL_MS = 10_000
 """A fetch from durable takes milliseconds; whoever dies in the middle blocks nobody for longer."""
@@ -184,6 +195,11 @@ def negative(person_id: int) -> str:
 def pending(person_id: int) -> str:
     r"""Hash `{collection}\n{item}` to + or -: changes of parts that were unknown, durable down."""
     return NAMES["PENDING"].format(id=person_id)
+
+
+def members(sponsorable: str, organization_id: int) -> str:
+    """Sorted set: who is covered through an organization, by the end of their membership."""
+    return NAMES["MEMBERS"].format(sponsorable=sponsorable, id=organization_id)
 
 
 def delivery(number: str) -> str:

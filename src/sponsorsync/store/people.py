@@ -156,6 +156,10 @@ class PeopleStore:
                 [("DEL", session), ("ZREM", keys.sessions(person_id), session)]
             )
 
+    async def revoke_sessions(self, person_id: int) -> int:
+        """Ends all sessions of a person; returns how many there were."""
+        return cast("int", await self._local.run_script("revoke_sessions", person_id))
+
     async def delete_account(self, person_id: int) -> None:
         """Removes everything of a person from local, ends their sessions, and lets durable know.
 

@@ -58,6 +58,8 @@ def _key_names() -> Iterator[tuple[set[str], str]]:
     yield {"QUIET_TTL_MS"}, f"local QUIET_TTL_MS = {keys.QUIET_TTL_MS}"
     yield {"NEGATIVE_TTL_S"}, f"local NEGATIVE_TTL_S = {keys.NEGATIVE_TTL_S}"
     yield {"DELIVERY_TTL_S"}, f"local DELIVERY_TTL_S = {keys.DELIVERY_TTL_S}"
+    yield {"REFRESHED_TTL_MS"}, f"local REFRESHED_TTL_MS = {keys.REFRESHED_TTL_MS}"
+    yield {"REFRESHES_A_MINUTE"}, f"local REFRESHES_A_MINUTE = {keys.REFRESHES_A_MINUTE}"
     yield {"AUDIT_LENGTH"}, f"local AUDIT_LENGTH = {keys.AUDIT_LENGTH}"
     yield {"K"}, "local K = {}"
     for name, template in keys.NAMES.items():

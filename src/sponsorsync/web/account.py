@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from sponsorsync.domain.cover import Cover, judge
+from sponsorsync.domain.cover import judge
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotSignedInError,
     StoreConflictError,
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
+from sponsorsync.web.covers import describe_cover
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import (
-    ConsideredOut,
-    CoverOut,
     Deletion,
     ExportOut,
     HoldingsOut,
@@ -29,6 +28,7 @@ from sponsorsync.web.schemas import (
 
 if TYPE_CHECKING:
     from sponsorsync.domain.account import Holdings
+    from sponsorsync.domain.cover import Cover
     from sponsorsync.domain.profile import Profile
 
 router = APIRouter()
@@ -45,6 +45,28 @@ _SEE_OTHER = 303
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns who you are, and for each sponsorable whether you are covered, by what, and why."""
+    profile, covers = await _load(services, person_id)
+    return Me(profile=_describe_profile(profile), covers=[describe_cover(c) for c in covers])
+
+
+@router.post(
+    "/me/refresh",
+    tags=["account"],
+    summary="Ask GitHub about me now",
+    responses={
+        202: {"model": Me, "description": "GitHub is being asked; the answer follows"},
+        **describe_responses(401, 403, 409, 429, 502, 503),
+    },
+)
+async def refresh_me(person_id: PersonId, services: ServicesDep, response: Response) -> Me:
+    """Asks with the maintainer's token, once a minute, and returns what is known then.
+
+    Without such a token it is 409 with the address of the sign-in, which asks with yours. 202:
+    GitHub tells of single sponsors only to the account that receives, so everybody's sponsorships
+    are being looked at, within a minute or so.
+    """
+    if not await services.refresh.run(person_id):
+        response.status_code = _ACCEPTED
     profile, covers = await _load(services, person_id)
     return Me(profile=_describe_profile(profile), covers=[describe_cover(c) for c in covers])
 
@@ -173,34 +195,4 @@ def _describe_holdings(holdings: Holdings) -> HoldingsOut:
         preferences={name: list(items) for name, items in holdings.preferences.items()},
         pending=dict(holdings.pending),
         versions=dict(holdings.versions),
-    )
-
-
-def describe_cover(cover: Cover) -> CoverOut:
-    """Returns an answer as JSON has it."""
-    facts = cover.facts
-    return CoverOut(
-        sponsorable=cover.sponsorable,
-        status=cover.status.value,
-        reason=cover.reason,
-        source=cover.source.value,
-        tier_cents=cover.tier_cents,
-        since=cover.since,
-        until=cover.until,
-        is_one_time=facts.is_one_time if facts else False,
-        privacy=facts.privacy.value if facts and facts.privacy else None,
-        payment_source=facts.payment_source.value if facts and facts.payment_source else None,
-        checked_at=facts.checked_at if facts else None,
-        unknown_since=facts.unknown_since if facts else None,
-        considered=[
-            ConsideredOut(
-                source=each.source.value,
-                status=each.status.value,
-                reason=each.reason,
-                tier_cents=each.tier_cents,
-                since=each.since,
-                until=each.until,
-            )
-            for each in cover.considered
-        ],
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import TypeAdapter
 
@@ -28,7 +29,12 @@ from sponsorsync.web.schemas import (
     VerifyJob,
     VerifySummaryOut,
 )
-from sponsorsync.web.services import JobState
+from sponsorsync.web.services import JobState, Services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sponsorsync.domain.audit import AuditEntry
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
@@ -37,6 +43,7 @@ _SNAPSHOT_SUMMARY: TypeAdapter[SnapshotSummaryOut | ScriptsSummaryOut] = TypeAda
     SnapshotSummaryOut | ScriptsSummaryOut
 )
 _ACCEPTED = 202
+_EXPORT_PAGE = 1000
 
 
 async def require_admin(
@@ -158,6 +165,35 @@ async def get_audit(
         entries=[AuditEntryOut.model_validate(asdict(entry)) for entry in entries],
         next_before=entries[-1].number if len(entries) == limit else None,
     )
+
+
+@router.get(
+    "/audit/export",
+    summary="The whole audit trail",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "One entry a line, as JSON, the latest first",
+            "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+        },
+        **describe_responses(503),
+    },
+)
+async def export_audit(services: ServicesDep) -> StreamingResponse:
+    """Returns every entry that is still kept, as lines of JSON to be filed away."""
+    first = await services.audit.load(before=None, limit=_EXPORT_PAGE)
+    return StreamingResponse(
+        _export(services, first),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": 'attachment; filename="audit.ndjson"'},
+    )
+
+
+async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterator[str]:
+    while page:
+        for entry in page:
+            yield AuditEntryOut.model_validate(asdict(entry)).model_dump_json() + "\n"
+        page = await services.audit.load(before=page[-1].number, limit=_EXPORT_PAGE)
 
 
 @router.get(

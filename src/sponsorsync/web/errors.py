@@ -86,6 +86,14 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.NOT_FOUND, "no_webhook", "There is no webhook here"),
     ),
     (
+        errors.RefreshNeedsLoginError,
+        _Rule(HTTPStatus.CONFLICT, "sign_in_again", "Sign in again for that"),
+    ),
+    (
+        errors.RefreshLimitedError,
+        _Rule(HTTPStatus.TOO_MANY_REQUESTS, "refresh_limited", "Not so often, please"),
+    ),
+    (
         errors.NoMaintainerTokenError,
         _Rule(HTTPStatus.CONFLICT, "no_maintainer_token", "There is no maintainer's token"),
     ),
@@ -173,9 +181,14 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
     rule = next((rule for kind, rule in _RULES if isinstance(error, kind)), _OTHER_RULE)
     problem = Problem(title=rule.title, status=rule.status, code=rule.code, detail=str(error))
     headers = {}
-    if isinstance(error, errors.GitHubLimitedError | errors.StoreUnavailableError):
+    if isinstance(
+        error,
+        errors.GitHubLimitedError | errors.StoreUnavailableError | errors.RefreshLimitedError,
+    ):
         headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, errors.AdminTokenMissingError):
+    if isinstance(error, errors.RefreshNeedsLoginError):
+        problem.login_url = headers["X-Login-Url"] = error.login_url
+    elif isinstance(error, errors.AdminTokenMissingError):
         headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
     elif isinstance(error, errors.EventSignatureError):
         headers["WWW-Authenticate"] = 'Signature realm="SponsorSync"'

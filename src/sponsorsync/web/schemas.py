@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sponsorsync.domain.news import NewsOutcome
 
@@ -399,8 +399,10 @@ class AuditEntryOut(_Model):
     person_id: int
     sponsorable: str
     what: str = Field(examples=["granted"], description="`granted`, `changed` or `lost`.")
-    by: str = Field(examples=["webhook"], description="`login`, `webhook`, `reconcile` or `end`.")
-    reference: str = Field(description="Of a webhook, the delivery.")
+    by: str = Field(examples=["webhook"], description="Such as `login`, `webhook`, `reconcile`.")
+    reference: str = Field(
+        description="Of a webhook, the delivery; of an override, who decided, and why."
+    )
     before: dict[str, str]
     after: dict[str, str]
 
@@ -410,6 +412,58 @@ class AuditPage(_Model):
 
     entries: list[AuditEntryOut]
     next_before: str | None = Field(description="`before` of the next page; null on the last one.")
+
+
+class AdminConsideredOut(ConsideredOut):
+    """One thing by which somebody could be covered, with what only administrators see."""
+
+    note: str | None = Field(description="Of an override, who decided, and why.")
+
+
+class SponsorOut(_Model):
+    """Somebody's cover, as administrators see it."""
+
+    id: int
+    user_login: str | None = Field(description="As of their last sign-in; null: they never did.")
+    cover: CoverOut = Field(description="As the person sees it.")
+    considered: list[AdminConsideredOut]
+
+
+class SponsorList(_Model):
+    """Some of those who are covered."""
+
+    sponsors: list[SponsorOut]
+    next_cursor: int | None = Field(description="`cursor` of the next page; null on the last one.")
+
+
+class OverrideRequest(_Model):
+    """A cover that is given by hand."""
+
+    reason: str = Field(min_length=1, max_length=500, examples=["Wrote the translation"])
+    actor: str = Field(min_length=1, max_length=100, description="Who decides.")
+    until: AwareDatetime | None = Field(
+        default=None, description="Exclusive end, with a time zone; null: it has none."
+    )
+    cents: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000_000,
+        description="The tier that it amounts to, in US cents a month; null: none.",
+    )
+
+
+class OverrideOut(_Model):
+    """Whose cover it is, and what there is of it now."""
+
+    id: int
+    cover: CoverOut
+
+
+class RevokedSessions(_Model):
+    """How many sessions of a person were ended."""
+
+    id: int
+    sessions: int
 
 
 class MergeRequest(_Model):

@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from sponsorsync.domain.account import Account, LoginAttempt, PersonalExport, SignedIn
+    from sponsorsync.domain.account import (
+        Account,
+        LoginAttempt,
+        PersonalExport,
+        SignedIn,
+        SponsorEntry,
+        SponsorPage,
+    )
     from sponsorsync.domain.admission import IssuedToken, Standing
-    from sponsorsync.domain.audit import AuditEntry
+    from sponsorsync.domain.audit import AuditEntry, Decision
     from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
@@ -49,6 +56,9 @@ class People(Protocol):
 
     async def end_session(self, token: str) -> None:
         """Ends a session."""
+
+    async def revoke_sessions(self, person_id: int) -> int:
+        """Ends all sessions of a person."""
 
 
 class Tokens(Protocol):
@@ -147,6 +157,44 @@ class Visitors(Protocol):
         """Copies a visitor's sets into a person's collections."""
 
 
+class Directory(Protocol):
+    """See `sponsorsync.directory.SponsorDirectory`."""
+
+    async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
+        """Returns some of those who are covered."""
+
+    async def load(self, sponsorable: str, person_id: int) -> SponsorEntry:
+        """Returns the cover of anybody."""
+
+
+class Overrides(Protocol):
+    """See `sponsorsync.overrides.Overrides`."""
+
+    async def find_person(self, who: str) -> int:
+        """Returns the number of an account, by number or login."""
+
+    async def put(
+        self,
+        person_id: int,
+        sponsorable: str,
+        decision: Decision,
+        *,
+        cents: int | None,
+        until: datetime | None,
+    ) -> Cover:
+        """Covers somebody by hand."""
+
+    async def remove(self, person_id: int, sponsorable: str, decision: Decision) -> Cover:
+        """Takes that back."""
+
+
+class Refresh(Protocol):
+    """See `sponsorsync.refresh.Refresh`."""
+
+    async def run(self, person_id: int) -> bool:
+        """Asks GitHub about one person; returns whether the answer is complete."""
+
+
 class Audit(Protocol):
     """See `sponsorsync.store.audit.AuditTrail`."""
 
@@ -228,6 +276,9 @@ class Services:
     registrations: Registrations
     visitors: Visitors
     webhooks: Webhooks
+    refresh: Refresh
+    overrides: Overrides
+    directory: Directory
     audit: Audit
     admin_token: SecretStr | None
     metrics: Metrics

@@ -1,0 +1,198 @@
+"""Members of organizations that sponsor: what their login shows, and what becomes of it later.
+
+An organization's own cover is kept like anybody's, under its number: webhook and reconcile tell of
+it. Each change of it is noted by the script that keeps it, until all of its members were judged
+again; whoever dies in between leaves the note.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sponsorsync.domain.assessment import assess, tell_the_same
+from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.errors import StoreError
+from sponsorsync.domain.organizations import (
+    SponsoringOrganization,
+    find_member_until,
+    follow_organization,
+    miss_memberships,
+    see_memberships,
+)
+from sponsorsync.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from sponsorsync.domain.cover import CoverPolicy
+    from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
+    from sponsorsync.store.covers import CoverStore
+
+_LOOK_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Members:
+    """Keeps the cover of members in step with that of their organizations."""
+
+    def __init__(
+        self,
+        covers: CoverStore,
+        *,
+        policy: CoverPolicy,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._covers = covers
+        self._policy = policy
+        self._clock = clock
+
+    async def see(
+        self,
+        person_id: int,
+        sponsorable: str,
+        facts: CoverFacts | None,
+        memberships: Memberships | None,
+    ) -> CoverFacts | None:
+        """Returns a person's facts after a login, which are not kept yet.
+
+        Args:
+            person_id: Who signed in.
+            sponsorable: Whom an organization may sponsor.
+            facts: What else is known; None where that is nothing.
+            memberships: What GitHub showed; None where it showed nothing.
+
+        Raises:
+            StoreUnavailableError: The local Redis cannot be asked.
+        """
+        now = self._clock()
+        if memberships is None:
+            return None if facts is None else miss_memberships(facts, now=now)
+        known = facts or CoverFacts(sponsorable=sponsorable, checked_at=None)
+        former = {grant.organization_id for grant in known.grants} - {None}
+        candidates = await self._find_candidates(sponsorable, memberships, former)
+        shown = {each.id for each in memberships.organizations}
+        sponsoring = [
+            await self._see_organization(person_id, sponsorable, each) for each in candidates
+        ]
+        return see_memberships(
+            known,
+            [each for each in sponsoring if each is not None],
+            hidden=() if memberships.is_complete else {n for n in former if n and n not in shown},
+            is_complete=memberships.is_complete,
+            policy=self._policy,
+            now=now,
+        )
+
+    async def follow(self) -> None:
+        """Judges again the members of each organization whose cover has changed.
+
+        Raises:
+            StoreError: A Redis cannot be asked; what was not done stays noted.
+        """
+        changed = await self._covers.find_changed_organizations()
+        for field, (sponsorable, organization_id, count) in changed.items():
+            known = await self._covers.load(sponsorable, [organization_id])
+            sponsor = known[organization_id].facts or CoverFacts(sponsorable, checked_at=None)
+            members = await self._covers.load_members(sponsorable, organization_id)
+            for member in members:
+                await self._follow(sponsorable, organization_id, sponsor, member)
+            await self._covers.settle_organization(field, count)
+            _log.info("organization_followed", organization=organization_id, members=len(members))
+
+    async def _find_candidates(
+        self, sponsorable: str, memberships: Memberships, former: set[int | None]
+    ) -> list[Membership]:
+        """Leaves out organizations of which nobody ever told that they sponsor."""
+        covered = await self._covers.find_covered(
+            sponsorable, [each.id for each in memberships.organizations]
+        )
+        return [
+            each
+            for each in memberships.organizations
+            if each.id in covered
+            or each.id in former
+            or any(given.sponsorable == sponsorable for given in each.sponsorships)
+        ]
+
+    async def _see_organization(
+        self, person_id: int, sponsorable: str, membership: Membership
+    ) -> SponsoringOrganization | None:
+        facts = await self._learn(sponsorable, membership)
+        if facts.source is not CoverSource.SPONSORSHIP:
+            return None
+        return SponsoringOrganization(
+            id=membership.id,
+            login=membership.login,
+            facts=facts,
+            has_seat=await self._covers.take_seat(
+                sponsorable,
+                membership.id,
+                person_id,
+                until=find_member_until(self._policy, self._clock()),
+                seats=self._policy.seats,
+            ),
+        )
+
+    async def _learn(self, sponsorable: str, membership: Membership) -> CoverFacts:
+        """Returns what is known of an organization's own cover, after what its member sees of it.
+
+        A member sees no private sponsorship and no tier, so nothing is concluded from what is not
+        shown, and a tier that is known stays.
+        """
+        given = [g for g in membership.sponsorships if g.sponsorable == sponsorable]
+        _, facts = await self._covers.change(
+            sponsorable,
+            membership.id,
+            lambda known: self._assess_organization(sponsorable, given, known),
+            by="login",
+        )
+        return facts or CoverFacts(sponsorable=sponsorable, checked_at=self._clock())
+
+    def _assess_organization(
+        self, sponsorable: str, given: Sequence[Sponsorship], known: CoverFacts | None
+    ) -> CoverFacts | None:
+        if not given:
+            return None
+        told = assess(sponsorable, given, previous=known, policy=self._policy, now=self._clock())
+        if known is None:
+            return told
+        if known.since == told.since:
+            told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
+        return None if tell_the_same(told, known) else told
+
+    async def _follow(
+        self, sponsorable: str, organization_id: int, sponsor: CoverFacts, member: int
+    ) -> None:
+        def decide(facts: CoverFacts | None) -> CoverFacts | None:
+            if facts is None:
+                return None
+            told = follow_organization(facts, organization_id, sponsor, policy=self._policy)
+            return None if told == facts else told
+
+        await self._covers.change(sponsorable, member, decide, by="organization")
+
+
+@asynccontextmanager
+async def follow_organizations(members: Members) -> AsyncIterator[None]:
+    """Keeps members in step while the context is open; several replicas may do so at once."""
+
+    async def keep_following() -> None:
+        while True:
+            try:
+                await members.follow()
+            except StoreError as error:
+                _log.warning("organizations_wait", reason=str(error))
+            await asyncio.sleep(_LOOK_S)
+
+    task = asyncio.create_task(keep_following(), name="follow organizations")
+    try:
+        yield
+    finally:
+        await end_tasks(task)

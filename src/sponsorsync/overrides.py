@@ -1,0 +1,139 @@
+"""Covers that an administrator gives by hand, to whomever GitHub knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant, judge
+from sponsorsync.domain.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from pydantic import SecretStr
+
+    from sponsorsync.domain.audit import Decision
+    from sponsorsync.domain.cover import Cover, CoverPolicy
+    from sponsorsync.github.client import GitHubClient
+    from sponsorsync.store.covers import CoverStore
+
+
+class Overrides:
+    """Gives and takes covers; each change is in the audit trail."""
+
+    def __init__(
+        self,
+        covers: CoverStore,
+        github: GitHubClient,
+        *,
+        token: SecretStr | None,
+        policy: CoverPolicy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._covers = covers
+        self._github = github
+        self._token = token
+        self._policy = policy
+        self._clock = clock
+
+    async def find_person(self, who: str) -> int:
+        """Returns the number of an account, which stays when its login changes hands.
+
+        Args:
+            who: The number itself, or a login, for which GitHub is asked.
+
+        Raises:
+            NotFoundError: GitHub knows no such account.
+            GitHubError: It cannot be asked.
+        """
+        if who.isdecimal():
+            return int(who)
+        token = self._token.get_secret_value() if self._token else None
+        account = await self._github.fetch_account_by_login(who, token)
+        if account is None:
+            raise NotFoundError(f"GitHub knows no account {who}.")
+        return account.id
+
+    async def put(
+        self,
+        person_id: int,
+        sponsorable: str,
+        decision: Decision,
+        *,
+        cents: int | None,
+        until: datetime | None,
+    ) -> Cover:
+        """Covers somebody by hand, in place of what was decided before; returns their cover.
+
+        Args:
+            person_id: GitHub's number; they may never have signed in.
+            sponsorable: The login that receives, lower-cased.
+            decision: Whose it is, and why.
+            cents: The tier that it amounts to; None is any that is not asked for.
+            until: Exclusive end, with a time zone; None while there is none.
+
+        Raises:
+            InvalidInputError: The end is not to come.
+            DurableUnavailableError: What else is known of them is on durable alone, which is away.
+            StoreUnavailableError: Local is away.
+        """
+        now = self._clock()
+        if until is not None and until <= now:
+            raise InvalidInputError("until: should be a moment that is still to come.")
+
+        def decide(known: CoverFacts | None) -> CoverFacts:
+            facts = known or CoverFacts(sponsorable=sponsorable, checked_at=None)
+            former = _find(facts)
+            given = Grant(
+                source=CoverSource.OVERRIDE,
+                since=former.since if former and former.is_covering(now) else now,
+                until=until,
+                cents=cents,
+                reason=decision.reason,
+                actor=decision.actor,
+            )
+            return replace(facts, grants=(*_others(facts), given))
+
+        return await self._change(person_id, sponsorable, decide, decision)
+
+    async def remove(self, person_id: int, sponsorable: str, decision: Decision) -> Cover:
+        """Takes back what was given by hand; returns what is left of their cover.
+
+        Raises:
+            NotFoundError: Nothing was.
+            StoreUnavailableError: As for `put`.
+        """
+
+        def decide(known: CoverFacts | None) -> CoverFacts:
+            if known is None or _find(known) is None:
+                raise NotFoundError(f"Nobody has covered {person_id} by hand.")
+            return replace(known, grants=tuple(_others(known)))
+
+        return await self._change(person_id, sponsorable, decide, decision)
+
+    async def _change(
+        self,
+        person_id: int,
+        sponsorable: str,
+        decide: Callable[[CoverFacts | None], CoverFacts],
+        decision: Decision,
+    ) -> Cover:
+        _, facts = await self._covers.change(
+            sponsorable,
+            person_id,
+            decide,
+            by="override",
+            reference=str(decision),
+            for_certain=True,
+        )
+        return judge(sponsorable, facts, policy=self._policy, now=self._clock())
+
+
+def _find(facts: CoverFacts) -> Grant | None:
+    return next((g for g in facts.grants if g.source is CoverSource.OVERRIDE), None)
+
+
+def _others(facts: CoverFacts) -> list[Grant]:
+    return [g for g in facts.grants if g.source is not CoverSource.OVERRIDE]

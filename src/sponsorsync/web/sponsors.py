@@ -1,0 +1,158 @@
+"""For whoever runs the service: who is covered, covers given by hand, sessions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from sponsorsync.domain.audit import Decision
+from sponsorsync.web.admin import require_admin
+from sponsorsync.web.covers import describe_considered, describe_cover
+from sponsorsync.web.dependencies import ServicesDep
+from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
+from sponsorsync.web.schemas import (
+    AdminConsideredOut,
+    OverrideOut,
+    OverrideRequest,
+    RevokedSessions,
+    SponsorList,
+    SponsorOut,
+)
+
+if TYPE_CHECKING:
+    from sponsorsync.domain.account import SponsorEntry
+
+router = APIRouter(
+    prefix="/admin",
+    tags=["administration"],
+    dependencies=[Depends(require_admin)],
+    responses=describe_responses(401, 403),
+)
+
+PersonNumber = Annotated[int, Path(ge=1, le=10**15, description="GitHub's number of the person.")]
+Who = Annotated[
+    str,
+    Path(
+        pattern=r"^([1-9]\d{0,14}|[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?)$",
+        examples=["583231"],
+        description="GitHub's number of the person; of a login GitHub is asked the number, once.",
+    ),
+]
+
+
+@router.get(
+    "/sponsors",
+    summary="Who is covered, by what, until when?",
+    responses=describe_responses(404, 503),
+)
+async def list_sponsors(
+    services: ServicesDep,
+    sponsorable: Sponsorable = None,
+    cursor: Annotated[int, Query(ge=0, description="See `next_cursor`.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="About how many.")] = 100,
+) -> SponsorList:
+    """Returns some of them, in no order; over all pages each comes at least once.
+
+    Somebody whose cover has just ended may still be among them: `status` is what counts.
+    """
+    receiver = choose_sponsorable(services, sponsorable)
+    page = await services.directory.load_page(receiver, cursor=cursor, limit=limit)
+    return SponsorList(
+        sponsors=[_describe(entry) for entry in page.entries], next_cursor=page.next_cursor
+    )
+
+
+@router.get(
+    "/sponsors/{person_id}",
+    summary="Is this person covered, and why not?",
+    responses=describe_responses(404, 503),
+)
+async def get_sponsor(
+    person_id: PersonNumber, services: ServicesDep, sponsorable: Sponsorable = None
+) -> SponsorOut:
+    """Returns what is known of anybody's cover, with all that was considered."""
+    receiver = choose_sponsorable(services, sponsorable)
+    return _describe(await services.directory.load(receiver, person_id))
+
+
+@router.post(
+    "/sponsors/{person_id}/revoke-sessions",
+    summary="Sign somebody out everywhere",
+    responses=describe_responses(503),
+)
+async def revoke_sessions(person_id: PersonNumber, services: ServicesDep) -> RevokedSessions:
+    """Ends all of their sessions at once; a token of theirs counts for the rest of its minutes.
+
+    They may sign in again.
+    """
+    return RevokedSessions(id=person_id, sessions=await services.people.revoke_sessions(person_id))
+
+
+@router.put(
+    "/overrides/{who}",
+    summary="Cover somebody by hand",
+    responses=describe_responses(404, 502, 503),
+)
+async def put_override(
+    who: Who,
+    request: OverrideRequest,
+    services: ServicesDep,
+    sponsorable: Sponsorable = None,
+) -> OverrideOut:
+    """Covers them from now on, whatever GitHub says, until the moment that is given.
+
+    It replaces what was given to them by hand before. They may never have signed in. Deleting their
+    account takes it along.
+    """
+    receiver = choose_sponsorable(services, sponsorable)
+    person_id = await services.overrides.find_person(who)
+    cover = await services.overrides.put(
+        person_id,
+        receiver,
+        Decision(actor=request.actor, reason=request.reason),
+        cents=request.cents,
+        until=_in_utc(request.until),
+    )
+    return OverrideOut(id=person_id, cover=describe_cover(cover))
+
+
+@router.delete(
+    "/overrides/{who}",
+    summary="Take back a cover given by hand",
+    responses=describe_responses(404, 502, 503),
+)
+async def delete_override(
+    who: Who,
+    services: ServicesDep,
+    actor: Annotated[str, Query(min_length=1, max_length=100, description="Who decided.")],
+    reason: Annotated[str, Query(max_length=500, description="Why.")] = "",
+    *,
+    sponsorable: Sponsorable = None,
+) -> OverrideOut:
+    """Returns what is left of their cover; 404 where there was none by hand."""
+    receiver = choose_sponsorable(services, sponsorable)
+    person_id = await services.overrides.find_person(who)
+    cover = await services.overrides.remove(
+        person_id, receiver, Decision(actor=actor, reason=reason)
+    )
+    return OverrideOut(id=person_id, cover=describe_cover(cover))
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Moments are kept in whole seconds."""
+    return None if moment is None else moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _describe(entry: SponsorEntry) -> SponsorOut:
+    return SponsorOut(
+        id=entry.person_id,
+        user_login=entry.login,
+        cover=describe_cover(entry.cover),
+        considered=[
+            AdminConsideredOut(**describe_considered(each).model_dump(), note=each.note)
+            for each in entry.cover.considered
+        ],
+    )
