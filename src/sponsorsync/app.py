@@ -17,8 +17,8 @@ from sponsorsync import __version__
 from sponsorsync.background import open_background_work
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import create_http_client, open_transport
 from sponsorsync.github.oauth import GitHubOAuth
+from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login
 from sponsorsync.metrics import Metrics
