@@ -142,6 +142,22 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.BAD_GATEWAY, "github_unavailable", "GitHub cannot be asked"),
     ),
     (
+        errors.PatreonDeniedError,
+        _Rule(HTTPStatus.FORBIDDEN, "patreon_denied", "You did not give your consent"),
+    ),
+    (
+        errors.PatreonExpiredError,
+        _Rule(HTTPStatus.BAD_REQUEST, "patreon_expired", "This is not, or no longer, valid"),
+    ),
+    (
+        errors.PatreonLimitedError,
+        _Rule(HTTPStatus.SERVICE_UNAVAILABLE, "patreon_limited", "Patreon asks for patience"),
+    ),
+    (
+        errors.PatreonError,
+        _Rule(HTTPStatus.BAD_GATEWAY, "patreon_unavailable", "Patreon cannot be asked"),
+    ),
+    (
         errors.StoreUnavailableError,
         _Rule(HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", "The database is away"),
     ),
@@ -173,7 +189,10 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
     rule = next((rule for kind, rule in _RULES if isinstance(error, kind)), _OTHER_RULE)
     problem = Problem(title=rule.title, status=rule.status, code=rule.code, detail=str(error))
     headers = {}
-    if isinstance(error, errors.GitHubLimitedError | errors.StoreUnavailableError):
+    if isinstance(
+        error,
+        errors.GitHubLimitedError | errors.PatreonLimitedError | errors.StoreUnavailableError,
+    ):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.AdminTokenMissingError):
         headers["WWW-Authenticate"] = 'Bearer realm="SponsorSync"'
