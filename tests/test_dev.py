@@ -8,13 +8,14 @@ import os
 import re
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
+from sponsorsync.dev import start_patreon
 from sponsorsync.sandbox.valkey import find_free_port
 
 if TYPE_CHECKING:
@@ -174,6 +175,25 @@ async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValk
 
     assert f"SPONSORSYNC_PORT: {local_server.port} on 127.0.0.1" in errors.decode()
     assert process.returncode == 1
+
+
+async def test_a_simulated_patreon_can_be_served() -> None:
+    """With a client whose id, secret and callback are those of the settings that it comes with."""
+    callback = "http://127.0.0.1:8000/patreon/callback"
+    query = {"response_type": "code", "redirect_uri": callback, "patron": "active"}
+
+    async with AsyncExitStack() as stack, httpx.AsyncClient() as browser:
+        settings, server = await start_patreon(
+            stack, first_port=find_free_port(20_000), redirect_uri=callback
+        )
+        back = await browser.get(
+            f"{settings['patreon_url']}/oauth2/authorize",
+            params={**query, "client_id": settings["patreon_client_id"]},
+        )
+        was_running = not server.done()
+
+    assert was_running
+    assert back.headers["location"].startswith(f"{callback}?code=")
 
 
 async def test_the_demo_goes_right(tmp_path: Path) -> None:

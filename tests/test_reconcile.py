@@ -19,7 +19,7 @@ from sponsorsync.domain.errors import (
     NoMaintainerTokenError,
 )
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import create_http_client
+from sponsorsync.http_client import create_http_client
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
 from sponsorsync.sandbox.hooks import Hook

@@ -18,8 +18,8 @@ from sponsorsync.background import open_background_work
 from sponsorsync.directory import SponsorDirectory
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import create_http_client, open_transport
 from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
+from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.jobs import open_jobs
 from sponsorsync.login import Login, Questions
 from sponsorsync.look_again import LookAgain, NobodyLooks

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.errors import SettingsError, SponsorSyncError
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.server import (
     announce,
     bind,
@@ -162,6 +163,34 @@ async def _start_github(
         "github_client_id": client_id,
         "github_secret": SecretStr(client_secret),
         "sponsorables": sponsorables,
+    }, server
+
+
+async def start_patreon(
+    stack: AsyncExitStack, *, first_port: int, redirect_uri: str
+) -> tuple[dict[str, Any], asyncio.Task[None]]:
+    """Serves a simulated Patreon while `stack` is open.
+
+    Args:
+        stack: What ends it.
+        first_port: It listens on the loopback, at the first free port from here on.
+        redirect_uri: Where it sends browsers back to.
+
+    Returns:
+        The settings that lead to it, by name, and the task that ends early only if it fails.
+    """
+    sock = bind_next_free(_LOOPBACK, first_port)
+    url = f"http://{_LOOPBACK}:{port_of(sock)}"
+    client_id, client_secret = "sponsorsync-dev", secrets.token_urlsafe(24)
+    patreon = SimulatedPatreon(
+        client_id=client_id, client_secret=client_secret, redirect_uri=redirect_uri, url=url
+    )
+    server = await stack.enter_async_context(run_server(patreon.app, sock))
+    return {
+        "patreon_url": url,
+        "patreon_client_id": client_id,
+        "patreon_secret": SecretStr(client_secret),
+        "patreon_campaign": patreon.campaign_id,
     }, server
 
 

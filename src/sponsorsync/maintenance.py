@@ -21,7 +21,7 @@ from rich.table import Table
 
 from sponsorsync.domain.errors import NoDurableError, StoreUnavailableError
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import create_http_client, open_transport
+from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.server import stop_signals
 from sponsorsync.sides import create_covers, create_people, open_sides, run_scripts_snapshot

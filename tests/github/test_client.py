@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.github.conftest import Script
+    from tests.support.script import Script
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAut
 if TYPE_CHECKING:
     from sponsorsync.domain.account import LoginAttempt
     from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.github.conftest import Script
+    from tests.support.script import Script
 
 SECRET = SecretStr("secret")
 TOKEN = {"access_token": "gho_1", "token_type": "bearer", "scope": "read:user,user:email"}

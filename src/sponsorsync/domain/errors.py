@@ -33,6 +33,12 @@
     │   ├── GitHubUnreachableError
     │   ├── GitHubLimitedError
     │   └── GitHubRefusedError   it answered, and said no (FORBIDDEN, scopes, bad token)
+    ├── PatreonError             Patreon gave no usable answer, or an account was not linked
+    │   ├── PatreonUnreachableError
+    │   ├── PatreonLimitedError
+    │   ├── PatreonRefusedError  it answered, and said no (bad token, our credentials)
+    │   ├── PatreonDeniedError   the person said no
+    │   └── PatreonExpiredError  the state or the code is not, or no longer, ours
     ├── StoreError
     │   ├── StoreUnavailableError    a Redis is down, loading, read-only, out of memory …
     │   └── StoreConflictError       a key holds what is not ours
@@ -239,6 +245,34 @@ class GitHubLimitedError(GitHubError):
 
 class GitHubRefusedError(GitHubError):
     """GitHub answered and refused: FORBIDDEN, missing scopes, a bad token, or partial data."""
+
+
+class PatreonError(SponsorSyncError):
+    """Patreon gave no answer that can be used: what it knows is unknown, never 'no'."""
+
+
+class PatreonUnreachableError(PatreonError):
+    """Patreon could not be reached, timed out, failed itself (5xx), or made no sense."""
+
+
+class PatreonLimitedError(PatreonError):
+    """Patreon's rate limit; `retry_after_s` is when it may be asked again, in seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PatreonRefusedError(PatreonError):
+    """Patreon answered and refused: a bad token, or it does not take this installation."""
+
+
+class PatreonDeniedError(PatreonError):
+    """The person did not give their consent at Patreon."""
+
+
+class PatreonExpiredError(PatreonError):
+    """State or code are unknown, used, of another browser, or too old."""
 
 
 class StoreError(SponsorSyncError):

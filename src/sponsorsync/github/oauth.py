@@ -6,19 +6,9 @@ https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-ap
 from __future__ import annotations
 
 import secrets
-import warnings
 from typing import TYPE_CHECKING
 
 import httpx
-
-with warnings.catch_warnings():
-    # Authlib would rather have httpx2; which of them we use is decided in adr/0002. Its own filter
-    # ('always') comes with the module of the category, so ours has to come after that.
-    from authlib.deprecate import AuthlibDeprecationWarning
-
-    warnings.filterwarnings("ignore", "The httpx module", AuthlibDeprecationWarning)
-    from authlib.integrations.base_client import OAuthError
-    from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from sponsorsync.domain.account import LoginAttempt
 from sponsorsync.domain.errors import (
@@ -27,7 +17,8 @@ from sponsorsync.domain.errors import (
     LoginExpiredError,
     LoginRejectedError,
 )
-from sponsorsync.github.http import USER_AGENT
+from sponsorsync.http_client import USER_AGENT
+from sponsorsync.oauth_client import UNREADABLE, AsyncOAuth2Client, OAuthError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -69,9 +60,6 @@ _TOKEN_ERRORS: dict[str, tuple[type[LoginError], str]] = {
     ),
 }
 _OTHER_TOKEN_ERROR = (LoginError, "GitHub did not complete the login. Please try again.")
-
-# What Authlib raises when an answer is no JSON, or JSON with values of the wrong type.
-_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 class GitHubOAuth:
@@ -129,7 +117,7 @@ class GitHubOAuth:
         except OAuthError as error:
             kind, message = _TOKEN_ERRORS.get(str(error.error), _OTHER_TOKEN_ERROR)
             raise kind(message) from None
-        except (httpx.HTTPError, *_UNREADABLE) as error:
+        except (httpx.HTTPError, *UNREADABLE) as error:
             raise GitHubUnreachableError("GitHub could not be asked for a token.") from error
         access_token = token.get("access_token")
         if not isinstance(access_token, str) or not access_token:

@@ -1,11 +1,10 @@
 """The control page of the simulated GitHub, and its switches over HTTP."""
 
-import json
 from html import escape
 
 import httpx
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sponsorsync.sandbox.forms import parse_form
@@ -13,6 +12,7 @@ from sponsorsync.sandbox.hooks import Action, Hook
 from sponsorsync.sandbox.oauth import Tokens
 from sponsorsync.sandbox.pages import Pages
 from sponsorsync.sandbox.people import People, Sponsorship
+from sponsorsync.sandbox.switchboard import switch_routes
 from sponsorsync.sandbox.switches import Switches
 
 
@@ -42,8 +42,7 @@ class Control:
         return [
             Route("/", self._page, methods=["GET"]),
             Route("/", self._submit, methods=["POST"]),
-            Route("/switches", self._read, methods=["GET"]),
-            Route("/switches", self._change, methods=["PUT"]),
+            *switch_routes(self._switches),
             Route("/sponsorships", self._sponsor, methods=["POST"]),
             Route("/avatars/{database_id:int}", self._avatar, methods=["GET"]),
         ]
@@ -52,27 +51,8 @@ class Control:
         return self._render([])
 
     async def _submit(self, request: Request) -> Response:
-        form = parse_form(await request.body())
-        problems = self._switches.change(
-            {
-                row.name: _from_form(row.value, form.get(row.name, []))
-                for row in self._switches.rows()
-            }
-        )
+        problems = self._switches.change_by_form(parse_form(await request.body()))
         return self._render(problems) if problems else RedirectResponse("/", 303)
-
-    async def _read(self, _: Request) -> Response:
-        return JSONResponse(self._switches.as_json())
-
-    async def _change(self, request: Request) -> Response:
-        try:
-            values = json.loads(await request.body())
-        except ValueError:
-            values = None
-        if not isinstance(values, dict):
-            return _unprocessable(["the body must be a JSON object of switches and their values"])
-        problems = self._switches.change(values)
-        return _unprocessable(problems) if problems else JSONResponse(self._switches.as_json())
 
     async def _sponsor(self, request: Request) -> Response:
         """Lets somebody begin or end to sponsor the maintainer, and tells the webhook."""
@@ -125,17 +105,3 @@ class Control:
             rows=self._switches.rows(),
             problems=problems,
         )
-
-
-def _from_form(now: object, given: list[str]) -> object:
-    """What a form says about a switch, in the kind of value the switch has `now`."""
-    if isinstance(now, bool):
-        return bool(given)
-    if isinstance(now, list):
-        return given
-    text = given[-1] if given else ""
-    return int(text) if isinstance(now, int) and text.isdecimal() else text
-
-
-def _unprocessable(problems: list[str]) -> Response:
-    return JSONResponse({"message": "Nothing was changed.", "errors": problems}, 422)

@@ -96,7 +96,7 @@ class SimulatedGitHub:
         self.tokens = Tokens(now)
         self.requests = Requests()
         self._now = now
-        self._pages = Pages()
+        self._pages = Pages("GitHub")
         self._control = Control(
             url=self.url,
             maintainer=maintainer,

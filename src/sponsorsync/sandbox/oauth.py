@@ -6,13 +6,12 @@ https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Generic, TypeVar
 
+from sponsorsync.sandbox.latest import Latest
 from sponsorsync.sandbox.people import Person
 
 CODE_LIFETIME = timedelta(minutes=10)
@@ -24,8 +23,6 @@ KNOWN_SCOPES = ("read:user", "user:email", "read:org")
 """What is granted when asked for; any other (there is no `read:email`) is dropped in silence."""
 
 DOCS = "https://docs.github.com/apps/oauth-apps/maintaining-oauth-apps"
-
-_Held = TypeVar("_Held")
 
 
 class OAuthError(Exception):
@@ -104,34 +101,12 @@ class Token:
         self.points_used += 1
 
 
-class _Latest(Generic[_Held]):
-    """Drops its oldest entry when it is full: a development server may run for weeks."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: OrderedDict[str, _Held] = OrderedDict()
-
-    def put(self, key: str, value: _Held) -> None:
-        self._entries[key] = value
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-
-    def get(self, key: str) -> _Held | None:
-        return self._entries.get(key)
-
-    def take(self, key: str) -> _Held | None:
-        return self._entries.pop(key, None)
-
-    def values(self) -> list[_Held]:
-        return list(self._entries.values())
-
-
 class Tokens:
     """The access tokens that work."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._tokens: _Latest[Token] = _Latest(TOKENS_KEPT)
+        self._tokens: Latest[Token] = Latest(TOKENS_KEPT)
 
     def issue(self, person: Person, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
         """Make a token without any web flow, as somebody does by hand for MAINTAINER_TOKEN."""
@@ -171,7 +146,7 @@ class OAuthApp:
         self._redirect_uris = tuple(redirect_uris)
         self._tokens = tokens
         self._now = now
-        self._codes: _Latest[Code] = _Latest(CODES_KEPT)
+        self._codes: Latest[Code] = Latest(CODES_KEPT)
 
     @property
     def default_redirect_uri(self) -> str:

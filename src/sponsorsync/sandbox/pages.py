@@ -1,4 +1,4 @@
-"""The HTML of the simulated GitHub."""
+"""The HTML of the simulations."""
 
 from pathlib import Path
 
@@ -18,12 +18,13 @@ HEADERS = {
 
 
 class Pages:
-    """Renders the templates; each says that this is a simulation."""
+    """Renders the templates; each says that this is a simulation, and of which `service`."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
         environment = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
         )
+        environment.globals["service"] = service
         # Loaded now, so that no request waits for the disk.
         names = environment.list_templates(extensions=["html"])
         self._templates = {name: environment.get_template(name) for name in names}

@@ -1,8 +1,9 @@
 """The faults one can switch on in the simulated GitHub."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, get_args
+
+from sponsorsync.sandbox.switchboard import Switchboard
 
 Endpoint = Literal["token", "user", "emails", "account", "graphql", "revoke"]
 ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
@@ -11,18 +12,8 @@ ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 Iss = Literal["right", "absent", "wrong"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One switch as the control page shows it."""
-
-    name: str
-    value: object
-    help: str
-    options: tuple[str, ...]
-
-
 @dataclass
-class Switches:
+class Switches(Switchboard):
     """All off: GitHub as it is on a good day."""
 
     latency_ms: int = field(default=0, metadata={"help": "wait so long before each answer"})
@@ -71,62 +62,3 @@ class Switches:
         default="right",
         metadata={"help": "the issuer in the redirect (RFC 9207)", "options": get_args(Iss)},
     )
-
-    def as_json(self) -> dict[str, object]:
-        """All values, with sets as sorted lists."""
-        return {row.name: row.value for row in self.rows()}
-
-    def rows(self) -> list[Row]:
-        """All switches in the order of this class."""
-        return [
-            Row(
-                name=each.name,
-                value=_plain(getattr(self, each.name)),
-                help=each.metadata["help"],
-                options=each.metadata.get("options", ()),
-            )
-            for each in fields(self)
-        ]
-
-    def change(self, values: Mapping[str, object]) -> list[str]:
-        """Set what `values` names, or nothing at all.
-
-        Returns:
-            A sentence for each thing that is wrong; empty when the change was made.
-        """
-        rows = {row.name: row for row in self.rows()}
-        known = ", ".join(rows)
-        problems = [
-            f"unknown switch {name!r}; the switches are {known}" for name in values.keys() - rows
-        ]
-        problems += [
-            problem
-            for name in values.keys() & rows
-            if (problem := _check(rows[name], values[name]))
-        ]
-        if not problems:
-            for name, value in values.items():
-                setattr(self, name, set(value) if isinstance(value, list) else value)
-        return sorted(problems)
-
-
-def _plain(value: object) -> object:
-    return sorted(value) if isinstance(value, set) else value
-
-
-def _check(row: Row, value: object) -> str | None:
-    """What is wrong with `value`, judged by the value the switch has now."""
-    if isinstance(row.value, bool):
-        fits, wanted = isinstance(value, bool), "true or false"
-    elif isinstance(row.value, int):
-        # A bool is an int to Python, not to JSON.
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        wanted = "a whole number, not negative"
-    elif isinstance(row.value, list):
-        fits = isinstance(value, list) and all(each in row.options for each in value)
-        wanted = f"a list of some of {', '.join(row.options)}"
-    elif not row.options:
-        fits, wanted = isinstance(value, str), "a text"
-    else:
-        fits, wanted = value in row.options, f"one of {', '.join(row.options)}"
-    return None if fits else f"{row.name} must be {wanted}"

@@ -150,6 +150,22 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.BAD_GATEWAY, "github_unavailable", "GitHub cannot be asked"),
     ),
     (
+        errors.PatreonDeniedError,
+        _Rule(HTTPStatus.FORBIDDEN, "patreon_denied", "You did not give your consent"),
+    ),
+    (
+        errors.PatreonExpiredError,
+        _Rule(HTTPStatus.BAD_REQUEST, "patreon_expired", "This is not, or no longer, valid"),
+    ),
+    (
+        errors.PatreonLimitedError,
+        _Rule(HTTPStatus.SERVICE_UNAVAILABLE, "patreon_limited", "Patreon asks for patience"),
+    ),
+    (
+        errors.PatreonError,
+        _Rule(HTTPStatus.BAD_GATEWAY, "patreon_unavailable", "Patreon cannot be asked"),
+    ),
+    (
         errors.StoreUnavailableError,
         _Rule(HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", "The database is away"),
     ),
@@ -183,7 +199,10 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
     headers = {}
     if isinstance(
         error,
-        errors.GitHubLimitedError | errors.StoreUnavailableError | errors.RefreshLimitedError,
+        errors.GitHubLimitedError
+        | errors.PatreonLimitedError
+        | errors.RefreshLimitedError
+        | errors.StoreUnavailableError,
     ):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.RefreshNeedsLoginError):

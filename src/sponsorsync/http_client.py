@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 USER_AGENT = f"SponsorSync/{__version__}"
-"""GitHub refuses requests without one:
-https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent"""
+"""GitHub refuses requests without one, and so does Patreon:
+https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent
+https://docs.patreon.com/#introduction"""
 
 _MAX_CONNECTIONS = 100
 _KEEP_ALIVE_S = 60.0
@@ -25,7 +26,7 @@ _KEEP_ALIVE_S = 60.0
 
 @asynccontextmanager
 async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """Yields the transport that all of GitHub's traffic shares, and closes it at the end."""
+    """Yields the transport that all traffic to other services shares; closes it at the end."""
     connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S)
     # No cookie jar: one person's GitHub cookies would travel with the next one's request.
     # No trust_env: aiohttp would look into ~/.netrc too, and an entry for GitHub there makes it
@@ -38,7 +39,7 @@ async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
 def create_http_client(
     transport: httpx.AsyncBaseTransport, *, timeout_s: float
 ) -> httpx.AsyncClient:
-    """Returns a client for GitHub's API over a transport that others may share."""
+    """Returns a client for another service's API, over a transport that others may share."""
     return httpx.AsyncClient(
         transport=transport, timeout=timeout_s, headers={"User-Agent": USER_AGENT}
     )

@@ -13,7 +13,7 @@ import pytest
 
 from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.http import open_transport
+from sponsorsync.http_client import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -1,0 +1,1 @@
+"""Patreon: `messages` is pure (bytes in, values out), `client` and `oauth` speak over HTTP."""

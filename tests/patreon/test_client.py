@@ -1,0 +1,202 @@
+"""Patreon's API, asked with one person's token: who they are, retries and refusals."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from sponsorsync.domain.errors import (
+    PatreonError,
+    PatreonLimitedError,
+    PatreonRefusedError,
+    PatreonUnreachableError,
+)
+from sponsorsync.domain.patronage import PatreonIdentity, PatronStatus
+from sponsorsync.http_client import create_http_client
+from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
+    from tests.support.script import Script
+
+
+@pytest.fixture
+async def client(way: Script) -> AsyncIterator[PatreonClient]:
+    """The client, on the way to the simulated Patreon."""
+    async with create_http_client(way, timeout_s=1) as http:
+        yield PatreonClient(http, patreon_url="http://patreon.test")
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "cents", "is_gift", "is_trial"),
+    [
+        ("active", PatronStatus.ACTIVE, 1000, False, False),
+        ("annual", PatronStatus.ACTIVE, 1000, False, False),
+        ("trial", PatronStatus.ACTIVE, 1000, False, True),
+        ("declined", PatronStatus.DECLINED, 0, False, False),
+        ("former", PatronStatus.FORMER, 0, False, False),
+        ("free", PatronStatus.NONE, 0, False, False),
+        ("gifted", PatronStatus.NONE, 1000, True, False),
+    ],
+)
+async def test_each_way_to_stand_to_a_campaign_is_told_apart(
+    client: PatreonClient,
+    patreon: SimulatedPatreon,
+    role: str,
+    status: PatronStatus,
+    cents: int,
+    is_gift: bool,
+    is_trial: bool,
+) -> None:
+    """Each of them is covered, or not, for a reason of its own."""
+    identity = await client.fetch_identity(patreon.issue_token(role))
+
+    [patronage] = identity.patronages
+    assert identity.patron_id == patreon.patrons[role].id
+    assert patronage.campaign_id == patreon.campaign_id
+    assert (patronage.status, patronage.cents) == (status, cents)
+    assert (patronage.is_gift, patronage.is_trial) == (is_gift, is_trial)
+
+
+@pytest.mark.parametrize("role", ["stranger", "denier"])
+async def test_who_is_no_member_is_somebody_all_the_same(
+    client: PatreonClient, patreon: SimulatedPatreon, role: str
+) -> None:
+    """They may become a patron tomorrow."""
+    identity = await client.fetch_identity(patreon.issue_token(role))
+
+    assert identity == PatreonIdentity(patron_id=patreon.patrons[role].id, patronages=())
+
+
+async def test_a_year_that_is_paid_ends_in_a_year(
+    client: PatreonClient, patreon: SimulatedPatreon
+) -> None:
+    """And not after the month that most pay for."""
+    identity = await client.fetch_identity(patreon.issue_token("annual"))
+
+    [patronage] = identity.patronages
+    assert patronage.since is not None
+    assert patronage.paid_until == patronage.since + timedelta(days=365)
+
+
+async def test_with_the_scope_for_it_other_campaigns_are_told_apart_from_ours(
+    client: PatreonClient, patreon: SimulatedPatreon
+) -> None:
+    """We do not ask for it, and should Patreon tell of them, each has its own campaign."""
+    token = patreon.issue_token("active", "identity.memberships")
+
+    identity = await client.fetch_identity(token)
+
+    assert {each.campaign_id: each.cents for each in identity.patronages} == {
+        patreon.campaign_id: 1000,
+        OTHER_CAMPAIGN_ID: 5000,
+    }
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(502, text="<h1>502</h1>"),
+        httpx.Response(200, text='{"data": {'),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+    ],
+    ids=["502", "half", "connect", "timeout"],
+)
+async def test_one_failure_is_tried_again(
+    client: PatreonClient,
+    patreon: SimulatedPatreon,
+    way: Script,
+    failure: httpx.Response | Exception,
+) -> None:
+    """The code is used up by now: without another try the person would have to begin again."""
+    way.answer(failure)
+
+    identity = await client.fetch_identity(patreon.issue_token("active"))
+
+    assert identity.patron_id == patreon.patrons["active"].id
+    assert len(way.requests) == 2
+
+
+@pytest.mark.parametrize("fault", ["down", "malformed"])
+async def test_two_failures_are_enough(
+    client: PatreonClient, patreon: SimulatedPatreon, way: Script, fault: str
+) -> None:
+    """More tries would only make a person wait for the same answer."""
+    setattr(patreon.switches, fault, True)
+
+    with pytest.raises(PatreonUnreachableError):
+        await client.fetch_identity(patreon.issue_token("active"))
+
+    assert len(way.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [("unauthorized", PatreonRefusedError), ("rate_limited", PatreonLimitedError)],
+)
+async def test_a_refusal_is_taken_at_once(
+    client: PatreonClient,
+    patreon: SimulatedPatreon,
+    way: Script,
+    fault: str,
+    error: type[PatreonError],
+) -> None:
+    """Asking again makes it no better, and a limit worse."""
+    setattr(patreon.switches, fault, True)
+
+    with pytest.raises(error):
+        await client.fetch_identity(patreon.issue_token("active"))
+
+    assert len(way.requests) == 1
+
+
+async def test_a_limit_says_when_to_come_back(
+    client: PatreonClient, patreon: SimulatedPatreon
+) -> None:
+    """As Patreon said it."""
+    patreon.switches.rate_limited = True
+    patreon.switches.retry_after_s = 17
+
+    with pytest.raises(PatreonLimitedError) as caught:
+        await client.fetch_identity(patreon.issue_token("active"))
+
+    assert caught.value.retry_after_s == 17
+
+
+async def test_an_unknown_token_is_refused(client: PatreonClient) -> None:
+    """Patreon answers 401."""
+    with pytest.raises(PatreonRefusedError, match="HTTP 401"):
+        await client.fetch_identity("unknown")
+
+
+async def test_the_token_stands_in_the_header_alone(
+    client: PatreonClient, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """Addresses are logged on the way, and so are errors."""
+    token = patreon.issue_token("active")
+    patreon.switches.unauthorized = True
+
+    with pytest.raises(PatreonRefusedError) as caught:
+        await client.fetch_identity(token)
+
+    [request] = way.requests
+    assert request.headers["authorization"] == f"Bearer {token}"
+    assert token not in str(request.url)
+    assert token not in repr(caught.value)
+
+
+async def test_brackets_in_the_address_are_quoted(
+    client: PatreonClient, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """Patreon takes no others: https://docs.patreon.com/#apiv2-resource-endpoints."""
+    await client.fetch_identity(patreon.issue_token("active"))
+
+    [request] = way.requests
+    assert b"fields%5Bmember%5D=" in request.url.query

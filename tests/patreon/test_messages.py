@@ -1,0 +1,411 @@
+"""What is said to Patreon and what its answers amount to, bytes by bytes."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sponsorsync.domain.errors import (
+    PatreonError,
+    PatreonLimitedError,
+    PatreonRefusedError,
+    PatreonUnreachableError,
+)
+from sponsorsync.domain.patronage import PatreonIdentity, Patronage, PatronStatus
+from sponsorsync.patreon import messages
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+# As Patreon documents a member, with what is asked for and a little more.
+ATTRIBUTES: dict[str, Json] = {
+    "patron_status": "active_patron",
+    "currently_entitled_amount_cents": 1000,
+    "pledge_cadence": 1,
+    "pledge_relationship_start": "2025-10-18T12:00:00.000+00:00",
+    "next_charge_date": "2026-12-01T08:00:00.000+00:00",
+    "is_gifted": False,
+    "is_free_trial": False,
+    "last_charge_status": "Paid",
+}
+PARSED = Patronage(
+    campaign_id="1234567",
+    status=PatronStatus.ACTIVE,
+    cents=1000,
+    since=datetime(2025, 10, 18, 12, tzinfo=UTC),
+    paid_until=datetime(2026, 12, 1, 8, tzinfo=UTC),
+    is_gift=False,
+    is_trial=False,
+)
+CAMPAIGN: dict[str, Json] = {"type": "campaign", "id": "1234567", "attributes": {}}
+MEMBERS = ("03ca69c3-ebea-4b9a-8fac-e4a837873254", "d485d5ac-6c82-42c6-9c08-c50cf01b73d7")
+
+
+def _link(kind: str, identifier: Json) -> dict[str, Json]:
+    return {"type": kind, "id": identifier}
+
+
+def _member(
+    number: int = 0, /, *, campaign: Json = "1234567", tiers: Json = None, **attributes: Json
+) -> dict[str, Json]:
+    return {
+        **_link("member", MEMBERS[number]),
+        "attributes": {**ATTRIBUTES, **attributes},
+        "relationships": {
+            "campaign": {"data": _link("campaign", campaign)},
+            "currently_entitled_tiers": {"data": tiers},
+        },
+    }
+
+
+def _tier(identifier: str, amount_cents: Json) -> dict[str, Json]:
+    return {**_link("tier", identifier), "attributes": {"amount_cents": amount_cents}}
+
+
+def _answer(*included: Json, members: int = 1) -> dict[str, Json]:
+    links: list[Json] = [_link("member", each) for each in MEMBERS[:members]]
+    return {
+        "data": {
+            **_link("user", "987654321"),
+            "attributes": {},
+            "relationships": {"memberships": {"data": links}},
+        },
+        "included": list(included),
+        "links": {"self": "https://www.patreon.com/api/oauth2/v2/user/987654321"},
+    }
+
+
+def _dump(document: Json) -> bytes:
+    return json.dumps(document).encode()
+
+
+def _parse(answer: Json) -> PatreonIdentity:
+    return messages.parse_identity(_dump(answer))
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+
+def test_the_token_stands_in_a_header() -> None:
+    """Addresses are logged on the way."""
+    assert messages.build_headers("token")["Authorization"] == "Bearer token"
+
+
+def test_whose_campaign_a_membership_is_of_is_asked_for() -> None:
+    """Patreon leaves it out where only `memberships` is included."""
+    assert "memberships.campaign" in messages.IDENTITY_QUERY["include"].split(",")
+
+
+# --- who somebody is, and what they give ----------------------------------------------------------
+
+
+def test_a_patron_is_read_with_all_that_decides() -> None:
+    """And with nothing else, such as the name."""
+    identity = _parse(_answer(_member(), CAMPAIGN))
+
+    assert identity == PatreonIdentity(patron_id="987654321", patronages=(PARSED,))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("active_patron", PatronStatus.ACTIVE),
+        ("declined_patron", PatronStatus.DECLINED),
+        ("former_patron", PatronStatus.FORMER),
+        (None, PatronStatus.NONE),
+    ],
+)
+def test_each_status_of_the_documentation_is_known(said: str | None, meant: PatronStatus) -> None:
+    """Null is one of them: there never was a pledge."""
+    [patronage] = _parse(_answer(_member(patron_status=said))).patronages
+
+    assert patronage.status is meant
+
+
+@pytest.mark.parametrize("status", ["declined_patron", "former_patron", None])
+def test_only_what_an_active_patron_paid_has_an_end_that_is_told(status: str | None) -> None:
+    """The next charge of a declined patron is a further try, not the end of what is paid for."""
+    [patronage] = _parse(_answer(_member(patron_status=status))).patronages
+
+    assert patronage.paid_until is None
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2026-12-01T08:00:00.000+00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        ("2026-12-01T08:00:00+00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        ("2026-12-01T08:00:00Z", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        ("2026-12-01T09:00:00.250000+01:00", datetime(2026, 12, 1, 8, 0, 0, 250_000, tzinfo=UTC)),
+        ("2026-12-01T08:00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        (None, None),
+    ],
+)
+def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime | None) -> None:
+    """Patreon's own examples have milliseconds, microseconds and neither."""
+    [patronage] = _parse(
+        _answer(_member(next_charge_date=said, pledge_relationship_start=said))
+    ).patronages
+
+    assert (patronage.paid_until, patronage.since) == (meant, meant)
+
+
+@pytest.mark.parametrize(
+    ("amount", "months", "prices", "cents"),
+    [
+        (1000, 1, {}, 1000),
+        (1000, None, {}, 1000),
+        (1000, 0, {}, 1000),
+        (10_080, 12, {}, 840),
+        (0, 1, {}, 0),
+        (None, None, {}, None),
+        (10_080, 12, {"54321": 1000}, 1000),
+        (5500, 1, {"54321": 500}, 500),
+        (0, None, {"54321": 1000}, 1000),
+        (None, None, {"54321": 500, "54322": 2500, "54323": 1000}, 2500),
+        (300, 1, {"54320": 0}, 300),
+        (0, None, {"54320": 0}, 0),
+        (300, 1, {"54321": None}, 300),
+    ],
+    ids=[
+        *("a month", "no cadence", "cadence 0", "a year", "nothing", "not told"),
+        *("a tier by the year", "a tier in crowns", "a gift", "the highest of three"),
+        *("a free tier and more", "a free tier", "a tier without a price"),
+    ],
+)
+def test_the_price_is_that_of_the_highest_tier_else_of_the_pledge_by_the_month(
+    amount: int | None, months: int | None, prices: dict[str, Json], cents: int | None
+) -> None:
+    """A pledge is counted in the patron's currency, is lower for a year, and 0 for a gift."""
+    tiers: list[Json] = [_link("tier", identifier) for identifier in prices]
+    member = _member(tiers=tiers, currently_entitled_amount_cents=amount, pledge_cadence=months)
+    included = [_tier(identifier, price) for identifier, price in prices.items()]
+
+    [patronage] = _parse(_answer(member, *included)).patronages
+
+    assert patronage.cents == cents
+
+
+def test_a_tier_that_is_only_mentioned_has_no_price() -> None:
+    """Whether the scope shows a tier's price, Patreon does not document."""
+    [patronage] = _parse(_answer(_member(tiers=[_link("tier", "54321")]))).patronages
+
+    assert patronage.cents == 1000
+
+
+@pytest.mark.parametrize(
+    ("attributes", "marks"),
+    [
+        ({"is_gifted": True, "patron_status": None}, (True, False)),
+        ({"is_free_trial": True}, (False, True)),
+        ({"is_gifted": None, "is_free_trial": None}, (False, False)),
+        ({"is_gifted": "yes", "is_free_trial": 1}, (False, False)),
+    ],
+)
+def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
+    """Whether they cover somebody is decided elsewhere; null is no."""
+    [patronage] = _parse(_answer(_member(**attributes))).patronages
+
+    assert (patronage.is_gift, patronage.is_trial) == marks
+
+
+def test_attributes_that_may_be_null_may_be_absent() -> None:
+    """All but the status, without which nobody knows anything."""
+    member = _member()
+    member["attributes"] = {"patron_status": "active_patron"}
+
+    assert _parse(_answer(member)).patronages == (
+        Patronage(
+            campaign_id="1234567",
+            status=PatronStatus.ACTIVE,
+            cents=None,
+            since=None,
+            paid_until=None,
+            is_gift=False,
+            is_trial=False,
+        ),
+    )
+
+
+def test_each_membership_keeps_its_campaign() -> None:
+    """Who supports somebody else must not be taken for a patron of ours."""
+    other = _member(1, campaign="7654321", patron_status="former_patron")
+
+    identity = _parse(_answer(_member(), other, CAMPAIGN, members=2))
+
+    assert [(each.campaign_id, each.status) for each in identity.patronages] == [
+        ("1234567", PatronStatus.ACTIVE),
+        ("7654321", PatronStatus.FORMER),
+    ]
+
+
+@pytest.mark.parametrize(
+    "relationships",
+    [{"memberships": {"data": []}}, {"memberships": {"data": None}}, {"memberships": None}, {}],
+)
+def test_who_supports_nobody_has_no_patronage(relationships: Json) -> None:
+    """Patreon then sends no `included`, and an empty list or nothing in place of the links."""
+    answer: Json = {"data": {**_link("user", "987654321"), "relationships": relationships}}
+
+    assert _parse(answer) == PatreonIdentity(patron_id="987654321", patronages=())
+
+
+def test_a_membership_of_no_campaign_is_passed_over() -> None:
+    """It cannot be one of ours."""
+    member = _member()
+    member["relationships"] = {"campaign": {"data": None}}
+
+    assert _parse(_answer(member)).patronages == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _answer(),
+        _answer(_member(), members=2),
+        _answer({**_link("member", MEMBERS[0]), "attributes": ATTRIBUTES}),
+        _answer({**_link("member", MEMBERS[0]), "relationships": _member()["relationships"]}),
+        _answer({**_member(), "attributes": {}}),
+        _answer({**_member(), "relationships": {}}),
+        _answer(_member(campaign=1234567)),
+        _answer(_member(campaign=None)),
+        _answer(_member(patron_status="patient_patron")),
+        _answer(_member(patron_status=["active_patron"])),
+        _answer(_member(currently_entitled_amount_cents="1000")),
+        _answer(_member(currently_entitled_amount_cents=10.5)),
+        _answer(_member(currently_entitled_amount_cents=True)),
+        _answer(_member(pledge_cadence="12")),
+        _answer(_member(next_charge_date="soon")),
+        _answer(_member(next_charge_date=1_796_112_000)),
+        _answer(_member(next_charge_date="0001-01-01T00:00:00+14:00")),
+        _answer(_member(tiers=[_link("tier", "54321")]), _tier("54321", "10 dollars")),
+        _answer(_member(tiers={"54321": "10 dollars"})),
+        {**_answer(_member()), "included": {}},
+        {**_answer(_member()), "included": {"member": _member()}},
+        {**_answer(_member()), "included": [None]},
+        {"data": {"type": "user", "id": 987654321}},
+        {"data": {"type": "campaign", "id": "1234567"}},
+        {"data": {"id": "987654321"}},
+        {"data": []},
+        {"errors": [{"status": "400"}]},
+        {},
+        [],
+        "user",
+        None,
+    ],
+)
+def test_whatever_is_not_as_documented_is_unknown_and_never_no(answer: Json) -> None:
+    """Half an answer would take the cover from a patron, or give it to somebody else."""
+    with pytest.raises(PatreonUnreachableError):
+        _parse(answer)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"data": {"id": "98', b"\xff", b"[" * 200_000, b'{"a": 1e999}']
+)
+def test_what_is_no_json_is_unknown(body: bytes) -> None:
+    """A proxy's page, or half of an answer."""
+    with pytest.raises(PatreonUnreachableError):
+        messages.parse_identity(body)
+
+
+def _json(*keys: str) -> SearchStrategy[Json]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(keys), inner, max_size=4)
+            | st.builds(_member, patron_status=inner, tiers=inner, campaign=inner)
+        ),
+        max_leaves=8,
+    )
+
+
+@given(answer=_json("data", "included", "type", "id", "attributes", "relationships", "errors"))
+def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
+    """Nothing that Patreon sends may surface as an error nobody foresaw."""
+    with suppress(PatreonError):
+        _parse(answer)
+
+
+# --- statuses -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (302, PatreonRefusedError),
+        (400, PatreonRefusedError),
+        (401, PatreonRefusedError),
+        (403, PatreonRefusedError),
+        (404, PatreonRefusedError),
+        (429, PatreonLimitedError),
+        (500, PatreonUnreachableError),
+        (503, PatreonUnreachableError),
+    ],
+)
+def test_each_status_is_one_kind_of_error(status: int, error: type[PatreonError]) -> None:
+    """The kinds are what the rest of the service goes by."""
+    with pytest.raises(PatreonError) as caught:
+        messages.check_status(status, httpx.Headers(), b"")
+
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_a_good_status_is_no_error(status: int) -> None:
+    """Else every call would fail."""
+    messages.check_status(status, httpx.Headers(), b"")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "wait_s"),
+    [
+        ({"Retry-After": "7"}, {"errors": [{"retry_after_seconds": 9}]}, 7),
+        ({}, {"errors": [{"retry_after_seconds": 9}]}, 9),
+        ({}, {"errors": [{"retry_after_seconds": 0}]}, 1),
+        ({"Retry-After": "-3"}, {}, 1),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}, 60),
+        ({}, {"errors": [{"retry_after_seconds": None}]}, 60),
+        ({}, {"errors": []}, 60),
+        ({}, {}, 60),
+        ({}, [], 60),
+        ({}, None, 60),
+    ],
+)
+def test_a_limit_says_when_to_come_back(headers: dict[str, str], body: Json, wait_s: int) -> None:
+    """In the header or in the body; Patreon promises neither."""
+    assert messages.read_retry_after(httpx.Headers(headers), _dump(body)) == wait_s
+
+
+@pytest.mark.parametrize("status", [400, 401, 200])
+def test_an_oauth_error_is_left_to_whoever_reads_the_body(status: int) -> None:
+    """It says whether the code or the secret is wrong, which the status does not."""
+    messages.check_token_status(status, httpx.Headers(), b'{"error": "invalid_grant"}')
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (401, b"", PatreonRefusedError),
+        (403, b"<html>", PatreonRefusedError),
+        (429, b'{"errors": [{"status": "429"}]}', PatreonLimitedError),
+        (429, b'["error"]', PatreonLimitedError),
+        (502, b"<html>", PatreonUnreachableError),
+    ],
+)
+def test_without_one_the_token_endpoint_is_judged_by_its_status(
+    status: int, body: bytes, error: type[PatreonError]
+) -> None:
+    """A limit and the page that keeps robots out come in other forms."""
+    with pytest.raises(error):
+        messages.check_token_status(status, httpx.Headers(), body)

@@ -1,0 +1,286 @@
+"""Patreon's web flow from our side: where it begins, and what its codes give."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from sponsorsync.domain.errors import (
+    PatreonError,
+    PatreonExpiredError,
+    PatreonLimitedError,
+    PatreonRefusedError,
+    PatreonUnreachableError,
+)
+from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.oauth import PatreonOAuth
+
+if TYPE_CHECKING:
+    from sponsorsync.domain.patronage import LinkAttempt
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
+    from tests.support.script import Script
+
+SECRET = SecretStr("secret")
+CALLBACK = "http://sponsorsync.test/patreon/callback"
+
+
+def _create_oauth(
+    transport: httpx.AsyncBaseTransport,
+    *,
+    client_secret: SecretStr = SECRET,
+    redirect_uri: str = CALLBACK,
+) -> PatreonOAuth:
+    return PatreonOAuth(
+        transport,
+        patreon_url="http://patreon.test",
+        client_id="client",
+        client_secret=client_secret,
+        redirect_uri=redirect_uri,
+        timeout_s=1,
+    )
+
+
+@pytest.fixture
+def oauth(way: Script) -> PatreonOAuth:
+    """Our side, on the way to the simulated Patreon."""
+    return _create_oauth(way)
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+async def _consent(patreon: SimulatedPatreon, attempt: LinkAttempt, role: str) -> dict[str, str]:
+    """What the browser does at Patreon; returns what it comes back with."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(patreon.app)) as browser:
+        redirect = await browser.get(f"{attempt.url}&patron={role}")
+    return _query(redirect.headers["location"])
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+def test_an_attempt_sends_the_browser_to_patreon_with_all_it_needs(oauth: PatreonOAuth) -> None:
+    """The scope is the least: with it Patreon tells of the client's own campaign alone."""
+    attempt = oauth.start()
+
+    assert attempt.url.startswith("http://patreon.test/oauth2/authorize?")
+    assert _query(attempt.url) == {
+        "response_type": "code",
+        "client_id": "client",
+        "redirect_uri": CALLBACK,
+        "scope": "identity",
+        "state": attempt.state,
+    }
+
+
+def test_no_two_attempts_are_alike(oauth: PatreonOAuth) -> None:
+    """The state binds an attempt to one browser."""
+    assert oauth.start().state != oauth.start().state
+
+
+# --- the token ------------------------------------------------------------------------------------
+
+
+async def test_a_code_gives_a_token_that_tells_who_it_is(
+    oauth: PatreonOAuth, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """The whole of a link, but for what is done with it."""
+    attempt = oauth.start()
+    back = await _consent(patreon, attempt, "active")
+
+    token = await oauth.fetch_token(code=back["code"])
+
+    async with httpx.AsyncClient(transport=way) as http:
+        identity = await PatreonClient(http, patreon_url=patreon.url).fetch_identity(token)
+    assert back["state"] == attempt.state
+    assert identity.patron_id == patreon.patrons["active"].id
+    assert [each.campaign_id for each in identity.patronages] == [patreon.campaign_id]
+
+
+async def test_who_says_no_comes_back_without_a_code(
+    oauth: PatreonOAuth, patreon: SimulatedPatreon
+) -> None:
+    """With the state, so that the attempt can be closed."""
+    attempt = oauth.start()
+
+    back = await _consent(patreon, attempt, "denier")
+
+    assert back == {"error": "access_denied", "state": attempt.state}
+
+
+async def test_a_code_works_once(oauth: PatreonOAuth, patreon: SimulatedPatreon) -> None:
+    """It stays behind in the browser's history."""
+    back = await _consent(patreon, oauth.start(), "active")
+    await oauth.fetch_token(code=back["code"])
+
+    with pytest.raises(PatreonExpiredError):
+        await oauth.fetch_token(code=back["code"])
+
+
+async def test_a_code_is_worth_nothing_at_another_callback(
+    oauth: PatreonOAuth, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """Patreon compares it with the one of the authorization."""
+    back = await _consent(patreon, oauth.start(), "active")
+
+    with pytest.raises(PatreonExpiredError):
+        await _create_oauth(way, redirect_uri="http://elsewhere.test").fetch_token(
+            code=back["code"]
+        )
+
+
+async def test_a_wrong_secret_is_for_the_operator_to_mend(
+    patreon: SimulatedPatreon, way: Script
+) -> None:
+    """The sentence names the settings, and not their values."""
+    oauth = _create_oauth(way, client_secret=SecretStr("wrong-secret"))
+    back = await _consent(patreon, oauth.start(), "active")
+
+    with pytest.raises(PatreonRefusedError, match="PATREON_SECRET") as caught:
+        await oauth.fetch_token(code=back["code"])
+
+    assert "wrong-secret" not in repr(caught.value)
+
+
+async def test_the_code_and_the_secret_stand_in_the_body_alone(
+    oauth: PatreonOAuth, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """Addresses are logged on the way."""
+    back = await _consent(patreon, oauth.start(), "active")
+
+    await oauth.fetch_token(code=back["code"])
+
+    [request] = way.requests
+    assert str(request.url) == "http://patreon.test/api/oauth2/token"
+    assert _query("?" + request.content.decode()) == {
+        "grant_type": "authorization_code",
+        "code": back["code"],
+        "redirect_uri": CALLBACK,
+        "client_id": "client",
+        "client_secret": "secret",
+    }
+
+
+async def test_patreon_is_told_which_program_asks(
+    oauth: PatreonOAuth, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """It may answer 403 to who does not say: https://docs.patreon.com/#introduction."""
+    back = await _consent(patreon, oauth.start(), "active")
+
+    await oauth.fetch_token(code=back["code"])
+
+    assert way.requests[0].headers["user-agent"].startswith("SponsorSync/")
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "kind"),
+    [
+        (401, "invalid_grant", PatreonExpiredError),
+        (400, "invalid_grant", PatreonExpiredError),
+        (401, "invalid_client", PatreonRefusedError),
+        (401, "access_denied", PatreonRefusedError),
+        (400, "something_new", PatreonRefusedError),
+        (200, "invalid_grant", PatreonExpiredError),
+    ],
+)
+async def test_each_oauth_error_is_one_kind_of_ours(
+    oauth: PatreonOAuth, way: Script, status: int, name: str, kind: type[PatreonError]
+) -> None:
+    """By its name, not by the status it comes with."""
+    way.answer(httpx.Response(status, json={"error": name}))
+
+    with pytest.raises(PatreonError) as caught:
+        await oauth.fetch_token(code="code")
+
+    assert type(caught.value) is kind
+
+
+async def test_a_limit_says_when_to_come_back(
+    oauth: PatreonOAuth, patreon: SimulatedPatreon
+) -> None:
+    """The token endpoint has the limits of the rest."""
+    patreon.switches.rate_limited = True
+
+    with pytest.raises(PatreonLimitedError) as caught:
+        await oauth.fetch_token(code="code")
+
+    assert caught.value.retry_after_s == 9
+
+
+async def test_the_page_that_keeps_robots_out_is_a_refusal(
+    oauth: PatreonOAuth, way: Script
+) -> None:
+    """It comes with 403: https://github.com/itchio/itch.io/issues/1289."""
+    way.answer(httpx.Response(403, text="<html>Please enable JS</html>"))
+
+    with pytest.raises(PatreonRefusedError, match="HTTP 403"):
+        await oauth.fetch_token(code="code")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(503, text="<h1>503</h1>"),
+        httpx.Response(500, json={"error": "invalid_grant"}),
+        httpx.Response(200, text="<h1>Hello</h1>"),
+        httpx.Response(200, text='{"access_tok'),
+        httpx.Response(200, content=b"[" * 200_000),
+        httpx.Response(200, json={}),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"access_token": ""}),
+        httpx.Response(200, json={"access_token": 5}),
+        httpx.Response(200, content=b'{"access_token": "token", "expires_in": 1e999}'),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+    ],
+    ids=[
+        *("503", "500", "html", "half", "deep", "empty", "a list", "no token", "a number"),
+        *("for ever", "connect", "timeout"),
+    ],
+)
+async def test_no_token_is_a_patreon_out_of_reach(
+    oauth: PatreonOAuth, way: Script, answer: httpx.Response | Exception
+) -> None:
+    """And is not tried again: the code may be used up."""
+    way.answer(answer)
+
+    with pytest.raises(PatreonUnreachableError):
+        await oauth.fetch_token(code="code")
+
+    assert len(way.requests) == 1
+
+
+@given(
+    status=st.sampled_from([200, 400, 401, 429, 500]),
+    answer=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["access_token", "error", "errors", "expires_in", "scope"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=4,
+    ),
+)
+async def test_any_json_is_a_token_or_an_error_of_ours(status: int, answer: object) -> None:
+    """A service that others depend on answers nonsense now and then."""
+    body = json.dumps(answer).encode()
+    oauth = _create_oauth(httpx.MockTransport(lambda _: httpx.Response(status, content=body)))
+
+    try:
+        token = await oauth.fetch_token(code="code")
+    except PatreonError:
+        return
+
+    assert token

@@ -1,0 +1,351 @@
+"""The simulated Patreon answers as Patreon documents it, else what is tested against it is void."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+URL = "http://patreon.test"
+CALLBACK = "http://service.test/patreon/callback"
+AUTHORIZE = {
+    "response_type": "code",
+    "client_id": "the-client",
+    "redirect_uri": CALLBACK,
+    "scope": "identity",
+    "state": "the-state",
+}
+IDENTITY = "/api/oauth2/v2/identity"
+
+
+@dataclass
+class Clock:
+    """A time that moves only when a test says so."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        """What time it is."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A fixed day in November."""
+    return Clock()
+
+
+@pytest.fixture
+def patreon(clock: Clock) -> SimulatedPatreon:
+    """The simulation with its patrons by role."""
+    return SimulatedPatreon(
+        client_id="the-client",
+        client_secret="the-secret",
+        redirect_uri=CALLBACK,
+        url=f"{URL}/",
+        now=clock,
+    )
+
+
+@pytest.fixture
+async def http(patreon: SimulatedPatreon) -> AsyncIterator[httpx.AsyncClient]:
+    """Both the browser and the service; redirects are not followed."""
+    transport = httpx.ASGITransport(app=patreon.app)
+    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+        yield client
+
+
+async def authorize(http: httpx.AsyncClient, role: str, **query: str) -> dict[str, str]:
+    """What the browser comes back with after choosing who to be."""
+    response = await http.get("/oauth2/authorize", params={**AUTHORIZE, "patron": role, **query})
+    assert response.status_code == 302
+    parts = urlsplit(response.headers["location"])
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
+    return {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+
+async def exchange(http: httpx.AsyncClient, code: str, /, **form: str) -> httpx.Response:
+    """Exchange a code with the usual form, changed by `form`."""
+    usual = {
+        "grant_type": "authorization_code",
+        "client_id": "the-client",
+        "client_secret": "the-secret",
+        "code": code,
+        "redirect_uri": CALLBACK,
+    }
+    return await http.post("/api/oauth2/token", data={**usual, **form})
+
+
+async def ask(http: httpx.AsyncClient, token: str, **query: str) -> httpx.Response:
+    """Ask who the owner of a token is."""
+    fields = {f"fields[{name}]": each for name, each in query.items() if name != "include"}
+    return await http.get(
+        IDENTITY,
+        params={"include": query.get("include", ""), **fields},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+
+def members(document: dict[str, Any]) -> list[Any]:
+    """The memberships that an answer includes."""
+    return [each for each in document["included"] if each["type"] == "member"]
+
+
+# --- the web flow ---------------------------------------------------------------------------------
+
+
+async def test_the_page_offers_each_patron_and_keeps_what_was_asked(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """Each link is the same request again, with a choice."""
+    response = await http.get("/oauth2/authorize", params=AUTHORIZE)
+
+    assert response.status_code == 200
+    assert "SIMULATION of Patreon" in response.text
+    assert len(patreon.patrons) == response.text.count("&amp;patron=")
+    assert "state=the-state" in response.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"client_id": "x"}, {"redirect_uri": "http://evil.test/"}, {"response_type": "token"}],
+)
+async def test_a_request_of_another_client_is_not_sent_back(
+    http: httpx.AsyncClient, wrong: dict[str, str]
+) -> None:
+    """Nobody may have a code sent to an address of their choice."""
+    response = await http.get(
+        "/oauth2/authorize", params={**AUTHORIZE, "patron": "active", **wrong}
+    )
+
+    assert response.status_code == 400
+
+
+async def test_a_code_becomes_a_token_as_documented(http: httpx.AsyncClient) -> None:
+    """With all the fields, also those that the service has no use for."""
+    back = await authorize(http, "active")
+
+    response = await exchange(http, back["code"])
+
+    token = response.json()
+    assert back["state"] == "the-state"
+    assert set(token) == {"access_token", "refresh_token", "expires_in", "scope", "token_type"}
+    assert (token["scope"], token["token_type"]) == ("identity", "Bearer")
+
+
+async def test_who_denies_gives_no_code(http: httpx.AsyncClient) -> None:
+    """RFC 6749, 4.1.2.1."""
+    assert await authorize(http, "denier") == {"error": "access_denied", "state": "the-state"}
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "error"),
+    [
+        ({"client_secret": "wrong"}, 401, "invalid_client"),
+        ({"client_id": "wrong"}, 401, "invalid_client"),
+        ({"redirect_uri": "http://elsewhere.test"}, 401, "invalid_grant"),
+        ({"code": "wrong"}, 401, "invalid_grant"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+    ],
+)
+async def test_a_wrong_exchange_is_an_oauth_error(
+    http: httpx.AsyncClient, form: dict[str, str], status: int, error: str
+) -> None:
+    """Of RFC 6749, with the statuses that have been seen."""
+    back = await authorize(http, "active")
+
+    response = await exchange(http, back["code"], **form)
+
+    assert (response.status_code, response.json()) == (status, {"error": error})
+
+
+async def test_a_code_works_once_and_soon(http: httpx.AsyncClient, clock: Clock) -> None:
+    """What stays behind in a history is worth nothing."""
+    used, late = await authorize(http, "active"), await authorize(http, "active")
+    await exchange(http, used["code"])
+    clock.now += timedelta(minutes=6)
+
+    again, too_late = await exchange(http, used["code"]), await exchange(http, late["code"])
+
+    assert (again.status_code, too_late.status_code) == (401, 401)
+
+
+# --- the API --------------------------------------------------------------------------------------
+
+
+async def test_without_includes_there_is_an_id_and_nothing_more(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """Version 2 sends what it is asked for."""
+    response = await ask(http, patreon.issue_token("active"))
+
+    document = response.json()
+    assert response.headers["content-type"] == "application/vnd.api+json"
+    assert document["data"] == {"type": "user", "id": "90210010", "attributes": {}}
+    assert "included" not in document
+
+
+async def test_a_membership_alone_does_not_say_whose_campaign_it_is_of(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """That was found out, and is why the service includes `memberships.campaign`."""
+    token = patreon.issue_token("active")
+
+    bare = (await ask(http, token, include="memberships")).json()
+    full = (await ask(http, token, include="memberships.campaign")).json()
+
+    assert "relationships" not in members(bare)[0]
+    assert members(full)[0]["relationships"] == {
+        "campaign": {"data": {"type": "campaign", "id": "1234567"}}
+    }
+
+
+async def test_attributes_come_when_they_are_asked_for(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """And no others; dates are in the form of the documentation."""
+    response = await ask(
+        http,
+        patreon.issue_token("active"),
+        include="memberships.currently_entitled_tiers",
+        member="patron_status,next_charge_date",
+        tier="amount_cents",
+    )
+
+    member, tier = response.json()["included"]
+    assert member["attributes"] == {
+        "patron_status": "active_patron",
+        "next_charge_date": "2026-12-10T12:00:00.000+00:00",
+    }
+    assert tier["attributes"] == {"amount_cents": 1000}
+
+
+async def test_the_scope_decides_whose_memberships_are_shown(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """With `identity` alone, that of the campaign of whoever registered the client."""
+    own = await ask(http, patreon.issue_token("active"), include="memberships.campaign")
+    every = await ask(
+        http,
+        patreon.issue_token("active", "identity.memberships"),
+        include="memberships.campaign",
+    )
+
+    assert len(members(own.json())) == 1
+    assert {each["relationships"]["campaign"]["data"]["id"] for each in members(every.json())} == {
+        "1234567",
+        OTHER_CAMPAIGN_ID,
+    }
+
+
+async def test_who_is_no_member_has_an_empty_list(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """And there is no `included`."""
+    response = await ask(http, patreon.issue_token("stranger"), include="memberships")
+
+    document = response.json()
+    assert document["data"]["relationships"] == {"memberships": {"data": []}}
+    assert "included" not in document
+
+
+@pytest.mark.parametrize("query", [{"include": "friends"}, {"member": "shoe_size"}])
+async def test_what_does_not_exist_cannot_be_asked_for(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon, query: dict[str, str]
+) -> None:
+    """A misspelt name in the service's query must not go by unnoticed."""
+    response = await ask(http, patreon.issue_token("active"), **{"include": "memberships", **query})
+
+    assert response.status_code == 400
+
+
+async def test_another_scope_than_identity_shows_nothing(http: httpx.AsyncClient) -> None:
+    """Patreon answers 401 to a token without the scope."""
+    back = await authorize(http, "active", scope="campaigns")
+    token = (await exchange(http, back["code"])).json()["access_token"]
+
+    response = await ask(http, token)
+
+    assert response.status_code == 401
+
+
+# --- faults ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [("down", 503), ("rate_limited", 429), ("unauthorized", 401), ("malformed", 200)],
+)
+async def test_each_switch_is_one_fault(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon, fault: str, status: int
+) -> None:
+    """Switched on over HTTP, as a script does it."""
+    token = patreon.issue_token("active")
+
+    await http.put("/switches", json={fault: True})
+
+    assert (await ask(http, token)).status_code == status
+
+
+async def test_a_limit_has_the_body_of_the_documentation(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """The token endpoint has it, too."""
+    patreon.switches.rate_limited = True
+
+    response = await exchange(http, "code")
+
+    [error] = response.json()["errors"]
+    assert (error["status"], error["retry_after_seconds"]) == ("429", 9)
+    assert response.headers["retry-after"] == "9"
+
+
+async def test_an_unknown_token_is_an_error_of_json_api(http: httpx.AsyncClient) -> None:
+    """Not one of OAuth."""
+    response = await ask(http, "unknown")
+
+    assert response.status_code == 401
+    assert response.json()["errors"][0]["code_name"] == "Unauthorized"
+
+
+async def test_who_does_not_say_which_program_asks_is_kept_out(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """With a page, as a robot."""
+    headers = {"Authorization": f"Bearer {patreon.issue_token('active')}", "User-Agent": ""}
+
+    response = await http.get(IDENTITY, headers=headers)
+
+    assert response.status_code == 403
+    assert "json" not in response.headers["content-type"]
+
+
+async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
+    http: httpx.AsyncClient, patreon: SimulatedPatreon
+) -> None:
+    """It is what `sponsorsync dev` leads to."""
+    page = await http.get("/")
+
+    response = await http.post("/", data={"down": "on", "retry_after_s": "3"})
+
+    assert "annual" in page.text
+    assert response.status_code == 303
+    assert (patreon.switches.down, patreon.switches.retry_after_s) == (True, 3)
+
+
+async def test_the_control_page_says_what_is_wrong(http: httpx.AsyncClient) -> None:
+    """And changes nothing."""
+    response = await http.post("/", data={"retry_after_s": "soon"})
+
+    assert response.status_code == 422
+    assert "retry_after_s must be" in response.text
