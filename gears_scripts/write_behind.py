@@ -720,6 +720,7 @@ function K.PENDING(id) return 'sponsorsync:pending:' .. id end
 K.QUIET = 'sponsorsync:quiet'
 K.COVER_ENDS = 'sponsorsync:cover_ends'
 function K.MEMBERS(sponsorable, id) return 'sponsorsync:members:' .. sponsorable .. ':' .. id end
+function K.PATRONS(sponsorable) return 'sponsorsync:patrons:' .. sponsorable end
 local CHUNK = 1000
 local PROFILE = 'profile'
 local function now_us()
@@ -979,11 +980,17 @@ local function grants_of(id, sponsorable)
   local is_fine, grants = pcall(cjson.decode, type(also) == 'string' and also or '[]')
   return is_fine and grants or {}
 end
-local function index_members(id, sponsorable, grants, is_member)
+local function index_grants(id, sponsorable, grants, is_theirs)
   for _, grant in ipairs(grants) do
+    local patrons = grant.patron_id and K.PATRONS(sponsorable)
+    if patrons and is_theirs then
+      redis.pcall('HSET', patrons, grant.patron_id, id)
+    elseif patrons and redis.pcall('HGET', patrons, grant.patron_id) == id then
+      redis.pcall('HDEL', patrons, grant.patron_id)
+    end
     if grant.organization_id and grant.member_until then
       local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
-      if not is_member then
+      if not is_theirs then
         redis.pcall('ZREM', index, id)
       elseif grant.has_seat ~= false then
         redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
@@ -1138,7 +1145,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    index_members(id, sponsorable, grants_of(id, sponsorable), true)
+    index_grants(id, sponsorable, grants_of(id, sponsorable), true)
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

@@ -246,6 +246,10 @@ class Settings(BaseSettings):
     grace_days: int = Field(default=0, ge=0, le=365)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
     patreon_cents: int | None = Field(default=None, ge=0, le=100_000_000)
+    patreon_client_id: str | None = None
+    patreon_secret: SecretStr | None = None
+    patreon_campaign: str | None = Field(default=None, pattern=r"^\d{1,20}$")
+    patreon_url: Url = "https://www.patreon.com"
     org_cover: Literal["off", "members"] = "off"
     org_tier: Literal["inherit", "unknown"] = "inherit"
     org_seats: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -334,6 +338,20 @@ class Settings(BaseSettings):
             )
         return self
 
+    def _require_patreon(self) -> None:
+        """Raises SettingsError unless all of Patreon's settings are there, or none."""
+        of_patreon = {
+            "SPONSORSYNC_PATREON_CLIENT_ID": self.patreon_client_id,
+            "SPONSORSYNC_PATREON_SECRET": self.patreon_secret,
+            "SPONSORSYNC_PATREON_CAMPAIGN": self.patreon_campaign,
+        }
+        missing = [name for name, value in of_patreon.items() if not value]
+        if missing and len(missing) < len(of_patreon):
+            raise SettingsError(
+                f"{missing[0]} is not set; it should be, as the others of Patreon's are "
+                "(docs/patreon.md)"
+            )
+
     def require_for_service(self) -> Self:
         """Raises SettingsError unless all is there that a service with real neighbours needs."""
         needed = {
@@ -351,6 +369,7 @@ class Settings(BaseSettings):
                     f"{name} is not set; it should be {example}. "
                     "(`sponsorsync dev` needs no settings.)"
                 )
+        self._require_patreon()
         if self.public_url is None and self.host in _WILDCARD_HOSTS:
             raise SettingsError(
                 "SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST on every address it "

@@ -213,6 +213,11 @@ class CoverStore:
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply)]
 
+    async def find_patron(self, sponsorable: str, patron_id: str) -> int | None:
+        """Returns who linked an account of Patreon's."""
+        reply = await self._local.run("HGET", keys.patrons(sponsorable), patron_id)
+        return None if reply is None else int(cast("bytes", reply))
+
     async def take_refresh(self, person_id: int) -> int:
         """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
         return cast("int", await self._local.run_script("take_refresh", person_id))

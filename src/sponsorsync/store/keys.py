@@ -62,6 +62,8 @@ NAMES = {
     # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
     # judged, to how often.
     "ORGANIZATIONS": "sponsorsync:organizations",
+    # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
+    "PATRONS": "sponsorsync:patrons:{sponsorable}",
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
@@ -200,6 +202,11 @@ def pending(person_id: int) -> str:
 def members(sponsorable: str, organization_id: int) -> str:
     """Sorted set: who is covered through an organization, by the end of their membership."""
     return NAMES["MEMBERS"].format(sponsorable=sponsorable, id=organization_id)
+
+
+def patrons(sponsorable: str) -> str:
+    """Hash: who linked which account of Patreon's; each counts for one person."""
+    return NAMES["PATRONS"].format(sponsorable=sponsorable)
 
 
 def delivery(number: str) -> str:

@@ -303,6 +303,7 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
             "has_seat": None if grant.has_seat else False,
             "reason": grant.reason,
             "actor": grant.actor,
+            "patron_id": grant.patron_id,
         }
         for grant in grants
     ]
@@ -334,6 +335,7 @@ def _parse_grants(text: bytes) -> tuple[Grant, ...]:
                 has_seat=told.get("has_seat", True),
                 reason=told.get("reason"),
                 actor=told.get("actor"),
+                patron_id=told.get("patron_id"),
             )
             for told in json.loads(text)
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from sponsorsync.domain.cover import judge
+from sponsorsync.domain.cover import CoverSource, judge
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotSignedInError,
@@ -143,6 +143,10 @@ async def show_account(person_id: PersonId, services: ServicesDep) -> HTMLRespon
         covers=covers,
         exclusions=exclusions,
         trouble=trouble,
+        has_patreon=services.patreon is not None,
+        is_patron=any(
+            each.source is CoverSource.PATREON for cover in covers for each in cover.considered
+        ),
         collection=EXCLUDED_NODES,
     )
 

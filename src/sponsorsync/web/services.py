@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.audit import AuditEntry, Decision
     from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.domain.news import NewsOutcome
+    from sponsorsync.domain.patronage import LinkAttempt
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
 
@@ -195,6 +196,19 @@ class Refresh(Protocol):
         """Asks GitHub about one person; returns whether the answer is complete."""
 
 
+class PatreonLink(Protocol):
+    """See `sponsorsync.patreon_link.PatreonLink`."""
+
+    def start(self) -> LinkAttempt:
+        """Returns a new attempt."""
+
+    async def finish(self, person_id: int, *, code: str) -> None:
+        """Learns what somebody gives at Patreon."""
+
+    async def unlink(self, person_id: int) -> None:
+        """Forgets that."""
+
+
 class Audit(Protocol):
     """See `sponsorsync.store.audit.AuditTrail`."""
 
@@ -256,6 +270,7 @@ class Services:
         sponsor_urls: By sponsorable, where a person becomes a sponsor.
         trusted_proxies: Whose X-Forwarded-… headers are believed.
         tokens: None where none are configured.
+        patreon: None where it is not configured.
         local: The application's Redis.
         durable: The second Redis; None where none is configured.
         admin_token: Opens `/admin/…`; None closes it.
@@ -279,6 +294,7 @@ class Services:
     refresh: Refresh
     overrides: Overrides
     directory: Directory
+    patreon: PatreonLink | None
     audit: Audit
     admin_token: SecretStr | None
     metrics: Metrics

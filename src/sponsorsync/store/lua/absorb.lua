@@ -158,7 +158,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    index_members(id, sponsorable, grants_of(id, sponsorable), true)
+    index_grants(id, sponsorable, grants_of(id, sponsorable), true)
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

@@ -456,12 +456,19 @@ local function grants_of(id, sponsorable)
   return is_fine and grants or {}
 end
 
--- Brings the indexes of an organization's members to the grants that one person has, or had.
-local function index_members(id, sponsorable, grants, is_member)
+-- Brings the indexes of organizations' members, and of patrons, to the grants that one person has, or
+-- had.
+local function index_grants(id, sponsorable, grants, is_theirs)
   for _, grant in ipairs(grants) do
+    local patrons = grant.patron_id and K.PATRONS(sponsorable)
+    if patrons and is_theirs then
+      redis.pcall('HSET', patrons, grant.patron_id, id)
+    elseif patrons and redis.pcall('HGET', patrons, grant.patron_id) == id then
+      redis.pcall('HDEL', patrons, grant.patron_id)
+    end
     if grant.organization_id and grant.member_until then
       local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
-      if not is_member then
+      if not is_theirs then
         redis.pcall('ZREM', index, id)
       elseif grant.has_seat ~= false then
         redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
@@ -509,8 +516,8 @@ local function save_cover(id, sponsorable, fields, is_verified, has_durable)
     redis.call('HSET', key, 'partial', '1')
   end
   save_hash(key, fields)
-  index_members(id, sponsorable, had, false)
-  index_members(id, sponsorable, grants_of(id, sponsorable), true)
+  index_grants(id, sponsorable, had, false)
+  index_grants(id, sponsorable, grants_of(id, sponsorable), true)
   if exists(K.MEMBERS(sponsorable, id)) then
     -- Those who belong to this organization are judged again (members.py).
     redis.pcall('HINCRBY', K.ORGANIZATIONS, sponsorable .. ':' .. id, 1)
