@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import (
     InvalidInputError,
@@ -80,6 +81,24 @@ class Replica:
         """Compares, some time after whatever was before."""
         self.clock.advance(minutes=1)
         return await self.reconciler.run(**more)
+
+    @asynccontextmanager
+    async def comparing(self) -> AsyncIterator[asyncio.Task[ReconcileSummary]]:
+        """Yields a comparison that waits for GitHub's first answer, and lets it go on then."""
+        may_answer = asyncio.Event()
+
+        async def wait(page: int) -> None:
+            if page == 1:
+                await may_answer.wait()
+
+        self.way.before = wait
+        task = asyncio.create_task(self.compare())
+        try:
+            await until(lambda: _has_asked(self, 1))
+            yield task
+        finally:
+            may_answer.set()
+            await task
 
     async def covered(self) -> set[int]:
         """Returns the index of who is covered."""
@@ -362,20 +381,35 @@ async def test_an_announced_end_is_kept(replica: Replica) -> None:
 
 
 async def test_one_replica_compares_at_a_time(replica: Replica) -> None:
-    """The second is told so; whoever dies blocks the others for a bounded time."""
+    """The second is told so, while the first one waits for GitHub's answer."""
+    async with replica.comparing() as first:
+        with pytest.raises(JobRunningError):
+            await replica.compare()
+        pages = replica.way.pages
+    summary = first.result()
+
+    assert (pages, summary.reason, summary.pages) == (1, None, 1)
+    assert await replica.local.exists(keys.RECONCILING) == 0
+
+
+async def test_who_died_while_comparing_blocks_nobody_for_ever(replica: Replica) -> None:
+    """Their right ends by itself; until then it is theirs."""
     await replica.local.set(keys.RECONCILING, "another", px=50_000)
     with pytest.raises(JobRunningError):
         await replica.compare()
     untouched = await replica.local.get(keys.RECONCILING)
     await replica.local.delete(keys.RECONCILING)
-    first, second = await asyncio.gather(
-        replica.compare(), replica.compare(), return_exceptions=True
-    )
+    held_ms = 0
 
-    assert untouched == "another"
-    assert isinstance(second, JobRunningError)
-    assert not isinstance(first, BaseException)
-    assert await replica.local.exists(keys.RECONCILING) == 0
+    async def look(_: int) -> None:
+        nonlocal held_ms
+        held_ms = await replica.local.pttl(keys.RECONCILING)
+
+    replica.way.before = look
+    summary = await replica.compare()
+
+    assert (untouched, summary.reason) == ("another", None)
+    assert 0 < held_ms <= keys.RECONCILING_TTL_MS
 
 
 async def test_who_has_lost_the_right_stops(replica: Replica) -> None:
@@ -521,17 +555,20 @@ async def test_github_is_left_alone_after_it_refused(replica: Replica) -> None:
     async def ask_meanwhile(_: int) -> None:
         schedule.request(SPONSORABLE)
 
+    async def waits() -> bool:
+        return any(log["event"] == "reconcile_waits" for log in logs)
+
     replica.way.before = ask_meanwhile
-    async with run_schedule(schedule):
-        schedule.request(SPONSORABLE)
-        await until(lambda: _has_asked(replica, 1))
-        for _ in range(10):
+    with capture_logs() as logs:
+        async with run_schedule(schedule):
             schedule.request(SPONSORABLE)
-            await asyncio.sleep(0.01)
-        left_s = schedule._wanted[SPONSORABLE] - asyncio.get_running_loop().time()
+            await until(waits)
+            for _ in range(10):
+                schedule.request(SPONSORABLE)
+                await asyncio.sleep(0.01)
 
     assert replica.way.pages == 1
-    assert 50 < left_s <= 60
+    assert [log["seconds"] for log in logs if log["event"] == "reconcile_waits"] == [60]
 
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
