@@ -33,7 +33,7 @@ def create_app(tokens: SponsorTokens) -> Flask:
 
         return guarded
 
-    @app.get("/members")  # type: ignore[untyped-decorator]  # Flask need not be installed
+    @app.get("/members")
     @require_sponsor
     def show_members() -> dict[str, str]:
         return {"hello": g.sponsor["sub"]}

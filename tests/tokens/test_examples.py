@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import jwt as pyjwt
 import pytest
 
-from examples import fastapi_app
+from examples import fastapi_app, flask_app
 from examples.sponsor_tokens import SponsorTokens
 from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, judge
 from sponsorsync.tokens.issuer import TokenIssuer
@@ -35,8 +36,7 @@ def _tokens() -> SponsorTokens:
 
 
 def test_pyjwt_takes_a_token_by_the_public_keys_alone() -> None:
-    """Where PyJWT is installed: another library, with nothing of ours in it."""
-    pyjwt = pytest.importorskip("jwt")
+    """Another library, with nothing of ours in it."""
     keys = pyjwt.PyJWKSet.from_dict({"keys": [key.show() for key in KEYRING.keys]})
     token = _issue(cents=1000)
     key = keys[pyjwt.get_unverified_header(token)["kid"]]
@@ -69,10 +69,7 @@ async def test_fastapi_lets_sponsors_in(token: str, status: int) -> None:
 
 @pytest.mark.parametrize(("token", "status"), CASES)
 def test_flask_lets_sponsors_in(token: str, status: int) -> None:
-    """Where Flask is installed."""
-    pytest.importorskip("flask")
-    from examples import flask_app  # noqa: PLC0415 - it imports Flask
-
+    """Likewise where nothing is asynchronous."""
     client = flask_app.create_app(_tokens()).test_client()
     answer = client.get("/members", headers={"authorization": f"Bearer {token}"})
 
