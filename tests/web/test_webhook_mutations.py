@@ -107,7 +107,7 @@ class Target:
             if {int(each) for each in indexed} != {
                 id_
                 for id_ in ids
-                if (facts := known[id_].facts) and facts.is_covered(self._clock())
+                if (facts := known[id_].facts) and facts.is_sponsoring(self._clock())
             }:
                 wrong.append(f"the index of {sponsorable}: {indexed!r}")
         return wrong
@@ -116,7 +116,7 @@ class Target:
 def _judge(facts: CoverFacts | None) -> list[str]:
     if facts is None:
         return ["cannot be read"]
-    moments = [facts.checked_at, facts.since or EARLIEST, facts.valid_until or EARLIEST]
+    moments = [facts.checked_at or EARLIEST, facts.since or EARLIEST, facts.valid_until or EARLIEST]
     rules = {
         "source": facts.source is CoverSource.SPONSORSHIP,
         "since": facts.since is not None,
