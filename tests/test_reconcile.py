@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.errors import (
     InvalidInputError,
     JobRunningError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.people import People
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
+    from sponsorsync.store.covers import CoverStore
     from tests.conftest import Clock, RunService
 
 MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
@@ -65,6 +67,7 @@ class Way(httpx.AsyncBaseTransport):
         self._next: Iterator[bytes] | None = None
         self.pages = 0
         self.before: Callable[[int], Awaitable[None]] | None = None
+        self.rewrite: Callable[[bytes], bytes] | None = None
 
     def replay(self) -> None:
         """Answers from now on what GitHub has answered so far, without asking again."""
@@ -79,6 +82,8 @@ class Way(httpx.AsyncBaseTransport):
             return httpx.Response(200, content=next(self._next))
         response = await self._rest.handle_async_request(request)
         self._answers.append(await response.aread())
+        if self.rewrite is not None:
+            return httpx.Response(200, content=self.rewrite(self._answers[-1]))
         return response
 
 
@@ -87,6 +92,7 @@ class Replica:
     """One replica's parts that compare, and GitHub."""
 
     reconciler: Reconciler
+    covers: CoverStore
     github: SimulatedGitHub
     local: Redis
     clock: Clock
@@ -115,6 +121,16 @@ class Replica:
             may_answer.set()
             await task
 
+    async def let_in(self, person_id: int) -> None:
+        """Covers somebody by hand."""
+        given = Grant(source=CoverSource.OVERRIDE, since=self.clock.now, until=None)
+
+        def decide(known: CoverFacts | None) -> CoverFacts:
+            facts = known or CoverFacts(SPONSORABLE, checked_at=None)
+            return replace(facts, grants=(given,))
+
+        await self.covers.change(SPONSORABLE, person_id, decide, by="override")
+
     async def covered(self) -> set[int]:
         """Returns the index of who is covered."""
         return {int(each) for each in await self.local.smembers(keys.sponsors(SPONSORABLE))}
@@ -141,15 +157,16 @@ async def open_replica(
         way = Way(httpx.ASGITransport(github.app))
         client = create_http_client(way, timeout_s=5)
         await stack.enter_async_context(client)
+        covers = create_covers(settings, sides, create_people(settings, sides))
         reconciler = Reconciler(
             GitHubClient(client, api_url=settings.github_api_url),
-            create_covers(settings, sides, create_people(settings, sides)),
+            covers,
             token=token,
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,
             clock=clock,
         )
-        yield Replica(reconciler, github, local, clock, way)
+        yield Replica(reconciler, covers, github, local, clock, way)
 
 
 @pytest.fixture
@@ -256,6 +273,70 @@ async def test_the_better_of_several_sponsorships_counts_over_pages(replica: Rep
     assert {"changed", "ended"}.isdisjoint(first.counts)
 
 
+async def test_a_payment_beside_a_monthly_sponsorship_takes_nothing_from_it(
+    replica: Replica,
+) -> None:
+    """It is newer, so it stands pages before; a failure in between leaves what was granted."""
+    people = replica.github.people
+    for number in range(150):
+        people.add_person(f"p{number}")
+        people.sponsor(f"p{number}", SPONSORABLE, days_ago=2 + number / 10)
+    people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=1, one_time=True)
+    await replica.compare()
+    known = await replica.facts(MONTHLY)
+    replica.way.pages, between = 0, {}
+
+    async def look(page: int) -> None:
+        between[page] = await replica.facts(MONTHLY)
+        replica.github.switches.forbidden = page > 1
+
+    replica.way.before = look
+    failed = await replica.compare()
+    replica.way.before, replica.github.switches.forbidden = None, False
+    complete = await replica.compare()
+
+    assert (known["tier_cents"], "valid_until" in known) == ("1000", False)
+    assert between[2] == await replica.facts(MONTHLY) == known
+    assert (failed.counts, complete.counts) == ({}, {})
+
+
+async def test_what_only_completes_the_facts_is_no_drift(replica: Replica) -> None:
+    """An event tells of no payment source, so nothing was missed."""
+    await replica.compare()
+    await replica.local.hdel(keys.sponsorship(SPONSORABLE, MONTHLY), "payment_source")
+    summary = await replica.compare()
+
+    assert (summary.counts, summary.drifts) == ({}, [])
+    assert (await replica.facts(MONTHLY))["payment_source"] == "github"
+
+
+async def test_what_was_decided_meanwhile_is_kept(replica: Replica) -> None:
+    """A page, an override, and the end of the pages: each judges on what is known by then."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_ended = True
+    for number in range(150):
+        people.add_person(f"p{number}")
+        people.sponsor(f"p{number}", SPONSORABLE, days_ago=500 + number)
+    replica.way.pages = 0
+
+    async def let_in(page: int) -> None:
+        if page > 1:
+            await replica.let_in(MONTHLY)
+
+    replica.way.before = let_in
+    summary = await replica.compare()
+
+    facts = await replica.facts(MONTHLY)
+    assert summary.counts["ended"] == 1
+    assert (int(facts["valid_until"]), facts["also_until"]) == (
+        int(replica.clock.now.timestamp()),
+        "never",
+    )
+    assert MONTHLY in await replica.covered()
+
+
 # ---------------------------------------------------------------------- unknown is not no
 
 
@@ -325,6 +406,45 @@ async def test_who_is_not_listed_may_be_one_who_is_hidden(replica: Replica) -> N
 
     assert (summary.hidden, summary.unknown, summary.counts) == (1, 1, {})
     assert MONTHLY in await replica.covered()
+
+
+async def test_who_is_listed_as_former_may_be_one_who_is_hidden(replica: Replica) -> None:
+    """The one that goes on may be the one that is null."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_null = True
+    people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=900, ended=True)
+    summary = await replica.compare()
+
+    assert (summary.hidden, summary.unknown, summary.counts) == (1, 1, {})
+    assert MONTHLY in await replica.covered()
+
+
+async def test_an_answer_that_is_too_short_ends_nobody(replica: Replica) -> None:
+    """It says itself how many there are."""
+    await replica.compare()
+    before = await replica.covered()
+    replica.way.rewrite = _without_nodes
+    summary = await replica.compare()
+
+    assert "0 of 6" in (summary.reason or "")
+    assert (await replica.covered(), summary.counts) == (before, {})
+
+
+async def test_a_complete_answer_ends_the_time_of_not_knowing(replica: Replica) -> None:
+    """Also of who is listed and not covered: GitHub has told."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_ended = True
+    await replica.compare()
+    key = keys.sponsorship(SPONSORABLE, MONTHLY)
+    await replica.local.hset(key, "unknown_since", "1795420800")
+    summary = await replica.compare()
+
+    assert summary.counts == {}
+    assert "unknown_since" not in await replica.facts(MONTHLY)
 
 
 async def test_somebody_elses_token_is_refused(
@@ -436,7 +556,7 @@ async def test_who_has_lost_the_right_stops(replica: Replica) -> None:
     replica.way.before = lose
     summary = await replica.compare()
 
-    assert "Another replica" in (summary.reason or "")
+    assert "another replica" in (summary.reason or "")
     assert await replica.covered() == set()
     assert await replica.local.get(keys.RECONCILING) == "another"
 
@@ -679,3 +799,9 @@ async def test_the_command_repairs_and_reports(
     assert "points of GitHub's rate limit" in text
     assert "nobody's cover was ended: GitHub's rate limit is reached" in limits
     assert token not in out + text + limits + errors
+
+
+def _without_nodes(answer: bytes) -> bytes:
+    content = json.loads(answer)
+    content["data"]["repositoryOwner"]["sponsorshipsAsMaintainer"]["nodes"] = []
+    return json.dumps(content).encode()

@@ -52,11 +52,27 @@ def tell_the_same(facts: CoverFacts, other: CoverFacts) -> bool:
     return replace(facts, checked_at=other.checked_at) == other
 
 
+def tell_the_same_sponsorship(facts: CoverFacts, other: CoverFacts) -> bool:
+    """Tells whether two facts differ in nothing that an event of GitHub's tells."""
+    return _told_by_events(facts) == _told_by_events(other)
+
+
 def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | None:
     """Returns what is known after a check that failed: the same as before, marked."""
     if previous is None or previous.checked_at is None or previous.unknown_since is not None:
         return previous
     return replace(previous, unknown_since=now)
+
+
+def _told_by_events(facts: CoverFacts) -> tuple[object, ...]:
+    return (
+        facts.source,
+        facts.tier_cents,
+        facts.is_one_time,
+        facts.privacy,
+        facts.since,
+        facts.valid_until,
+    )
 
 
 def _facts_of(
