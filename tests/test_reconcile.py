@@ -7,7 +7,8 @@ import json
 import tracemalloc
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -29,12 +30,13 @@ from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.server import bind_next_free, port_of, run_server
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
+from sponsorsync.store.covers import end_covers
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.command import run_command
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.people import People
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
+    from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.covers import CoverStore
     from tests.conftest import Clock, RunService
 
 MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
+ONE_TIME = 61_904_882
 ACTIVE = 5
 """Of the people by role: monthly, one-time, private, patreon, and the organization."""
 
@@ -59,7 +63,10 @@ BYTES_A_SPONSOR = 600
 
 
 class Way(httpx.AsyncBaseTransport):
-    """The way to GitHub; `before` is called ahead of each page, with its number from 1."""
+    """The way to GitHub; `before` is called ahead of each page, with its number from 1.
+
+    While there is a `limit`, that is the answer, with these headers.
+    """
 
     def __init__(self, rest: httpx.AsyncBaseTransport) -> None:
         self._rest = rest
@@ -68,6 +75,7 @@ class Way(httpx.AsyncBaseTransport):
         self.pages = 0
         self.before: Callable[[int], Awaitable[None]] | None = None
         self.rewrite: Callable[[bytes], bytes] | None = None
+        self.limit: Mapping[str, str] | None = None
 
     def replay(self) -> None:
         """Answers from now on what GitHub has answered so far, without asking again."""
@@ -78,6 +86,8 @@ class Way(httpx.AsyncBaseTransport):
         self.pages += 1
         if self.before is not None:
             await self.before(self.pages)
+        if self.limit is not None:
+            return httpx.Response(429, headers=self.limit)
         if self._next is not None:
             return httpx.Response(200, content=next(self._next))
         response = await self._rest.handle_async_request(request)
@@ -87,16 +97,26 @@ class Way(httpx.AsyncBaseTransport):
         return response
 
 
+@dataclass(frozen=True)
+class Nap:
+    """A wait that was asked for, and for how long nobody else may compare at that moment."""
+
+    seconds: float
+    held_ms: int
+
+
 @dataclass
 class Replica:
     """One replica's parts that compare, and GitHub."""
 
     reconciler: Reconciler
     covers: CoverStore
+    local_store: RedisStore
     github: SimulatedGitHub
     local: Redis
     clock: Clock
     way: Way
+    naps: list[Nap]
 
     async def compare(self, **more: Any) -> ReconcileSummary:  # noqa: ANN401 - run's own
         """Compares, some time after whatever was before."""
@@ -155,6 +175,12 @@ async def open_replica(
     async with AsyncExitStack() as stack:
         sides = await open_sides(stack, settings)
         way = Way(httpx.ASGITransport(github.app))
+        naps: list[Nap] = []
+
+        async def sleep(seconds: float) -> None:
+            naps.append(Nap(seconds, await local.pttl(keys.RECONCILING)))
+            assert len(naps) < 1000, "it would wait for ever"
+
         client = create_http_client(way, timeout_s=5)
         await stack.enter_async_context(client)
         covers = create_covers(settings, sides, create_people(settings, sides))
@@ -165,8 +191,9 @@ async def open_replica(
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,
             clock=clock,
+            sleep=sleep,
         )
-        yield Replica(reconciler, covers, github, local, clock, way)
+        yield Replica(reconciler, covers, sides.local, github, local, clock, way, naps)
 
 
 @pytest.fixture
@@ -603,6 +630,114 @@ def measured_peak() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
+# ---------------------------------------------------------------------- limits
+
+
+def _retry_after(seconds: int) -> dict[str, str]:
+    return {"retry-after": str(seconds)}
+
+
+def _reset_in(seconds: int) -> dict[str, str]:
+    at = int(datetime.now(UTC).timestamp()) + seconds
+    return {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(at)}
+
+
+@pytest.mark.parametrize(
+    ("create_headers", "wait_s"),
+    [(partial(_retry_after, 45), 45), (partial(_reset_in, 600), 600), (dict, 60)],
+    ids=["Retry-After", "reset", "neither"],
+)
+async def test_a_short_limit_is_waited_out_between_two_pages(
+    replica: Replica, create_headers: Callable[[], dict[str, str]], wait_s: int
+) -> None:
+    """A comparison that began anew each time would never come past the page of the limit."""
+    _fill(replica.github.people, 150)
+    reports: list[datetime | None] = []
+
+    async def limit_second(page: int) -> None:
+        replica.way.limit = create_headers() if page == 2 else None
+
+    replica.way.before = limit_second
+    summary = await replica.compare(report=lambda counts: reports.append(counts.waiting_until))
+    waits = [each - replica.clock.now for each in reports if each is not None]
+
+    assert (summary.reason, summary.counts) == (None, {"created": 150})
+    assert (replica.way.pages, summary.pages, summary.points) == (3, 2, 2)
+    assert sum(nap.seconds for nap in replica.naps) == pytest.approx(wait_s, abs=30)
+    assert [wait.total_seconds() for wait in waits] == [sum(nap.seconds for nap in replica.naps)]
+    assert (summary.waiting_until, "waiting_until" in summary.to_json()) == (None, False)
+
+
+async def test_who_waits_keeps_the_right_to_compare(replica: Replica) -> None:
+    """It is renewed before it ends; nobody else spends what is left of the limit."""
+
+    async def limit_first(page: int) -> None:
+        replica.way.limit = {"retry-after": "600"} if page == 1 else None
+        await replica.local.pexpire(keys.RECONCILING, 1000)
+
+    replica.way.before = limit_first
+    await replica.compare()
+
+    assert len(replica.naps) == 30
+    assert min(nap.held_ms - 1000 * nap.seconds for nap in replica.naps) > 0
+
+
+async def test_who_loses_the_right_while_waiting_stops(replica: Replica) -> None:
+    """As between two pages."""
+
+    async def lose(_: int) -> None:
+        await replica.local.set(keys.RECONCILING, "another", px=50_000)
+
+    replica.way.before = lose
+    replica.way.limit = {"retry-after": "600"}
+    summary = await replica.compare()
+
+    assert "another replica" in (summary.reason or "")
+    assert (replica.naps, replica.way.pages) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "waited_s"), [(901, 0), (400, 800), (60, 900)], ids=["long", "two", "many"]
+)
+async def test_beyond_a_quarter_of_an_hour_it_gives_up(
+    replica: Replica, retry_after_s: int, waited_s: int
+) -> None:
+    """At once where that is known, else once no page has come for so long."""
+    replica.way.limit = {"retry-after": str(retry_after_s)}
+    summary = await replica.compare()
+
+    assert sum(nap.seconds for nap in replica.naps) == waited_s
+    assert summary.retry_after_s == retry_after_s
+    assert f"It may be asked again in {retry_after_s} s." in (summary.reason or "")
+    assert await replica.local.exists(keys.RECONCILING) == 0
+
+
+async def test_a_job_that_waits_says_until_when_and_may_be_stopped(
+    run_service: RunService, github: SimulatedGitHub, local: Redis, clock: Clock
+) -> None:
+    """The service ends without waiting, and lets others compare."""
+    token = SecretStr(github.tokens.issue(github.people.get_person("maintainer")))
+    github.switches.rate_limited = True
+    github.switches.retry_after_s = 600
+    async with run_service(
+        admin_token=SecretStr(TOKEN), maintainer_token=token, reconcile_hours=0
+    ) as service:
+        browser = await service.open_browser()
+        browser.headers["Authorization"] = f"Bearer {TOKEN}"
+        await browser.post("/admin/reconcile")
+
+        async def is_waiting() -> bool:
+            return (await browser.get("/admin/reconcile")).json()["waiting_until"] is not None
+
+        await until(is_waiting)
+        state = (await browser.get("/admin/reconcile")).json()
+        held = await local.exists(keys.RECONCILING)
+
+    assert (state["status"], held) == ("running", 1)
+    assert datetime.fromisoformat(state["waiting_until"]) == clock.now + timedelta(seconds=600)
+    assert await local.exists(keys.RECONCILING) == 0
+
+
 # ---------------------------------------------------------------------- who starts it
 
 
@@ -652,6 +787,7 @@ async def test_an_administrator_starts_it_and_reads_the_trail(
     assert (state["people"], state["summary"]["counts"]) == (ACTIVE + 1, {"created": ACTIVE})
     assert {(entry["what"], entry["by"]) for entry in entries} == {("granted", "reconcile")}
     assert len({entry["person_id"] for entry in entries}) == ACTIVE
+    assert state["summary"]["budget"]["remaining"] == state["summary"]["budget"]["limit"] - 1
     assert (entries[0]["before"], entries[0]["after"]["source"]) == ({}, "sponsorship")
     assert second["next_before"] is None
 
@@ -702,10 +838,21 @@ async def test_several_events_are_one_look(replica: Replica) -> None:
     assert replica.way.pages == 1
 
 
-async def test_github_is_left_alone_after_it_refused(replica: Replica) -> None:
-    """For a minute at least, whatever is asked for meanwhile."""
-    replica.github.switches.rate_limited = True
-    replica.github.switches.retry_after_s = 1
+@pytest.mark.parametrize(
+    ("create_headers", "wait_s"),
+    [
+        (partial(_retry_after, 1200), 1200),
+        (partial(_retry_after, 20), 60),
+        (partial(_reset_in, 7200), 7200),
+        (dict, 60),
+    ],
+    ids=["Retry-After", "short", "reset", "neither"],
+)
+async def test_github_is_left_alone_after_it_refused(
+    replica: Replica, create_headers: Callable[[], dict[str, str]], wait_s: int
+) -> None:
+    """For as long as it says, a minute at least, whatever is asked for meanwhile."""
+    replica.way.limit = create_headers()
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
 
     async def ask_meanwhile(_: int) -> None:
@@ -719,18 +866,62 @@ async def test_github_is_left_alone_after_it_refused(replica: Replica) -> None:
         async with run_schedule(schedule):
             schedule.request(SPONSORABLE)
             await until(waits)
-            for _ in range(10):
-                schedule.request(SPONSORABLE)
-                await asyncio.sleep(0.01)
+            pages = replica.way.pages
+            schedule.request(SPONSORABLE)
+            await asyncio.sleep(0.1)
+    [waited_s] = [log["seconds"] for log in logs if log["event"] == "reconcile_waits"]
 
-    assert replica.way.pages == 1
-    assert [log["seconds"] for log in logs if log["event"] == "reconcile_waits"] == [60]
+    assert replica.way.pages == pages
+    assert waited_s == pytest.approx(wait_s, abs=30)
+
+
+async def test_what_another_replica_has_compared_is_not_compared_again(replica: Replica) -> None:
+    """Both found it due in the same minute."""
+    schedule = _schedule(replica, Pace(every=timedelta(hours=1), settle_s=0.2, check_s=0.02))
+    async with run_schedule(schedule):
+        await asyncio.sleep(0.05)
+        await replica.covers.save_reconciled(SPONSORABLE, replica.clock.now)
+        await asyncio.sleep(0.5)
+
+    assert replica.way.pages == 0
+
+
+async def test_who_takes_back_a_cancellation_is_covered_soon_after_its_end(
+    replica: Replica,
+) -> None:
+    """GitHub tells of the cancellation, and never that it was taken back."""
+    await replica.compare()
+    ends = int(replica.clock.now.timestamp()) + 60  # a day ago to Redis
+    key = keys.sponsorship(SPONSORABLE, MONTHLY)
+    await replica.local.hset(key, "valid_until", ends)
+    await replica.local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{MONTHLY}": ends})
+    replica.clock.advance(minutes=2)
+    await end_covers(replica.local_store)
+    ended = MONTHLY not in await replica.covered()
+    schedule = _schedule(replica, Pace(every=None, settle_s=0.0, check_s=0.02))
+    async with run_schedule(schedule):
+        await until(lambda: _is_covered(replica, MONTHLY))
+
+    assert ended
+    assert "valid_until" not in await replica.facts(MONTHLY)
+
+
+async def test_a_payment_that_ends_is_no_reason_to_look(replica: Replica) -> None:
+    """Its end was known from the beginning."""
+    await replica.compare()
+    member = f"{SPONSORABLE}:{ONE_TIME}"
+    await replica.local.hset(keys.sponsorship(SPONSORABLE, ONE_TIME), "valid_until", 1)
+    await replica.local.zadd(keys.COVER_ENDS, {member: 1})
+    await end_covers(replica.local_store)
+
+    assert await replica.covers.take_ended() == set()
 
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
     return ReconcileSchedule(
         lambda sponsorable: replica.reconciler.run(sponsorable=sponsorable),
         replica.reconciler.load_last,
+        replica.covers.take_ended,
         sponsorables=(SPONSORABLE,),
         pace=pace,
         clock=replica.clock,
@@ -791,12 +982,13 @@ async def test_the_command_repairs_and_reports(
         dry, keys_after_dry = json.loads(out), await local.keys("sponsorship:*")
         told, text, _ = await reconcile("--sponsorable", "maintainer")
         github.switches.rate_limited = True
+        github.switches.retry_after_s = 3600
         limited, limits, errors = await reconcile()
 
     assert (status, dry["counts"], keys_after_dry) == (0, {"created": ACTIVE}, [])
     assert (told, limited) == (0, 1)
     assert f"{ACTIVE} covers were created" in text
-    assert "points of GitHub's rate limit" in text
+    assert "points of GitHub's rate limit; 4,998 of 5,000 are left until" in text
     assert "nobody's cover was ended: GitHub's rate limit is reached" in limits
     assert token not in out + text + limits + errors
 

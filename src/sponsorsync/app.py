@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
 from sponsorsync.background import open_background_work
+from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.directory import SponsorDirectory
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
@@ -203,8 +204,9 @@ async def _open_services(
         open_registrations(settings, folder=gears_folder)
     )
     engine = sides.engine
-    if engine is not None:
-        await stack.enter_async_context(run_engine(engine))
+    await stack.enter_async_context(
+        keep_ending_covers(sides.local) if engine is None else run_engine(engine)
+    )
     fetcher = engine.hydrator if engine else None
     people = create_people(settings, sides)
     covers = create_covers(settings, sides, people)
@@ -228,7 +230,7 @@ async def _open_services(
         policy=policy,
         clock=clock,
     )
-    look_again = await _open_look_again(stack, settings, reconciler, clock)
+    look_again = await _open_look_again(stack, settings, reconciler, covers, clock)
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -352,6 +354,7 @@ async def _open_look_again(
     stack: AsyncExitStack,
     settings: Settings,
     reconciler: Reconciler,
+    covers: CoverStore,
     clock: Callable[[], datetime],
 ) -> LookAgain:
     if settings.maintainer_token is None:
@@ -360,6 +363,7 @@ async def _open_look_again(
     schedule = ReconcileSchedule(
         lambda sponsorable: reconciler.run(sponsorable=sponsorable),
         reconciler.load_last,
+        covers.take_ended,
         sponsorables=settings.sponsorables,
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,

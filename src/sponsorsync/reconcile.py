@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,10 +29,18 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
+from sponsorsync.store import keys
 from sponsorsync.store.covers import CoverChange, Saved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Sequence,
+    )
 
     from pydantic import SecretStr
 
@@ -44,6 +53,9 @@ if TYPE_CHECKING:
 
 _REPORTED = 100
 _CHUNK = 100
+# A limit that ends by then is waited for in place: starting over would meet the same one again.
+_PATIENCE_S = 15 * 60
+_HOLD_EVERY_S = keys.RECONCILING_TTL_MS / 1000 / 3
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +83,7 @@ class ReconcileSummary:
         unknown: People who are covered here and whom GitHub did not list, while some were hidden.
         points: What it has cost of GitHub's rate limit.
         budget: What is left of that.
+        waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
         reason: Why it is not complete; nobody's cover was ended then.
         retry_after_s: When GitHub may be asked again, where it said so.
     """
@@ -86,6 +99,7 @@ class ReconcileSummary:
     unknown: int = 0
     points: int = 0
     budget: Budget | None = None
+    waiting_until: datetime | None = None
     seconds: float = 0.0
     reason: str | None = None
     retry_after_s: int | None = None
@@ -110,7 +124,7 @@ class ReconcileSummary:
                 "reset_at": self.budget.reset_at.isoformat(),
             }
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "waiting_until"},
             "counts": dict(self.counts),
             "drifts": [asdict(drift) for drift in self.drifts],
             "budget": budget,
@@ -129,6 +143,7 @@ class Reconciler:
         sponsorables: Sequence[str],
         policy: CoverPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._github = github
         self._covers = covers
@@ -136,6 +151,7 @@ class Reconciler:
         self._sponsorables = sponsorables
         self._policy = policy
         self._clock = clock
+        self._sleep = sleep
 
     def check(self, sponsorable: str | None) -> None:
         """Returns where a comparison could begin.
@@ -210,7 +226,7 @@ class Reconciler:
             report=report,
         )
         try:
-            async with aclosing(self._fetch(sponsorable)) as pages:
+            async with aclosing(self._fetch(sponsorable, lease, summary, report)) as pages:
                 async for page in pages:
                     await self._hold(lease)
                     await comparison.take(page)
@@ -230,10 +246,54 @@ class Reconciler:
         if not summary.is_dry_run:
             await self._covers.save_reconciled(sponsorable, began_at)
 
-    def _fetch(self, sponsorable: str) -> AsyncGenerator[ReceivedPage, None]:
+    async def _fetch(
+        self,
+        sponsorable: str,
+        lease: str,
+        summary: ReconcileSummary,
+        report: Callable[[ReconcileSummary], None],
+    ) -> AsyncGenerator[ReceivedPage, None]:
+        """Yields the pages, and waits out a limit between two of them, unless it takes too long."""
         if self._token is None:
             raise NoMaintainerTokenError
-        return self._github.fetch_received(self._token.get_secret_value(), sponsorable)
+        token = self._token.get_secret_value()
+        cursor: str | None = None
+        patience_s = _PATIENCE_S
+        while True:
+            try:
+                async with aclosing(
+                    self._github.fetch_received(token, sponsorable, after=cursor)
+                ) as pages:
+                    async for page in pages:
+                        cursor, patience_s = page.next_cursor, _PATIENCE_S
+                        yield page
+            except GitHubLimitedError as error:
+                patience_s -= error.retry_after_s
+                if patience_s < 0:
+                    raise
+                await self._wait(error.retry_after_s, lease, summary, report)
+            else:
+                return
+
+    async def _wait(
+        self,
+        seconds: float,
+        lease: str,
+        summary: ReconcileSummary,
+        report: Callable[[ReconcileSummary], None],
+    ) -> None:
+        """Waits until GitHub may be asked again; meanwhile nobody else compares."""
+        summary.waiting_until = self._clock() + timedelta(seconds=seconds)
+        report(summary)
+        _log.info("reconcile_waits_for_github", seconds=seconds)
+        try:
+            while seconds > 0:
+                await self._hold(lease)
+                await self._sleep(min(seconds, _HOLD_EVERY_S))
+                seconds -= _HOLD_EVERY_S
+        finally:
+            summary.waiting_until = None
+            report(summary)
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[str]:
@@ -251,7 +311,7 @@ class Reconciler:
     async def _hold(self, lease: str) -> None:
         if not await self._covers.hold_reconciling(lease):
             raise StoreUnavailableError(
-                "It took too long between two pages, so another replica may be comparing."
+                "The right to compare was lost meanwhile: another replica may be comparing."
             )
 
 

@@ -26,6 +26,7 @@ def _store(pair: Pair, fetcher: Fetcher | None = None) -> CoverStore:
     return CoverStore(
         pair.local_store,
         pair.people,
+        sponsorables=(SPONSORABLE,),
         collections=(COLLECTION,),
         fetcher=fetcher or pair.engine.hydrator,
     )

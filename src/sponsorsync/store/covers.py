@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 # People of whom only durable knows are fetched beside each other; more would take all connections.
 _FETCHES = 8
 _SCAN_COUNT = 500
+_BATCH = 100
 # Webhooks, logins and comparisons may change the same cover at the same time.
 _TRIES = 5
+
+
+async def end_covers(local: RedisStore) -> None:
+    """Makes each cover that has ended by now an event.
+
+    Raises:
+        StoreUnavailableError: Local cannot be asked.
+    """
+    while cast("int", await local.run_script("sweep_covers", _BATCH)) == _BATCH:
+        pass
 
 
 class Saved(StrEnum):
@@ -62,11 +73,13 @@ class CoverStore:
         local: RedisStore,
         people: PeopleStore,
         *,
+        sponsorables: Sequence[str],
         collections: Sequence[str],
         fetcher: Fetcher | None,
     ) -> None:
         self._local = local
         self._people = people
+        self._sponsorables = sponsorables
         self._collections = collections
         self._fetcher = fetcher
 
@@ -212,6 +225,14 @@ class CoverStore:
         """Returns who is, or was, covered by an organization's sponsorship."""
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply)]
+
+    async def take_ended(self) -> set[str]:
+        """Returns of which sponsorables a monthly cover has ended by itself since the last call."""
+        members = cast("set[bytes]", await self._local.run("SMEMBERS", keys.ENDED))
+        found = {member.decode() for member in members}
+        if found:
+            await self._local.run("SREM", keys.ENDED, *found)
+        return found & set(self._sponsorables)
 
     async def find_patron(self, sponsorable: str, patron_id: str) -> int | None:
         """Returns who linked an account of Patreon's."""

@@ -244,6 +244,7 @@ def _describe_reconcile(job: JobState) -> ReconcileJob:
         total=job.total,
         people=job.people,
         reason=job.reason,
+        waiting_until=job.waiting_until,
         summary=None if job.summary is None else ReconcileSummaryOut.model_validate(job.summary),
     )
 

@@ -388,6 +388,9 @@ class ReconcileSummaryOut(_Model):
 class ReconcileJob(_Job):
     """The last comparison with GitHub that was started here."""
 
+    waiting_until: datetime | None = Field(
+        description="When it goes on, while it waits for a limit of GitHub's to end."
+    )
     summary: ReconcileSummaryOut | None
 
 

@@ -124,6 +124,10 @@ class JobState(Protocol):
         """How many it has looked at."""
 
     @property
+    def waiting_until(self) -> datetime | None:
+        """When a comparison with GitHub goes on that waits for a limit to end."""
+
+    @property
     def summary(self) -> Mapping[str, object] | None:
         """What it did."""
 
