@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from sponsorsync.domain.errors import EventSignatureError, NoWebhookError, StoreUnavailableError
+from sponsorsync.domain.errors import (
+    EventSignatureError,
+    NoWebhookError,
+    SponsorSyncError,
+    StoreUnavailableError,
+)
 from sponsorsync.domain.news import NewsOutcome, hear
 from sponsorsync.github import webhooks as messages
 from sponsorsync.store.covers import CoverChange, Saved
@@ -46,7 +52,11 @@ class NobodyLooks:
 
 
 class Webhooks:
-    """Takes GitHub's events."""
+    """Takes GitHub's events.
+
+    Attributes:
+        counts: How many there were of each outcome, here and since the start; `refused`: of none.
+    """
 
     def __init__(
         self,
@@ -64,6 +74,7 @@ class Webhooks:
         self._sponsorables = sponsorables
         self._policy = policy
         self._clock = clock
+        self.counts: Counter[str] = Counter()
 
     def require_secret(self) -> None:
         """Returns where events can be checked.
@@ -91,6 +102,17 @@ class Webhooks:
             MalformedEventError: It is no JSON object.
             StoreError: The local Redis could not keep it. GitHub does not try again by itself.
         """
+        try:
+            outcome = await self._receive(body, event, delivery, signature)
+        except SponsorSyncError:
+            self.counts["refused"] += 1
+            raise
+        self.counts[outcome.value] += 1
+        return outcome
+
+    async def _receive(
+        self, body: bytes, event: str, delivery: str, signature: str | None
+    ) -> NewsOutcome:
         if self._secret is None:
             raise NoWebhookError
         if not messages.is_signed(body, signature, self._secret.get_secret_value()):
