@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from pydantic import SecretStr
 
 from sponsorsync.doctor import examine
 from sponsorsync.findings import Level
+from sponsorsync.settings import variable_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -70,6 +72,26 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
     away = _of(findings, "durable Redis", "cannot be reached")
     assert away.level is Level.ERROR
     assert any(f.subject == "local Redis" for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("field", "word"),
+    [
+        ("durable_url", "nothing outlives the local one"),
+        ("webhook_secret", "GitHub's webhook"),
+        ("maintainer_token", "nobody compares with GitHub"),
+    ],
+)
+async def test_what_may_be_left_out_is_told_with_what_is_missed_by_that(
+    settings: Settings, field: str, word: str
+) -> None:
+    """Whoever sets up the service for the first time may not know that it is there."""
+    unset = await examine(settings)
+    given = await examine(settings.model_copy(update={field: SecretStr("redis://127.0.0.1:1/0")}))
+
+    hint = _of(unset, variable_of(field), "is not set")
+    assert (hint.level, word in hint.advice) == (Level.WARNING, True)
+    assert [f.seen for f in given if f.subject == variable_of(field)] == ["set (not shown)"]
 
 
 async def test_secrets_are_not_shown(settings: Settings) -> None:

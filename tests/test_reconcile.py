@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tracemalloc
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -944,6 +945,24 @@ def test_what_could_not_begin_says_why(replica: Replica) -> None:
     replica.reconciler._token = None
     with pytest.raises(NoMaintainerTokenError):
         replica.reconciler.check(None)
+
+
+async def test_metrics_tell_when_the_last_complete_comparison_was(
+    replica: Replica, run_service: RunService
+) -> None:
+    """An alarm is made of its age; one that did not come to its end does not count."""
+    await replica.compare()
+    began_at = int(replica.clock.now.timestamp())
+    replica.github.switches.forbidden = True
+    await replica.compare()
+    async with run_service() as service:
+        text = (await (await service.open_browser()).get("/metrics")).text
+    [line] = re.findall(
+        r"^sponsorsync_reconciled_timestamp_seconds(\{.*) (.*)$", text, re.MULTILINE
+    )
+
+    assert line[0] == f'{{sponsorable="{SPONSORABLE}"}}'
+    assert int(float(line[1])) == began_at
 
 
 # ---------------------------------------------------------------------- the command

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.errors import EventSignatureError, NoWebhookError
+from sponsorsync.domain.errors import (
+    EventSignatureError,
+    NoWebhookError,
+    SponsorSyncError,
+)
 from sponsorsync.domain.news import NewsOutcome, hear
 from sponsorsync.github import webhooks as messages
 from sponsorsync.store.covers import Saved
@@ -29,7 +34,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Webhooks:
-    """Takes GitHub's events."""
+    """Takes GitHub's events.
+
+    Attributes:
+        counts: How many there were of each outcome, here and since the start; `refused`: of none.
+    """
 
     def __init__(
         self,
@@ -47,6 +56,7 @@ class Webhooks:
         self._sponsorables = sponsorables
         self._policy = policy
         self._clock = clock
+        self.counts: Counter[str] = Counter()
 
     def require_secret(self) -> None:
         """Returns where events can be checked.
@@ -74,6 +84,17 @@ class Webhooks:
             MalformedEventError: It is no JSON object.
             StoreError: The local Redis could not keep it. GitHub does not try again by itself.
         """
+        try:
+            outcome = await self._receive(body, event, delivery, signature)
+        except SponsorSyncError:
+            self.counts["refused"] += 1
+            raise
+        self.counts[outcome.value] += 1
+        return outcome
+
+    async def _receive(
+        self, body: bytes, event: str, delivery: str, signature: str | None
+    ) -> NewsOutcome:
         if self._secret is None:
             raise NoWebhookError
         if not messages.is_signed(body, signature, self._secret.get_secret_value()):

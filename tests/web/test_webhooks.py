@@ -362,6 +362,27 @@ async def test_who_becomes_covered_brings_along_what_is_there(
         await until(has_arrived)
 
 
+async def test_metrics_count_events_by_what_became_of_them(
+    listening: Service, hook: Hook, joining: Sponsorship
+) -> None:
+    """A webhook whose secret is wrong on one side, or that nobody calls, shows there."""
+    created = hook.tell("created", joining)
+    await hook.send(hook.ping())
+    await hook.send(created)
+    await hook.send(created)
+    await create_hook(listening, secret="another-secret-of-somebody").send(created)
+    text = (await (await listening.open_browser()).get("/metrics")).text
+
+    assert {
+        line for line in text.splitlines() if line.startswith("sponsorsync_webhook_events_total")
+    } == {
+        'sponsorsync_webhook_events_total{outcome="pong"} 1.0',
+        'sponsorsync_webhook_events_total{outcome="applied"} 1.0',
+        'sponsorsync_webhook_events_total{outcome="seen_before"} 1.0',
+        'sponsorsync_webhook_events_total{outcome="refused"} 1.0',
+    }
+
+
 # ---------------------------------------------------------------------- whatever may come
 
 

@@ -223,6 +223,10 @@ class Audit(Protocol):
 class Webhooks(Protocol):
     """See `sponsorsync.webhooks.Webhooks`."""
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many events there were of each outcome."""
+
     def require_secret(self) -> None:
         """Returns where events can be checked."""
 
@@ -252,8 +256,8 @@ class Metrics(Protocol):
 
     content_type: str
 
-    async def render(self) -> bytes:
-        """Returns all metrics."""
+    async def render(self, events: Mapping[str, int]) -> bytes:
+        """Returns all metrics; `events` are those of the webhook, by outcome."""
 
 
 class Writable(Protocol):
