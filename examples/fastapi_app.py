@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from examples.sponsor_tokens import SponsorTokens, gives
+from examples.sponsor_tokens import KeysAwayError, SponsorTokens, gives
 
 _bearer = HTTPBearer(auto_error=False)
 
@@ -18,7 +18,10 @@ def create_app(tokens: SponsorTokens) -> FastAPI:
     def require_sponsor(
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> dict[str, Any]:
-        claims = None if bearer is None else tokens.read(bearer.credentials)
+        try:
+            claims = None if bearer is None else tokens.read(bearer.credentials)
+        except KeysAwayError:
+            raise HTTPException(503, "SponsorSync does not answer.") from None
         if claims is None:
             raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
         if not gives(claims, 1000):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, g, request
 
-from examples.sponsor_tokens import gives
+from examples.sponsor_tokens import KeysAwayError, gives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,10 @@ def create_app(tokens: SponsorTokens) -> Flask:
         @wraps(view)
         def guarded(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - a view's own
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            claims = tokens.read(token) if scheme.lower() == "bearer" else None
+            try:
+                claims = tokens.read(token) if scheme.lower() == "bearer" else None
+            except KeysAwayError:
+                return "SponsorSync does not answer.", 503
             if claims is None:
                 return "", 401, {"WWW-Authenticate": "Bearer"}
             if not gives(claims, 1000):

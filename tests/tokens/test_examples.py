@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import jwt as pyjwt
 import pytest
+from hypothesis import given, settings
 
 from examples import fastapi_app, flask_app
 from examples.sponsor_tokens import SponsorTokens
 from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, judge
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
+from tests.support.forged_tokens import HOSTILE_HEADERS, encode_part, forge, forged_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
 POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
@@ -21,18 +26,31 @@ NOW = datetime.now(UTC)
 KEYRING = create_keyring(NOW)
 
 
-def _issue(*, cents: int | None, audience: str = AUDIENCE, now: datetime = NOW) -> str:
+def _issue(
+    *,
+    cents: int | None,
+    audience: str = AUDIENCE,
+    sponsorable: str = "maintainer",
+    now: datetime = NOW,
+) -> str:
     issuer = TokenIssuer(KEYRING, issuer=ISSUER, audience=audience, life=timedelta(minutes=10))
     source = CoverSource.NONE if cents is None else CoverSource.SPONSORSHIP
-    facts = CoverFacts("maintainer", checked_at=now, source=source, tier_cents=cents)
-    return issuer.issue(7, judge("maintainer", facts, policy=POLICY, now=now), now=now).token
+    facts = CoverFacts(sponsorable, checked_at=now, source=source, tier_cents=cents)
+    return issuer.issue(7, judge(sponsorable, facts, policy=POLICY, now=now), now=now).token
 
 
-def _tokens() -> SponsorTokens:
-    def fetch_keys() -> dict[str, Any]:
-        return {"keys": [key.show() for key in KEYRING.keys]}
+def _fetch_keys() -> dict[str, Any]:
+    return {"keys": [key.show() for key in KEYRING.keys]}
 
-    return SponsorTokens(issuer=ISSUER, audience=AUDIENCE, fetch_keys=fetch_keys)
+
+def _fail_to_fetch() -> dict[str, Any]:
+    raise httpx.ConnectError("SponsorSync is away")
+
+
+def _tokens(fetch_keys: Callable[[], dict[str, Any]] = _fetch_keys) -> SponsorTokens:
+    return SponsorTokens(
+        issuer=ISSUER, audience=AUDIENCE, sponsorable="Maintainer", fetch_keys=fetch_keys
+    )
 
 
 def test_pyjwt_takes_a_token_by_the_public_keys_alone() -> None:
@@ -50,19 +68,19 @@ CASES = [
     (_issue(cents=1000), 200),
     (_issue(cents=500), 403),
     (_issue(cents=None), 403),
+    (_issue(cents=1000, sponsorable="the-other"), 401),
     (_issue(cents=1000, audience="https://other.example"), 401),
     (_issue(cents=1000, now=NOW - timedelta(minutes=20)), 401),
     ("x", 401),
     ("", 401),
+    *((f"{encode_part(header)}.e30.AA", 401) for header in HOSTILE_HEADERS),
 ]
 
 
 @pytest.mark.parametrize(("token", "status"), CASES)
 async def test_fastapi_lets_sponsors_in(token: str, status: int) -> None:
     """Without asking SponsorSync for each request."""
-    transport = httpx.ASGITransport(fastapi_app.create_app(_tokens()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
-        answer = await client.get("/members", headers={"authorization": f"Bearer {token}"})
+    answer = await _ask_fastapi(_tokens(), token)
 
     assert answer.status_code == status
 
@@ -74,3 +92,100 @@ def test_flask_lets_sponsors_in(token: str, status: int) -> None:
     answer = client.get("/members", headers={"authorization": f"Bearer {token}"})
 
     assert answer.status_code == status
+
+
+@given(token=forged_tokens())
+@settings(max_examples=500)
+def test_whatever_a_token_holds_is_refused_without_an_error(token: tuple[str, str, bool]) -> None:
+    """Even where the signature is good: anybody writes the header, which is read before it."""
+    assert _tokens().read(forge(KEYRING.keys[0].key, *token)) is None
+
+
+def test_claims_too_deep_to_read_are_refused_without_an_error() -> None:
+    """Python's reader of JSON goes no deeper than its stack."""
+    token = forge(KEYRING.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
+
+    assert _tokens().read(token) is None
+
+
+# --- while SponsorSync is away --------------------------------------------------------------------
+
+
+async def test_without_keys_nobody_can_tell(caplog: pytest.LogCaptureFixture) -> None:
+    """503, since the token may be good; and the log says why."""
+    token, tokens = _issue(cents=1000), _tokens(_fail_to_fetch)
+
+    by_fastapi = await _ask_fastapi(tokens, token)
+    by_flask = (
+        flask_app.create_app(tokens)
+        .test_client()
+        .get("/members", headers={"authorization": f"Bearer {token}"})
+    )
+
+    assert (by_fastapi.status_code, by_flask.status_code) == (503, 503)
+    assert "SponsorSync is away" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [_fail_to_fetch, dict, lambda: {"keys": []}, lambda: {"keys": [{"kty": "EC"}]}, lambda: None],
+    ids=["away", "no keys in it", "no keys", "no key", "null"],
+)
+def test_the_keys_from_before_are_kept_while_there_are_no_others(fail: Callable[[], Any]) -> None:
+    """It is asked again after ten seconds, not for each request."""
+    answers = Answers([_fetch_keys, fail, fail, _fetch_keys])
+    tokens = SponsorTokens(
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        sponsorable="maintainer",
+        fetch_keys=answers.give_next,
+        clock=lambda: answers.now,
+    )
+    token = _issue(cents=1000)
+    seen = [
+        (answers.ask_at(now, tokens, token), answers.given)
+        for now in (0, 299, 300, 309, 310, 319, 320, 619)
+    ]
+
+    assert seen == [(True, each) for each in (1, 1, 2, 2, 3, 3, 4, 4)]
+
+
+def test_a_made_up_key_makes_nobody_ask_more_often() -> None:
+    """Neither while all is well nor while SponsorSync is away."""
+    answers = Answers([_fetch_keys, _fail_to_fetch, _fail_to_fetch])
+    tokens = SponsorTokens(
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        sponsorable="maintainer",
+        fetch_keys=answers.give_next,
+        clock=lambda: answers.now,
+    )
+    made_up = f"{encode_part({'alg': 'ES256', 'kid': 'made-up'})}.e30.AA"
+    seen = [(answers.ask_at(now, tokens, made_up), answers.given) for now in (0, 9, 10, 19, 20, 29)]
+
+    assert seen == [(False, each) for each in (1, 1, 2, 2, 3, 3)]
+
+
+class Answers:
+    """What SponsorSync answers, one after the other, and what time it is."""
+
+    def __init__(self, answers: list[Callable[[], Any]]) -> None:
+        self._answers = answers
+        self.given = 0
+        self.now = 0.0
+
+    def give_next(self) -> Any:  # noqa: ANN401 - some are nothing at all
+        """Returns or raises the next answer."""
+        self.given += 1
+        return self._answers[self.given - 1]()
+
+    def ask_at(self, now: float, tokens: SponsorTokens, token: str) -> bool:
+        """Tells whether a token counts at that time."""
+        self.now = now
+        return tokens.read(token) is not None
+
+
+async def _ask_fastapi(tokens: SponsorTokens, token: str) -> httpx.Response:
+    transport = httpx.ASGITransport(fastapi_app.create_app(tokens))
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        return await client.get("/members", headers={"authorization": f"Bearer {token}"})

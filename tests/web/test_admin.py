@@ -76,6 +76,17 @@ async def test_only_the_bearer_of_the_token_may(
     assert "SPONSORSYNC_ADMIN_TOKEN is not set" in none.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("before", "status"), [("0-0", 200), ("0000-00", 200), ("0-1", 200), ("\u0660-\u0660", 422)]
+)
+async def test_nothing_is_before_the_first_entry(admin: Browser, before: str, status: int) -> None:
+    """Redis takes no such end of a range, nor another script's digits."""
+    answer = await admin.get("/admin/audit", params={"before": before})
+
+    assert answer.status_code == status
+    assert answer.json().get("entries", []) == []
+
+
 async def test_a_snapshot_runs_in_the_background(admin: Browser, durable: Redis) -> None:
     """202 at once, and the state until it is done."""
     idle = (await admin.get("/admin/snapshot")).json()

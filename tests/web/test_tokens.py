@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -19,6 +18,7 @@ from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.store import keys
 from sponsorsync.tokens.issuer import TokenIssuer, open_tokens, reload_keys
 from sponsorsync.tokens.keyring import create_keyring, load_keyring, rotate_keys
+from tests.support.forged_tokens import HOSTILE_HEADERS, encode, encode_part, forge, forged_tokens
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -365,15 +365,15 @@ def test_a_token_that_is_not_signed_is_refused(clock: Clock) -> None:
     tokens = _issuer(clock)
     kid = tokens.keyring.keys[0].kid
     for name in ("none", "None", "NONE"):
-        header = _part({"alg": name, "kid": kid})
-        assert tokens.read(f"{header}.{_part(_claims(clock))}.", now=clock()) is None
+        header = encode_part({"alg": name, "kid": kid})
+        assert tokens.read(f"{header}.{encode_part(_claims(clock))}.", now=clock()) is None
 
 
 def test_the_public_key_is_no_secret_to_sign_with(clock: Clock) -> None:
     """HS256 with the public key, in each way to write it, as its secret (RFC 8725, 2.1)."""
     tokens = _issuer(clock)
     key = tokens.keyring.keys[0]
-    body = f"{_part({'alg': 'HS256', 'kid': key.kid})}.{_part(_claims(clock))}"
+    body = f"{encode_part({'alg': 'HS256', 'kid': key.kid})}.{encode_part(_claims(clock))}"
     secrets = [
         key.key.as_pem(private=False),
         key.key.as_der(private=False),
@@ -381,7 +381,7 @@ def test_the_public_key_is_no_secret_to_sign_with(clock: Clock) -> None:
         b"",
     ]
     for secret in secrets:
-        signature = _encode(hmac.digest(secret, body.encode(), hashlib.sha256))
+        signature = encode(hmac.digest(secret, body.encode(), hashlib.sha256))
         assert tokens.read(f"{body}.{signature}", now=clock()) is None
 
 
@@ -391,7 +391,7 @@ def test_a_token_of_no_key_of_ours_is_refused(clock: Clock, header: dict[str, An
     tokens = _issuer(clock)
     own = tokens.keyring.keys[0].key
     for key in (own, ECKey.generate_key("P-256")):
-        body = f"{_part({'alg': 'ES256', **header})}.{_part(_claims(clock))}"
+        body = f"{encode_part({'alg': 'ES256', **header})}.{encode_part(_claims(clock))}"
         named = jwt.encode({"alg": "ES256"}, _claims(clock), key, algorithms=["ES256"])
         assert tokens.read(named, now=clock()) is None
         assert tokens.read(f"{body}.{named.rpartition('.')[2]}", now=clock()) is None
@@ -425,6 +425,35 @@ def test_a_changed_token_is_refused_without_an_error(clock: Clock, at: int, to: 
     changed = f"{token[:at]}{to}{token[at + 1 :]}"
 
     assert changed == token or tokens.read(changed, now=clock()) is None
+
+
+@given(token=forged_tokens())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
+def test_whatever_a_header_or_claims_hold_is_refused_without_an_error(
+    clock: Clock, token: tuple[str, str, bool]
+) -> None:
+    """Even where the signature is ours: anybody writes the header, which is read before it."""
+    tokens = _issuer(clock)
+
+    assert tokens.read(forge(tokens.keyring.keys[0].key, *token), now=clock()) is None
+
+
+def test_claims_too_deep_to_read_are_refused_without_an_error(clock: Clock) -> None:
+    """Python's reader of JSON goes no deeper than its stack."""
+    tokens = _issuer(clock)
+    token = forge(tokens.keyring.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
+
+    assert tokens.read(token, now=clock()) is None
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS, ids=str)
+async def test_a_header_that_joserfc_stumbles_over_is_401(program: Browser, header: object) -> None:
+    """Not an error of ours, which anybody could bring about."""
+    token = f"{encode_part(header)}.e30.AA"
+
+    answer = await program.get("/me", headers={"authorization": f"Bearer {token}"})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "bearer_refused")
 
 
 def test_a_huge_token_is_not_looked_at(clock: Clock) -> None:
@@ -539,14 +568,6 @@ def _sign(claims: dict[str, Any], tokens: TokenIssuer, *, key: int = 0) -> str:
     signing = tokens.keyring.keys[key]
     header = {"alg": "ES256", "kid": signing.kid}
     return jwt.encode(header, claims, signing.key, algorithms=["ES256"])
-
-
-def _part(content: dict[str, Any]) -> str:
-    return _encode(json.dumps(content).encode())
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 async def _bearer_of(browser: Browser) -> dict[str, str]:

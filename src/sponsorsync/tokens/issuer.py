@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _LONGEST_TOKEN = 2048
 _RELOAD_S = 5.0
 
+# joserfc takes some of what a header may hold for what it should hold: `"crit": 5` is a TypeError.
+_REFUSED = (JoseError, ValueError, TypeError, RecursionError)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -91,7 +94,7 @@ class TokenIssuer:
             # Not `iat`: the clock of a replica may be a moment ahead.
             registry.validate({name: claims.get(name) for name in ("iss", "aud", "sub", "exp")})
             return int(claims["sub"])
-        except (JoseError, ValueError):
+        except _REFUSED:
             return None
 
     def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:

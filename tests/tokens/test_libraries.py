@@ -1,0 +1,141 @@
+"""What two libraries make of our tokens, by the public keys alone: taken, and refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import jwt as pyjwt
+import pytest
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, judge
+from sponsorsync.tokens.issuer import TokenIssuer
+from sponsorsync.tokens.keyring import create_keyring
+from tests.support.forged_tokens import encode_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sponsorsync.tokens.keyring import Keyring
+
+    Read = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
+POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+NOW = datetime.now(UTC)
+MINUTE = timedelta(minutes=1)
+KEYRING = create_keyring(NOW - 80 * MINUTE)
+# By now its first key is retired: that takes 71 minutes.
+ROTATED = KEYRING.rotate(NOW - 80 * MINUTE)
+REFUSED = (pyjwt.PyJWTError, JoseError, KeyError)
+
+
+def _read_with_pyjwt(token: str, public: dict[str, Any]) -> dict[str, Any]:
+    keys = pyjwt.PyJWKSet.from_dict(public)
+    key = keys[pyjwt.get_unverified_header(token)["kid"]]
+    claims: dict[str, Any] = pyjwt.decode(
+        token,
+        key,
+        algorithms=["ES256"],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        options={"require": ["iss", "aud", "sub", "exp"]},
+    )
+    return claims
+
+
+def _read_with_joserfc(token: str, public: dict[str, Any]) -> dict[str, Any]:
+    keys = KeySet.import_key_set(public)  # type: ignore[arg-type]
+    claims = jwt.decode(token, keys, algorithms=["ES256"]).claims
+    jwt.JWTClaimsRegistry(
+        iss={"essential": True, "value": ISSUER},
+        aud={"essential": True, "value": AUDIENCE},
+        sub={"essential": True},
+        exp={"essential": True},
+    ).validate(claims)
+    return claims
+
+
+both = pytest.mark.parametrize("read", [_read_with_pyjwt, _read_with_joserfc])
+
+
+def _issuer(keyring: Keyring, audience: str = AUDIENCE) -> TokenIssuer:
+    return TokenIssuer(keyring, issuer=ISSUER, audience=audience, life=10 * MINUTE)
+
+
+def _issue(
+    *, keyring: Keyring = KEYRING, audience: str = AUDIENCE, age: timedelta = timedelta()
+) -> str:
+    facts = CoverFacts(
+        "maintainer", checked_at=NOW, source=CoverSource.SPONSORSHIP, tier_cents=1000
+    )
+    cover = judge("maintainer", facts, policy=POLICY, now=NOW)
+    return _issuer(keyring, audience).issue(7, cover, now=NOW - age).token
+
+
+def _public(keyring: Keyring = KEYRING, *, at: datetime = NOW) -> dict[str, Any]:
+    """As it comes out of JSON, at some time."""
+    keys = _issuer(keyring).list_public_keys(now=at)
+    public: dict[str, Any] = json.loads(json.dumps({"keys": keys}))
+    return public
+
+
+@both
+def test_a_token_is_taken(read: Read) -> None:
+    """Nothing of ours is asked but the public keys."""
+    claims = read(_issue(), _public())
+
+    assert (claims["sub"], claims["sponsorable"], claims["cents"]) == ("7", "maintainer", 1000)
+
+
+@both
+def test_a_token_is_refused_after_its_end(read: Read) -> None:
+    """Ten minutes after it was made."""
+    assert read(_issue(age=9 * MINUTE), _public())
+    with pytest.raises(REFUSED, match=r"(?i)expired"):
+        read(_issue(age=10 * MINUTE), _public())
+
+
+@both
+def test_a_token_for_another_audience_is_refused(read: Read) -> None:
+    """It may be another application's, which somebody else runs."""
+    with pytest.raises(REFUSED, match=r"(?i)aud"):
+        read(_issue(audience="https://other.example"), _public())
+
+
+@both
+@pytest.mark.parametrize("name", ["none", "None", "HS256"])
+def test_a_token_that_is_not_signed_is_refused(read: Read, name: str) -> None:
+    """Under the name of a key of ours (RFC 8725, 2.1)."""
+    header = encode_part({"alg": name, "kid": KEYRING.keys[0].kid})
+    _, claims, _ = _issue().split(".")
+
+    with pytest.raises(REFUSED, match=r"(?i)alg"):
+        read(f"{header}.{claims}.", _public())
+
+
+@both
+def test_a_token_of_the_old_key_is_taken_after_a_rotation(read: Read) -> None:
+    """By keys that were fetched at once, and those of an hour later; so is one of the new key."""
+    rotated_at = NOW - 80 * MINUTE
+    old, new = _issue(), _issue(keyring=ROTATED)
+
+    assert read(old, _public(ROTATED, at=rotated_at))
+    assert read(old, _public(ROTATED, at=rotated_at + 70 * MINUTE))
+    assert read(new, _public(ROTATED, at=rotated_at))
+    assert old.partition(".")[0] != new.partition(".")[0]
+
+
+@both
+def test_a_token_of_a_retired_key_is_refused(read: Read) -> None:
+    """After the time for that, or at once where the key has leaked."""
+    leaked = KEYRING.rotate(NOW, retire_old=True)
+
+    for public in (_public(ROTATED, at=NOW), _public(leaked)):
+        with pytest.raises(REFUSED, match=r"(?i)no key"):
+            read(_issue(), public)
+        assert read(_issue(keyring=leaked), _public(leaked))
