@@ -107,6 +107,14 @@ def test_a_missing_tier_and_privacy_are_not_known() -> None:
     assert (news.tier_cents, news.is_one_time, news.privacy) == (None, False, None)
 
 
+def test_a_privacy_that_github_adds_is_not_shown_as_public() -> None:
+    """It is not known who may see it."""
+    news = parse_sponsorship(_changed("privacy_level", "secret"))
+
+    assert news is not None
+    assert news.privacy is Privacy.PRIVATE
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])
 def test_what_is_no_object_is_no_event(body: bytes) -> None:
     """Signed or not."""

@@ -81,14 +81,13 @@ def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipNews | None:
     effective_at = _moment(effective_date)
     if effective_date is not None and effective_at is None:
         return None
-    privacy = sponsorship.get("privacy_level")
     former = _member(_member(_member(event, "changes"), "tier"), "from")
     return SponsorshipNews(
         kind=NewsKind(action),
         sponsorable=sponsorable,
         sponsor_id=sponsor_id,
         created_at=created_at,
-        privacy=Privacy(privacy) if privacy in ("public", "private") else None,
+        privacy=_privacy(sponsorship.get("privacy_level")),
         tier_cents=_number(tier, "monthly_price_in_cents", _GREATEST_CENTS),
         is_one_time=tier.get("is_one_time") is True,
         former_cents=_number(former, "monthly_price_in_cents", _GREATEST_CENTS),
@@ -106,6 +105,13 @@ def _number(value: Mapping[str, Any], name: str, greatest: int) -> int | None:
     # A bool is an int to Python, not to JSON.
     is_number = isinstance(number, int) and not isinstance(number, bool)
     return number if is_number and 0 <= cast("int", number) <= greatest else None
+
+
+def _privacy(level: object) -> Privacy | None:
+    """Returns PRIVATE for a level that is not known yet: it is only shown."""
+    if not isinstance(level, str):
+        return None
+    return Privacy.PUBLIC if level == "public" else Privacy.PRIVATE
 
 
 def _moment(text: object) -> datetime | None:
