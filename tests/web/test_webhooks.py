@@ -103,10 +103,11 @@ async def test_what_is_signed_otherwise_is_not_read(
 
 
 async def test_what_is_signed_and_no_json_is_a_mistake(hook: Hook) -> None:
-    """Of whoever configured the webhook: it is to send application/json."""
+    """Of whoever configured the webhook: GitHub's form for it offers the wrong one first."""
     answer = await hook.send(Delivery("1", "sponsorship", b"payload=%7B%7D"))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
+    assert "content type application/json" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("announced", [True, False])
