@@ -136,6 +136,39 @@ def test_an_event_of_a_former_sponsorship_does_not_touch_the_present_one() -> No
     assert _hear(replace(TIER_CHANGED, tier_cents=1), present) is None
 
 
+@pytest.mark.parametrize("end", [NOW - DAY, NOW + DAY], ids=["past", "announced"])
+@pytest.mark.parametrize(
+    "news",
+    [
+        CREATED,
+        EDITED,
+        TIER_CHANGED,
+        replace(TIER_CHANGED, is_one_time=True),
+        PENDING_TIER_CHANGE,
+        PENDING_CANCELLATION,
+        replace(PENDING_CANCELLATION, effective_at=None),
+    ],
+    ids=lambda news: news.kind.value,
+)
+def test_an_event_of_a_former_sponsorship_does_not_undo_the_end_of_its_successor(
+    news: SponsorshipNews, end: datetime
+) -> None:
+    """A late or repeated one would cover somebody without end who pays for nothing."""
+    successor = replace(MONTHLY, since=NOW - 20 * DAY, valid_until=end)
+
+    assert _hear(news, successor) is None
+
+
+@pytest.mark.parametrize("cents", [500, 1000, 2500])
+def test_a_sponsorship_takes_the_place_of_the_one_before_it(cents: int) -> None:
+    """Whose cancellation is late, or never comes: at any price, it would end the present one."""
+    again = _hear(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
+
+    assert again is not None
+    assert (again.since, again.tier_cents) == (NOW, cents)
+    assert _hear(CANCELLED, again) is None
+
+
 def test_who_comes_back_is_covered() -> None:
     """With a sponsorship of its own."""
     assert _end(_hear(replace(CREATED, created_at=NOW), ENDED)) is None

@@ -82,11 +82,17 @@ def hear(
         return _first_facts(news, previous, policy=policy, now=now)
     if previous.since == news.created_at:
         return _changed_facts(news, previous, policy=policy, now=now)
-    if previous.since and news.created_at < previous.since and previous.valid_until is None:
-        return None  # of a former sponsorship, beside one that has no end
-    # Of two sponsorships, one after the other or a payment beside a monthly one, the better counts.
     other = _first_facts(news, previous, policy=policy, now=now)
-    return other if is_better(other, previous, now=now) else None
+    if previous.since is None or previous.is_one_time or _is_payment(news):
+        # A payment beside a monthly sponsorship: the better counts.
+        return other if is_better(other, previous, now=now) else None
+    # Nobody has two monthly ones at once: the later one counts, whatever it has come to.
+    return other if news.created_at > previous.since else None
+
+
+def _is_payment(news: SponsorshipNews) -> bool:
+    """A change of tiers is none of its own: a sponsorship was there before."""
+    return news.is_one_time and news.kind is not NewsKind.TIER_CHANGED
 
 
 def _first_facts(
