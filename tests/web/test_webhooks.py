@@ -100,10 +100,25 @@ async def test_what_is_signed_otherwise_is_not_read(
 
 
 async def test_what_is_signed_and_no_json_is_a_mistake(hook: Hook) -> None:
-    """Of whoever configured the webhook: it is to send application/json."""
+    """Of whoever configured the webhook: GitHub's form for it offers the wrong one first."""
     answer = await hook.send(Delivery("1", "sponsorship", b"payload=%7B%7D"))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
+    assert "content type application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "number", ["", " ", "1 2", "1/2", "1" * 101], ids=["none", "blank", "two", "slash", "long"]
+)
+async def test_an_event_needs_a_number(
+    hook: Hook, joining: Sponsorship, local: Redis, number: str
+) -> None:
+    """It is not signed, but without one the same event could be sent for ever."""
+    answer = await hook.send(replace(hook.tell("created", joining), number=number))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
+    assert "X-GitHub-Delivery" in answer.json()["detail"]
+    assert await local.keys("*") == []
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -322,6 +337,36 @@ async def test_an_older_event_after_a_newer_one(
     assert not await _is_covered(local)
 
 
+async def test_a_tier_of_long_ago_does_not_come_back(
+    hook: Hook, joining: Sponsorship, local: Redis
+) -> None:
+    """Whoever has kept the event can send it under another number: that is not signed."""
+    assert joining.tier is not None
+    joining.tier.monthly_price_in_cents = 2500
+    upgrade = hook.tell("tier_changed", joining, former_cents=1000)
+    joining.tier.monthly_price_in_cents = 500
+    await hook.send(hook.tell("created", joining))
+    replayed = await hook.send(replace(upgrade, number="another"))
+
+    assert replayed.json() == {"outcome": "nothing_new"}
+    assert (await _facts(local))["tier_cents"] == "500"
+
+
+async def test_what_does_not_fit_is_left_to_a_look(
+    run_service: RunService, github: SimulatedGitHub, joining: Sponsorship
+) -> None:
+    """Where there is the maintainer's token; the answer says so."""
+    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
+    async with run_service(
+        webhook_secret=SecretStr(SECRET), maintainer_token=SecretStr(token)
+    ) as service:
+        hook = create_hook(service)
+        await hook.send(hook.tell("created", joining))
+        answer = await hook.send(hook.tell("tier_changed", joining, former_cents=700))
+
+    assert answer.json() == {"outcome": "looking"}
+
+
 async def test_two_replicas_apply_an_event_once(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
@@ -408,7 +453,7 @@ async def test_githubs_own_examples_are_taken(
         hook = create_hook(service)
         for name, body in examples.items():
             await local.flushall()
-            answer = await hook.send(Delivery(name, "sponsorship", body))
+            answer = await hook.send(Delivery("1", "sponsorship", body))
             outcomes[name] = (answer.status_code, answer.json()["outcome"])
 
     assert {status for status, _ in outcomes.values()} == {202}

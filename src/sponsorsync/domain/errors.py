@@ -71,7 +71,7 @@ class TooLargeError(InvalidInputError):
 
 
 class MalformedEventError(InvalidInputError):
-    """An event is signed by GitHub and is no JSON object."""
+    """An event is signed by GitHub and is no JSON object, or has no number."""
 
 
 class EventSignatureError(SponsorSyncError):

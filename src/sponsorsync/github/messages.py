@@ -550,17 +550,31 @@ def _parse_given(nodes: Sequence[Any]) -> tuple[Sponsorship, ...]:
 
 
 def _parse_sponsorship(node: Mapping[str, Any], sponsorable: str) -> Sponsorship:
-    tier, selected, source = node["tier"], node["tierSelectedAt"], node["paymentSource"]
+    tier, selected = node["tier"], node["tierSelectedAt"]
     return Sponsorship(
         sponsorable=normalize_login(sponsorable),
         created_at=_parse_moment(node["createdAt"]),
         is_active=_expect(node["isActive"], bool),
         is_one_time=_expect(node["isOneTimePayment"], bool),
-        privacy=Privacy(node["privacyLevel"].lower()),
-        payment_source=None if source is None else PaymentSource(source.lower()),
+        privacy=_parse_privacy(_expect(node["privacyLevel"], str)),
+        payment_source=_parse_payment_source(_expect_or_none(node["paymentSource"], str)),
         tier_cents=None if tier is None else _expect(tier["monthlyPriceInCents"], int),
         tier_selected_at=None if selected is None else _parse_moment(selected),
     )
+
+
+# GitHub may add values to its enums: what is not known yet must not hide all the rest.
+# https://docs.github.com/graphql/overview/breaking-changes
+
+
+def _parse_privacy(level: str) -> Privacy:
+    # It is only shown, and whoever did not choose PUBLIC may have wished for something else.
+    return Privacy.PUBLIC if level == "PUBLIC" else Privacy.PRIVATE
+
+
+def _parse_payment_source(source: str | None) -> PaymentSource | None:
+    known = {each.value.upper(): each for each in PaymentSource}
+    return None if source is None else known.get(source)
 
 
 def _parse_moment(text: str) -> datetime:
