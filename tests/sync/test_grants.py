@@ -18,6 +18,7 @@ from sponsorsync.domain.cover import (
     judge,
 )
 from sponsorsync.domain.errors import DurableUnavailableError, NotFoundError
+from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.members import Members
 from sponsorsync.overrides import Overrides
 from sponsorsync.store import keys
@@ -484,3 +485,129 @@ async def test_a_local_that_came_back_partial_takes_what_durable_has_newer(
     facts = await cut_desk.facts()
     assert facts == replace(SPONSOR, tier_cents=2500, grants=(OVERRIDE, PATRON))
     assert await _are_equal(cut_desk.pair)
+
+
+async def test_a_sponsorship_that_github_did_not_tell_of_comes_back(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """A login showed the organizations alone: that says nothing of one's own sponsorship."""
+    kept = replace(SPONSOR, privacy=Privacy.PRIVATE, grants=(OVERRIDE,))
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    silent = replace(NO_SPONSOR, checked_at=None, memberships_checked_at=NOW)
+    await cut_desk.keep(silent)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == replace(kept, memberships_checked_at=NOW)
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_a_tier_and_an_announced_end_come_back(cut_desk: Desk, way: TcpProxy) -> None:
+    """Of the same sponsorship: a member sees no tier, and only the webhook tells that end."""
+    kept = replace(SPONSOR, valid_until=TOMORROW)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    await cut_desk.keep(replace(SPONSOR, tier_cents=None))
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == kept
+    assert await _are_equal(cut_desk.pair)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        replace(SPONSOR, tier_cents=2500, valid_until=NEXT_WEEK),
+        replace(SPONSOR, since=NOW, tier_cents=None),
+        replace(NO_SPONSOR, checked_at=NOW + DAY),
+    ],
+    ids=["something else", "of another one", "that there is none"],
+)
+async def test_what_github_told_meanwhile_stays(
+    cut_desk: Desk, way: TcpProxy, told: CoverFacts
+) -> None:
+    """It is later than all that durable has."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, valid_until=TOMORROW))
+    await cut_desk.keep(told)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == told
+
+
+async def test_an_announced_end_that_has_come_is_none(cut_desk: Desk, way: TcpProxy) -> None:
+    """GitHub tells that it goes on."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, valid_until=YESTERDAY))
+    await cut_desk.keep(SPONSOR)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == SPONSOR
+
+
+async def test_an_organization_that_was_left_meanwhile_does_not_come_back(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """A login showed all to which they belong, and it was not among them."""
+    kept = replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE), memberships_checked_at=YESTERDAY)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    await cut_desk.keep(replace(NO_SPONSOR, memberships_checked_at=NOW))
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert (facts.grants, facts.memberships_checked_at) == ((OVERRIDE,), NOW)
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_of_organizations_that_were_not_all_shown_each_comes_back(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Next to those that were."""
+    hidden = replace(MEMBERSHIP, organization_id=OTHER_ORG, organization="hidden-org")
+    renewed = replace(MEMBERSHIP, until=NEXT_WEEK + DAY, member_until=NEXT_WEEK + DAY)
+    kept = replace(NO_SPONSOR, grants=(MEMBERSHIP, hidden), memberships_checked_at=YESTERDAY)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    told = replace(
+        NO_SPONSOR,
+        grants=(renewed,),
+        memberships_checked_at=NOW,
+        memberships_unknown_since=NOW,
+    )
+    await cut_desk.keep(told)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == replace(told, grants=(renewed, hidden))
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_that_memberships_were_seen_comes_back(cut_desk: Desk, way: TcpProxy) -> None:
+    """A webhook tells nothing of them: they are as known as they were."""
+    kept = replace(NO_SPONSOR, memberships_checked_at=YESTERDAY)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    await cut_desk.keep(replace(SPONSOR, valid_until=YESTERDAY))
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert facts.memberships_checked_at == YESTERDAY
+    assert facts.memberships_unknown_since is None
+
+
+@pytest.mark.parametrize("also", ['"none of ours"', "[1]", '{"until":1}', "no JSON"])
+async def test_grants_of_somebody_else_stop_nobody(desk: Desk, also: str) -> None:
+    """They cover nobody, and the next change replaces them."""
+    await desk.pair.sign_in()
+    await desk.pair.local.hset(COVER, "also", also)
+    await desk.pair.sign_in()
+    await desk.pair.relay()
+    await desk.pair.people.delete_account(PERSON)
+
+    assert await desk.audited() == [
+        ("granted", "login"),
+        ("changed", "login"),
+        ("lost", "deletion"),
+    ]
