@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
@@ -105,7 +105,13 @@ class CoverStore:
         if is_known or self._fetcher is None:
             return cover
         await self._people.load_account(person_id)
-        return (await self._load_here(sponsorable, [person_id]))[person_id][0]
+        cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        if not is_known:
+            # Local has a part of it (`partial`); the relay adds the rest when durable is back.
+            raise DurableUnavailableError(
+                "Durable storage, which may know more of this cover, could not be asked yet."
+            )
+        return cover
 
     async def change(
         self,
