@@ -36,7 +36,6 @@ PersonNumber = Annotated[int, Path(ge=1, le=10**15, description="GitHub's number
 Who = Annotated[
     str,
     Path(
-        pattern=r"^([1-9]\d{0,14}|[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?)$",
         examples=["583231"],
         description="GitHub's number of the person; of a login GitHub is asked the number, once.",
     ),
