@@ -14,6 +14,7 @@ from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import (
+    Actor,
     AdminConsideredOut,
     OverrideOut,
     OverrideRequest,
@@ -126,7 +127,7 @@ async def put_override(
 async def delete_override(
     who: Who,
     services: ServicesDep,
-    actor: Annotated[str, Query(min_length=1, max_length=100, description="Who decided.")],
+    actor: Annotated[Actor, Query(description="Who decided.")],
     reason: Annotated[str, Query(max_length=500, description="Why.")] = "",
     *,
     sponsorable: Sponsorable = None,
