@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from sponsorsync.domain.audit import Decision
+from sponsorsync.domain.errors import InvalidInputError
 from sponsorsync.web.admin import require_admin
 from sponsorsync.web.covers import describe_considered, describe_cover
 from sponsorsync.web.dependencies import ServicesDep
@@ -143,7 +144,14 @@ async def delete_override(
 
 def _in_utc(moment: datetime | None) -> datetime | None:
     """Moments are kept in whole seconds."""
-    return None if moment is None else moment.astimezone(UTC).replace(microsecond=0)
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except OverflowError:
+        raise InvalidInputError(
+            "until: should be a moment that is still to come, and before the year 10000 in UTC."
+        ) from None
 
 
 def _describe(entry: SponsorEntry) -> SponsorOut:
