@@ -449,6 +449,7 @@ class OverrideRequest(_Model):
     )
     cents: int | None = Field(
         default=None,
+        strict=True,  # to pydantic, true is 1
         ge=0,
         le=100_000_000,
         description="The tier that it amounts to, in US cents a month; null: none.",
