@@ -34,6 +34,8 @@ router = APIRouter(
     responses=describe_responses(401, 403),
 )
 
+_LAST_CURSOR = 2**64 - 1  # as Redis counts
+
 PersonNumber = Annotated[int, Path(ge=1, le=10**15, description="GitHub's number of the person.")]
 Who = Annotated[
     str,
@@ -52,7 +54,7 @@ Who = Annotated[
 async def list_sponsors(
     services: ServicesDep,
     sponsorable: Sponsorable = None,
-    cursor: Annotated[int, Query(ge=0, description="See `next_cursor`.")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=_LAST_CURSOR, description="See `next_cursor`.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="About how many.")] = 100,
 ) -> SponsorList:
     """Returns some of them, in no order; over all pages each comes at least once.
