@@ -87,7 +87,7 @@ class Overrides:
             DurableUnavailableError: What else is known of them is on durable alone, which is away.
             StoreUnavailableError: Local is away.
         """
-        now = self._clock()
+        now = self._clock().replace(microsecond=0)  # as it is kept, so that the answer stays true
         if until is not None and until <= now:
             raise InvalidInputError("until: should be a moment that is still to come.")
 
