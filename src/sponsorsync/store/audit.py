@@ -28,6 +28,8 @@ class AuditTrail:
             before: The number of the entry up to which, that one left out; None: from the latest.
             limit: How many at most.
         """
+        if before is not None and not before.strip("0-"):
+            return []  # Redis knows nothing before its first number, and says so by an error
         newest = "+" if before is None else f"({before}"
         reply = await self._local.run("XREVRANGE", keys.AUDIT, newest, "-", "COUNT", limit)
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply)

@@ -155,7 +155,7 @@ async def get_reconcile(services: ServicesDep) -> ReconcileJob:
 async def get_audit(
     services: ServicesDep,
     before: Annotated[
-        str | None, Query(pattern=r"^\d{1,15}-\d{1,15}$", description="See `next_before`.")
+        str | None, Query(pattern="^[0-9]{1,15}-[0-9]{1,15}$", description="See `next_before`.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
