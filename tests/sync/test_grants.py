@@ -78,6 +78,7 @@ class Desk:
         return CoverStore(
             self.pair.local_store,
             self.pair.people,
+            sponsorables=(SPONSORABLE,),
             collections=(COLLECTION,),
             fetcher=self.pair.engine.hydrator,
         )

@@ -288,7 +288,10 @@ def as_hash(flat: object) -> Hash:
 
 
 def _dump_grants(grants: Sequence[Grant]) -> str:
-    """Returns them as JSON; what is None is left out, so that equal ones are equal texts."""
+    """Returns them as JSON, in one order and without what is None: equal ones are equal texts.
+
+    Each source is put behind the others when it is seen again, and that is no change of the cover.
+    """
     told = [
         {
             "source": grant.source.value,
@@ -305,7 +308,7 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
             "actor": grant.actor,
             "patron_id": grant.patron_id,
         }
-        for grant in grants
+        for grant in sorted(grants, key=lambda each: (each.source, each.organization_id or 0))
     ]
     return json.dumps(
         [{field: value for field, value in grant.items() if value is not None} for grant in told]
