@@ -290,7 +290,7 @@ async def test_an_end_that_somebody_changed_by_hand_is_found(desk: Desk, side: s
 
 async def test_after_a_flush_a_read_brings_grants_back(desk: Desk) -> None:
     """With all indexes that are made of them: seats, patrons, who is covered."""
-    kept = replace(SPONSOR, grants=(OVERRIDE, PATRON, MEMBERSHIP))
+    kept = replace(SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON))
     await desk.keep(kept)
     await desk.pair.relay()
     await desk.pair.local.flushall()
@@ -322,7 +322,7 @@ async def test_who_has_no_seat_gets_none_by_a_flush(desk: Desk) -> None:
 async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
     """On neither side, and in no index; the trail tells what it lost by."""
     await desk.pair.sign_in(covered=False)
-    await desk.keep(replace(NO_SPONSOR, grants=(OVERRIDE, PATRON, MEMBERSHIP)))
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON)))
     await desk.pair.add("a")
     await desk.pair.relay()
     await desk.pair.people.delete_account(PERSON)
@@ -362,7 +362,7 @@ async def test_what_github_tells_meanwhile_is_told_and_completed_later(
     cut_desk: Desk, way: TcpProxy
 ) -> None:
     """It does not travel over what durable knows: that is added first."""
-    grants = (OVERRIDE, PATRON, MEMBERSHIP)
+    grants = (MEMBERSHIP, OVERRIDE, PATRON)
     await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=grants))
     await cut_desk.pair.sign_in()
     meanwhile = await cut_desk.facts()
