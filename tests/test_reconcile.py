@@ -979,7 +979,7 @@ async def test_the_command_repairs_and_reports(
     """As JSON and for people; 1 where GitHub did not tell everything."""
     assert durable is not None  # it is empty now
     token = github.tokens.issue(github.people.get_person("maintainer"))
-    sock = bind_next_free("127.0.0.1", 20_000)
+    sock = bind_next_free("127.0.0.1", 0)  # any
     environment = {
         "SPONSORSYNC_GITHUB_API_URL": f"http://127.0.0.1:{port_of(sock)}/api",
         "SPONSORSYNC_MAINTAINER_TOKEN": token,
