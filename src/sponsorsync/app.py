@@ -175,6 +175,8 @@ def create_app(
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(HeadAsGet)
+    # What is above guards changes, and bodies, of which a plain question has neither.
+    app.add_middleware(forward_auth.PlainQuestions)
     app.add_middleware(Unforeseen)
     app.add_middleware(SecurityHeaders, github_url=settings.github_url)
     app.add_middleware(

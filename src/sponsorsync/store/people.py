@@ -18,6 +18,7 @@ from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.store import keys
 from sponsorsync.store.fetching import ask_until_known
+from sponsorsync.store.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ class PeopleStore:
         fetcher: Fetcher | None = None,
     ) -> None:
         self._local = local
+        self._gathering = Gathering(local)
         self._sponsorables = sponsorables
         self._collections = collections
         self._session_s = int(session_life.total_seconds())
@@ -134,7 +136,7 @@ class PeopleStore:
         answer = await ask_until_known(
             None,
             self._fetcher,
-            self._local,
+            self._gathering,
             lambda token: ("load_standing", (session, known_id, token, sponsorable)),
         )
         if len(answer) == 1:
