@@ -6,20 +6,23 @@ import asyncio
 import os
 import stat
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import SettingsError
-from sponsorsync.secret_files import load_or_create_secret
+from sponsorsync.secret_files import create_file, load_or_create_secret, lock_file, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 STARTERS = 8
+LIMIT_S = 30
 
 LOAD = """
 import pathlib, sys
@@ -80,8 +83,79 @@ def test_a_secret_that_somebody_brought_is_used(tmp_path: Path) -> None:
     """With the line end that editors add."""
     path = tmp_path / "session_secret"
     path.write_text("0123456789" * 4 + "\n")
+    path.chmod(0o600)
 
     assert _load(path) == "0123456789" * 4
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o644, 0o660])
+def test_a_secret_that_others_may_use_is_told_of(tmp_path: Path, mode: int) -> None:
+    """Not refused: one that Kubernetes mounts is often like that."""
+    path = tmp_path / "session_secret"
+    path.write_text("0123456789" * 4)
+    path.chmod(mode)
+
+    with capture_logs() as logs:
+        _load(path)
+
+    [entry] = logs
+    assert (entry["log_level"], entry["path"]) == ("warning", str(path))
+    assert entry["mode"] == f"0{mode:o}"
+
+
+def test_a_secret_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    """Whoever has an account there could choose it."""
+    path = tmp_path / "session_secret"
+    path.write_text("0123456789" * 4)
+    path.chmod(0o606)
+
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: .*chmod o-w"):
+        _load(path)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a loss of power leaves an empty one under that name."""
+    path, synced = tmp_path / "secret", dict[int, tuple[int, int | None]]()
+
+    def record(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        names = {each.name: each.stat().st_ino for each in tmp_path.iterdir()}
+        synced[found.st_ino] = (found.st_size, names.get(path.name))
+
+    monkeypatch.setattr(os, "fsync", record)
+    create_file(path, "0123456789")
+    first = path.stat().st_ino
+    replace_file(path, "0123456789" * 2)
+    second = path.stat().st_ino
+
+    assert synced == {first: (10, None), second: (20, first)}
+
+
+def test_who_waited_has_locked_the_file_that_is_there_by_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that was replaced meanwhile, which nobody else would lock."""
+    waits, holds, done = Event(), Event(), Event()
+
+    def hold() -> None:
+        with lock_file(path, wait_s=LIMIT_S):
+            holds.set()
+            done.wait(LIMIT_S)
+
+    create_file(path, "old")
+    monkeypatch.setattr(time, "sleep", lambda _: waits.set())
+    with ThreadPoolExecutor(1) as pool:
+        with lock_file(path, wait_s=0):
+            holder = pool.submit(hold)
+            assert waits.wait(LIMIT_S)
+            replace_file(path, "new")
+        assert holds.wait(LIMIT_S)
+        with pytest.raises(TimeoutError), lock_file(path, wait_s=0):
+            pass
+        done.set()
+        holder.result()
 
 
 def test_threads_that_start_at_once_agree(path: Path) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import structlog
 from pydantic import SecretStr
 
 from sponsorsync.domain.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SECRET_BYTES = 48
 _SHORTEST = 32
+_LOCK_PAUSE_S = 0.02
+_IS_POSIX = os.name == "posix"  # Windows has neither such modes and owners nor fcntl
+
+_log = structlog.get_logger(__name__)
 
 
 def load_or_create_secret(path: Path) -> SecretStr:
@@ -29,7 +39,8 @@ def load_or_create_secret(path: Path) -> SecretStr:
     try:
         if not path.exists():
             create_file(path, secrets.token_urlsafe(_SECRET_BYTES))
-        secret = path.read_text(encoding="ascii").strip()
+        warn_of_readers(path)
+        secret = read_file(path).decode("ascii").strip()
     except UnicodeDecodeError:
         secret = ""
     except OSError as error:
@@ -61,24 +72,105 @@ def create_file(path: Path, text: str) -> None:
         draft.unlink()
 
 
+def read_file(path: Path) -> bytes:
+    """Returns what a file holds.
+
+    Raises:
+        OSError: It cannot be read, or everybody may write to it.
+    """
+    with path.open("rb") as file:
+        if _IS_POSIX and os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+            raise PermissionError(errno.EPERM, "everybody may write to it: chmod o-w")
+        return file.read()
+
+
+def warn_of_readers(path: Path) -> None:
+    """Says in the log where others than its owner may use a file: some mounts need it so.
+
+    Raises:
+        OSError: There is none.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if _IS_POSIX and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        _log.warning("secret_file_is_open_to_others", path=str(path), mode=f"{mode:04o}")
+
+
 def replace_file(path: Path, text: str) -> None:
     """Puts a text in the place of a file's; who reads it meanwhile gets one of both, whole.
 
+    Who could read the file still can: its owner, its group, and what they may, stay.
+
     Raises:
-        OSError: It cannot be done.
+        OSError: It cannot be done, and nothing has changed.
     """
-    _write_draft(path, text).replace(path)
+    draft = _write_draft(path, text, like=path.stat() if _IS_POSIX else None)
+    try:
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def _write_draft(path: Path, text: str) -> Path:
+@contextmanager
+def lock_file(path: Path, *, wait_s: float) -> Iterator[None]:
+    """Yields while no other process, or thread, has locked the file; it may be replaced meanwhile.
+
+    Raises:
+        OSError: There is none, or others had it all the time.
+    """
+    ends_at = time.monotonic() + wait_s
+    while _IS_POSIX:
+        # Some network file systems lock only what is open for writing.
+        with path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
+            _lock(file.fileno(), ends_at)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
+            # Somebody has replaced the file while we waited for it.
+    yield
+
+
+def _lock(descriptor: int, ends_at: float) -> None:
+    import fcntl  # noqa: PLC0415 - there is none on Windows
+
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= ends_at:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, "another process is changing it; try again"
+                ) from None
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return
+
+
+def _write_draft(path: Path, text: str, *, like: os.stat_result | None = None) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         draft.touch(mode=0o600)
         with draft.open("w", encoding="ascii") as file:
             file.write(text)
             file.flush()
+            if like is not None:
+                _resemble(file.fileno(), like)
             os.fsync(file.fileno())
     except OSError:
         draft.unlink(missing_ok=True)
         raise
     return draft
+
+
+def _resemble(descriptor: int, like: os.stat_result) -> None:
+    own = os.fstat(descriptor)
+    try:
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    except PermissionError:
+        is_for_group = like.st_mode & stat.S_IRWXG
+        if own.st_uid != like.st_uid or (is_for_group and own.st_gid != like.st_gid):
+            raise PermissionError(
+                errno.EPERM,
+                f"it belongs to user {like.st_uid} and group {like.st_gid}, who could not read it "
+                "afterwards: run this as that user",
+            ) from None
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from joserfc.jwk import ECKey
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import SettingsError
+from sponsorsync.secret_files import replace_file
 from sponsorsync.settings import Settings
+from sponsorsync.tokens import keyring as keyring_module
 from sponsorsync.tokens.keyring import (
     create_keyring,
     dump_keyring,
@@ -28,6 +35,9 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+ROTATIONS = 8
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 
 def _settings(folder: Path, keys_file: Path | None = None) -> Settings:
@@ -145,6 +155,154 @@ def test_a_rotation_replaces_the_file_for_its_owner_alone(tmp_path: Path) -> Non
     assert len(rotated.keys) == len(load_keyring(settings).keys) == 2
 
 
+def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
+    """Each adds one to what the one before has written."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    ready = Barrier(ROTATIONS)
+
+    def rotate(_: int) -> None:
+        ready.wait()
+        rotate_keys(settings, now=NOW, retire_old=False)
+
+    with ThreadPoolExecutor(ROTATIONS) as pool:
+        list(pool.map(rotate, range(ROTATIONS)))
+
+    [_] = (tmp_path / "data").iterdir()
+    assert len(load_keyring(settings).keys) == 1 + ROTATIONS
+
+
+def test_a_key_is_not_retired_while_another_rotation_would_put_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read the file before, and writes it afterwards."""
+    settings, outcomes = _settings(tmp_path), list[str]()
+    load_or_create_keyring(settings, now=NOW)
+
+    def replace(path: Path, text: str) -> None:
+        monkeypatch.undo()
+        with pytest.raises(SettingsError) as caught:
+            rotate_keys(settings, now=NOW, retire_old=True, lock_s=0)
+        outcomes.append(str(caught.value))
+        replace_file(path, text)
+
+    monkeypatch.setattr(keyring_module, "replace_file", replace)
+    rotate_keys(settings, now=NOW, retire_old=False)
+    retired = rotate_keys(settings, now=NOW, retire_old=True, lock_s=0)
+
+    [outcome] = outcomes
+    assert "another process is changing it; try again" in outcome
+    assert "\n" not in outcome
+    assert len(retired.keys) == 1
+
+
+@only_root
+def test_a_rotation_by_root_leaves_the_file_to_its_owner(tmp_path: Path) -> None:
+    """Else the service could not read it, and would go on with the keys it has."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    [path] = (tmp_path / "data").iterdir()
+    os.chown(path, 12345, 23456)
+    path.chmod(0o640)
+
+    rotate_keys(settings, now=NOW, retire_old=True)
+
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 23456, 0o640)
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("owner", "mode"), [((12345, 0), 0o600), ((0, 23456), 0o640)], ids=["owner", "group"]
+)
+def test_who_cannot_leave_it_to_its_owner_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: tuple[int, int], mode: int
+) -> None:
+    """Not even a draft stays, and the sentence says what to do."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    [path] = (tmp_path / "data").iterdir()
+    os.chown(path, *owner)
+    path.chmod(mode)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fchown", _forbid)
+
+    with pytest.raises(SettingsError, match=r"belongs to user \d+ and group \d+.*as that user"):
+        rotate_keys(settings, now=NOW, retire_old=True)
+
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_group_that_may_do_nothing_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a file system that knows no owners."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    monkeypatch.setattr(os, "fchown", _forbid)
+
+    assert len(rotate_keys(settings, now=NOW, retire_old=False).keys) == 2
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is mounted by itself is busy; a draft has every private key in it."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    [path] = (tmp_path / "data").iterdir()
+    before = path.read_bytes()
+    monkeypatch.setattr(type(path), "replace", _be_busy)
+
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: .*busy"):
+        rotate_keys(settings, now=NOW, retire_old=False)
+
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def _forbid(*_: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _be_busy(*_: object) -> None:
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o660, 0o444])
+def test_a_file_that_others_may_use_is_told_of(tmp_path: Path, mode: int) -> None:
+    """Not refused: a secret that Kubernetes mounts is often like that."""
+    path = tmp_path / "keys.json"
+    path.write_text(dump_keyring(create_keyring(NOW)))
+    path.chmod(mode)
+
+    with capture_logs() as logs:
+        load_or_create_keyring(_settings(tmp_path, path), now=NOW)
+
+    [entry] = logs
+    assert (entry["log_level"], entry["path"]) == ("warning", str(path))
+    assert entry["mode"] == f"0{mode:o}"
+
+
+def test_a_file_for_its_owner_alone_is_not_told_of(tmp_path: Path) -> None:
+    """As it is made."""
+    with capture_logs() as logs:
+        load_or_create_keyring(_settings(tmp_path), now=NOW)
+
+    assert logs == []
+
+
+def test_a_file_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    """Whoever has an account there could sign for us."""
+    path = tmp_path / "keys.json"
+    path.write_text(dump_keyring(create_keyring(NOW)))
+    path.chmod(0o602)
+
+    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_TOKEN_KEYS_FILE: .*chmod o-w"):
+        load_keyring(_settings(tmp_path, path))
+
+
 def test_a_file_that_a_setting_names_has_to_be_there(tmp_path: Path) -> None:
     """A replica with keys of its own would sign what the others refuse."""
     settings = _settings(tmp_path, tmp_path / "shared.json")
@@ -210,7 +368,19 @@ def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b"\xff", b'{"keys": [1]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"null",
+        b"\xff",
+        b'{"keys": [1]}',
+        b'{"keys": ' + b"[" * 100_000,
+    ],
+    ids=len,
+)
 def test_a_file_of_something_else_is_none(tmp_path: Path, content: bytes) -> None:
     """A crash or a full disk leaves an empty one."""
     path = tmp_path / "keys.json"

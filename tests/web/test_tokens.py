@@ -13,16 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.store import keys
+from sponsorsync.tokens import issuer as issuer_module
 from sponsorsync.tokens.issuer import TokenIssuer, open_tokens, reload_keys
 from sponsorsync.tokens.keyring import create_keyring, load_keyring, rotate_keys
 from tests.support.forged_tokens import HOSTILE_HEADERS, encode, encode_part, forge, forged_tokens
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, MutableMapping, Sequence
 
     import httpx
     from redis.asyncio import Redis
@@ -514,6 +516,23 @@ async def test_a_rotation_is_taken_up_while_the_service_runs(
         await until(lambda: _shows(tokens, 2, clock))
 
 
+async def test_an_unforeseen_error_does_not_end_the_following(
+    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no rotation would be taken up until the next start, and nobody would know."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    with capture_logs() as logs:
+        async with open_tokens(
+            of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
+        ) as tokens:
+            assert tokens is not None
+            with monkeypatch.context() as patch:
+                patch.setattr(issuer_module, "load_keyring", lambda _: 1 / 0)
+                await until(lambda: _logs(logs, "token_keys_not_reloaded"))
+            rotate_keys(of_tokens, now=clock(), retire_old=False)
+            await until(lambda: _shows(tokens, 2, clock))
+
+
 async def test_a_file_that_cannot_be_read_again_changes_nothing(
     settings: Settings, clock: Clock
 ) -> None:
@@ -544,6 +563,10 @@ async def test_replicas_with_the_same_file_take_each_others_tokens(
 
     assert answer.status_code == 200
     assert len(load_keyring(shared).keys) == 1
+
+
+async def _logs(logs: Sequence[MutableMapping[str, Any]], event: str) -> bool:
+    return event in [entry["event"] for entry in logs]
 
 
 async def _shows(tokens: TokenIssuer, count: int, clock: Clock) -> bool:

@@ -147,7 +147,10 @@ async def open_tokens(
 async def _follow(tokens: TokenIssuer, settings: Settings, reload_s: float) -> None:
     while True:
         await asyncio.sleep(reload_s)
-        await reload_keys(tokens, settings)
+        try:
+            await reload_keys(tokens, settings)
+        except Exception:  # noqa: BLE001 - it goes on as long as the service
+            _log.exception("token_keys_not_reloaded")
 
 
 async def reload_keys(tokens: TokenIssuer, settings: Settings) -> None:

@@ -15,7 +15,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from sponsorsync.domain.errors import SettingsError
-from sponsorsync.secret_files import create_file, replace_file
+from sponsorsync.secret_files import (
+    create_file,
+    lock_file,
+    read_file,
+    replace_file,
+    warn_of_readers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +42,7 @@ _LEAD = 2 * JWKS_LIFE
 _SLACK = timedelta(minutes=1)
 
 _FILE_NAME = "token_keys.json"
+_LOCK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,7 @@ def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
     try:
         if settings.token_keys_file is None and not path.exists():
             create_file(path, dump_keyring(create_keyring(now)))
+        warn_of_readers(path)
     except OSError as error:
         raise _unusable(settings, error) from None
     return load_keyring(settings)
@@ -137,7 +145,7 @@ def load_keyring(settings: Settings) -> Keyring:
     """
     path = find_keys_file(settings)
     try:
-        return parse_keyring(path.read_bytes())
+        return parse_keyring(read_file(path))
     except OSError as error:
         raise _unusable(settings, error) from None
     except ValueError:
@@ -147,8 +155,13 @@ def load_keyring(settings: Settings) -> Keyring:
         ) from None
 
 
-def rotate_keys(settings: Settings, *, now: datetime, retire_old: bool) -> Keyring:
+def rotate_keys(
+    settings: Settings, *, now: datetime, retire_old: bool, lock_s: float = _LOCK_S
+) -> Keyring:
     """Puts a new key into the file, or makes the file, and returns what it holds now.
+
+    It waits for another one that does the same, so not on an event loop: else what was retired
+    meanwhile would be put back.
 
     Raises:
         SettingsError: The file cannot be read or written, or holds no keys.
@@ -158,8 +171,9 @@ def rotate_keys(settings: Settings, *, now: datetime, retire_old: bool) -> Keyri
         if not path.exists():
             create_file(path, dump_keyring(create_keyring(now)))
         else:
-            rotated = load_keyring(settings).rotate(now, retire_old=retire_old)
-            replace_file(path, dump_keyring(rotated))
+            with lock_file(path, wait_s=lock_s):
+                rotated = load_keyring(settings).rotate(now, retire_old=retire_old)
+                replace_file(path, dump_keyring(rotated))
     except OSError as error:
         raise _unusable(settings, error) from None
     return load_keyring(settings)
@@ -190,7 +204,7 @@ def parse_keyring(text: bytes) -> Keyring:
     """
     try:
         keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
-    except (ValueError, KeyError, TypeError, OverflowError, OSError, JoseError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError, JoseError):
         raise ValueError("no keys") from None
     if not _is_whole(keys):
         raise ValueError("no keys")
