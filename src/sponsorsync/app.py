@@ -254,6 +254,7 @@ async def _open_services(
             (transport, client),
             people,
             await _open_members(stack, covers, policy, clock),
+            look_again,
             clock,
         ),
         people=people,
@@ -393,6 +394,7 @@ async def _open_login(
     github: tuple[httpx.AsyncBaseTransport, GitHubClient],
     people: PeopleStore,
     members: Members | None,
+    look_again: LookAgain,
     clock: Callable[[], datetime],
 ) -> Login:
     transport, client = github
@@ -414,9 +416,11 @@ async def _open_login(
             sponsorables=settings.sponsorables,
             wants_memberships=members is not None,
             timeout_s=settings.github_timeout_s,
+            clock=clock,
         ),
         people=people,
         members=members,
+        look_again=look_again,
         background=background,
         policy=settings.cover_policy,
         clock=clock,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.assessment import assess, tell_the_same
+from sponsorsync.domain.assessment import assess, is_as_new, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.domain.organizations import (
@@ -59,6 +59,8 @@ class Members:
         sponsorable: str,
         facts: CoverFacts | None,
         memberships: Memberships | None,
+        *,
+        asked_at: datetime,
     ) -> CoverFacts | None:
         """Returns a person's facts after a login, which are not kept yet.
 
@@ -67,6 +69,7 @@ class Members:
             sponsorable: Whom an organization may sponsor.
             facts: What else is known; None where that is nothing.
             memberships: What GitHub showed; None where it showed nothing.
+            asked_at: The moment before it was asked.
 
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.
@@ -79,7 +82,8 @@ class Members:
         candidates = await self._find_candidates(sponsorable, memberships, former)
         shown = {each.id for each in memberships.organizations}
         sponsoring = [
-            await self._see_organization(person_id, sponsorable, each) for each in candidates
+            await self._see_organization(person_id, sponsorable, each, asked_at)
+            for each in candidates
         ]
         return see_memberships(
             known,
@@ -122,9 +126,9 @@ class Members:
         ]
 
     async def _see_organization(
-        self, person_id: int, sponsorable: str, membership: Membership
+        self, person_id: int, sponsorable: str, membership: Membership, asked_at: datetime
     ) -> SponsoringOrganization | None:
-        facts = await self._learn(sponsorable, membership)
+        facts = await self._learn(sponsorable, membership, asked_at)
         if facts.source is not CoverSource.SPONSORSHIP:
             return None
         return SponsoringOrganization(
@@ -140,19 +144,22 @@ class Members:
             ),
         )
 
-    async def _learn(self, sponsorable: str, membership: Membership) -> CoverFacts:
+    async def _learn(
+        self, sponsorable: str, membership: Membership, asked_at: datetime
+    ) -> CoverFacts:
         """Returns what is known of an organization's own cover, after what its member sees of it.
 
         A member sees no private sponsorship and no tier, so nothing is concluded from what is not
         shown, and a tier that is known stays.
         """
         given = [g for g in membership.sponsorships if g.sponsorable == sponsorable]
-        _, facts = await self._covers.change(
-            sponsorable,
-            membership.id,
-            lambda known: self._assess_organization(sponsorable, given, known),
-            by="login",
-        )
+
+        def decide(known: CoverFacts | None) -> CoverFacts | None:
+            if is_as_new(known, asked_at):
+                return None
+            return self._assess_organization(sponsorable, given, known)
+
+        _, facts = await self._covers.change(sponsorable, membership.id, decide, by="login")
         return facts or CoverFacts(sponsorable=sponsorable, checked_at=self._clock())
 
     def _assess_organization(
