@@ -17,7 +17,11 @@ import structlog
 
 from sponsorsync.domain.assessment import assess, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
-from sponsorsync.domain.errors import StoreError
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    StoreConflictError,
+    StoreError,
+)
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
     find_member_until,
@@ -97,14 +101,17 @@ class Members:
             StoreError: A Redis cannot be asked; what was not done stays noted.
         """
         changed = await self._covers.find_changed_organizations()
+        failed: list[StoreError] = []
         for field, (sponsorable, organization_id, count) in changed.items():
-            known = await self._covers.load(sponsorable, [organization_id])
-            sponsor = known[organization_id].facts or CoverFacts(sponsorable, checked_at=None)
-            members = await self._covers.load_members(sponsorable, organization_id)
-            for member in members:
-                await self._follow(sponsorable, organization_id, sponsor, member)
-            await self._covers.settle_organization(field, count)
-            _log.info("organization_followed", organization=organization_id, members=len(members))
+            try:
+                await self._follow_organization(sponsorable, organization_id)
+            except (DurableUnavailableError, StoreConflictError) as error:
+                # It keeps its note, and keeps nobody else waiting.
+                failed.append(error)
+            else:
+                await self._covers.settle_organization(field, count)
+        if failed:
+            raise failed[0]
 
     async def _find_candidates(
         self, sponsorable: str, memberships: Memberships, former: set[int | None]
@@ -166,6 +173,21 @@ class Members:
         if known.since == told.since:
             told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
         return None if tell_the_same(told, known) else told
+
+    async def _follow_organization(self, sponsorable: str, organization_id: int) -> None:
+        # For certain: 'not known' would end the cover of all its members.
+        known = await self._covers.load_for_certain(sponsorable, organization_id)
+        sponsor = known.facts or CoverFacts(sponsorable, checked_at=None)
+        members = await self._covers.load_members(sponsorable, organization_id)
+        failed: list[StoreConflictError] = []
+        for member in members:
+            try:
+                await self._follow(sponsorable, organization_id, sponsor, member)
+            except StoreConflictError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        _log.info("organization_followed", organization=organization_id, members=len(members))
 
     async def _follow(
         self, sponsorable: str, organization_id: int, sponsor: CoverFacts, member: int
