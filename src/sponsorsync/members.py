@@ -79,17 +79,18 @@ class Members:
         if memberships is None:
             return None if facts is None else miss_memberships(facts, now=now)
         known = facts or CoverFacts(sponsorable=sponsorable, checked_at=None)
-        former = {grant.organization_id for grant in known.grants} - {None}
-        candidates = await self._find_candidates(sponsorable, memberships, former)
+        former = {g.organization_id for g in known.grants if g.organization_id is not None}
+        candidates, unsure = await self._find_candidates(sponsorable, memberships, former)
         shown = {each.id for each in memberships.organizations}
+        hidden = set() if memberships.is_complete else former - shown
         sponsoring = [
             await self._see_organization(person_id, sponsorable, each) for each in candidates
         ]
         return see_memberships(
             known,
             [each for each in sponsoring if each is not None],
-            hidden=() if memberships.is_complete else {n for n in former if n and n not in shown},
-            is_complete=memberships.is_complete,
+            hidden=hidden | (former & unsure),
+            is_complete=memberships.is_complete and not unsure,
             policy=self._policy,
             now=now,
         )
@@ -114,19 +115,24 @@ class Members:
             raise failed[0]
 
     async def _find_candidates(
-        self, sponsorable: str, memberships: Memberships, former: set[int | None]
-    ) -> list[Membership]:
-        """Leaves out organizations of which nobody ever told that they sponsor."""
-        covered = await self._covers.find_covered(
-            sponsorable, [each.id for each in memberships.organizations]
-        )
-        return [
-            each
-            for each in memberships.organizations
-            if each.id in covered
-            or each.id in former
-            or any(given.sponsorable == sponsorable for given in each.sponsorships)
-        ]
+        self, sponsorable: str, memberships: Memberships, former: set[int]
+    ) -> tuple[list[Membership], set[int]]:
+        """Leaves out organizations of which nobody ever told that they sponsor.
+
+        Returns the others, and the numbers of those of which only durable may know, and is away.
+        """
+        now = self._clock()
+        numbers = [each.id for each in memberships.organizations]
+        known = await self._covers.load(sponsorable, numbers)
+        unknown = await self._covers.find_unknown(sponsorable, numbers)
+        candidates = []
+        for each in memberships.organizations:
+            facts = known[each.id].facts
+            if any(given.sponsorable == sponsorable for given in each.sponsorships) or (
+                facts is not None and (facts.is_sponsoring(now) or each.id in former)
+            ):
+                candidates.append(each)
+        return candidates, unknown - {each.id for each in candidates}
 
     async def _see_organization(
         self, person_id: int, sponsorable: str, membership: Membership

@@ -22,7 +22,7 @@ from sponsorsync.domain.errors import (
     NotFoundError,
     StoreConflictError,
 )
-from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
 from sponsorsync.members import Members
 from sponsorsync.overrides import Overrides
 from sponsorsync.store import keys
@@ -729,3 +729,89 @@ async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: 
 
     assert await desk.sources() == set()
     assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
+
+
+def _belongs_to(*organizations: int, is_complete: bool = True) -> Memberships:
+    """What a member's login shows of organizations whose sponsorships are private."""
+    return Memberships(
+        [Membership(number, f"org-{number}", ()) for number in organizations],
+        is_complete=is_complete,
+    )
+
+
+async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk: Desk) -> None:
+    """After a flush; nobody of its members sees its private sponsorship."""
+    await desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    seen = await desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG))
+
+    assert seen is not None
+    assert [grant.cents for grant in seen.grants] == [1000]
+    assert seen.memberships_unknown_since is None
+
+
+async def test_an_organization_that_cannot_be_told_keeps_its_members(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Only durable knows it, and is away: unknown is not no."""
+    known = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
+    await cut_desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.flushall()
+    way.cut()
+    seen = await cut_desk.members.see(PERSON, SPONSORABLE, known, _belongs_to(ORG))
+    unknown = await cut_desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG))
+    left = await cut_desk.members.see(PERSON, SPONSORABLE, known, _belongs_to())
+
+    assert seen is not None
+    assert seen.grants == (MEMBERSHIP,)
+    assert seen.memberships_unknown_since is not None
+    assert unknown is not None
+    policy = replace(POLICY, covers_members=True)
+    cover = judge(SPONSORABLE, unknown, policy=policy, now=datetime.now(UTC))
+    assert cover.status is CoverStatus.UNKNOWN
+    assert left is not None
+    assert (left.grants, left.memberships_unknown_since) == ((), None)
+
+
+async def test_of_an_organization_that_durable_does_not_know_there_is_nothing_to_know(
+    desk: Desk,
+) -> None:
+    """It says so, and whoever belongs there is not covered by it."""
+    seen = await desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG))
+
+    assert seen is not None
+    assert (seen.grants, seen.memberships_unknown_since) == ((), None)
+
+
+async def test_an_organization_that_a_login_shows_meanwhile_keeps_its_tier(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Members do not see it; durable knows it, and is away for the moment."""
+    shown = Sponsorship(
+        sponsorable=SPONSORABLE,
+        created_at=YESTERDAY,
+        is_active=True,
+        is_one_time=False,
+        privacy=Privacy.PUBLIC,
+        payment_source=None,
+        tier_cents=None,
+        tier_selected_at=None,
+    )
+    memberships = Memberships([Membership(ORG, "sponsoring-org", (shown,))], is_complete=True)
+    await cut_desk.keep(SPONSOR, ORG)
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.flushall()
+    way.cut()
+    seen = await cut_desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, memberships)
+    assert seen is not None
+    await cut_desk.keep(seen)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.members.follow()
+
+    facts = await cut_desk.facts()
+    assert [grant.cents for grant in seen.grants] == [None]
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000]
