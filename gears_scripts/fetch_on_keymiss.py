@@ -474,6 +474,7 @@ function K.PENDING(id) return 'sponsorsync:pending:' .. id end
 K.QUIET = 'sponsorsync:quiet'
 K.COVER_ENDS = 'sponsorsync:cover_ends'
 function K.MEMBERS(sponsorable, id) return 'sponsorsync:members:' .. sponsorable .. ':' .. id end
+K.ORGANIZATIONS = 'sponsorsync:organizations'
 function K.PATRONS(sponsorable) return 'sponsorsync:patrons:' .. sponsorable end
 local CHUNK = 1000
 local PROFILE = 'profile'
@@ -751,20 +752,33 @@ end
 local function grants_of(id, sponsorable)
   return grants_in(redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also'))
 end
-local function index_grants(id, sponsorable, grants, is_theirs)
-  for _, grant in ipairs(grants) do
-    local patrons = grant.patron_id and K.PATRONS(sponsorable)
-    if patrons and is_theirs then
-      redis.pcall('HSET', patrons, grant.patron_id, id)
-    elseif patrons and redis.pcall('HGET', patrons, grant.patron_id) == id then
+local function holds_seat(grant)
+  return grant.organization_id and grant.member_until and grant.has_seat ~= false
+end
+local function members_index(sponsorable, grant)
+  return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
+end
+local function index_grants(id, sponsorable, had, grants)
+  local patrons, was_member = K.PATRONS(sponsorable), {}
+  for _, grant in ipairs(had) do
+    if grant.patron_id and redis.pcall('HGET', patrons, grant.patron_id) == id then
       redis.pcall('HDEL', patrons, grant.patron_id)
     end
-    if grant.organization_id and grant.member_until then
-      local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
-      if not is_theirs then
-        redis.pcall('ZREM', index, id)
-      elseif grant.has_seat ~= false then
-        redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
+    if holds_seat(grant) then
+      was_member[grant.organization_id] = true
+      redis.pcall('ZREM', members_index(sponsorable, grant), id)
+    end
+  end
+  for _, grant in ipairs(grants) do
+    if grant.patron_id then
+      redis.pcall('HSET', patrons, grant.patron_id, id)
+    end
+    if holds_seat(grant) then
+      local until_s = string.format('%.0f', grant.member_until)
+      redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
+      if not was_member[grant.organization_id] then
+        local member = string.format('%s:%.0f', sponsorable, grant.organization_id)
+        redis.pcall('HINCRBY', K.ORGANIZATIONS, member, 1)
       end
     end
   end
@@ -821,6 +835,10 @@ local OWN = {
   'checked_at', 'source', 'tier_cents', 'is_one_time', 'privacy', 'payment_source', 'since',
   'valid_until', 'unknown_since',
 }
+local had = {}
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  had[sponsorable] = grants_of(id, sponsorable)
+end
 local answer = quietly(function()
   local notes = notes_in(redis.call('HGETALL', meta))
   if tonumber(deleted) > tonumber(notes.x or '0') then
@@ -945,7 +963,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    index_grants(id, sponsorable, grants_of(id, sponsorable), true)
+    index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

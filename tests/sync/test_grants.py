@@ -17,8 +17,12 @@ from sponsorsync.domain.cover import (
     Grant,
     judge,
 )
-from sponsorsync.domain.errors import DurableUnavailableError, NotFoundError
-from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    NotFoundError,
+    StoreConflictError,
+)
+from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
 from sponsorsync.members import Members
 from sponsorsync.overrides import Overrides
 from sponsorsync.store import keys
@@ -612,3 +616,203 @@ async def test_grants_of_somebody_else_stop_nobody(desk: Desk, also: str) -> Non
         ("changed", "login"),
         ("lost", "deletion"),
     ]
+
+
+# ---------------------------------------------------------------------- organizations
+
+
+async def _are_noted(pair: Pair) -> dict[str, str]:
+    noted = await pair.local.hgetall(keys.ORGANIZATIONS)
+    return {str(field): str(count) for field, count in noted.items()}
+
+
+ORG_FIELD = f"{SPONSORABLE}:{ORG}"
+ORG_COVER = keys.sponsorship(SPONSORABLE, ORG)
+
+
+async def test_an_end_that_came_while_local_knew_no_member_reaches_them(desk: Desk) -> None:
+    """After a flush members come back one by one, each as they were before."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    await desk.keep(replace(SPONSOR, valid_until=YESTERDAY), ORG)
+    await desk.members.follow()
+    came_back = await desk.facts()
+    await desk.members.follow()
+
+    assert came_back is not None
+    assert came_back.grants == (MEMBERSHIP,)
+    facts = await desk.facts()
+    assert facts is not None
+    assert [grant.until for grant in facts.grants] == [YESTERDAY]
+    assert await _are_noted(desk.pair) == {}
+
+
+async def test_a_member_who_joins_is_judged_once_more(desk: Desk) -> None:
+    """The organization may have changed between what a login read of it and what it wrote."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    joined = await _are_noted(desk.pair)
+    await desk.members.follow()
+    await desk.keep(replace(NO_SPONSOR, grants=(replace(MEMBERSHIP, cents=1),)))
+    renewed = await _are_noted(desk.pair)
+
+    assert (joined, renewed) == ({ORG_FIELD: "1"}, {})
+
+
+async def test_while_an_organization_is_not_known_its_members_keep_their_cover(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Only durable knows it, and is away: the note stays, and others are not kept waiting."""
+    other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
+    await cut_desk.keep(SPONSOR, ORG)
+    await cut_desk.keep(replace(SPONSOR, tier_cents=2500), OTHER_ORG)
+    await cut_desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)))
+    await cut_desk.pair.relay()
+    await cut_desk.pair.evict(ORG_COVER)
+    way.cut()
+    with pytest.raises(DurableUnavailableError):
+        await cut_desk.members.follow()
+    noted = await _are_noted(cut_desk.pair)
+    facts = await cut_desk.facts()
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.members.follow()
+
+    assert noted == {ORG_FIELD: "1"}
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [10_000, 2500]
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000, 2500]
+    assert await _are_noted(cut_desk.pair) == {}
+
+
+async def test_a_foreign_key_of_one_member_keeps_no_other_waiting(desk: Desk) -> None:
+    """Neither of the same organization nor of another one; theirs stays noted."""
+    other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(SPONSOR, OTHER_ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)), PERSON + 1)
+    await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
+    with pytest.raises(StoreConflictError):
+        await desk.members.follow()
+
+    facts = await desk.facts(PERSON + 1)
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000, 1000]
+    assert set(await _are_noted(desk.pair)) == {ORG_FIELD}
+
+
+async def test_an_organization_that_gives_nothing_for_certain_covers_nobody(desk: Desk) -> None:
+    """It was never one, or its account is gone."""
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
+    await desk.members.follow()
+
+    assert await desk.sources() == {CoverSource.OVERRIDE}
+    assert await desk.pair.local.exists(SEATS) == 0
+
+
+async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: Desk) -> None:
+    """The seat and the link to a patron go with the grants."""
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, PATRON)))
+    await desk.pair.relay()
+    names = (COVER, keys.meta(PERSON), keys.PEOPLE, SEATS, keys.patrons(SPONSORABLE))
+    before = {name: await desk.pair.local.dump(name) for name in names}
+    await desk.keep(NO_SPONSOR)
+    await desk.pair.relay()
+    for name, dump in before.items():
+        await desk.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
+    await desk.pair.local.sadd(keys.DIRTY, PERSON)
+    await desk.pair.relay()
+
+    assert await desk.sources() == set()
+    assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
+
+
+def _belongs_to(*organizations: int, is_complete: bool = True) -> Memberships:
+    """What a member's login shows of organizations whose sponsorships are private."""
+    return Memberships(
+        [Membership(number, f"org-{number}", ()) for number in organizations],
+        is_complete=is_complete,
+    )
+
+
+async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk: Desk) -> None:
+    """After a flush; nobody of its members sees its private sponsorship."""
+    await desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    seen = await desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG))
+
+    assert seen is not None
+    assert [grant.cents for grant in seen.grants] == [1000]
+    assert seen.memberships_unknown_since is None
+
+
+async def test_an_organization_that_cannot_be_told_keeps_its_members(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Only durable knows it, and is away: unknown is not no."""
+    known = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
+    await cut_desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.flushall()
+    way.cut()
+    seen = await cut_desk.members.see(PERSON, SPONSORABLE, known, _belongs_to(ORG))
+    unknown = await cut_desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG))
+    left = await cut_desk.members.see(PERSON, SPONSORABLE, known, _belongs_to())
+
+    assert seen is not None
+    assert seen.grants == (MEMBERSHIP,)
+    assert seen.memberships_unknown_since is not None
+    assert unknown is not None
+    policy = replace(POLICY, covers_members=True)
+    cover = judge(SPONSORABLE, unknown, policy=policy, now=datetime.now(UTC))
+    assert cover.status is CoverStatus.UNKNOWN
+    assert left is not None
+    assert (left.grants, left.memberships_unknown_since) == ((), None)
+
+
+async def test_of_an_organization_that_durable_does_not_know_there_is_nothing_to_know(
+    desk: Desk,
+) -> None:
+    """It says so, and whoever belongs there is not covered by it."""
+    seen = await desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG))
+
+    assert seen is not None
+    assert (seen.grants, seen.memberships_unknown_since) == ((), None)
+
+
+async def test_an_organization_that_a_login_shows_meanwhile_keeps_its_tier(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Members do not see it; durable knows it, and is away for the moment."""
+    shown = Sponsorship(
+        sponsorable=SPONSORABLE,
+        created_at=YESTERDAY,
+        is_active=True,
+        is_one_time=False,
+        privacy=Privacy.PUBLIC,
+        payment_source=None,
+        tier_cents=None,
+        tier_selected_at=None,
+    )
+    memberships = Memberships([Membership(ORG, "sponsoring-org", (shown,))], is_complete=True)
+    await cut_desk.keep(SPONSOR, ORG)
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.flushall()
+    way.cut()
+    seen = await cut_desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, memberships)
+    assert seen is not None
+    await cut_desk.keep(seen)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.members.follow()
+
+    facts = await cut_desk.facts()
+    assert [grant.cents for grant in seen.grants] == [None]
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000]

@@ -172,16 +172,12 @@ class CoverStore:
         """Tells whether an event of this number was applied."""
         return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
 
-    async def find_covered(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
-        """Returns who of them stands in the index of who is covered."""
-        if not person_ids:
+    async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
+        """Returns of whom durable may know more than `load` has just returned."""
+        if self._fetcher is None:
             return set()
-        bits = await self._local.run("SMISMEMBER", keys.sponsors(sponsorable), *person_ids)
-        return {
-            person_id
-            for person_id, bit in zip(person_ids, cast("list[int]", bits), strict=True)
-            if bit
-        }
+        covers = await self._load_here(sponsorable, person_ids)
+        return {person_id for person_id, (_, is_known) in covers.items() if not is_known}
 
     async def take_seat(
         self,

@@ -52,6 +52,10 @@ local OWN = {
   'checked_at', 'source', 'tier_cents', 'is_one_time', 'privacy', 'payment_source', 'since',
   'valid_until', 'unknown_since',
 }
+local had = {}
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  had[sponsorable] = grants_of(id, sponsorable)
+end
 local answer = quietly(function()
   local notes = notes_in(redis.call('HGETALL', meta))
   if tonumber(deleted) > tonumber(notes.x or '0') then
@@ -193,7 +197,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    index_grants(id, sponsorable, grants_of(id, sponsorable), true)
+    index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then
