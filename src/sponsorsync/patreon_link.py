@@ -56,16 +56,17 @@ class PatreonLink:
         """
         token = await self._oauth.fetch_token(code=code)
         identity = await self._client.fetch_identity(token)
-        holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
-        if holder is not None and holder != person_id:
-            await self._forget(holder, identity.patron_id)
-        await self._covers.change(
-            self._sponsorable,
-            person_id,
-            lambda known: self._see(known, identity),
-            by="patreon",
-            for_certain=True,
-        )
+        async with self._covers.hold_patron(identity.patron_id):
+            holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
+            if holder is not None and holder != person_id:
+                await self._forget(holder, identity.patron_id)
+            await self._covers.change(
+                self._sponsorable,
+                person_id,
+                lambda known: self._see(known, identity),
+                by="patreon",
+                for_certain=True,
+            )
         _log.info("patreon_linked", person=person_id, moved=holder not in {None, person_id})
 
     async def unlink(self, person_id: int) -> None:
