@@ -9,14 +9,13 @@ from pydantic import SecretStr
 
 from sponsorsync.doctor import examine
 from sponsorsync.findings import Level
-from sponsorsync.settings import variable_of
+from sponsorsync.settings import Settings, variable_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.findings import Finding
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
 
 
 def _of(findings: list[Finding], subject: str, word: str) -> Finding:
@@ -102,3 +101,18 @@ async def test_secrets_are_not_shown(settings: Settings) -> None:
 
     assert "hunter2" not in str(findings)
     assert _of(findings, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"
+
+
+async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings) -> None:
+    """Whatever secret comes with a new setting."""
+    secrets = {
+        name: SecretStr("hunter2-" * 4)
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation) and not name.endswith("_url")
+    }
+
+    findings = await examine(settings.model_copy(update=secrets))
+
+    assert {variable_of(name) for name in Settings.model_fields} <= {f.subject for f in findings}
+    assert "SPONSORSYNC_PATREON_SECRET" in {variable_of(name) for name in secrets}
+    assert "hunter2" not in str(findings)

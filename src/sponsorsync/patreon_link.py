@@ -45,10 +45,13 @@ class PatreonLink:
         """Returns a new attempt; its state belongs to one person in one browser."""
         return self._oauth.start()
 
-    async def finish(self, person_id: int, *, code: str) -> None:
+    async def finish(self, person_id: int, *, code: str) -> bool:
         """Learns what somebody gives at Patreon, and keeps it.
 
         An account of Patreon's counts for one person: for who linked it last.
+
+        Returns:
+            Whether they give anything, or did.
 
         Raises:
             PatreonError: Patreon gave no usable answer; all stays as it was.
@@ -56,17 +59,19 @@ class PatreonLink:
         """
         token = await self._oauth.fetch_token(code=code)
         identity = await self._client.fetch_identity(token)
-        holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
-        if holder is not None and holder != person_id:
-            await self._forget(holder, identity.patron_id)
-        await self._covers.change(
-            self._sponsorable,
-            person_id,
-            lambda known: self._see(known, identity),
-            by="patreon",
-            for_certain=True,
-        )
+        async with self._covers.hold_patron(identity.patron_id):
+            holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
+            if holder is not None and holder != person_id:
+                await self._forget(holder, identity.patron_id)
+            _, facts = await self._covers.change(
+                self._sponsorable,
+                person_id,
+                lambda known: self._see(known, identity),
+                by="patreon",
+                for_certain=True,
+            )
         _log.info("patreon_linked", person=person_id, moved=holder not in {None, person_id})
+        return facts is not None and find_patronage(facts) is not None
 
     async def unlink(self, person_id: int) -> None:
         """Forgets what Patreon told of somebody; it is no error if that was nothing.

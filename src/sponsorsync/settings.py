@@ -248,7 +248,7 @@ class Settings(BaseSettings):
     patreon_cents: int | None = Field(default=None, ge=0, le=100_000_000)
     patreon_client_id: str | None = None
     patreon_secret: SecretStr | None = None
-    patreon_campaign: str | None = Field(default=None, pattern=r"^\d{1,20}$")
+    patreon_campaign: str | None = None
     patreon_url: Url = "https://www.patreon.com"
     org_cover: Literal["off", "members"] = "off"
     org_tier: Literal["inherit", "unknown"] = "inherit"
@@ -281,6 +281,16 @@ class Settings(BaseSettings):
     def _check_token_audience(cls, value: str | None) -> str | None:
         if value is not None and (not value.isascii() or not value.isprintable() or " " in value):
             raise ValueError("should be one word, such as https://app.example.org")
+        return value
+
+    @field_validator("patreon_campaign")
+    @classmethod
+    def _check_patreon_campaign(cls, value: str | None) -> str | None:
+        longest = 20
+        if value is not None and not (
+            value.isascii() and value.isdecimal() and len(value) <= longest
+        ):
+            raise ValueError("should be the number of your campaign, as docs/patreon.md finds it")
         return value
 
     @field_validator("collections")

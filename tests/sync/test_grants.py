@@ -745,7 +745,9 @@ async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk:
     await desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await desk.pair.relay()
     await desk.pair.local.flushall()
-    seen = await desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG))
+    seen = await desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
 
     assert seen is not None
     assert [grant.cents for grant in seen.grants] == [1000]
@@ -761,9 +763,15 @@ async def test_an_organization_that_cannot_be_told_keeps_its_members(
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
     way.cut()
-    seen = await cut_desk.members.see(PERSON, SPONSORABLE, known, _belongs_to(ORG))
-    unknown = await cut_desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG))
-    left = await cut_desk.members.see(PERSON, SPONSORABLE, known, _belongs_to())
+    seen = await cut_desk.members.see(
+        PERSON, SPONSORABLE, known, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+    unknown = await cut_desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+    left = await cut_desk.members.see(
+        PERSON, SPONSORABLE, known, _belongs_to(), asked_at=datetime.now(UTC)
+    )
 
     assert seen is not None
     assert seen.grants == (MEMBERSHIP,)
@@ -780,7 +788,9 @@ async def test_of_an_organization_that_durable_does_not_know_there_is_nothing_to
     desk: Desk,
 ) -> None:
     """It says so, and whoever belongs there is not covered by it."""
-    seen = await desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG))
+    seen = await desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG), asked_at=datetime.now(UTC)
+    )
 
     assert seen is not None
     assert (seen.grants, seen.memberships_unknown_since) == ((), None)
@@ -805,7 +815,9 @@ async def test_an_organization_that_a_login_shows_meanwhile_keeps_its_tier(
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
     way.cut()
-    seen = await cut_desk.members.see(PERSON, SPONSORABLE, NO_SPONSOR, memberships)
+    seen = await cut_desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, memberships, asked_at=datetime.now(UTC)
+    )
     assert seen is not None
     await cut_desk.keep(seen)
     way.flow()

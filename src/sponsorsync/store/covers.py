@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -28,6 +30,9 @@ _SCAN_COUNT = 500
 _BATCH = 100
 # Webhooks, logins and comparisons may change the same cover at the same time.
 _TRIES = 5
+# Whoever links an account of Patreon's waits for who does so already, for some seconds.
+_PATRON_TRIES = 50
+_PATRON_WAIT_S = 0.1
 
 
 async def end_covers(local: RedisStore) -> None:
@@ -240,6 +245,28 @@ class CoverStore:
         """Returns who linked an account of Patreon's."""
         reply = await self._local.run("HGET", keys.patrons(sponsorable), patron_id)
         return None if reply is None else int(cast("bytes", reply))
+
+    @asynccontextmanager
+    async def hold_patron(self, patron_id: str) -> AsyncIterator[None]:
+        """Keeps others from linking the same account of Patreon's while the context is open.
+
+        Raises:
+            StoreUnavailableError: Somebody else does not come to an end; or local is away.
+        """
+        key, token = keys.linking(patron_id), secrets.token_hex(16)
+        for _ in range(_PATRON_TRIES):
+            if await self._local.run("SET", key, token, "NX", "PX", keys.LINKING_TTL_MS):
+                break
+            await asyncio.sleep(_PATRON_WAIT_S)
+        else:
+            raise StoreUnavailableError(
+                "Somebody else is linking the same account of Patreon's. Try again in a moment."
+            )
+        try:
+            yield
+        finally:
+            with suppress(StoreUnavailableError):  # it ends by itself, too
+                await self._local.run_script("hold", key, token, 0)
 
     async def take_refresh(self, person_id: int) -> int:
         """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""

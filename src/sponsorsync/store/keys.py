@@ -66,6 +66,8 @@ NAMES = {
     "ORGANIZATIONS": "sponsorsync:organizations",
     # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
     "PATRONS": "sponsorsync:patrons:{sponsorable}",
+    # String: somebody is linking this account of Patreon's at the moment.
+    "LINKING": "sponsorsync:linking:{id}",
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
@@ -124,6 +126,9 @@ AUDIT_LENGTH = 100_000
 
 DELIVERY_TTL_S = 7 * 24 * 3600
 """GitHub lets an event be delivered again for three days; until then it has to be known."""
+
+LINKING_TTL_MS = 10_000
+"""Two people are changed meanwhile; who dies blocks the next one for no longer."""
 
 REFRESHED_TTL_MS = 60_000
 """Each person may have GitHub asked so often; webhooks tell what happens in between."""
@@ -210,6 +215,11 @@ def members(sponsorable: str, organization_id: int) -> str:
 def patrons(sponsorable: str) -> str:
     """Hash: who linked which account of Patreon's; each counts for one person."""
     return NAMES["PATRONS"].format(sponsorable=sponsorable)
+
+
+def linking(patron_id: str) -> str:
+    """String: the random token of who is linking this account of Patreon's."""
+    return NAMES["LINKING"].format(id=patron_id)
 
 
 def delivery(number: str) -> str:

@@ -129,7 +129,11 @@ async def show_home(token: SessionToken) -> HTMLResponse:
     response_class=HTMLResponse,
     responses=describe_responses(401, 503),
 )
-async def show_account(person_id: PersonId, services: ServicesDep) -> HTMLResponse:
+async def show_account(
+    person_id: PersonId,
+    services: ServicesDep,
+    patreon: Annotated[str, Query(description="`none`: Patreon knew of no support.")] = "",
+) -> HTMLResponse:
     """Shows who you are, your cover with its reason, and what you excluded."""
     profile, covers = await _load(services, person_id)
     exclusions, trouble = None, None
@@ -147,6 +151,7 @@ async def show_account(person_id: PersonId, services: ServicesDep) -> HTMLRespon
         is_patron=any(
             each.source is CoverSource.PATREON for cover in covers for each in cover.considered
         ),
+        was_no_patron=patreon == "none",
         collection=EXCLUDED_NODES,
     )
 

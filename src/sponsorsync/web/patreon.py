@@ -21,6 +21,7 @@ from sponsorsync.web.services import PatreonLink, Services
 router = APIRouter(prefix="/patreon", tags=["patreon"])
 
 CALLBACK_PATH = "/patreon/callback"
+NO_PATRON_URL = "/account?patreon=none"
 _SEE_OTHER = 303
 
 
@@ -78,11 +79,12 @@ async def finish_link(
             raise PatreonDeniedError(
                 "You did not allow SponsorSync to see your Patreon profile, so nothing was linked."
             )
-        await patreon.finish(person_id, code=code)
+        is_patron = await patreon.finish(person_id, code=code)
     except SponsorSyncError as failure:
         response = respond_to(request, failure)
     else:
-        response = RedirectResponse(attempt.next_url, status_code=_SEE_OTHER)
+        back = attempt.next_url if is_patron else NO_PATRON_URL
+        response = RedirectResponse(back, status_code=_SEE_OTHER)
     services.cookies.clear_attempt(response, state)
     return response
 

@@ -206,8 +206,8 @@ class PatreonLink(Protocol):
     def start(self) -> LinkAttempt:
         """Returns a new attempt."""
 
-    async def finish(self, person_id: int, *, code: str) -> None:
-        """Learns what somebody gives at Patreon."""
+    async def finish(self, person_id: int, *, code: str) -> bool:
+        """Learns what somebody gives at Patreon; returns whether that is, or was, anything."""
 
     async def unlink(self, person_id: int) -> None:
         """Forgets that."""
