@@ -474,6 +474,8 @@ function K.PENDING(id) return 'sponsorsync:pending:' .. id end
 K.QUIET = 'sponsorsync:quiet'
 K.COVER_ENDS = 'sponsorsync:cover_ends'
 function K.MEMBERS(sponsorable, id) return 'sponsorsync:members:' .. sponsorable .. ':' .. id end
+K.ORGANIZATIONS = 'sponsorsync:organizations'
+function K.PATRONS(sponsorable) return 'sponsorsync:patrons:' .. sponsorable end
 local CHUNK = 1000
 local PROFILE = 'profile'
 local function now_us()
@@ -687,6 +689,15 @@ local function mark_dirty(id)
     redis.call('XADD', K.OUTBOX, '*', 'u', id)
   end
 end
+local function save_hash(key, fields)
+  for field, value in pairs(fields) do
+    if value == cjson.null then
+      redis.call('HDEL', key, field)
+    else
+      redis.call('HSET', key, field, value)
+    end
+  end
+end
 local function commit(id, meta, parts)
   local latest, fields = 0, {}
   for i, part in ipairs(parts) do
@@ -728,19 +739,46 @@ local function cover_of(id, sponsorable)
   end
   return judge_cover(unpack(facts))
 end
-local function grants_of(id, sponsorable)
-  local also = redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also')
-  local is_fine, grants = pcall(cjson.decode, type(also) == 'string' and also or '[]')
-  return is_fine and grants or {}
+local function grants_in(also)
+  local is_fine, told = pcall(cjson.decode, type(also) == 'string' and also or '[]')
+  local grants = {}
+  for _, grant in ipairs(is_fine and type(told) == 'table' and told or {}) do
+    if type(grant) == 'table' then
+      grants[#grants + 1] = grant
+    end
+  end
+  return grants
 end
-local function index_members(id, sponsorable, grants, is_member)
+local function grants_of(id, sponsorable)
+  return grants_in(redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also'))
+end
+local function holds_seat(grant)
+  return grant.organization_id and grant.member_until and grant.has_seat ~= false
+end
+local function members_index(sponsorable, grant)
+  return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
+end
+local function index_grants(id, sponsorable, had, grants)
+  local patrons, was_member = K.PATRONS(sponsorable), {}
+  for _, grant in ipairs(had) do
+    if grant.patron_id and redis.pcall('HGET', patrons, grant.patron_id) == id then
+      redis.pcall('HDEL', patrons, grant.patron_id)
+    end
+    if holds_seat(grant) then
+      was_member[grant.organization_id] = true
+      redis.pcall('ZREM', members_index(sponsorable, grant), id)
+    end
+  end
   for _, grant in ipairs(grants) do
-    if grant.organization_id and grant.member_until then
-      local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
-      if not is_member then
-        redis.pcall('ZREM', index, id)
-      elseif grant.has_seat ~= false then
-        redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
+    if grant.patron_id then
+      redis.pcall('HSET', patrons, grant.patron_id, id)
+    end
+    if holds_seat(grant) then
+      local until_s = string.format('%.0f', grant.member_until)
+      redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
+      if not was_member[grant.organization_id] then
+        local member = string.format('%s:%.0f', sponsorable, grant.organization_id)
+        redis.pcall('HINCRBY', K.ORGANIZATIONS, member, 1)
       end
     end
   end
@@ -793,6 +831,14 @@ end
 if wrong then
   return wrong
 end
+local OWN = {
+  'checked_at', 'source', 'tier_cents', 'is_one_time', 'privacy', 'payment_source', 'since',
+  'valid_until', 'unknown_since',
+}
+local had = {}
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  had[sponsorable] = grants_of(id, sponsorable)
+end
 local answer = quietly(function()
   local notes = notes_in(redis.call('HGETALL', meta))
   if tonumber(deleted) > tonumber(notes.x or '0') then
@@ -829,20 +875,45 @@ local answer = quietly(function()
     end
     change(part)
   end
-  local function complete(sponsorable, key, data)
-    local grants, has, also_until = grants_of(id, sponsorable), {}, 0
-    for _, grant in ipairs(grants) do
-      has[grant.source] = true
+  local function complete_own(key, mine, held)
+    if not mine.checked_at and held.checked_at then
+      for _, field in ipairs(OWN) do
+        save_hash(key, { [field] = held[field] or cjson.null })
+      end
+    elseif mine.source == held.source and mine.since and mine.since == held.since then
+      if held.tier_cents then
+        redis.call('HSETNX', key, 'tier_cents', held.tier_cents)
+      end
+      if tonumber(held.valid_until or '0') > now_s() then
+        redis.call('HSETNX', key, 'valid_until', held.valid_until)
+      end
     end
-    local is_fine, held = pcall(cjson.decode, notes_in(data).also or '[]')
-    for _, grant in ipairs(is_fine and held or {}) do
-      if not has[grant.source] then
+  end
+  local function complete(sponsorable, key, data)
+    local mine, held = notes_in(redis.call('HGETALL', key)), notes_in(data)
+    complete_own(key, mine, held)
+    local all_shown = mine.memberships_checked_at and not mine.memberships_unknown_since
+    local grants, has, also_until = grants_in(mine.also), {}, 0
+    local function name_of(grant)
+      return grant.organization_id or grant.source or ''
+    end
+    for _, grant in ipairs(grants) do
+      has[name_of(grant)] = true
+    end
+    for _, grant in ipairs(grants_in(held.also)) do
+      if not has[name_of(grant)] and not (all_shown and grant.organization_id) then
         grants[#grants + 1] = grant
       end
     end
     for _, grant in ipairs(grants) do
       if grant.has_seat ~= false then
         also_until = math.max(also_until, grant['until'] or math.huge)
+      end
+    end
+    if not mine.memberships_checked_at and held.memberships_checked_at then
+      redis.call('HSET', key, 'memberships_checked_at', held.memberships_checked_at)
+      if held.memberships_unknown_since then
+        redis.call('HSETNX', key, 'memberships_unknown_since', held.memberships_unknown_since)
       end
     end
     redis.call('HDEL', key, 'partial')
@@ -892,7 +963,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    index_members(id, sponsorable, grants_of(id, sponsorable), true)
+    index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

@@ -172,7 +172,7 @@ def run_service(settings: Settings, github: SimulatedGitHub, clock: Clock) -> Ru
             # ASGITransport runs no lifespan, so we do, and hand its state to each request.
             state = await stack.enter_async_context(app.router.lifespan_context(app))
             browsers = await stack.enter_async_context(AsyncExitStack())
-            yield Service(app=_with_state(app, state or {}), github=github, _stack=browsers)
+            yield Service(app=hand_state(app, state or {}), github=github, _stack=browsers)
 
     return run
 
@@ -198,7 +198,9 @@ async def sponsor(browser: Browser) -> Browser:
     return browser
 
 
-def _with_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
+def hand_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
+    """Returns the app with what its lifespan yielded, as a server hands it to each request."""
+
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": dict(state)}, receive, send)
 

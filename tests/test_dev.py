@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 LIMIT_S = 60
+_FIRST_PORT = 31_000
+_PORTS = 1_500
 
 
 @asynccontextmanager
@@ -58,13 +60,14 @@ async def _run(
 async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
     """Returns what was printed up to and with the line that says that it is ready."""
     assert process.stdout is not None
+    assert process.stderr is not None
     lines: list[str] = []
     async with asyncio.timeout(LIMIT_S):
         async for line in process.stdout:
             lines.append(line.decode().rstrip())
             if "ready on" in lines[-1]:
                 return lines
-    raise AssertionError(f"never ready; it said {lines}")
+    raise AssertionError(f"never ready; it said {lines}, {await process.stderr.read()!r}")
 
 
 async def _find_servers(lines: list[str]) -> list[int]:
@@ -87,10 +90,9 @@ async def _until_gone(processes: list[int]) -> None:
 
 
 @pytest.fixture
-def port(worker_id: str) -> str:
-    """A free port that no other test process chooses."""
-    worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
-    return str(find_free_port(20_000 + 100 * worker))
+def port() -> str:
+    """A free port where no other test looks for one: it is to be free at a second start, too."""
+    return str(find_free_port(_FIRST_PORT + os.getpid() * 10 % _PORTS))
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from pydantic import SecretStr
 
 from sponsorsync.doctor import examine
 from sponsorsync.findings import Level
+from sponsorsync.settings import Settings, variable_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.findings import Finding
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
 
 
 def _of(findings: list[Finding], subject: str, word: str) -> Finding:
@@ -72,6 +73,26 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
     assert any(f.subject == "local Redis" for f in findings)
 
 
+@pytest.mark.parametrize(
+    ("field", "word"),
+    [
+        ("durable_url", "nothing outlives the local one"),
+        ("webhook_secret", "GitHub's webhook"),
+        ("maintainer_token", "nobody compares with GitHub"),
+    ],
+)
+async def test_what_may_be_left_out_is_told_with_what_is_missed_by_that(
+    settings: Settings, field: str, word: str
+) -> None:
+    """Whoever sets up the service for the first time may not know that it is there."""
+    unset = await examine(settings)
+    given = await examine(settings.model_copy(update={field: SecretStr("redis://127.0.0.1:1/0")}))
+
+    hint = _of(unset, variable_of(field), "is not set")
+    assert (hint.level, word in hint.advice) == (Level.WARNING, True)
+    assert [f.seen for f in given if f.subject == variable_of(field)] == ["set (not shown)"]
+
+
 async def test_secrets_are_not_shown(settings: Settings) -> None:
     """The list of settings is what people paste into an issue."""
     findings = await examine(
@@ -80,3 +101,18 @@ async def test_secrets_are_not_shown(settings: Settings) -> None:
 
     assert "hunter2" not in str(findings)
     assert _of(findings, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"
+
+
+async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings) -> None:
+    """Whatever secret comes with a new setting."""
+    secrets = {
+        name: SecretStr("hunter2-" * 4)
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation) and not name.endswith("_url")
+    }
+
+    findings = await examine(settings.model_copy(update=secrets))
+
+    assert {variable_of(name) for name in Settings.model_fields} <= {f.subject for f in findings}
+    assert "SPONSORSYNC_PATREON_SECRET" in {variable_of(name) for name in secrets}
+    assert "hunter2" not in str(findings)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.cover import CoverFacts, CoverSource
@@ -20,18 +23,28 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
     LoginExpiredError,
 )
+from sponsorsync.reconcile_schedule import ReconcileSchedule
+from sponsorsync.sandbox.hooks import Hook
+from tests.conftest import GITHUB_URL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sponsorsync.domain.account import SignedIn
+    from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.profile import Profile
     from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.hooks import Action
+    from sponsorsync.sandbox.people import Sponsorship
     from sponsorsync.settings import Settings
     from sponsorsync.web.services import Services
     from tests.conftest import Clock
 
 MONTHLY_ID = 48_210_377
+PRIVATE_ID = 73_355_190
+STRANGER_ID = 112_493_071
+ORGANIZATION_ID = 17_562_948
+SECRET = "a-secret-shared-with-github"
 
 RATE_LIMITED = httpx.Response(200, json={"errors": [{"type": "RATE_LIMITED", "message": "…"}]})
 SECONDARY_LIMIT = httpx.Response(403, headers={"Retry-After": "9"})
@@ -44,11 +57,13 @@ class Way(httpx.AsyncBaseTransport):
     Attributes:
         answers: What comes back instead, by path.
         blocked: Paths from which nothing comes back.
+        meanwhile: What happens once, while an answer of GraphQL is on its way.
     """
 
     rest: httpx.AsyncBaseTransport
     answers: dict[str, httpx.Response] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
+    meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answers, or does not."""
@@ -57,7 +72,11 @@ class Way(httpx.AsyncBaseTransport):
             await asyncio.Event().wait()
         if path in self.answers:
             return self.answers[path]
-        return await self.rest.handle_async_request(request)
+        answer = await self.rest.handle_async_request(request)
+        if path == "/graphql" and self.meanwhile is not None:
+            happen, self.meanwhile = self.meanwhile, None
+            await happen()
+        return answer
 
 
 @pytest.fixture
@@ -73,13 +92,31 @@ def sponsorables() -> tuple[str, ...]:
 
 
 @pytest.fixture
+def overrides() -> dict[str, object]:
+    """Settings of a test's own."""
+    return {}
+
+
+@pytest.fixture
+def maintainers(github: SimulatedGitHub, overrides: dict[str, object]) -> None:
+    """The service has the maintainer's token, and looks when it is asked to."""
+    token = github.tokens.issue(github.people.get_person("maintainer"))
+    overrides |= {"maintainer_token": SecretStr(token), "reconcile_hours": 0}
+
+
+@pytest.fixture
 async def services(
-    settings: Settings, sponsorables: tuple[str, ...], way: Way, clock: Clock
+    settings: Settings,
+    sponsorables: tuple[str, ...],
+    overrides: dict[str, object],
+    way: Way,
+    clock: Clock,
 ) -> AsyncIterator[Services]:
-    """The parts of the service, wired as it wires them; GitHub has to answer soon."""
+    """The parts of the service, wired as it wires them."""
     clock.now = clock.now.replace(microsecond=0)  # Redis keeps whole seconds
+    told = {"sponsorables": sponsorables, "github_timeout_s": 30.0, "one_time_days": 31}
     settings = settings.model_copy(
-        update={"sponsorables": sponsorables, "github_timeout_s": 0.5, "one_time_days": 31}
+        update={**told, "webhook_secret": SecretStr(SECRET), **overrides}
     )
     app = create_app(settings, github_transport=way, clock=clock)
     async with app.router.lifespan_context(app) as state:
@@ -102,6 +139,19 @@ class Visitor:
         [code] = parse_qs(urlsplit(redirect.headers["location"]).query)["code"]
         return await self.services.login.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=replaces
+        )
+
+    async def hear(
+        self, action: Action, sponsorship: Sponsorship, *, former_cents: int | None = None
+    ) -> NewsOutcome:
+        """Has GitHub tell of a sponsorship by itself."""
+        hook = Hook(url="", secret=SECRET, base_url=GITHUB_URL)
+        event = hook.tell(action, sponsorship, former_cents=former_cents)
+        return await self.services.webhooks.receive(
+            event.body,
+            event=event.event,
+            delivery=event.number,
+            signature=event.headers(SECRET)["X-Hub-Signature-256"],
         )
 
     async def load_facts(
@@ -343,6 +393,7 @@ async def test_a_rate_limit_of_the_sponsorships_leaves_the_cover_as_it_was(
     assert await visitor.load_facts() == replace(known, unknown_since=clock.now)
 
 
+@pytest.mark.parametrize("overrides", [{"github_timeout_s": 0.5}])
 async def test_a_slow_list_of_sponsorships_is_not_waited_for(
     visitor: Visitor, way: Way, clock: Clock
 ) -> None:
@@ -435,6 +486,7 @@ async def test_without_a_profile_nobody_is_signed_in(
     assert await visitor.load_profile() is None
 
 
+@pytest.mark.parametrize("overrides", [{"github_timeout_s": 0.5}])
 async def test_a_profile_that_does_not_come_ends_the_login_in_time(
     visitor: Visitor, way: Way
 ) -> None:
@@ -453,3 +505,193 @@ async def test_when_everything_fails_it_is_one_error(
 
     with pytest.raises(GitHubUnreachableError):
         await visitor.sign_in("monthly")
+
+
+# --- what the own token may not show --------------------------------------------------------------
+
+
+@pytest.fixture
+async def hidden(visitor: Visitor, github: SimulatedGitHub, clock: Clock) -> CoverFacts:
+    """A private sponsorship that is known, and that GitHub does not show to who gives."""
+    await visitor.sign_in("private")
+    [sponsorship] = github.people.sponsorships_of(github.people.get("private"))
+    github.people.sponsorships.remove(sponsorship)
+    clock.advance(days=1)
+    facts = await visitor.load_facts(person_id=PRIVATE_ID)
+    assert facts is not None
+    return facts
+
+
+@pytest.fixture
+def asked_to_look(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Stands in for the looks at all of GitHub."""
+    asked = Mock(return_value=True)
+    monkeypatch.setattr(ReconcileSchedule, "request", asked)
+    return asked
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_a_private_sponsorship_that_is_not_shown_is_looked_for(
+    visitor: Visitor, asked_to_look: Mock, hidden: CoverFacts
+) -> None:
+    """The maintainer's token shows it for certain; whether the sponsor's does nobody promises."""
+    await visitor.sign_in("private")
+
+    assert await visitor.load_facts(person_id=PRIVATE_ID) == hidden
+    asked_to_look.assert_called_once_with("maintainer")
+
+
+async def test_without_the_maintainers_token_a_private_sponsorship_has_to_be_shown(
+    visitor: Visitor, hidden: CoverFacts, clock: Clock
+) -> None:
+    """Nobody else would ever tell that it has ended."""
+    await visitor.sign_in("private")
+
+    assert await visitor.load_facts(person_id=PRIVATE_ID) == replace(
+        hidden, checked_at=clock.now, valid_until=clock.now
+    )
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_a_private_sponsorship_that_is_shown_as_ended_has_ended(
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, clock: Clock
+) -> None:
+    """This is an answer."""
+    await visitor.sign_in("private")
+    [sponsorship] = github.people.sponsorships_of(github.people.get("private"))
+    sponsorship.is_ended = True
+    clock.advance(days=1)
+
+    await visitor.sign_in("private")
+
+    facts = await visitor.load_facts(person_id=PRIVATE_ID)
+    assert facts is not None
+    assert facts.valid_until == clock.now
+    asked_to_look.assert_not_called()
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_a_public_sponsorship_that_is_not_shown_has_ended(
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, clock: Clock
+) -> None:
+    """Everybody would see it."""
+    await visitor.sign_in("monthly")
+    [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
+    github.people.sponsorships.remove(sponsorship)
+    clock.advance(days=1)
+
+    await visitor.sign_in("monthly")
+
+    facts = await visitor.load_facts()
+    assert facts is not None
+    assert facts.valid_until == clock.now
+    asked_to_look.assert_not_called()
+
+
+# --- an answer that is older than what is known ---------------------------------------------------
+
+
+async def test_who_becomes_a_sponsor_while_they_sign_in_is_covered(
+    visitor: Visitor, github: SimulatedGitHub, way: Way, clock: Clock
+) -> None:
+    """GitHub's answer is of the moment before, and would end the cover in the second it began."""
+    clock.now += timedelta(milliseconds=700)  # moments are kept in whole seconds
+    way.meanwhile = partial(_begin, visitor, github)
+
+    await visitor.sign_in("stranger")
+
+    facts = await visitor.load_facts(person_id=STRANGER_ID)
+    assert facts is not None
+    assert (facts.source, facts.valid_until) == (CoverSource.SPONSORSHIP, None)
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_who_becomes_a_sponsor_while_github_is_asked_again_is_covered(
+    visitor: Visitor, github: SimulatedGitHub, services: Services, way: Way, clock: Clock
+) -> None:
+    """As at a login."""
+    clock.now += timedelta(milliseconds=700)
+    way.meanwhile = partial(_begin, visitor, github)
+
+    await services.refresh.run(STRANGER_ID)
+
+    facts = await visitor.load_facts(person_id=STRANGER_ID)
+    assert facts is not None
+    assert (facts.source, facts.valid_until) == (CoverSource.SPONSORSHIP, None)
+
+
+async def _begin(visitor: Visitor, github: SimulatedGitHub) -> None:
+    await visitor.hear("created", github.people.sponsor("stranger", "maintainer", days_ago=0))
+
+
+async def test_a_cancellation_that_comes_during_a_login_holds(
+    visitor: Visitor, github: SimulatedGitHub, way: Way, clock: Clock
+) -> None:
+    """GitHub's answer still calls the sponsorship active."""
+    await visitor.sign_in("monthly")
+    clock.advance(days=1)
+    [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
+    way.meanwhile = partial(_cancel, visitor, sponsorship)
+
+    done = await visitor.sign_in("monthly")
+
+    facts = await visitor.load_facts()
+    assert facts is not None
+    assert facts.valid_until == clock.now == done.profile.last_login
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_a_cancellation_that_comes_while_github_is_asked_again_holds(
+    visitor: Visitor, github: SimulatedGitHub, services: Services, way: Way, clock: Clock
+) -> None:
+    """As at a login."""
+    await visitor.sign_in("monthly")
+    clock.advance(days=1)
+    [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
+    way.meanwhile = partial(_cancel, visitor, sponsorship)
+
+    assert await services.refresh.run(MONTHLY_ID)
+
+    facts = await visitor.load_facts()
+    assert facts is not None
+    assert facts.valid_until == clock.now
+
+
+@pytest.mark.parametrize("overrides", [{"org_cover": "members"}])
+async def test_a_cancellation_of_an_organization_during_a_login_of_a_member_holds(
+    visitor: Visitor, github: SimulatedGitHub, way: Way, clock: Clock
+) -> None:
+    """What the member was shown is older, of the organization and so of its members."""
+    await visitor.sign_in("org-member")
+    clock.advance(days=1)
+    [sponsorship] = github.people.sponsorships_of(github.people.get("sponsoring-org"))
+    way.meanwhile = partial(_cancel, visitor, sponsorship)
+
+    done = await visitor.sign_in("org-member")
+
+    organization = await visitor.load_facts(person_id=ORGANIZATION_ID)
+    member = await visitor.load_facts(person_id=done.profile.id)
+    assert organization is not None
+    assert organization.valid_until == clock.now
+    assert member is not None
+    assert [grant.until for grant in member.grants] == [clock.now]
+
+
+async def _cancel(visitor: Visitor, sponsorship: Sponsorship) -> None:
+    await visitor.hear("cancelled", sponsorship)
+
+
+@pytest.mark.parametrize("overrides", [{"org_cover": "members"}])
+async def test_memberships_count_though_the_own_sponsorship_is_newer(
+    visitor: Visitor, github: SimulatedGitHub, way: Way
+) -> None:
+    """No event tells of these."""
+    sponsorship = github.people.sponsor("org-member", "maintainer", days_ago=0)
+    way.meanwhile = partial(_cancel, visitor, sponsorship)
+
+    done = await visitor.sign_in("org-member")
+
+    facts = await visitor.load_facts(person_id=done.profile.id)
+    assert facts is not None
+    assert facts.valid_until is not None
+    assert [grant.organization for grant in facts.grants] == ["sponsoring-org"]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+import re
+import tracemalloc
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
+from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.errors import (
     InvalidInputError,
     JobRunningError,
@@ -26,44 +31,79 @@ from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.server import bind_next_free, port_of, run_server
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
+from sponsorsync.store.covers import end_covers
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.command import run_command
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from redis.asyncio import Redis
 
     from sponsorsync.reconcile import ReconcileSummary
     from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.people import People
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.store.covers import CoverStore
     from tests.conftest import Clock, RunService
 
 MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
+ONE_TIME = 61_904_882
 ACTIVE = 5
 """Of the people by role: monthly, one-time, private, patreon, and the organization."""
 
 SECRET = "a-secret-shared-with-github"
 TOKEN = "an-administrators-token"
+SPONSORS = 10_000
+BYTES_A_SPONSOR = 600
+"""Some 360 were measured: the best that was told of each, and one page at a time."""
 
 
 class Way(httpx.AsyncBaseTransport):
-    """The way to GitHub; `before` is called ahead of each page, with its number from 1."""
+    """The way to GitHub; `before` is called ahead of each page, with its number from 1.
+
+    While there is a `limit`, that is the answer, with these headers.
+    """
 
     def __init__(self, rest: httpx.AsyncBaseTransport) -> None:
         self._rest = rest
+        self._answers: list[bytes] = []
+        self._next: Iterator[bytes] | None = None
         self.pages = 0
         self.before: Callable[[int], Awaitable[None]] | None = None
+        self.rewrite: Callable[[bytes], bytes] | None = None
+        self.limit: Mapping[str, str] | None = None
+
+    def replay(self) -> None:
+        """Answers from now on what GitHub has answered so far, without asking again."""
+        self._next = iter(self._answers)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Leads there."""
         self.pages += 1
         if self.before is not None:
             await self.before(self.pages)
-        return await self._rest.handle_async_request(request)
+        if self.limit is not None:
+            return httpx.Response(429, headers=self.limit)
+        if self._next is not None:
+            return httpx.Response(200, content=next(self._next))
+        response = await self._rest.handle_async_request(request)
+        self._answers.append(await response.aread())
+        if self.rewrite is not None:
+            return httpx.Response(200, content=self.rewrite(self._answers[-1]))
+        return response
+
+
+@dataclass(frozen=True)
+class Nap:
+    """A wait that was asked for, and for how long nobody else may compare at that moment."""
+
+    seconds: float
+    held_ms: int
 
 
 @dataclass
@@ -71,15 +111,46 @@ class Replica:
     """One replica's parts that compare, and GitHub."""
 
     reconciler: Reconciler
+    covers: CoverStore
+    local_store: RedisStore
     github: SimulatedGitHub
     local: Redis
     clock: Clock
     way: Way
+    naps: list[Nap]
 
     async def compare(self, **more: Any) -> ReconcileSummary:  # noqa: ANN401 - run's own
         """Compares, some time after whatever was before."""
         self.clock.advance(minutes=1)
         return await self.reconciler.run(**more)
+
+    @asynccontextmanager
+    async def comparing(self) -> AsyncIterator[asyncio.Task[ReconcileSummary]]:
+        """Yields a comparison that waits for GitHub's first answer, and lets it go on then."""
+        may_answer = asyncio.Event()
+
+        async def wait(page: int) -> None:
+            if page == 1:
+                await may_answer.wait()
+
+        self.way.before = wait
+        task = asyncio.create_task(self.compare())
+        try:
+            await until(lambda: _has_asked(self, 1))
+            yield task
+        finally:
+            may_answer.set()
+            await task
+
+    async def let_in(self, person_id: int) -> None:
+        """Covers somebody by hand."""
+        given = Grant(source=CoverSource.OVERRIDE, since=self.clock.now, until=None)
+
+        def decide(known: CoverFacts | None) -> CoverFacts:
+            facts = known or CoverFacts(SPONSORABLE, checked_at=None)
+            return replace(facts, grants=(given,))
+
+        await self.covers.change(SPONSORABLE, person_id, decide, by="override")
 
     async def covered(self) -> set[int]:
         """Returns the index of who is covered."""
@@ -105,17 +176,25 @@ async def open_replica(
     async with AsyncExitStack() as stack:
         sides = await open_sides(stack, settings)
         way = Way(httpx.ASGITransport(github.app))
+        naps: list[Nap] = []
+
+        async def sleep(seconds: float) -> None:
+            naps.append(Nap(seconds, await local.pttl(keys.RECONCILING)))
+            assert len(naps) < 1000, "it would wait for ever"
+
         client = create_http_client(way, timeout_s=5)
         await stack.enter_async_context(client)
+        covers = create_covers(settings, sides, create_people(settings, sides))
         reconciler = Reconciler(
             GitHubClient(client, api_url=settings.github_api_url),
-            create_covers(settings, sides, create_people(settings, sides)),
+            covers,
             token=token,
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,
             clock=clock,
+            sleep=sleep,
         )
-        yield Replica(reconciler, github, local, clock, way)
+        yield Replica(reconciler, covers, sides.local, github, local, clock, way, naps)
 
 
 @pytest.fixture
@@ -222,6 +301,70 @@ async def test_the_better_of_several_sponsorships_counts_over_pages(replica: Rep
     assert {"changed", "ended"}.isdisjoint(first.counts)
 
 
+async def test_a_payment_beside_a_monthly_sponsorship_takes_nothing_from_it(
+    replica: Replica,
+) -> None:
+    """It is newer, so it stands pages before; a failure in between leaves what was granted."""
+    people = replica.github.people
+    for number in range(150):
+        people.add_person(f"p{number}")
+        people.sponsor(f"p{number}", SPONSORABLE, days_ago=2 + number / 10)
+    people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=1, one_time=True)
+    await replica.compare()
+    known = await replica.facts(MONTHLY)
+    replica.way.pages, between = 0, {}
+
+    async def look(page: int) -> None:
+        between[page] = await replica.facts(MONTHLY)
+        replica.github.switches.forbidden = page > 1
+
+    replica.way.before = look
+    failed = await replica.compare()
+    replica.way.before, replica.github.switches.forbidden = None, False
+    complete = await replica.compare()
+
+    assert (known["tier_cents"], "valid_until" in known) == ("1000", False)
+    assert between[2] == await replica.facts(MONTHLY) == known
+    assert (failed.counts, complete.counts) == ({}, {})
+
+
+async def test_what_only_completes_the_facts_is_no_drift(replica: Replica) -> None:
+    """An event tells of no payment source, so nothing was missed."""
+    await replica.compare()
+    await replica.local.hdel(keys.sponsorship(SPONSORABLE, MONTHLY), "payment_source")
+    summary = await replica.compare()
+
+    assert (summary.counts, summary.drifts) == ({}, [])
+    assert (await replica.facts(MONTHLY))["payment_source"] == "github"
+
+
+async def test_what_was_decided_meanwhile_is_kept(replica: Replica) -> None:
+    """A page, an override, and the end of the pages: each judges on what is known by then."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_ended = True
+    for number in range(150):
+        people.add_person(f"p{number}")
+        people.sponsor(f"p{number}", SPONSORABLE, days_ago=500 + number)
+    replica.way.pages = 0
+
+    async def let_in(page: int) -> None:
+        if page > 1:
+            await replica.let_in(MONTHLY)
+
+    replica.way.before = let_in
+    summary = await replica.compare()
+
+    facts = await replica.facts(MONTHLY)
+    assert summary.counts["ended"] == 1
+    assert (int(facts["valid_until"]), facts["also_until"]) == (
+        int(replica.clock.now.timestamp()),
+        "never",
+    )
+    assert MONTHLY in await replica.covered()
+
+
 # ---------------------------------------------------------------------- unknown is not no
 
 
@@ -293,6 +436,45 @@ async def test_who_is_not_listed_may_be_one_who_is_hidden(replica: Replica) -> N
     assert MONTHLY in await replica.covered()
 
 
+async def test_who_is_listed_as_former_may_be_one_who_is_hidden(replica: Replica) -> None:
+    """The one that goes on may be the one that is null."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_null = True
+    people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=900, ended=True)
+    summary = await replica.compare()
+
+    assert (summary.hidden, summary.unknown, summary.counts) == (1, 1, {})
+    assert MONTHLY in await replica.covered()
+
+
+async def test_an_answer_that_is_too_short_ends_nobody(replica: Replica) -> None:
+    """It says itself how many there are."""
+    await replica.compare()
+    before = await replica.covered()
+    replica.way.rewrite = _without_nodes
+    summary = await replica.compare()
+
+    assert "0 of 6" in (summary.reason or "")
+    assert (await replica.covered(), summary.counts) == (before, {})
+
+
+async def test_a_complete_answer_ends_the_time_of_not_knowing(replica: Replica) -> None:
+    """Also of who is listed and not covered: GitHub has told."""
+    await replica.compare()
+    people = replica.github.people
+    [sponsorship] = people.sponsorships_of(people.get("monthly"))
+    sponsorship.is_ended = True
+    await replica.compare()
+    key = keys.sponsorship(SPONSORABLE, MONTHLY)
+    await replica.local.hset(key, "unknown_since", "1795420800")
+    summary = await replica.compare()
+
+    assert summary.counts == {}
+    assert "unknown_since" not in await replica.facts(MONTHLY)
+
+
 async def test_somebody_elses_token_is_refused(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock, replica: Replica
 ) -> None:
@@ -362,20 +544,35 @@ async def test_an_announced_end_is_kept(replica: Replica) -> None:
 
 
 async def test_one_replica_compares_at_a_time(replica: Replica) -> None:
-    """The second is told so; whoever dies blocks the others for a bounded time."""
+    """The second is told so, while the first one waits for GitHub's answer."""
+    async with replica.comparing() as first:
+        with pytest.raises(JobRunningError):
+            await replica.compare()
+        pages = replica.way.pages
+    summary = first.result()
+
+    assert (pages, summary.reason, summary.pages) == (1, None, 1)
+    assert await replica.local.exists(keys.RECONCILING) == 0
+
+
+async def test_who_died_while_comparing_blocks_nobody_for_ever(replica: Replica) -> None:
+    """Their right ends by itself; until then it is theirs."""
     await replica.local.set(keys.RECONCILING, "another", px=50_000)
     with pytest.raises(JobRunningError):
         await replica.compare()
     untouched = await replica.local.get(keys.RECONCILING)
     await replica.local.delete(keys.RECONCILING)
-    first, second = await asyncio.gather(
-        replica.compare(), replica.compare(), return_exceptions=True
-    )
+    held_ms = 0
 
-    assert untouched == "another"
-    assert isinstance(second, JobRunningError)
-    assert not isinstance(first, BaseException)
-    assert await replica.local.exists(keys.RECONCILING) == 0
+    async def look(_: int) -> None:
+        nonlocal held_ms
+        held_ms = await replica.local.pttl(keys.RECONCILING)
+
+    replica.way.before = look
+    summary = await replica.compare()
+
+    assert (untouched, summary.reason) == ("another", None)
+    assert 0 < held_ms <= keys.RECONCILING_TTL_MS
 
 
 async def test_who_has_lost_the_right_stops(replica: Replica) -> None:
@@ -387,30 +584,159 @@ async def test_who_has_lost_the_right_stops(replica: Replica) -> None:
     replica.way.before = lose
     summary = await replica.compare()
 
-    assert "Another replica" in (summary.reason or "")
+    assert "another replica" in (summary.reason or "")
     assert await replica.covered() == set()
     assert await replica.local.get(keys.RECONCILING) == "another"
 
 
 async def test_ten_thousand_in_one_pass(replica: Replica) -> None:
-    """A hundred pages, each kept before the next one is asked for."""
-    people = replica.github.people
-    everybody = [people.add_organization(f"o{number}") for number in range(3)]
-    template = people.sponsor("o0", SPONSORABLE, days_ago=1)
-    people.sponsorships += [
-        type(template)(**{**vars(template), "number": 1000 + n, "sponsor": _numbered(people, n)})
-        for n in range(1000)
+    """A hundred pages, each kept before the next one is asked for; little of each is remembered."""
+    _fill(replica.github.people, SPONSORS)
+    await replica.compare(dry_run=True)
+    replica.way.replay()
+    with measured_peak() as peak:
+        summary = await replica.compare()
+
+    assert (summary.reason, summary.counts) == (None, {"created": SPONSORS})
+    assert (summary.total, summary.people, summary.newer) == (SPONSORS, SPONSORS, 0)
+    assert summary.points == summary.pages == SPONSORS // 100
+    assert await replica.local.scard(keys.sponsors(SPONSORABLE)) == SPONSORS
+    assert peak[0] < BYTES_A_SPONSOR * SPONSORS
+
+
+def _fill(people: People, count: int) -> None:
+    """Gives the maintainer so many sponsors, and no others."""
+    people.add_organization("many")
+    template = people.sponsor("many", SPONSORABLE, days_ago=1)
+    account = template.sponsor
+    people.sponsorships[:] = [
+        replace(
+            template,
+            number=number,
+            sponsor=replace(account, database_id=10**9 + number, login=f"many-{number}"),
+        )
+        for number in range(count)
     ]
+
+
+@contextmanager
+def measured_peak() -> Iterator[list[int]]:
+    """Yields a list that holds, at the end, by how many bytes memory had grown at most."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+# ---------------------------------------------------------------------- limits
+
+
+def _retry_after(seconds: int) -> dict[str, str]:
+    return {"retry-after": str(seconds)}
+
+
+def _reset_in(seconds: int) -> dict[str, str]:
+    at = int(datetime.now(UTC).timestamp()) + seconds
+    return {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(at)}
+
+
+@pytest.mark.parametrize(
+    ("create_headers", "wait_s"),
+    [(partial(_retry_after, 45), 45), (partial(_reset_in, 600), 600), (dict, 60)],
+    ids=["Retry-After", "reset", "neither"],
+)
+async def test_a_short_limit_is_waited_out_between_two_pages(
+    replica: Replica, create_headers: Callable[[], dict[str, str]], wait_s: int
+) -> None:
+    """A comparison that began anew each time would never come past the page of the limit."""
+    _fill(replica.github.people, 150)
+    reports: list[datetime | None] = []
+
+    async def limit_second(page: int) -> None:
+        replica.way.limit = create_headers() if page == 2 else None
+
+    replica.way.before = limit_second
+    summary = await replica.compare(report=lambda counts: reports.append(counts.waiting_until))
+    waits = [each - replica.clock.now for each in reports if each is not None]
+
+    assert (summary.reason, summary.counts) == (None, {"created": 150})
+    assert (replica.way.pages, summary.pages, summary.points) == (3, 2, 2)
+    assert sum(nap.seconds for nap in replica.naps) == pytest.approx(wait_s, abs=30)
+    assert [wait.total_seconds() for wait in waits] == [sum(nap.seconds for nap in replica.naps)]
+    assert (summary.waiting_until, "waiting_until" in summary.to_json()) == (None, False)
+
+
+async def test_who_waits_keeps_the_right_to_compare(replica: Replica) -> None:
+    """It is renewed before it ends; nobody else spends what is left of the limit."""
+
+    async def limit_first(page: int) -> None:
+        replica.way.limit = {"retry-after": "600"} if page == 1 else None
+        await replica.local.pexpire(keys.RECONCILING, 1000)
+
+    replica.way.before = limit_first
+    await replica.compare()
+
+    assert len(replica.naps) == 30
+    assert min(nap.held_ms - 1000 * nap.seconds for nap in replica.naps) > 0
+
+
+async def test_who_loses_the_right_while_waiting_stops(replica: Replica) -> None:
+    """As between two pages."""
+
+    async def lose(_: int) -> None:
+        await replica.local.set(keys.RECONCILING, "another", px=50_000)
+
+    replica.way.before = lose
+    replica.way.limit = {"retry-after": "600"}
     summary = await replica.compare()
 
-    assert everybody
-    assert summary.counts["created"] == 1000 + ACTIVE + 1
-    assert summary.points == summary.pages == 11
+    assert "another replica" in (summary.reason or "")
+    assert (replica.naps, replica.way.pages) == ([], 1)
 
 
-def _numbered(people: Any, number: int) -> Any:  # noqa: ANN401 - the sandbox's own
-    account = people.get("o1")
-    return type(account)(**{**vars(account), "database_id": 10**9 + number, "login": f"x{number}"})
+@pytest.mark.parametrize(
+    ("retry_after_s", "waited_s"), [(901, 0), (400, 800), (60, 900)], ids=["long", "two", "many"]
+)
+async def test_beyond_a_quarter_of_an_hour_it_gives_up(
+    replica: Replica, retry_after_s: int, waited_s: int
+) -> None:
+    """At once where that is known, else once no page has come for so long."""
+    replica.way.limit = {"retry-after": str(retry_after_s)}
+    summary = await replica.compare()
+
+    assert sum(nap.seconds for nap in replica.naps) == waited_s
+    assert summary.retry_after_s == retry_after_s
+    assert f"It may be asked again in {retry_after_s} s." in (summary.reason or "")
+    assert await replica.local.exists(keys.RECONCILING) == 0
+
+
+async def test_a_job_that_waits_says_until_when_and_may_be_stopped(
+    run_service: RunService, github: SimulatedGitHub, local: Redis, clock: Clock
+) -> None:
+    """The service ends without waiting, and lets others compare."""
+    token = SecretStr(github.tokens.issue(github.people.get_person("maintainer")))
+    github.switches.rate_limited = True
+    github.switches.retry_after_s = 600
+    async with run_service(
+        admin_token=SecretStr(TOKEN), maintainer_token=token, reconcile_hours=0
+    ) as service:
+        browser = await service.open_browser()
+        browser.headers["Authorization"] = f"Bearer {TOKEN}"
+        await browser.post("/admin/reconcile")
+
+        async def is_waiting() -> bool:
+            return (await browser.get("/admin/reconcile")).json()["waiting_until"] is not None
+
+        await until(is_waiting)
+        state = (await browser.get("/admin/reconcile")).json()
+        held = await local.exists(keys.RECONCILING)
+
+    assert (state["status"], held) == ("running", 1)
+    assert datetime.fromisoformat(state["waiting_until"]) == clock.now + timedelta(seconds=600)
+    assert await local.exists(keys.RECONCILING) == 0
 
 
 # ---------------------------------------------------------------------- who starts it
@@ -462,6 +788,7 @@ async def test_an_administrator_starts_it_and_reads_the_trail(
     assert (state["people"], state["summary"]["counts"]) == (ACTIVE + 1, {"created": ACTIVE})
     assert {(entry["what"], entry["by"]) for entry in entries} == {("granted", "reconcile")}
     assert len({entry["person_id"] for entry in entries}) == ACTIVE
+    assert state["summary"]["budget"]["remaining"] == state["summary"]["budget"]["limit"] - 1
     assert (entries[0]["before"], entries[0]["after"]["source"]) == ({}, "sponsorship")
     assert second["next_before"] is None
 
@@ -512,32 +839,90 @@ async def test_several_events_are_one_look(replica: Replica) -> None:
     assert replica.way.pages == 1
 
 
-async def test_github_is_left_alone_after_it_refused(replica: Replica) -> None:
-    """For a minute at least, whatever is asked for meanwhile."""
-    replica.github.switches.rate_limited = True
-    replica.github.switches.retry_after_s = 1
+@pytest.mark.parametrize(
+    ("create_headers", "wait_s"),
+    [
+        (partial(_retry_after, 1200), 1200),
+        (partial(_retry_after, 20), 60),
+        (partial(_reset_in, 7200), 7200),
+        (dict, 60),
+    ],
+    ids=["Retry-After", "short", "reset", "neither"],
+)
+async def test_github_is_left_alone_after_it_refused(
+    replica: Replica, create_headers: Callable[[], dict[str, str]], wait_s: int
+) -> None:
+    """For as long as it says, a minute at least, whatever is asked for meanwhile."""
+    replica.way.limit = create_headers()
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
 
     async def ask_meanwhile(_: int) -> None:
         schedule.request(SPONSORABLE)
 
-    replica.way.before = ask_meanwhile
-    async with run_schedule(schedule):
-        schedule.request(SPONSORABLE)
-        await until(lambda: _has_asked(replica, 1))
-        for _ in range(10):
-            schedule.request(SPONSORABLE)
-            await asyncio.sleep(0.01)
-        left_s = schedule._wanted[SPONSORABLE] - asyncio.get_running_loop().time()
+    async def waits() -> bool:
+        return any(log["event"] == "reconcile_waits" for log in logs)
 
-    assert replica.way.pages == 1
-    assert 50 < left_s <= 60
+    replica.way.before = ask_meanwhile
+    with capture_logs() as logs:
+        async with run_schedule(schedule):
+            schedule.request(SPONSORABLE)
+            await until(waits)
+            pages = replica.way.pages
+            schedule.request(SPONSORABLE)
+            await asyncio.sleep(0.1)
+    [waited_s] = [log["seconds"] for log in logs if log["event"] == "reconcile_waits"]
+
+    assert replica.way.pages == pages
+    assert waited_s == pytest.approx(wait_s, abs=30)
+
+
+async def test_what_another_replica_has_compared_is_not_compared_again(replica: Replica) -> None:
+    """Both found it due in the same minute."""
+    schedule = _schedule(replica, Pace(every=timedelta(hours=1), settle_s=0.2, check_s=0.02))
+    async with run_schedule(schedule):
+        await asyncio.sleep(0.05)
+        await replica.covers.save_reconciled(SPONSORABLE, replica.clock.now)
+        await asyncio.sleep(0.5)
+
+    assert replica.way.pages == 0
+
+
+async def test_who_takes_back_a_cancellation_is_covered_soon_after_its_end(
+    replica: Replica,
+) -> None:
+    """GitHub tells of the cancellation, and never that it was taken back."""
+    await replica.compare()
+    ends = int(replica.clock.now.timestamp()) + 60  # a day ago to Redis
+    key = keys.sponsorship(SPONSORABLE, MONTHLY)
+    await replica.local.hset(key, "valid_until", ends)
+    await replica.local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{MONTHLY}": ends})
+    replica.clock.advance(minutes=2)
+    await end_covers(replica.local_store)
+    ended = MONTHLY not in await replica.covered()
+    schedule = _schedule(replica, Pace(every=None, settle_s=0.0, check_s=0.02))
+    async with run_schedule(schedule):
+        await until(lambda: _is_covered(replica, MONTHLY))
+
+    assert ended
+    assert "valid_until" not in await replica.facts(MONTHLY)
+
+
+async def test_a_payment_that_ends_is_no_reason_to_look(replica: Replica) -> None:
+    """Its end was known from the beginning."""
+    await replica.compare()
+    member = f"{SPONSORABLE}:{ONE_TIME}"
+    await replica.local.hset(keys.sponsorship(SPONSORABLE, ONE_TIME), "valid_until", 1)
+    await replica.local.zadd(keys.COVER_ENDS, {member: 1})
+    await end_covers(replica.local_store)
+
+    assert await replica.covers.take_ended() == set()
 
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
     return ReconcileSchedule(
         lambda sponsorable: replica.reconciler.run(sponsorable=sponsorable),
         replica.reconciler.load_last,
+        replica.covers.take_ended,
         sponsorables=(SPONSORABLE,),
         pace=pace,
         clock=replica.clock,
@@ -562,6 +947,24 @@ def test_what_could_not_begin_says_why(replica: Replica) -> None:
         replica.reconciler.check(None)
 
 
+async def test_metrics_tell_when_the_last_complete_comparison_was(
+    replica: Replica, run_service: RunService
+) -> None:
+    """An alarm is made of its age; one that did not come to its end does not count."""
+    await replica.compare()
+    began_at = int(replica.clock.now.timestamp())
+    replica.github.switches.forbidden = True
+    await replica.compare()
+    async with run_service() as service:
+        text = (await (await service.open_browser()).get("/metrics")).text
+    [line] = re.findall(
+        r"^sponsorsync_reconciled_timestamp_seconds(\{.*) (.*)$", text, re.MULTILINE
+    )
+
+    assert line[0] == f'{{sponsorable="{SPONSORABLE}"}}'
+    assert int(float(line[1])) == began_at
+
+
 # ---------------------------------------------------------------------- the command
 
 
@@ -576,7 +979,7 @@ async def test_the_command_repairs_and_reports(
     """As JSON and for people; 1 where GitHub did not tell everything."""
     assert durable is not None  # it is empty now
     token = github.tokens.issue(github.people.get_person("maintainer"))
-    sock = bind_next_free("127.0.0.1", 20_000)
+    sock = bind_next_free("127.0.0.1", 0)  # any
     environment = {
         "SPONSORSYNC_GITHUB_API_URL": f"http://127.0.0.1:{port_of(sock)}/api",
         "SPONSORSYNC_MAINTAINER_TOKEN": token,
@@ -598,11 +1001,18 @@ async def test_the_command_repairs_and_reports(
         dry, keys_after_dry = json.loads(out), await local.keys("sponsorship:*")
         told, text, _ = await reconcile("--sponsorable", "maintainer")
         github.switches.rate_limited = True
+        github.switches.retry_after_s = 3600
         limited, limits, errors = await reconcile()
 
     assert (status, dry["counts"], keys_after_dry) == (0, {"created": ACTIVE}, [])
     assert (told, limited) == (0, 1)
     assert f"{ACTIVE} covers were created" in text
-    assert "points of GitHub's rate limit" in text
+    assert "points of GitHub's rate limit; 4,998 of 5,000 are left until" in text
     assert "nobody's cover was ended: GitHub's rate limit is reached" in limits
     assert token not in out + text + limits + errors
+
+
+def _without_nodes(answer: bytes) -> bytes:
+    content = json.loads(answer)
+    content["data"]["repositoryOwner"]["sponsorshipsAsMaintainer"]["nodes"] = []
+    return json.dumps(content).encode()

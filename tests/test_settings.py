@@ -70,6 +70,8 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_GRACE_DAYS": ["long", "-1", "366"],
     "SPONSORSYNC_STALE_HOURS": ["long", "-1", "2161"],
     "SPONSORSYNC_PATREON_CENTS": ["much", "-1", "100000001"],
+    "SPONSORSYNC_PATREON_CAMPAIGN": ["mine", "-1", "1.5", "1" * 21, "\u0661", "12 34"],
+    "SPONSORSYNC_PATREON_URL": [*BAD_URLS, "https://x?q=1"],
     "SPONSORSYNC_ORG_COVER": ["on", "MEMBERS"],
     "SPONSORSYNC_ORG_TIER": ["500", "Inherit"],
     "SPONSORSYNC_ORG_SEATS": ["all", "0", "1000001"],
@@ -81,6 +83,8 @@ MALFORMED: dict[str, list[str]] = {
 }
 ANYTHING_GOES = {
     "SPONSORSYNC_MAINTAINER_TOKEN",
+    "SPONSORSYNC_PATREON_CLIENT_ID",
+    "SPONSORSYNC_PATREON_SECRET",
     "SPONSORSYNC_HOST",
     "SPONSORSYNC_DATA_DIR",
     "SPONSORSYNC_TOKEN_KEYS_FILE",
@@ -358,6 +362,8 @@ def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> 
         ("SPONSORSYNC_ORG_SEATS", "1"),
         ("SPONSORSYNC_ORG_MEMBER_DAYS", "365"),
         ("SPONSORSYNC_PATREON_CENTS", "0"),
+        ("SPONSORSYNC_PATREON_CAMPAIGN", "1"),
+        ("SPONSORSYNC_PATREON_CAMPAIGN", "1" * 20),
         ("SPONSORSYNC_STALE_HOURS", "0"),
         ("SPONSORSYNC_STALE_HOURS", "2160"),
         ("SPONSORSYNC_MAX_ITEMS", "1"),
@@ -480,6 +486,58 @@ def test_a_service_with_all_it_needs_starts(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.require_for_service() is settings
 
 
+PATREON = {
+    "SPONSORSYNC_PATREON_CLIENT_ID": "an-id",
+    "SPONSORSYNC_PATREON_SECRET": "a-secret",
+    "SPONSORSYNC_PATREON_CAMPAIGN": "1234567",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        (("CLIENT_ID",), "SECRET"),
+        (("SECRET",), "CLIENT_ID"),
+        (("CAMPAIGN",), "CLIENT_ID"),
+        (("CLIENT_ID", "SECRET"), "CAMPAIGN"),
+        (("CLIENT_ID", "CAMPAIGN"), "SECRET"),
+        (("SECRET", "CAMPAIGN"), "CLIENT_ID"),
+    ],
+)
+def test_of_patreons_settings_there_are_all_or_none(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], missing: str
+) -> None:
+    """The first that is missing is named; else people would be sent there for nothing."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("GITHUB_CLIENT_ID", "abc")
+    monkeypatch.setenv("GITHUB_SECRET", "def")
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", "maintainer")
+    for each in given:
+        name = f"SPONSORSYNC_PATREON_{each}"
+        monkeypatch.setenv(name, PATREON[name])
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings().require_for_service()
+
+    assert str(caught.value) == (
+        f"SPONSORSYNC_PATREON_{missing} is not set; it should be, as the others of Patreon's are "
+        "(docs/patreon.md)"
+    )
+
+
+def test_a_service_with_all_of_patreons_settings_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one without any does: see above."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("GITHUB_CLIENT_ID", "abc")
+    monkeypatch.setenv("GITHUB_SECRET", "def")
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", "maintainer")
+    for name, value in PATREON.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+
+    assert settings.require_for_service() is settings
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what is tested
 def test_a_service_on_every_address_has_to_be_told_its_own(
     monkeypatch: pytest.MonkeyPatch, host: str
@@ -517,6 +575,7 @@ def test_settings_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPONSORSYNC_ADMIN_TOKEN", PASSWORD)
     monkeypatch.setenv("SPONSORSYNC_WEBHOOK_SECRET", PASSWORD)
     monkeypatch.setenv("SPONSORSYNC_MAINTAINER_TOKEN", PASSWORD)
+    monkeypatch.setenv("SPONSORSYNC_PATREON_SECRET", PASSWORD)
     monkeypatch.setenv("GITHUB_SECRET", PASSWORD)
     monkeypatch.setenv("REDISENT_PWD", PASSWORD)
     monkeypatch.setenv("REDISENT_HOST", "durable")

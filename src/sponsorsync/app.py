@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
 from sponsorsync.background import open_background_work
+from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.directory import SponsorDirectory
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.github.client import GitHubClient
@@ -26,6 +28,9 @@ from sponsorsync.look_again import LookAgain, NobodyLooks
 from sponsorsync.members import Members, follow_organizations
 from sponsorsync.metrics import Metrics
 from sponsorsync.overrides import Overrides
+from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.oauth import PatreonOAuth
+from sponsorsync.patreon_link import PatreonLink
 from sponsorsync.personal_data import PersonalData
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
@@ -50,6 +55,7 @@ from sponsorsync.web import (
     forward_auth,
     health,
     login,
+    patreon,
     preferences,
     sponsors,
     tokens,
@@ -99,10 +105,19 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 _STATIC = Path(__file__).parent / "web" / "static"
 
 
+@dataclass(frozen=True, slots=True)
+class _Transports:
+    """What stands between the service and others; None is the network."""
+
+    github: httpx.AsyncBaseTransport | None
+    patreon: httpx.AsyncBaseTransport | None
+
+
 def create_app(
     settings: Settings,
     *,
     github_transport: httpx.AsyncBaseTransport | None = None,
+    patreon_transport: httpx.AsyncBaseTransport | None = None,
     gears_folder: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
@@ -111,6 +126,7 @@ def create_app(
     Args:
         settings: All of them.
         github_transport: Stands in for the network between the service and GitHub.
+        patreon_transport: Likewise for Patreon.
         gears_folder: Where the scripts for RedisGears are; None for those of this installation.
         clock: Tells the moment, with a time zone.
 
@@ -119,11 +135,12 @@ def create_app(
     """
     settings.require_for_service()
     allowed_origins = frozenset(settings.allowed_origins)
+    transports = _Transports(github=github_transport, patreon=patreon_transport)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            services = await _open_services(stack, settings, github_transport, gears_folder, clock)
+            services = await _open_services(stack, settings, transports, gears_folder, clock)
             yield {"services": services}
 
     app = FastAPI(
@@ -146,6 +163,7 @@ def create_app(
         admin.router,
         sponsors.router,
         webhooks.router,
+        patreon.router,
         health.router,
     ):
         app.include_router(router)
@@ -157,6 +175,8 @@ def create_app(
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(HeadAsGet)
+    # What is above guards changes, and bodies, of which a plain question has neither.
+    app.add_middleware(forward_auth.PlainQuestions)
     app.add_middleware(Unforeseen)
     app.add_middleware(SecurityHeaders, github_url=settings.github_url)
     app.add_middleware(
@@ -173,7 +193,7 @@ def create_app(
 async def _open_services(
     stack: AsyncExitStack,
     settings: Settings,
-    github_transport: httpx.AsyncBaseTransport | None,
+    transports: _Transports,
     gears_folder: Path | None,
     clock: Callable[[], datetime],
 ) -> Services:
@@ -186,8 +206,9 @@ async def _open_services(
         open_registrations(settings, folder=gears_folder)
     )
     engine = sides.engine
-    if engine is not None:
-        await stack.enter_async_context(run_engine(engine))
+    await stack.enter_async_context(
+        keep_ending_covers(sides.local) if engine is None else run_engine(engine)
+    )
     fetcher = engine.hydrator if engine else None
     people = create_people(settings, sides)
     covers = create_covers(settings, sides, people)
@@ -201,7 +222,7 @@ async def _open_services(
         ),
         fetcher,
     )
-    transport, client = await _open_github(stack, settings, github_transport)
+    transport, client = await _open_github(stack, settings, transports.github)
     token = settings.maintainer_token
     reconciler = Reconciler(
         client,
@@ -211,7 +232,7 @@ async def _open_services(
         policy=policy,
         clock=clock,
     )
-    look_again = await _open_look_again(stack, settings, reconciler, clock)
+    look_again = await _open_look_again(stack, settings, reconciler, covers, clock)
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -233,6 +254,7 @@ async def _open_services(
             (transport, client),
             people,
             await _open_members(stack, covers, policy, clock),
+            look_again,
             clock,
         ),
         people=people,
@@ -279,6 +301,9 @@ async def _open_services(
         ),
         overrides=Overrides(covers, client, token=token, policy=policy, clock=clock),
         directory=SponsorDirectory(covers, policy=policy, clock=clock),
+        patreon=await _open_patreon(
+            stack, settings, transports.patreon or transport, covers, clock
+        ),
         audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
         metrics=Metrics(sides),
@@ -290,9 +315,8 @@ async def _open_services(
 
 
 async def _open_github(
-    stack: AsyncExitStack, settings: Settings, github_transport: httpx.AsyncBaseTransport | None
+    stack: AsyncExitStack, settings: Settings, transport: httpx.AsyncBaseTransport | None
 ) -> tuple[httpx.AsyncBaseTransport, GitHubClient]:
-    transport = github_transport
     if transport is None:
         transport = await stack.enter_async_context(open_transport())
     client = create_http_client(transport, timeout_s=settings.github_timeout_s)
@@ -300,10 +324,40 @@ async def _open_github(
     return transport, GitHubClient(client, api_url=settings.github_api_url)
 
 
+async def _open_patreon(
+    stack: AsyncExitStack,
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport,
+    covers: CoverStore,
+    clock: Callable[[], datetime],
+) -> PatreonLink | None:
+    if settings.patreon_client_id is None:
+        return None
+    url, timeout_s = settings.patreon_url, settings.github_timeout_s
+    client = create_http_client(transport, timeout_s=timeout_s)
+    await stack.enter_async_context(client)
+    return PatreonLink(
+        PatreonOAuth(
+            transport,
+            patreon_url=url,
+            client_id=settings.patreon_client_id,
+            client_secret=_required(settings.patreon_secret),
+            redirect_uri=settings.origin + patreon.CALLBACK_PATH,
+            timeout_s=timeout_s,
+        ),
+        PatreonClient(client, patreon_url=url),
+        covers,
+        campaign_id=_required(settings.patreon_campaign),
+        sponsorable=settings.sponsorables[0],
+        clock=clock,
+    )
+
+
 async def _open_look_again(
     stack: AsyncExitStack,
     settings: Settings,
     reconciler: Reconciler,
+    covers: CoverStore,
     clock: Callable[[], datetime],
 ) -> LookAgain:
     if settings.maintainer_token is None:
@@ -312,6 +366,7 @@ async def _open_look_again(
     schedule = ReconcileSchedule(
         lambda sponsorable: reconciler.run(sponsorable=sponsorable),
         reconciler.load_last,
+        covers.take_ended,
         sponsorables=settings.sponsorables,
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,
@@ -339,6 +394,7 @@ async def _open_login(
     github: tuple[httpx.AsyncBaseTransport, GitHubClient],
     people: PeopleStore,
     members: Members | None,
+    look_again: LookAgain,
     clock: Callable[[], datetime],
 ) -> Login:
     transport, client = github
@@ -360,9 +416,11 @@ async def _open_login(
             sponsorables=settings.sponsorables,
             wants_memberships=members is not None,
             timeout_s=settings.github_timeout_s,
+            clock=clock,
         ),
         people=people,
         members=members,
+        look_again=look_again,
         background=background,
         policy=settings.cover_policy,
         clock=clock,

@@ -23,7 +23,7 @@ from sponsorsync.server import (
     stop_signals,
     wait_for_first,
 )
-from sponsorsync.web.login import CALLBACK_PATH
+from sponsorsync.web import login, patreon
 from sponsorsync.web.webhooks import WEBHOOK_PATH
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SIMULATED_MAINTAINER = "maintainer"
 
-_ALL_EMBEDDED = 3
+_REDISES = {"local Redis", "durable Redis"}
 _LOOPBACK = "127.0.0.1"
 
 
@@ -81,7 +81,16 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
             overrides |= more
             embedded["GitHub"] = f"simulated, {more['github_url']} (choose who to be, or break it)"
             tasks.append(server)
-        if "GitHub" in embedded and len(embedded) < _ALL_EMBEDDED:
+        if "GitHub" in embedded and settings.patreon_client_id is None:
+            more, server = await start_patreon(
+                stack,
+                first_port=settings.port + 2,
+                redirect_uri=settings.origin + patreon.CALLBACK_PATH,
+            )
+            overrides |= more
+            embedded["Patreon"] = f"simulated, {more['patreon_url']}"
+            tasks.append(server)
+        if "GitHub" in embedded and not embedded.keys() >= _REDISES:
             embedded["Mind"] = "simulated people are written to a real Redis"
         complete = settings.model_copy(update=overrides)
         server = await stack.enter_async_context(
@@ -141,7 +150,7 @@ async def _start_github(
     github = SimulatedGitHub(
         client_id=client_id,
         client_secret=client_secret,
-        redirect_uris=[settings.origin + CALLBACK_PATH],
+        redirect_uris=[settings.origin + login.CALLBACK_PATH],
         maintainer=sponsorables[0],
         url=url,
     )
@@ -182,15 +191,15 @@ async def start_patreon(
     sock = bind_next_free(_LOOPBACK, first_port)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"
     client_id, client_secret = "sponsorsync-dev", secrets.token_urlsafe(24)
-    patreon = SimulatedPatreon(
+    simulated = SimulatedPatreon(
         client_id=client_id, client_secret=client_secret, redirect_uri=redirect_uri, url=url
     )
-    server = await stack.enter_async_context(run_server(patreon.app, sock))
+    server = await stack.enter_async_context(run_server(simulated.app, sock))
     return {
         "patreon_url": url,
         "patreon_client_id": client_id,
         "patreon_secret": SecretStr(client_secret),
-        "patreon_campaign": patreon.campaign_id,
+        "patreon_campaign": simulated.campaign_id,
     }, server
 
 

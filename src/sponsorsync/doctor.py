@@ -79,15 +79,25 @@ def _examine_settings(settings: Settings) -> list[Finding]:
         settings.require_for_service()
     except SettingsError as error:
         findings.append(Finding("settings", Level.ERROR, str(error), "Set it, or use `dev`."))
-    if settings.durable_address is None:
-        findings.append(
-            Finding(
-                "SPONSORSYNC_DURABLE_URL",
-                Level.WARNING,
-                "is not set",
-                "Without a durable Redis nothing outlives the local one.",
-            )
-        )
+    for name, value, advice in (
+        (
+            "SPONSORSYNC_DURABLE_URL",
+            settings.durable_address,
+            "Without a durable Redis nothing outlives the local one.",
+        ),
+        (
+            "SPONSORSYNC_WEBHOOK_SECRET",
+            settings.webhook_secret,
+            "Without GitHub's webhook news of a sponsorship wait for the next login or comparison.",
+        ),
+        (
+            "SPONSORSYNC_MAINTAINER_TOKEN",
+            settings.maintainer_token,
+            "Without the maintainer's token nobody compares with GitHub: what was missed stays so.",
+        ),
+    ):
+        if value is None:
+            findings.append(Finding(name, Level.WARNING, "is not set", advice))
     if settings.github_client_id and settings.origin.startswith("http://"):
         findings.append(
             Finding(

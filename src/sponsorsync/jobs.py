@@ -40,6 +40,12 @@ class _Counts(Protocol):
     people: int
 
 
+class _WaitingCounts(_Counts, Protocol):
+    """Of a comparison with GitHub also whether it waits."""
+
+    waiting_until: datetime | None
+
+
 class Reconciling(Protocol):
     """See `sponsorsync.reconcile.Reconciler`."""
 
@@ -47,7 +53,7 @@ class Reconciling(Protocol):
         """Returns where a comparison could begin."""
 
     async def run(
-        self, *, sponsorable: str | None, dry_run: bool, report: Callable[[_Counts], None]
+        self, *, sponsorable: str | None, dry_run: bool, report: Callable[[_WaitingCounts], None]
     ) -> _Summary:
         """Compares with GitHub."""
 
@@ -63,6 +69,7 @@ class Job:
     Attributes:
         total: People there were in the index when it began.
         people: How many it has looked at.
+        waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
         summary: Once it is done, or was ended by an outage.
         reason: Why it failed.
     """
@@ -73,6 +80,7 @@ class Job:
     ended_at: datetime | None = None
     total: int = 0
     people: int = 0
+    waiting_until: datetime | None = None
     summary: Mapping[str, object] | None = None
     reason: str | None = None
 
@@ -140,12 +148,15 @@ class Jobs:
             NoMaintainerTokenError: No token is configured.
         """
         self._reconciler.check(sponsorable)
-        return self._start(
-            "reconcile",
-            lambda report: self._reconciler.run(
-                sponsorable=sponsorable, dry_run=dry_run, report=report
-            ),
-        )
+
+        def work(report: _Report) -> Awaitable[_Summary]:
+            def report_all(counts: _WaitingCounts) -> None:
+                report(counts)
+                self._jobs["reconcile"].waiting_until = counts.waiting_until
+
+            return self._reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report_all)
+
+        return self._start("reconcile", work)
 
     async def aclose(self) -> None:
         """Cancels what is running: doing it again is safe, and a stop should not wait for it."""

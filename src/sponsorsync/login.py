@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from sponsorsync.domain.account import KnownCover, SignedIn
-from sponsorsync.domain.assessment import assess, mark_unknown
+from sponsorsync.domain.assessment import assess, is_as_new, mark_unknown, may_be_hidden
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubUnreachableError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.sponsorship import Memberships, Sponsorship
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.github.oauth import GitHubOAuth
+    from sponsorsync.look_again import LookAgain
     from sponsorsync.members import Members
     from sponsorsync.store.people import PeopleStore
 
@@ -41,8 +42,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What GitHub said at one login; None where it did not say all of it, or was not asked."""
+    """What GitHub said at one login; None where it did not say all of it, or was not asked.
 
+    Attributes:
+        asked_at: The moment before it was asked.
+    """
+
+    asked_at: datetime
     user: GitHubUser
     emails: Sequence[EmailAddress] | None
     sponsorships: Sequence[Sponsorship] | None
@@ -59,11 +65,13 @@ class Questions:
         sponsorables: Sequence[str],
         wants_memberships: bool,
         timeout_s: float,
+        clock: Callable[[], datetime],
     ) -> None:
         self._github = github
         self._sponsorables = sponsorables
         self._wants_memberships = wants_memberships
         self._timeout_s = timeout_s
+        self._clock = clock
 
     async def fetch(self, token: str) -> Answers:
         """Returns what GitHub says to all of it at once.
@@ -71,6 +79,7 @@ class Questions:
         Raises:
             GitHubError: `/user` gave no usable answer.
         """
+        asked_at = self._clock()
         try:
             async with asyncio.TaskGroup() as group:
                 user = group.create_task(self._in_time(self._github.fetch_user(token)))
@@ -88,6 +97,7 @@ class Questions:
             # Only /user can fail here, so it is the one exception of the group.
             raise failures.exceptions[0] from None
         return Answers(
+            asked_at=asked_at,
             user=user.result(),
             emails=emails.result(),
             sponsorships=sponsorships.result(),
@@ -126,6 +136,7 @@ class Login:
         questions: Questions,
         people: PeopleStore,
         members: Members | None,
+        look_again: LookAgain,
         background: BackgroundWork,
         policy: CoverPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -134,6 +145,7 @@ class Login:
         self._questions = questions
         self._people = people
         self._members = members
+        self._look_again = look_again
         self._background = background
         self._policy = policy
         self._clock = clock
@@ -215,16 +227,22 @@ class Login:
         facts = self._assess(sponsorable, answers, previous, now)
         if self._members is None:
             return facts
-        return await self._members.see(person_id, sponsorable, facts, answers.memberships)
+        return await self._members.see(
+            person_id, sponsorable, facts, answers.memberships, asked_at=answers.asked_at
+        )
 
     def _assess(
         self, sponsorable: str, answers: Answers, previous: CoverFacts | None, now: datetime
     ) -> CoverFacts | None:
         if answers.sponsorships is None:
             return mark_unknown(previous, now=now)
-        return assess(
-            sponsorable, answers.sponsorships, previous=previous, policy=self._policy, now=now
-        )
+        if is_as_new(previous, answers.asked_at):
+            return previous
+        given = answers.sponsorships
+        is_doubtful = may_be_hidden(sponsorable, given, previous=previous, now=now)
+        if is_doubtful and self._look_again.request(sponsorable):
+            return previous
+        return assess(sponsorable, given, previous=previous, policy=self._policy, now=now)
 
 
 def _email_of(answers: Answers, before: Profile | None) -> str | None:

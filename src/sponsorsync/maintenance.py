@@ -137,6 +137,7 @@ async def run_reconcile(
         SponsorSyncError: It could not begin.
     """
     settings.require_for_sync()
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
         sides = await open_sides(stack, settings)
         if sides.engine is not None:
@@ -151,7 +152,16 @@ async def run_reconcile(
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,
         )
-        with _progress("Comparing with GitHub", to_stderr=as_json) as report:
+        with _progress("Comparing with GitHub", to_stderr=as_json) as report_counts:
+
+            def report(summary: ReconcileSummary) -> None:
+                report_counts(summary)
+                if summary.waiting_until is not None:
+                    errors.print(
+                        "GitHub's rate limit is reached; it goes on at "
+                        f"{summary.waiting_until:%H:%M:%S} UTC."
+                    )
+
             summary = await reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report)
     if as_json:
         print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word

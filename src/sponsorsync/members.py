@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.assessment import assess, tell_the_same
+from sponsorsync.domain.assessment import assess, is_as_new, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
-from sponsorsync.domain.errors import StoreError
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    StoreConflictError,
+    StoreError,
+)
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
     find_member_until,
@@ -59,6 +63,8 @@ class Members:
         sponsorable: str,
         facts: CoverFacts | None,
         memberships: Memberships | None,
+        *,
+        asked_at: datetime,
     ) -> CoverFacts | None:
         """Returns a person's facts after a login, which are not kept yet.
 
@@ -67,6 +73,7 @@ class Members:
             sponsorable: Whom an organization may sponsor.
             facts: What else is known; None where that is nothing.
             memberships: What GitHub showed; None where it showed nothing.
+            asked_at: The moment before it was asked.
 
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.
@@ -75,17 +82,19 @@ class Members:
         if memberships is None:
             return None if facts is None else miss_memberships(facts, now=now)
         known = facts or CoverFacts(sponsorable=sponsorable, checked_at=None)
-        former = {grant.organization_id for grant in known.grants} - {None}
-        candidates = await self._find_candidates(sponsorable, memberships, former)
+        former = {g.organization_id for g in known.grants if g.organization_id is not None}
+        candidates, unsure = await self._find_candidates(sponsorable, memberships, former)
         shown = {each.id for each in memberships.organizations}
+        hidden = set() if memberships.is_complete else former - shown
         sponsoring = [
-            await self._see_organization(person_id, sponsorable, each) for each in candidates
+            await self._see_organization(person_id, sponsorable, each, asked_at)
+            for each in candidates
         ]
         return see_memberships(
             known,
             [each for each in sponsoring if each is not None],
-            hidden=() if memberships.is_complete else {n for n in former if n and n not in shown},
-            is_complete=memberships.is_complete,
+            hidden=hidden | (former & unsure),
+            is_complete=memberships.is_complete and not unsure,
             policy=self._policy,
             now=now,
         )
@@ -97,34 +106,42 @@ class Members:
             StoreError: A Redis cannot be asked; what was not done stays noted.
         """
         changed = await self._covers.find_changed_organizations()
+        failed: list[StoreError] = []
         for field, (sponsorable, organization_id, count) in changed.items():
-            known = await self._covers.load(sponsorable, [organization_id])
-            sponsor = known[organization_id].facts or CoverFacts(sponsorable, checked_at=None)
-            members = await self._covers.load_members(sponsorable, organization_id)
-            for member in members:
-                await self._follow(sponsorable, organization_id, sponsor, member)
-            await self._covers.settle_organization(field, count)
-            _log.info("organization_followed", organization=organization_id, members=len(members))
+            try:
+                await self._follow_organization(sponsorable, organization_id)
+            except (DurableUnavailableError, StoreConflictError) as error:
+                # It keeps its note, and keeps nobody else waiting.
+                failed.append(error)
+            else:
+                await self._covers.settle_organization(field, count)
+        if failed:
+            raise failed[0]
 
     async def _find_candidates(
-        self, sponsorable: str, memberships: Memberships, former: set[int | None]
-    ) -> list[Membership]:
-        """Leaves out organizations of which nobody ever told that they sponsor."""
-        covered = await self._covers.find_covered(
-            sponsorable, [each.id for each in memberships.organizations]
-        )
-        return [
-            each
-            for each in memberships.organizations
-            if each.id in covered
-            or each.id in former
-            or any(given.sponsorable == sponsorable for given in each.sponsorships)
-        ]
+        self, sponsorable: str, memberships: Memberships, former: set[int]
+    ) -> tuple[list[Membership], set[int]]:
+        """Leaves out organizations of which nobody ever told that they sponsor.
+
+        Returns the others, and the numbers of those of which only durable may know, and is away.
+        """
+        now = self._clock()
+        numbers = [each.id for each in memberships.organizations]
+        known = await self._covers.load(sponsorable, numbers)
+        unknown = await self._covers.find_unknown(sponsorable, numbers)
+        candidates = []
+        for each in memberships.organizations:
+            facts = known[each.id].facts
+            if any(given.sponsorable == sponsorable for given in each.sponsorships) or (
+                facts is not None and (facts.is_sponsoring(now) or each.id in former)
+            ):
+                candidates.append(each)
+        return candidates, unknown - {each.id for each in candidates}
 
     async def _see_organization(
-        self, person_id: int, sponsorable: str, membership: Membership
+        self, person_id: int, sponsorable: str, membership: Membership, asked_at: datetime
     ) -> SponsoringOrganization | None:
-        facts = await self._learn(sponsorable, membership)
+        facts = await self._learn(sponsorable, membership, asked_at)
         if facts.source is not CoverSource.SPONSORSHIP:
             return None
         return SponsoringOrganization(
@@ -140,19 +157,22 @@ class Members:
             ),
         )
 
-    async def _learn(self, sponsorable: str, membership: Membership) -> CoverFacts:
+    async def _learn(
+        self, sponsorable: str, membership: Membership, asked_at: datetime
+    ) -> CoverFacts:
         """Returns what is known of an organization's own cover, after what its member sees of it.
 
         A member sees no private sponsorship and no tier, so nothing is concluded from what is not
         shown, and a tier that is known stays.
         """
         given = [g for g in membership.sponsorships if g.sponsorable == sponsorable]
-        _, facts = await self._covers.change(
-            sponsorable,
-            membership.id,
-            lambda known: self._assess_organization(sponsorable, given, known),
-            by="login",
-        )
+
+        def decide(known: CoverFacts | None) -> CoverFacts | None:
+            if is_as_new(known, asked_at):
+                return None
+            return self._assess_organization(sponsorable, given, known)
+
+        _, facts = await self._covers.change(sponsorable, membership.id, decide, by="login")
         return facts or CoverFacts(sponsorable=sponsorable, checked_at=self._clock())
 
     def _assess_organization(
@@ -166,6 +186,21 @@ class Members:
         if known.since == told.since:
             told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
         return None if tell_the_same(told, known) else told
+
+    async def _follow_organization(self, sponsorable: str, organization_id: int) -> None:
+        # For certain: 'not known' would end the cover of all its members.
+        known = await self._covers.load_for_certain(sponsorable, organization_id)
+        sponsor = known.facts or CoverFacts(sponsorable, checked_at=None)
+        members = await self._covers.load_members(sponsorable, organization_id)
+        failed: list[StoreConflictError] = []
+        for member in members:
+            try:
+                await self._follow(sponsorable, organization_id, sponsor, member)
+            except StoreConflictError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        _log.info("organization_followed", organization=organization_id, members=len(members))
 
     async def _follow(
         self, sponsorable: str, organization_id: int, sponsor: CoverFacts, member: int

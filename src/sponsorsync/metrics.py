@@ -14,6 +14,8 @@ from sponsorsync.domain.errors import StoreError
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sponsorsync.sides import Sides
 
 # Gauges by the command that counts: what local knows, for all replicas together.
@@ -39,8 +41,12 @@ class Metrics:
     def __init__(self, sides: Sides) -> None:
         self._sides = sides
 
-    async def render(self) -> bytes:
-        """Returns all metrics; of a server that is away, that it is."""
+    async def render(self, events: Mapping[str, int]) -> bytes:
+        """Returns all metrics; of a server that is away, that it is.
+
+        Args:
+            events: How many of GitHub's this replica has taken, by outcome.
+        """
         registry = CollectorRegistry()
         up = Gauge(
             "sponsorsync_redis_up", "Whether a Redis takes writes.", ["side"], registry=registry
@@ -53,7 +59,16 @@ class Metrics:
                 except StoreError:
                     up.labels(store.name).set(0)
         await self._add_counts(registry)
+        await self._add_reconciled(registry)
         self._add_relay(registry)
+        taken = Counter(
+            "sponsorsync_webhook_events",
+            "Events of GitHub's that came to this replica.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome, count in events.items():
+            taken.labels(outcome).inc(count)
         return generate_latest(registry)
 
     async def _add_counts(self, registry: CollectorRegistry) -> None:
@@ -63,6 +78,20 @@ class Metrics:
             return
         for (name, (text, _)), count in zip(_COUNTED.items(), counts, strict=True):
             Gauge(name, text, registry=registry).set(cast("int", count))
+
+    async def _add_reconciled(self, registry: CollectorRegistry) -> None:
+        try:
+            reply = await self._sides.local.run("HGETALL", keys.RECONCILED)
+        except StoreError:
+            return
+        began = Gauge(
+            "sponsorsync_reconciled_timestamp_seconds",
+            "When the last complete comparison with GitHub began, of whichever replica.",
+            ["sponsorable"],
+            registry=registry,
+        )
+        for sponsorable, second in cast("dict[bytes, bytes]", reply).items():
+            began.labels(sponsorable.decode()).set(float(second))
 
     def _add_relay(self, registry: CollectorRegistry) -> None:
         engine = self._sides.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.covers import CoverStore
+
+# Digits as GitHub's numbers have them. Others are a login, which may be all digits: '007' is not 7.
+_NUMBER = re.compile(r"[1-9][0-9]{0,14}")
+_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?")
 
 
 class Overrides:
@@ -45,11 +50,14 @@ class Overrides:
             who: The number itself, or a login, for which GitHub is asked.
 
         Raises:
+            InvalidInputError: It is neither.
             NotFoundError: GitHub knows no such account.
             GitHubError: It cannot be asked.
         """
-        if who.isdecimal():
+        if _NUMBER.fullmatch(who):
             return int(who)
+        if not _LOGIN.fullmatch(who):
+            raise InvalidInputError("who: should be GitHub's number of a person, or their login.")
         token = self._token.get_secret_value() if self._token else None
         account = await self._github.fetch_account_by_login(who, token)
         if account is None:
@@ -79,7 +87,7 @@ class Overrides:
             DurableUnavailableError: What else is known of them is on durable alone, which is away.
             StoreUnavailableError: Local is away.
         """
-        now = self._clock()
+        now = self._clock().replace(microsecond=0)  # as it is kept, so that the answer stays true
         if until is not None and until <= now:
             raise InvalidInputError("until: should be a moment that is still to come.")
 

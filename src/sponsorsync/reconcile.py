@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.assessment import assess, is_better, tell_the_same
+from sponsorsync.domain.assessment import (
+    assess,
+    is_better,
+    tell_the_same,
+    tell_the_same_sponsorship,
+)
 from sponsorsync.domain.cover import CoverSource
 from sponsorsync.domain.errors import (
     GitHubError,
@@ -23,10 +29,18 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
+from sponsorsync.store import keys
 from sponsorsync.store.covers import CoverChange, Saved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Sequence,
+    )
 
     from pydantic import SecretStr
 
@@ -39,6 +53,9 @@ if TYPE_CHECKING:
 
 _REPORTED = 100
 _CHUNK = 100
+# A limit that ends by then is waited for in place: starting over would meet the same one again.
+_PATIENCE_S = 15 * 60
+_HOLD_EVERY_S = keys.RECONCILING_TTL_MS / 1000 / 3
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +83,7 @@ class ReconcileSummary:
         unknown: People who are covered here and whom GitHub did not list, while some were hidden.
         points: What it has cost of GitHub's rate limit.
         budget: What is left of that.
+        waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
         reason: Why it is not complete; nobody's cover was ended then.
         retry_after_s: When GitHub may be asked again, where it said so.
     """
@@ -81,6 +99,7 @@ class ReconcileSummary:
     unknown: int = 0
     points: int = 0
     budget: Budget | None = None
+    waiting_until: datetime | None = None
     seconds: float = 0.0
     reason: str | None = None
     retry_after_s: int | None = None
@@ -105,7 +124,7 @@ class ReconcileSummary:
                 "reset_at": self.budget.reset_at.isoformat(),
             }
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "waiting_until"},
             "counts": dict(self.counts),
             "drifts": [asdict(drift) for drift in self.drifts],
             "budget": budget,
@@ -124,6 +143,7 @@ class Reconciler:
         sponsorables: Sequence[str],
         policy: CoverPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._github = github
         self._covers = covers
@@ -131,6 +151,7 @@ class Reconciler:
         self._sponsorables = sponsorables
         self._policy = policy
         self._clock = clock
+        self._sleep = sleep
 
     def check(self, sponsorable: str | None) -> None:
         """Returns where a comparison could begin.
@@ -205,7 +226,7 @@ class Reconciler:
             report=report,
         )
         try:
-            async with aclosing(self._fetch(sponsorable)) as pages:
+            async with aclosing(self._fetch(sponsorable, lease, summary, report)) as pages:
                 async for page in pages:
                     await self._hold(lease)
                     await comparison.take(page)
@@ -214,6 +235,10 @@ class Reconciler:
         except GitHubError as error:
             summary.fail(f"{sponsorable}: {error}")
             return
+        reason = comparison.check_complete()
+        if reason is not None:
+            summary.fail(f"{sponsorable}: {reason}")
+            return
         # Every page has come: only now somebody's absence, or end, is an answer.
         async with aclosing(comparison.end_others()) as steps:
             async for _ in steps:
@@ -221,10 +246,54 @@ class Reconciler:
         if not summary.is_dry_run:
             await self._covers.save_reconciled(sponsorable, began_at)
 
-    def _fetch(self, sponsorable: str) -> AsyncGenerator[ReceivedPage, None]:
+    async def _fetch(
+        self,
+        sponsorable: str,
+        lease: str,
+        summary: ReconcileSummary,
+        report: Callable[[ReconcileSummary], None],
+    ) -> AsyncGenerator[ReceivedPage, None]:
+        """Yields the pages, and waits out a limit between two of them, unless it takes too long."""
         if self._token is None:
             raise NoMaintainerTokenError
-        return self._github.fetch_received(self._token.get_secret_value(), sponsorable)
+        token = self._token.get_secret_value()
+        cursor: str | None = None
+        patience_s = _PATIENCE_S
+        while True:
+            try:
+                async with aclosing(
+                    self._github.fetch_received(token, sponsorable, after=cursor)
+                ) as pages:
+                    async for page in pages:
+                        cursor, patience_s = page.next_cursor, _PATIENCE_S
+                        yield page
+            except GitHubLimitedError as error:
+                patience_s -= error.retry_after_s
+                if patience_s < 0:
+                    raise
+                await self._wait(error.retry_after_s, lease, summary, report)
+            else:
+                return
+
+    async def _wait(
+        self,
+        seconds: float,
+        lease: str,
+        summary: ReconcileSummary,
+        report: Callable[[ReconcileSummary], None],
+    ) -> None:
+        """Waits until GitHub may be asked again; meanwhile nobody else compares."""
+        summary.waiting_until = self._clock() + timedelta(seconds=seconds)
+        report(summary)
+        _log.info("reconcile_waits_for_github", seconds=seconds)
+        try:
+            while seconds > 0:
+                await self._hold(lease)
+                await self._sleep(min(seconds, _HOLD_EVERY_S))
+                seconds -= _HOLD_EVERY_S
+        finally:
+            summary.waiting_until = None
+            report(summary)
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[str]:
@@ -241,11 +310,17 @@ class Reconciler:
 
     async def _hold(self, lease: str) -> None:
         if not await self._covers.hold_reconciling(lease):
-            raise StoreUnavailableError("Another replica has begun to compare meanwhile.")
+            raise StoreUnavailableError(
+                "The right to compare was lost meanwhile: another replica may be comparing."
+            )
 
 
 class _Comparison:
-    """One sponsorable's, from the first page to those who are on none."""
+    """One sponsorable's, from the first page to those who are on none.
+
+    What a page adds to somebody's cover is kept at once. What takes from it waits for the last
+    page, since sponsorships of one person may be on several, and is judged on what is known then.
+    """
 
     def __init__(
         self,
@@ -263,71 +338,111 @@ class _Comparison:
         self._began_at = began_at
         self._summary = summary
         self._report = report
-        self._is_first = True
         self._hidden = 0
-        # Of each sponsor the best that was told: sponsorships of one may be on several pages.
-        self._told: dict[int, CoverFacts] = {}
+        self._nodes = 0
+        self._total = 0
+        self._told: dict[int, tuple[Sponsorship, ...]] = {}
+        # Whose cover is another one than what was told so far.
+        self._open: set[int] = set()
+        # What this comparison itself has kept, as a hash: it is not newer than the answer.
+        self._kept: dict[int, int] = {}
+        self._noted: set[int] = set()
 
     async def take(self, page: ReceivedPage) -> None:
-        """Keeps who is covered, and remembers who is not."""
-        self._summary.total += page.total if self._is_first else 0
-        self._is_first = False
+        """Keeps what a page adds to covers, and remembers the rest of it."""
+        if self._nodes == 0:
+            self._summary.total += page.total
+        self._total = page.total
+        self._nodes += page.nodes
+        self._hidden += page.hidden
         self._summary.pages += 1
         self._summary.points += page.budget.cost
         self._summary.budget = page.budget
         self._summary.hidden += page.hidden
-        self._hidden += page.hidden
-        by_sponsor: dict[int, list[Sponsorship]] = {}
+        before = len(self._told)
         for person_id, sponsorship in page.sponsorships:
-            by_sponsor.setdefault(person_id, []).append(sponsorship)
-        known = await self._covers.load(self._sponsorable, list(by_sponsor))
-        covered = []
-        for person_id, sponsorships in by_sponsor.items():
-            told = self._assess(sponsorships, known[person_id])
-            best = self._told.get(person_id)
-            if best is not None and not is_better(told, best, now=self._began_at):
-                continue
-            self._summary.people += best is None
-            self._told[person_id] = told
-            if told.is_sponsoring(self._began_at):
-                covered.append((person_id, known[person_id], told, best))
-        await self._apply(covered)
+            self._told[person_id] = (*self._told.get(person_id, ()), sponsorship)
+        self._summary.people += len(self._told) - before
+        ids = list(dict.fromkeys(person_id for person_id, _ in page.sponsorships))
+        self._open.difference_update(ids)
+        self._open.update(await self._keep(ids, self._adds))
+
+    def check_complete(self) -> str | None:
+        """Returns why nobody's absence, or end, is an answer; None where it is."""
+        if self._nodes < self._total:
+            return f"GitHub showed {self._nodes} of {self._total} sponsorships."
+        return None
 
     async def end_others(self) -> AsyncGenerator[None, None]:
-        """Ends the cover of whom GitHub lists as former sponsors, and of whom it does not list.
+        """Keeps what takes from covers: of whom GitHub lists, and of whom it does not list.
 
         Yields after each few of them.
         """
-        ended = [
-            person_id
-            for person_id, told in self._told.items()
-            if not told.is_sponsoring(self._began_at)
-        ]
-        for at in range(0, len(ended), _CHUNK):
-            await self._end(ended[at : at + _CHUNK], is_listed=True)
+        waiting = sorted(self._open)
+        for at in range(0, len(waiting), _CHUNK):
+            await self._keep(waiting[at : at + _CHUNK], self._may_take)
             yield
         async for members in self._covers.walk_covered(self._sponsorable):
             missing = [person_id for person_id in members if person_id not in self._told]
             for at in range(0, len(missing), _CHUNK):
-                await self._end(missing[at : at + _CHUNK], is_listed=False)
+                await self._keep(missing[at : at + _CHUNK], self._may_end)
                 yield
 
-    async def _end(self, person_ids: Sequence[int], *, is_listed: bool) -> None:
-        known = await self._covers.load(self._sponsorable, person_ids)
-        changes = []
-        for person_id, cover in known.items():
-            before = cover.facts
-            if before is None or before.source is not CoverSource.SPONSORSHIP:
+    def _adds(self, known: CoverFacts | None, told: CoverFacts) -> bool:
+        if not told.is_sponsoring(self._began_at):
+            return False
+        is_covered = known is not None and known.is_sponsoring(self._began_at)
+        return not is_covered or known is None or is_better(told, known, now=self._began_at)
+
+    def _may_take(self, known: CoverFacts | None, told: CoverFacts) -> bool:
+        if known is None or known.source is not CoverSource.SPONSORSHIP:
+            return False  # of a former sponsor who was not known as one
+        return not self._ends(known, told) or self._is_sure()
+
+    def _may_end(self, known: CoverFacts | None, told: CoverFacts) -> bool:
+        # Of who is covered by something else there is nothing to end.
+        return self._ends(known, told) and self._is_sure()
+
+    def _ends(self, known: CoverFacts | None, told: CoverFacts) -> bool:
+        return (
+            known is not None
+            and known.is_sponsoring(self._began_at)
+            and not told.is_sponsoring(self._began_at)
+        )
+
+    def _is_sure(self) -> bool:
+        """Whoever is hidden may be anybody."""
+        if self._hidden:
+            self._summary.unknown += 1
+        return not self._hidden
+
+    async def _keep(
+        self, person_ids: Sequence[int], may_keep: Callable[[CoverFacts | None, CoverFacts], bool]
+    ) -> list[int]:
+        """Keeps what was told of these people where it is not known; returns of whom it may not."""
+        covers = await self._covers.load(self._sponsorable, person_ids)
+        changes, refused = [], []
+        for person_id, cover in covers.items():
+            told = self._assess(self._told.get(person_id, ()), cover)
+            if cover.facts is not None and tell_the_same(cover.facts, told):
                 continue
-            if not before.is_sponsoring(self._began_at):
-                continue
-            if self._hidden and not is_listed:
-                # They may be one of those whom GitHub does not show.
-                self._summary.unknown += 1
-                continue
-            told = self._told[person_id] if is_listed else self._assess([], cover)
-            changes.append((person_id, cover, told, None))
-        await self._apply(changes)
+            if self._is_newer(person_id, cover.facts):
+                self._summary.newer += 1
+            elif may_keep(cover.facts, told):
+                changes.append((cover.facts, self._change(person_id, cover, told)))
+            else:
+                refused.append(person_id)
+        saved = [Saved.OK] * len(changes)
+        if not self._summary.is_dry_run:
+            saved = await self._covers.save([change for _, change in changes])
+        for (before, change), outcome in zip(changes, saved, strict=True):
+            if outcome is Saved.OK:
+                self._kept[change.person_id] = _hash_sponsorship(change.facts)
+                self._note(before, change)
+            else:
+                self._summary.newer += 1
+        self._report(self._summary)
+        return refused
 
     def _assess(self, sponsorships: Iterable[Sponsorship], cover: KnownCover) -> CoverFacts:
         return assess(
@@ -338,33 +453,11 @@ class _Comparison:
             now=self._began_at,
         )
 
-    async def _apply(
-        self, told: Sequence[tuple[int, KnownCover, CoverFacts, CoverFacts | None]]
-    ) -> None:
-        """Keeps what differs; the last of each is what this comparison has kept before."""
-        changes = []
-        for person_id, cover, facts, kept in told:
-            if cover.facts is not None and tell_the_same(cover.facts, facts):
-                continue
-            if self._is_newer(cover.facts, kept):
-                self._summary.newer += 1
-                continue
-            changes.append((cover.facts, self._change(person_id, cover, facts)))
-        saved = [Saved.OK] * len(changes)
-        if not self._summary.is_dry_run:
-            saved = await self._covers.save([change for _, change in changes])
-        for (before, change), outcome in zip(changes, saved, strict=True):
-            if outcome is Saved.OK:
-                self._note(before, change)
-            else:
-                self._summary.newer += 1
-        self._report(self._summary)
-
-    def _is_newer(self, facts: CoverFacts | None, kept: CoverFacts | None) -> bool:
+    def _is_newer(self, person_id: int, facts: CoverFacts | None) -> bool:
         """Tells whether facts are of after the answer began, and not from this comparison."""
-        if facts is None or (kept is not None and tell_the_same(facts, kept)):
+        if facts is None or facts.checked_at is None or facts.checked_at < self._began_at:
             return False
-        return facts.checked_at is not None and facts.checked_at >= self._began_at
+        return self._kept.get(person_id) != _hash_sponsorship(facts)
 
     def _change(self, person_id: int, cover: KnownCover, facts: CoverFacts) -> CoverChange:
         return CoverChange(
@@ -376,8 +469,17 @@ class _Comparison:
         )
 
     def _note(self, before: CoverFacts | None, change: CoverChange) -> None:
+        if change.person_id in self._noted:
+            return
+        if before is not None and tell_the_same_sponsorship(before, change.facts):
+            return  # nothing of which an event would have told
+        self._noted.add(change.person_id)
         was_covered = before is not None and before.is_sponsoring(self._began_at)
         kind = "changed" if was_covered else "created"
         if not change.facts.is_sponsoring(self._began_at):
             kind = "ended"
         self._summary.note(Drift(self._sponsorable, change.person_id, kind))
+
+
+def _hash_sponsorship(facts: CoverFacts) -> int:
+    return hash((facts.checked_at, facts.tier_cents, facts.since, facts.valid_until))

@@ -51,6 +51,7 @@ class ReconcileSchedule:
         self,
         run: Callable[[str], Awaitable[_Summary]],
         load_last: Callable[[str], Awaitable[datetime | None]],
+        take_ended: Callable[[], Awaitable[set[str]]],
         *,
         sponsorables: Sequence[str],
         pace: Pace,
@@ -58,16 +59,20 @@ class ReconcileSchedule:
     ) -> None:
         self._run = run
         self._load_last = load_last
+        self._take_ended = take_ended
         self._sponsorables = sponsorables
         self._pace = pace
         self._clock = clock
         self._wanted: dict[str, float] = {}
+        # What is wanted for no other reason than that its time has come.
+        self._due: set[str] = set()
         self._not_before: dict[str, float] = {}
         self._wake = asyncio.Event()
 
     def request(self, sponsorable: str) -> bool:
         """Asks for a look soon; several of these are one."""
         self._want(sponsorable, self._pace.settle_s)
+        self._due.discard(sponsorable)
         self._wake.set()
         return True
 
@@ -97,18 +102,37 @@ class ReconcileSchedule:
         return min(max(0.0, until - _now_s()), self._pace.check_s)
 
     async def _note_due(self) -> None:
-        every = self._pace.every
-        for sponsorable in self._sponsorables if every is not None else ():
-            try:
-                last = await self._load_last(sponsorable)
-            except SponsorSyncError as error:
-                _log.warning("reconcile_waits", reason=str(error))
-                return
-            if every is not None and (last is None or self._clock() - last >= every):
-                self._want(sponsorable, self._pace.settle_s)
+        try:
+            # GitHub does not say that somebody has taken back an announced cancellation: it goes on
+            # to show an active sponsorship.
+            for sponsorable in await self._take_ended():
+                self.request(sponsorable)
+            for sponsorable in self._sponsorables:
+                if sponsorable not in self._wanted and await self._is_due(sponsorable):
+                    self._want(sponsorable, self._pace.settle_s)
+                    self._due.add(sponsorable)
+        except SponsorSyncError as error:
+            _log.warning("reconcile_waits", reason=str(error))
+
+    async def _is_due(self, sponsorable: str) -> bool:
+        if self._pace.every is None:
+            return False
+        last = await self._load_last(sponsorable)
+        return last is None or self._clock() - last >= self._pace.every
+
+    async def _is_still_due(self, sponsorable: str) -> bool:
+        """Another replica may have looked meanwhile."""
+        try:
+            return await self._is_due(sponsorable)
+        except SponsorSyncError:
+            return True
 
     async def _look(self, sponsorable: str) -> None:
         del self._wanted[sponsorable]
+        if sponsorable in self._due:
+            self._due.discard(sponsorable)
+            if not await self._is_still_due(sponsorable):
+                return
         self._not_before[sponsorable] = _now_s() + self._pace.pause_s
         try:
             summary = await self._run(sponsorable)

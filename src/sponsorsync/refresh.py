@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.assessment import assess, mark_unknown
+from sponsorsync.domain.assessment import assess, is_as_new, mark_unknown
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubRefusedError,
@@ -71,6 +71,7 @@ class Refresh:
         wait_ms = await self._covers.take_refresh(person_id)
         if wait_ms > 0:
             raise RefreshLimitedError(retry_after_s=-(-wait_ms // 1000))
+        asked_at = self._clock()
         try:
             told = await self._ask(person_id, self._token.get_secret_value())
         except GitHubError:
@@ -78,7 +79,7 @@ class Refresh:
                 await self._covers.change(sponsorable, person_id, self._mark, by="refresh")
             raise
         for sponsorable, sponsorships in told.items():
-            await self._keep(person_id, sponsorable, sponsorships)
+            await self._keep(person_id, sponsorable, sponsorships, asked_at)
         others = [each for each in self._sponsorables if each not in told]
         for sponsorable in others:
             self._look_again.request(sponsorable)
@@ -101,9 +102,15 @@ class Refresh:
         return {answer.viewer_login: [] if given is None else [given]}
 
     async def _keep(
-        self, person_id: int, sponsorable: str, sponsorships: Sequence[Sponsorship]
+        self,
+        person_id: int,
+        sponsorable: str,
+        sponsorships: Sequence[Sponsorship],
+        asked_at: datetime,
     ) -> None:
-        def decide(known: CoverFacts | None) -> CoverFacts:
+        def decide(known: CoverFacts | None) -> CoverFacts | None:
+            if is_as_new(known, asked_at):
+                return None
             return assess(
                 sponsorable, sponsorships, previous=known, policy=self._policy, now=self._clock()
             )

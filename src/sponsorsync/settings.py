@@ -246,6 +246,10 @@ class Settings(BaseSettings):
     grace_days: int = Field(default=0, ge=0, le=365)
     stale_hours: int = Field(default=72, ge=0, le=24 * 90)
     patreon_cents: int | None = Field(default=None, ge=0, le=100_000_000)
+    patreon_client_id: str | None = None
+    patreon_secret: SecretStr | None = None
+    patreon_campaign: str | None = None
+    patreon_url: Url = "https://www.patreon.com"
     org_cover: Literal["off", "members"] = "off"
     org_tier: Literal["inherit", "unknown"] = "inherit"
     org_seats: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -277,6 +281,16 @@ class Settings(BaseSettings):
     def _check_token_audience(cls, value: str | None) -> str | None:
         if value is not None and (not value.isascii() or not value.isprintable() or " " in value):
             raise ValueError("should be one word, such as https://app.example.org")
+        return value
+
+    @field_validator("patreon_campaign")
+    @classmethod
+    def _check_patreon_campaign(cls, value: str | None) -> str | None:
+        longest = 20
+        if value is not None and not (
+            value.isascii() and value.isdecimal() and len(value) <= longest
+        ):
+            raise ValueError("should be the number of your campaign, as docs/patreon.md finds it")
         return value
 
     @field_validator("collections")
@@ -334,6 +348,20 @@ class Settings(BaseSettings):
             )
         return self
 
+    def _require_patreon(self) -> None:
+        """Raises SettingsError unless all of Patreon's settings are there, or none."""
+        of_patreon = {
+            "SPONSORSYNC_PATREON_CLIENT_ID": self.patreon_client_id,
+            "SPONSORSYNC_PATREON_SECRET": self.patreon_secret,
+            "SPONSORSYNC_PATREON_CAMPAIGN": self.patreon_campaign,
+        }
+        missing = [name for name, value in of_patreon.items() if not value]
+        if missing and len(missing) < len(of_patreon):
+            raise SettingsError(
+                f"{missing[0]} is not set; it should be, as the others of Patreon's are "
+                "(docs/patreon.md)"
+            )
+
     def require_for_service(self) -> Self:
         """Raises SettingsError unless all is there that a service with real neighbours needs."""
         needed = {
@@ -351,6 +379,7 @@ class Settings(BaseSettings):
                     f"{name} is not set; it should be {example}. "
                     "(`sponsorsync dev` needs no settings.)"
                 )
+        self._require_patreon()
         if self.public_url is None and self.host in _WILDCARD_HOSTS:
             raise SettingsError(
                 "SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST on every address it "

@@ -127,6 +127,7 @@ def create_covers(settings: Settings, sides: Sides, people: PeopleStore) -> Cove
     return CoverStore(
         sides.local,
         people,
+        sponsorables=settings.sponsorables,
         collections=settings.collections,
         fetcher=sides.engine.hydrator if sides.engine else None,
     )

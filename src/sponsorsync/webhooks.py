@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.errors import EventSignatureError, NoWebhookError
-from sponsorsync.domain.news import NewsOutcome, hear
+from sponsorsync.domain.errors import (
+    EventSignatureError,
+    MalformedEventError,
+    NoWebhookError,
+    SponsorSyncError,
+)
+from sponsorsync.domain.news import NewsOutcome, hear, is_doubtful
 from sponsorsync.github import webhooks as messages
 from sponsorsync.store.covers import Saved
 
@@ -29,7 +35,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Webhooks:
-    """Takes GitHub's events."""
+    """Takes GitHub's events.
+
+    Attributes:
+        counts: How many there were of each outcome, here and since the start; `refused`: of none.
+    """
 
     def __init__(
         self,
@@ -47,6 +57,7 @@ class Webhooks:
         self._sponsorables = sponsorables
         self._policy = policy
         self._clock = clock
+        self.counts: Counter[str] = Counter()
 
     def require_secret(self) -> None:
         """Returns where events can be checked.
@@ -71,9 +82,21 @@ class Webhooks:
         Raises:
             NoWebhookError: No secret is configured.
             EventSignatureError: It is not GitHub's.
-            MalformedEventError: It is no JSON object.
+            MalformedEventError: It is no JSON object, or has no number by which it would be known
+                again.
             StoreError: The local Redis could not keep it. GitHub does not try again by itself.
         """
+        try:
+            outcome = await self._receive(body, event, delivery, signature)
+        except SponsorSyncError:
+            self.counts["refused"] += 1
+            raise
+        self.counts[outcome.value] += 1
+        return outcome
+
+    async def _receive(
+        self, body: bytes, event: str, delivery: str, signature: str | None
+    ) -> NewsOutcome:
         if self._secret is None:
             raise NoWebhookError
         if not messages.is_signed(body, signature, self._secret.get_secret_value()):
@@ -86,8 +109,12 @@ class Webhooks:
         sponsorable = messages.find_sponsorable(content)
         if sponsorable is not None and sponsorable not in self._sponsorables:
             return NewsOutcome.IGNORED
-        delivery = delivery if _DELIVERY.fullmatch(delivery) else ""
-        if delivery and await self._covers.is_delivered(delivery):
+        if not _DELIVERY.fullmatch(delivery):
+            raise MalformedEventError(
+                "X-GitHub-Delivery is no number of a delivery. GitHub always sends one; a proxy "
+                "may have dropped it."
+            )
+        if await self._covers.is_delivered(delivery):
             return NewsOutcome.SEEN_BEFORE
         return await self._take(messages.parse_sponsorship(content), sponsorable, delivery)
 
@@ -99,7 +126,7 @@ class Webhooks:
         if news is None:
             _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=any(looks))
             return NewsOutcome.LOOKING if any(looks) else NewsOutcome.IGNORED
-        outcome = await self._apply(news, delivery)
+        outcome = await self._apply(news, delivery, is_looking=any(looks))
         _log.info(
             "event_received",
             kind=news.kind.value,
@@ -109,8 +136,10 @@ class Webhooks:
         )
         return outcome
 
-    async def _apply(self, news: SponsorshipNews, delivery: str) -> NewsOutcome:
-        saved, _ = await self._covers.change(
+    async def _apply(
+        self, news: SponsorshipNews, delivery: str, *, is_looking: bool
+    ) -> NewsOutcome:
+        saved, known = await self._covers.change(
             news.sponsorable,
             news.sponsor_id,
             lambda known: hear(news, known, policy=self._policy, now=self._clock()),
@@ -119,5 +148,6 @@ class Webhooks:
             delivery=delivery,
         )
         if saved is None:
-            return NewsOutcome.NOTHING_NEW
+            is_left = is_looking and is_doubtful(news, known)
+            return NewsOutcome.LOOKING if is_left else NewsOutcome.NOTHING_NEW
         return NewsOutcome.APPLIED if saved is Saved.OK else NewsOutcome.SEEN_BEFORE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ import yaml
 from dotenv import dotenv_values
 from jsonschema import Draft7Validator
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError, RedisError
 
 from sponsorsync.sandbox import valkey
 from sponsorsync.settings import Settings, load_settings, variable_of
@@ -61,27 +64,29 @@ def parse_arguments(command: list[str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def run_server(folder: Path, config: str) -> AsyncIterator[int]:
-    """Runs the embedded Valkey with a whole configuration of one's own; yields its port."""
-    port = valkey.find_free_port(valkey.FIRST_PORT)
-    own = config.replace("dir /data", "dir .") + f"port {port}\nbind {valkey.HOST}\n"
-    (folder / valkey.CONFIG_FILE).write_text(own)
-    with valkey._open_lock(folder) as lock, valkey._open_log(folder) as log:
-        async with valkey._watched_process(folder, lock, log, valkey.DEFAULT_LIMITS.stop_s):
-            await until(lambda: answers(port))
-            yield port
+async def run_server(config: str) -> AsyncIterator[str]:
+    """Runs the embedded Valkey with a whole configuration of one's own; yields its socket.
+
+    A port might be another server's by the time this one wants it, and that one would answer.
+    """
+    with tempfile.TemporaryDirectory() as name:  # short: a socket's path has a hundred bytes
+        folder = Path(name)
+        path = folder / "socket"
+        own = config.replace("dir /data", "dir .") + f"port 0\nunixsocket {path}\n"
+        (folder / valkey.CONFIG_FILE).write_text(own)
+        with valkey._open_lock(folder) as lock, valkey._open_log(folder) as log:
+            async with valkey._watched_process(folder, lock, log, valkey.DEFAULT_LIMITS.stop_s):
+                await until(lambda: is_healthy(str(path)))
+                yield str(path)
 
 
-async def answers(port: int) -> bool:
-    """Returns whether a server is there, whatever it answers."""
+async def is_healthy(path: str) -> bool:
+    """Returns what the health check of durable does."""
     try:
-        async with Redis(host=valkey.HOST, port=port) as client:
-            await client.ping()
-    except AuthenticationError:
-        return True
+        async with Redis(unix_socket_path=path, username="health", password="") as client:
+            return bool(await client.ping())
     except RedisError:
         return False
-    return True
 
 
 SERVICES = load_services()
@@ -255,18 +260,18 @@ async def test_a_server_takes_the_arguments_of_local(tmp_path: Path) -> None:
     assert parse_flags({b"": (config["notify-keyspace-events"] or "").encode()}) >= NEEDED_FLAGS
 
 
-async def test_durable_serves_who_knows_the_password_alone(tmp_path: Path) -> None:
+async def test_durable_serves_who_knows_the_password_alone() -> None:
     """Its configuration, run by a real server: the health check works and opens nothing."""
     config = load("compose.durable.yaml")["configs"]["durable-conf"]["content"]
     config = re.sub(r"\$\{REDISENT_PWD[^}]*\}", PASSWORD, config)
 
     async with (
-        run_server(tmp_path, config) as port,
-        Redis(port=port, decode_responses=True) as nobody,
-        Redis(port=port, username="health", password="", decode_responses=True) as health,
-        Redis(port=port, password=PASSWORD, decode_responses=True) as owner,
+        run_server(config) as path,
+        Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0)) as nobody,
+        Redis(unix_socket_path=path, username="health", password="") as health,
+        Redis(unix_socket_path=path, password=PASSWORD, decode_responses=True) as owner,
     ):
-        with pytest.raises(AuthenticationError):
+        with pytest.raises(RedisError, match="already authenticated"):
             await nobody.ping()
         assert await health.ping()
         with pytest.raises(NoPermissionError):

@@ -1,273 +1,36 @@
-"""Who is covered, by what, until when: every decision, with the moment given."""
+"""Who is covered, by what, until when: every answer, with the moment given."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sponsorsync.domain.assessment import assess, mark_unknown
-from sponsorsync.domain.cover import (
-    CoverFacts,
-    CoverPolicy,
-    CoverSource,
-    CoverStatus,
-    judge,
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, CoverStatus, Grant, judge
+from sponsorsync.domain.sponsorship import PaymentSource
+from tests.support.covers import (
+    COVERED,
+    DAY,
+    LAPSED,
+    NEVER,
+    NOT_A_SPONSOR,
+    NOW,
+    PAID_ONCE,
+    POLICY,
+    SECOND,
+    TOMORROW,
+    YESTERDAY,
 )
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 
-NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
-DAY = timedelta(days=1)
-YESTERDAY, TOMORROW = NOW - DAY, NOW + DAY
-POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
-
-MONTHLY = Sponsorship(
-    sponsorable="maintainer",
-    created_at=NOW - 400 * DAY,
-    is_active=True,
-    is_one_time=False,
-    privacy=Privacy.PUBLIC,
-    payment_source=PaymentSource.GITHUB,
-    tier_cents=1000,
-    tier_selected_at=NOW - 400 * DAY,
-)
-ENDED = replace(MONTHLY, is_active=False)
-PATREON = replace(
-    MONTHLY, payment_source=PaymentSource.PATREON, tier_cents=None, tier_selected_at=None
-)
-PATREON_ENDED = replace(PATREON, is_active=False)
-NO_TIER = replace(MONTHLY, payment_source=None, tier_cents=None, tier_selected_at=None)
-ONE_TIME = replace(
-    MONTHLY,
-    is_one_time=True,
-    tier_cents=2500,
-    created_at=NOW - 5 * DAY,
-    tier_selected_at=NOW - 5 * DAY,
-)
-ONE_TIME_INACTIVE = replace(ONE_TIME, is_active=False)
-ONE_TIME_NO_TIER = replace(ONE_TIME, tier_cents=None, tier_selected_at=None)
-ONE_TIME_OLD = replace(
-    ONE_TIME,
-    is_active=False,
-    created_at=NOW - 40 * DAY,
-    tier_selected_at=NOW - 40 * DAY,
-)
-ONE_TIME_AGAIN = replace(ONE_TIME, created_at=NOW - 400 * DAY)
-
-NEVER = None
-NOT_A_SPONSOR = CoverFacts(sponsorable="maintainer", checked_at=YESTERDAY)
-COVERED = CoverFacts(
-    sponsorable="maintainer",
-    checked_at=YESTERDAY,
-    source=CoverSource.SPONSORSHIP,
-    tier_cents=1000,
-    privacy=Privacy.PUBLIC,
-    payment_source=PaymentSource.GITHUB,
-    since=NOW - 400 * DAY,
-)
-LAPSED = replace(COVERED, valid_until=YESTERDAY)
-PAID_ONCE = replace(COVERED, is_one_time=True, tier_cents=2500, valid_until=TOMORROW)
-ALL_BEFORE = [NEVER, NOT_A_SPONSOR, COVERED, LAPSED, PAID_ONCE]
-
-
-def _assess(*sponsorships: Sponsorship, previous: CoverFacts | None = None) -> CoverFacts:
-    return assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=NOW)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def _judge(facts: CoverFacts | None, now: datetime = NOW) -> tuple[CoverStatus, str]:
     cover = judge("maintainer", facts, policy=POLICY, now=now)
     return cover.status, cover.reason
-
-
-# --- assess: one sponsorship ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("previous", ALL_BEFORE)
-@pytest.mark.parametrize(
-    ("sponsorship", "valid_until"),
-    [
-        (MONTHLY, None),
-        (PATREON, None),
-        (NO_TIER, None),
-        (ONE_TIME, NOW + 26 * DAY),
-        (ONE_TIME_INACTIVE, NOW + 26 * DAY),
-        (ONE_TIME_NO_TIER, NOW + 26 * DAY),
-        (ONE_TIME_AGAIN, NOW + 26 * DAY),
-    ],
-    ids=["monthly", "patreon", "no tier", "once", "once inactive", "once no tier", "once again"],
-)
-def test_what_covers_covers_whatever_was_known_before(
-    sponsorship: Sponsorship, valid_until: datetime | None, previous: CoverFacts | None
-) -> None:
-    """A complete answer of GitHub is the truth; a one-time payment has a window of our own."""
-    facts = _assess(sponsorship, previous=previous)
-
-    assert facts == CoverFacts(
-        sponsorable="maintainer",
-        checked_at=NOW,
-        source=CoverSource.SPONSORSHIP,
-        tier_cents=sponsorship.tier_cents,
-        is_one_time=sponsorship.is_one_time,
-        privacy=Privacy.PUBLIC,
-        payment_source=sponsorship.payment_source,
-        since=sponsorship.created_at,
-        valid_until=valid_until,
-    )
-    assert facts.is_sponsoring(NOW)
-
-
-@pytest.mark.parametrize("sponsorship", [ENDED, PATREON_ENDED], ids=["github", "patreon"])
-@pytest.mark.parametrize(
-    ("previous", "valid_until"),
-    [
-        (NEVER, NOW),
-        (NOT_A_SPONSOR, NOW),
-        (COVERED, NOW),
-        (LAPSED, YESTERDAY),
-        (PAID_ONCE, NOW),
-    ],
-    ids=["never", "not a sponsor", "covered", "lapsed", "paid once"],
-)
-def test_a_monthly_sponsorship_ended_when_we_first_learnt_of_it(
-    sponsorship: Sponsorship, previous: CoverFacts | None, valid_until: datetime
-) -> None:
-    """GitHub does not say when, and an end that moved with each login would keep data for ever."""
-    facts = _assess(sponsorship, previous=previous)
-
-    assert facts.valid_until == valid_until
-    assert not facts.is_sponsoring(NOW)
-
-
-@pytest.mark.parametrize("previous", ALL_BEFORE)
-def test_a_one_time_payment_of_long_ago_covers_no_more(previous: CoverFacts | None) -> None:
-    """GitHub sends no event at its end, so the end is counted from the payment."""
-    facts = _assess(ONE_TIME_OLD, previous=previous)
-
-    assert facts.valid_until == NOW - 9 * DAY
-    assert not facts.is_sponsoring(NOW)
-
-
-@pytest.mark.parametrize(
-    ("previous", "facts"),
-    [
-        (NEVER, CoverFacts(sponsorable="maintainer", checked_at=NOW)),
-        (NOT_A_SPONSOR, CoverFacts(sponsorable="maintainer", checked_at=NOW)),
-        (COVERED, replace(COVERED, checked_at=NOW, valid_until=NOW)),
-        (LAPSED, replace(LAPSED, checked_at=NOW)),
-        (PAID_ONCE, replace(PAID_ONCE, checked_at=NOW)),
-    ],
-    ids=["never", "not a sponsor", "covered", "lapsed", "paid once"],
-)
-def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
-    previous: CoverFacts | None, facts: CoverFacts
-) -> None:
-    """One-time payments vanish while they still cover; what began to end does not begin again."""
-    assert _assess(previous=previous) == facts
-
-
-@pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
-@pytest.mark.parametrize("previous", [NOT_A_SPONSOR, COVERED, LAPSED, PAID_ONCE])
-def test_an_answer_ends_the_time_of_not_knowing(
-    sponsorships: tuple[Sponsorship, ...], previous: CoverFacts
-) -> None:
-    """The next failure begins a time of its own."""
-    facts = _assess(*sponsorships, previous=replace(previous, unknown_since=YESTERDAY))
-
-    assert facts.unknown_since is None
-    assert facts.checked_at == NOW
-
-
-# --- assess: several ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("sponsorships", "chosen"),
-    [
-        ([ENDED, ONE_TIME], ONE_TIME),
-        ([ONE_TIME, MONTHLY], MONTHLY),
-        ([replace(ENDED, tier_cents=99900), MONTHLY], MONTHLY),
-        ([replace(ONE_TIME, tier_cents=99900), MONTHLY], MONTHLY),
-        ([MONTHLY, replace(MONTHLY, tier_cents=5000)], replace(MONTHLY, tier_cents=5000)),
-        ([PATREON, MONTHLY], MONTHLY),
-        ([ONE_TIME_OLD, ONE_TIME], ONE_TIME),
-        ([ONE_TIME_OLD, ENDED], ENDED),
-    ],
-    ids=[
-        "covering before ended",
-        "endless before a late end",
-        "covering before dear",
-        "endless before dear",
-        "dear before cheap",
-        "a price before none",
-        "the later payment",
-        "the later end",
-    ],
-)
-@pytest.mark.parametrize("step", [1, -1])
-def test_the_best_of_several_sponsorships_counts_in_any_order(
-    sponsorships: list[Sponsorship], chosen: Sponsorship, step: int
-) -> None:
-    """GitHub may list several between the same two accounts, and the order says nothing."""
-    assert _assess(*sponsorships[::step]) == _assess(chosen)
-
-
-def test_an_ended_sponsorship_does_not_live_on_in_the_end_of_another() -> None:
-    """Else $5 once would show the $999 a month of former days as paid, from the second login on."""
-    sponsorships = (replace(ENDED, tier_cents=99900), replace(ONE_TIME, tier_cents=500))
-    first = _assess(*sponsorships)
-
-    second = _assess(*sponsorships, previous=first)
-
-    assert second == first
-    assert second.tier_cents == 500
-
-
-def test_the_end_does_not_move_with_later_answers() -> None:
-    """What is kept after a lapse is counted from it."""
-    first = _assess(ENDED, ONE_TIME_OLD, previous=COVERED)
-
-    later = assess(
-        "maintainer", [ENDED, ONE_TIME_OLD], previous=first, policy=POLICY, now=NOW + 9 * DAY
-    )
-
-    assert later.valid_until == first.valid_until == NOW
-
-
-def test_somebody_who_comes_back_is_covered_without_an_end() -> None:
-    """The end of the former time is over with it."""
-    assert _assess(MONTHLY, previous=LAPSED).valid_until is None
-
-
-@pytest.mark.parametrize("previous", ALL_BEFORE)
-def test_a_sponsorship_of_somebody_else_is_none_of_ours(previous: CoverFacts | None) -> None:
-    """The answer may list all that a person gives."""
-    elsewhere = replace(MONTHLY, sponsorable="somebody-else")
-
-    assert _assess(elsewhere, previous=previous) == _assess(previous=previous)
-
-
-# --- mark_unknown ---------------------------------------------------------------------------------
-
-
-def test_a_failed_check_changes_nothing_but_the_mark() -> None:
-    """Unknown is not no."""
-    assert mark_unknown(COVERED, now=NOW) == replace(COVERED, unknown_since=NOW)
-
-
-def test_a_second_failed_check_does_not_move_the_mark() -> None:
-    """Else a GitHub that stays away would be trusted for ever."""
-    marked = replace(COVERED, unknown_since=YESTERDAY)
-
-    assert mark_unknown(marked, now=NOW) == marked
-
-
-def test_of_nothing_a_failed_check_makes_nothing() -> None:
-    """There is no cover to hold on to."""
-    assert mark_unknown(None, now=NOW) is None
 
 
 # --- judge ----------------------------------------------------------------------------------------
@@ -393,108 +156,256 @@ def test_the_answer_carries_what_it_rests_on() -> None:
     assert (cover.sponsorable, cover.facts) == ("maintainer", COVERED)
 
 
-# --- properties -----------------------------------------------------------------------------------
+# --- several sources: every combination -----------------------------------------------------------
 
-# Whole days, so that moments often meet.
-moments = st.integers(min_value=-50, max_value=50).map(lambda days: NOW + days * DAY)
-cents = st.none() | st.integers(min_value=0, max_value=1_200_000)
-given_sponsorships = st.lists(
-    st.builds(
-        Sponsorship,
-        sponsorable=st.sampled_from(["maintainer", "somebody-else"]),
-        created_at=moments,
-        is_active=st.booleans(),
-        is_one_time=st.booleans(),
-        privacy=st.sampled_from(Privacy),
-        payment_source=st.none() | st.sampled_from(PaymentSource),
-        tier_cents=cents,
-        tier_selected_at=st.none() | moments,
+# Each source in each of its states, with what that state alone amounts to.
+MEMBERS = replace(POLICY, covers_members=True)
+UNKNOWN, NO = CoverStatus.UNKNOWN, CoverStatus.NOT_COVERED
+Alone = tuple[CoverStatus, int | None, datetime | None]
+
+
+def _yes(cents: int | None, until: datetime | None) -> Alone:
+    return CoverStatus.COVERED, cents, until
+
+
+def _no() -> Alone:
+    return NO, None, None
+
+
+OWN: dict[str, tuple[CoverFacts, Alone]] = {
+    "never asked": (CoverFacts("maintainer", checked_at=None), (UNKNOWN, None, None)),
+    "none": (NOT_A_SPONSOR, _no()),
+    "monthly": (COVERED, _yes(1000, None)),
+    "cancelled": (replace(COVERED, valid_until=TOMORROW), _yes(1000, TOMORROW)),
+    "ended": (LAPSED, _no()),
+    "one-time": (PAID_ONCE, _yes(2500, TOMORROW)),
+    "one-time over": (replace(PAID_ONCE, valid_until=YESTERDAY), _no()),
+    "by patreon": (
+        replace(COVERED, tier_cents=None, payment_source=PaymentSource.PATREON),
+        _yes(None, None),
     ),
-    max_size=5,
+    "no tier": (replace(COVERED, tier_cents=None, payment_source=None), _yes(None, None)),
+    "silent": (
+        replace(COVERED, unknown_since=YESTERDAY),
+        _yes(1000, YESTERDAY + POLICY.stale),
+    ),
+    "silent too long": (
+        replace(COVERED, unknown_since=NOW - 4 * DAY),
+        (UNKNOWN, None, None),
+    ),
+    "none, silent": (
+        replace(NOT_A_SPONSOR, unknown_since=YESTERDAY),
+        (UNKNOWN, None, None),
+    ),
+    "none, partial": (replace(NOT_A_SPONSOR, is_partial=True), (UNKNOWN, None, None)),
+    "monthly, partial": (replace(COVERED, is_partial=True), _yes(1000, None)),
+}
+
+ORGANIZATION = Grant(
+    source=CoverSource.ORGANIZATION,
+    since=NOW - 200 * DAY,
+    until=NOW + 20 * DAY,
+    cents=10_000,
+    organization_id=17_562_948,
+    organization="sponsoring-org",
+    member_until=NOW + 20 * DAY,
 )
-earlier_facts = st.none() | st.builds(
-    CoverFacts,
-    sponsorable=st.just("maintainer"),
-    checked_at=moments,
-    source=st.sampled_from([CoverSource.NONE, CoverSource.SPONSORSHIP]),
-    tier_cents=cents,
-    is_one_time=st.booleans(),
-    since=st.none() | moments,
-    valid_until=st.none() | moments,
-    unknown_since=st.none() | moments,
+ORGANIZATIONS: dict[str, tuple[Grant | None, Alone]] = {
+    "no organization": (None, _no()),
+    "organization": (ORGANIZATION, _yes(10_000, NOW + 20 * DAY)),
+    "cheap organization": (replace(ORGANIZATION, cents=500), _yes(500, NOW + 20 * DAY)),
+    "organization without a tier": (
+        replace(ORGANIZATION, cents=None),
+        _yes(None, NOW + 20 * DAY),
+    ),
+    "organization ended": (replace(ORGANIZATION, until=YESTERDAY), _no()),
+    "membership over": (
+        replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY),
+        _no(),
+    ),
+    "no seat": (replace(ORGANIZATION, has_seat=False), _no()),
+}
+
+OVERRIDE = Grant(
+    source=CoverSource.OVERRIDE,
+    since=NOW - DAY,
+    until=None,
+    reason="translated the manual",
+    actor="an administrator",
 )
+OVERRIDES: dict[str, tuple[Grant | None, Alone]] = {
+    "no override": (None, _no()),
+    "override": (OVERRIDE, _yes(None, None)),
+    "override with a tier and an end": (
+        replace(OVERRIDE, cents=2000, until=TOMORROW),
+        _yes(2000, TOMORROW),
+    ),
+    "override over": (replace(OVERRIDE, until=NOW), _no()),
+}
+
+PATRONAGE = Grant(source=CoverSource.PATREON, since=NOW - 50 * DAY, until=NOW + 10 * DAY, cents=700)
+PATRONAGES: dict[str, tuple[Grant | None, Alone]] = {
+    "no patron": (None, _no()),
+    "patron": (PATRONAGE, _yes(700, NOW + 10 * DAY)),
+    "former patron": (replace(PATRONAGE, until=YESTERDAY), _no()),
+}
 
 
-def _pays(sponsorship: Sponsorship, now: datetime) -> bool:
-    if sponsorship.is_one_time:
-        paid_at = sponsorship.tier_selected_at or sponsorship.created_at
-        return now < paid_at + POLICY.one_time
-    return sponsorship.is_active
-
-
-def _still_runs(previous: CoverFacts | None, now: datetime) -> bool:
-    return (
-        previous is not None
-        and previous.source is not CoverSource.NONE
-        and previous.valid_until is not None
-        and now < previous.valid_until
+def _best(alone: Sequence[Alone]) -> Alone:
+    """The rule in words: who is covered by anything is; the highest tier, then the latest end."""
+    covering = [each for each in alone if each[0] is CoverStatus.COVERED]
+    if not covering:
+        return (UNKNOWN, None, None) if any(each[0] is UNKNOWN for each in alone) else _no()
+    return max(
+        covering,
+        key=lambda each: (
+            -1 if each[1] is None else each[1],
+            each[2] or datetime.max.replace(tzinfo=UTC),
+        ),
     )
 
 
-@settings(max_examples=1000)
-@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
-def test_somebody_is_covered_exactly_when_the_rules_say_so(
-    sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
+@pytest.mark.parametrize("are_members_covered", [True, False])
+@pytest.mark.parametrize("patron", PATRONAGES)
+@pytest.mark.parametrize("override", OVERRIDES)
+@pytest.mark.parametrize("organization", ORGANIZATIONS)
+@pytest.mark.parametrize("own", OWN)
+def test_every_combination(
+    own: str, organization: str, override: str, patron: str, *, are_members_covered: bool
 ) -> None:
-    """The rules in two lines, against all that GitHub and the past can come up with."""
-    ours = [each for each in sponsorships if each.sponsorable == "maintainer"]
+    """Anything that covers is enough, nothing that does not takes away, and unknown is not no."""
+    facts, own_alone = OWN[own]
+    (at_org, org_alone), (by_hand, hand_alone) = ORGANIZATIONS[organization], OVERRIDES[override]
+    at_patreon, patron_alone = PATRONAGES[patron]
+    facts = replace(
+        facts,
+        grants=tuple(grant for grant in (at_org, by_hand, at_patreon) if grant),
+        memberships_checked_at=YESTERDAY,
+    )
+    policy = MEMBERS if are_members_covered else POLICY
 
-    facts = assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    cover = judge("maintainer", facts, policy=policy, now=NOW)
 
-    expected = any(_pays(each, now) for each in ours) if ours else _still_runs(previous, now)
-    assert facts.is_sponsoring(now) is expected
-    assert judge("maintainer", facts, policy=POLICY, now=now).status is (
-        CoverStatus.COVERED if expected else CoverStatus.NOT_COVERED
+    expected = _best(
+        [own_alone, *([org_alone] if are_members_covered else []), hand_alone, patron_alone]
+    )
+    assert (cover.status, cover.tier_cents, cover.until) == expected
+    assert (cover.source is CoverSource.NONE) is (cover.status is not CoverStatus.COVERED)
+    assert len(cover.considered) == 1 + len(facts.grants) - (
+        at_org is not None and not are_members_covered
+    )
+    assert all(each.reason.endswith((".", "?")) for each in cover.considered)
+
+
+@pytest.mark.parametrize(
+    ("checked_at", "unknown_since", "policy", "status"),
+    [
+        (YESTERDAY, None, MEMBERS, NO),
+        (None, None, MEMBERS, UNKNOWN),
+        (YESTERDAY, YESTERDAY, MEMBERS, UNKNOWN),
+        (None, None, POLICY, NO),
+        (YESTERDAY, YESTERDAY, POLICY, NO),
+    ],
+    ids=["shown", "never shown", "partly shown", "never asked", "no matter"],
+)
+def test_hidden_organizations_are_not_a_no(
+    checked_at: datetime | None,
+    unknown_since: datetime | None,
+    policy: CoverPolicy,
+    status: CoverStatus,
+) -> None:
+    """An organization may keep OAuth apps out, and then nobody knows whether its members count."""
+    facts = replace(
+        NOT_A_SPONSOR,
+        memberships_checked_at=checked_at,
+        memberships_unknown_since=unknown_since,
     )
 
-
-@settings(max_examples=1000)
-@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
-def test_the_tier_of_a_cover_is_one_that_is_paid(
-    sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
-) -> None:
-    """Features are given by price: nobody gets those of a tier that they no longer pay."""
-    paid = [
-        (each.created_at, each.tier_cents)
-        for each in sponsorships
-        if each.sponsorable == "maintainer" and _pays(each, now)
-    ]
-
-    facts = assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
-
-    assert not paid or (facts.since, facts.tier_cents) in paid
+    assert judge("maintainer", facts, policy=policy, now=NOW).status is status
 
 
-@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
-def test_the_same_answer_again_changes_nothing(
-    sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
-) -> None:
-    """Two logins in the same moment agree."""
-    first = assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+def test_members_need_not_inherit_the_tier() -> None:
+    """A maintainer may let members in, and keep the features of a price for who pays it."""
+    facts = replace(NOT_A_SPONSOR, grants=(ORGANIZATION,), memberships_checked_at=YESTERDAY)
 
-    again = assess("maintainer", sponsorships, previous=first, policy=POLICY, now=now)
+    cover = judge("maintainer", facts, policy=replace(MEMBERS, members_inherit_tier=False), now=NOW)
 
-    assert again.is_sponsoring(now) is first.is_sponsoring(now)
-    assert again.valid_until == first.valid_until
+    assert (cover.status, cover.tier_cents) == (CoverStatus.COVERED, None)
 
 
-@given(facts=earlier_facts, now=moments)
-def test_while_github_is_silent_nobody_who_was_not_covered_becomes_covered(
-    facts: CoverFacts | None, now: datetime
-) -> None:
-    """A failure never gives, and never says no."""
-    cover = judge("maintainer", mark_unknown(facts, now=now), policy=POLICY, now=now)
+def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
+    """GitHub never tells that tier."""
+    facts = replace(COVERED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
-    covered_before = facts is not None and facts.is_sponsoring(now)
-    assert cover.status in {CoverStatus.COVERED, CoverStatus.UNKNOWN}
-    assert covered_before or cover.status is CoverStatus.UNKNOWN
+    cover = judge("maintainer", facts, policy=replace(POLICY, patreon_cents=300), now=NOW)
+
+    assert cover.tier_cents == 300
+    assert cover.reason == "You sponsor maintainer through Patreon."
+
+
+@pytest.mark.parametrize(
+    ("grant", "reason"),
+    [
+        (
+            ORGANIZATION,
+            (
+                "sponsoring-org, to which you belong, sponsors maintainer with $100.00 a month "
+                "until 2026-12-12."
+            ),
+        ),
+        (
+            replace(ORGANIZATION, has_seat=False),
+            (
+                "sponsoring-org, to which you belong, sponsors maintainer, but its seats are taken "
+                "by other members."
+            ),
+        ),
+        (
+            replace(ORGANIZATION, until=YESTERDAY),
+            (
+                "The sponsorship of maintainer by sponsoring-org, to which you belong, ended by "
+                "2026-11-21."
+            ),
+        ),
+        (
+            replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY),
+            (
+                "That you belong to sponsoring-org, which sponsored maintainer, has to be shown "
+                "again: sign in again."
+            ),
+        ),
+        (
+            replace(OVERRIDE, until=TOMORROW),
+            "You were let in by an administrator until 2026-11-23.",
+        ),
+        (OVERRIDE, "You were let in by an administrator."),
+        (
+            replace(OVERRIDE, until=YESTERDAY),
+            "An administrator had let you in; that ended by 2026-11-21.",
+        ),
+        (PATRONAGE, "You support maintainer on Patreon with $7.00 a month until 2026-12-02."),
+        (
+            replace(PATRONAGE, until=YESTERDAY),
+            (
+                "Your support of maintainer on Patreon was last seen for the time before "
+                "2026-11-21. Link Patreon again if it goes on."
+            ),
+        ),
+    ],
+)
+def test_what_else_covers_says_so_or_why_not(grant: Grant, reason: str) -> None:
+    """The sentence is for the person; GitHub's own 'no' would not help them."""
+    facts = replace(NOT_A_SPONSOR, grants=(grant,), memberships_checked_at=YESTERDAY)
+
+    assert judge("maintainer", facts, policy=MEMBERS, now=NOW).reason == reason
+
+
+def test_only_administrators_read_why_somebody_was_let_in() -> None:
+    """It may be about the person, and is not for them."""
+    facts = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
+
+    own, override = judge("maintainer", facts, policy=POLICY, now=NOW).considered
+
+    assert own.note is None
+    assert override.note == "an administrator: translated the manual"
+    assert "manual" not in override.reason

@@ -10,7 +10,7 @@ import pytest
 
 from sponsorsync.domain.assessment import assess
 from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource
-from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear
+from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear, is_doubtful
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
@@ -134,6 +134,114 @@ def test_an_event_of_a_former_sponsorship_does_not_touch_the_present_one() -> No
 
     assert _hear(CANCELLED, present) is None
     assert _hear(replace(TIER_CHANGED, tier_cents=1), present) is None
+
+
+@pytest.mark.parametrize("end", [NOW - DAY, NOW + DAY], ids=["past", "announced"])
+@pytest.mark.parametrize(
+    "news",
+    [
+        CREATED,
+        EDITED,
+        TIER_CHANGED,
+        replace(TIER_CHANGED, is_one_time=True),
+        PENDING_TIER_CHANGE,
+        PENDING_CANCELLATION,
+        replace(PENDING_CANCELLATION, effective_at=None),
+    ],
+    ids=lambda news: news.kind.value,
+)
+def test_an_event_of_a_former_sponsorship_does_not_undo_the_end_of_its_successor(
+    news: SponsorshipNews, end: datetime
+) -> None:
+    """A late or repeated one would cover somebody without end who pays for nothing."""
+    successor = replace(MONTHLY, since=NOW - 20 * DAY, valid_until=end)
+
+    assert _hear(news, successor) is None
+
+
+@pytest.mark.parametrize("cents", [500, 1000, 2500])
+def test_a_sponsorship_takes_the_place_of_the_one_before_it(cents: int) -> None:
+    """Whose cancellation is late, or never comes: at any price, it would end the present one."""
+    again = _hear(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
+
+    assert again is not None
+    assert (again.since, again.tier_cents) == (NOW, cents)
+    assert _hear(CANCELLED, again) is None
+
+
+def test_a_late_announcement_does_not_end_what_went_on() -> None:
+    """The sponsor had changed their mind by then: GitHub has shown it active since."""
+    late = replace(PENDING_CANCELLATION, effective_at=NOW - 2 * DAY)
+    again = replace(MONTHLY, valid_until=NOW + 9 * DAY)
+
+    assert _hear(late, MONTHLY) is None
+    assert _hear(late, again) is None
+    assert is_doubtful(late, MONTHLY)
+    assert not is_doubtful(late, ENDED)
+    assert not is_doubtful(replace(late, effective_at=MONTHLY.checked_at), MONTHLY)
+
+
+def test_an_announcement_that_comes_at_its_end_ends_what_was_not_seen_since() -> None:
+    """Nothing says that it went on."""
+    late = replace(PENDING_CANCELLATION, effective_at=NOW - DAY / 2)
+
+    assert _end(_hear(late, MONTHLY)) == NOW - DAY / 2
+
+
+def test_a_change_from_another_tier_than_the_known_one_is_not_believed() -> None:
+    """It may be one of long ago, sent once more to get a better tier again."""
+    replayed = replace(TIER_CHANGED, former_cents=500)
+
+    assert _hear(replayed, MONTHLY) is None
+    assert is_doubtful(replayed, MONTHLY)
+    assert not is_doubtful(TIER_CHANGED, MONTHLY)
+
+
+@pytest.mark.parametrize(
+    ("news", "known"),
+    [
+        (replace(TIER_CHANGED, former_cents=None), MONTHLY),
+        (TIER_CHANGED, replace(MONTHLY, tier_cents=None)),
+    ],
+    ids=["untold", "unknown"],
+)
+def test_a_change_is_believed_where_there_is_nothing_to_compare(
+    news: SponsorshipNews, known: CoverFacts
+) -> None:
+    """Of a sponsorship through Patreon, say, no tier is known."""
+    facts = _hear(news, known)
+
+    assert facts is not None
+    assert facts.tier_cents == 2500
+
+
+@pytest.mark.parametrize("known", [None, NONE, replace(MONTHLY, since=BEGAN - DAY)])
+def test_nothing_is_doubtful_of_a_sponsorship_that_is_not_known(known: CoverFacts | None) -> None:
+    """There is nothing to compare with."""
+    assert not is_doubtful(replace(TIER_CHANGED, former_cents=500), known)
+
+
+@pytest.mark.parametrize("known", [None, MONTHLY, replace(MONTHLY, valid_until=NOW + DAY)])
+def test_a_change_to_a_payment_is_paid_when_it_is_told(known: CoverFacts | None) -> None:
+    """The sponsorship may have begun long ago, and its window would be over."""
+    payment = replace(TIER_CHANGED, is_one_time=True, tier_cents=1000)
+    facts = _hear(payment, known)
+
+    assert _end(facts) == NOW + 31 * DAY
+    assert _end(hear(payment, facts, policy=POLICY, now=NOW + DAY)) == NOW + 31 * DAY
+
+
+def test_a_change_to_a_payment_does_not_undo_an_end() -> None:
+    """Sent once more it would cover for another month each time."""
+    assert _end(_hear(replace(TIER_CHANGED, is_one_time=True), ENDED)) == ENDED.valid_until
+
+
+def test_an_announced_change_to_a_payment_ends_nothing_yet() -> None:
+    """Until then it is a monthly sponsorship."""
+    facts = _hear(replace(PENDING_TIER_CHANGE, is_one_time=True), None)
+
+    assert facts is not None
+    assert (facts.is_one_time, facts.valid_until) == (False, None)
 
 
 def test_who_comes_back_is_covered() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,35 @@ def test_what_decides_about_cover_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("effective_date", "moment"),
+    [
+        ("2026-12-01T02:00:00+02:00", datetime(2026, 12, 1, tzinfo=UTC)),
+        ("2026-12-01", datetime(2026, 12, 1, tzinfo=UTC)),
+        ("9999-12-01", None),
+        ("2026-12-01T00:00:00", None),
+        ("soon", None),
+        ("", None),
+        (1764547200, None),
+        (None, None),
+    ],
+)
+def test_a_date_that_is_written_otherwise_costs_no_event(
+    effective_date: object, moment: datetime | None
+) -> None:
+    """GitHub promises a string and no form of it; a cancellation counts without one."""
+    news = parse_sponsorship(_event(action="cancelled", effective_date=effective_date))
+
+    assert news is not None
+    assert news.effective_at == moment
+
+
+@pytest.mark.parametrize(
     "event",
     [
         {},
         {"action": "created", "sponsorship": []},
         _event(action="transferred"),
         _event(action=["created"]),
-        _event(effective_date="soon"),
         _changed("sponsor", None),
         _changed("sponsor", {"id": True}),
         _changed("sponsor", {"id": 0}),
@@ -105,6 +128,14 @@ def test_a_missing_tier_and_privacy_are_not_known() -> None:
 
     assert news is not None
     assert (news.tier_cents, news.is_one_time, news.privacy) == (None, False, None)
+
+
+def test_a_privacy_that_github_adds_is_not_shown_as_public() -> None:
+    """It is not known who may see it."""
+    news = parse_sponsorship(_changed("privacy_level", "secret"))
+
+    assert news is not None
+    assert news.privacy is Privacy.PRIVATE
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])

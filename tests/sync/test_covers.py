@@ -26,6 +26,7 @@ def _store(pair: Pair, fetcher: Fetcher | None = None) -> CoverStore:
     return CoverStore(
         pair.local_store,
         pair.people,
+        sponsorables=(SPONSORABLE,),
         collections=(COLLECTION,),
         fetcher=fetcher or pair.engine.hydrator,
     )
@@ -42,8 +43,8 @@ def _change(version: str, *, until: datetime | None = None, delivery: str = "") 
     return CoverChange(PERSON, facts, version, "webhook", delivery, delivery)
 
 
-async def _trail(pair: Pair) -> list[AuditEntry]:
-    entries = await AuditTrail(pair.local_store).load(before=None, limit=100)
+async def _trail(pair: Pair, *, limit: int = 100) -> list[AuditEntry]:
+    entries = await AuditTrail(pair.local_store).load(before=None, limit=limit)
     return list(reversed(entries))
 
 
@@ -112,6 +113,28 @@ async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -
         await _store(pair).save([_change("0", delivery="1")])
 
     assert sorted(await pair.local.keys("*")) == before
+
+
+_FILL = """
+for number = 1, ARGV[1] do
+  redis.call('XADD', KEYS[1], number .. '-0', 'id', number)
+end
+"""
+_NODE = 100
+"""Entries by which a stream is cut, as servers are configured by themselves."""
+
+
+async def test_the_trail_keeps_a_bounded_number_of_the_latest(pair: Pair) -> None:
+    """A Redis in memory must not fill up with what happened years ago."""
+    await pair.local.eval(_FILL, 1, keys.AUDIT, keys.AUDIT_LENGTH + 3 * _NODE)
+    await _store(pair).save([_change("0", delivery="1")])
+    kept = await pair.local.xlen(keys.AUDIT)
+    [(oldest, _)] = cast("list[tuple[str, object]]", await pair.local.xrange(keys.AUDIT, count=1))
+    latest = (await _trail(pair, limit=1))[0]
+
+    assert keys.AUDIT_LENGTH <= kept < keys.AUDIT_LENGTH + _NODE
+    assert int(oldest.partition("-")[0]) > 2 * _NODE
+    assert (latest.person_id, latest.what) == (PERSON, "granted")
 
 
 async def test_logins_are_noted(pair: Pair) -> None:

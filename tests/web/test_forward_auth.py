@@ -10,7 +10,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.app import create_app
 from sponsorsync.store import keys
+from sponsorsync.store.people import PeopleStore
+from tests.conftest import hand_state
 from tests.support.proxy import run_proxy
 from tests.support.waiting import until
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.settings import Settings
     from tests.conftest import Browser, Clock, RunService, Service
 
 ASK = "/auth/sponsor"
@@ -283,6 +287,107 @@ async def test_a_login_that_is_none_stays_out_of_the_headers(
     answer = await _ask(sponsor)
 
     assert _told(answer) == {"id": str(MONTHLY), "cents": "1000"}
+
+
+@pytest.mark.parametrize(
+    ("plain", "other"),
+    [
+        ("", "somebody=else"),
+        ("min_cents=1000", "min%5Fcents=1000"),
+        ("min_cents=01001", "min_cents=5&min_cents=01001"),
+        ("sponsorable=Maintainer", "sponsorable=M%61intainer"),
+        ("sponsorable=maintainer&min_cents=7", "min_cents=7&sponsorable=maintainer"),
+        ("sponsorable=maintainer&", "&sponsorable=maintainer"),
+        ("sponsorable=&min_cents=7", "min_cents=7&sponsorable="),
+        ("sponsorable=somebody", "sponsorable=%73omebody"),
+    ],
+)
+@pytest.mark.parametrize("origin", [APP, "https://evil.example", None])
+async def test_a_plain_question_is_answered_as_any_other(
+    run_service: RunService, plain: str, other: str, origin: str | None
+) -> None:
+    """With the same headers, those of the middlewares included."""
+    headers = {"x-forwarded-for": "1"} if origin is None else {"origin": origin}
+    async with run_service(allowed_origins=(APP,)) as service:
+        browser = await service.open_browser()
+        pairs = []
+        for login in (None, "monthly", "stranger"):
+            if login is not None:
+                await browser.sign_in(login)
+            pairs.append(
+                [await browser.get(f"{ASK}?{query}", headers=headers) for query in (plain, other)]
+            )
+
+    for one, another in pairs:
+        assert (one.status_code, one.content) == (another.status_code, another.content)
+        assert one.headers == another.headers
+        assert one.headers["x-content-type-options"] == "nosniff"
+        assert ("access-control-allow-origin" in one.headers) is (origin == APP)
+
+
+@pytest.mark.parametrize(
+    ("query", "is_plain"),
+    [
+        ("", True),
+        ("min_cents=1000", True),
+        ("min_cents=99999999", True),
+        ("sponsorable=maintainer", True),
+        ("sponsorable=maintainer&min_cents=1000", True),
+        ("min_cents=100000000", False),
+        ("min_cents=", False),
+        ("min_cents=-1", False),
+        ("min_cents=+1", False),
+        ("min_cents=1&min_cents=0", False),
+        ("sponsorable=&min_cents=1000", True),
+        ("sponsorable=" + "a" * 101, False),
+        ("sponsorable=maintainermin_cents=1", False),
+        ("sponsorable=a%0D%0Ab", False),
+        ("unknown=1", False),
+    ],
+)
+async def test_a_plain_question_needs_no_route(
+    settings: Settings, query: str, is_plain: bool
+) -> None:
+    """It is asked most often; what leaves anything to check is FastAPI's."""
+    app = create_app(settings)
+    app.router.routes.clear()
+    async with (
+        app.router.lifespan_context(app) as state,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(hand_state(app, state or {})),
+            base_url="http://sponsorsync.test",
+        ) as client,
+    ):
+        answer = await client.get(f"{ASK}?{query}")
+        others = [
+            await client.head(f"{ASK}?{query}"),
+            await client.post(f"{ASK}?{query}"),
+            await client.get(f"{ASK}/?{query}"),
+        ]
+
+    assert answer.json()["code"] == ("not_signed_in" if is_plain else "not_found")
+    assert is_plain or answer.json()["detail"] == "There is nothing at this address."
+    assert [other.status_code for other in others] == [404] * 3
+
+
+@pytest.mark.parametrize("query", ["min_cents=1000", "min%5Fcents=1000"])
+async def test_what_nobody_foresaw_is_not_told(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """The trace is for the log; browsers are told what they always are."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(PeopleStore, "load_standing", fail)
+    await browser.sign_in("monthly")
+
+    answer = await browser.get(f"{ASK}?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_it_costs_one_round_trip(

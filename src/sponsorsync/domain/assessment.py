@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.sponsorship import Privacy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,9 +48,44 @@ def is_better(facts: CoverFacts, other: CoverFacts, *, now: datetime) -> bool:
     return _rank(facts, now) > _rank(other, now)
 
 
+def is_as_new(facts: CoverFacts | None, asked_at: datetime) -> bool:
+    """Tells whether facts are of the moment in which GitHub was asked, or later.
+
+    An event may have come before the answer did, which then tells what was before.
+    """
+    # Moments are kept in whole seconds.
+    checked_at = None if facts is None else facts.checked_at
+    return checked_at is not None and checked_at >= asked_at.replace(microsecond=0)
+
+
+def may_be_hidden(
+    sponsorable: str,
+    sponsorships: Iterable[Sponsorship],
+    *,
+    previous: CoverFacts | None,
+    now: datetime,
+) -> bool:
+    """Tells whether a person's own token may not show what the maintainer's would.
+
+    GitHub shows a sponsorship that has ended, too. So where it shows none, it may keep back the
+    private one that is known.
+    """
+    return (
+        previous is not None
+        and previous.privacy is Privacy.PRIVATE
+        and previous.is_sponsoring(now)
+        and all(each.sponsorable != sponsorable for each in sponsorships)
+    )
+
+
 def tell_the_same(facts: CoverFacts, other: CoverFacts) -> bool:
     """Tells whether two facts differ in nothing but when GitHub was asked."""
     return replace(facts, checked_at=other.checked_at) == other
+
+
+def tell_the_same_sponsorship(facts: CoverFacts, other: CoverFacts) -> bool:
+    """Tells whether two facts differ in nothing that an event of GitHub's tells."""
+    return _told_by_events(facts) == _told_by_events(other)
 
 
 def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | None:
@@ -57,6 +93,17 @@ def mark_unknown(previous: CoverFacts | None, *, now: datetime) -> CoverFacts | 
     if previous is None or previous.checked_at is None or previous.unknown_since is not None:
         return previous
     return replace(previous, unknown_since=now)
+
+
+def _told_by_events(facts: CoverFacts) -> tuple[object, ...]:
+    return (
+        facts.source,
+        facts.tier_cents,
+        facts.is_one_time,
+        facts.privacy,
+        facts.since,
+        facts.valid_until,
+    )
 
 
 def _facts_of(

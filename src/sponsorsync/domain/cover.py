@@ -81,6 +81,7 @@ class Grant:
         has_seat: False where the organization's seats were taken by others: then it covers nobody.
         reason: Of an override, why; for administrators.
         actor: Of an override, who decided.
+        patron_id: Patreon's number of the patron.
     """
 
     source: CoverSource
@@ -93,6 +94,7 @@ class Grant:
     has_seat: bool = True
     reason: str | None = None
     actor: str | None = None
+    patron_id: str | None = None
 
     def is_covering(self, now: datetime) -> bool:
         """Tells whether this covers somebody at `now`."""

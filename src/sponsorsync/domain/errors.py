@@ -22,6 +22,7 @@
     ├── AdminTokenMissingError   a call for administrators without their token
     ├── AdminForbiddenError      … with another one, or there is none
     ├── NoTokensError            a call is about tokens, and none are configured
+    ├── NoPatreonError           a call is about Patreon, which is not configured
     ├── NoDurableError           a call needs a durable Redis, and none is configured
     ├── JobRunningError          a job of this kind is running already
     ├── CrossSiteError           a page of another site asked
@@ -70,7 +71,7 @@ class TooLargeError(InvalidInputError):
 
 
 class MalformedEventError(InvalidInputError):
-    """An event is signed by GitHub and is no JSON object."""
+    """An event is signed by GitHub and is no JSON object, or has no number."""
 
 
 class EventSignatureError(SponsorSyncError):
@@ -191,6 +192,13 @@ class NoTokensError(SponsorSyncError):
 
     def __init__(self) -> None:
         super().__init__("There are no tokens here: SPONSORSYNC_TOKEN_AUDIENCE is not set.")
+
+
+class NoPatreonError(SponsorSyncError):
+    """Patreon is not configured."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no Patreon here: SPONSORSYNC_PATREON_CLIENT_ID is not set.")
 
 
 class NoDurableError(SponsorSyncError):

@@ -78,15 +78,50 @@ def hear(
         policy: For how long a payment covers.
         now: When the event came, with a time zone.
     """
+    news = _without_coming_tier(news)
     if previous is None or previous.source is not CoverSource.SPONSORSHIP:
         return _first_facts(news, previous, policy=policy, now=now)
     if previous.since == news.created_at:
+        if is_doubtful(news, previous):
+            return None
         return _changed_facts(news, previous, policy=policy, now=now)
-    if previous.since and news.created_at < previous.since and previous.valid_until is None:
-        return None  # of a former sponsorship, beside one that has no end
-    # Of two sponsorships, one after the other or a payment beside a monthly one, the better counts.
     other = _first_facts(news, previous, policy=policy, now=now)
-    return other if is_better(other, previous, now=now) else None
+    if previous.since is None or previous.is_one_time or _is_payment(news):
+        # A payment beside a monthly sponsorship: the better counts.
+        return other if is_better(other, previous, now=now) else None
+    # Nobody has two monthly ones at once: the later one counts, whatever it has come to.
+    return other if news.created_at > previous.since else None
+
+
+def is_doubtful(news: SponsorshipNews, previous: CoverFacts | None) -> bool:
+    """Tells whether an event does not fit what is known of the same sponsorship.
+
+    It may be late or a replay, or an event before it is missing: only a look at GitHub can tell.
+    """
+    if previous is None or not _is_of(previous, news):
+        return False
+    if news.kind is NewsKind.TIER_CHANGED:
+        return _differ(news.former_cents, previous.tier_cents)
+    if news.kind is NewsKind.PENDING_CANCELLATION:
+        # It went on after that date: the sponsor has changed their mind.
+        checked_at, end = previous.checked_at, news.effective_at
+        if checked_at is None or end is None:
+            return False
+        return end < checked_at and previous.is_sponsoring(checked_at)
+    return False
+
+
+def _is_of(facts: CoverFacts, news: SponsorshipNews) -> bool:
+    return facts.source is CoverSource.SPONSORSHIP and facts.since == news.created_at
+
+
+def _differ(told: int | None, known: int | None) -> bool:
+    return told is not None and known is not None and told != known
+
+
+def _is_payment(news: SponsorshipNews) -> bool:
+    """A change of tiers is none of its own: a sponsorship was there before."""
+    return news.is_one_time and news.kind is not NewsKind.TIER_CHANGED
 
 
 def _first_facts(
@@ -96,7 +131,7 @@ def _first_facts(
         previous or CoverFacts(sponsorable=news.sponsorable, checked_at=now),
         checked_at=now,
         source=CoverSource.SPONSORSHIP,
-        tier_cents=_present_cents(news),
+        tier_cents=news.tier_cents,
         is_one_time=news.is_one_time,
         privacy=news.privacy,
         payment_source=None,
@@ -115,7 +150,10 @@ def _changed_facts(
     cents, is_one_time = previous.tier_cents, previous.is_one_time
     if news.kind is NewsKind.TIER_CHANGED and news.tier_cents is not None:
         cents, is_one_time = news.tier_cents, news.is_one_time
-    known = previous.valid_until if is_one_time == previous.is_one_time else None
+    known = previous.valid_until
+    is_over = known is not None and known <= now
+    if is_one_time != previous.is_one_time and not (is_one_time and is_over):
+        known = None
     return replace(
         previous,
         checked_at=now,
@@ -129,11 +167,12 @@ def _changed_facts(
     )
 
 
-def _present_cents(news: SponsorshipNews) -> int | None:
+def _without_coming_tier(news: SponsorshipNews) -> SponsorshipNews:
     """A change of tiers that is only announced names the coming one as the sponsorship's."""
-    if news.kind is NewsKind.PENDING_TIER_CHANGE and news.former_cents is not None:
-        return news.former_cents
-    return news.tier_cents
+    if news.kind is not NewsKind.PENDING_TIER_CHANGE:
+        return news
+    cents = news.tier_cents if news.former_cents is None else news.former_cents
+    return replace(news, tier_cents=cents, is_one_time=False)
 
 
 def _end_of(
@@ -141,7 +180,9 @@ def _end_of(
 ) -> datetime | None:
     """Returns the end of the cover; `known` is the one that was known before."""
     if news.is_one_time:
-        return known or news.created_at + policy.one_time
+        # Of an old sponsorship that has changed to a payment, this is the payment's moment.
+        paid_at = now if news.kind is NewsKind.TIER_CHANGED else news.created_at
+        return known or paid_at + policy.one_time
     if news.kind is NewsKind.PENDING_CANCELLATION:
         # An end that has come stays: what announces it was late.
         is_over = known is not None and known <= now

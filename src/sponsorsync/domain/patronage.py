@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from sponsorsync.domain.cover import CoverSource, Grant
+
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from sponsorsync.domain.cover import CoverFacts
+
+UNDATED = timedelta(days=31)
+"""How long an active patron, or a gift, is covered where Patreon does not say until when."""
+
+UNSETTLED = timedelta(days=7)
+"""How long it goes on where Patreon's own date has come, and of a patron who has cancelled what is
+still paid for: Patreon names no end of that. Its staff called a week enough for a charge to be
+tried again (https://github.com/discourse/discourse-patreon/pull/14)."""
 
 
 class PatronStatus(StrEnum):
@@ -62,3 +75,56 @@ class LinkAttempt:
 
     url: str
     state: str
+
+
+def see_patron(
+    facts: CoverFacts, identity: PatreonIdentity, *, campaign_id: str, now: datetime
+) -> CoverFacts:
+    """Returns somebody's facts after Patreon told what they give.
+
+    Nothing is asked of Patreon later, so a cover by it has an end: linking again moves that on.
+
+    Args:
+        facts: Of the person's cover.
+        identity: Who they are at Patreon, and what they give to whomever.
+        campaign_id: Whose money counts.
+        now: The moment of the answer.
+    """
+    former = find_patronage(facts)
+    patronage = next((p for p in identity.patronages if p.campaign_id == campaign_id), None)
+    given = None if patronage is None else _find_end(patronage, former, now)
+    others = forget_patron(facts).grants
+    if patronage is None or given is None:
+        return replace(facts, grants=others)
+    grant = Grant(
+        source=CoverSource.PATREON,
+        since=patronage.since or now,
+        until=given,
+        cents=patronage.cents,
+        patron_id=identity.patron_id,
+    )
+    return replace(facts, grants=(*others, grant))
+
+
+def find_patronage(facts: CoverFacts) -> Grant | None:
+    """Returns by which account of Patreon's somebody is covered, or was."""
+    return next((g for g in facts.grants if g.source is CoverSource.PATREON), None)
+
+
+def forget_patron(facts: CoverFacts) -> CoverFacts:
+    """Returns the facts without what Patreon told."""
+    return replace(
+        facts, grants=tuple(g for g in facts.grants if g.source is not CoverSource.PATREON)
+    )
+
+
+def _find_end(patronage: Patronage, former: Grant | None, now: datetime) -> datetime | None:
+    """Returns until when it covers; `now` where it covers no more, None where it never did."""
+    if patronage.status is PatronStatus.ACTIVE or patronage.is_gift:
+        if patronage.paid_until is None:
+            return now + UNDATED
+        return max(patronage.paid_until, now + UNSETTLED)
+    if patronage.status is PatronStatus.FORMER and patronage.cents:
+        known = former.until if former is not None else None
+        return max(known or now, now + UNSETTLED)
+    return None if patronage.status is PatronStatus.NONE else now

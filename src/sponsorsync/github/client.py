@@ -83,10 +83,13 @@ class GitHubClient:
         return Memberships(found, is_complete=is_complete and cursor is None)
 
     async def fetch_received(
-        self, token: str, sponsorable: str
+        self, token: str, sponsorable: str, *, after: str | None = None
     ) -> AsyncGenerator[messages.ReceivedPage, None]:
-        """Yields all sponsorships of an account, page after page, for whom it belongs to."""
-        cursor: str | None = None
+        """Yields all sponsorships of an account, page after page, for whom it belongs to.
+
+        `after` is the `next_cursor` of the page to go on from; None: from the first.
+        """
+        cursor = after
         while True:
             body = messages.build_received_request(sponsorable, cursor)
             page = await self._query(

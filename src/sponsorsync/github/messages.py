@@ -225,12 +225,14 @@ class ReceivedPage:
 
     Attributes:
         sponsorships: Each with the numeric id of who gives.
-        hidden: How many GitHub shows no more of than that they are there.
+        nodes: How many it lists, hidden ones among them.
+        hidden: How many GitHub shows no more of than that they are there, and perhaps go on.
         total: How many there are on all pages.
         next_cursor: Where the next page begins; None on the last one.
     """
 
     sponsorships: tuple[tuple[int, Sponsorship], ...]
+    nodes: int
     hidden: int
     total: int
     budget: Budget
@@ -314,6 +316,11 @@ def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> N
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise GitHubUnreachableError(f"GitHub failed to answer (HTTP {status}).")
+    if status == HTTPStatus.UNAUTHORIZED:
+        raise GitHubRefusedError(
+            "GitHub does not take the token it was asked with (HTTP 401): it is wrong, revoked "
+            "or over its time."
+        )
     raise GitHubRefusedError(f"GitHub refused to answer (HTTP {status}).")
 
 
@@ -460,7 +467,8 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
         ]
         return ReceivedPage(
             sponsorships=tuple(found),
-            hidden=len(nodes) - len(found),
+            nodes=len(nodes),
+            hidden=sum(_is_hidden(node) for node in nodes),
             total=_expect(connection["totalCount"], int),
             budget=_parse_budget(data["data"]["rateLimit"]),
             next_cursor=_parse_next_cursor(connection["pageInfo"]),
@@ -500,6 +508,13 @@ def _parse_next_cursor(page: Mapping[str, Any]) -> str | None:
     return _expect(page["endCursor"], str) if page["hasNextPage"] else None
 
 
+def _is_hidden(node: Mapping[str, Any] | None) -> bool:
+    """Of a deleted account there may be an ended sponsorship for ever, without who gave it."""
+    if node is None:
+        return True
+    return node["isActive"] is not False and (node["sponsorEntity"] or {}).get("databaseId") is None
+
+
 def _parse_budget(limit: Mapping[str, Any]) -> Budget:
     return Budget(
         cost=_expect(limit["cost"], int),
@@ -535,17 +550,31 @@ def _parse_given(nodes: Sequence[Any]) -> tuple[Sponsorship, ...]:
 
 
 def _parse_sponsorship(node: Mapping[str, Any], sponsorable: str) -> Sponsorship:
-    tier, selected, source = node["tier"], node["tierSelectedAt"], node["paymentSource"]
+    tier, selected = node["tier"], node["tierSelectedAt"]
     return Sponsorship(
         sponsorable=normalize_login(sponsorable),
         created_at=_parse_moment(node["createdAt"]),
         is_active=_expect(node["isActive"], bool),
         is_one_time=_expect(node["isOneTimePayment"], bool),
-        privacy=Privacy(node["privacyLevel"].lower()),
-        payment_source=None if source is None else PaymentSource(source.lower()),
+        privacy=_parse_privacy(_expect(node["privacyLevel"], str)),
+        payment_source=_parse_payment_source(_expect_or_none(node["paymentSource"], str)),
         tier_cents=None if tier is None else _expect(tier["monthlyPriceInCents"], int),
         tier_selected_at=None if selected is None else _parse_moment(selected),
     )
+
+
+# GitHub may add values to its enums: what is not known yet must not hide all the rest.
+# https://docs.github.com/graphql/overview/breaking-changes
+
+
+def _parse_privacy(level: str) -> Privacy:
+    # It is only shown, and whoever did not choose PUBLIC may have wished for something else.
+    return Privacy.PUBLIC if level == "PUBLIC" else Privacy.PRIVATE
+
+
+def _parse_payment_source(source: str | None) -> PaymentSource | None:
+    known = {each.value.upper(): each for each in PaymentSource}
+    return None if source is None else known.get(source)
 
 
 def _parse_moment(text: str) -> datetime:

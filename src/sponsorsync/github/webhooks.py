@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sponsorsync.domain.errors import MalformedEventError
@@ -51,7 +51,10 @@ def parse_event(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
-        raise MalformedEventError("The body is signed and is no JSON object.")
+        raise MalformedEventError(
+            "The body is signed and is no JSON object. Choose the content type application/json in "
+            "the webhook's settings at GitHub."
+        )
     return event
 
 
@@ -77,22 +80,17 @@ def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipNews | None:
         return None
     if not sponsorable or not sponsor_id or created_at is None:
         return None
-    effective_date = event.get("effective_date")
-    effective_at = _moment(effective_date)
-    if effective_date is not None and effective_at is None:
-        return None
-    privacy = sponsorship.get("privacy_level")
     former = _member(_member(_member(event, "changes"), "tier"), "from")
     return SponsorshipNews(
         kind=NewsKind(action),
         sponsorable=sponsorable,
         sponsor_id=sponsor_id,
         created_at=created_at,
-        privacy=Privacy(privacy) if privacy in ("public", "private") else None,
+        privacy=_privacy(sponsorship.get("privacy_level")),
         tier_cents=_number(tier, "monthly_price_in_cents", _GREATEST_CENTS),
         is_one_time=tier.get("is_one_time") is True,
         former_cents=_number(former, "monthly_price_in_cents", _GREATEST_CENTS),
-        effective_at=effective_at,
+        effective_at=_effective_moment(event.get("effective_date")),
     )
 
 
@@ -106,6 +104,25 @@ def _number(value: Mapping[str, Any], name: str, greatest: int) -> int | None:
     # A bool is an int to Python, not to JSON.
     is_number = isinstance(number, int) and not isinstance(number, bool)
     return number if is_number and 0 <= cast("int", number) <= greatest else None
+
+
+def _effective_moment(text: object) -> datetime | None:
+    """Returns when what is announced becomes true; GitHub's schema says only that it is a string.
+
+    A bare date is its beginning, UTC. What cannot be read is not told; the event counts as ever.
+    """
+    try:
+        day = date.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return _moment(text)
+    return None if day is None else _moment(f"{day.isoformat()}T00:00:00+00:00")
+
+
+def _privacy(level: object) -> Privacy | None:
+    """Returns PRIVATE for a level that is not known yet: it is only shown."""
+    if not isinstance(level, str):
+        return None
+    return Privacy.PUBLIC if level == "public" else Privacy.PRIVATE
 
 
 def _moment(text: object) -> datetime | None:

@@ -43,7 +43,7 @@ _TOKEN_ERRORS: dict[str, tuple[type[PatreonError], str]] = {
         PatreonRefusedError,
         (
             "Patreon does not take this site's client id and secret. Its operator has to check "
-            "PATREON_CLIENT_ID and PATREON_SECRET."
+            "SPONSORSYNC_PATREON_CLIENT_ID and SPONSORSYNC_PATREON_SECRET."
         ),
     ),
 }

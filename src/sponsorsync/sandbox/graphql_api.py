@@ -189,6 +189,7 @@ def _attribute(source: object, info: Info, **_arguments: object) -> object:
     return _timestamp(value) if isinstance(value, datetime) else value
 
 
+@cache
 def _snake_case(name: str) -> str:
     return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
 

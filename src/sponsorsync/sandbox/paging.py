@@ -4,6 +4,7 @@ https://docs.github.com/graphql/guides/using-pagination-in-the-graphql-api
 """
 
 from base64 import b64decode, b64encode
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar
@@ -136,9 +137,14 @@ def _count_up_to(
 ) -> int:
     """How many of `ordered` stand before the cursor; with the one at it, if `inclusive`."""
     mark = _parse_cursor(cursor)
-    keys = [key(item) for item in ordered]
-    before = sum(each > mark if descending else each < mark for each in keys)
-    return before + (mark in keys if inclusive else 0)
+
+    def is_counted(item: _Item) -> bool:
+        each = key(item)
+        if each == mark:
+            return inclusive
+        return each > mark if descending else each < mark
+
+    return bisect_left(ordered, True, key=lambda item: not is_counted(item))
 
 
 def _cursor(key: Key) -> str:

@@ -141,6 +141,14 @@ class RedisStore:
 
         That one is then run after the others. All are run; the first error is raised at the end.
         """
+        replies = await self.try_calls(calls)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return cast("list[Reply]", replies)
+
+    async def try_calls(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
+        """Does the same; where one of several calls fails, its error is in the reply's place."""
         if len(calls) == 1:
             name, arguments = calls[0]
             return [await self.run_script(name, *arguments)]
@@ -154,10 +162,9 @@ class RedisStore:
                 again = await self._evaluate([calls[at] for at in unknown])
                 for at, reply in zip(unknown, again, strict=True):
                     replies[at] = reply
-            for reply in replies:
-                if isinstance(reply, RedisError):
-                    raise reply
-        return cast("list[Reply]", replies)
+        return [
+            self._translate(reply) if isinstance(reply, RedisError) else reply for reply in replies
+        ]
 
     async def run(self, *command: Argument) -> Reply:
         """Runs one command."""
@@ -234,6 +241,11 @@ class RedisStore:
             raise self._translate(error) from error
 
     def _translate(self, error: RedisError) -> Exception:
+        translated = self._say(error)
+        translated.__cause__ = error  # what is raised later is logged with it, too
+        return translated
+
+    def _say(self, error: RedisError) -> Exception:
         for kind, reason in _REASONS:
             if isinstance(error, kind):
                 return StoreUnavailableError(f"The {self._name} Redis {reason}.")
@@ -246,7 +258,7 @@ class RedisStore:
         # Within a script OOM and READONLY come wrapped, without their class.
         for kind, word in ((OutOfMemoryError, "OOM "), (ReadOnlyError, "READONLY ")):
             if word in text:
-                return self._translate(kind(text))
+                return self._say(kind(text))
         if "WRONGTYPE" in text:
             return StoreConflictError(
                 f"A key in the {self._name} Redis holds data of another kind, so nothing was "

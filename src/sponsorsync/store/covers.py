@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
@@ -25,8 +27,22 @@ if TYPE_CHECKING:
 # People of whom only durable knows are fetched beside each other; more would take all connections.
 _FETCHES = 8
 _SCAN_COUNT = 500
+_BATCH = 100
 # Webhooks, logins and comparisons may change the same cover at the same time.
 _TRIES = 5
+# Whoever links an account of Patreon's waits for who does so already, for some seconds.
+_PATRON_TRIES = 50
+_PATRON_WAIT_S = 0.1
+
+
+async def end_covers(local: RedisStore) -> None:
+    """Makes each cover that has ended by now an event.
+
+    Raises:
+        StoreUnavailableError: Local cannot be asked.
+    """
+    while cast("int", await local.run_script("sweep_covers", _BATCH)) == _BATCH:
+        pass
 
 
 class Saved(StrEnum):
@@ -62,11 +78,13 @@ class CoverStore:
         local: RedisStore,
         people: PeopleStore,
         *,
+        sponsorables: Sequence[str],
         collections: Sequence[str],
         fetcher: Fetcher | None,
     ) -> None:
         self._local = local
         self._people = people
+        self._sponsorables = sponsorables
         self._collections = collections
         self._fetcher = fetcher
 
@@ -92,7 +110,13 @@ class CoverStore:
         if is_known or self._fetcher is None:
             return cover
         await self._people.load_account(person_id)
-        return (await self._load_here(sponsorable, [person_id]))[person_id][0]
+        cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        if not is_known:
+            # Local has a part of it (`partial`); the relay adds the rest when durable is back.
+            raise DurableUnavailableError(
+                "Durable storage, which may know more of this cover, could not be asked yet."
+            )
+        return cover
 
     async def change(
         self,
@@ -153,16 +177,12 @@ class CoverStore:
         """Tells whether an event of this number was applied."""
         return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
 
-    async def find_covered(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
-        """Returns who of them stands in the index of who is covered."""
-        if not person_ids:
+    async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
+        """Returns of whom durable may know more than `load` has just returned."""
+        if self._fetcher is None:
             return set()
-        bits = await self._local.run("SMISMEMBER", keys.sponsors(sponsorable), *person_ids)
-        return {
-            person_id
-            for person_id, bit in zip(person_ids, cast("list[int]", bits), strict=True)
-            if bit
-        }
+        covers = await self._load_here(sponsorable, person_ids)
+        return {person_id for person_id, (_, is_known) in covers.items() if not is_known}
 
     async def take_seat(
         self,
@@ -212,6 +232,41 @@ class CoverStore:
         """Returns who is, or was, covered by an organization's sponsorship."""
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply)]
+
+    async def take_ended(self) -> set[str]:
+        """Returns of which sponsorables a monthly cover has ended by itself since the last call."""
+        members = cast("set[bytes]", await self._local.run("SMEMBERS", keys.ENDED))
+        found = {member.decode() for member in members}
+        if found:
+            await self._local.run("SREM", keys.ENDED, *found)
+        return found & set(self._sponsorables)
+
+    async def find_patron(self, sponsorable: str, patron_id: str) -> int | None:
+        """Returns who linked an account of Patreon's."""
+        reply = await self._local.run("HGET", keys.patrons(sponsorable), patron_id)
+        return None if reply is None else int(cast("bytes", reply))
+
+    @asynccontextmanager
+    async def hold_patron(self, patron_id: str) -> AsyncIterator[None]:
+        """Keeps others from linking the same account of Patreon's while the context is open.
+
+        Raises:
+            StoreUnavailableError: Somebody else does not come to an end; or local is away.
+        """
+        key, token = keys.linking(patron_id), secrets.token_hex(16)
+        for _ in range(_PATRON_TRIES):
+            if await self._local.run("SET", key, token, "NX", "PX", keys.LINKING_TTL_MS):
+                break
+            await asyncio.sleep(_PATRON_WAIT_S)
+        else:
+            raise StoreUnavailableError(
+                "Somebody else is linking the same account of Patreon's. Try again in a moment."
+            )
+        try:
+            yield
+        finally:
+            with suppress(StoreUnavailableError):  # it ends by itself, too
+                await self._local.run_script("hold", key, token, 0)
 
     async def take_refresh(self, person_id: int) -> int:
         """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""

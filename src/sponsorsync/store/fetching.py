@@ -11,7 +11,7 @@ from sponsorsync.domain.errors import StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
+    from sponsorsync.store.connect import Argument, Reply, ScriptCall
 
 _ASK = b"ask"
 _POLL_S = 0.01
@@ -33,10 +33,17 @@ class Fetcher(Protocol):
         """
 
 
+class ScriptRunner(Protocol):
+    """Runs scripts on local: a `RedisStore`, or a `Gathering` before it."""
+
+    async def run_script(self, name: str, *arguments: Argument) -> Reply:
+        """Runs a script of `store/lua`."""
+
+
 async def ask_until_known(
     person_id: int | None,
     fetcher: Fetcher | None,
-    local: RedisStore,
+    local: ScriptRunner,
     call: Callable[[str], ScriptCall],
 ) -> list[object]:
     """Runs a script with a lease token until it has an answer, and returns that.

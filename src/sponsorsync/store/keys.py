@@ -56,12 +56,18 @@ NAMES = {
     "RECONCILING": "sponsorsync:reconciling",
     # Hash: by sponsorable, the second in which the last complete comparison began.
     "RECONCILED": "sponsorsync:reconciled",
+    # Set: sponsorables of whom a monthly cover has ended by itself, and nobody has looked why.
+    "ENDED": "sponsorsync:ended",
     # --- local: organizations whose members are covered ---
     # Sorted set: members by the second until which their membership holds; each has one seat.
     "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
     # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
     # judged, to how often.
     "ORGANIZATIONS": "sponsorsync:organizations",
+    # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
+    "PATRONS": "sponsorsync:patrons:{sponsorable}",
+    # String: somebody is linking this account of Patreon's at the moment.
+    "LINKING": "sponsorsync:linking:{id}",
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
@@ -113,12 +119,16 @@ RECONCILING_TTL_MS = 60_000
 RECONCILED = NAMES["RECONCILED"]
 
 ORGANIZATIONS = NAMES["ORGANIZATIONS"]
+ENDED = NAMES["ENDED"]
 
 AUDIT_LENGTH = 100_000
 """Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""
 
 DELIVERY_TTL_S = 7 * 24 * 3600
 """GitHub lets an event be delivered again for three days; until then it has to be known."""
+
+LINKING_TTL_MS = 10_000
+"""Two people are changed meanwhile; who dies blocks the next one for no longer."""
 
 REFRESHED_TTL_MS = 60_000
 """Each person may have GitHub asked so often; webhooks tell what happens in between."""
@@ -200,6 +210,16 @@ def pending(person_id: int) -> str:
 def members(sponsorable: str, organization_id: int) -> str:
     """Sorted set: who is covered through an organization, by the end of their membership."""
     return NAMES["MEMBERS"].format(sponsorable=sponsorable, id=organization_id)
+
+
+def patrons(sponsorable: str) -> str:
+    """Hash: who linked which account of Patreon's; each counts for one person."""
+    return NAMES["PATRONS"].format(sponsorable=sponsorable)
+
+
+def linking(patron_id: str) -> str:
+    """String: the random token of who is linking this account of Patreon's."""
+    return NAMES["LINKING"].format(id=patron_id)
 
 
 def delivery(number: str) -> str:

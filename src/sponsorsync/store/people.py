@@ -18,6 +18,7 @@ from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.store import keys
 from sponsorsync.store.fetching import ask_until_known
+from sponsorsync.store.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ class PeopleStore:
         fetcher: Fetcher | None = None,
     ) -> None:
         self._local = local
+        self._gathering = Gathering(local)
         self._sponsorables = sponsorables
         self._collections = collections
         self._session_s = int(session_life.total_seconds())
@@ -134,7 +136,7 @@ class PeopleStore:
         answer = await ask_until_known(
             None,
             self._fetcher,
-            self._local,
+            self._gathering,
             lambda token: ("load_standing", (session, known_id, token, sponsorable)),
         )
         if len(answer) == 1:
@@ -288,7 +290,10 @@ def as_hash(flat: object) -> Hash:
 
 
 def _dump_grants(grants: Sequence[Grant]) -> str:
-    """Returns them as JSON; what is None is left out, so that equal ones are equal texts."""
+    """Returns them as JSON, in one order and without what is None: equal ones are equal texts.
+
+    Each source is put behind the others when it is seen again, and that is no change of the cover.
+    """
     told = [
         {
             "source": grant.source.value,
@@ -303,8 +308,9 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
             "has_seat": None if grant.has_seat else False,
             "reason": grant.reason,
             "actor": grant.actor,
+            "patron_id": grant.patron_id,
         }
-        for grant in grants
+        for grant in sorted(grants, key=lambda each: (each.source, each.organization_id or 0))
     ]
     return json.dumps(
         [{field: value for field, value in grant.items() if value is not None} for grant in told]
@@ -334,6 +340,7 @@ def _parse_grants(text: bytes) -> tuple[Grant, ...]:
                 has_seat=told.get("has_seat", True),
                 reason=told.get("reason"),
                 actor=told.get("actor"),
+                patron_id=told.get("patron_id"),
             )
             for told in json.loads(text)
         )

@@ -10,6 +10,7 @@ import structlog
 
 from sponsorsync.domain.errors import StoreError, StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.store.covers import end_covers
 from sponsorsync.sync.arrivals import Arrivals
 from sponsorsync.sync.epochs import Epochs
 from sponsorsync.sync.hydrate import Hydrator
@@ -164,8 +165,7 @@ class SyncEngine:
                     break
 
     async def _sweep(self) -> None:
-        while cast("int", await self._local.run_script("sweep_covers", BATCH)) == BATCH:
-            pass
+        await end_covers(self._local)
         await self.relay.sweep()
         await self._arrivals.check()
 

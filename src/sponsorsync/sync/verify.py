@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.domain.parts import PROFILE
 from sponsorsync.store import keys
+from sponsorsync.store.covers import end_covers
 from sponsorsync.sync.packages import chunks
 from sponsorsync.sync.walk import in_batches, walk_people, walk_set
 
@@ -227,8 +228,7 @@ class Verifier:
         self, summary: VerifySummary, tell: Callable[[], None], *, fix: bool
     ) -> None:
         # What ended by now would otherwise be found as a difference of the indexes.
-        while cast("int", await self._local.run_script("sweep_covers", _BATCH)) == _BATCH:
-            pass
+        await end_covers(self._local)
         summary.total = cast("int", await self._local.run("ZCARD", keys.PEOPLE))
         summary.dead = await self._load_dead()
         dead = {row["id"] for row in summary.dead}

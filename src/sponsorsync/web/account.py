@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from sponsorsync.domain.cover import judge
+from sponsorsync.domain.cover import CoverSource, judge
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotSignedInError,
@@ -129,7 +129,11 @@ async def show_home(token: SessionToken) -> HTMLResponse:
     response_class=HTMLResponse,
     responses=describe_responses(401, 503),
 )
-async def show_account(person_id: PersonId, services: ServicesDep) -> HTMLResponse:
+async def show_account(
+    person_id: PersonId,
+    services: ServicesDep,
+    patreon: Annotated[str, Query(description="`none`: Patreon knew of no support.")] = "",
+) -> HTMLResponse:
     """Shows who you are, your cover with its reason, and what you excluded."""
     profile, covers = await _load(services, person_id)
     exclusions, trouble = None, None
@@ -143,6 +147,11 @@ async def show_account(person_id: PersonId, services: ServicesDep) -> HTMLRespon
         covers=covers,
         exclusions=exclusions,
         trouble=trouble,
+        has_patreon=services.patreon is not None,
+        is_patron=any(
+            each.source is CoverSource.PATREON for cover in covers for each in cover.considered
+        ),
+        was_no_patron=patreon == "none",
         collection=EXCLUDED_NODES,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,12 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import TypeAdapter
 
-from sponsorsync.domain.errors import AdminForbiddenError, AdminTokenMissingError, InvalidInputError
+from sponsorsync.domain.errors import (
+    AdminForbiddenError,
+    AdminTokenMissingError,
+    InvalidInputError,
+    StoreError,
+)
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
@@ -173,7 +179,8 @@ async def get_audit(
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "One entry a line, as JSON, the latest first",
+            "description": "One entry a line, as JSON, the latest first. Where Redis is lost in "
+            'the middle, the last line is `{"incomplete": why}`, and the connection breaks.',
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         },
         **describe_responses(503),
@@ -193,7 +200,14 @@ async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterat
     while page:
         for entry in page:
             yield AuditEntryOut.model_validate(asdict(entry)).model_dump_json() + "\n"
-        page = await services.audit.load(before=page[-1].number, limit=_EXPORT_PAGE)
+        try:
+            page = await services.audit.load(before=page[-1].number, limit=_EXPORT_PAGE)
+        except StoreError as error:
+            # The status was sent. The connection is broken, too: but a proxy that speaks HTTP/1.0
+            # to us takes any end for the right one, and who keeps the file sees only that.
+            yield json.dumps({"incomplete": f"{error} What is older is not here: export again."})
+            yield "\n"
+            raise
 
 
 @router.get(
@@ -244,6 +258,7 @@ def _describe_reconcile(job: JobState) -> ReconcileJob:
         total=job.total,
         people=job.people,
         reason=job.reason,
+        waiting_until=job.waiting_until,
         summary=None if job.summary is None else ReconcileSummaryOut.model_validate(job.summary),
     )
 

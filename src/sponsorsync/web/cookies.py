@@ -32,11 +32,15 @@ _SEAL = {"alg": "dir", "enc": "A256GCM"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """What the callback needs of the attempt that it ends."""
+    """What the callback needs of the attempt that it ends.
+
+    `person_id` is None of a login; else who is signed in, and began it.
+    """
 
     state: str
     code_verifier: str
     next_url: str
+    person_id: int | None = None
 
 
 class Cookies:
@@ -85,6 +89,7 @@ class Cookies:
             "state": attempt.state,
             "code_verifier": attempt.code_verifier,
             "next_url": attempt.next_url,
+            "person_id": attempt.person_id,
             "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
         }
         sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
@@ -108,7 +113,10 @@ class Cookies:
         if now.timestamp() >= content["ends"]:
             return None
         return OpenAttempt(
-            state=state, code_verifier=content["code_verifier"], next_url=content["next_url"]
+            state=state,
+            code_verifier=content["code_verifier"],
+            next_url=content["next_url"],
+            person_id=content.get("person_id"),
         )
 
     def clear_crowd(self, response: Response, cookies: Mapping[str, str]) -> None:

@@ -114,6 +114,10 @@ _RULES: tuple[tuple[type[errors.SponsorSyncError], _Rule], ...] = (
         _Rule(HTTPStatus.CONFLICT, "no_tokens", "There are no tokens"),
     ),
     (
+        errors.NoPatreonError,
+        _Rule(HTTPStatus.CONFLICT, "no_patreon", "There is no Patreon"),
+    ),
+    (
         errors.NoDurableError,
         _Rule(HTTPStatus.CONFLICT, "no_durable", "There is no durable side"),
     ),

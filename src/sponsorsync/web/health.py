@@ -53,8 +53,11 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
 async def get_metrics(services: ServicesDep) -> Response:
-    """People who wait for the durable side, who were set aside, and what the relay did."""
-    return Response(await services.metrics.render(), media_type=services.metrics.content_type)
+    """People who wait for durable or were set aside, what the relay did, and GitHub's news."""
+    return Response(
+        await services.metrics.render(services.webhooks.counts),
+        media_type=services.metrics.content_type,
+    )
 
 
 async def _check(store: Writable | None) -> StoreHealth:

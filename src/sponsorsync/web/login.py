@@ -104,7 +104,7 @@ async def finish_login(
     address.
     """
     attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
-    if attempt is None:
+    if attempt is None or attempt.person_id is not None:
         raise LoginExpiredError(
             "This sign-in was not begun in this browser, was used already, or began more than ten "
             "minutes ago. Please sign in again."

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from sponsorsync.domain.news import NewsOutcome
+
+Actor = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 NodeId = Annotated[str, Field(examples=["C5162902"], description="The id of a node.")]
 
@@ -388,6 +391,9 @@ class ReconcileSummaryOut(_Model):
 class ReconcileJob(_Job):
     """The last comparison with GitHub that was started here."""
 
+    waiting_until: datetime | None = Field(
+        description="When it goes on, while it waits for a limit of GitHub's to end."
+    )
     summary: ReconcileSummaryOut | None
 
 
@@ -439,13 +445,14 @@ class SponsorList(_Model):
 class OverrideRequest(_Model):
     """A cover that is given by hand."""
 
-    reason: str = Field(min_length=1, max_length=500, examples=["Wrote the translation"])
-    actor: str = Field(min_length=1, max_length=100, description="Who decides.")
+    reason: Reason = Field(examples=["Wrote the translation"])
+    actor: Actor = Field(description="Who decides.")
     until: AwareDatetime | None = Field(
         default=None, description="Exclusive end, with a time zone; null: it has none."
     )
     cents: int | None = Field(
         default=None,
+        strict=True,  # to pydantic, true is 1
         ge=0,
         le=100_000_000,
         description="The tier that it amounts to, in US cents a month; null: none.",

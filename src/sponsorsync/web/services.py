@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.audit import AuditEntry, Decision
     from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.domain.news import NewsOutcome
+    from sponsorsync.domain.patronage import LinkAttempt
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
     from sponsorsync.web.cookies import Cookies
 
@@ -123,6 +124,10 @@ class JobState(Protocol):
         """How many it has looked at."""
 
     @property
+    def waiting_until(self) -> datetime | None:
+        """When a comparison with GitHub goes on that waits for a limit to end."""
+
+    @property
     def summary(self) -> Mapping[str, object] | None:
         """What it did."""
 
@@ -195,6 +200,19 @@ class Refresh(Protocol):
         """Asks GitHub about one person; returns whether the answer is complete."""
 
 
+class PatreonLink(Protocol):
+    """See `sponsorsync.patreon_link.PatreonLink`."""
+
+    def start(self) -> LinkAttempt:
+        """Returns a new attempt."""
+
+    async def finish(self, person_id: int, *, code: str) -> bool:
+        """Learns what somebody gives at Patreon; returns whether that is, or was, anything."""
+
+    async def unlink(self, person_id: int) -> None:
+        """Forgets that."""
+
+
 class Audit(Protocol):
     """See `sponsorsync.store.audit.AuditTrail`."""
 
@@ -204,6 +222,10 @@ class Audit(Protocol):
 
 class Webhooks(Protocol):
     """See `sponsorsync.webhooks.Webhooks`."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many events there were of each outcome."""
 
     def require_secret(self) -> None:
         """Returns where events can be checked."""
@@ -234,8 +256,8 @@ class Metrics(Protocol):
 
     content_type: str
 
-    async def render(self) -> bytes:
-        """Returns all metrics."""
+    async def render(self, events: Mapping[str, int]) -> bytes:
+        """Returns all metrics; `events` are those of the webhook, by outcome."""
 
 
 class Writable(Protocol):
@@ -256,6 +278,7 @@ class Services:
         sponsor_urls: By sponsorable, where a person becomes a sponsor.
         trusted_proxies: Whose X-Forwarded-… headers are believed.
         tokens: None where none are configured.
+        patreon: None where it is not configured.
         local: The application's Redis.
         durable: The second Redis; None where none is configured.
         admin_token: Opens `/admin/…`; None closes it.
@@ -279,6 +302,7 @@ class Services:
     refresh: Refresh
     overrides: Overrides
     directory: Directory
+    patreon: PatreonLink | None
     audit: Audit
     admin_token: SecretStr | None
     metrics: Metrics

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from sponsorsync.domain.audit import Decision
+from sponsorsync.domain.errors import InvalidInputError
 from sponsorsync.web.admin import require_admin
 from sponsorsync.web.covers import describe_considered, describe_cover
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import (
+    Actor,
     AdminConsideredOut,
     OverrideOut,
     OverrideRequest,
@@ -32,11 +34,12 @@ router = APIRouter(
     responses=describe_responses(401, 403),
 )
 
+_LAST_CURSOR = 2**64 - 1  # as Redis counts
+
 PersonNumber = Annotated[int, Path(ge=1, le=10**15, description="GitHub's number of the person.")]
 Who = Annotated[
     str,
     Path(
-        pattern=r"^([1-9]\d{0,14}|[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?)$",
         examples=["583231"],
         description="GitHub's number of the person; of a login GitHub is asked the number, once.",
     ),
@@ -51,7 +54,7 @@ Who = Annotated[
 async def list_sponsors(
     services: ServicesDep,
     sponsorable: Sponsorable = None,
-    cursor: Annotated[int, Query(ge=0, description="See `next_cursor`.")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=_LAST_CURSOR, description="See `next_cursor`.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="About how many.")] = 100,
 ) -> SponsorList:
     """Returns some of them, in no order; over all pages each comes at least once.
@@ -127,7 +130,7 @@ async def put_override(
 async def delete_override(
     who: Who,
     services: ServicesDep,
-    actor: Annotated[str, Query(min_length=1, max_length=100, description="Who decided.")],
+    actor: Annotated[Actor, Query(description="Who decided.")],
     reason: Annotated[str, Query(max_length=500, description="Why.")] = "",
     *,
     sponsorable: Sponsorable = None,
@@ -143,7 +146,14 @@ async def delete_override(
 
 def _in_utc(moment: datetime | None) -> datetime | None:
     """Moments are kept in whole seconds."""
-    return None if moment is None else moment.astimezone(UTC).replace(microsecond=0)
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except OverflowError:
+        raise InvalidInputError(
+            "until: should be a moment that is still to come, and before the year 10000 in UTC."
+        ) from None
 
 
 def _describe(entry: SponsorEntry) -> SponsorOut:

@@ -47,6 +47,15 @@ end
 if wrong then
   return wrong
 end
+-- The fields of a cover that GitHub tells of the person's own sponsorship.
+local OWN = {
+  'checked_at', 'source', 'tier_cents', 'is_one_time', 'privacy', 'payment_source', 'since',
+  'valid_until', 'unknown_since',
+}
+local had = {}
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  had[sponsorable] = grants_of(id, sponsorable)
+end
 local answer = quietly(function()
   local notes = notes_in(redis.call('HGETALL', meta))
   if tonumber(deleted) > tonumber(notes.x or '0') then
@@ -90,22 +99,52 @@ local answer = quietly(function()
     change(part)
   end
 
-  -- Facts that were written while durable could not be asked: what else than GitHub covers somebody,
-  -- durable tells, as far as local knows nothing of that kind.
-  local function complete(sponsorable, key, data)
-    local grants, has, also_until = grants_of(id, sponsorable), {}, 0
-    for _, grant in ipairs(grants) do
-      has[grant.source] = true
+  -- What durable knows of a person's own sponsorship is added to what GitHub told meanwhile. That is
+  -- later, and counts; but it may be nothing at all, and of one sponsorship not everybody sees the tier,
+  -- nor the end that was announced (assessment.py).
+  local function complete_own(key, mine, held)
+    if not mine.checked_at and held.checked_at then
+      for _, field in ipairs(OWN) do
+        save_hash(key, { [field] = held[field] or cjson.null })
+      end
+    elseif mine.source == held.source and mine.since and mine.since == held.since then
+      if held.tier_cents then
+        redis.call('HSETNX', key, 'tier_cents', held.tier_cents)
+      end
+      if tonumber(held.valid_until or '0') > now_s() then
+        redis.call('HSETNX', key, 'valid_until', held.valid_until)
+      end
     end
-    local is_fine, held = pcall(cjson.decode, notes_in(data).also or '[]')
-    for _, grant in ipairs(is_fine and held or {}) do
-      if not has[grant.source] then
+  end
+
+  -- Completes facts that were written while durable could not be asked. What else than GitHub covers
+  -- somebody durable tells, as far as local has learnt nothing of that kind, or of that organization;
+  -- of none where a login showed all of them.
+  local function complete(sponsorable, key, data)
+    local mine, held = notes_in(redis.call('HGETALL', key)), notes_in(data)
+    complete_own(key, mine, held)
+    local all_shown = mine.memberships_checked_at and not mine.memberships_unknown_since
+    local grants, has, also_until = grants_in(mine.also), {}, 0
+    local function name_of(grant)
+      return grant.organization_id or grant.source or ''
+    end
+    for _, grant in ipairs(grants) do
+      has[name_of(grant)] = true
+    end
+    for _, grant in ipairs(grants_in(held.also)) do
+      if not has[name_of(grant)] and not (all_shown and grant.organization_id) then
         grants[#grants + 1] = grant
       end
     end
     for _, grant in ipairs(grants) do
       if grant.has_seat ~= false then
         also_until = math.max(also_until, grant['until'] or math.huge)
+      end
+    end
+    if not mine.memberships_checked_at and held.memberships_checked_at then
+      redis.call('HSET', key, 'memberships_checked_at', held.memberships_checked_at)
+      if held.memberships_unknown_since then
+        redis.call('HSETNX', key, 'memberships_unknown_since', held.memberships_unknown_since)
       end
     end
     redis.call('HDEL', key, 'partial')
@@ -158,7 +197,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    index_members(id, sponsorable, grants_of(id, sponsorable), true)
+    index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

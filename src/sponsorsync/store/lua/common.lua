@@ -449,22 +449,55 @@ local function cover_of(id, sponsorable)
   return judge_cover(unpack(facts))
 end
 
--- The grants of a cover as a table, by what else than their own sponsorship somebody is covered.
-local function grants_of(id, sponsorable)
-  local also = redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also')
-  local is_fine, grants = pcall(cjson.decode, type(also) == 'string' and also or '[]')
-  return is_fine and grants or {}
+-- The grants of a cover, by what else than their own sponsorship somebody is covered, as a table; what
+-- somebody else wrote in their place is none.
+local function grants_in(also)
+  local is_fine, told = pcall(cjson.decode, type(also) == 'string' and also or '[]')
+  local grants = {}
+  for _, grant in ipairs(is_fine and type(told) == 'table' and told or {}) do
+    if type(grant) == 'table' then
+      grants[#grants + 1] = grant
+    end
+  end
+  return grants
 end
 
--- Brings the indexes of an organization's members to the grants that one person has, or had.
-local function index_members(id, sponsorable, grants, is_member)
+local function grants_of(id, sponsorable)
+  return grants_in(redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also'))
+end
+
+local function holds_seat(grant)
+  return grant.organization_id and grant.member_until and grant.has_seat ~= false
+end
+
+local function members_index(sponsorable, grant)
+  return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
+end
+
+-- Brings the indexes of organizations' members, and of patrons, from the grants that one person had to
+-- those that they have. Whoever is new among an organization's members is judged again (members.py):
+-- it may have changed since their grant was made, when nobody knew that it is about them.
+local function index_grants(id, sponsorable, had, grants)
+  local patrons, was_member = K.PATRONS(sponsorable), {}
+  for _, grant in ipairs(had) do
+    if grant.patron_id and redis.pcall('HGET', patrons, grant.patron_id) == id then
+      redis.pcall('HDEL', patrons, grant.patron_id)
+    end
+    if holds_seat(grant) then
+      was_member[grant.organization_id] = true
+      redis.pcall('ZREM', members_index(sponsorable, grant), id)
+    end
+  end
   for _, grant in ipairs(grants) do
-    if grant.organization_id and grant.member_until then
-      local index = K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
-      if not is_member then
-        redis.pcall('ZREM', index, id)
-      elseif grant.has_seat ~= false then
-        redis.pcall('ZADD', index, string.format('%.0f', grant.member_until), id)
+    if grant.patron_id then
+      redis.pcall('HSET', patrons, grant.patron_id, id)
+    end
+    if holds_seat(grant) then
+      local until_s = string.format('%.0f', grant.member_until)
+      redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
+      if not was_member[grant.organization_id] then
+        local member = string.format('%s:%.0f', sponsorable, grant.organization_id)
+        redis.pcall('HINCRBY', K.ORGANIZATIONS, member, 1)
       end
     end
   end
@@ -509,8 +542,7 @@ local function save_cover(id, sponsorable, fields, is_verified, has_durable)
     redis.call('HSET', key, 'partial', '1')
   end
   save_hash(key, fields)
-  index_members(id, sponsorable, had, false)
-  index_members(id, sponsorable, grants_of(id, sponsorable), true)
+  index_grants(id, sponsorable, had, grants_of(id, sponsorable))
   if exists(K.MEMBERS(sponsorable, id)) then
     -- Those who belong to this organization are judged again (members.py).
     redis.pcall('HINCRBY', K.ORGANIZATIONS, sponsorable .. ':' .. id, 1)

@@ -24,7 +24,7 @@ end
 local before = {}
 for _, sponsorable in ipairs(known_names.sponsorables) do
   before[sponsorable] = cover_for_audit(id, sponsorable)
-  index_members(id, sponsorable, grants_of(id, sponsorable), false)
+  index_grants(id, sponsorable, grants_of(id, sponsorable), {})
 end
 quietly(function()
   for _, part in ipairs(parts) do

@@ -14,6 +14,10 @@ for _, member in ipairs(ended) do
     index_cover(id, sponsorable)
     audit_cover(id, sponsorable, before, 'end', '')
     mark_dirty(id)
+    if redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'is_one_time') ~= '1' then
+      -- It was announced; whether it became true, GitHub tells who looks (reconcile_schedule.py).
+      redis.pcall('SADD', K.ENDED, sponsorable)
+    end
   end
   redis.call('ZREM', K.COVER_ENDS, member)
 end

@@ -1,0 +1,99 @@
+"""Linking an account of Patreon's: patrons are covered like sponsors, as long as Patreon tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.patronage import find_patronage, forget_patron, see_patron
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sponsorsync.domain.patronage import LinkAttempt, PatreonIdentity
+    from sponsorsync.patreon.client import PatreonClient
+    from sponsorsync.patreon.oauth import PatreonOAuth
+    from sponsorsync.store.covers import CoverStore
+
+_log = structlog.get_logger(__name__)
+
+
+class PatreonLink:
+    """Takes who is signed in to Patreon and back; no token of theirs is kept."""
+
+    def __init__(
+        self,
+        oauth: PatreonOAuth,
+        client: PatreonClient,
+        covers: CoverStore,
+        *,
+        campaign_id: str,
+        sponsorable: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._oauth = oauth
+        self._client = client
+        self._covers = covers
+        self._campaign_id = campaign_id
+        self._sponsorable = sponsorable
+        self._clock = clock
+
+    def start(self) -> LinkAttempt:
+        """Returns a new attempt; its state belongs to one person in one browser."""
+        return self._oauth.start()
+
+    async def finish(self, person_id: int, *, code: str) -> bool:
+        """Learns what somebody gives at Patreon, and keeps it.
+
+        An account of Patreon's counts for one person: for who linked it last.
+
+        Returns:
+            Whether they give anything, or did.
+
+        Raises:
+            PatreonError: Patreon gave no usable answer; all stays as it was.
+            StoreUnavailableError: A Redis cannot be asked; likewise.
+        """
+        token = await self._oauth.fetch_token(code=code)
+        identity = await self._client.fetch_identity(token)
+        async with self._covers.hold_patron(identity.patron_id):
+            holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
+            if holder is not None and holder != person_id:
+                await self._forget(holder, identity.patron_id)
+            _, facts = await self._covers.change(
+                self._sponsorable,
+                person_id,
+                lambda known: self._see(known, identity),
+                by="patreon",
+                for_certain=True,
+            )
+        _log.info("patreon_linked", person=person_id, moved=holder not in {None, person_id})
+        return facts is not None and find_patronage(facts) is not None
+
+    async def unlink(self, person_id: int) -> None:
+        """Forgets what Patreon told of somebody; it is no error if that was nothing.
+
+        Raises:
+            StoreUnavailableError: A Redis cannot be asked; all stays as it was.
+        """
+        await self._forget(person_id, None)
+
+    async def _forget(self, person_id: int, patron_id: str | None) -> None:
+        """Forgets one account of Patreon's, or any."""
+
+        def decide(known: CoverFacts | None) -> CoverFacts | None:
+            linked = None if known is None else find_patronage(known)
+            if known is None or linked is None or patron_id not in {None, linked.patron_id}:
+                return None
+            return forget_patron(known)
+
+        await self._covers.change(
+            self._sponsorable, person_id, decide, by="patreon", for_certain=True
+        )
+
+    def _see(self, known: CoverFacts | None, identity: PatreonIdentity) -> CoverFacts:
+        facts = known or CoverFacts(sponsorable=self._sponsorable, checked_at=None)
+        return see_patron(facts, identity, campaign_id=self._campaign_id, now=self._clock())

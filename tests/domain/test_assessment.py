@@ -1,0 +1,416 @@
+"""What GitHub's answers make of the facts: every decision, with the moment given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sponsorsync.domain.assessment import assess, mark_unknown
+from sponsorsync.domain.cover import CoverFacts, CoverSource, CoverStatus, Grant, judge
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from tests.support.covers import (
+    ALL_BEFORE,
+    COVERED,
+    DAY,
+    ENDED,
+    LAPSED,
+    MONTHLY,
+    NEVER,
+    NO_TIER,
+    NOT_A_SPONSOR,
+    NOW,
+    ONE_TIME,
+    ONE_TIME_AGAIN,
+    ONE_TIME_INACTIVE,
+    ONE_TIME_NO_TIER,
+    ONE_TIME_OLD,
+    PAID_ONCE,
+    PATREON,
+    PATREON_ENDED,
+    POLICY,
+    YESTERDAY,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def _assess(*sponsorships: Sponsorship, previous: CoverFacts | None = None) -> CoverFacts:
+    return assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=NOW)
+
+
+# --- assess: one sponsorship ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("previous", ALL_BEFORE)
+@pytest.mark.parametrize(
+    ("sponsorship", "valid_until"),
+    [
+        (MONTHLY, None),
+        (PATREON, None),
+        (NO_TIER, None),
+        (ONE_TIME, NOW + 26 * DAY),
+        (ONE_TIME_INACTIVE, NOW + 26 * DAY),
+        (ONE_TIME_NO_TIER, NOW + 26 * DAY),
+        (ONE_TIME_AGAIN, NOW + 26 * DAY),
+    ],
+    ids=["monthly", "patreon", "no tier", "once", "once inactive", "once no tier", "once again"],
+)
+def test_what_covers_covers_whatever_was_known_before(
+    sponsorship: Sponsorship, valid_until: datetime | None, previous: CoverFacts | None
+) -> None:
+    """A complete answer of GitHub is the truth; a one-time payment has a window of our own."""
+    facts = _assess(sponsorship, previous=previous)
+
+    assert facts == CoverFacts(
+        sponsorable="maintainer",
+        checked_at=NOW,
+        source=CoverSource.SPONSORSHIP,
+        tier_cents=sponsorship.tier_cents,
+        is_one_time=sponsorship.is_one_time,
+        privacy=Privacy.PUBLIC,
+        payment_source=sponsorship.payment_source,
+        since=sponsorship.created_at,
+        valid_until=valid_until,
+    )
+    assert facts.is_sponsoring(NOW)
+
+
+@pytest.mark.parametrize("sponsorship", [ENDED, PATREON_ENDED], ids=["github", "patreon"])
+@pytest.mark.parametrize(
+    ("previous", "valid_until"),
+    [
+        (NEVER, NOW),
+        (NOT_A_SPONSOR, NOW),
+        (COVERED, NOW),
+        (LAPSED, YESTERDAY),
+        (PAID_ONCE, NOW),
+    ],
+    ids=["never", "not a sponsor", "covered", "lapsed", "paid once"],
+)
+def test_a_monthly_sponsorship_ended_when_we_first_learnt_of_it(
+    sponsorship: Sponsorship, previous: CoverFacts | None, valid_until: datetime
+) -> None:
+    """GitHub does not say when, and an end that moved with each login would keep data for ever."""
+    facts = _assess(sponsorship, previous=previous)
+
+    assert facts.valid_until == valid_until
+    assert not facts.is_sponsoring(NOW)
+
+
+@pytest.mark.parametrize("previous", ALL_BEFORE)
+def test_a_one_time_payment_of_long_ago_covers_no_more(previous: CoverFacts | None) -> None:
+    """GitHub sends no event at its end, so the end is counted from the payment."""
+    facts = _assess(ONE_TIME_OLD, previous=previous)
+
+    assert facts.valid_until == NOW - 9 * DAY
+    assert not facts.is_sponsoring(NOW)
+
+
+@pytest.mark.parametrize(
+    ("previous", "facts"),
+    [
+        (NEVER, CoverFacts(sponsorable="maintainer", checked_at=NOW)),
+        (NOT_A_SPONSOR, CoverFacts(sponsorable="maintainer", checked_at=NOW)),
+        (COVERED, replace(COVERED, checked_at=NOW, valid_until=NOW)),
+        (LAPSED, replace(LAPSED, checked_at=NOW)),
+        (PAID_ONCE, replace(PAID_ONCE, checked_at=NOW)),
+    ],
+    ids=["never", "not a sponsor", "covered", "lapsed", "paid once"],
+)
+def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
+    previous: CoverFacts | None, facts: CoverFacts
+) -> None:
+    """One-time payments vanish while they still cover; what began to end does not begin again."""
+    assert _assess(previous=previous) == facts
+
+
+@pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
+@pytest.mark.parametrize("previous", [NOT_A_SPONSOR, COVERED, LAPSED, PAID_ONCE])
+def test_an_answer_ends_the_time_of_not_knowing(
+    sponsorships: tuple[Sponsorship, ...], previous: CoverFacts
+) -> None:
+    """The next failure begins a time of its own."""
+    facts = _assess(*sponsorships, previous=replace(previous, unknown_since=YESTERDAY))
+
+    assert facts.unknown_since is None
+    assert facts.checked_at == NOW
+
+
+# --- assess: several ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sponsorships", "chosen"),
+    [
+        ([ENDED, ONE_TIME], ONE_TIME),
+        ([ONE_TIME, MONTHLY], MONTHLY),
+        ([replace(ENDED, tier_cents=99900), MONTHLY], MONTHLY),
+        ([replace(ONE_TIME, tier_cents=99900), MONTHLY], MONTHLY),
+        ([MONTHLY, replace(MONTHLY, tier_cents=5000)], replace(MONTHLY, tier_cents=5000)),
+        ([PATREON, MONTHLY], MONTHLY),
+        ([ONE_TIME_OLD, ONE_TIME], ONE_TIME),
+        ([ONE_TIME_OLD, ENDED], ENDED),
+    ],
+    ids=[
+        "covering before ended",
+        "endless before a late end",
+        "covering before dear",
+        "endless before dear",
+        "dear before cheap",
+        "a price before none",
+        "the later payment",
+        "the later end",
+    ],
+)
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_best_of_several_sponsorships_counts_in_any_order(
+    sponsorships: list[Sponsorship], chosen: Sponsorship, step: int
+) -> None:
+    """GitHub may list several between the same two accounts, and the order says nothing."""
+    assert _assess(*sponsorships[::step]) == _assess(chosen)
+
+
+def test_an_ended_sponsorship_does_not_live_on_in_the_end_of_another() -> None:
+    """Else $5 once would show the $999 a month of former days as paid, from the second login on."""
+    sponsorships = (replace(ENDED, tier_cents=99900), replace(ONE_TIME, tier_cents=500))
+    first = _assess(*sponsorships)
+
+    second = _assess(*sponsorships, previous=first)
+
+    assert second == first
+    assert second.tier_cents == 500
+
+
+def test_the_end_does_not_move_with_later_answers() -> None:
+    """What is kept after a lapse is counted from it."""
+    first = _assess(ENDED, ONE_TIME_OLD, previous=COVERED)
+
+    later = assess(
+        "maintainer", [ENDED, ONE_TIME_OLD], previous=first, policy=POLICY, now=NOW + 9 * DAY
+    )
+
+    assert later.valid_until == first.valid_until == NOW
+
+
+def test_somebody_who_comes_back_is_covered_without_an_end() -> None:
+    """The end of the former time is over with it."""
+    assert _assess(MONTHLY, previous=LAPSED).valid_until is None
+
+
+@pytest.mark.parametrize("previous", ALL_BEFORE)
+def test_a_sponsorship_of_somebody_else_is_none_of_ours(previous: CoverFacts | None) -> None:
+    """The answer may list all that a person gives."""
+    elsewhere = replace(MONTHLY, sponsorable="somebody-else")
+
+    assert _assess(elsewhere, previous=previous) == _assess(previous=previous)
+
+
+# --- mark_unknown ---------------------------------------------------------------------------------
+
+
+def test_a_failed_check_changes_nothing_but_the_mark() -> None:
+    """Unknown is not no."""
+    assert mark_unknown(COVERED, now=NOW) == replace(COVERED, unknown_since=NOW)
+
+
+def test_a_second_failed_check_does_not_move_the_mark() -> None:
+    """Else a GitHub that stays away would be trusted for ever."""
+    marked = replace(COVERED, unknown_since=YESTERDAY)
+
+    assert mark_unknown(marked, now=NOW) == marked
+
+
+def test_of_nothing_a_failed_check_makes_nothing() -> None:
+    """There is no cover to hold on to."""
+    assert mark_unknown(None, now=NOW) is None
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+# Whole days, so that moments often meet.
+moments = st.integers(min_value=-50, max_value=50).map(lambda days: NOW + days * DAY)
+cents = st.none() | st.integers(min_value=0, max_value=1_200_000)
+given_sponsorships = st.lists(
+    st.builds(
+        Sponsorship,
+        sponsorable=st.sampled_from(["maintainer", "somebody-else"]),
+        created_at=moments,
+        is_active=st.booleans(),
+        is_one_time=st.booleans(),
+        privacy=st.sampled_from(Privacy),
+        payment_source=st.none() | st.sampled_from(PaymentSource),
+        tier_cents=cents,
+        tier_selected_at=st.none() | moments,
+    ),
+    max_size=5,
+)
+earlier_facts = st.none() | st.builds(
+    CoverFacts,
+    sponsorable=st.just("maintainer"),
+    checked_at=moments,
+    source=st.sampled_from([CoverSource.NONE, CoverSource.SPONSORSHIP]),
+    tier_cents=cents,
+    is_one_time=st.booleans(),
+    since=st.none() | moments,
+    valid_until=st.none() | moments,
+    unknown_since=st.none() | moments,
+)
+
+
+def _pays(sponsorship: Sponsorship, now: datetime) -> bool:
+    if sponsorship.is_one_time:
+        paid_at = sponsorship.tier_selected_at or sponsorship.created_at
+        return now < paid_at + POLICY.one_time
+    return sponsorship.is_active
+
+
+def _still_runs(previous: CoverFacts | None, now: datetime) -> bool:
+    return (
+        previous is not None
+        and previous.source is not CoverSource.NONE
+        and previous.valid_until is not None
+        and now < previous.valid_until
+    )
+
+
+@settings(max_examples=1000)
+@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
+def test_somebody_is_covered_exactly_when_the_rules_say_so(
+    sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
+) -> None:
+    """The rules in two lines, against all that GitHub and the past can come up with."""
+    ours = [each for each in sponsorships if each.sponsorable == "maintainer"]
+
+    facts = assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+
+    expected = any(_pays(each, now) for each in ours) if ours else _still_runs(previous, now)
+    assert facts.is_sponsoring(now) is expected
+    assert judge("maintainer", facts, policy=POLICY, now=now).status is (
+        CoverStatus.COVERED if expected else CoverStatus.NOT_COVERED
+    )
+
+
+@settings(max_examples=1000)
+@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
+def test_the_tier_of_a_cover_is_one_that_is_paid(
+    sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
+) -> None:
+    """Features are given by price: nobody gets those of a tier that they no longer pay."""
+    paid = [
+        (each.created_at, each.tier_cents)
+        for each in sponsorships
+        if each.sponsorable == "maintainer" and _pays(each, now)
+    ]
+
+    facts = assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+
+    assert not paid or (facts.since, facts.tier_cents) in paid
+
+
+@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
+def test_the_same_answer_again_changes_nothing(
+    sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
+) -> None:
+    """Two logins in the same moment agree."""
+    first = assess("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+
+    again = assess("maintainer", sponsorships, previous=first, policy=POLICY, now=now)
+
+    assert again.is_sponsoring(now) is first.is_sponsoring(now)
+    assert again.valid_until == first.valid_until
+
+
+@given(facts=earlier_facts, now=moments)
+def test_while_github_is_silent_nobody_who_was_not_covered_becomes_covered(
+    facts: CoverFacts | None, now: datetime
+) -> None:
+    """A failure never gives, and never says no."""
+    cover = judge("maintainer", mark_unknown(facts, now=now), policy=POLICY, now=now)
+
+    covered_before = facts is not None and facts.is_sponsoring(now)
+    assert cover.status in {CoverStatus.COVERED, CoverStatus.UNKNOWN}
+    assert covered_before or cover.status is CoverStatus.UNKNOWN
+
+
+# --- what else covers somebody, and grace ---------------------------------------------------------
+
+OVERRIDE = Grant(source=CoverSource.OVERRIDE, since=YESTERDAY, until=None)
+GRACE = replace(POLICY, grace=3 * DAY)
+
+
+@pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
+@pytest.mark.parametrize("previous", [NOT_A_SPONSOR, COVERED, LAPSED, PAID_ONCE])
+def test_what_else_covers_somebody_outlasts_every_answer(
+    sponsorships: tuple[Sponsorship, ...], previous: CoverFacts
+) -> None:
+    """GitHub does not know of it."""
+    known = replace(previous, grants=(OVERRIDE,), memberships_checked_at=YESTERDAY)
+
+    facts = _assess(*sponsorships, previous=known)
+
+    assert facts.grants == (OVERRIDE,)
+    assert facts.memberships_checked_at == YESTERDAY
+
+
+@pytest.mark.parametrize(
+    ("sponsorships", "previous", "end"),
+    [
+        ((ENDED,), COVERED, NOW + 3 * DAY),
+        ((), COVERED, NOW + 3 * DAY),
+        ((ENDED,), replace(COVERED, valid_until=NOW + 2 * DAY), NOW + 2 * DAY),
+        ((ENDED,), replace(COVERED, valid_until=NOW + 20 * DAY), NOW + 3 * DAY),
+        ((), replace(COVERED, valid_until=NOW + 20 * DAY), NOW + 20 * DAY),
+        ((ENDED,), LAPSED, YESTERDAY),
+        ((), LAPSED, YESTERDAY),
+        ((ENDED,), NEVER, NOW),
+        ((ENDED,), NOT_A_SPONSOR, NOW),
+        ((ENDED,), PAID_ONCE, NOW),
+        ((ONE_TIME,), COVERED, NOW + 26 * DAY),
+        ((ONE_TIME_OLD,), COVERED, NOW - 9 * DAY),
+        ((MONTHLY,), COVERED, None),
+    ],
+    ids=[
+        "first seen to have ended",
+        "gone",
+        "its grace runs already",
+        "ended before it was to",
+        "gone before it was to",
+        "ended long ago",
+        "gone long ago",
+        "never seen to pay",
+        "seen not to pay",
+        "ended beside a payment",
+        "a payment",
+        "an old payment",
+        "it goes on",
+    ],
+)
+def test_grace_follows_the_end_of_a_monthly_sponsorship_alone(
+    sponsorships: tuple[Sponsorship, ...], previous: CoverFacts | None, end: datetime | None
+) -> None:
+    """It bridges a month that is paid though GitHub does not say until when."""
+    facts = assess("maintainer", sponsorships, previous=previous, policy=GRACE, now=NOW)
+
+    assert facts.valid_until == end
+
+
+def test_grace_does_not_begin_anew_with_each_look() -> None:
+    """Else it would never end."""
+    first = assess("maintainer", [ENDED], previous=COVERED, policy=GRACE, now=NOW)
+
+    later = assess("maintainer", [ENDED], previous=first, policy=GRACE, now=NOW + 2 * DAY)
+    last = assess("maintainer", [], previous=later, policy=GRACE, now=NOW + 9 * DAY)
+
+    assert first.valid_until == later.valid_until == last.valid_until == NOW + 3 * DAY
+
+
+def test_who_was_never_asked_about_is_not_marked() -> None:
+    """There is no last answer that could hold."""
+    given = CoverFacts("maintainer", checked_at=None, grants=(OVERRIDE,))
+
+    assert mark_unknown(given, now=NOW) == given

@@ -1,0 +1,830 @@
+"""Covers by something else than a sponsorship of one's own, on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from sponsorsync.domain.audit import Decision
+from sponsorsync.domain.cover import (
+    CoverFacts,
+    CoverPolicy,
+    CoverSource,
+    CoverStatus,
+    Grant,
+    judge,
+)
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    NotFoundError,
+    StoreConflictError,
+)
+from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
+from sponsorsync.members import Members
+from sponsorsync.overrides import Overrides
+from sponsorsync.store import keys
+from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.people import parse_cover_facts
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.github.client import GitHubClient
+    from tests.support.proxy import TcpProxy
+
+ORG, OTHER_ORG = 17_562_948, 17_562_955
+COVER = keys.sponsorship(SPONSORABLE, PERSON)
+INDEX = keys.sponsors(SPONSORABLE)
+SEATS = keys.members(SPONSORABLE, ORG)
+MEMBER = f"{SPONSORABLE}:{PERSON}"
+POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+ADMIN = Decision("admin", "helped with the release")
+BATCH = 100
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+YESTERDAY, TOMORROW, NEXT_WEEK = NOW - DAY, NOW + DAY, NOW + 7 * DAY
+
+OVERRIDE = Grant(
+    source=CoverSource.OVERRIDE, since=YESTERDAY, until=None, actor="admin", reason="helped"
+)
+PATRON = Grant(
+    source=CoverSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, patron_id="4711"
+)
+MEMBERSHIP = Grant(
+    source=CoverSource.ORGANIZATION,
+    since=YESTERDAY,
+    until=NEXT_WEEK,
+    cents=10_000,
+    organization_id=ORG,
+    organization="sponsoring-org",
+    member_until=NEXT_WEEK,
+)
+NO_SPONSOR = CoverFacts(sponsorable=SPONSORABLE, checked_at=NOW)
+SPONSOR = replace(NO_SPONSOR, source=CoverSource.SPONSORSHIP, tier_cents=1000, since=YESTERDAY)
+
+
+@dataclass
+class Desk:
+    """What changes covers without a login, on a pair."""
+
+    pair: Pair
+
+    @property
+    def covers(self) -> CoverStore:
+        """Where they are kept."""
+        return CoverStore(
+            self.pair.local_store,
+            self.pair.people,
+            sponsorables=(SPONSORABLE,),
+            collections=(COLLECTION,),
+            fetcher=self.pair.engine.hydrator,
+        )
+
+    @property
+    def overrides(self) -> Overrides:
+        """What an administrator does."""
+        return Overrides(
+            self.covers,
+            cast("GitHubClient", None),  # it is asked for logins only
+            token=None,
+            policy=POLICY,
+            clock=lambda: datetime.now(UTC),
+        )
+
+    @property
+    def members(self) -> Members:
+        """What follows organizations."""
+        policy = replace(POLICY, covers_members=True)
+        return Members(self.covers, policy=policy, clock=lambda: datetime.now(UTC))
+
+    async def keep(self, facts: CoverFacts, person_id: int = PERSON, *, by: str = "test") -> None:
+        """Keeps facts, whatever was known."""
+        await self.covers.change(SPONSORABLE, person_id, lambda _: facts, by=by)
+
+    async def tell(self, facts: CoverFacts, person_id: int = PERSON) -> None:
+        """Keeps what GitHub tells, as a webhook does: what else was known stays."""
+
+        def decide(known: CoverFacts | None) -> CoverFacts:
+            return replace(facts, grants=known.grants if known else ())
+
+        await self.covers.change(SPONSORABLE, person_id, decide, by="webhook")
+
+    async def facts(self, person_id: int = PERSON) -> CoverFacts | None:
+        """Returns what is known."""
+        return (await self.covers.load(SPONSORABLE, [person_id]))[person_id].facts
+
+    async def status(self, person_id: int = PERSON) -> CoverStatus:
+        """Returns the answer."""
+        facts = await self.facts(person_id)
+        return judge(SPONSORABLE, facts, policy=POLICY, now=datetime.now(UTC)).status
+
+    async def sources(self, person_id: int = PERSON) -> set[CoverSource]:
+        """Returns what else than a sponsorship is known to cover somebody, or did."""
+        facts = await self.facts(person_id)
+        return {grant.source for grant in facts.grants} if facts else set()
+
+    async def audited(self) -> list[tuple[str, str]]:
+        """Returns what happened, the first first, and by what."""
+        entries = await AuditTrail(self.pair.local_store).load(before=None, limit=BATCH)
+        return [(entry.what, entry.by) for entry in reversed(entries)]
+
+
+@pytest.fixture
+def desk(pair: Pair) -> Desk:
+    """Both sides at hand."""
+    return Desk(pair)
+
+
+@pytest.fixture
+def cut_desk(cuttable: Pair) -> Desk:
+    """The same, where the way to durable can be cut."""
+    return Desk(cuttable)
+
+
+async def _facts_on(client: Redis) -> CoverFacts | None:
+    """Returns a side's facts, with the grants taken apart: their text may differ."""
+    fields = await client.hgetall(COVER)
+    raw = {str(name).encode(): str(value).encode() for name, value in fields.items()}
+    return parse_cover_facts(SPONSORABLE, raw)
+
+
+async def _are_equal(pair: Pair) -> bool:
+    """Whether both sides have the same hash, and each an index that says so."""
+    return bool(
+        await pair.local.hgetall(COVER) == await pair.durable.hgetall(COVER)
+        and await pair.local.sismember(INDEX, str(PERSON))
+        == await pair.durable.sismember(INDEX, str(PERSON))
+        and (await pair.engine.verifier.run()).agrees
+    )
+
+
+# ---------------------------------------------------------------------- what covers by a grant
+
+
+@pytest.mark.parametrize(
+    ("grants", "also_until"),
+    [
+        ((OVERRIDE,), "never"),
+        ((replace(OVERRIDE, until=TOMORROW),), str(int(TOMORROW.timestamp()))),
+        ((replace(OVERRIDE, until=TOMORROW), PATRON), str(int(NEXT_WEEK.timestamp()))),
+        ((PATRON, OVERRIDE), "never"),
+        ((replace(MEMBERSHIP, has_seat=False),), None),
+        ((), None),
+    ],
+    ids=["without end", "with one", "the later", "one has none", "without a seat", "none"],
+)
+async def test_the_scripts_are_told_the_latest_end(
+    desk: Desk, grants: tuple[Grant, ...], also_until: str | None
+) -> None:
+    """They read no JSON to judge somebody."""
+    await desk.keep(replace(NO_SPONSOR, grants=grants))
+
+    assert await desk.pair.local.hget(COVER, "also_until") == also_until
+    is_indexed = await desk.pair.local.sismember(INDEX, str(PERSON))
+    assert bool(is_indexed) is (also_until is not None)
+
+
+@pytest.mark.parametrize(
+    ("own_end", "grant_end", "ends"),
+    [
+        (TOMORROW, NEXT_WEEK, NEXT_WEEK),
+        (NEXT_WEEK, TOMORROW, NEXT_WEEK),
+        (YESTERDAY, TOMORROW, TOMORROW),
+        (TOMORROW, YESTERDAY, TOMORROW),
+        (None, TOMORROW, None),
+        (TOMORROW, None, None),
+    ],
+)
+async def test_of_two_ends_the_later_stands_in_the_calendars(
+    desk: Desk, own_end: datetime | None, grant_end: datetime | None, ends: datetime | None
+) -> None:
+    """On both sides; none where one has no end."""
+    facts = replace(SPONSOR, valid_until=own_end, grants=(replace(OVERRIDE, until=grant_end),))
+    await desk.keep(facts)
+    await desk.pair.relay()
+
+    expected = None if ends is None else ends.timestamp()
+    assert await desk.pair.local.zscore(keys.COVER_ENDS, MEMBER) == expected
+    assert await desk.pair.durable.zscore(keys.COVER_ENDS, MEMBER) == expected
+    assert await _are_equal(desk.pair)
+
+
+async def test_who_was_let_in_takes_their_preferences_to_durable(desk: Desk) -> None:
+    """Like a sponsor, those of before included."""
+    await desk.pair.sign_in(covered=False)
+    await desk.pair.add("a")
+    await desk.pair.relay()
+    before = await desk.pair.kept()
+    await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=None)
+    await desk.pair.add("b")
+    await desk.pair.relay()
+
+    assert (before, await desk.pair.kept()) == (set(), {"a", "b"})
+    assert await _are_equal(desk.pair)
+
+
+async def test_a_login_without_a_sponsorship_leaves_a_grant_alone(desk: Desk) -> None:
+    """GitHub tells of sponsorships, and of nothing else."""
+    await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=None)
+    await desk.tell(replace(SPONSOR, valid_until=YESTERDAY))
+    await desk.pair.relay()
+
+    assert await desk.status() is CoverStatus.COVERED
+    assert await desk.pair.durable.sismember(INDEX, str(PERSON))
+    assert await _are_equal(desk.pair)
+
+
+async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
+    """The sweep makes it an event: durable learns it, and the copy is narrowed from then on."""
+    await desk.pair.sign_in(covered=False)
+    await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=TOMORROW)
+    await desk.pair.add("a", "b")
+    await desk.pair.relay()
+    # As if its time had come, on either side.
+    for client in (desk.pair.local, desk.pair.durable):
+        await client.hset(COVER, "also_until", "1")
+    await desk.pair.local.zadd(keys.COVER_ENDS, {MEMBER: 1})
+    swept = await desk.pair.local_store.run_script("sweep_covers", BATCH)
+    await desk.pair.add("c")
+    await desk.pair.remove("a")
+    await desk.pair.relay()
+
+    assert swept == 1
+    assert await desk.pair.kept() == {"b"}
+    assert not await desk.pair.durable.sismember(INDEX, str(PERSON))
+    assert await desk.audited() == [("granted", "override"), ("lost", "end")]
+    assert await desk.pair.durable.zscore(keys.LAPSED, str(PERSON)) is not None
+
+
+async def test_a_snapshot_takes_grants_along(desk: Desk) -> None:
+    """Into an empty durable, whose indexes are made of them."""
+    await desk.pair.sign_in(covered=False)
+    await desk.keep(replace(NO_SPONSOR, grants=(replace(OVERRIDE, until=TOMORROW), PATRON)))
+    await desk.pair.add("a")
+    await desk.pair.durable.flushall()
+    await desk.pair.engine.snapshot.run()
+
+    assert await desk.pair.durable.sismember(INDEX, str(PERSON))
+    assert await desk.pair.durable.zscore(keys.COVER_ENDS, MEMBER) == NEXT_WEEK.timestamp()
+    assert await desk.pair.kept() == {"a"}
+
+
+@pytest.mark.parametrize("side", ["local", "durable"])
+async def test_an_end_that_somebody_changed_by_hand_is_found(desk: Desk, side: str) -> None:
+    """And mended, so that both judge alike."""
+    await desk.keep(replace(NO_SPONSOR, grants=(replace(OVERRIDE, until=TOMORROW),)))
+    await desk.pair.relay()
+    agreed = (await desk.pair.engine.verifier.run()).agrees
+    changed: Redis = getattr(desk.pair, side)
+    await changed.hset(COVER, "also_until", "never")
+    found = await desk.pair.engine.verifier.run()
+    fixed = await desk.pair.engine.verifier.run(fix=True)
+
+    assert agreed
+    assert found.counts == {"content differs": 1}
+    assert fixed.agrees
+
+
+async def test_after_a_flush_a_read_brings_grants_back(desk: Desk) -> None:
+    """With all indexes that are made of them: seats, patrons, who is covered."""
+    kept = replace(SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON))
+    await desk.keep(kept)
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    await desk.pair.compare()
+    facts = await desk.facts()
+
+    assert facts == kept
+    assert await desk.pair.local.zrange(SEATS, 0, -1, withscores=True) == [
+        (str(PERSON), NEXT_WEEK.timestamp())
+    ]
+    assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON
+    assert await desk.pair.local.sismember(INDEX, str(PERSON))
+
+
+async def test_who_has_no_seat_gets_none_by_a_flush(desk: Desk) -> None:
+    """Only who had one is in that index again."""
+    await desk.keep(replace(NO_SPONSOR, grants=(replace(MEMBERSHIP, has_seat=False),)))
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    await desk.pair.compare()
+    await desk.facts()
+
+    assert await desk.pair.local.exists(SEATS) == 0
+
+
+# ---------------------------------------------------------------------- deletion
+
+
+async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
+    """On neither side, and in no index; the trail tells what it lost by."""
+    await desk.pair.sign_in(covered=False)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON)))
+    await desk.pair.add("a")
+    await desk.pair.relay()
+    await desk.pair.people.delete_account(PERSON)
+    here = await desk.pair.local.exists(COVER, SEATS, keys.patrons(SPONSORABLE), INDEX)
+    await desk.pair.relay()
+
+    assert here == 0
+    assert await desk.pair.local.zscore(keys.COVER_ENDS, MEMBER) is None
+    assert await desk.pair.durable.exists(COVER, INDEX, keys.COVER_ENDS, keys.LAPSED) == 0
+    assert await desk.pair.kept() == set()
+    assert (await desk.audited())[-1] == ("lost", "deletion")
+    assert (await desk.pair.engine.verifier.run()).agrees
+    assert await desk.sources() == set()
+
+
+async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) -> None:
+    """Who linked the same account of Patreon's later has it."""
+    await desk.keep(replace(NO_SPONSOR, grants=(PATRON,)))
+    await desk.keep(replace(NO_SPONSOR, grants=(PATRON,)), PERSON + 1)
+    await desk.pair.people.delete_account(PERSON)
+
+    assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON + 1
+
+
+# ---------------------------------------------------------------------- durable is away
+
+
+async def _lose_local_while_durable_is_away(desk: Desk, way: TcpProxy, facts: CoverFacts) -> None:
+    """Leaves what only durable knows."""
+    await desk.keep(facts)
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    way.cut()
+
+
+async def test_what_github_tells_meanwhile_is_told_and_completed_later(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """It does not travel over what durable knows: that is added first."""
+    grants = (MEMBERSHIP, OVERRIDE, PATRON)
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=grants))
+    await cut_desk.pair.sign_in()
+    meanwhile = await cut_desk.facts()
+    kept = await _facts_on(cut_desk.pair.durable)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert meanwhile is not None
+    assert (meanwhile.source, meanwhile.is_partial) == (CoverSource.SPONSORSHIP, True)
+    assert kept is not None
+    assert kept.grants == grants
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert (facts.grants, facts.is_partial) == (grants, False)
+    assert await cut_desk.pair.local.hget(COVER, "also_until") == "never"
+    assert await cut_desk.covers.find_patron(SPONSORABLE, "4711") == PERSON
+    assert await _are_equal(cut_desk.pair)
+
+
+@pytest.mark.parametrize("teller", ["login", "webhook"])
+async def test_who_github_does_not_cover_is_unknown_meanwhile(
+    cut_desk: Desk, way: TcpProxy, teller: str
+) -> None:
+    """Durable may know that an administrator has let them in, and it has."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
+    tell: dict[str, Callable[[], Awaitable[None]]] = {
+        "login": lambda: cut_desk.pair.sign_in(covered=False),
+        "webhook": lambda: cut_desk.tell(replace(SPONSOR, valid_until=YESTERDAY)),
+    }
+    await tell[teller]()
+    meanwhile = await cut_desk.status()
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert meanwhile is CoverStatus.UNKNOWN
+    assert await cut_desk.status() is CoverStatus.COVERED
+    assert await cut_desk.sources() == {CoverSource.OVERRIDE}
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_a_second_webhook_meanwhile_does_not_make_it_whole(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Durable has still not been asked."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
+    await cut_desk.tell(SPONSOR)
+    await cut_desk.tell(replace(SPONSOR, valid_until=YESTERDAY))
+    meanwhile = await cut_desk.facts()
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert meanwhile is not None
+    assert meanwhile.is_partial
+    assert await cut_desk.sources() == {CoverSource.OVERRIDE}
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_of_whom_durable_knows_nothing_what_was_told_is_all(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """It becomes whole, and travels."""
+    way.cut()
+    await cut_desk.pair.sign_in(covered=False)
+    meanwhile = await cut_desk.status()
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert meanwhile is CoverStatus.UNKNOWN
+    assert await cut_desk.status() is CoverStatus.NOT_COVERED
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_with_one_redis_there_is_nobody_else_to_know(desk: Desk) -> None:
+    """Nor where durable has just said that it has nothing."""
+    await desk.pair.sign_in(covered=False)
+
+    assert await desk.status() is CoverStatus.NOT_COVERED
+
+
+async def test_an_administrator_waits_for_what_only_durable_knows(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """What was decided before cannot be taken back, nor replaced, while it is not known."""
+    ended = replace(OVERRIDE, until=TOMORROW)
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(ended,)))
+    await cut_desk.pair.sign_in()
+    with pytest.raises(DurableUnavailableError):
+        await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
+    with pytest.raises(DurableUnavailableError):
+        await cut_desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=1, until=None)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
+    await cut_desk.pair.relay()
+
+    assert await cut_desk.sources() == set()
+    with pytest.raises(NotFoundError):
+        await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_a_local_that_came_back_partial_takes_what_durable_has_newer(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Somebody else had completed it, and gone on, before local fell back."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
+    await cut_desk.pair.sign_in(covered=False)
+    names = (COVER, keys.meta(PERSON), keys.PEOPLE)
+    before = {name: await cut_desk.pair.local.dump(name) for name in names}
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.keep(replace(SPONSOR, tier_cents=2500, grants=(OVERRIDE, PATRON)))
+    await cut_desk.pair.relay()
+    for name, dump in before.items():
+        await cut_desk.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
+    was_partial = await cut_desk.pair.local.hexists(COVER, "partial")
+    await cut_desk.pair.local.sadd(keys.DIRTY, PERSON)
+    await cut_desk.pair.relay()
+
+    assert was_partial
+    facts = await cut_desk.facts()
+    assert facts == replace(SPONSOR, tier_cents=2500, grants=(OVERRIDE, PATRON))
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_a_sponsorship_that_github_did_not_tell_of_comes_back(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """A login showed the organizations alone: that says nothing of one's own sponsorship."""
+    kept = replace(SPONSOR, privacy=Privacy.PRIVATE, grants=(OVERRIDE,))
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    silent = replace(NO_SPONSOR, checked_at=None, memberships_checked_at=NOW)
+    await cut_desk.keep(silent)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == replace(kept, memberships_checked_at=NOW)
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_a_tier_and_an_announced_end_come_back(cut_desk: Desk, way: TcpProxy) -> None:
+    """Of the same sponsorship: a member sees no tier, and only the webhook tells that end."""
+    kept = replace(SPONSOR, valid_until=TOMORROW)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    await cut_desk.keep(replace(SPONSOR, tier_cents=None))
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == kept
+    assert await _are_equal(cut_desk.pair)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        replace(SPONSOR, tier_cents=2500, valid_until=NEXT_WEEK),
+        replace(SPONSOR, since=NOW, tier_cents=None),
+        replace(NO_SPONSOR, checked_at=NOW + DAY),
+    ],
+    ids=["something else", "of another one", "that there is none"],
+)
+async def test_what_github_told_meanwhile_stays(
+    cut_desk: Desk, way: TcpProxy, told: CoverFacts
+) -> None:
+    """It is later than all that durable has."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, valid_until=TOMORROW))
+    await cut_desk.keep(told)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == told
+
+
+async def test_an_announced_end_that_has_come_is_none(cut_desk: Desk, way: TcpProxy) -> None:
+    """GitHub tells that it goes on."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, valid_until=YESTERDAY))
+    await cut_desk.keep(SPONSOR)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == SPONSOR
+
+
+async def test_an_organization_that_was_left_meanwhile_does_not_come_back(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """A login showed all to which they belong, and it was not among them."""
+    kept = replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE), memberships_checked_at=YESTERDAY)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    await cut_desk.keep(replace(NO_SPONSOR, memberships_checked_at=NOW))
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert (facts.grants, facts.memberships_checked_at) == ((OVERRIDE,), NOW)
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_of_organizations_that_were_not_all_shown_each_comes_back(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Next to those that were."""
+    hidden = replace(MEMBERSHIP, organization_id=OTHER_ORG, organization="hidden-org")
+    renewed = replace(MEMBERSHIP, until=NEXT_WEEK + DAY, member_until=NEXT_WEEK + DAY)
+    kept = replace(NO_SPONSOR, grants=(MEMBERSHIP, hidden), memberships_checked_at=YESTERDAY)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    told = replace(
+        NO_SPONSOR,
+        grants=(renewed,),
+        memberships_checked_at=NOW,
+        memberships_unknown_since=NOW,
+    )
+    await cut_desk.keep(told)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    assert await cut_desk.facts() == replace(told, grants=(renewed, hidden))
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_that_memberships_were_seen_comes_back(cut_desk: Desk, way: TcpProxy) -> None:
+    """A webhook tells nothing of them: they are as known as they were."""
+    kept = replace(NO_SPONSOR, memberships_checked_at=YESTERDAY)
+    await _lose_local_while_durable_is_away(cut_desk, way, kept)
+    await cut_desk.keep(replace(SPONSOR, valid_until=YESTERDAY))
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert facts.memberships_checked_at == YESTERDAY
+    assert facts.memberships_unknown_since is None
+
+
+@pytest.mark.parametrize("also", ['"none of ours"', "[1]", '{"until":1}', "no JSON"])
+async def test_grants_of_somebody_else_stop_nobody(desk: Desk, also: str) -> None:
+    """They cover nobody, and the next change replaces them."""
+    await desk.pair.sign_in()
+    await desk.pair.local.hset(COVER, "also", also)
+    await desk.pair.sign_in()
+    await desk.pair.relay()
+    await desk.pair.people.delete_account(PERSON)
+
+    assert await desk.audited() == [
+        ("granted", "login"),
+        ("changed", "login"),
+        ("lost", "deletion"),
+    ]
+
+
+# ---------------------------------------------------------------------- organizations
+
+
+async def _are_noted(pair: Pair) -> dict[str, str]:
+    noted = await pair.local.hgetall(keys.ORGANIZATIONS)
+    return {str(field): str(count) for field, count in noted.items()}
+
+
+ORG_FIELD = f"{SPONSORABLE}:{ORG}"
+ORG_COVER = keys.sponsorship(SPONSORABLE, ORG)
+
+
+async def test_an_end_that_came_while_local_knew_no_member_reaches_them(desk: Desk) -> None:
+    """After a flush members come back one by one, each as they were before."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    await desk.keep(replace(SPONSOR, valid_until=YESTERDAY), ORG)
+    await desk.members.follow()
+    came_back = await desk.facts()
+    await desk.members.follow()
+
+    assert came_back is not None
+    assert came_back.grants == (MEMBERSHIP,)
+    facts = await desk.facts()
+    assert facts is not None
+    assert [grant.until for grant in facts.grants] == [YESTERDAY]
+    assert await _are_noted(desk.pair) == {}
+
+
+async def test_a_member_who_joins_is_judged_once_more(desk: Desk) -> None:
+    """The organization may have changed between what a login read of it and what it wrote."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    joined = await _are_noted(desk.pair)
+    await desk.members.follow()
+    await desk.keep(replace(NO_SPONSOR, grants=(replace(MEMBERSHIP, cents=1),)))
+    renewed = await _are_noted(desk.pair)
+
+    assert (joined, renewed) == ({ORG_FIELD: "1"}, {})
+
+
+async def test_while_an_organization_is_not_known_its_members_keep_their_cover(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Only durable knows it, and is away: the note stays, and others are not kept waiting."""
+    other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
+    await cut_desk.keep(SPONSOR, ORG)
+    await cut_desk.keep(replace(SPONSOR, tier_cents=2500), OTHER_ORG)
+    await cut_desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)))
+    await cut_desk.pair.relay()
+    await cut_desk.pair.evict(ORG_COVER)
+    way.cut()
+    with pytest.raises(DurableUnavailableError):
+        await cut_desk.members.follow()
+    noted = await _are_noted(cut_desk.pair)
+    facts = await cut_desk.facts()
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.members.follow()
+
+    assert noted == {ORG_FIELD: "1"}
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [10_000, 2500]
+    facts = await cut_desk.facts()
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000, 2500]
+    assert await _are_noted(cut_desk.pair) == {}
+
+
+async def test_a_foreign_key_of_one_member_keeps_no_other_waiting(desk: Desk) -> None:
+    """Neither of the same organization nor of another one; theirs stays noted."""
+    other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(SPONSOR, OTHER_ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)), PERSON + 1)
+    await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
+    with pytest.raises(StoreConflictError):
+        await desk.members.follow()
+
+    facts = await desk.facts(PERSON + 1)
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000, 1000]
+    assert set(await _are_noted(desk.pair)) == {ORG_FIELD}
+
+
+async def test_an_organization_that_gives_nothing_for_certain_covers_nobody(desk: Desk) -> None:
+    """It was never one, or its account is gone."""
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
+    await desk.members.follow()
+
+    assert await desk.sources() == {CoverSource.OVERRIDE}
+    assert await desk.pair.local.exists(SEATS) == 0
+
+
+async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: Desk) -> None:
+    """The seat and the link to a patron go with the grants."""
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, PATRON)))
+    await desk.pair.relay()
+    names = (COVER, keys.meta(PERSON), keys.PEOPLE, SEATS, keys.patrons(SPONSORABLE))
+    before = {name: await desk.pair.local.dump(name) for name in names}
+    await desk.keep(NO_SPONSOR)
+    await desk.pair.relay()
+    for name, dump in before.items():
+        await desk.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
+    await desk.pair.local.sadd(keys.DIRTY, PERSON)
+    await desk.pair.relay()
+
+    assert await desk.sources() == set()
+    assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
+
+
+def _belongs_to(*organizations: int, is_complete: bool = True) -> Memberships:
+    """What a member's login shows of organizations whose sponsorships are private."""
+    return Memberships(
+        [Membership(number, f"org-{number}", ()) for number in organizations],
+        is_complete=is_complete,
+    )
+
+
+async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk: Desk) -> None:
+    """After a flush; nobody of its members sees its private sponsorship."""
+    await desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
+    await desk.pair.relay()
+    await desk.pair.local.flushall()
+    seen = await desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+
+    assert seen is not None
+    assert [grant.cents for grant in seen.grants] == [1000]
+    assert seen.memberships_unknown_since is None
+
+
+async def test_an_organization_that_cannot_be_told_keeps_its_members(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Only durable knows it, and is away: unknown is not no."""
+    known = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
+    await cut_desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.flushall()
+    way.cut()
+    seen = await cut_desk.members.see(
+        PERSON, SPONSORABLE, known, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+    unknown = await cut_desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+    left = await cut_desk.members.see(
+        PERSON, SPONSORABLE, known, _belongs_to(), asked_at=datetime.now(UTC)
+    )
+
+    assert seen is not None
+    assert seen.grants == (MEMBERSHIP,)
+    assert seen.memberships_unknown_since is not None
+    assert unknown is not None
+    policy = replace(POLICY, covers_members=True)
+    cover = judge(SPONSORABLE, unknown, policy=policy, now=datetime.now(UTC))
+    assert cover.status is CoverStatus.UNKNOWN
+    assert left is not None
+    assert (left.grants, left.memberships_unknown_since) == ((), None)
+
+
+async def test_of_an_organization_that_durable_does_not_know_there_is_nothing_to_know(
+    desk: Desk,
+) -> None:
+    """It says so, and whoever belongs there is not covered by it."""
+    seen = await desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG), asked_at=datetime.now(UTC)
+    )
+
+    assert seen is not None
+    assert (seen.grants, seen.memberships_unknown_since) == ((), None)
+
+
+async def test_an_organization_that_a_login_shows_meanwhile_keeps_its_tier(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Members do not see it; durable knows it, and is away for the moment."""
+    shown = Sponsorship(
+        sponsorable=SPONSORABLE,
+        created_at=YESTERDAY,
+        is_active=True,
+        is_one_time=False,
+        privacy=Privacy.PUBLIC,
+        payment_source=None,
+        tier_cents=None,
+        tier_selected_at=None,
+    )
+    memberships = Memberships([Membership(ORG, "sponsoring-org", (shown,))], is_complete=True)
+    await cut_desk.keep(SPONSOR, ORG)
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.flushall()
+    way.cut()
+    seen = await cut_desk.members.see(
+        PERSON, SPONSORABLE, NO_SPONSOR, memberships, asked_at=datetime.now(UTC)
+    )
+    assert seen is not None
+    await cut_desk.keep(seen)
+    way.flow()
+    await cut_desk.pair.relay_when_back()
+    await cut_desk.members.follow()
+
+    facts = await cut_desk.facts()
+    assert [grant.cents for grant in seen.grants] == [None]
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000]

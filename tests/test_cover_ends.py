@@ -1,0 +1,38 @@
+"""Covers that end by their time, with no durable side and so without a sync engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.store import keys
+from tests.conftest import SPONSORABLE
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from tests.conftest import RunService
+
+MONTHLY = 48_210_377
+
+
+async def test_the_index_and_the_trail_learn_of_an_end(
+    run_service: RunService, local: Redis
+) -> None:
+    """Whoever reads them directly would go on for ever, and nobody would see why access went."""
+
+    async def is_over() -> bool:
+        return not await local.sismember(keys.sponsors(SPONSORABLE), str(MONTHLY))
+
+    async with run_service(durable_url=None, redisent_host=None) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        was_covered = not await is_over()
+        await local.hset(keys.sponsorship(SPONSORABLE, MONTHLY), "valid_until", "1795420800")
+        await local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{MONTHLY}": 1_795_420_800})
+        await until(is_over)
+
+    entries = await local.xrevrange(keys.AUDIT, count=1)
+    [(_, last)] = cast("list[tuple[str, dict[str, str]]]", entries)
+    assert was_covered
+    assert (last["what"], last["by"], last["id"]) == ("lost", "end", str(MONTHLY))
