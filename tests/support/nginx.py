@@ -54,7 +54,7 @@ async def run_nginx(folder: Path, *, port: int, service_port: int) -> AsyncItera
         *(NGINX, "-p", str(folder), "-e", "stderr", "-c", str(config))
     )
     try:
-        await until(lambda: _listens(port))
+        await until(lambda: listens(port))
         yield
     finally:
         process.terminate()
@@ -76,7 +76,8 @@ def _read_recipe(folder: Path, *, port: int, service_port: int) -> str:
     return re.sub(r"ssl_certificate.*", "", recipe)
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
+    """Tells whether somebody does on that port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

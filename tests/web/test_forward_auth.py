@@ -131,10 +131,12 @@ async def test_signing_out_closes_it_at_once(sponsor: Browser) -> None:
     assert (await _ask(sponsor)).status_code == 401
 
 
-async def test_losing_the_cover_closes_it_at_once(sponsor: Browser, local: Redis) -> None:
+async def test_losing_the_cover_closes_it_at_once(
+    sponsor: Browser, local: Redis, clock: Clock
+) -> None:
     """The facts are read each time; nothing is remembered."""
     before = await _ask(sponsor)
-    ended = int((await local.time())[0]) - 1
+    ended = int(clock().timestamp()) - 1
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", ended)
     after = await _ask(sponsor)
 

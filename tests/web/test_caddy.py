@@ -1,0 +1,53 @@
+"""Caddy in front of an application, with the recipe that the documentation has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from sponsorsync.app import create_app
+from sponsorsync.server import bind, port_of, run_server
+from tests.support.caddy import CADDY, run_caddy
+from tests.support.nginx import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sponsorsync.settings import Settings
+    from tests.conftest import Clock, RunService
+
+pytestmark = pytest.mark.skipif(CADDY is None, reason="Caddy is not installed")
+
+MONTHLY = 48210377
+# What an application behind Caddy is told.
+NAMES = ("X-Sponsor-Id", "X-Sponsor-Cents", "X-Sponsor-Until", "X-Sponsor-More", "X_Sponsor_Id")
+TOLD = " ".join(f"{{http.request.header.{name}}}" for name in NAMES)
+
+
+async def test_an_application_is_told_what_we_say_and_nothing_that_the_browser_says(
+    tmp_path: Path, settings: Settings, clock: Clock, run_service: RunService
+) -> None:
+    """Headers of those names come from us alone, where we say nothing as well."""
+    audience = "https://app.example.org"
+    async with run_service(token_audience=audience) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        token = (await browser.post("/token")).json()["access_token"]
+    forged = dict.fromkeys(NAMES, "from-the-browser")
+    port, sock = free_port(), bind("127.0.0.1", 0)
+    app = create_app(settings.model_copy(update={"token_audience": audience}), clock=clock)
+    async with (
+        run_server(app, sock),
+        run_caddy(tmp_path, port=port, service_port=port_of(sock), answer=TOLD),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        bearer = {"Authorization": f"Bearer {token}"}
+        told = await client.get("/members/a", headers=forged | bearer)
+        refused = await client.get("/members/a", headers=forged)
+        ready = await client.get("/healthz")
+
+    assert told.text.split()[:2] == [str(MONTHLY), "1000"]
+    assert "from-the-browser" not in told.text
+    assert (told.status_code, refused.status_code, ready.status_code) == (200, 401, 200)
