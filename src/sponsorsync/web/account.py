@@ -145,6 +145,7 @@ async def show_account(
         "account.html",
         profile=profile,
         covers=covers,
+        sponsor_urls=services.sponsor_urls,
         exclusions=exclusions,
         trouble=trouble,
         has_patreon=services.patreon is not None,
