@@ -403,20 +403,22 @@ async def test_a_wrong_secret_is_the_operators_affair(
     assert "a-wrong-secret" not in answer.text
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["unknown", "known in part"])
 async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
-    run_service: RunService, local: Redis
+    run_service: RunService, local: Redis, lost: bool
 ) -> None:
-    """It would hide an organization, or an override, that durable has."""
+    """It may have an organization, an override, or another account of Patreon's, linked before."""
     async with run_service(
         durable_url=SecretStr("redis://127.0.0.1:1/0"), **PATREON_SETTINGS
     ) as service:
         browser = await service.open_browser()
         await browser.sign_in("stranger")
-        await local.delete(keys.sponsorship(SPONSORABLE, STRANGER))
+        await local.delete(*[keys.sponsorship(SPONSORABLE, STRANGER)] * lost, "no such key")
+        before = await local.hgetall(keys.sponsorship(SPONSORABLE, STRANGER))
         answers = [await browser.link_patreon("active"), await browser.post("/patreon/unlink")]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
-    assert await local.exists(keys.sponsorship(SPONSORABLE, STRANGER)) == 0
+    assert await local.hgetall(keys.sponsorship(SPONSORABLE, STRANGER)) == before
 
 
 # ---------------------------------------------------------------------- one account, one person

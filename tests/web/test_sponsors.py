@@ -392,15 +392,14 @@ async def test_two_at_once_leave_one_of_the_two_whole(admin: Browser, local: Red
 async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
     run_service: RunService, local: Redis
 ) -> None:
-    """503: the person may have a sponsorship there. Whoever is known here can be covered."""
+    """503: the person may have a sponsorship there."""
     async with run_service(durable_url=UNREACHABLE, admin_token=SecretStr(TOKEN)) as service:
-        client, browser = await service.open_browser(), await service.open_browser()
+        client = await service.open_browser()
         client.headers.update(BEARER)
         given, taken = await _put(client, STRANGER), await _delete(client, STRANGER)
         stored = await local.keys(keys.sponsorship("*", STRANGER))
         trail = await local.xlen(keys.AUDIT)
         unknown = (await client.get(f"/admin/sponsors/{STRANGER}")).json()["cover"]
-        await browser.sign_in("monthly")
 
     assert [(a.status_code, a.json()["code"]) for a in (given, taken)] == [
         (503, "store_unavailable")
@@ -408,6 +407,33 @@ async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
     assert int(given.headers["retry-after"]) > 0
     assert (stored, trail) == ([], 0)
     assert unknown["status"] == "unknown"
+
+
+async def test_what_is_known_in_part_is_not_taken_for_all(run_service: RunService) -> None:
+    """Somebody signed in while durable was away: it may have an override, so there is no 404."""
+    async with run_service(durable_url=UNREACHABLE, admin_token=SecretStr(TOKEN)) as service:
+        client, browser = await service.open_browser(), await service.open_browser()
+        client.headers.update(BEARER)
+        await browser.sign_in("stranger")
+        answers = [await _put(client, STRANGER), await _delete(client, STRANGER)]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
+
+
+async def test_who_is_known_here_is_covered_while_durable_is_away(
+    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
+) -> None:
+    """It travels when durable is back."""
+    assert durable is not None
+    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("stranger")
+    async with run_service(durable_url=UNREACHABLE, admin_token=SecretStr(TOKEN)) as service:
+        client = await service.open_browser()
+        client.headers.update(BEARER)
+        given, taken = await _put(client, STRANGER), await _delete(client, STRANGER)
+
+    assert [answer.status_code for answer in (given, taken)] == [200, 200]
 
 
 # ---------------------------------------------------------------------- lasting, and ending

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
@@ -94,10 +94,17 @@ class CoverStore:
             DurableUnavailableError: Only durable knows, and it cannot be asked.
         """
         cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
-        if is_known or self._fetcher is None:
+        if self._fetcher is None:
             return cover
-        await self._people.load_account(person_id)
-        return (await self._load_here(sponsorable, [person_id]))[person_id][0]
+        if not is_known:
+            await self._people.load_account(person_id)
+            cover, _ = (await self._load_here(sponsorable, [person_id]))[person_id]
+        if cover.facts is not None and cover.facts.is_partial:
+            raise DurableUnavailableError(
+                "What else covers this person is only in durable storage, which could not be asked "
+                "yet. Try again in a moment."
+            )
+        return cover
 
     async def change(
         self,
