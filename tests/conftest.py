@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
 from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store.connect import RedisStore, create_store
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 
 ORIGIN = "http://sponsorsync.test"
 GITHUB_URL = "http://github.test"
+PATREON_URL = "http://patreon.test"
 SPONSORABLE = "maintainer"
+PATREON_SETTINGS = {
+    "patreon_url": PATREON_URL,
+    "patreon_client_id": "patreon-client",
+    "patreon_secret": SecretStr("the-secret-of-the-patreon-client"),
+    "patreon_campaign": "1234567",
+}
+"""What a service needs for the fixture `patreon`; without them it has no Patreon."""
 
 
 @dataclass
@@ -106,6 +115,19 @@ def github(clock: Clock) -> SimulatedGitHub:
 
 
 @pytest.fixture
+def patreon(clock: Clock) -> SimulatedPatreon:
+    """A Patreon of our own, which a service with PATREON_SETTINGS asks."""
+    return SimulatedPatreon(
+        client_id="patreon-client",
+        client_secret="the-secret-of-the-patreon-client",
+        redirect_uri=f"{ORIGIN}/patreon/callback",
+        url=PATREON_URL,
+        campaign_id="1234567",
+        now=clock,
+    )
+
+
+@pytest.fixture
 def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Settings:
     """The service's settings; neither the environment nor a file has a say in them."""
     assert local is not None  # it is empty now
@@ -122,13 +144,23 @@ def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Sett
 
 
 class Browser(httpx.AsyncClient):
-    """A browser with its own cookies, on the service and GitHub alike; follows no redirect."""
+    """A browser with its own cookies, on all three sites alike; follows no redirect."""
 
     async def sign_in(self, login: str, *, path: str = "/login", **headers: str) -> httpx.Response:
         """Goes all the way round by GitHub; returns the callback's answer."""
         to_github = await self.get(path, params={"login": login})
         back = await self.get(to_github.headers["location"])
         return await self.get(back.headers["location"], headers=headers)
+
+    async def go_to_patreon(self, role: str) -> str:
+        """Begins to link an account of Patreon's; returns where Patreon sends the browser back."""
+        to_patreon = await self.get("/patreon/link")
+        back = await self.get(f"{to_patreon.headers['location']}&patron={role}")
+        return back.headers["location"]
+
+    async def link_patreon(self, role: str) -> httpx.Response:
+        """Goes all the way round by Patreon; returns the callback's answer."""
+        return await self.get(await self.go_to_patreon(role))
 
 
 @dataclass
@@ -137,6 +169,7 @@ class Service:
 
     app: ASGIApp
     github: SimulatedGitHub
+    patreon: SimulatedPatreon
     _stack: AsyncExitStack
 
     async def open_browser(self, origin: str = ORIGIN) -> Browser:
@@ -145,6 +178,7 @@ class Service:
             base_url=origin,
             mounts={
                 f"all://{httpx.URL(GITHUB_URL).host}": httpx.ASGITransport(self.github.app),
+                f"all://{httpx.URL(PATREON_URL).host}": httpx.ASGITransport(self.patreon.app),
                 "all://": httpx.ASGITransport(self.app),
             },
         )
@@ -155,7 +189,9 @@ RunService: TypeAlias = "Callable[..., AbstractAsyncContextManager[Service]]"
 
 
 @pytest.fixture
-def run_service(settings: Settings, github: SimulatedGitHub, clock: Clock) -> RunService:
+def run_service(
+    settings: Settings, github: SimulatedGitHub, patreon: SimulatedPatreon, clock: Clock
+) -> RunService:
     """Returns a context manager that runs the service with some settings of its own."""
 
     @asynccontextmanager
@@ -166,13 +202,16 @@ def run_service(settings: Settings, github: SimulatedGitHub, clock: Clock) -> Ru
             app = create_app(
                 settings.model_copy(update=overrides),
                 github_transport=httpx.ASGITransport(github.app),
+                patreon_transport=httpx.ASGITransport(patreon.app),
                 gears_folder=gears_folder,
                 clock=clock,
             )
             # ASGITransport runs no lifespan, so we do, and hand its state to each request.
             state = await stack.enter_async_context(app.router.lifespan_context(app))
             browsers = await stack.enter_async_context(AsyncExitStack())
-            yield Service(app=hand_state(app, state or {}), github=github, _stack=browsers)
+            yield Service(
+                app=hand_state(app, state or {}), github=github, patreon=patreon, _stack=browsers
+            )
 
     return run
 

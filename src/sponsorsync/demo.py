@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import tempfile
 from contextlib import AsyncExitStack
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import Argument, RedisStore
 
 _WHO = "monthly"
+_FORMER = "former"
 _NODES = ["C5162902", "C0012854", "C0027051"]
 _SEARCH_RESULT = ["C0000001", "C5162902", "C0000002", "C0027051", "C0000001"]
 _FIRST_DURABLE_PORT, _DURABLE_PORTS = 26379, 5000
@@ -38,9 +40,12 @@ _FILTERED = ["C0000001", "C0000002", "C0000001"]
 class _Walk:
     """Prints what is asked and answered, and remembers whether it was right."""
 
-    def __init__(self, browser: httpx.AsyncClient, console: Console) -> None:
+    def __init__(
+        self, browser: httpx.AsyncClient, console: Console, admin_token: SecretStr
+    ) -> None:
         self._browser = browser
         self._console = console
+        self._admin_token = admin_token.get_secret_value()
         self.wrong: list[str] = []
 
     def begin(self, number: int, title: str) -> None:
@@ -48,7 +53,10 @@ class _Walk:
 
     async def ask(self, method: str, url: str, body: object = None) -> httpx.Response:
         """Sends a request as a browser's page would; redirects are shown, not followed."""
-        headers = {"Accept": "application/json"} if urlsplit(url).path != "/login" else {}
+        path = urlsplit(url).path
+        headers = {"Accept": "application/json"} if path != "/login" else {}
+        if path.startswith("/admin/"):
+            headers["Authorization"] = f"Bearer {self._admin_token}"
         response = await self._browser.request(method, url, json=body, headers=headers)
         sent = "" if body is None else f" {json.dumps(body)}"
         self._console.print(f"   [cyan]→ {method} {escape(url + sent)}[/cyan]", soft_wrap=True)
@@ -117,18 +125,20 @@ async def run_demo() -> bool:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sponsorsync-demo-")))
         durable = _Durable(folder / "durable")
         stack.push_async_callback(durable.stop)
+        admin_token = SecretStr(secrets.token_urlsafe(24))
         # Constructed, so that neither the environment nor a file has a say.
         settings = Settings.model_construct(
             data_dir=folder,
             port=find_free_port(18000),
             reconcile_hours=0,  # whoever signs in is all that it is about
             durable_url=SecretStr(await durable.start()),
+            admin_token=admin_token,
         )
         running = await stack.enter_async_context(run_stack(settings))
         browser = await stack.enter_async_context(
             httpx.AsyncClient(base_url=running.settings.origin)
         )
-        walk = _Walk(browser, console)
+        walk = _Walk(browser, console, admin_token)
         await _walk_through(walk, running.settings, durable)
     if walk.wrong:
         console.print(f"\n[bold red]{len(walk.wrong)} of the steps went wrong.[/bold red]")
@@ -149,6 +159,7 @@ async def _walk_through(walk: _Walk, settings: Settings, server: _Durable) -> No
         await _exclude(walk)
         await _filter(walk)
         await _look_into_redis(walk, local, durable, person_id, settings.sponsorables[0])
+        await _cover_by_hand(walk)
         await _lose_everything(walk, local)
         await _outlive_an_outage(walk, local, durable, person_id, server)
 
@@ -164,8 +175,8 @@ async def _sign_in(walk: _Walk) -> int:
     return person_id
 
 
-async def _go_round_by_github(walk: _Walk) -> httpx.Response:
-    to_github = await walk.ask("GET", f"/login?login={_WHO}")
+async def _go_round_by_github(walk: _Walk, who: str = _WHO) -> httpx.Response:
+    to_github = await walk.ask("GET", f"/login?login={who}")
     back = await walk.ask("GET", to_github.headers["location"])
     return await walk.ask("GET", back.headers["location"])
 
@@ -206,8 +217,22 @@ async def _look_into_redis(
     walk.expect("durable holds the same", true=set(copy) == set(members))
 
 
+async def _cover_by_hand(walk: _Walk) -> None:
+    walk.begin(5, f"An administrator covers '{_FORMER}', who sponsors no more")
+    await _go_round_by_github(walk, _FORMER)
+    answer = await walk.ask("GET", "/auth/sponsor")
+    walk.expect(
+        "what is for sponsors is closed to them", true=answer.status_code == httpx.codes.FORBIDDEN
+    )
+    decision = {"reason": "Wrote the translation", "actor": "an operator"}
+    answer = await walk.ask("PUT", f"/admin/overrides/{_FORMER}", decision)
+    walk.expect("they are covered by hand", true=answer.json()["cover"]["source"] == "override")
+    answer = await walk.ask("GET", "/auth/sponsor")
+    walk.expect("it is open at once", true=answer.status_code == httpx.codes.NO_CONTENT)
+
+
 async def _lose_everything(walk: _Walk, local: RedisStore) -> None:
-    walk.begin(5, "The application's Redis loses everything, sessions included")
+    walk.begin(6, "The application's Redis loses everything, sessions included")
     await walk.ask_redis(local, "FLUSHALL")
     answer = await walk.ask("GET", "/preferences/mnodes")
     walk.expect("the session is gone with it", true=answer.status_code == httpx.codes.UNAUTHORIZED)
@@ -219,7 +244,7 @@ async def _lose_everything(walk: _Walk, local: RedisStore) -> None:
 async def _outlive_an_outage(
     walk: _Walk, local: RedisStore, durable: RedisStore, person_id: int, server: _Durable
 ) -> None:
-    walk.begin(6, "The durable Redis is killed, and comes back")
+    walk.begin(7, "The durable Redis is killed, and comes back")
     await server.kill()
     answer = await walk.ask("DELETE", f"/preferences/mnodes/{_NODES[0]}")
     walk.expect("a change is taken while it is away", true=answer.json().get("removed") == 1)

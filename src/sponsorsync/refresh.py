@@ -58,7 +58,7 @@ class Refresh:
         organization say, it has to be compared as a whole: that is asked for, and takes longer.
 
         Returns:
-            Whether the answer is complete; else it follows within a minute or so.
+            Whether the answer is complete; else it follows within five minutes.
 
         Raises:
             RefreshNeedsLoginError: There is no maintainer's token.

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.store import keys
+from tests.conftest import GITHUB_URL
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -132,6 +133,15 @@ async def test_the_account_page_shows_me_and_removes_what_i_excluded(sponsor: Br
     assert "&lt;b&gt;&amp;x" in page
     assert (removed.status_code, removed.headers["location"]) == (303, "/account")
     assert (await sponsor.get("/preferences/mnodes")).json()["items"] == ["<b>&x"]
+
+
+async def test_who_is_not_covered_is_led_to_the_sponsorables_page(browser: Browser) -> None:
+    """Of the GitHub in the settings, as forward auth does."""
+    await browser.sign_in("stranger")
+
+    page = (await browser.get("/account")).text
+
+    assert f'href="{GITHUB_URL}/sponsors/maintainer"' in page
 
 
 async def test_the_account_page_shows_the_rest_when_the_set_is_a_visitors(

@@ -63,7 +63,7 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
 
     Without such a token it is 409 with the address of the sign-in, which asks with yours. 202:
     GitHub tells of single sponsors only to the account that receives, so everybody's sponsorships
-    are being looked at, within a minute or so.
+    are being looked at, within five minutes.
     """
     if not await services.refresh.run(person_id):
         response.status_code = _ACCEPTED
@@ -145,6 +145,7 @@ async def show_account(
         "account.html",
         profile=profile,
         covers=covers,
+        sponsor_urls=services.sponsor_urls,
         exclusions=exclusions,
         trouble=trouble,
         has_patreon=services.patreon is not None,

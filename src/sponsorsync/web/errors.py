@@ -287,6 +287,8 @@ async def _handle_http(request: Request, error: Exception) -> Response:
 def _describe_validation(found: Sequence[Any]) -> str:
     """Returns one sentence on the first fault; what was sent is not repeated, it may be huge."""
     first = found[0]
+    if first["type"] == "json_invalid":  # its place is a count of characters
+        return f"the body: should be JSON ({first['ctx']['error']})."
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     return f"{where}: {first['msg']}."
 

@@ -27,7 +27,9 @@ class Problem(_Model):
     status: int = Field(examples=[401])
     code: str = Field(examples=["not_signed_in"])
     detail: str = Field(examples=["You are not signed in, or your session has ended."])
-    login_url: str | None = Field(default=None, description="With 401: where to sign in.")
+    login_url: str | None = Field(
+        default=None, description="With 401, and where a refresh takes a sign-in (409): where."
+    )
     sponsor_url: str | None = Field(
         default=None, description="With 403 from forward auth: where to become a sponsor."
     )
