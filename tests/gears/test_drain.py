@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sponsorsync.domain.cover import CoverSource, Grant
 from sponsorsync.store import keys
+from sponsorsync.store.covers import CoverStore
 from tests.support.outages import (
     DURABLE_OUTAGES,
     be_loading,
@@ -27,7 +31,7 @@ from tests.support.shipped import (
     point_at,
     run_shipped,
 )
-from tests.support.sync import PERSON
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -115,6 +119,34 @@ async def test_an_unknown_cover_is_fetched_first(drained: Shipped) -> None:
 
     assert await drained.pair.here() == await drained.pair.kept() == {"a", "b"}
     assert await drained.pair.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
+
+
+async def test_facts_that_were_told_after_a_flush_are_completed_first(drained: Shipped) -> None:
+    """Nobody had asked durable before, which knows what an administrator decided."""
+    override = Grant(source=CoverSource.OVERRIDE, since=datetime.now(UTC), until=None)
+    covers = CoverStore(
+        drained.pair.local_store,
+        drained.pair.people,
+        collections=(COLLECTION,),
+        fetcher=drained.pair.engine.hydrator,
+    )
+    await drained.pair.sign_in(covered=False)
+    await covers.change(
+        SPONSORABLE, PERSON, lambda known: known and replace(known, grants=(override,)), by="test"
+    )
+    await drained.pair.add("a")
+    await drained.settle()
+    await drained.pair.local.flushall()
+    await drained.pair.save_login(covered=False)
+    await drained.settle()
+
+    cover = keys.sponsorship(SPONSORABLE, PERSON)
+    here, there = await drained.pair.local.hgetall(cover), await drained.pair.durable.hgetall(cover)
+    assert here == there
+    assert ("partial" in here, here.get("also_until")) == (False, "never")
+    assert await drained.pair.durable.sismember(keys.sponsors(SPONSORABLE), str(PERSON))
+    assert await drained.pair.items() == ["a"]
+    assert await drained.no_registration_failed()
 
 
 async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:

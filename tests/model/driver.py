@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from sponsorsync.store import keys
 from tests.gears.real import REAL_COMMAND
-from tests.model.truth import CoverValue, Held, Truth
+from tests.model.truth import CoverValue, Held, OverrideValue, Truth
 from tests.model.world import (
     COLLECTIONS,
     SPONSORABLE,
@@ -74,6 +74,7 @@ class _Person:
     truth: Truth = field(default_factory=lambda: Truth(_UNIVERSE))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     logins: int = 0
+    decisions: int = 0
     may_be_changed_later: bool = False  # an answer was lost
 
 
@@ -187,6 +188,8 @@ class _Model:
             self._read: 5 if has_account else 1,
             self._log_in: 3 if has_account else 6,
             self._delete: 0.4 if has_account else 0,
+            self._let_in: 1.5 if has_account else 0.5,
+            self._let_go: 1 if has_account else 0.1,
         }
         if isinstance(self._world.local, GearsServer) and has_account:
             acts[self._read_directly] = 4
@@ -249,6 +252,29 @@ class _Model:
             is_sure=answer is not None,
             now=now,
         )
+
+    async def _let_in(self, person: _Person, replica: Replica, rng: random.Random) -> None:
+        """As an administrator does; it is refused while only durable knows, and is away."""
+        now = time.time()
+        person.decisions += 1
+        until = rng.choice((None, float(int(now + rng.uniform(1, 4)))))
+        override = OverrideValue(person.decisions, until)
+        answer = await self._call(person, replica, op="let_in", cents=override.cents, until=until)
+        if answer is None or answer["ok"]:
+            person.truth.decide(override, is_sure=answer is not None, now=now)
+        else:
+            self._outcome.counts["not let in"] += 1
+
+    async def _let_go(self, person: _Person, replica: Replica, _: random.Random) -> None:
+        now, known = time.time(), person.truth.overrides
+        answer = await self._call(person, replica, op="let_go")
+        had = None if answer is None else answer["ok"]
+        if answer is not None and had is None:
+            self._outcome.counts["not let go"] += 1
+            return
+        if had is not None and had not in {each is not None for each in known}:
+            self._complain(person, [f"let go: {had}, may be {known}"])
+        person.truth.decide(None, is_sure=answer is not None, now=now)
 
     async def _delete(self, person: _Person, replica: Replica, _: random.Random) -> None:
         answer = await self._call(person, replica, op="delete")
@@ -475,7 +501,7 @@ class _Model:
                 )
 
     async def _evict(self, rng: random.Random) -> None:
-        """Local loses a set or a profile of somebody of whom durable has everything."""
+        """Local loses a set, a profile or a cover of somebody of whom durable has everything."""
         person = rng.choice(self._people)
         async with person.lock, self._locks["local"], self._locks["durable"]:
             if person.may_be_changed_later:
@@ -485,8 +511,9 @@ class _Model:
             if not person.truth.is_fenced:
                 return
             collection = rng.choice((*COLLECTIONS, None))
+            hashes = (keys.user_details(person.id), keys.sponsorship(SPONSORABLE, person.id))
             key = (
-                keys.user_details(person.id)
+                rng.choice(hashes)
                 if collection is None
                 else keys.preferences(person.id, collection)
             )
@@ -539,8 +566,8 @@ class _Model:
         waiting += [
             f"cover of {person.id} ends"
             for person in self._people
-            for cover in person.truth.covers
-            if cover.is_covered(now) and cover.until is not None
+            for cover in (*person.truth.covers, *person.truth.overrides)
+            if cover is not None and cover.is_covered(now) and cover.until is not None
         ]
         return waiting
 
@@ -559,7 +586,7 @@ class _Model:
         for person in self._people:
             here, there = local[person.id], durable[person.id]
             self._complain(person, person.truth.wrong_at_end(here, there, now))
-            if here.cover_value.is_covered(now):
+            if here.is_covered(now):
                 covered.add(str(person.id))
         for name, look in (
             ("local", self._world.look_local),

@@ -12,20 +12,28 @@ import json
 import signal
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from pydantic import SecretStr
 
 from sponsorsync.domain.account import KnownCover
 from sponsorsync.domain.assessment import mark_unknown
+from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.cover import CoverFacts, CoverSource
-from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
+from sponsorsync.overrides import Overrides
 from sponsorsync.settings import Settings
-from sponsorsync.sides import open_sides
+from sponsorsync.sides import create_covers, open_sides
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import run_engine
@@ -33,17 +41,28 @@ from sponsorsync.sync.engine import run_engine
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from sponsorsync.github.client import GitHubClient
+
 Message = dict[str, Any]
 
 _PR_SET_PDEATHSIG = 1
+_TRIES = 5
+_ADMIN = Decision("admin", "the model")
 
 
 class Replica:
     """What the web would call, behind one method for each operation."""
 
-    def __init__(self, people: PeopleStore, preferences: PreferenceStore, sponsorable: str) -> None:
+    def __init__(
+        self,
+        people: PeopleStore,
+        preferences: PreferenceStore,
+        overrides: Overrides,
+        sponsorable: str,
+    ) -> None:
         self._people = people
         self._preferences = preferences
+        self._overrides = overrides
         self._sponsorable = sponsorable
         self._operations: dict[str, Callable[[Message], Awaitable[object]]] = {
             "change": self._change,
@@ -51,6 +70,8 @@ class Replica:
             "login": self._login,
             "account": self._account,
             "delete": self._delete,
+            "let_in": self._let_in,
+            "let_go": self._let_go,
         }
 
     async def answer(self, message: Message) -> Message:
@@ -74,6 +95,12 @@ class Replica:
         return list(state.items)
 
     async def _login(self, message: Message) -> object:
+        for _ in range(_TRIES):
+            if await self._try_to_log_in(message):
+                return None
+        raise StoreUnavailableError("Somebody else keeps changing this cover.")
+
+    async def _try_to_log_in(self, message: Message) -> bool:
         now = datetime.now(UTC)
         person_id = message["person"]
         before = await self._people.load_account_for_login(person_id)
@@ -92,16 +119,16 @@ class Replica:
                 for known in before.covers.values()
             ]
         else:
-            until = message["until"]
-            facts = CoverFacts(
-                sponsorable=self._sponsorable,
+            until, known = message["until"], before.covers[self._sponsorable]
+            facts = replace(
+                known.facts or CoverFacts(sponsorable=self._sponsorable, checked_at=now),
                 checked_at=now,
+                unknown_since=None,
                 source=CoverSource.SPONSORSHIP if message["covered"] else CoverSource.NONE,
                 valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
-            covers = [KnownCover(facts, before.covers[self._sponsorable].version)]
-        await self._people.save_login(profile, covers, replaces=None)
-        return None
+            covers = [KnownCover(facts, known.version)]
+        return await self._people.save_login(profile, covers, replaces=None) is not None
 
     async def _account(self, message: Message) -> object:
         account = await self._people.load_account(message["person"])
@@ -110,6 +137,31 @@ class Replica:
     async def _delete(self, message: Message) -> object:
         await self._people.delete_account(message["person"])
         return None
+
+    async def _let_in(self, message: Message) -> object:
+        """Returns whether an administrator could cover somebody; False: nothing has changed."""
+        until = message["until"]
+        try:
+            await self._overrides.put(
+                message["person"],
+                self._sponsorable,
+                _ADMIN,
+                cents=message["cents"],
+                until=None if until is None else datetime.fromtimestamp(until, UTC),
+            )
+        except (DurableUnavailableError, InvalidInputError):  # the end has come meanwhile
+            return False
+        return True
+
+    async def _let_go(self, message: Message) -> object:
+        """Returns whether there was something to take back; None: that is not known."""
+        try:
+            await self._overrides.remove(message["person"], self._sponsorable, _ADMIN)
+        except DurableUnavailableError:
+            return None
+        except NotFoundError:
+            return False
+        return True
 
 
 async def _serve() -> None:
@@ -142,7 +194,15 @@ async def _serve() -> None:
             collections=collections, max_items=1000, max_item_bytes=256, max_batch=100
         )
         preferences = PreferenceStore(sides.local, rules, sides.engine.hydrator)
-        await _answer_all(reader, Replica(people, preferences, config["sponsorable"]))
+        overrides = Overrides(
+            create_covers(settings, sides, people),
+            cast("GitHubClient", None),  # it is asked for logins only
+            token=None,
+            policy=settings.cover_policy,
+            clock=lambda: datetime.now(UTC),
+        )
+        replica = Replica(people, preferences, overrides, config["sponsorable"])
+        await _answer_all(reader, replica)
 
 
 async def _answer_all(reader: asyncio.StreamReader, replica: Replica) -> None:

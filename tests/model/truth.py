@@ -7,6 +7,7 @@ change of the same thing decides.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,18 @@ class CoverValue:
 NEVER_TOLD = CoverValue()
 
 
+@dataclass(frozen=True, slots=True)
+class OverrideValue:
+    """What an administrator decided; each decision has another number of cents."""
+
+    cents: int
+    until: float | None
+
+    def is_covered(self, now: float) -> bool:
+        """Likewise."""
+        return self.until is None or int(self.until) > int(now)
+
+
 @dataclass
 class Held:
     """What one side holds of a person."""
@@ -48,6 +61,20 @@ class Held:
         until = self.cover.get("valid_until")
         return CoverValue(self.cover["source"] != "none", None if until is None else float(until))
 
+    @property
+    def override(self) -> OverrideValue | None:
+        """What an administrator decided."""
+        for grant in json.loads(self.cover.get("also", "[]")):
+            until = grant.get("until")
+            return OverrideValue(grant["cents"], None if until is None else float(until))
+        return None
+
+    def is_covered(self, now: float) -> bool:
+        """Whether anything covers them."""
+        return self.cover_value.is_covered(now) or bool(
+            self.override and self.override.is_covered(now)
+        )
+
 
 @dataclass
 class Truth:
@@ -55,7 +82,8 @@ class Truth:
 
     Attributes:
         items: For each item whether it is there.
-        covers: The cover.
+        covers: The cover by a sponsorship.
+        overrides: What an administrator decided; None where that is nothing.
         names: The name in the profile, which each login gives anew; None where there is no profile.
         touched: Values that an item had since durable was last seen to have everything. A package
             of that time may still be on its way when local is flushed.
@@ -68,12 +96,15 @@ class Truth:
     universe: tuple[Key, ...]
     items: dict[Key, set[bool]] = field(default_factory=dict)
     covers: set[CoverValue] = field(default_factory=lambda: {NEVER_TOLD})
+    overrides: set[OverrideValue | None] = field(default_factory=lambda: {None})
     names: set[str | None] = field(default_factory=lambda: {None})
     touched: dict[Key, set[bool]] = field(default_factory=dict)
     touched_covers: set[CoverValue] = field(default_factory=set)
+    touched_overrides: set[OverrideValue | None] = field(default_factory=set)
     touched_names: set[str | None] = field(default_factory=set)
     fresh: set[str] = field(default_factory=set)
     is_account_fresh: bool = True
+    is_override_fresh: bool = True
     era: set[Key] = field(default_factory=set)
     old_era: set[Key] = field(default_factory=set)
     kept: set[Key] = field(default_factory=set)
@@ -115,6 +146,14 @@ class Truth:
             self.is_account_fresh = self.is_account_fresh or is_sure
         self._extend_era(now)
 
+    def decide(self, override: OverrideValue | None, *, is_sure: bool, now: float) -> None:
+        """An administrator let somebody in, or took that back."""
+        self.touched_overrides |= self.overrides | {override}
+        self.overrides = {override} if is_sure else self.overrides | {override}
+        # Only on what is known for certain; so it is later than all that is on its way.
+        self.is_override_fresh = self.is_override_fresh or is_sure
+        self._extend_era(now)
+
     def delete(self, *, is_sure: bool) -> None:
         """The account was deleted."""
         for key in self.universe:
@@ -122,10 +161,13 @@ class Truth:
             self.items[key] = {False} if is_sure else self.items[key] | {False}
         self.touched_covers |= self.covers | {NEVER_TOLD}
         self.covers = {NEVER_TOLD} if is_sure else self.covers | {NEVER_TOLD}
+        self.touched_overrides |= self.overrides | {None}
+        self.overrides = {None} if is_sure else self.overrides | {None}
         self.touched_names |= self.names | {None}
         self.names = {None} if is_sure else self.names | {None}
         self.kept.clear()
         if is_sure:
+            self.is_override_fresh = True
             self.fresh |= {collection for collection, _ in self.universe}
             self.is_account_fresh = True
             self.old_era |= self.era
@@ -136,7 +178,11 @@ class Truth:
     @property
     def is_fenced(self) -> bool:
         """Whether no package of before a flush can change anything any more."""
-        return self.is_account_fresh and self.fresh == {c for c, _ in self.universe}
+        return (
+            self.is_account_fresh
+            and self.is_override_fresh
+            and self.fresh == {c for c, _ in self.universe}
+        )
 
     def see_clean(self, now: float) -> None:
         """The person was seen not to be dirty: durable has all versions up to this one."""
@@ -145,6 +191,8 @@ class Truth:
                 self.touched[key] = set()
         if self.is_account_fresh:
             self.touched_covers, self.touched_names = set(), set()
+        if self.is_override_fresh:
+            self.touched_overrides = set()
         if self.is_fenced:
             self.old_era = set()
             if self.is_surely_covered(now):
@@ -178,10 +226,18 @@ class Truth:
             self.covers = set(self.touched_covers)
             self.touched_names |= self.names | left_names
             self.names = set(self.touched_names)
+        left_overrides = {each.override for each in held}
+        if is_clean and self.is_override_fresh:
+            if not left_overrides & self.overrides:
+                wrong.append(f"durable has confirmed {self.overrides}, holds {left_overrides}")
+            self.overrides = left_overrides
+        else:
+            self.touched_overrides |= self.overrides | left_overrides
+            self.overrides = set(self.touched_overrides)
         if not is_clean:
             # Until there are new versions, a package that is on its way may still arrive.
             self.fresh = set()
-            self.is_account_fresh = False
+            self.is_account_fresh = self.is_override_fresh = False
             self.era |= self.old_era
         self._extend_era(now)
         wrong += [
@@ -200,7 +256,9 @@ class Truth:
 
     def is_surely_covered(self, now: float) -> bool:
         """Whether every possibility covers them, and will for a second."""
-        return all(each.is_covered(now + 1) for each in self.covers)
+        return all(each.is_covered(now + 1) for each in self.covers) or all(
+            each is not None and each.is_covered(now + 1) for each in self.overrides
+        )
 
     def wrong_in_read(self, collection: str, items: Iterable[str]) -> list[str]:
         """Returns the items that a read should not have, or should have, shown."""
@@ -218,16 +276,8 @@ class Truth:
             for key, values in self.items.items()
             if (key in local.items) not in values
         ]
-        if dict(local.profile) != dict(durable.profile):
-            wrong.append(f"profiles differ: {local.profile} and {durable.profile}")
-        if dict(local.cover) != dict(durable.cover):
-            wrong.append(f"covers differ: {local.cover} and {durable.cover}")
-        if local.profile.get("name") not in self.names:
-            wrong.append(f"profile is {local.profile.get('name')}, may be {self.names}")
-        found = local.cover_value
-        if found.is_covered(now) not in {each.is_covered(now) for each in self.covers}:
-            wrong.append(f"cover is {found}, may be {self.covers}")
-        if found.is_covered(now):
+        wrong += self._wrong_facts_at_end(local, durable, now)
+        if local.is_covered(now):
             if local.items != durable.items:
                 wrong.append(f"sides differ in {sorted(local.items ^ durable.items)}")
         else:
@@ -239,9 +289,26 @@ class Truth:
                 wrong.append(f"copy lost before its time: {sorted(self.kept - durable.items)}")
         return wrong
 
+    def _wrong_facts_at_end(self, local: Held, durable: Held, now: float) -> list[str]:
+        wrong: list[str] = []
+        if dict(local.profile) != dict(durable.profile):
+            wrong.append(f"profiles differ: {local.profile} and {durable.profile}")
+        if dict(local.cover) != dict(durable.cover):
+            wrong.append(f"covers differ: {local.cover} and {durable.cover}")
+        if local.profile.get("name") not in self.names:
+            wrong.append(f"profile is {local.profile.get('name')}, may be {self.names}")
+        found = local.cover_value
+        if found.is_covered(now) not in {each.is_covered(now) for each in self.covers}:
+            wrong.append(f"cover is {found}, may be {self.covers}")
+        if local.override not in self.overrides:
+            wrong.append(f"override is {local.override}, may be {self.overrides}")
+        if "partial" in local.cover:
+            wrong.append(f"still partial: {local.cover}")
+        return wrong
+
     def _keys(self, collection: str) -> list[Key]:
         return [key for key in self.universe if key[0] == collection]
 
     def _extend_era(self, now: float) -> None:
-        if any(each.is_covered(now) for each in self.covers):
+        if any(each and each.is_covered(now) for each in (*self.covers, *self.overrides)):
             self.era |= {key for key, values in self.items.items() if True in values}
