@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sponsorsync.domain.assessment import assess
 from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource
 from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear, is_doubtful
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -308,3 +314,111 @@ def test_an_announced_end_outlasts_a_check() -> None:
     assert check(active, NOW) == NOW + DAY
     assert check(active, NOW + 2 * DAY) is None
     assert check(replace(active, created_at=NOW), NOW) is None
+
+
+# --- any events, in any order ---------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+MONTH_H = 24 * 30
+
+
+@dataclass(frozen=True)
+class Life:
+    """A monthly sponsorship as it truly was, and what GitHub tells of it: each event, and when."""
+
+    began: datetime
+    ended: datetime | None
+    told: list[tuple[datetime, SponsorshipNews]]
+
+    def pays(self, now: datetime) -> bool:
+        """Whether it goes on at a moment."""
+        return self.began <= now and (self.ended is None or now < self.ended)
+
+
+@st.composite
+def lives(draw: st.DrawFn, *, number: int) -> Life:
+    """The first of two sponsorships has ended, and the second has begun some time after it."""
+    began = NOW + number * 3 * MONTH_H * HOUR
+    ended = began + draw(st.integers(1, 2 * MONTH_H)) * HOUR
+    inside = st.integers(0, (ended - began) // HOUR - 1).map(lambda hours: began + hours * HOUR)
+    news = replace(CREATED, created_at=began)
+    changes = draw(st.lists(st.tuples(inside, st.sampled_from([EDITED, *TIERS])), max_size=4))
+    told = [(began, news), *((at, replace(each, created_at=began)) for at, each in changes)]
+    if number == 1 and draw(st.booleans()):
+        return Life(began, None, told)
+    date = draw(st.sampled_from([ended, None]))
+    announced = replace(news, kind=NewsKind.PENDING_CANCELLATION, effective_at=date)
+    told += draw(st.lists(st.tuples(inside, st.just(announced)), max_size=1))
+    date = draw(st.sampled_from([ended, None]))
+    told.append((ended, replace(news, kind=NewsKind.CANCELLED, effective_at=date)))
+    return Life(began, ended, told)
+
+
+TIERS = [
+    replace(TIER_CHANGED, tier_cents=cents, former_cents=former)
+    for cents, former in [(2500, 1000), (1000, 2500), (500, 1000)]
+] + [PENDING_TIER_CHANGE]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[Life], list[tuple[datetime, SponsorshipNews]]]:
+    """One sponsorship or two, and every event of theirs once at least, each late as may be."""
+    truth = [draw(lives(number=number)) for number in range(draw(st.integers(1, 2)))]
+    delays = st.lists(st.integers(0, 4 * MONTH_H), min_size=1, max_size=3)
+    arrivals = [
+        (at + delay * HOUR, news)
+        for life in truth
+        for at, news in life.told
+        for delay in draw(delays)
+    ]
+    return truth, draw(st.permutations(arrivals).map(lambda all_of: sorted(all_of, key=_arrival)))
+
+
+def _arrival(delivery: tuple[datetime, SponsorshipNews]) -> datetime:
+    return delivery[0]
+
+
+def _hear_all(
+    arrivals: list[tuple[datetime, SponsorshipNews]],
+) -> Iterator[tuple[datetime, SponsorshipNews, CoverFacts]]:
+    facts: CoverFacts | None = None
+    for now, news in arrivals:
+        facts = hear(news, facts, policy=POLICY, now=now) or facts
+        assert facts is not None
+        yield now, news, facts
+
+
+def _find_unjust(
+    truth: list[Life], arrivals: list[tuple[datetime, SponsorshipNews]]
+) -> list[datetime]:
+    """Returns when somebody pays of whom something was heard, and is not covered."""
+    heard: set[datetime] = set()
+    unjust = []
+    for now, news, facts in _hear_all(arrivals):
+        heard.add(news.created_at)
+        pays = any(life.began in heard and life.pays(now) for life in truth)
+        unjust += [now] if pays and not facts.is_sponsoring(now) else []
+    return unjust
+
+
+@given(deliveries())
+@settings(deadline=None)
+def test_no_order_of_events_takes_cover_from_who_pays(
+    told: tuple[list[Life], list[tuple[datetime, SponsorshipNews]]],
+) -> None:
+    """From the first event that tells of a sponsorship to its end."""
+    truth, arrivals = told
+
+    assert _find_unjust(truth, arrivals) == []
+
+
+@given(deliveries())
+@settings(deadline=None)
+def test_once_everything_was_told_only_who_pays_is_covered(
+    told: tuple[list[Life], list[tuple[datetime, SponsorshipNews]]],
+) -> None:
+    """However late, often, and in whichever order it was."""
+    truth, arrivals = told
+    *_, (now, _, facts) = _hear_all(arrivals)
+
+    assert facts.is_sponsoring(now) == truth[-1].pays(now)

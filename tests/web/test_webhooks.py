@@ -16,18 +16,20 @@ from pydantic import SecretStr
 
 from sponsorsync.sandbox.hooks import Delivery, Hook
 from sponsorsync.store import keys
+from sponsorsync.store.covers import CoverStore
 from sponsorsync.web.webhooks import MAX_EVENT_BYTES
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from redis.asyncio import Redis
 
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.people import Sponsorship
     from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.store.covers import CoverChange, Saved
     from tests.conftest import Clock, RunService, Service
 
 SECRET = "a-secret-shared-with-github"
@@ -384,6 +386,45 @@ async def test_two_replicas_apply_an_event_once(
     assert outcomes[2:].count("applied") == 1
     assert await local.xlen(keys.AUDIT) == 1
     assert await _is_covered(local)
+
+
+def _let_others_change(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -> None:
+    """Others change the cover just before it is kept, so many times."""
+    save, left = CoverStore.save, iter(range(times))
+
+    async def save_after_others(covers: CoverStore, changes: Sequence[CoverChange]) -> list[Saved]:
+        if next(left, None) is not None:
+            await local.hincrby(keys.meta(STRANGER), f"v:cover:{SPONSORABLE}", 1)
+        return await save(covers, changes)
+
+    patch.setattr(CoverStore, "save", save_after_others)
+
+
+async def test_an_event_is_applied_on_what_others_changed_meanwhile(
+    hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub does not send it again: it has to be judged once more."""
+    await hook.send(hook.tell("created", joining))
+    _let_others_change(monkeypatch, local, times=2)
+    answer = await hook.send(hook.tell("cancelled", joining))
+
+    assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
+    assert not await _is_covered(local)
+
+
+async def test_an_event_that_others_keep_from_being_applied_may_come_again(
+    hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever, and it is not taken for one that was applied."""
+    await hook.send(hook.tell("created", joining))
+    cancelled = hook.tell("cancelled", joining)
+    with monkeypatch.context() as patch:
+        _let_others_change(patch, local, times=99)
+        refused = await hook.send(cancelled)
+    answer = await hook.send(cancelled)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
+    assert answer.json() == {"outcome": "applied"}
 
 
 async def test_who_becomes_covered_brings_along_what_is_there(
