@@ -127,6 +127,7 @@ async def test_facts_that_were_told_after_a_flush_are_completed_first(drained: S
     covers = CoverStore(
         drained.pair.local_store,
         drained.pair.people,
+        sponsorables=(SPONSORABLE,),
         collections=(COLLECTION,),
         fetcher=drained.pair.engine.hydrator,
     )

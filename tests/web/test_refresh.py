@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from sponsorsync.reconcile_schedule import ReconcileSchedule
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, SPONSORABLE
+from tests.conftest import ORIGIN, SPONSORABLE, Clock
 from tests.support.contents import read_everything
 
 if TYPE_CHECKING:
@@ -52,6 +52,21 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(ReconcileSchedule, "request", request)
     return requested
+
+
+class TickingClock(Clock):
+    """A clock that goes on by itself: what was known in the second of a question stands."""
+
+    def __call__(self) -> datetime:
+        """Returns the moment, another one each time."""
+        self.advance(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Every question comes some time after what was known before."""
+    return TickingClock()
 
 
 async def _cover_of(browser: Browser) -> dict[str, Any]:
