@@ -16,6 +16,7 @@ from tests.support.contents import read_everything
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from redis.asyncio import Redis
 
