@@ -521,8 +521,10 @@ local function object_in(key)
   for field, value in pairs(object) do
     if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
       object[field] = tonumber(value)
-    elseif field == 'is_one_time' or field == 'partial' then
+    elseif field == 'is_one_time' then
       object[field] = value == '1'
+    elseif field == 'partial' then
+      object[field] = nil -- the engine's own
     elseif field == 'also' then
       local is_fine, grants = pcall(cjson.decode, value)
       object[field] = is_fine and grants or value
@@ -991,8 +993,10 @@ local function object_in(key)
   for field, value in pairs(object) do
     if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
       object[field] = tonumber(value)
-    elseif field == 'is_one_time' or field == 'partial' then
+    elseif field == 'is_one_time' then
       object[field] = value == '1'
+    elseif field == 'partial' then
+      object[field] = nil -- the engine's own
     elseif field == 'also' then
       local is_fine, grants = pcall(cjson.decode, value)
       object[field] = is_fine and grants or value

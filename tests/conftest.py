@@ -55,6 +55,15 @@ class Clock:
         self.now += timedelta(**by)
 
 
+class TickingClock(Clock):
+    """A clock that goes on by itself: what was known in the second of a question stands."""
+
+    def __call__(self) -> datetime:
+        """Returns the moment, another one each time."""
+        self.advance(seconds=1)
+        return self.now
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def local_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedValkey]:
     """One Valkey for each test process, as the application's Redis."""

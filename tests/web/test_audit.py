@@ -83,7 +83,7 @@ def _causes(trail: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 async def test_a_login_grants_changes_and_loses(
-    service: Service, admin: Browser, github: SimulatedGitHub
+    service: Service, admin: Browser, github: SimulatedGitHub, clock: Clock
 ) -> None:
     """And says nothing where nothing changed."""
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
@@ -92,8 +92,10 @@ async def test_a_login_grants_changes_and_loses(
     await browser.sign_in("stranger")
     await browser.sign_in("stranger")
     sponsorship.tier.monthly_price_in_cents = 700
+    clock.advance(minutes=1)
     await browser.sign_in("stranger")
     github.people.sponsorships.remove(sponsorship)
+    clock.advance(minutes=1)
     await browser.sign_in("stranger")
     await browser.sign_in("stranger")
     granted, changed, lost = trail = await _trail(admin)
@@ -146,14 +148,16 @@ async def _reconcile(admin: Browser) -> None:
 
 
 async def test_a_refresh(
-    service: Service, admin: Browser, github: SimulatedGitHub, local: Redis
+    service: Service, admin: Browser, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> None:
     """That the person asked for."""
     browser = await service.open_browser()
     await browser.sign_in("stranger")
     sponsorship = github.people.sponsor("stranger", SPONSORABLE)
+    clock.advance(minutes=1)
     await browser.post("/me/refresh")
     github.people.sponsorships.remove(sponsorship)
+    clock.advance(minutes=1)
     await local.delete(f"sponsorsync:refreshed:{STRANGER}")
     await browser.post("/me/refresh")
 

@@ -11,12 +11,11 @@ from pydantic import SecretStr
 
 from sponsorsync.reconcile_schedule import ReconcileSchedule
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, SPONSORABLE, Clock
+from tests.conftest import ORIGIN, SPONSORABLE, TickingClock
 from tests.support.contents import read_everything
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
 
     from redis.asyncio import Redis
 
@@ -55,17 +54,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return requested
 
 
-class TickingClock(Clock):
-    """A clock that goes on by itself: what was known in the second of a question stands."""
-
-    def __call__(self) -> datetime:
-        """Returns the moment, another one each time."""
-        self.advance(seconds=1)
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> TickingClock:
     """Every question comes some time after what was known before."""
     return TickingClock()
 
