@@ -368,6 +368,7 @@ async def test_another_tier_of_the_organization_is_its_members(replica: Replica)
     """Within a follow."""
     await replica.tell("created")
     await replica.sign_in()
+    await replica.members.follow()  # who joins is noted, too
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
     await replica.members.follow()
@@ -381,6 +382,7 @@ async def test_an_organization_that_sponsors_again_covers_its_members_again(
     """As long as their memberships hold; they keep their seats meanwhile."""
     await replica.tell("created")
     await replica.sign_in()
+    await replica.members.follow()  # who joins is noted, too
     await replica.tell("cancelled")
     await replica.members.follow()
     replica.github.people.sponsorships.remove(replica.sponsorship)
@@ -399,6 +401,7 @@ async def test_what_follows_an_organization_is_audited_as_its_doing(replica: Rep
     """The audit trail says that it was the organization's doing."""
     await replica.tell("created")
     await replica.sign_in()
+    await replica.members.follow()  # who joins is noted, too
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
     await replica.members.follow()

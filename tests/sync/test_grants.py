@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -21,6 +23,7 @@ from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotFoundError,
     StoreConflictError,
+    StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
 from sponsorsync.members import Members
@@ -30,6 +33,7 @@ from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.covers import CoverStore
 from sponsorsync.store.people import parse_cover_facts
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.github.client import GitHubClient
+    from sponsorsync.store.connect import RedisStore
     from tests.support.proxy import TcpProxy
 
 ORG, OTHER_ORG = 17_562_948, 17_562_955
@@ -153,6 +158,13 @@ async def _facts_on(client: Redis) -> CoverFacts | None:
     fields = await client.hgetall(COVER)
     raw = {str(name).encode(): str(value).encode() for name, value in fields.items()}
     return parse_cover_facts(SPONSORABLE, raw)
+
+
+async def _serves(store: RedisStore) -> bool:
+    """Whether a server can be asked again, after its way was cut."""
+    with suppress(StoreUnavailableError):
+        return bool(await store.run("PING"))
+    return False
 
 
 async def _are_equal(pair: Pair) -> bool:
@@ -420,6 +432,28 @@ async def test_a_second_webhook_meanwhile_does_not_make_it_whole(
 
     assert meanwhile is not None
     assert meanwhile.is_partial
+    assert await cut_desk.sources() == {CoverSource.OVERRIDE}
+    assert await _are_equal(cut_desk.pair)
+
+
+async def test_while_somebody_else_asks_durable_it_does_not_travel(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """Nor in a snapshot; it stays to be done."""
+    await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
+    await cut_desk.pair.sign_in(covered=False)
+    way.flow()
+    await cut_desk.pair.local.set(keys.lease(PERSON), "somebody else's")
+    await until(partial(_serves, cut_desk.pair.durable_store))
+    await cut_desk.pair.engine.relay.drain([PERSON])
+    await cut_desk.pair.engine.snapshot.run()
+    kept, dirty = await _facts_on(cut_desk.pair.durable), await cut_desk.pair.dirty()
+    await cut_desk.pair.local.delete(keys.lease(PERSON))
+    await cut_desk.pair.relay_when_back()
+
+    assert kept is not None
+    assert (kept.source, kept.grants) == (CoverSource.SPONSORSHIP, (OVERRIDE,))
+    assert dirty == {PERSON}
     assert await cut_desk.sources() == {CoverSource.OVERRIDE}
     assert await _are_equal(cut_desk.pair)
 
