@@ -482,6 +482,46 @@ async def test_a_deleted_account_frees_it(service: Service, stranger: Browser) -
     assert await _patronage_of(stranger) is None
 
 
+async def test_a_stale_index_takes_nothing_from_anybody(
+    service: Service, stranger: Browser, local: Redis
+) -> None:
+    """It says who had linked an account; who has linked another one since keeps that."""
+    await stranger.link_patreon("annual")
+    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(STRANGER))
+    other = await service.open_browser()
+    await other.sign_in("former")
+    await other.link_patreon("active")
+
+    assert (await _cover_of(stranger))["source"] == "patreon"
+    assert (await _cover_of(other))["source"] == "patreon"
+
+
+async def test_who_died_while_linking_keeps_nobody_waiting_for_long(
+    stranger: Browser, local: Redis
+) -> None:
+    """The right to link ends by itself; who has it gives it back."""
+    await stranger.link_patreon("active")
+    after = await local.exists(keys.linking("90210010"))
+    await local.set(keys.linking("90210010"), "of-who-died", px=300)
+    again = await stranger.link_patreon("active")
+
+    assert (after, again.status_code) == (0, 303)
+
+
+async def test_who_does_not_come_to_an_end_is_503(
+    stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is changed, and the other's right stays theirs."""
+    monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 2)
+    await local.set(keys.linking("90210010"), "of-another", px=60_000)
+    answer = await stranger.link_patreon("active")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert "linking the same account of Patreon's" in answer.json()["detail"]
+    assert await local.get(keys.linking("90210010")) == "of-another"
+    assert await _patronage_of(stranger) is None
+
+
 async def test_two_at_once_do_not_both_get_it(service: Service, stranger: Browser) -> None:
     """Whoever shares an account with friends, and has both press the button together."""
     other = await service.open_browser()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.domain.profile import GitHubAccount
+from sponsorsync.github.client import GitHubClient
 from sponsorsync.reconcile_schedule import ReconcileSchedule
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, SPONSORABLE
@@ -190,6 +192,24 @@ async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
     answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, answer.json()["covers"][0]["status"]) == (200, "not_covered")
+
+
+async def test_an_answer_about_another_account_decides_nothing(
+    service: Service, github: SimulatedGitHub, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two questions lead to it: whose node it is is compared with whom it was asked for."""
+    node_id = github.people.get("monthly").id
+
+    async def fetch_account(_: GitHubClient, person_id: int, __: str) -> GitHubAccount:
+        return GitHubAccount(id=person_id, login="stranger", node_id=node_id)
+
+    monkeypatch.setattr(GitHubClient, "fetch_account", fetch_account)
+    browser = await service.open_browser()
+    await browser.sign_in("stranger")
+    answer = await browser.post("/me/refresh")
+
+    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert answer.json()["covers"][0]["status"] == "not_covered"
 
 
 async def test_an_account_that_is_gone_is_no_answer(
