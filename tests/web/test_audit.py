@@ -348,6 +348,17 @@ async def test_the_export_has_every_entry_on_a_line_of_its_own(
     assert lines[0].keys() == (await admin.get("/admin/audit")).json()["entries"][0].keys()
 
 
+async def test_an_entry_of_somebody_else_is_named(admin: Browser, local: Redis) -> None:
+    """The way to the others is to remove it; a trail with a hole would look complete."""
+    await _fill(local, 1)
+    number = await local.xadd(keys.AUDIT, {"id": "1", "note": "by hand"})
+
+    answers = [await admin.get(path) for path in ("/admin/audit", "/admin/audit/export")]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "store_conflict")] * 2
+    assert str(number) in answers[0].json()["detail"]
+
+
 async def test_an_empty_trail_is_an_empty_file(admin: Browser) -> None:
     """And no error."""
     answer = await admin.get("/admin/audit/export")
