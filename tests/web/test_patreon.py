@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.store import keys
+from sponsorsync.store.covers import CoverStore
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
 from tests.support.contents import read_everything
 from tests.support.waiting import until
@@ -115,6 +116,16 @@ async def test_who_does_not_allow_it_is_told_so(stranger: Browser) -> None:
     assert (page.status_code, 'href="/patreon/link"' in page.text) == (403, True)
     assert "so nothing was linked" in page.text
     assert (again.status_code, again.json()["code"]) == (400, "patreon_expired")
+    assert await _patronage_of(stranger) is None
+
+
+async def test_an_answer_that_says_both_is_no_consent(stranger: Browser) -> None:
+    """A code beside an error is not used."""
+    back = await stranger.go_to_patreon("active")
+
+    answer = await stranger.get(f"{back}&error=access_denied")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "patreon_denied")
     assert await _patronage_of(stranger) is None
 
 
@@ -522,15 +533,42 @@ async def test_who_does_not_come_to_an_end_is_503(
     assert await _patronage_of(stranger) is None
 
 
-async def test_two_at_once_do_not_both_get_it(service: Service, stranger: Browser) -> None:
+async def test_two_at_once_do_not_both_get_it(
+    service: Service, stranger: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever shares an account with friends, and has both press the button together."""
     other = await service.open_browser()
     await other.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
+    monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 1)
+    find, answers = CoverStore.find_patron, []
 
-    await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))
+    async def find_while_another_links(
+        covers: CoverStore, sponsorable: str, patron_id: str
+    ) -> int | None:
+        holder = await find(covers, sponsorable, patron_id)
+        monkeypatch.setattr(CoverStore, "find_patron", find)
+        answers.append(await other.get(backs[1]))
+        return holder
+
+    monkeypatch.setattr(CoverStore, "find_patron", find_while_another_links)
+    answers.append(await stranger.get(backs[0]))
     doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
 
+    assert [answer.status_code for answer in answers] == [503, 303]
+    assert doors == [204, 403]
+
+
+async def test_two_at_once_both_come_to_an_end(service: Service, stranger: Browser) -> None:
+    """Who is second waits for the first; one of them has it then."""
+    other = await service.open_browser()
+    await other.sign_in("former")
+    backs = [await each.go_to_patreon("active") for each in (stranger, other)]
+
+    answers = await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))
+    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+
+    assert [answer.status_code for answer in answers] == [303, 303]
     assert sorted(doors) == [204, 403]
 
 
