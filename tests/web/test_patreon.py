@@ -480,17 +480,33 @@ async def test_another_account_takes_the_place_of_the_first(
     assert (await _cover_of(other))["source"] == "patreon"
 
 
-async def test_a_deleted_account_frees_it(service: Service, stranger: Browser) -> None:
-    """And does not take it away from who links it then."""
+async def test_a_deleted_account_frees_it(
+    service: Service, stranger: Browser, local: Redis
+) -> None:
+    """It leaves no trace, and does not take it away from who links it then."""
     await stranger.link_patreon("active")
+    before = await local.hgetall(keys.patrons(SPONSORABLE))
     await stranger.delete("/me")
+    left = await local.hgetall(keys.patrons(SPONSORABLE))
     other = await service.open_browser()
     await other.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
 
+    assert (before, left) == ({"90210010": str(STRANGER)}, {})
     assert (await _cover_of(other))["source"] == "patreon"
     assert await _patronage_of(stranger) is None
+
+
+async def test_who_unlinks_takes_the_index_from_nobody_else(
+    stranger: Browser, local: Redis
+) -> None:
+    """Somebody else may stand there by now; they keep being found."""
+    await stranger.link_patreon("active")
+    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(MONTHLY))
+    await stranger.post("/patreon/unlink")
+
+    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(MONTHLY)}
 
 
 async def test_a_stale_index_takes_nothing_from_anybody(
