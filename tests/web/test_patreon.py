@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.patreon import SimulatedPatreon
     from sponsorsync.sandbox.patrons import Patron
     from sponsorsync.sandbox.valkey import EmbeddedValkey
@@ -279,18 +280,22 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
     assert "more than ten minutes ago" in late.text
 
 
-async def test_a_state_of_a_login_is_none_of_a_link(stranger: Browser) -> None:
-    """Nor the other way round: each journey ends where it was meant to."""
+async def test_a_state_of_a_login_is_none_of_a_link(
+    stranger: Browser, github: SimulatedGitHub
+) -> None:
+    """Nor the other way round: each journey ends where it was meant to, and nobody is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
     back = await stranger.go_to_patreon("active")
     link_state = parse_qs(urlsplit(back).query)["state"][0]
+    github.requests.clear()
 
     linked = await stranger.get(f"/patreon/callback?state={login_state}&code=x")
     signed_in = await stranger.get(f"/oauth2/callback?state={link_state}&code=x")
 
     assert (linked.status_code, linked.json()["code"]) == (400, "patreon_expired")
     assert (signed_in.status_code, signed_in.json()["code"]) == (400, "login_expired")
+    assert github.requests.all() == []
 
 
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
