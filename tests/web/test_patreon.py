@@ -471,6 +471,55 @@ async def test_who_links_it_last_has_it(service: Service, stranger: Browser) -> 
     assert holders == [[204, 403], [403, 204], [204, 403], [204, 403]]
 
 
+async def test_who_linked_it_last_has_it_also_when_local_had_lost_everything(
+    service: Service, stranger: Browser, local: Redis, durable: Redis
+) -> None:
+    """The first one comes back from durable, which tells of both, and is told so by the second."""
+    await stranger.link_patreon("active")
+
+    async def is_durable() -> bool:
+        return not await local.scard(keys.DIRTY)
+
+    await until(is_durable)
+    await local.flushall()
+    other = await service.open_browser()
+    await other.sign_in("former")
+    await other.link_patreon("active")
+    await stranger.sign_in("stranger")
+    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    await until(is_durable)
+    kept = await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
+
+    assert (doors, kept) == ([403, 204], None)
+    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": "29871456"}
+
+
+@pytest.mark.parametrize(
+    ("patron_id", "version"),
+    [("90210010", "1"), ("90210024", "9" * 16)],
+    ids=["an older one", "another one"],
+)
+async def test_an_index_that_came_back_older_takes_nothing(
+    stranger: Browser, local: Redis, durable: Redis, patron_id: str, version: str
+) -> None:
+    """It names who had linked the account before; their grant is older, or of another account."""
+    await stranger.link_patreon("active")
+
+    async def is_durable() -> bool:
+        return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
+
+    await until(is_durable)
+    key, former = keys.sponsorship(SPONSORABLE, STRANGER), 29_871_456
+    grant = f'[{{"source": "patreon", "since": 1, "until": 2, "patron_id": "{patron_id}"}}]'
+    await local.hset(keys.sponsorship(SPONSORABLE, former), "also", grant)
+    await local.hset(keys.meta(former), f"v:cover:{SPONSORABLE}", version)
+    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(former))
+    await local.delete(key)
+
+    assert (await _cover_of(stranger))["source"] == "patreon"
+    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(STRANGER)}
+
+
 async def test_another_account_takes_the_place_of_the_first(
     service: Service, stranger: Browser
 ) -> None:

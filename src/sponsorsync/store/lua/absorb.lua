@@ -90,10 +90,29 @@ local answer = quietly(function()
     change(part)
   end
 
+  -- Puts grants in the place of those of a cover.
+  local function write_grants(sponsorable, key, grants)
+    local also_until = 0
+    for _, grant in ipairs(grants) do
+      if grant.has_seat ~= false then
+        also_until = math.max(also_until, grant['until'] or math.huge)
+      end
+    end
+    redis.call('HDEL', key, 'also', 'also_until')
+    if #grants > 0 then
+      redis.call('HSET', key, 'also', cjson.encode(grants))
+    end
+    if also_until > 0 then
+      also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
+      redis.call('HSET', key, 'also_until', also_until)
+    end
+    change('cover:' .. sponsorable)
+  end
+
   -- Facts that were written while durable could not be asked: what else than GitHub covers somebody,
   -- durable tells, as far as local knows nothing of that kind.
   local function complete(sponsorable, key, data)
-    local grants, has, also_until = grants_of(id, sponsorable), {}, 0
+    local grants, has = grants_of(id, sponsorable), {}
     for _, grant in ipairs(grants) do
       has[grant.source] = true
     end
@@ -103,20 +122,37 @@ local answer = quietly(function()
         grants[#grants + 1] = grant
       end
     end
-    for _, grant in ipairs(grants) do
-      if grant.has_seat ~= false then
-        also_until = math.max(also_until, grant['until'] or math.huge)
+    redis.call('HDEL', key, 'partial')
+    write_grants(sponsorable, key, grants)
+  end
+
+  -- An account of Patreon's counts for one person. Whether somebody else linked it later, while local
+  -- knew nothing of this person: not by the index alone, which may be older than what arrives.
+  local function has_moved(sponsorable, patron_id)
+    local patrons, part = K.PATRONS(sponsorable), 'cover:' .. sponsorable
+    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
+    if type(holder) ~= 'string' or holder == id
+        or version_of(K.META(holder), part) < version_of(meta, part) then
+      return false
+    end
+    for _, grant in ipairs(grants_of(holder, sponsorable)) do
+      if grant.patron_id == patron_id then
+        return true
       end
     end
-    redis.call('HDEL', key, 'partial')
-    if #grants > 0 then
-      redis.call('HSET', key, 'also', cjson.encode(grants))
+    return false
+  end
+
+  local function leave_moved(sponsorable, key)
+    local grants, kept = grants_of(id, sponsorable), {}
+    for _, grant in ipairs(grants) do
+      if not (grant.patron_id and has_moved(sponsorable, grant.patron_id)) then
+        kept[#kept + 1] = grant
+      end
     end
-    if also_until > 0 then
-      also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
-      redis.call('HSET', key, 'also_until', also_until)
+    if #kept < #grants then
+      write_grants(sponsorable, key, kept)
     end
-    change('cover:' .. sponsorable)
   end
 
   -- Collections that are known here, as long as durable has nothing newer of them.
@@ -158,6 +194,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
+    leave_moved(sponsorable, key)
     index_grants(id, sponsorable, grants_of(id, sponsorable), true)
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
