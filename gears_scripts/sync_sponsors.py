@@ -1235,6 +1235,23 @@ local answer = quietly(function()
     end
     change(part)
   end
+  local function write_grants(sponsorable, key, grants)
+    local also_until = 0
+    for _, grant in ipairs(grants) do
+      if grant.has_seat ~= false then
+        also_until = math.max(also_until, grant['until'] or math.huge)
+      end
+    end
+    redis.call('HDEL', key, 'also', 'also_until')
+    if #grants > 0 then
+      redis.call('HSET', key, 'also', cjson.encode(grants))
+    end
+    if also_until > 0 then
+      also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
+      redis.call('HSET', key, 'also_until', also_until)
+    end
+    change('cover:' .. sponsorable)
+  end
   local function complete_own(key, mine, held)
     if not mine.checked_at and held.checked_at then
       for _, field in ipairs(OWN) do
@@ -1253,7 +1270,7 @@ local answer = quietly(function()
     local mine, held = notes_in(redis.call('HGETALL', key)), notes_in(data)
     complete_own(key, mine, held)
     local all_shown = mine.memberships_checked_at and not mine.memberships_unknown_since
-    local grants, has, also_until = grants_in(mine.also), {}, 0
+    local grants, has = grants_in(mine.also), {}
     local function name_of(grant)
       return grant.organization_id or grant.source or ''
     end
@@ -1265,11 +1282,6 @@ local answer = quietly(function()
         grants[#grants + 1] = grant
       end
     end
-    for _, grant in ipairs(grants) do
-      if grant.has_seat ~= false then
-        also_until = math.max(also_until, grant['until'] or math.huge)
-      end
-    end
     if not mine.memberships_checked_at and held.memberships_checked_at then
       redis.call('HSET', key, 'memberships_checked_at', held.memberships_checked_at)
       if held.memberships_unknown_since then
@@ -1277,14 +1289,32 @@ local answer = quietly(function()
       end
     end
     redis.call('HDEL', key, 'partial')
-    if #grants > 0 then
-      redis.call('HSET', key, 'also', cjson.encode(grants))
+    write_grants(sponsorable, key, grants)
+  end
+  local function has_moved(sponsorable, patron_id)
+    local patrons, part = K.PATRONS(sponsorable), 'cover:' .. sponsorable
+    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
+    if type(holder) ~= 'string' or holder == id
+        or version_of(K.META(holder), part) < version_of(meta, part) then
+      return false
     end
-    if also_until > 0 then
-      also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
-      redis.call('HSET', key, 'also_until', also_until)
+    for _, grant in ipairs(grants_of(holder, sponsorable)) do
+      if grant.patron_id == patron_id then
+        return true
+      end
     end
-    change('cover:' .. sponsorable)
+    return false
+  end
+  local function leave_moved(sponsorable, key)
+    local grants, kept = grants_of(id, sponsorable), {}
+    for _, grant in ipairs(grants) do
+      if not (grant.patron_id and has_moved(sponsorable, grant.patron_id)) then
+        kept[#kept + 1] = grant
+      end
+    end
+    if #kept < #grants then
+      write_grants(sponsorable, key, kept)
+    end
   end
   local own = {}
   for _, collection in ipairs(known_names.collections) do
@@ -1323,6 +1353,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
+    leave_moved(sponsorable, key)
     index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new

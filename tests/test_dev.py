@@ -124,6 +124,23 @@ async def test_dev_does_the_main_job_and_leaves_nothing_behind(
     assert kept.json()["items"] == ["C5162902"]
 
 
+async def test_dev_has_a_patreon_to_link(tmp_path: Path, port: str) -> None:
+    """With nothing configured, like the simulated GitHub."""
+    async with _run("dev", folder=tmp_path, SPONSORSYNC_PORT=port) as process:
+        lines = await _read_until_ready(process)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", follow_redirects=True
+        ) as browser:
+            await browser.get("/login?login=stranger")
+            consent = await browser.get("/patreon/link")
+            page = await browser.get(f"{consent.url}&patron=active")
+
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        *("local Redis", "durable Redis", "GitHub", "Patreon")
+    ]
+    assert "You support maintainer on Patreon with $10.00 a month" in page.text
+
+
 async def test_dev_uses_the_real_thing_where_it_is_named(
     tmp_path: Path, port: str, local_server: EmbeddedValkey
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.doctor import examine
-from sponsorsync.findings import Level
+from sponsorsync.findings import Level, print_findings
 from sponsorsync.settings import Settings, variable_of
 
 if TYPE_CHECKING:
@@ -116,3 +116,13 @@ async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings
     assert {variable_of(name) for name in Settings.model_fields} <= {f.subject for f in findings}
     assert "SPONSORSYNC_PATREON_SECRET" in {variable_of(name) for name in secrets}
     assert "hunter2" not in str(findings)
+
+
+async def test_no_name_of_a_setting_is_cut_off(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a pipe a line has 80 characters, and several names begin alike."""
+    print_findings(await examine(settings))
+
+    words = capsys.readouterr().out.split()
+    assert {variable_of(name) for name in Settings.model_fields} <= set(words)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.store import keys
+from sponsorsync.store.covers import CoverStore
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
 from tests.support.contents import read_everything
 from tests.support.waiting import until
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.patreon import SimulatedPatreon
     from sponsorsync.sandbox.patrons import Patron
     from sponsorsync.sandbox.valkey import EmbeddedValkey
@@ -115,6 +117,16 @@ async def test_who_does_not_allow_it_is_told_so(stranger: Browser) -> None:
     assert (page.status_code, 'href="/patreon/link"' in page.text) == (403, True)
     assert "so nothing was linked" in page.text
     assert (again.status_code, again.json()["code"]) == (400, "patreon_expired")
+    assert await _patronage_of(stranger) is None
+
+
+async def test_an_answer_that_says_both_is_no_consent(stranger: Browser) -> None:
+    """A code beside an error is not used."""
+    back = await stranger.go_to_patreon("active")
+
+    answer = await stranger.get(f"{back}&error=access_denied")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "patreon_denied")
     assert await _patronage_of(stranger) is None
 
 
@@ -268,18 +280,22 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
     assert "more than ten minutes ago" in late.text
 
 
-async def test_a_state_of_a_login_is_none_of_a_link(stranger: Browser) -> None:
-    """Nor the other way round: each journey ends where it was meant to."""
+async def test_a_state_of_a_login_is_none_of_a_link(
+    stranger: Browser, github: SimulatedGitHub
+) -> None:
+    """Nor the other way round: each journey ends where it was meant to, and nobody is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
     back = await stranger.go_to_patreon("active")
     link_state = parse_qs(urlsplit(back).query)["state"][0]
+    github.requests.clear()
 
     linked = await stranger.get(f"/patreon/callback?state={login_state}&code=x")
     signed_in = await stranger.get(f"/oauth2/callback?state={link_state}&code=x")
 
     assert (linked.status_code, linked.json()["code"]) == (400, "patreon_expired")
     assert (signed_in.status_code, signed_in.json()["code"]) == (400, "login_expired")
+    assert github.requests.all() == []
 
 
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
@@ -455,6 +471,55 @@ async def test_who_links_it_last_has_it(service: Service, stranger: Browser) -> 
     assert holders == [[204, 403], [403, 204], [204, 403], [204, 403]]
 
 
+async def test_who_linked_it_last_has_it_also_when_local_had_lost_everything(
+    service: Service, stranger: Browser, local: Redis, durable: Redis
+) -> None:
+    """The first one comes back from durable, which tells of both, and is told so by the second."""
+    await stranger.link_patreon("active")
+
+    async def is_durable() -> bool:
+        return not await local.scard(keys.DIRTY)
+
+    await until(is_durable)
+    await local.flushall()
+    other = await service.open_browser()
+    await other.sign_in("former")
+    await other.link_patreon("active")
+    await stranger.sign_in("stranger")
+    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    await until(is_durable)
+    kept = await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
+
+    assert (doors, kept) == ([403, 204], None)
+    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": "29871456"}
+
+
+@pytest.mark.parametrize(
+    ("patron_id", "version"),
+    [("90210010", "1"), ("90210024", "9" * 16)],
+    ids=["an older one", "another one"],
+)
+async def test_an_index_that_came_back_older_takes_nothing(
+    stranger: Browser, local: Redis, durable: Redis, patron_id: str, version: str
+) -> None:
+    """It names who had linked the account before; their grant is older, or of another account."""
+    await stranger.link_patreon("active")
+
+    async def is_durable() -> bool:
+        return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
+
+    await until(is_durable)
+    key, former = keys.sponsorship(SPONSORABLE, STRANGER), 29_871_456
+    grant = f'[{{"source": "patreon", "since": 1, "until": 2, "patron_id": "{patron_id}"}}]'
+    await local.hset(keys.sponsorship(SPONSORABLE, former), "also", grant)
+    await local.hset(keys.meta(former), f"v:cover:{SPONSORABLE}", version)
+    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(former))
+    await local.delete(key)
+
+    assert (await _cover_of(stranger))["source"] == "patreon"
+    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(STRANGER)}
+
+
 async def test_another_account_takes_the_place_of_the_first(
     service: Service, stranger: Browser
 ) -> None:
@@ -469,28 +534,111 @@ async def test_another_account_takes_the_place_of_the_first(
     assert (await _cover_of(other))["source"] == "patreon"
 
 
-async def test_a_deleted_account_frees_it(service: Service, stranger: Browser) -> None:
-    """And does not take it away from who links it then."""
+async def test_a_deleted_account_frees_it(
+    service: Service, stranger: Browser, local: Redis
+) -> None:
+    """It leaves no trace, and does not take it away from who links it then."""
     await stranger.link_patreon("active")
+    before = await local.hgetall(keys.patrons(SPONSORABLE))
     await stranger.delete("/me")
+    left = await local.hgetall(keys.patrons(SPONSORABLE))
     other = await service.open_browser()
     await other.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
 
+    assert (before, left) == ({"90210010": str(STRANGER)}, {})
     assert (await _cover_of(other))["source"] == "patreon"
     assert await _patronage_of(stranger) is None
 
 
-async def test_two_at_once_do_not_both_get_it(service: Service, stranger: Browser) -> None:
+async def test_who_unlinks_takes_the_index_from_nobody_else(
+    stranger: Browser, local: Redis
+) -> None:
+    """Somebody else may stand there by now; they keep being found."""
+    await stranger.link_patreon("active")
+    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(MONTHLY))
+    await stranger.post("/patreon/unlink")
+
+    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(MONTHLY)}
+
+
+async def test_a_stale_index_takes_nothing_from_anybody(
+    service: Service, stranger: Browser, local: Redis
+) -> None:
+    """It says who had linked an account; who has linked another one since keeps that."""
+    await stranger.link_patreon("annual")
+    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(STRANGER))
+    other = await service.open_browser()
+    await other.sign_in("former")
+    await other.link_patreon("active")
+
+    assert (await _cover_of(stranger))["source"] == "patreon"
+    assert (await _cover_of(other))["source"] == "patreon"
+
+
+async def test_who_died_while_linking_keeps_nobody_waiting_for_long(
+    stranger: Browser, local: Redis
+) -> None:
+    """The right to link ends by itself; who has it gives it back."""
+    await stranger.link_patreon("active")
+    after = await local.exists(keys.linking("90210010"))
+    await local.set(keys.linking("90210010"), "of-who-died", px=300)
+    again = await stranger.link_patreon("active")
+
+    assert (after, again.status_code) == (0, 303)
+
+
+async def test_who_does_not_come_to_an_end_is_503(
+    stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is changed, and the other's right stays theirs."""
+    monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 2)
+    await local.set(keys.linking("90210010"), "of-another", px=60_000)
+    answer = await stranger.link_patreon("active")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert "linking the same account of Patreon's" in answer.json()["detail"]
+    assert await local.get(keys.linking("90210010")) == "of-another"
+    assert await _patronage_of(stranger) is None
+
+
+async def test_two_at_once_do_not_both_get_it(
+    service: Service, stranger: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever shares an account with friends, and has both press the button together."""
     other = await service.open_browser()
     await other.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
+    monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 1)
+    find, answers = CoverStore.find_patron, []
 
-    await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))
+    async def find_while_another_links(
+        covers: CoverStore, sponsorable: str, patron_id: str
+    ) -> int | None:
+        holder = await find(covers, sponsorable, patron_id)
+        monkeypatch.setattr(CoverStore, "find_patron", find)
+        answers.append(await other.get(backs[1]))
+        return holder
+
+    monkeypatch.setattr(CoverStore, "find_patron", find_while_another_links)
+    answers.append(await stranger.get(backs[0]))
     doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
 
+    assert [answer.status_code for answer in answers] == [503, 303]
+    assert doors == [204, 403]
+
+
+async def test_two_at_once_both_come_to_an_end(service: Service, stranger: Browser) -> None:
+    """Who is second waits for the first; one of them has it then."""
+    other = await service.open_browser()
+    await other.sign_in("former")
+    backs = [await each.go_to_patreon("active") for each in (stranger, other)]
+
+    answers = await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))
+    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+
+    assert [answer.status_code for answer in answers] == [303, 303]
     assert sorted(doors) == [204, 403]
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.domain.profile import GitHubAccount
+from sponsorsync.github.client import GitHubClient
 from sponsorsync.reconcile_schedule import ReconcileSchedule
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, SPONSORABLE, TickingClock
@@ -63,6 +65,11 @@ def clock() -> TickingClock:
 async def _cover_of(browser: Browser) -> dict[str, Any]:
     [cover] = (await browser.get("/me")).json()["covers"]
     return dict(cover)
+
+
+async def _version(local: Redis) -> object:
+    """Returns the latest version of everybody: who is written again is copied again."""
+    return await local.zrange(keys.PEOPLE, 0, -1, withscores=True)
 
 
 async def _let_again(local: Redis) -> None:
@@ -198,6 +205,24 @@ async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
     assert (answer.status_code, answer.json()["covers"][0]["status"]) == (200, "not_covered")
 
 
+async def test_an_answer_about_another_account_decides_nothing(
+    service: Service, github: SimulatedGitHub, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two questions lead to it: whose node it is is compared with whom it was asked for."""
+    node_id = github.people.get("monthly").id
+
+    async def fetch_account(_: GitHubClient, person_id: int, __: str) -> GitHubAccount:
+        return GitHubAccount(id=person_id, login="stranger", node_id=node_id)
+
+    monkeypatch.setattr(GitHubClient, "fetch_account", fetch_account)
+    browser = await service.open_browser()
+    await browser.sign_in("stranger")
+    answer = await browser.post("/me/refresh")
+
+    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert answer.json()["covers"][0]["status"] == "not_covered"
+
+
 async def test_an_account_that_is_gone_is_no_answer(
     service: Service, github: SimulatedGitHub
 ) -> None:
@@ -253,9 +278,9 @@ async def test_what_an_organization_receives_takes_a_look_at_all(
 
 
 async def test_a_token_of_somebody_else_decides_nothing(
-    run_service: RunService, github: SimulatedGitHub, looks: list[str]
+    run_service: RunService, github: SimulatedGitHub, looks: list[str], local: Redis
 ) -> None:
-    """To it the sponsor gives nothing, which says nothing of the maintainer."""
+    """To it the sponsor gives nothing, which says nothing of the maintainer, and is not kept."""
     other = github.tokens.issue(github.people.get_person("private"))
     async with run_service(maintainer_token=SecretStr(other), reconcile_hours=0) as service:
         browser = await service.open_browser()
@@ -264,6 +289,7 @@ async def test_a_token_of_somebody_else_decides_nothing(
 
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
     assert answer.json()["covers"][0]["status"] == "covered"
+    assert await local.keys("sponsorship:private:*") == []
 
 
 # ---------------------------------------------------------------------- how often
@@ -364,7 +390,7 @@ async def test_without_an_answer_the_last_one_holds_marked(
     before = await _cover_of(browser)
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")
-    after = await _cover_of(browser)
+    after, version = await _cover_of(browser), await _version(local)
     await _let_again(local)
     await browser.post("/me/refresh")
     again = await _cover_of(browser)
@@ -374,7 +400,7 @@ async def test_without_an_answer_the_last_one_holds_marked(
     assert (before["unknown_since"], after["unknown_since"] is not None) == (None, True)
     assert after["checked_at"] == before["checked_at"]
     assert after["status"] == {"covered": "covered", "not_covered": "unknown"}[before["status"]]
-    assert again == after
+    assert (again, await _version(local)) == (after, version)
     assert await local.xlen(keys.AUDIT) == trail
 
 

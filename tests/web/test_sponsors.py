@@ -676,6 +676,22 @@ async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: B
     assert (await browsers[0].get("/me")).status_code == 200
 
 
+async def test_a_token_outlives_the_sessions_and_can_do_no_more(run_service: RunService) -> None:
+    """For its minutes, as `POST /token` says; what changes something takes a session."""
+    async with run_service(
+        admin_token=SecretStr(TOKEN), token_audience="https://app.example.org"
+    ) as service:
+        client, browser = await service.open_browser(), await service.open_browser()
+        await browser.sign_in("monthly")
+        bearer = (await browser.post("/token")).json()["access_token"]
+        await client.post(f"/admin/sponsors/{MONTHLY}/revoke-sessions", headers=BEARER)
+        browser.cookies.clear()
+        browser.headers["Authorization"] = f"Bearer {bearer}"
+        read, renewed = await browser.get("/auth/sponsor"), await browser.post("/token")
+
+    assert (read.status_code, renewed.status_code) == (204, 403)
+
+
 async def test_a_session_that_another_login_replaced_is_not_counted(
     service: Service, admin: Browser
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.audit import AuditEntry
+from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class AuditTrail:
         Args:
             before: The number of the entry up to which, that one left out; None: from the latest.
             limit: How many at most.
+
+        Raises:
+            StoreUnavailableError: Local cannot be asked.
+            StoreConflictError: Somebody else wrote one of them.
         """
         if before is not None and not before.strip("0-"):
             return []  # nothing is before 0-0, and Redis takes no such end
@@ -37,15 +42,20 @@ class AuditTrail:
 
 
 def _parse(number: str, fields: dict[bytes, bytes]) -> AuditEntry:
-    told = {name.decode(): value.decode() for name, value in fields.items()}
-    return AuditEntry(
-        number=number,
-        at=datetime.fromtimestamp(int(number.partition("-")[0]) / 1000, UTC),
-        person_id=int(told["id"]),
-        sponsorable=told["sponsorable"],
-        what=told["what"],
-        by=told["by"],
-        reference=told["reference"],
-        before=json.loads(told["before"]),
-        after=json.loads(told["after"]),
-    )
+    try:
+        told = {name.decode(): value.decode() for name, value in fields.items()}
+        return AuditEntry(
+            number=number,
+            at=datetime.fromtimestamp(int(number.partition("-")[0]) / 1000, UTC),
+            person_id=int(told["id"]),
+            sponsorable=told["sponsorable"],
+            what=told["what"],
+            by=told["by"],
+            reference=told["reference"],
+            before=json.loads(told["before"]),
+            after=json.loads(told["after"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise StoreConflictError(
+            f"The entry {number} of the stream {keys.AUDIT} is none of ours: remove it with XDEL."
+        ) from error

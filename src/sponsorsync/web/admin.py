@@ -156,7 +156,7 @@ async def get_reconcile(services: ServicesDep) -> ReconcileJob:
 @router.get(
     "/audit",
     summary="Who gained, changed or lost a cover, by what?",
-    responses=describe_responses(503),
+    responses=describe_responses(409, 503),
 )
 async def get_audit(
     services: ServicesDep,
@@ -183,7 +183,7 @@ async def get_audit(
             'the middle, the last line is `{"incomplete": why}`, and the connection breaks.',
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         },
-        **describe_responses(503),
+        **describe_responses(409, 503),
     },
 )
 async def export_audit(services: ServicesDep) -> StreamingResponse:
