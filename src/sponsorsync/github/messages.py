@@ -43,9 +43,23 @@ PAGE_SIZE = 100
 # https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
 _DEFAULT_RETRY_AFTER_S = 60
 
+# What decides about a cover; each query that asks for sponsorships ends with it.
+_GIVEN = """
+fragment Given on Sponsorship {
+  createdAt
+  isActive
+  isOneTimePayment
+  privacyLevel
+  paymentSource
+  tierSelectedAt
+  tier { monthlyPriceInCents }
+}
+"""
+
 # activeOnly is false so that one-time payments, which turn inactive after a month, and former
 # sponsorships are seen. The default order depends on the viewer, so it is named.
-VIEWER_SPONSORSHIPS = """
+VIEWER_SPONSORSHIPS = (
+    """
 query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: String) {
   viewer {
     sponsorshipsAsSponsor(
@@ -57,13 +71,7 @@ query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: Str
     ) {
       pageInfo { hasNextPage endCursor }
       nodes {
-        createdAt
-        isActive
-        isOneTimePayment
-        privacyLevel
-        paymentSource
-        tierSelectedAt
-        tier { monthlyPriceInCents }
+        ...Given
         sponsorable {
           ... on User { login }
           ... on Organization { login }
@@ -73,10 +81,13 @@ query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: Str
   }
 }
 """
+    + _GIVEN
+)
 
 # Two connections in one another make 100 + 100 * 100 nodes of the 500,000 that a query may have.
 # https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api#node-limit
-VIEWER_ORGANIZATIONS = """
+VIEWER_ORGANIZATIONS = (
+    """
 query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: String) {
   viewer {
     organizations(
@@ -96,13 +107,7 @@ query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: St
         ) {
           pageInfo { hasNextPage }
           nodes {
-            createdAt
-            isActive
-            isOneTimePayment
-            privacyLevel
-            paymentSource
-            tierSelectedAt
-            tier { monthlyPriceInCents }
+            ...Given
             sponsorable {
               ... on User { login }
               ... on Organization { login }
@@ -114,9 +119,12 @@ query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: St
   }
 }
 """
+    + _GIVEN
+)
 
 # includePrivate is passed over for whoever does not manage the account, so that is asked, too.
-MAINTAINER_SPONSORSHIPS = """
+MAINTAINER_SPONSORSHIPS = (
+    """
 query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
   rateLimit { cost limit remaining resetAt }
   repositoryOwner(login: $login) {
@@ -133,13 +141,7 @@ query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
         totalCount
         pageInfo { hasNextPage endCursor }
         nodes {
-          createdAt
-          isActive
-          isOneTimePayment
-          privacyLevel
-          paymentSource
-          tierSelectedAt
-          tier { monthlyPriceInCents }
+          ...Given
           sponsorEntity {
             ... on User { databaseId }
             ... on Organization { databaseId }
@@ -150,10 +152,13 @@ query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
   }
 }
 """
+    + _GIVEN
+)
 
 # The viewer is who receives, so nobody else's token can ask. One sponsorship comes back; of
 # several, as after one-time payments, GitHub does not say which.
-MAINTAINER_SPONSOR = """
+MAINTAINER_SPONSOR = (
+    """
 query MaintainerSponsor($id: ID!) {
   viewer { login }
   node(id: $id) {
@@ -161,18 +166,14 @@ query MaintainerSponsor($id: ID!) {
     ... on Organization { databaseId }
     ... on Sponsorable {
       sponsorshipForViewerAsSponsorable(activeOnly: false) {
-        createdAt
-        isActive
-        isOneTimePayment
-        privacyLevel
-        paymentSource
-        tierSelectedAt
-        tier { monthlyPriceInCents }
+        ...Given
       }
     }
   }
 }
 """
+    + _GIVEN
+)
 
 QUERIES = {
     "viewer_sponsorships": VIEWER_SPONSORSHIPS,
