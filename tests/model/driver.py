@@ -384,6 +384,7 @@ class _Model:
             (self._kill_server, 3),
             (self._stop_server, 2),
             (self._flush, 4),
+            (self._flush_while_durable_is_away, 3),
             (self._evict, 8),
             (self._lose_outbox, 1),
         ]
@@ -500,6 +501,19 @@ class _Model:
                     ),
                 )
 
+    async def _flush_while_durable_is_away(self, rng: random.Random) -> None:
+        """What people do then is done without all that only durable knows."""
+        async with AsyncExitStack() as stack:
+            for replica in self._world.replicas:
+                await stack.enter_async_context(self._locks[str(replica.number)])
+                replica.to_durable.cut()
+            self._count("cut off durable")
+            await self._flush(rng)
+            await asyncio.sleep(rng.uniform(0.3, 1.5))
+            for replica in self._world.replicas:
+                replica.to_durable.flow()
+            self._world.note("all ways to durable go on")
+
     async def _evict(self, rng: random.Random) -> None:
         """Local loses a set, a profile or a cover of somebody of whom durable has everything."""
         person = rng.choice(self._people)
@@ -549,6 +563,9 @@ class _Model:
 
     async def _who_waits(self) -> list[str]:
         local, durable = self._world.look_local, self._world.look_durable
+        now = time.time()
+        # Before the dirty: the sweep makes one of these of the other.
+        ended = await local.zcount(keys.COVER_ENDS, "-inf", now)
         dirty = {
             int(each) for each in await cast("Awaitable[set[str]]", local.smembers(keys.DIRTY))
         }
@@ -560,8 +577,7 @@ class _Model:
             # Whose cover nobody ever told stays dirty: there is still something to be learnt.
             if await local.exists(cover) or await durable.exists(cover):
                 waiting.append(f"dirty {person_id}")
-        now = time.time()
-        if await local.zcount(keys.COVER_ENDS, "-inf", now):
+        if ended:
             waiting.append("a cover has ended, and the sweep has not come by")
         waiting += [
             f"cover of {person.id} ends"
