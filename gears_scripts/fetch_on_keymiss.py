@@ -195,6 +195,10 @@ local function known_state(id, meta, part, key)
   end
   return state
 end
+local function version_to_name(id, meta, part, key)
+  local version = redis.call('HGET', meta, 'v:' .. part) or '0'
+  return known_state(id, meta, part, key) == 'unknown' and version .. '?' or version
+end
 local function take_lease(id, token)
   redis.call('SET', K.LEASE(id), token, 'NX', 'PX', LEASE_TTL_MS)
   return redis.call('GET', K.LEASE(id))
@@ -209,8 +213,9 @@ local function read(part)
 end
 read(PROFILE)
 for i = 3, #ARGV do
-  answer[#answer + 1] = redis.call('HGET', meta, 'v:cover:' .. ARGV[i]) or '0'
-  read('cover:' .. ARGV[i])
+  local part = 'cover:' .. ARGV[i]
+  answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
+  read(part)
 end
 if not known and token ~= '' then
   return { 'ask', take_lease(id, token) }

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from sponsorsync.domain.account import NO_VERSION, KnownCover
+from sponsorsync.domain.account import KnownCover
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
@@ -110,8 +110,9 @@ class Pair:
 
     async def version_of_cover(self, person_id: int = PERSON) -> str:
         """Returns the version of what local knows of a cover."""
-        version = await self.local.hget(keys.meta(person_id), f"v:cover:{SPONSORABLE}")
-        return str(version or NO_VERSION)
+        reply = await self.local_store.run_script("load_covers", SPONSORABLE, person_id)
+        [(version, _, _)] = cast("list[tuple[bytes, int, list[bytes]]]", reply)
+        return version.decode()
 
     async def lapse(self, person_id: int = PERSON) -> None:
         """Keeps a login in which GitHub told that the sponsorship has ended."""

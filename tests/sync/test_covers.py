@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.store import keys
@@ -59,7 +60,7 @@ async def test_facts_on_an_older_version_are_not_kept(pair: Pair) -> None:
     await pair.sign_in(covered=False)
     refused = await _store(pair).save([_change(version, delivery="1")])
     taken = await _store(pair).save([_change(await _version(pair), delivery="1")])
-    again = await _store(pair).save([_change("0", delivery="1")])
+    again = await _store(pair).save([_change(NO_VERSION, delivery="1")])
 
     assert (refused, taken, again) == ([Saved.CHANGED], [Saved.OK], [Saved.SEEN])
 
@@ -110,7 +111,7 @@ async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -
     before = sorted(await pair.local.keys("*"))
 
     with pytest.raises(StoreConflictError):
-        await _store(pair).save([_change("0", delivery="1")])
+        await _store(pair).save([_change(NO_VERSION, delivery="1")])
 
     assert sorted(await pair.local.keys("*")) == before
 
@@ -127,7 +128,7 @@ _NODE = 100
 async def test_the_trail_keeps_a_bounded_number_of_the_latest(pair: Pair) -> None:
     """A Redis in memory must not fill up with what happened years ago."""
     await pair.local.eval(_FILL, 1, keys.AUDIT, keys.AUDIT_LENGTH + 3 * _NODE)
-    await _store(pair).save([_change("0", delivery="1")])
+    await _store(pair).save([_change(NO_VERSION, delivery="1")])
     kept = await pair.local.xlen(keys.AUDIT)
     [(oldest, _)] = cast("list[tuple[str, object]]", await pair.local.xrange(keys.AUDIT, count=1))
     latest = (await _trail(pair, limit=1))[0]

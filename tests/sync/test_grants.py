@@ -30,7 +30,7 @@ from sponsorsync.members import Members
 from sponsorsync.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.covers import CoverChange, CoverStore, Saved
 from sponsorsync.store.people import parse_cover_facts
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
 from tests.support.waiting import until
@@ -366,12 +366,41 @@ async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) ->
 # ---------------------------------------------------------------------- durable is away
 
 
+async def _facts_when_back(desk: Desk) -> CoverFacts | None:
+    async def is_back() -> bool:
+        return await desk.facts() is not None
+
+    await until(is_back)
+    return await desk.facts()
+
+
 async def _lose_local_while_durable_is_away(desk: Desk, way: TcpProxy, facts: CoverFacts) -> None:
     """Leaves what only durable knows."""
     await desk.keep(facts)
     await desk.pair.relay()
     await desk.pair.local.flushall()
     way.cut()
+
+
+async def test_what_somebody_else_fetches_meanwhile_is_not_overwritten_unread(
+    cut_desk: Desk, way: TcpProxy
+) -> None:
+    """It may come back under the very version that was known before the loss."""
+    await cut_desk.keep(replace(NO_SPONSOR, grants=(OVERRIDE,)))
+    await cut_desk.pair.relay()
+    await cut_desk.pair.local.delete(COVER)
+    way.cut()
+    unknown = (await cut_desk.covers.load(SPONSORABLE, [PERSON]))[PERSON]
+    way.flow()
+    fetched = await _facts_when_back(cut_desk)
+    change = CoverChange(PERSON, SPONSOR, unknown.version, by="webhook", reference="")
+    [saved] = await cut_desk.covers.save([change])
+
+    assert unknown.facts is None
+    assert saved is Saved.CHANGED
+    assert await cut_desk.facts() == fetched
+    assert fetched is not None
+    assert fetched.grants == (OVERRIDE,)
 
 
 async def test_what_github_tells_meanwhile_is_told_and_completed_later(

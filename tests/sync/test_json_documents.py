@@ -264,7 +264,7 @@ async def test_a_foreign_key_in_the_place_of_the_facts_is_no_sponsorship(pair: P
     await pair.sign_in()
     await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
-    await pair.save_login(covered=None)
+    await pair.save_login(covered=None, version=NO_VERSION)
 
     assert (await _load(pair.local))["sponsorships"] == {}
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from sponsorsync.domain.profile import Profile
 
 
-NO_VERSION = "0"
-"""The version of what was never written."""
+NO_VERSION = "0?"
+"""The version of what was never written, and of which durable was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,13 @@ local function known_state(id, meta, part, key)
   return state
 end
 
+-- What was judged on a part names its version; with a '?' where it was unknown, so that what somebody
+-- else has fetched meanwhile, which may be of the same version, is not overwritten unread.
+local function version_to_name(id, meta, part, key)
+  local version = redis.call('HGET', meta, 'v:' .. part) or '0'
+  return known_state(id, meta, part, key) == 'unknown' and version .. '?' or version
+end
+
 -- A part travels as {name, version, data, about}: data is what the key holds as a flat list, or, where
 -- the other server can read it, the key as DUMP gives it, a string. What has to be known of a dump
 -- without unpacking it stands in `about`: the size of a set; what decides of a cover.

@@ -2,7 +2,7 @@
 --
 -- ARGV  1 person id  2 a random token for the lease ('': answer what is here, known or not)
 --       3 … the sponsorables
--- Replies  {'ok', profile, for each sponsorable the version of the cover ('0': none), and the cover} with
+-- Replies  {'ok', profile, for each sponsorable the version of the cover to name, and the cover} with
 --          hashes as flat lists | {'ask', holder of the lease}
 
 local id, token = ARGV[1], ARGV[2]
@@ -16,8 +16,9 @@ local function read(part)
 end
 read(PROFILE)
 for i = 3, #ARGV do
-  answer[#answer + 1] = redis.call('HGET', meta, 'v:cover:' .. ARGV[i]) or '0'
-  read('cover:' .. ARGV[i])
+  local part = 'cover:' .. ARGV[i]
+  answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
+  read(part)
 end
 if not known and token ~= '' then
   return { 'ask', take_lease(id, token) }

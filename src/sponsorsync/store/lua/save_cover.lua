@@ -1,7 +1,7 @@
 -- Keeps what was learnt of one person's cover, who may never have signed in, unless it was judged on
 -- something that has changed meanwhile.
 --
--- ARGV  1 person id  2 sponsorable  3 the version of the cover on which the facts are built ('0': none)
+-- ARGV  1 person id  2 sponsorable  3 the version of the cover on which the facts are built
 --       4 the number of the event's delivery, which is noted ('': there is none)
 --       5 JSON {"facts": {field: text | null}, "collections": [name], "is_verified": boolean (local is
 --         not older than durable), "has_durable": boolean, "by": what told it, "reference": which one}; null removes a field
@@ -22,7 +22,7 @@ end
 if delivery ~= '' and exists(K.DELIVERY(delivery)) then
   return 'seen'
 end
-if (redis.call('HGET', meta, 'v:' .. part) or '0') ~= version then
+if version_to_name(id, meta, part, K.SPONSORSHIP(sponsorable, id)) ~= version then
   return 'changed'
 end
 

@@ -4,7 +4,7 @@
 -- ARGV  1 person id  2 seconds that the session lives  3 the new session's key
 --       4 the key of the session that the browser had before, which ends ('': none)
 --       5 JSON {"profile": {field: text | null}, "covers": {sponsorable: {field: text | null}},
---         "versions": {sponsorable: the version of the cover on which the facts are built, '0': none},
+--         "versions": {sponsorable: the version of the cover on which the facts are built},
 --         "collections": [name], "is_verified": boolean (local is not older than durable),
 --         "has_durable": boolean}; null removes a field
 -- Replies  'ok' | 'changed' (a version is another one: nothing was kept)
@@ -27,7 +27,8 @@ if wrong then
 end
 
 for sponsorable, version in pairs(data.versions) do
-  if (redis.call('HGET', meta, 'v:cover:' .. sponsorable) or '0') ~= version then
+  local part = 'cover:' .. sponsorable
+  if version_to_name(id, meta, part, part_key(id, part)) ~= version then
     return 'changed'
   end
 end
