@@ -19,9 +19,10 @@ from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
-    GitHubRefusedError,
+    GitHubTokenError,
     GitHubUnreachableError,
     LoginExpiredError,
+    NotSignedInError,
 )
 from sponsorsync.reconcile_schedule import ReconcileSchedule
 from sponsorsync.sandbox.hooks import Hook
@@ -465,7 +466,7 @@ async def test_at_a_first_login_without_the_addresses_the_public_one_is_kept(
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (httpx.Response(401), GitHubRefusedError),
+        (httpx.Response(401), GitHubTokenError),
         (httpx.Response(429, headers={"Retry-After": "9"}), GitHubLimitedError),
         (httpx.Response(502), GitHubUnreachableError),
         (httpx.Response(200, text="{"), GitHubUnreachableError),
@@ -610,7 +611,8 @@ async def test_who_becomes_a_sponsor_while_github_is_asked_again_is_covered(
     visitor: Visitor, github: SimulatedGitHub, services: Services, way: Way, clock: Clock
 ) -> None:
     """As at a login."""
-    clock.now += timedelta(milliseconds=700)
+    await visitor.sign_in("stranger")
+    clock.now += timedelta(minutes=1, milliseconds=700)
     way.meanwhile = partial(_begin, visitor, github)
 
     await services.refresh.run(STRANGER_ID)
@@ -618,6 +620,26 @@ async def test_who_becomes_a_sponsor_while_github_is_asked_again_is_covered(
     facts = await visitor.load_facts(person_id=STRANGER_ID)
     assert facts is not None
     assert (facts.source, facts.valid_until) == (CoverSource.SPONSORSHIP, None)
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_an_account_that_is_deleted_while_github_is_asked_stays_so(
+    visitor: Visitor, github: SimulatedGitHub, services: Services, way: Way, clock: Clock
+) -> None:
+    """What was asked for it before must not bring it back."""
+    await visitor.sign_in("monthly")
+    clock.advance(minutes=1)
+    way.meanwhile = partial(_delete, services)
+
+    with pytest.raises(NotSignedInError):
+        await services.refresh.run(MONTHLY_ID)
+
+    assert await visitor.load_facts() is None
+    assert len(github.requests.all("graphql")) == 2  # of the login, and of the refresh
+
+
+async def _delete(services: Services) -> None:
+    await services.personal_data.delete(MONTHLY_ID)
 
 
 async def _begin(visitor: Visitor, github: SimulatedGitHub) -> None:

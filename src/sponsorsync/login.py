@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from sponsorsync.domain.account import KnownCover, SignedIn
-from sponsorsync.domain.assessment import assess, is_as_new, mark_unknown, may_be_hidden
+from sponsorsync.domain.assessment import assess, is_as_new, is_better, mark_unknown, may_be_hidden
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubUnreachableError,
@@ -239,10 +239,16 @@ class Login:
         if is_as_new(previous, answers.asked_at):
             return previous
         given = answers.sponsorships
+        told = assess(sponsorable, given, previous=previous, policy=self._policy, now=now)
         is_doubtful = may_be_hidden(sponsorable, given, previous=previous, now=now)
-        if is_doubtful and self._look_again.request(sponsorable):
+        if (
+            is_doubtful
+            and previous is not None
+            and not is_better(told, previous, now=now)
+            and self._look_again.request(sponsorable)
+        ):
             return previous
-        return assess(sponsorable, given, previous=previous, policy=self._policy, now=now)
+        return told
 
 
 def _email_of(answers: Answers, before: Profile | None) -> str | None:

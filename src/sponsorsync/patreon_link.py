@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.errors import NotSignedInError
 from sponsorsync.domain.patronage import find_patronage, forget_patron, see_patron
 
 if TYPE_CHECKING:
@@ -54,12 +55,15 @@ class PatreonLink:
             Whether they give anything, or did.
 
         Raises:
+            NotSignedInError: The account was deleted while Patreon was asked.
             PatreonError: Patreon gave no usable answer; all stays as it was.
             StoreUnavailableError: A Redis cannot be asked; likewise.
         """
         token = await self._oauth.fetch_token(code=code)
         identity = await self._client.fetch_identity(token)
         async with self._covers.hold_patron(identity.patron_id):
+            if (await self._covers.load_logins([person_id]))[person_id] is None:
+                raise NotSignedInError  # the account was deleted meanwhile
             holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
             if holder is not None and holder != person_id:
                 await self._forget(holder, identity.patron_id)

@@ -10,6 +10,8 @@ from sponsorsync.domain.assessment import assess, is_as_new, mark_unknown
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubRefusedError,
+    GitHubTokenError,
+    NotSignedInError,
     RefreshLimitedError,
     RefreshNeedsLoginError,
 )
@@ -63,7 +65,9 @@ class Refresh:
         Raises:
             RefreshNeedsLoginError: There is no maintainer's token.
             RefreshLimitedError: It was asked a moment ago.
-            GitHubError: GitHub gave no usable answer; the last one holds for a while, marked.
+            NotSignedInError: The account was deleted while GitHub was asked.
+            GitHubError: GitHub gave no usable answer; the last one holds for a while, marked unless
+                it was the maintainer's token that was refused.
             StoreError: A Redis cannot be asked.
         """
         if self._token is None:
@@ -74,20 +78,28 @@ class Refresh:
         asked_at = self._clock()
         try:
             told = await self._ask(person_id, self._token.get_secret_value())
+        except GitHubTokenError:
+            # It is the maintainer's token that is refused: that tells nothing about this person.
+            raise
         except GitHubError:
             for sponsorable in self._sponsorables:
                 await self._covers.change(sponsorable, person_id, self._mark, by="refresh")
             raise
-        for sponsorable, sponsorships in told.items():
-            await self._keep(person_id, sponsorable, sponsorships, asked_at)
-        others = [each for each in self._sponsorables if each not in told]
+        if (await self._covers.load_logins([person_id]))[person_id] is None:
+            raise NotSignedInError  # the account was deleted meanwhile
+        settled = [
+            sponsorable
+            for sponsorable, given in told.items()
+            if await self._keep(person_id, sponsorable, given, asked_at)
+        ]
+        others = [each for each in self._sponsorables if each not in settled]
         for sponsorable in others:
             self._look_again.request(sponsorable)
         _log.info("refreshed", person=person_id, conclusive=not others)
         return not others
 
-    async def _ask(self, person_id: int, token: str) -> dict[str, list[Sponsorship]]:
-        """Returns the sponsorships of each sponsorable for which GitHub's answer decides."""
+    async def _ask(self, person_id: int, token: str) -> dict[str, Sponsorship | None]:
+        """Returns the sponsorship of each sponsorable for which GitHub's answer may decide."""
         account = await self._github.fetch_account(person_id, token)
         if account is None:
             # It may be suspended as well: that is no answer.
@@ -95,27 +107,44 @@ class Refresh:
         answer = await self._github.fetch_sponsor(token, account.node_id)
         if answer.viewer_login not in self._sponsorables or answer.sponsor_id != person_id:
             return {}
-        given = answer.sponsorship
-        if given is not None and not given.is_active:
-            # There is one answer, and perhaps another sponsorship that goes on.
-            return {}
-        return {answer.viewer_login: [] if given is None else [given]}
+        return {answer.viewer_login: answer.sponsorship}
 
     async def _keep(
-        self,
-        person_id: int,
-        sponsorable: str,
-        sponsorships: Sequence[Sponsorship],
-        asked_at: datetime,
-    ) -> None:
+        self, person_id: int, sponsorable: str, given: Sponsorship | None, asked_at: datetime
+    ) -> bool:
+        """Keeps an answer, and returns whether that was all there is to know.
+
+        GitHub tells of one sponsorship, and not which of several it is: beside an ended one, or a
+        payment, another may go on.
+        """
+        is_settled = True
+
         def decide(known: CoverFacts | None) -> CoverFacts | None:
+            nonlocal is_settled
+            is_other = (
+                given is not None
+                and known is not None
+                and known.is_sponsoring(asked_at)
+                and known.since != given.created_at
+            )
+            is_settled = given is None or (
+                given.is_active and not given.is_one_time and not is_other
+            )
             if is_as_new(known, asked_at):
                 return None
-            return assess(
-                sponsorable, sponsorships, previous=known, policy=self._policy, now=self._clock()
+            now = self._clock()
+            told = assess(
+                sponsorable,
+                [] if given is None else [given],
+                previous=known,
+                policy=self._policy,
+                now=now,
             )
+            gains = told.is_sponsoring(now) and not (known and known.is_sponsoring(now))
+            return told if is_settled or gains else None
 
         await self._covers.change(sponsorable, person_id, decide, by="refresh")
+        return is_settled
 
     def _mark(self, known: CoverFacts | None) -> CoverFacts | None:
         marked = mark_unknown(known, now=self._clock())

@@ -172,7 +172,7 @@ def test_the_best_of_several_sponsorships_counts_in_any_order(
     sponsorships: list[Sponsorship], chosen: Sponsorship, step: int
 ) -> None:
     """GitHub may list several between the same two accounts, and the order says nothing."""
-    assert _assess(*sponsorships[::step]) == _assess(chosen)
+    assert replace(_assess(*sponsorships[::step]), grants=()) == _assess(chosen)
 
 
 def test_an_ended_sponsorship_does_not_live_on_in_the_end_of_another() -> None:
@@ -337,6 +337,46 @@ def test_while_github_is_silent_nobody_who_was_not_covered_becomes_covered(
     assert covered_before or cover.status is CoverStatus.UNKNOWN
 
 
+# --- a payment beside a monthly sponsorship ------------------------------------------------------
+
+BESIDE = Grant(CoverSource.SPONSORSHIP, since=NOW - 5 * DAY, until=NOW + 26 * DAY, cents=2500)
+CHEAP = replace(MONTHLY, tier_cents=100)
+
+
+def _judge(facts: CoverFacts, now: datetime = NOW) -> tuple[CoverStatus, int | None]:
+    cover = judge("maintainer", facts, policy=POLICY, now=now)
+    return cover.status, cover.tier_cents
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_payment_beside_a_monthly_sponsorship_is_remembered(step: int) -> None:
+    """The dearer one tells the tier while it runs, and the other goes on after it."""
+    facts = _assess(*[CHEAP, ONE_TIME][::step])
+
+    assert (facts.tier_cents, facts.valid_until, facts.grants) == (100, None, (BESIDE,))
+    assert _judge(facts) == (CoverStatus.COVERED, 2500)
+    assert _judge(facts, NOW + 26 * DAY) == (CoverStatus.COVERED, 100)
+
+
+def test_the_end_of_the_monthly_one_leaves_the_payment() -> None:
+    """It is paid for."""
+    both = _assess(CHEAP, ONE_TIME)
+    ended = _assess(replace(CHEAP, is_active=False), ONE_TIME, previous=both)
+    gone = _assess(previous=both)
+
+    assert _judge(ended) == _judge(gone) == (CoverStatus.COVERED, 2500)
+    assert ended.grants == ()
+
+
+def test_a_payment_that_is_over_is_forgotten() -> None:
+    """The audit trail has it."""
+    both = _assess(CHEAP, ONE_TIME)
+
+    later = assess("maintainer", [CHEAP], previous=both, policy=POLICY, now=NOW + 40 * DAY)
+
+    assert (both.grants, later.grants) == ((BESIDE,), ())
+
+
 # --- what else covers somebody, and grace ---------------------------------------------------------
 
 OVERRIDE = Grant(source=CoverSource.OVERRIDE, since=YESTERDAY, until=None)
@@ -397,6 +437,24 @@ def test_grace_follows_the_end_of_a_monthly_sponsorship_alone(
     facts = assess("maintainer", sponsorships, previous=previous, policy=GRACE, now=NOW)
 
     assert facts.valid_until == end
+
+
+def test_grace_is_for_the_sponsorship_that_was_known() -> None:
+    """A dearer one that ended years ago would be the cover for that time."""
+    old = replace(ENDED, created_at=NOW - 900 * DAY, tier_cents=99900)
+
+    facts = assess("maintainer", [ENDED, old], previous=COVERED, policy=GRACE, now=NOW)
+
+    assert (facts.tier_cents, facts.valid_until) == (1000, NOW + 3 * DAY)
+
+
+def test_grace_does_not_hide_that_a_cancellation_was_taken_back() -> None:
+    """A sponsorship that GitHub calls active after its announced end goes on."""
+    known = replace(COVERED, valid_until=NOW + 2 * DAY)  # announced for yesterday
+
+    facts = assess("maintainer", [MONTHLY], previous=known, policy=GRACE, now=NOW)
+
+    assert facts.valid_until is None
 
 
 def test_grace_does_not_begin_anew_with_each_look() -> None:

@@ -383,6 +383,10 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
             replace(OVERRIDE, until=YESTERDAY),
             "An administrator had let you in; that ended by 2026-11-21.",
         ),
+        (
+            replace(OVERRIDE, source=CoverSource.SPONSORSHIP, cents=2500, until=TOMORROW),
+            "You sponsor maintainer with a one-time $25.00 until 2026-11-23.",
+        ),
         (PATRONAGE, "You support maintainer on Patreon with $7.00 a month until 2026-12-02."),
         (
             replace(PATRONAGE, until=YESTERDAY),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sponsorsync.domain.assessment import assess
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, Grant
 from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear, is_doubtful
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 
@@ -258,9 +258,11 @@ def test_who_comes_back_is_covered() -> None:
 def test_a_payment_beside_a_monthly_sponsorship_shortens_nothing() -> None:
     """Nor does the end of the monthly one take away what was paid once."""
     payment = replace(CREATED, is_one_time=True, created_at=NOW)
-    paid = _hear(payment, None)
+    paid, both = _hear(payment, None), _hear(payment, MONTHLY)
+    beside = Grant(CoverSource.SPONSORSHIP, since=NOW, until=NOW + 31 * DAY, cents=1000)
 
-    assert _hear(payment, MONTHLY) is None
+    assert both == replace(MONTHLY, grants=(beside,))
+    assert _hear(payment, both) is None
     assert _end(paid) == NOW + 31 * DAY
     assert _hear(CANCELLED, paid) is None
 

@@ -37,7 +37,8 @@ PATRONAGE = Patronage(
     is_trial=False,
 )
 NOBODY = CoverFacts(sponsorable="maintainer", checked_at=None)
-ENDED = Grant(CoverSource.PATREON, NOW - 300 * DAY, NOW - DAY, cents=500, patron_id="1")
+PATRON = "90210010"
+ENDED = Grant(CoverSource.PATREON, NOW - 300 * DAY, NOW - DAY, cents=500, patron_id=PATRON)
 LASTING = replace(ENDED, until=NOW + 100 * DAY)
 OVERRIDE = Grant(CoverSource.OVERRIDE, NOW, None, reason="Why", actor="an-operator")
 ORGANIZATION = Grant(CoverSource.ORGANIZATION, NOW, None, organization_id=17, organization="org")
@@ -51,7 +52,7 @@ AS_PAID = {"unsaid": 31, "past": 7, "soon": 7, "far": 300}
 
 
 def _see(patronage: Patronage, *, facts: CoverFacts = NOBODY, now: datetime = NOW) -> CoverFacts:
-    identity = PatreonIdentity("90210010", (patronage,))
+    identity = PatreonIdentity(PATRON, (patronage,))
     return see_patron(facts, identity, campaign_id=CAMPAIGN, now=now)
 
 
@@ -121,6 +122,14 @@ def test_who_has_stopped_keeps_what_is_paid_for(
     assert _days(_see(patronage, facts=facts)) == days
 
 
+def test_the_end_of_another_account_is_not_inherited() -> None:
+    """Whoever links a second one would keep the year that the first one has paid for."""
+    facts = replace(NOBODY, grants=(replace(LASTING, patron_id="another"),))
+    patronage = replace(PATRONAGE, status=FORMER, cents=1000, paid_until=None)
+
+    assert _days(_see(patronage, facts=facts)) == 7
+
+
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("cents", [None, 0, 1000])
 @pytest.mark.parametrize("is_trial", [False, True])
@@ -148,7 +157,7 @@ def test_it_is_one_grant_with_what_patreon_told() -> None:
             since=NOW - 300 * DAY,
             until=NOW + 20 * DAY,
             cents=1000,
-            patron_id="90210010",
+            patron_id=PATRON,
         ),
     }
 
@@ -166,7 +175,7 @@ def test_what_goes_to_others_does_not_count(patronages: tuple[Patronage, ...]) -
     """It ends what was known, and nothing else."""
     known = replace(NOT_A_SPONSOR, grants=(LASTING, OVERRIDE))
 
-    seen = see_patron(known, PatreonIdentity("90210010", patronages), campaign_id=CAMPAIGN, now=NOW)
+    seen = see_patron(known, PatreonIdentity(PATRON, patronages), campaign_id=CAMPAIGN, now=NOW)
 
     assert seen == replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
@@ -174,7 +183,7 @@ def test_what_goes_to_others_does_not_count(patronages: tuple[Patronage, ...]) -
 def test_of_several_campaigns_the_right_one_counts() -> None:
     """Wherever it stands."""
     other = replace(PATRONAGE, campaign_id=OTHER_CAMPAIGN, cents=5000)
-    identity = PatreonIdentity("90210010", (other, PATRONAGE, other))
+    identity = PatreonIdentity(PATRON, (other, PATRONAGE, other))
 
     grant = find_patronage(see_patron(NOBODY, identity, campaign_id=CAMPAIGN, now=NOW))
 

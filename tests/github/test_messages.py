@@ -17,6 +17,7 @@ from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
     GitHubRefusedError,
+    GitHubTokenError,
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
@@ -222,7 +223,7 @@ def test_success_passes(status: int) -> None:
     [
         (301, {}, GitHubRefusedError),
         (400, {}, GitHubRefusedError),
-        (401, {}, GitHubRefusedError),
+        (401, {}, GitHubTokenError),
         (403, {}, GitHubRefusedError),
         (403, {"X-RateLimit-Remaining": "4999"}, GitHubRefusedError),
         (403, {"X-RateLimit-Remaining": "0"}, GitHubLimitedError),

@@ -277,6 +277,49 @@ async def test_what_an_organization_receives_takes_a_look_at_all(
     assert covers == {SPONSORABLE: "covered", "big-org": "not_covered"}
 
 
+async def test_a_payment_beside_a_monthly_sponsorship_takes_a_look_at_all(
+    service: Service, github: SimulatedGitHub, looks: list[str]
+) -> None:
+    """GitHub tells of one of them, and not which: the monthly one goes on."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    github.people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=0, one_time=True)
+    answer = await browser.post("/me/refresh")
+
+    [cover] = answer.json()["covers"]
+    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert (cover["tier_cents"], cover["until"]) == (1000, None)
+
+
+async def test_somebodys_first_payment_covers_at_once(
+    service: Service, github: SimulatedGitHub, looks: list[str]
+) -> None:
+    """Whether there is more than that, a look at all tells."""
+    browser = await service.open_browser()
+    await browser.sign_in("stranger")
+    github.people.sponsor("stranger", SPONSORABLE, cents=2500, days_ago=0, one_time=True)
+    answer = await browser.post("/me/refresh")
+
+    [cover] = answer.json()["covers"]
+    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert (cover["status"], cover["tier_cents"]) == ("covered", 2500)
+
+
+async def test_a_maintainers_token_that_is_over_tells_nothing_about_people(
+    run_service: RunService,
+) -> None:
+    """Else whoever asks would be out some days later, and who does not would stay."""
+    async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("monthly")
+        answer = await browser.post("/me/refresh")
+        cover = await _cover_of(browser)
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "github_unavailable")
+    assert "token" in answer.json()["detail"]
+    assert (cover["status"], cover["unknown_since"]) == ("covered", None)
+
+
 async def test_a_token_of_somebody_else_decides_nothing(
     run_service: RunService, github: SimulatedGitHub, looks: list[str], local: Redis
 ) -> None:

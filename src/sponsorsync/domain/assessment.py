@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.sponsorship import Privacy
 
 if TYPE_CHECKING:
@@ -40,7 +40,36 @@ def assess(
     ]
     if not candidates:
         return _without_sponsorship(sponsorable, previous=previous, policy=policy, now=now)
-    return max(candidates, key=lambda facts: _rank(facts, now))
+    best = max(candidates, key=lambda facts: _rank(facts, now))
+    for each in candidates:
+        best = keep_payment(best, each, now=now)
+    return _without_past_payments(best, now)
+
+
+def keep_payment(facts: CoverFacts, payment: CoverFacts, *, now: datetime) -> CoverFacts:
+    """Returns facts that remember a one-time payment beside another sponsorship, while it covers.
+
+    One person may give monthly and once at the same time, and either may be more, or last longer.
+    """
+    if (
+        not payment.is_one_time
+        or not payment.is_sponsoring(now)
+        or payment.since is None
+        or payment.since == facts.since
+    ):
+        return facts
+    beside = Grant(
+        source=CoverSource.SPONSORSHIP,
+        since=payment.since,
+        until=payment.valid_until,
+        cents=payment.tier_cents,
+    )
+    others = [
+        grant
+        for grant in facts.grants
+        if grant.source is not CoverSource.SPONSORSHIP or grant.since != beside.since
+    ]
+    return replace(facts, grants=(*others, beside))
 
 
 def is_better(facts: CoverFacts, other: CoverFacts, *, now: datetime) -> bool:
@@ -67,14 +96,17 @@ def may_be_hidden(
 ) -> bool:
     """Tells whether a person's own token may not show what the maintainer's would.
 
-    GitHub shows a sponsorship that has ended, too. So where it shows none, it may keep back the
-    private one that is known.
+    GitHub shows a sponsorship that has ended, too. So where the private one that is known to cover
+    is not among those it shows, it may keep that back.
     """
     return (
         previous is not None
         and previous.privacy is Privacy.PRIVATE
         and previous.is_sponsoring(now)
-        and all(each.sponsorable != sponsorable for each in sponsorships)
+        and all(
+            each.sponsorable != sponsorable or each.created_at != previous.since
+            for each in sponsorships
+        )
     )
 
 
@@ -138,11 +170,12 @@ def _end_of(
         return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
     known = _known_end(sponsorship, previous)
     if sponsorship.is_active:
-        # A cancelled one is active until its end, which only the webhook tells.
-        return known if known is not None and known > now else None
+        # A cancelled one is active until its end, which only the webhook tells. One that is active
+        # after that goes on: the sponsor has changed their mind.
+        return known if known is not None and known - policy.grace > now else None
     if known is not None:
         return min(known, now + policy.grace)
-    return _first_end(previous, policy=policy, now=now)
+    return _first_end(sponsorship, previous, policy=policy, now=now)
 
 
 def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetime | None:
@@ -156,12 +189,15 @@ def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetim
     return previous.valid_until
 
 
-def _first_end(previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime) -> datetime:
+def _first_end(
+    sponsorship: Sponsorship, previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime
+) -> datetime:
     """GitHub does not say when a monthly sponsorship ended: it is when we first learnt of it."""
     if previous is None or previous.source is not CoverSource.SPONSORSHIP:
         return now  # first seen when it had ended already
     if previous.valid_until is None:
-        return now + policy.grace
+        # Of another one than the one that was known it is not known that it was paid until now.
+        return now + policy.grace if previous.since == sponsorship.created_at else now
     # Not later than now: an end that is still to come is that of another, one-time payment.
     return min(now, previous.valid_until)
 
@@ -175,6 +211,18 @@ def _without_sponsorship(
         return replace(previous, checked_at=now, unknown_since=None)
     end = now + policy.grace if previous.valid_until is None else previous.valid_until
     return replace(previous, checked_at=now, unknown_since=None, valid_until=end)
+
+
+def _without_past_payments(facts: CoverFacts, now: datetime) -> CoverFacts:
+    return replace(
+        facts,
+        grants=tuple(
+            grant
+            for grant in facts.grants
+            if grant.source is not CoverSource.SPONSORSHIP
+            or (grant.is_covering(now) and grant.since != facts.since)
+        ),
+    )
 
 
 def _rank(facts: CoverFacts, now: datetime) -> tuple[bool, bool, datetime, int]:

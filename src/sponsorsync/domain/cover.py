@@ -68,10 +68,11 @@ class CoverPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A cover by something else than the person's own sponsorship at GitHub.
+    """A cover by something else than the sponsorship at GitHub that is known best.
 
     Attributes:
-        source: ORGANIZATION, OVERRIDE or PATREON; of the first there may be several.
+        source: ORGANIZATION, OVERRIDE or PATREON; or SPONSORSHIP, of a one-time payment beside a
+            monthly one. Of the first and the last there may be several.
         since: When it began; of an organization's, when its sponsorship did.
         until: Exclusive end; None while it has none.
         cents: The tier that it amounts to, in US cents; None where that is not known.
@@ -239,6 +240,8 @@ def _consider(
         if grant.source is CoverSource.ORGANIZATION:
             if policy.covers_members:
                 considered.append(_consider_organization(sponsorable, grant, policy, now))
+        elif grant.source is CoverSource.SPONSORSHIP:
+            considered.append(_consider_payment(sponsorable, grant, now))
         elif grant.source is CoverSource.OVERRIDE:
             considered.append(_consider_override(grant, now))
         else:
@@ -374,6 +377,15 @@ def _consider_organization(
         since=grant.since,
         until=grant.until,
     )
+
+
+def _consider_payment(sponsorable: str, grant: Grant, now: datetime) -> Considered:
+    what = "" if grant.cents is None else f" with a one-time {_dollars(grant.cents)}"
+    if grant.is_covering(now):
+        reason = f"You sponsor {sponsorable}{what}{_until(grant.until)}."
+    else:
+        reason = f"Your sponsorship of {sponsorable}{what} ended by {grant.until:%Y-%m-%d}."
+    return _consider_grant(grant, reason, now)
 
 
 def _consider_override(grant: Grant, now: datetime) -> Considered:

@@ -33,7 +33,8 @@
     ├── GitHubError              GitHub gave no usable answer
     │   ├── GitHubUnreachableError
     │   ├── GitHubLimitedError
-    │   └── GitHubRefusedError   it answered, and said no (FORBIDDEN, scopes, bad token)
+    │   └── GitHubRefusedError   it answered, and said no (FORBIDDEN, scopes)
+    │       └── GitHubTokenError     … to the token it was asked with
     ├── PatreonError             Patreon gave no usable answer, or an account was not linked
     │   ├── PatreonUnreachableError
     │   ├── PatreonLimitedError
@@ -253,6 +254,10 @@ class GitHubLimitedError(GitHubError):
 
 class GitHubRefusedError(GitHubError):
     """GitHub answered and refused: FORBIDDEN, missing scopes, a bad token, or partial data."""
+
+
+class GitHubTokenError(GitHubRefusedError):
+    """GitHub does not take the token that it was asked with."""
 
 
 class PatreonError(SponsorSyncError):

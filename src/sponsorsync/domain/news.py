@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.assessment import is_better
+from sponsorsync.domain.assessment import is_better, keep_payment
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 
 if TYPE_CHECKING:
@@ -87,8 +87,11 @@ def hear(
         return _changed_facts(news, previous, policy=policy, now=now)
     other = _first_facts(news, previous, policy=policy, now=now)
     if previous.since is None or previous.is_one_time or _is_payment(news):
-        # A payment beside a monthly sponsorship: the better counts.
-        return other if is_better(other, previous, now=now) else None
+        # A payment beside a monthly sponsorship: the better one leads, and neither is forgotten.
+        is_leading = is_better(other, previous, now=now)
+        first, second = (other, previous) if is_leading else (previous, other)
+        both = keep_payment(first, second, now=now)
+        return None if both == previous else both
     # Nobody has two monthly ones at once: the later one counts, whatever it has come to.
     return other if news.created_at > previous.since else None
 

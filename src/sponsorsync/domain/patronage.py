@@ -90,7 +90,8 @@ def see_patron(
         campaign_id: Whose money counts.
         now: The moment of the answer.
     """
-    former = find_patronage(facts)
+    known = find_patronage(facts)
+    former = known if known and known.patron_id == identity.patron_id else None
     patronage = next((p for p in identity.patronages if p.campaign_id == campaign_id), None)
     given = None if patronage is None else _find_end(patronage, former, now)
     others = forget_patron(facts).grants

@@ -17,6 +17,7 @@ from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
     GitHubRefusedError,
+    GitHubTokenError,
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
@@ -318,7 +319,7 @@ def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> N
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise GitHubUnreachableError(f"GitHub failed to answer (HTTP {status}).")
     if status == HTTPStatus.UNAUTHORIZED:
-        raise GitHubRefusedError(
+        raise GitHubTokenError(
             "GitHub does not take the token it was asked with (HTTP 401): it is wrong, revoked "
             "or over its time."
         )
