@@ -1033,11 +1033,25 @@ local function index_grants(id, sponsorable, had, grants)
     end
   end
 end
+local function next_end_of(id, sponsorable)
+  local source, own = unpack(redis.call('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE)))
+  local found
+  local function consider(ends)
+    if ends and ends > now_s() and (not found or ends < found) then
+      found = ends
+    end
+  end
+  consider(source ~= 'none' and tonumber(own or ''))
+  for _, grant in ipairs(grants_of(id, sponsorable)) do
+    consider(grant.has_seat ~= false and tonumber(grant['until'] or ''))
+  end
+  return found
+end
 local function index_cover(id, sponsorable)
   local covered, ends = cover_of(id, sponsorable)
-  local member = sponsorable .. ':' .. id
-  if covered and ends then
-    redis.call('ZADD', K.COVER_ENDS, ends, member)
+  local member, next_end = sponsorable .. ':' .. id, covered and next_end_of(id, sponsorable)
+  if next_end then
+    redis.call('ZADD', K.COVER_ENDS, next_end, member)
   else
     redis.call('ZREM', K.COVER_ENDS, member)
   end

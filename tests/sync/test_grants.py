@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ from sponsorsync.members import Members
 from sponsorsync.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.store.covers import CoverChange, CoverStore, Saved
+from sponsorsync.store.covers import CoverChange, CoverStore, Saved, end_covers
 from sponsorsync.store.people import parse_cover_facts
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
 from tests.support.waiting import until
@@ -204,28 +205,49 @@ async def test_the_scripts_are_told_the_latest_end(
 
 
 @pytest.mark.parametrize(
-    ("own_end", "grant_end", "ends"),
+    ("own_end", "grant_end", "next_end", "last_end"),
     [
-        (TOMORROW, NEXT_WEEK, NEXT_WEEK),
-        (NEXT_WEEK, TOMORROW, NEXT_WEEK),
-        (YESTERDAY, TOMORROW, TOMORROW),
-        (TOMORROW, YESTERDAY, TOMORROW),
-        (None, TOMORROW, None),
-        (TOMORROW, None, None),
+        (TOMORROW, NEXT_WEEK, TOMORROW, NEXT_WEEK),
+        (NEXT_WEEK, TOMORROW, TOMORROW, NEXT_WEEK),
+        (YESTERDAY, TOMORROW, TOMORROW, TOMORROW),
+        (TOMORROW, YESTERDAY, TOMORROW, TOMORROW),
+        (None, TOMORROW, TOMORROW, None),
+        (TOMORROW, None, TOMORROW, None),
+        (None, None, None, None),
     ],
 )
-async def test_of_two_ends_the_later_stands_in_the_calendars(
-    desk: Desk, own_end: datetime | None, grant_end: datetime | None, ends: datetime | None
+async def test_of_two_ends_the_next_is_an_event_here_and_the_last_counts_there(
+    desk: Desk,
+    own_end: datetime | None,
+    grant_end: datetime | None,
+    next_end: datetime | None,
+    last_end: datetime | None,
 ) -> None:
-    """On both sides; none where one has no end."""
+    """Each end may be a change of the tier; durable has to know when nothing covers any more."""
     facts = replace(SPONSOR, valid_until=own_end, grants=(replace(OVERRIDE, until=grant_end),))
     await desk.keep(facts)
     await desk.pair.relay()
 
-    expected = None if ends is None else ends.timestamp()
-    assert await desk.pair.local.zscore(keys.COVER_ENDS, MEMBER) == expected
-    assert await desk.pair.durable.zscore(keys.COVER_ENDS, MEMBER) == expected
+    calendars = [
+        await side.zscore(keys.COVER_ENDS, MEMBER) for side in (desk.pair.local, desk.pair.durable)
+    ]
+    assert calendars == [end and end.timestamp() for end in (next_end, last_end)]
     assert await _are_equal(desk.pair)
+
+
+async def test_an_end_that_leaves_something_else_is_a_change(desk: Desk) -> None:
+    """Features are given by tier: the trail tells when it fell, and why."""
+    moment = datetime.now(UTC) - timedelta(seconds=1)
+    given = replace(OVERRIDE, cents=50_000, until=NEXT_WEEK)
+    await desk.keep(replace(SPONSOR, grants=(given,)))
+    over = json.dumps([{"source": "override", "until": int(moment.timestamp()), "since": 1}])
+    await desk.pair.local.hset(COVER, mapping={"also": over, "also_until": "1"})
+    await desk.pair.local.zadd(keys.COVER_ENDS, {MEMBER: moment.timestamp()})
+    await end_covers(desk.pair.local_store)
+
+    assert await desk.audited() == [("granted", "test"), ("changed", "end")]
+    assert await desk.pair.local.sismember(INDEX, str(PERSON))
+    assert await desk.pair.local.zscore(keys.COVER_ENDS, MEMBER) is None
 
 
 async def test_who_was_let_in_takes_their_preferences_to_durable(desk: Desk) -> None:

@@ -96,7 +96,7 @@ DEAD = NAMES["DEAD"]
 """Hash by id: JSON with the reason for which durable refuses a person's data, and the next try."""
 
 COVER_ENDS = NAMES["COVER_ENDS"]
-"""Sorted set of `{login}:{id}` by the second in which that cover ends."""
+"""Sorted set of `{login}:{id}` by the second in which something that covers them ends next."""
 
 DEPLOYING = NAMES["DEPLOYING"]
 """String: the random token of the replica that uploads scripts; the others wait for it."""

@@ -521,13 +521,29 @@ local function is_covered(id, sponsorables)
   return false
 end
 
+-- The next moment at which something that covers somebody ends; nil if nothing does.
+local function next_end_of(id, sponsorable)
+  local source, own = unpack(redis.call('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE)))
+  local found
+  local function consider(ends)
+    if ends and ends > now_s() and (not found or ends < found) then
+      found = ends
+    end
+  end
+  consider(source ~= 'none' and tonumber(own or ''))
+  for _, grant in ipairs(grants_of(id, sponsorable)) do
+    consider(grant.has_seat ~= false and tonumber(grant['until'] or ''))
+  end
+  return found
+end
+
 -- Brings the index of the covered, and the calendar of ends, to what the facts say; returns whether
 -- the person has joined just now, whether they are covered, and when that ends (or ended).
 local function index_cover(id, sponsorable)
   local covered, ends = cover_of(id, sponsorable)
-  local member = sponsorable .. ':' .. id
-  if covered and ends then
-    redis.call('ZADD', K.COVER_ENDS, ends, member)
+  local member, next_end = sponsorable .. ':' .. id, covered and next_end_of(id, sponsorable)
+  if next_end then
+    redis.call('ZADD', K.COVER_ENDS, next_end, member)
   else
     redis.call('ZREM', K.COVER_ENDS, member)
   end
@@ -599,12 +615,13 @@ end
 
 -- Notes a grant, a change or a loss of cover; nothing where there was none and is none, or all stayed
 -- as it was. `before` is what cover_for_audit told ahead of the change; `by` and `reference` say by
--- what it came.
-local function audit_cover(id, sponsorable, before, by, reference)
+-- what it came. `has_changed`: also where the facts are the same, since some of them are over.
+local function audit_cover(id, sponsorable, before, by, reference, has_changed)
   local after = cover_for_audit(id, sponsorable)
   local what
   if after.holds then
-    what = not before.holds and 'granted' or before.text ~= after.text and 'changed'
+    what = not before.holds and 'granted'
+      or (has_changed or before.text ~= after.text) and 'changed'
   else
     what = (before.holds or before.is_indexed) and 'lost'
   end
