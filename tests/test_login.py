@@ -542,6 +542,32 @@ async def test_a_private_sponsorship_that_is_not_shown_is_looked_for(
     asked_to_look.assert_called_once_with("maintainer")
 
 
+@pytest.mark.usefixtures("maintainers")
+async def test_a_former_sponsorship_that_is_shown_is_no_answer_about_a_private_one(
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, hidden: CoverFacts
+) -> None:
+    """Somebody had sponsored in public before, and does so in private now."""
+    github.people.sponsor("private", "maintainer", cents=100, days_ago=900, ended=True)
+    await visitor.sign_in("private")
+
+    assert await visitor.load_facts(person_id=PRIVATE_ID) == hidden
+    asked_to_look.assert_called_once_with("maintainer")
+
+
+@pytest.mark.usefixtures("maintainers")
+async def test_a_better_sponsorship_that_is_shown_takes_the_place_of_a_private_one(
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, hidden: CoverFacts
+) -> None:
+    """There is nothing to be doubted then."""
+    github.people.sponsor("private", "maintainer", cents=9900, days_ago=0)
+    await visitor.sign_in("private")
+
+    facts = await visitor.load_facts(person_id=PRIVATE_ID)
+    assert facts is not None
+    assert (facts.tier_cents, hidden.tier_cents) == (9900, 500)
+    asked_to_look.assert_not_called()
+
+
 async def test_without_the_maintainers_token_a_private_sponsorship_has_to_be_shown(
     visitor: Visitor, hidden: CoverFacts, clock: Clock
 ) -> None:

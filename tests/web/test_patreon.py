@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.store import keys
 from sponsorsync.store.covers import CoverStore
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from sponsorsync.domain.patronage import PatreonIdentity
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.patreon import SimulatedPatreon
     from sponsorsync.sandbox.patrons import Patron
@@ -601,6 +603,26 @@ async def test_who_does_not_come_to_an_end_is_503(
     assert "linking the same account of Patreon's" in answer.json()["detail"]
     assert await local.get(keys.linking("90210010")) == "of-another"
     assert await _patronage_of(stranger) is None
+
+
+async def test_an_account_that_is_deleted_meanwhile_stays_so(
+    stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another tab, while Patreon is asked; the deletion has promised that nothing is kept."""
+    back = await stranger.go_to_patreon("active")
+    fetch = PatreonClient.fetch_identity
+
+    async def fetch_while_it_is_deleted(client: PatreonClient, token: str) -> PatreonIdentity:
+        await stranger.delete("/me")
+        return await fetch(client, token)
+
+    monkeypatch.setattr(PatreonClient, "fetch_identity", fetch_while_it_is_deleted)
+    answer = await stranger.get(back)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
+    assert (
+        await local.exists(keys.patrons(SPONSORABLE), keys.sponsorship(SPONSORABLE, STRANGER)) == 0
+    )
 
 
 async def test_two_at_once_do_not_both_get_it(
