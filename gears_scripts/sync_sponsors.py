@@ -1118,6 +1118,9 @@ end
 local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
+local function note_organization(sponsorable, id)
+  redis.pcall('HSET', K.ORGANIZATIONS, sponsorable .. ':' .. id, next_version())
+end
 local function index_grants(id, sponsorable, had, grants)
   local patrons, was_member = K.PATRONS(sponsorable), {}
   for _, grant in ipairs(had) do
@@ -1137,8 +1140,7 @@ local function index_grants(id, sponsorable, had, grants)
       local until_s = string.format('%.0f', grant.member_until)
       redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
       if not was_member[grant.organization_id] then
-        local member = string.format('%s:%.0f', sponsorable, grant.organization_id)
-        redis.pcall('HINCRBY', K.ORGANIZATIONS, member, 1)
+        note_organization(sponsorable, string.format('%.0f', grant.organization_id))
       end
     end
   end

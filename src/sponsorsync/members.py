@@ -107,14 +107,14 @@ class Members:
         """
         changed = await self._covers.find_changed_organizations()
         failed: list[StoreError] = []
-        for field, (sponsorable, organization_id, count) in changed.items():
+        for field, (sponsorable, organization_id, note) in changed.items():
             try:
                 await self._follow_organization(sponsorable, organization_id)
             except (DurableUnavailableError, StoreConflictError) as error:
                 # It keeps its note, and keeps nobody else waiting.
                 failed.append(error)
             else:
-                await self._covers.settle_organization(field, count)
+                await self._covers.settle_organization(field, note)
         if failed:
             raise failed[0]
 

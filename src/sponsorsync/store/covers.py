@@ -213,20 +213,20 @@ class CoverStore:
         return reply == 1
 
     async def find_changed_organizations(self) -> dict[str, tuple[str, int, str]]:
-        """Returns sponsorable, number and count of changes of those whose members are to be judged.
+        """Returns sponsorable, number and note of those whose members are to be judged.
 
         Their keys are what `settle_organization` takes.
         """
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
         found = {}
-        for field, count in reply.items():
+        for field, note in reply.items():
             sponsorable, _, number = field.decode().rpartition(":")
-            found[field.decode()] = (sponsorable, int(number), count.decode())
+            found[field.decode()] = (sponsorable, int(number), note.decode())
         return found
 
-    async def settle_organization(self, field: str, count: str) -> None:
+    async def settle_organization(self, field: str, note: str) -> None:
         """Notes that all members were judged, unless the organization changed once more."""
-        await self._local.run_script("settle_organization", field, count)
+        await self._local.run_script("settle_organization", field, note)
 
     async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
         """Returns who is, or was, covered by an organization's sponsorship."""

@@ -62,7 +62,7 @@ NAMES = {
     # Sorted set: members by the second until which their membership holds; each has one seat.
     "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
     # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
-    # judged, to how often.
+    # judged, to a version that no other note has.
     "ORGANIZATIONS": "sponsorsync:organizations",
     # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
     "PATRONS": "sponsorsync:patrons:{sponsorable}",
