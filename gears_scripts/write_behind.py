@@ -1008,8 +1008,9 @@ end
 local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
-local function note_organization(sponsorable, id)
-  redis.pcall('HSET', K.ORGANIZATIONS, sponsorable .. ':' .. id, next_version())
+local function note_organization(sponsorable, id, member)
+  local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
+  redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
 end
 local function index_grants(id, sponsorable, had, grants)
   local patrons, was_member = K.PATRONS(sponsorable), {}
@@ -1030,7 +1031,7 @@ local function index_grants(id, sponsorable, had, grants)
       local until_s = string.format('%.0f', grant.member_until)
       redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
       if not was_member[grant.organization_id] then
-        note_organization(sponsorable, string.format('%.0f', grant.organization_id))
+        note_organization(sponsorable, string.format('%.0f', grant.organization_id), id)
       end
     end
   end

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
@@ -68,6 +68,27 @@ class CoverChange:
     by: str
     reference: str
     delivery: str = ""
+
+
+@dataclass(slots=True)
+class ChangedOrganization:
+    """An organization whose members are to be judged, each by a note: its field, and what it says.
+
+    Attributes:
+        id: GitHub's number.
+        note: Of all members; None where only some are to be judged.
+        newcomers: Of those who are new there, by their numbers.
+    """
+
+    sponsorable: str
+    id: int
+    note: tuple[bytes, bytes] | None = None
+    newcomers: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[tuple[bytes, bytes]]:
+        """All of them."""
+        return [*self.newcomers.values(), *([] if self.note is None else [self.note])]
 
 
 class CoverStore:
@@ -212,21 +233,29 @@ class CoverStore:
         )
         return reply == 1
 
-    async def find_changed_organizations(self) -> dict[str, tuple[str, int, str]]:
-        """Returns sponsorable, number and note of those whose members are to be judged.
+    async def has_changed_organizations(self) -> bool:
+        """Tells whether `find_changed_organizations` would find any."""
+        return await self._local.run("HLEN", keys.ORGANIZATIONS) != 0
 
-        Their keys are what `settle_organization` takes.
-        """
+    async def find_changed_organizations(self) -> list[ChangedOrganization]:
+        """Returns those whose members, or some of them, are to be judged."""
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
-        found = {}
-        for field, note in reply.items():
-            sponsorable, _, number = field.decode().rpartition(":")
-            found[field.decode()] = (sponsorable, int(number), note.decode())
-        return found
+        found: dict[tuple[str, int], ChangedOrganization] = {}
+        for name, note in reply.items():
+            sponsorable, number, *newcomer = name.decode().split(":")
+            key = sponsorable, int(number)
+            changed = found.setdefault(key, ChangedOrganization(*key))
+            if newcomer:
+                changed.newcomers[int(newcomer[0])] = (name, note)
+            else:
+                changed.note = (name, note)
+        return list(found.values())
 
-    async def settle_organization(self, field: str, note: str) -> None:
-        """Notes that all members were judged, unless the organization changed once more."""
-        await self._local.run_script("settle_organization", field, note)
+    async def settle_organizations(self, notes: Sequence[tuple[bytes, bytes]]) -> None:
+        """Removes notes of which everybody was judged, unless there is a new one in its place."""
+        for at in range(0, len(notes), _BATCH):
+            flat = [each for note in notes[at : at + _BATCH] for each in note]
+            await self._local.run_script("settle_organization", *flat)
 
     async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
         """Returns who is, or was, covered by an organization's sponsorship."""
@@ -326,6 +355,22 @@ class CoverStore:
     async def give_up_reconciling(self, token: str) -> None:
         """Lets others compare."""
         await self._local.run_script("hold", keys.RECONCILING, token, 0)
+
+    async def take_following(self, token: str) -> bool:
+        """Takes the right to judge members again; one replica has it at a time."""
+        taken = await self._local.run(
+            "SET", keys.FOLLOWING, token, "NX", "PX", keys.FOLLOWING_TTL_MS
+        )
+        return taken is not None
+
+    async def hold_following(self, token: str) -> bool:
+        """Keeps that right for longer; False where it was lost."""
+        ttl_ms = keys.FOLLOWING_TTL_MS
+        return await self._local.run_script("hold", keys.FOLLOWING, token, ttl_ms) == 1
+
+    async def give_up_following(self, token: str) -> None:
+        """Lets others judge them."""
+        await self._local.run_script("hold", keys.FOLLOWING, token, 0)
 
     async def _load_here(
         self, sponsorable: str, person_ids: Sequence[int]

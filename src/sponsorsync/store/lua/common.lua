@@ -483,10 +483,11 @@ local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
 
--- Those who belong to an organization are judged again (members.py). The note's value never comes back:
--- who has judged them removes the note that they read, and no later one.
-local function note_organization(sponsorable, id)
-  redis.pcall('HSET', K.ORGANIZATIONS, sponsorable .. ':' .. id, next_version())
+-- Those who belong to an organization are judged again (members.py), or one of them alone. The note's
+-- value never comes back: who has judged them removes the note that they read, and no later one.
+local function note_organization(sponsorable, id, member)
+  local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
+  redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
 end
 
 -- Brings the indexes of organizations' members, and of patrons, from the grants that one person had to
@@ -511,7 +512,7 @@ local function index_grants(id, sponsorable, had, grants)
       local until_s = string.format('%.0f', grant.member_until)
       redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
       if not was_member[grant.organization_id] then
-        note_organization(sponsorable, string.format('%.0f', grant.organization_id))
+        note_organization(sponsorable, string.format('%.0f', grant.organization_id), id)
       end
     end
   end
