@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.audit import Decision
@@ -22,6 +23,7 @@ from sponsorsync.members import Members
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.people import Organization, Tier
 from sponsorsync.store import keys
+from sponsorsync.store.covers import CoverStore
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.sync import COLLECTION
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.people import Sponsorship
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
-    from sponsorsync.store.covers import CoverStore
     from sponsorsync.web.services import Services
     from tests.conftest import Clock
 
@@ -422,6 +423,49 @@ async def test_the_service_follows_by_itself(replica: Replica) -> None:
         return (await replica.cover()).tier_cents == 50_000 and not await replica.noted()
 
     await until(is_followed)
+
+
+@pytest.mark.parametrize("look_s", [0.01])
+async def test_the_service_goes_on_after_an_error_of_any_kind(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would learn that members are followed no more."""
+    await replica.tell("created")
+    await replica.sign_in()
+    find = CoverStore.find_changed_organizations
+
+    async def fail_once(_: CoverStore) -> Any:  # noqa: ANN401 - find's own
+        monkeypatch.setattr(CoverStore, "find_changed_organizations", find)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(CoverStore, "find_changed_organizations", fail_once)
+    replica.sponsorship.tier = Tier(50_000)
+    await replica.tell("tier_changed", former_cents=10_000)
+
+    async def is_followed() -> bool:
+        return (await replica.cover()).tier_cents == 50_000 and not await replica.noted()
+
+    await until(is_followed)
+    assert CoverStore.find_changed_organizations is find
+
+
+async def test_what_somebody_else_wrote_among_the_notes_keeps_nobody_waiting(
+    replica: Replica,
+) -> None:
+    """It is removed, and told of."""
+    await replica.tell("created")
+    await replica.sign_in()
+    foreign = ["x", "", "maintainer:", f"{FIELD}:x", "ä:1", f"{SPONSORABLE}:{'9' * 5000}"]
+    await replica.local.hset(keys.ORGANIZATIONS, mapping=dict.fromkeys(foreign, "x"))
+    await replica.local.zadd(keys.members(SPONSORABLE, ORG), {"x": 1e10})
+    replica.sponsorship.tier = Tier(50_000)
+    await replica.tell("tier_changed", former_cents=10_000)
+    with capture_logs() as logs:
+        await replica.members.follow()
+
+    assert (await replica.cover()).tier_cents == 50_000
+    assert await replica.noted() == {}
+    assert {log["field"] for log in logs if log["log_level"] == "warning"} == set(foreign)
 
 
 async def test_whoever_dies_in_the_middle_leaves_the_note(

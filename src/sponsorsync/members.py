@@ -274,6 +274,8 @@ async def follow_organizations(members: Members) -> AsyncIterator[None]:
                 await members.follow()
             except StoreError as error:
                 _log.warning("organizations_wait", reason=str(error))
+            except Exception:  # noqa: BLE001 - nobody else would follow from now on
+                _log.exception("organizations_not_followed")
             await asyncio.sleep(_LOOK_S)
 
     task = asyncio.create_task(keep_following(), name="follow organizations")

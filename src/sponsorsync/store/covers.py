@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
+
+import structlog
 
 from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
 from sponsorsync.store import keys
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 _FETCHES = 8
 _SCAN_COUNT = 500
 _BATCH = 100
+_NOTED = re.compile(rb"(?P<sponsorable>[\w-]+):(?P<id>\d{1,15})(?::(?P<member>\d{1,15}))?")
 # Webhooks, logins and comparisons may change the same cover at the same time.
 _TRIES = 5
 # Whoever links an account of Patreon's waits for who does so already, for some seconds.
 _PATRON_TRIES = 50
 _PATRON_WAIT_S = 0.1
+
+_log = structlog.get_logger(__name__)
 
 
 async def end_covers(local: RedisStore) -> None:
@@ -238,15 +244,22 @@ class CoverStore:
         return await self._local.run("HLEN", keys.ORGANIZATIONS) != 0
 
     async def find_changed_organizations(self) -> list[ChangedOrganization]:
-        """Returns those whose members, or some of them, are to be judged."""
+        """Returns those whose members, or some of them, are to be judged.
+
+        What somebody else wrote among the notes is removed.
+        """
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
         found: dict[tuple[str, int], ChangedOrganization] = {}
         for name, note in reply.items():
-            sponsorable, number, *newcomer = name.decode().split(":")
-            key = sponsorable, int(number)
+            told = _NOTED.fullmatch(name)
+            if told is None:
+                _log.warning("organization_unreadable", field=name.decode(errors="replace"))
+                await self._local.run("HDEL", keys.ORGANIZATIONS, name)
+                continue
+            key = told["sponsorable"].decode(), int(told["id"])
             changed = found.setdefault(key, ChangedOrganization(*key))
-            if newcomer:
-                changed.newcomers[int(newcomer[0])] = (name, note)
+            if told["member"]:
+                changed.newcomers[int(told["member"])] = (name, note)
             else:
                 changed.note = (name, note)
         return list(found.values())
@@ -260,7 +273,7 @@ class CoverStore:
     async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
         """Returns who is, or was, covered by an organization's sponsorship."""
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
-        return [int(member) for member in cast("list[bytes]", reply)]
+        return [int(member) for member in cast("list[bytes]", reply) if member.isdigit()]
 
     async def take_ended(self) -> set[str]:
         """Returns of which sponsorables a monthly cover has ended by itself since the last call."""
