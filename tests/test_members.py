@@ -229,6 +229,49 @@ async def test_a_private_sponsorship_that_the_webhook_told_covers_members(
     assert (cover.status, cover.tier_cents) == (CoverStatus.COVERED, 10_000)
 
 
+async def test_a_former_sponsorship_that_members_see_ends_no_private_one(replica: Replica) -> None:
+    """Its members see that one alone, and it is not the one that covers them."""
+    replica.sponsorship.is_private = True
+    began = replica.sponsorship.created_at
+    await replica.tell("created")
+    replica.github.people.sponsor("sponsoring-org", SPONSORABLE, days_ago=300, ended=True)
+    replica.clock.advance(minutes=1)
+    await replica.sign_in()
+
+    organization = await replica.facts(ORG)
+    assert organization is not None
+    assert organization.since == began
+    cover = await replica.cover()
+    assert (cover.status, cover.tier_cents) == (CoverStatus.COVERED, 10_000)
+
+
+async def test_an_end_that_members_see_ends_what_was_known(replica: Replica) -> None:
+    """It is shown, so it is not another one that is kept back."""
+    await replica.tell("created")
+    replica.sponsorship.is_ended = True
+    replica.clock.advance(minutes=1)
+    await replica.sign_in()
+
+    assert (await replica.cover()).status is CoverStatus.NOT_COVERED
+
+
+async def test_another_sponsorship_that_is_better_takes_the_place_of_the_known(
+    replica: Replica,
+) -> None:
+    """What is known may be one that ends; the present one has no end."""
+    await replica.tell("created")
+    tomorrow = replica.clock.now + timedelta(days=1)
+    await replica.tell("pending_cancellation", effective_date=tomorrow)
+    replica.github.people.sponsorships.remove(replica.sponsorship)
+    present = replica.github.people.sponsor("sponsoring-org", SPONSORABLE, days_ago=0)
+    replica.clock.advance(minutes=1)
+    await replica.sign_in()
+
+    organization = await replica.facts(ORG)
+    assert organization is not None
+    assert (organization.since, organization.valid_until) == (present.created_at, None)
+
+
 async def test_a_tier_that_is_known_stays_when_a_login_shows_none(replica: Replica) -> None:
     """Only the two sides of a sponsorship see it: webhook and comparison do."""
     await replica.tell("created")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.assessment import assess, is_as_new, tell_the_same
+from sponsorsync.domain.assessment import assess, is_as_new, is_better, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
@@ -195,9 +195,13 @@ class Members:
     ) -> CoverFacts | None:
         if not given:
             return None
-        told = assess(sponsorable, given, previous=known, policy=self._policy, now=self._clock())
+        now = self._clock()
+        told = assess(sponsorable, given, previous=known, policy=self._policy, now=now)
         if known is None:
             return told
+        is_shown = any(known.since == each.created_at for each in given)
+        if not is_shown and known.is_sponsoring(now) and is_better(known, told, now=now):
+            return None  # GitHub may keep it back: a private one beside another of before
         if known.since == told.since:
             told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
         return None if tell_the_same(told, known) else told
