@@ -26,7 +26,6 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
-    find_member_until,
     follow_organization,
     miss_memberships,
     see_memberships,
@@ -167,7 +166,6 @@ class Members:
                 sponsorable,
                 membership.id,
                 person_id,
-                until=find_member_until(self._policy, self._clock()),
                 seats=self._policy.seats,
             ),
         )

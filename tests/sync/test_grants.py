@@ -951,6 +951,34 @@ async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk:
     assert seen.memberships_unknown_since is None
 
 
+async def _second_of(client: Redis) -> int:
+    second, _ = await client.time()
+    return int(second)
+
+
+async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None:
+    """It is taken before what the sign-in told is kept, and others wait for it."""
+    await desk.keep(SPONSOR, ORG)
+    local = desk.pair.local
+    before = await _second_of(local)
+    seen = await desk.members.see(
+        PERSON, SPONSORABLE, None, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+    after = await _second_of(local)
+    held = await local.zscore(SEATS, str(PERSON))
+    assert seen is not None
+    [grant] = seen.grants
+    assert grant.member_until is not None
+    await desk.keep(seen)
+    kept = await local.zscore(SEATS, str(PERSON))
+    await desk.members.see(PERSON, SPONSORABLE, seen, _belongs_to(ORG), asked_at=datetime.now(UTC))
+
+    assert held is not None
+    assert before <= held - keys.SEAT_TTL_S <= after
+    assert kept == grant.member_until.timestamp()
+    assert await local.zscore(SEATS, str(PERSON)) == kept
+
+
 async def test_an_organization_that_cannot_be_told_keeps_its_members(
     cut_desk: Desk, way: TcpProxy
 ) -> None:

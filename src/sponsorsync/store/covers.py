@@ -217,16 +217,16 @@ class CoverStore:
         organization_id: int,
         person_id: int,
         *,
-        until: datetime,
         seats: int | None,
     ) -> bool:
         """Tells whether a member has one of an organization's seats, and takes a free one.
+
+        It is held for minutes; whoever keeps the member's grant has it for as long as that holds.
 
         Args:
             sponsorable: Whom the organization sponsors.
             organization_id: Whose seats they are.
             person_id: The member.
-            until: When the membership has to be seen again; the seat is free then.
             seats: How many there are; None is one for each.
         """
         reply = await self._local.run_script(
@@ -234,7 +234,6 @@ class CoverStore:
             sponsorable,
             organization_id,
             person_id,
-            int(until.timestamp()),
             "" if seats is None else seats,
         )
         return reply == 1

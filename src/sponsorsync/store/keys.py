@@ -129,6 +129,9 @@ FOLLOWING = NAMES["FOLLOWING"]
 FOLLOWING_TTL_MS = 20_000
 """Each hundred members renew it; who dies keeps the others from going on for no longer."""
 
+SEAT_TTL_S = 600
+"""A sign-in takes seconds; one that fails keeps the seat that it took from others for no longer."""
+
 ENDED = NAMES["ENDED"]
 
 AUDIT_LENGTH = 100_000
