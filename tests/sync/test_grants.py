@@ -929,6 +929,29 @@ async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: 
     assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
 
 
+async def test_a_local_that_came_back_older_judges_members_on_what_is_newer(desk: Desk) -> None:
+    """What durable knows of the organization is another change of it."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.members.follow()
+    await desk.pair.relay()
+    names = (ORG_COVER, keys.meta(ORG), COVER, keys.meta(PERSON), keys.PEOPLE)
+    before = {name: await desk.pair.local.dump(name) for name in names}
+    await desk.keep(replace(SPONSOR, valid_until=YESTERDAY), ORG)
+    await desk.pair.relay()
+    for name, dump in before.items():
+        await desk.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
+    await desk.pair.local.delete(keys.ORGANIZATIONS)
+    await desk.pair.local.sadd(keys.DIRTY, ORG)
+    await desk.pair.relay()
+    await desk.members.follow()
+
+    facts = await desk.facts()
+    assert facts is not None
+    assert [grant.until for grant in facts.grants] == [YESTERDAY]
+    assert await _are_noted(desk.pair) == set()
+
+
 def _belongs_to(*organizations: int, is_complete: bool = True) -> Memberships:
     """What a member's login shows of organizations whose sponsorships are private."""
     return Memberships(
