@@ -1115,6 +1115,10 @@ end
 local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
+local function note_organization(sponsorable, id, member)
+  local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
+  redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
+end
 local function index_grants(id, sponsorable, had, grants)
   local patrons, was_member = K.PATRONS(sponsorable), {}
   for _, grant in ipairs(had) do
@@ -1134,8 +1138,7 @@ local function index_grants(id, sponsorable, had, grants)
       local until_s = string.format('%.0f', grant.member_until)
       redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
       if not was_member[grant.organization_id] then
-        local member = string.format('%s:%.0f', sponsorable, grant.organization_id)
-        redis.pcall('HINCRBY', K.ORGANIZATIONS, member, 1)
+        note_organization(sponsorable, string.format('%.0f', grant.organization_id), id)
       end
     end
   end
@@ -1333,7 +1336,7 @@ local answer = quietly(function()
       own[collection] = true
     end
   end
-  local is_taken, noted = {}, {}
+  local is_taken, is_newer, noted = {}, {}, {}
   for _, part in ipairs(parts) do
     local name, version, data = unpack(part)
     local key = part_key(id, name)
@@ -1348,6 +1351,7 @@ local answer = quietly(function()
         note_part(noted, name, version, data, part[4])
         note_person(id, version)
         own[name], is_taken[name] = nil, true
+        is_newer[name] = tonumber(version) > tonumber(notes['v:' .. name] or '0')
       elseif token ~= '' and is_partial(name, key) then
         complete(sponsorable_of(name), key, unpacked('hash', data))
       end
@@ -1366,6 +1370,9 @@ local answer = quietly(function()
     end
     leave_moved(sponsorable, key)
     index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
+    if is_newer['cover:' .. sponsorable] and exists(K.MEMBERS(sponsorable, id)) then
+      note_organization(sponsorable, id)
+    end
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

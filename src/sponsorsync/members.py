@@ -8,27 +8,29 @@ again; whoever dies in between leaves the note.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import secrets
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.assessment import assess, is_as_new, tell_the_same
+from sponsorsync.domain.assessment import assess, is_as_new, is_better, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
     StoreError,
+    StoreUnavailableError,
 )
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
-    find_member_until,
     follow_organization,
     miss_memberships,
     see_memberships,
 )
+from sponsorsync.store.covers import CoverChange, Saved
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
@@ -36,9 +38,13 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.covers import ChangedOrganization, CoverStore
+
+    _Decide = Callable[[CoverFacts | None], CoverFacts | None]
 
 _LOOK_S = 5.0
+_CHUNK = 100
+_BY = "organization"
 
 _log = structlog.get_logger(__name__)
 
@@ -100,21 +106,29 @@ class Members:
         )
 
     async def follow(self) -> None:
-        """Judges again the members of each organization whose cover has changed.
+        """Judges again the members of each organization whose cover has changed, and who is new.
+
+        One replica does so at a time, to spare work: whoever does, versions decide.
 
         Raises:
             StoreError: A Redis cannot be asked; what was not done stays noted.
         """
-        changed = await self._covers.find_changed_organizations()
+        if not await self._covers.has_changed_organizations():
+            return
+        lease = secrets.token_hex(8)
+        if not await self._covers.take_following(lease):
+            return
         failed: list[StoreError] = []
-        for field, (sponsorable, organization_id, count) in changed.items():
-            try:
-                await self._follow_organization(sponsorable, organization_id)
-            except (DurableUnavailableError, StoreConflictError) as error:
-                # It keeps its note, and keeps nobody else waiting.
-                failed.append(error)
-            else:
-                await self._covers.settle_organization(field, count)
+        try:
+            for changed in await self._covers.find_changed_organizations():
+                try:
+                    await self._follow_organization(changed, lease)
+                except (DurableUnavailableError, StoreConflictError) as error:
+                    # It keeps its note, and keeps nobody else waiting.
+                    failed.append(error)
+        finally:
+            with suppress(StoreUnavailableError):  # then its time ends it
+                await self._covers.give_up_following(lease)
         if failed:
             raise failed[0]
 
@@ -152,7 +166,6 @@ class Members:
                 sponsorable,
                 membership.id,
                 person_id,
-                until=find_member_until(self._policy, self._clock()),
                 seats=self._policy.seats,
             ),
         )
@@ -180,38 +193,77 @@ class Members:
     ) -> CoverFacts | None:
         if not given:
             return None
-        told = assess(sponsorable, given, previous=known, policy=self._policy, now=self._clock())
+        now = self._clock()
+        told = assess(sponsorable, given, previous=known, policy=self._policy, now=now)
         if known is None:
             return told
+        is_shown = any(known.since == each.created_at for each in given)
+        if not is_shown and known.is_sponsoring(now) and is_better(known, told, now=now):
+            return None  # GitHub may keep it back: a private one beside another of before
         if known.since == told.since:
             told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
         return None if tell_the_same(told, known) else told
 
-    async def _follow_organization(self, sponsorable: str, organization_id: int) -> None:
+    async def _follow_organization(self, changed: ChangedOrganization, lease: str) -> None:
         # For certain: 'not known' would end the cover of all its members.
-        known = await self._covers.load_for_certain(sponsorable, organization_id)
-        sponsor = known.facts or CoverFacts(sponsorable, checked_at=None)
-        members = await self._covers.load_members(sponsorable, organization_id)
-        failed: list[StoreConflictError] = []
-        for member in members:
-            try:
-                await self._follow(sponsorable, organization_id, sponsor, member)
-            except StoreConflictError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        _log.info("organization_followed", organization=organization_id, members=len(members))
+        known = await self._covers.load_for_certain(changed.sponsorable, changed.id)
+        sponsor = known.facts or CoverFacts(changed.sponsorable, checked_at=None)
+        members = list(changed.newcomers)
+        if changed.note is not None:
+            members = await self._covers.load_members(changed.sponsorable, changed.id)
 
-    async def _follow(
-        self, sponsorable: str, organization_id: int, sponsor: CoverFacts, member: int
-    ) -> None:
         def decide(facts: CoverFacts | None) -> CoverFacts | None:
             if facts is None:
                 return None
-            told = follow_organization(facts, organization_id, sponsor, policy=self._policy)
+            told = follow_organization(facts, changed.id, sponsor, policy=self._policy)
             return None if told == facts else told
 
-        await self._covers.change(sponsorable, member, decide, by="organization")
+        for at in range(0, len(members), _CHUNK):
+            chunk = members[at : at + _CHUNK]
+            left = await self._follow_together(changed.sponsorable, chunk, decide)
+            await self._follow_each(changed, left, decide)
+            if not await self._covers.hold_following(lease):
+                raise StoreUnavailableError(
+                    "The right to judge members was lost meanwhile: another replica may be at it."
+                )
+        await self._covers.settle_organizations(changed.notes)
+        _log.info("organization_followed", organization=changed.id, members=len(members))
+
+    async def _follow_together(
+        self, sponsorable: str, members: Sequence[int], decide: _Decide
+    ) -> Sequence[int]:
+        """Judges members with two round trips; returns who has to be judged once more, alone."""
+        changes = []
+        try:
+            for person_id, known in (await self._covers.load(sponsorable, members)).items():
+                facts = decide(known.facts)
+                if facts is not None:
+                    changes.append(
+                        CoverChange(person_id, facts, known.version, by=_BY, reference="")
+                    )
+            saved = await self._covers.save(changes)
+        except StoreConflictError:
+            return members  # it does not say whose
+        return [
+            change.person_id
+            for change, outcome in zip(changes, saved, strict=True)
+            if outcome is not Saved.OK
+        ]
+
+    async def _follow_each(
+        self, organization: ChangedOrganization, members: Sequence[int], decide: _Decide
+    ) -> None:
+        for member in members:
+            try:
+                await self._covers.change(organization.sponsorable, member, decide, by=_BY)
+            except StoreConflictError as error:
+                # Of no use to wait for: nobody else's cover hangs on it.
+                _log.warning(
+                    "member_not_followed",
+                    organization=organization.id,
+                    member=member,
+                    reason=str(error),
+                )
 
 
 @asynccontextmanager
@@ -224,6 +276,8 @@ async def follow_organizations(members: Members) -> AsyncIterator[None]:
                 await members.follow()
             except StoreError as error:
                 _log.warning("organizations_wait", reason=str(error))
+            except Exception:  # noqa: BLE001 - nobody else would follow from now on
+                _log.exception("organizations_not_followed")
             await asyncio.sleep(_LOOK_S)
 
     task = asyncio.create_task(keep_following(), name="follow organizations")

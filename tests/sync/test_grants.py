@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.cover import (
@@ -23,7 +24,6 @@ from sponsorsync.domain.cover import (
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotFoundError,
-    StoreConflictError,
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
@@ -37,10 +37,11 @@ from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
+    from sponsorsync.domain.account import KnownCover
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.connect import RedisStore
     from tests.support.proxy import TcpProxy
@@ -706,13 +707,27 @@ async def test_grants_of_somebody_else_stop_nobody(desk: Desk, also: str) -> Non
 # ---------------------------------------------------------------------- organizations
 
 
-async def _are_noted(pair: Pair) -> dict[str, str]:
-    noted = await pair.local.hgetall(keys.ORGANIZATIONS)
-    return {str(field): str(count) for field, count in noted.items()}
+async def _are_noted(pair: Pair) -> set[str]:
+    return {str(field) for field in await pair.local.hkeys(keys.ORGANIZATIONS)}
 
 
 ORG_FIELD = f"{SPONSORABLE}:{ORG}"
+NEWCOMER_FIELD = f"{ORG_FIELD}:{PERSON}"
 ORG_COVER = keys.sponsorship(SPONSORABLE, ORG)
+
+
+def _watch(covers: CoverStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
+    """Returns where it is noted who is read together."""
+    load, seen = type(covers).load, []
+
+    async def note(
+        covers: CoverStore, sponsorable: str, person_ids: Sequence[int]
+    ) -> Mapping[int, KnownCover]:
+        seen.append(person_ids)
+        return await load(covers, sponsorable, person_ids)
+
+    monkeypatch.setattr(CoverStore, "load", note)
+    return seen
 
 
 async def test_an_end_that_came_while_local_knew_no_member_reaches_them(desk: Desk) -> None:
@@ -731,7 +746,7 @@ async def test_an_end_that_came_while_local_knew_no_member_reaches_them(desk: De
     facts = await desk.facts()
     assert facts is not None
     assert [grant.until for grant in facts.grants] == [YESTERDAY]
-    assert await _are_noted(desk.pair) == {}
+    assert await _are_noted(desk.pair) == set()
 
 
 async def test_a_member_who_joins_is_judged_once_more(desk: Desk) -> None:
@@ -743,7 +758,7 @@ async def test_a_member_who_joins_is_judged_once_more(desk: Desk) -> None:
     await desk.keep(replace(NO_SPONSOR, grants=(replace(MEMBERSHIP, cents=1),)))
     renewed = await _are_noted(desk.pair)
 
-    assert (joined, renewed) == ({ORG_FIELD: "1"}, {})
+    assert (joined, renewed) == ({NEWCOMER_FIELD}, set())
 
 
 async def test_while_an_organization_is_not_known_its_members_keep_their_cover(
@@ -765,30 +780,149 @@ async def test_while_an_organization_is_not_known_its_members_keep_their_cover(
     await cut_desk.pair.relay_when_back()
     await cut_desk.members.follow()
 
-    assert noted == {ORG_FIELD: "1"}
+    assert noted == {NEWCOMER_FIELD}
     assert facts is not None
     assert [grant.cents for grant in facts.grants] == [10_000, 2500]
     facts = await cut_desk.facts()
     assert facts is not None
     assert [grant.cents for grant in facts.grants] == [1000, 2500]
-    assert await _are_noted(cut_desk.pair) == {}
+    assert await _are_noted(cut_desk.pair) == set()
 
 
 async def test_a_foreign_key_of_one_member_keeps_no_other_waiting(desk: Desk) -> None:
-    """Neither of the same organization nor of another one; theirs stays noted."""
+    """Neither of the same organization nor of another one; and nobody is judged for ever."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
     await desk.keep(SPONSOR, ORG)
     await desk.keep(SPONSOR, OTHER_ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)), PERSON + 1)
     await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
-    with pytest.raises(StoreConflictError):
+    with capture_logs() as logs:
         await desk.members.follow()
 
     facts = await desk.facts(PERSON + 1)
     assert facts is not None
     assert [grant.cents for grant in facts.grants] == [1000, 1000]
-    assert set(await _are_noted(desk.pair)) == {ORG_FIELD}
+    assert await _are_noted(desk.pair) == set()
+    told = [(log["event"], log.get("member")) for log in logs if log["log_level"] == "warning"]
+    assert told == [("member_not_followed", PERSON)]
+
+
+async def test_only_who_is_new_is_judged_when_somebody_joins(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Organizations have thousands of members, and each sign-in would judge them all."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.members.follow()
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), PERSON + 1)
+    judged = _watch(desk.covers, monkeypatch)
+    await desk.members.follow()
+
+    assert judged == [[PERSON + 1]]
+    facts = await desk.facts(PERSON + 1)
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000]
+
+
+async def test_members_are_judged_by_the_hundred(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round trip for each would take minutes; of whom nothing changes nothing is written."""
+    numbers = list(range(PERSON, PERSON + 3))
+    await desk.keep(SPONSOR, ORG)
+    for number in numbers:
+        await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), number)
+    await desk.members.follow()
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), PERSON)
+    await desk.keep(SPONSOR, ORG)
+    before = await desk.pair.local.zscore(keys.PEOPLE, str(PERSON + 1))
+    monkeypatch.setattr("sponsorsync.members._CHUNK", 2)
+    judged = _watch(desk.covers, monkeypatch)
+    await desk.members.follow()
+
+    assert judged == [numbers[:2], numbers[2:]]
+    assert (await desk.audited())[-1] == ("changed", "organization")
+    assert await desk.pair.local.zscore(keys.PEOPLE, str(PERSON + 1)) == before
+
+
+async def test_who_changes_meanwhile_is_judged_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign-in may come between reading a hundred members and writing them."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    save = CoverStore.save
+
+    async def come_between(covers: CoverStore, changes: list[CoverChange]) -> list[Saved]:
+        monkeypatch.setattr(CoverStore, "save", save)
+        await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
+        return await save(covers, changes)
+
+    monkeypatch.setattr(CoverStore, "save", come_between)
+    await desk.members.follow()
+
+    facts = await desk.facts()
+    assert facts is not None
+    assert [grant.cents for grant in facts.grants] == [1000, None]
+    assert await _are_noted(desk.pair) == set()
+
+
+async def test_one_replica_follows_at_a_time(desk: Desk) -> None:
+    """Each of several would do the same work; who dies leaves the right for seconds."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.pair.local.set(keys.FOLLOWING, "another", px=keys.FOLLOWING_TTL_MS)
+    await desk.members.follow()
+    noted = await _are_noted(desk.pair)
+    await desk.pair.local.delete(keys.FOLLOWING)
+    await desk.members.follow()
+
+    assert noted == {NEWCOMER_FIELD}
+    assert await _are_noted(desk.pair) == set()
+    assert await desk.pair.local.exists(keys.FOLLOWING) == 0
+
+
+async def test_while_members_are_judged_the_right_to_is_renewed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a large organization may take longer than it lasts."""
+    await desk.keep(SPONSOR, ORG)
+    for number in (PERSON, PERSON + 1):
+        await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), number)
+    monkeypatch.setattr("sponsorsync.members._CHUNK", 1)
+    load, left_ms = CoverStore.load, []
+
+    async def take_time(covers: CoverStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+        left_ms.append(await desk.pair.local.pttl(keys.FOLLOWING))
+        await desk.pair.local.pexpire(keys.FOLLOWING, 1000)
+        return await load(covers, *arguments)
+
+    monkeypatch.setattr(CoverStore, "load", take_time)
+    await desk.members.follow()
+
+    assert len(left_ms) == 2
+    assert min(left_ms) > 1000
+
+
+async def test_who_lost_the_right_to_judge_leaves_the_rest_to_who_has_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away for long; nothing is lost by it."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    load = CoverStore.load
+
+    async def be_away(covers: CoverStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+        await desk.pair.local.set(keys.FOLLOWING, "another")
+        return await load(covers, *arguments)
+
+    monkeypatch.setattr(CoverStore, "load", be_away)
+    with pytest.raises(StoreUnavailableError, match="another replica"):
+        await desk.members.follow()
+
+    assert await _are_noted(desk.pair) == {NEWCOMER_FIELD}
+    assert await desk.pair.local.get(keys.FOLLOWING) == "another"
 
 
 async def test_an_organization_that_gives_nothing_for_certain_covers_nobody(desk: Desk) -> None:
@@ -817,6 +951,29 @@ async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: 
     assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
 
 
+async def test_a_local_that_came_back_older_judges_members_on_what_is_newer(desk: Desk) -> None:
+    """What durable knows of the organization is another change of it."""
+    await desk.keep(SPONSOR, ORG)
+    await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
+    await desk.members.follow()
+    await desk.pair.relay()
+    names = (ORG_COVER, keys.meta(ORG), COVER, keys.meta(PERSON), keys.PEOPLE)
+    before = {name: await desk.pair.local.dump(name) for name in names}
+    await desk.keep(replace(SPONSOR, valid_until=YESTERDAY), ORG)
+    await desk.pair.relay()
+    for name, dump in before.items():
+        await desk.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
+    await desk.pair.local.delete(keys.ORGANIZATIONS)
+    await desk.pair.local.sadd(keys.DIRTY, ORG)
+    await desk.pair.relay()
+    await desk.members.follow()
+
+    facts = await desk.facts()
+    assert facts is not None
+    assert [grant.until for grant in facts.grants] == [YESTERDAY]
+    assert await _are_noted(desk.pair) == set()
+
+
 def _belongs_to(*organizations: int, is_complete: bool = True) -> Memberships:
     """What a member's login shows of organizations whose sponsorships are private."""
     return Memberships(
@@ -837,6 +994,34 @@ async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk:
     assert seen is not None
     assert [grant.cents for grant in seen.grants] == [1000]
     assert seen.memberships_unknown_since is None
+
+
+async def _second_of(client: Redis) -> int:
+    second, _ = await client.time()
+    return int(second)
+
+
+async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None:
+    """It is taken before what the sign-in told is kept, and others wait for it."""
+    await desk.keep(SPONSOR, ORG)
+    local = desk.pair.local
+    before = await _second_of(local)
+    seen = await desk.members.see(
+        PERSON, SPONSORABLE, None, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
+    after = await _second_of(local)
+    held = await local.zscore(SEATS, str(PERSON))
+    assert seen is not None
+    [grant] = seen.grants
+    assert grant.member_until is not None
+    await desk.keep(seen)
+    kept = await local.zscore(SEATS, str(PERSON))
+    await desk.members.see(PERSON, SPONSORABLE, seen, _belongs_to(ORG), asked_at=datetime.now(UTC))
+
+    assert held is not None
+    assert before <= held - keys.SEAT_TTL_S <= after
+    assert kept == grant.member_until.timestamp()
+    assert await local.zscore(SEATS, str(PERSON)) == kept
 
 
 async def test_an_organization_that_cannot_be_told_keeps_its_members(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
+
+import structlog
 
 from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
 from sponsorsync.store import keys
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 _FETCHES = 8
 _SCAN_COUNT = 500
 _BATCH = 100
+_NOTED = re.compile(rb"(?P<sponsorable>[\w-]+):(?P<id>\d{1,15})(?::(?P<member>\d{1,15}))?")
 # Webhooks, logins and comparisons may change the same cover at the same time.
 _TRIES = 5
 # Whoever links an account of Patreon's waits for who does so already, for some seconds.
 _PATRON_TRIES = 50
 _PATRON_WAIT_S = 0.1
+
+_log = structlog.get_logger(__name__)
 
 
 async def end_covers(local: RedisStore) -> None:
@@ -68,6 +74,27 @@ class CoverChange:
     by: str
     reference: str
     delivery: str = ""
+
+
+@dataclass(slots=True)
+class ChangedOrganization:
+    """An organization whose members are to be judged, each by a note: its field, and what it says.
+
+    Attributes:
+        id: GitHub's number.
+        note: Of all members; None where only some are to be judged.
+        newcomers: Of those who are new there, by their numbers.
+    """
+
+    sponsorable: str
+    id: int
+    note: tuple[bytes, bytes] | None = None
+    newcomers: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[tuple[bytes, bytes]]:
+        """All of them."""
+        return [*self.newcomers.values(), *([] if self.note is None else [self.note])]
 
 
 class CoverStore:
@@ -190,16 +217,16 @@ class CoverStore:
         organization_id: int,
         person_id: int,
         *,
-        until: datetime,
         seats: int | None,
     ) -> bool:
         """Tells whether a member has one of an organization's seats, and takes a free one.
+
+        It is held for minutes; whoever keeps the member's grant has it for as long as that holds.
 
         Args:
             sponsorable: Whom the organization sponsors.
             organization_id: Whose seats they are.
             person_id: The member.
-            until: When the membership has to be seen again; the seat is free then.
             seats: How many there are; None is one for each.
         """
         reply = await self._local.run_script(
@@ -207,31 +234,45 @@ class CoverStore:
             sponsorable,
             organization_id,
             person_id,
-            int(until.timestamp()),
             "" if seats is None else seats,
         )
         return reply == 1
 
-    async def find_changed_organizations(self) -> dict[str, tuple[str, int, str]]:
-        """Returns sponsorable, number and count of changes of those whose members are to be judged.
+    async def has_changed_organizations(self) -> bool:
+        """Tells whether `find_changed_organizations` would find any."""
+        return await self._local.run("HLEN", keys.ORGANIZATIONS) != 0
 
-        Their keys are what `settle_organization` takes.
+    async def find_changed_organizations(self) -> list[ChangedOrganization]:
+        """Returns those whose members, or some of them, are to be judged.
+
+        What somebody else wrote among the notes is removed.
         """
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
-        found = {}
-        for field, count in reply.items():
-            sponsorable, _, number = field.decode().rpartition(":")
-            found[field.decode()] = (sponsorable, int(number), count.decode())
-        return found
+        found: dict[tuple[str, int], ChangedOrganization] = {}
+        for name, note in reply.items():
+            told = _NOTED.fullmatch(name)
+            if told is None:
+                _log.warning("organization_unreadable", field=name.decode(errors="replace"))
+                await self._local.run("HDEL", keys.ORGANIZATIONS, name)
+                continue
+            key = told["sponsorable"].decode(), int(told["id"])
+            changed = found.setdefault(key, ChangedOrganization(*key))
+            if told["member"]:
+                changed.newcomers[int(told["member"])] = (name, note)
+            else:
+                changed.note = (name, note)
+        return list(found.values())
 
-    async def settle_organization(self, field: str, count: str) -> None:
-        """Notes that all members were judged, unless the organization changed once more."""
-        await self._local.run_script("settle_organization", field, count)
+    async def settle_organizations(self, notes: Sequence[tuple[bytes, bytes]]) -> None:
+        """Removes notes of which everybody was judged, unless there is a new one in its place."""
+        for at in range(0, len(notes), _BATCH):
+            flat = [each for note in notes[at : at + _BATCH] for each in note]
+            await self._local.run_script("settle_organization", *flat)
 
     async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
         """Returns who is, or was, covered by an organization's sponsorship."""
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
-        return [int(member) for member in cast("list[bytes]", reply)]
+        return [int(member) for member in cast("list[bytes]", reply) if member.isdigit()]
 
     async def take_ended(self) -> set[str]:
         """Returns of which sponsorables a monthly cover has ended by itself since the last call."""
@@ -326,6 +367,22 @@ class CoverStore:
     async def give_up_reconciling(self, token: str) -> None:
         """Lets others compare."""
         await self._local.run_script("hold", keys.RECONCILING, token, 0)
+
+    async def take_following(self, token: str) -> bool:
+        """Takes the right to judge members again; one replica has it at a time."""
+        taken = await self._local.run(
+            "SET", keys.FOLLOWING, token, "NX", "PX", keys.FOLLOWING_TTL_MS
+        )
+        return taken is not None
+
+    async def hold_following(self, token: str) -> bool:
+        """Keeps that right for longer; False where it was lost."""
+        ttl_ms = keys.FOLLOWING_TTL_MS
+        return await self._local.run_script("hold", keys.FOLLOWING, token, ttl_ms) == 1
+
+    async def give_up_following(self, token: str) -> None:
+        """Lets others judge them."""
+        await self._local.run_script("hold", keys.FOLLOWING, token, 0)
 
     async def _load_here(
         self, sponsorable: str, person_ids: Sequence[int]

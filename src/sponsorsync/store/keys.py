@@ -62,8 +62,11 @@ NAMES = {
     # Sorted set: members by the second until which their membership holds; each has one seat.
     "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
     # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
-    # judged, to how often.
+    # judged, and `{sponsorable}:{id}:{member}` of who is new there, to a version that no other note
+    # has.
     "ORGANIZATIONS": "sponsorsync:organizations",
+    # String: which replica judges members again.
+    "FOLLOWING": "sponsorsync:following",
     # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
     "PATRONS": "sponsorsync:patrons:{sponsorable}",
     # String: somebody is linking this account of Patreon's at the moment.
@@ -119,6 +122,16 @@ RECONCILING_TTL_MS = 60_000
 RECONCILED = NAMES["RECONCILED"]
 
 ORGANIZATIONS = NAMES["ORGANIZATIONS"]
+
+FOLLOWING = NAMES["FOLLOWING"]
+"""String: the random token of the replica that judges members again."""
+
+FOLLOWING_TTL_MS = 20_000
+"""Each hundred members renew it; who dies keeps the others from going on for no longer."""
+
+SEAT_TTL_S = 600
+"""A sign-in takes seconds; one that fails keeps the seat that it took from others for no longer."""
+
 ENDED = NAMES["ENDED"]
 
 AUDIT_LENGTH = 100_000

@@ -57,6 +57,7 @@ def _key_names() -> Iterator[tuple[set[str], str]]:
     yield {"LEASE_TTL_MS"}, f"local LEASE_TTL_MS = {keys.LEASE_TTL_MS}"
     yield {"QUIET_TTL_MS"}, f"local QUIET_TTL_MS = {keys.QUIET_TTL_MS}"
     yield {"NEGATIVE_TTL_S"}, f"local NEGATIVE_TTL_S = {keys.NEGATIVE_TTL_S}"
+    yield {"SEAT_TTL_S"}, f"local SEAT_TTL_S = {keys.SEAT_TTL_S}"
     yield {"DELIVERY_TTL_S"}, f"local DELIVERY_TTL_S = {keys.DELIVERY_TTL_S}"
     yield {"REFRESHED_TTL_MS"}, f"local REFRESHED_TTL_MS = {keys.REFRESHED_TTL_MS}"
     yield {"REFRESHES_A_MINUTE"}, f"local REFRESHES_A_MINUTE = {keys.REFRESHES_A_MINUTE}"

@@ -202,7 +202,7 @@ local answer = quietly(function()
     end
   end
 
-  local is_taken, noted = {}, {}
+  local is_taken, is_newer, noted = {}, {}, {}
   for _, part in ipairs(parts) do
     local name, version, data = unpack(part)
     local key = part_key(id, name)
@@ -217,6 +217,7 @@ local answer = quietly(function()
         note_part(noted, name, version, data, part[4])
         note_person(id, version)
         own[name], is_taken[name] = nil, true
+        is_newer[name] = tonumber(version) > tonumber(notes['v:' .. name] or '0')
       elseif token ~= '' and is_partial(name, key) then
         complete(sponsorable_of(name), key, unpacked('hash', data))
       end
@@ -235,6 +236,9 @@ local answer = quietly(function()
     end
     leave_moved(sponsorable, key)
     index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
+    if is_newer['cover:' .. sponsorable] and exists(K.MEMBERS(sponsorable, id)) then
+      note_organization(sponsorable, id)
+    end
     local is_new, covered, ends = index_cover(id, sponsorable)
     joined = joined or is_new
     if ends and not covered then

@@ -483,6 +483,13 @@ local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
 
+-- Those who belong to an organization are judged again (members.py), or one of them alone. The note's
+-- value never comes back: who has judged them removes the note that they read, and no later one.
+local function note_organization(sponsorable, id, member)
+  local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
+  redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
+end
+
 -- Brings the indexes of organizations' members, and of patrons, from the grants that one person had to
 -- those that they have. Whoever is new among an organization's members is judged again (members.py):
 -- it may have changed since their grant was made, when nobody knew that it is about them.
@@ -505,8 +512,7 @@ local function index_grants(id, sponsorable, had, grants)
       local until_s = string.format('%.0f', grant.member_until)
       redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
       if not was_member[grant.organization_id] then
-        local member = string.format('%s:%.0f', sponsorable, grant.organization_id)
-        redis.pcall('HINCRBY', K.ORGANIZATIONS, member, 1)
+        note_organization(sponsorable, string.format('%.0f', grant.organization_id), id)
       end
     end
   end
@@ -569,8 +575,7 @@ local function save_cover(id, sponsorable, fields, is_verified, has_durable)
   save_hash(key, fields)
   index_grants(id, sponsorable, had, grants_of(id, sponsorable))
   if exists(K.MEMBERS(sponsorable, id)) then
-    -- Those who belong to this organization are judged again (members.py).
-    redis.pcall('HINCRBY', K.ORGANIZATIONS, sponsorable .. ':' .. id, 1)
+    note_organization(sponsorable, id)
   end
   if not is_verified and cover_of(id, sponsorable)
       and redis.call('SISMEMBER', K.SPONSORS(sponsorable), id) == 0 then

@@ -1,7 +1,9 @@
--- Notes that an organization's members were judged, unless its cover has changed once more since.
+-- Notes that members of organizations were judged, unless there is something new to judge them on.
 --
--- ARGV  1 `{sponsorable}:{id}`  2 how often it had changed when that began
+-- ARGV  a field of the notes, and what it said when that began; and so on
 
-if redis.call('HGET', K.ORGANIZATIONS, ARGV[1]) == ARGV[2] then
-  redis.call('HDEL', K.ORGANIZATIONS, ARGV[1])
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', K.ORGANIZATIONS, ARGV[i]) == ARGV[i + 1] then
+    redis.call('HDEL', K.ORGANIZATIONS, ARGV[i])
+  end
 end
