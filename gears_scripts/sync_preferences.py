@@ -813,6 +813,7 @@ return { applied, answers }
     "absorb": r"""
 local QUIET_TTL_MS = 1000
 local NEGATIVE_TTL_S = 30
+local AUDIT_LENGTH = 100000
 local K = {}
 function K.USER_DETAILS(id) return 'user_details:' .. id end
 function K.PREFERENCES(id, collection) return 'user:' .. id .. ':' .. collection end
@@ -830,6 +831,7 @@ function K.NEGATIVE(id) return 'sponsorsync:negative:' .. id end
 function K.PENDING(id) return 'sponsorsync:pending:' .. id end
 K.QUIET = 'sponsorsync:quiet'
 K.COVER_ENDS = 'sponsorsync:cover_ends'
+K.AUDIT = 'sponsorsync:audit'
 function K.MEMBERS(sponsorable, id) return 'sponsorsync:members:' .. sponsorable .. ':' .. id end
 K.ORGANIZATIONS = 'sponsorsync:organizations'
 function K.PATRONS(sponsorable) return 'sponsorsync:patrons:' .. sponsorable end
@@ -1173,6 +1175,36 @@ local function index_cover(id, sponsorable)
   redis.call('SREM', K.SPONSORS(sponsorable), id)
   return false, covered, ends
 end
+local AUDITED = { 'source', 'tier_cents', 'is_one_time', 'privacy', 'since', 'valid_until', 'also' }
+local function cover_for_audit(id, sponsorable)
+  local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(AUDITED))
+  local told = {}
+  for i, field in ipairs(facts.err and {} or AUDITED) do
+    if facts[i] then
+      told[#told + 1] = '"' .. field .. '":' .. cjson.encode(facts[i])
+    end
+  end
+  return {
+    holds = cover_of(id, sponsorable) or false,
+    is_indexed = redis.pcall('SISMEMBER', K.SPONSORS(sponsorable), id) == 1,
+    text = '{' .. table.concat(told, ',') .. '}',
+  }
+end
+local function audit_cover(id, sponsorable, before, by, reference)
+  local after = cover_for_audit(id, sponsorable)
+  local what
+  if after.holds then
+    what = not before.holds and 'granted' or before.text ~= after.text and 'changed'
+  else
+    what = (before.holds or before.is_indexed) and 'lost'
+  end
+  if what then
+    redis.pcall(
+      'XADD', K.AUDIT, 'MAXLEN', '~', AUDIT_LENGTH, '*', 'id', id, 'sponsorable', sponsorable,
+      'what', what, 'by', by, 'reference', reference, 'before', before.text, 'after', after.text
+    )
+  end
+end
 local token, known_names, id = ARGV[1], cjson.decode(ARGV[2]), ARGV[3]
 local _, deleted, parts = unpack(cmsgpack.unpack(ARGV[4]))
 local meta, pending, visitor = K.META(id), K.PENDING(id), is_visitor(id)
@@ -1251,7 +1283,7 @@ local answer = quietly(function()
     end
     change(part)
   end
-  local function write_grants(sponsorable, key, grants)
+  local function write_grants(key, grants)
     local also_until = 0
     for _, grant in ipairs(grants) do
       if grant.has_seat ~= false then
@@ -1266,7 +1298,6 @@ local answer = quietly(function()
       also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
       redis.call('HSET', key, 'also_until', also_until)
     end
-    change('cover:' .. sponsorable)
   end
   local function complete_own(key, mine, held)
     if not mine.checked_at and held.checked_at then
@@ -1305,31 +1336,54 @@ local answer = quietly(function()
       end
     end
     redis.call('HDEL', key, 'partial')
-    write_grants(sponsorable, key, grants)
+    write_grants(key, grants)
+    change('cover:' .. sponsorable)
   end
-  local function has_moved(sponsorable, patron_id)
-    local patrons, part = K.PATRONS(sponsorable), 'cover:' .. sponsorable
-    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
-    if type(holder) ~= 'string' or holder == id
-        or version_of(K.META(holder), part) < version_of(meta, part) then
-      return false
-    end
-    for _, grant in ipairs(grants_of(holder, sponsorable)) do
-      if grant.patron_id == patron_id then
-        return true
-      end
-    end
-    return false
-  end
-  local function leave_moved(sponsorable, key)
-    local grants, kept = grants_of(id, sponsorable), {}
+  local function without_patron(grants, patron_id)
+    local kept = {}
     for _, grant in ipairs(grants) do
-      if not (grant.patron_id and has_moved(sponsorable, grant.patron_id)) then
+      if grant.patron_id ~= patron_id then
         kept[#kept + 1] = grant
       end
     end
+    return kept
+  end
+  local function take_patron(holder, sponsorable, patron_id, grants)
+    local key, part = K.SPONSORSHIP(sponsorable, holder), 'cover:' .. sponsorable
+    local before = cover_for_audit(holder, sponsorable)
+    write_grants(key, without_patron(grants, patron_id))
+    index_grants(holder, sponsorable, grants, grants_of(holder, sponsorable))
+    index_cover(holder, sponsorable)
+    audit_cover(holder, sponsorable, before, 'patreon', '')
+    commit(holder, K.META(holder), { part })
+    derive_document(holder)
+  end
+  local function settle_patron(sponsorable, patron_id, grants)
+    local patrons, part = K.PATRONS(sponsorable), 'cover:' .. sponsorable
+    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
+    if type(holder) ~= 'string' or holder == id or wrong_type(K.META(holder), 'hash') then
+      return grants
+    end
+    local held = grants_of(holder, sponsorable)
+    if #without_patron(held, patron_id) == #held then
+      return grants
+    elseif version_of(K.META(holder), part) >= version_of(meta, part) then
+      return without_patron(grants, patron_id)
+    end
+    take_patron(holder, sponsorable, patron_id, held)
+    return grants
+  end
+  local function settle_patrons(sponsorable, key)
+    local grants = grants_of(id, sponsorable)
+    local kept = grants
+    for _, grant in ipairs(grants) do
+      if grant.patron_id then
+        kept = settle_patron(sponsorable, grant.patron_id, kept)
+      end
+    end
     if #kept < #grants then
-      write_grants(sponsorable, key, kept)
+      write_grants(key, kept)
+      change('cover:' .. sponsorable)
     end
   end
   local own = {}
@@ -1370,7 +1424,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    leave_moved(sponsorable, key)
+    settle_patrons(sponsorable, key)
     index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     if is_newer['cover:' .. sponsorable] and exists(K.MEMBERS(sponsorable, id)) then
       note_organization(sponsorable, id)

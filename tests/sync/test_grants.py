@@ -386,6 +386,27 @@ async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) ->
     assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON + 1
 
 
+@pytest.mark.parametrize("first", [PERSON, PERSON + 1], ids=["the older", "the younger"])
+async def test_of_two_who_linked_the_same_account_the_later_one_has_it(
+    desk: Desk, first: int
+) -> None:
+    """One of them did while local knew nothing of the other; either may come back first."""
+    second = 2 * PERSON + 1 - first
+    other = keys.sponsorship(SPONSORABLE, PERSON + 1)
+    await desk.keep(replace(NO_SPONSOR, grants=(PATRON, OVERRIDE)))
+    await desk.keep(replace(NO_SPONSOR, grants=(PATRON,)), PERSON + 1)
+    await desk.pair.relay()
+    await desk.pair.local.delete(COVER, other, keys.patrons(SPONSORABLE))
+    await desk.facts(first)
+    await desk.facts(second)
+    await desk.pair.relay()
+
+    assert await desk.sources() == {CoverSource.OVERRIDE}
+    assert await desk.sources(PERSON + 1) == {CoverSource.PATREON}
+    assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON + 1
+    assert await _are_equal(desk.pair)
+
+
 # ---------------------------------------------------------------------- durable is away
 
 

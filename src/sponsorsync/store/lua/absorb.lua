@@ -100,7 +100,7 @@ local answer = quietly(function()
   end
 
   -- Puts grants in the place of those of a cover.
-  local function write_grants(sponsorable, key, grants)
+  local function write_grants(key, grants)
     local also_until = 0
     for _, grant in ipairs(grants) do
       if grant.has_seat ~= false then
@@ -115,7 +115,6 @@ local answer = quietly(function()
       also_until = also_until == math.huge and 'never' or string.format('%.0f', also_until)
       redis.call('HSET', key, 'also_until', also_until)
     end
-    change('cover:' .. sponsorable)
   end
 
   -- What durable knows of a person's own sponsorship is added to what GitHub told meanwhile. That is
@@ -162,35 +161,62 @@ local answer = quietly(function()
       end
     end
     redis.call('HDEL', key, 'partial')
-    write_grants(sponsorable, key, grants)
+    write_grants(key, grants)
+    change('cover:' .. sponsorable)
   end
 
-  -- An account of Patreon's counts for one person. Whether somebody else linked it later, while local
-  -- knew nothing of this person: not by the index alone, which may be older than what arrives.
-  local function has_moved(sponsorable, patron_id)
-    local patrons, part = K.PATRONS(sponsorable), 'cover:' .. sponsorable
-    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
-    if type(holder) ~= 'string' or holder == id
-        or version_of(K.META(holder), part) < version_of(meta, part) then
-      return false
-    end
-    for _, grant in ipairs(grants_of(holder, sponsorable)) do
-      if grant.patron_id == patron_id then
-        return true
-      end
-    end
-    return false
-  end
-
-  local function leave_moved(sponsorable, key)
-    local grants, kept = grants_of(id, sponsorable), {}
+  local function without_patron(grants, patron_id)
+    local kept = {}
     for _, grant in ipairs(grants) do
-      if not (grant.patron_id and has_moved(sponsorable, grant.patron_id)) then
+      if grant.patron_id ~= patron_id then
         kept[#kept + 1] = grant
       end
     end
+    return kept
+  end
+
+  -- Takes an account of Patreon's from somebody.
+  local function take_patron(holder, sponsorable, patron_id, grants)
+    local key, part = K.SPONSORSHIP(sponsorable, holder), 'cover:' .. sponsorable
+    local before = cover_for_audit(holder, sponsorable)
+    write_grants(key, without_patron(grants, patron_id))
+    index_grants(holder, sponsorable, grants, grants_of(holder, sponsorable))
+    index_cover(holder, sponsorable)
+    audit_cover(holder, sponsorable, before, 'patreon', '')
+    commit(holder, K.META(holder), { part })
+    derive_document(holder)
+  end
+
+  -- An account of Patreon's counts for one person: for who linked it later, while local knew nothing of
+  -- the other one. Not by the index alone, which may be older than what arrives. Returns the grants of
+  -- this person that are left.
+  local function settle_patron(sponsorable, patron_id, grants)
+    local patrons, part = K.PATRONS(sponsorable), 'cover:' .. sponsorable
+    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
+    if type(holder) ~= 'string' or holder == id or wrong_type(K.META(holder), 'hash') then
+      return grants
+    end
+    local held = grants_of(holder, sponsorable)
+    if #without_patron(held, patron_id) == #held then
+      return grants
+    elseif version_of(K.META(holder), part) >= version_of(meta, part) then
+      return without_patron(grants, patron_id)
+    end
+    take_patron(holder, sponsorable, patron_id, held)
+    return grants
+  end
+
+  local function settle_patrons(sponsorable, key)
+    local grants = grants_of(id, sponsorable)
+    local kept = grants
+    for _, grant in ipairs(grants) do
+      if grant.patron_id then
+        kept = settle_patron(sponsorable, grant.patron_id, kept)
+      end
+    end
     if #kept < #grants then
-      write_grants(sponsorable, key, kept)
+      write_grants(key, kept)
+      change('cover:' .. sponsorable)
     end
   end
 
@@ -234,7 +260,7 @@ local answer = quietly(function()
     if token ~= '' and is_partial('cover:' .. sponsorable, key) then
       complete(sponsorable, key, {}) -- durable has none
     end
-    leave_moved(sponsorable, key)
+    settle_patrons(sponsorable, key)
     index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
     if is_newer['cover:' .. sponsorable] and exists(K.MEMBERS(sponsorable, id)) then
       note_organization(sponsorable, id)
