@@ -540,6 +540,45 @@ async def test_an_announced_end_is_kept(replica: Replica) -> None:
     assert (await replica.facts(MONTHLY))["valid_until"] == str(end)
 
 
+# ---------------------------------------------------------------------- foreign keys
+
+
+async def test_a_foreign_key_of_one_person_is_in_nobody_elses_way(replica: Replica) -> None:
+    """In the place of the cover, or the application's own; the comparison is complete."""
+    await replica.compare()
+    people = replica.github.people
+    for role in ("monthly", "one-time", "patreon"):
+        [sponsorship] = people.sponsorships_of(people.get(role))
+        sponsorship.is_ended = True
+    people.sponsor("stranger", SPONSORABLE)
+    foreign = keys.sponsorship(SPONSORABLE, PRIVATE), keys.preferences(MONTHLY, "mnodes")
+    for key in foreign:
+        await replica.local.delete(key)
+        await replica.local.set(key, "somebody else's")
+    with capture_logs() as logs:
+        summary = await replica.compare()
+    told = {log["person"]: log["reason"] for log in logs if log["event"] == "cover_not_kept"}
+
+    assert (summary.reason, summary.conflicts) == (None, 2)
+    assert summary.counts == {"created": 1, "ended": 1}
+    assert await replica.reconciler.load_last(SPONSORABLE) is not None
+    assert STRANGER in await replica.covered()
+    assert (foreign[0] in told[PRIVATE], foreign[1] in told[MONTHLY]) == (True, True)
+
+
+async def test_a_foreign_key_in_everybodys_way_is_told_and_nothing_is_complete(
+    replica: Replica,
+) -> None:
+    """Nobody could be kept; that is no answer of GitHub's about anybody."""
+    await replica.local.set(keys.AUDIT, "somebody else's")
+    with capture_logs() as logs:
+        summary = await replica.compare()
+
+    assert "data of another kind" in (summary.reason or "")
+    assert keys.AUDIT in str(logs)
+    assert await replica.reconciler.load_last(SPONSORABLE) is None
+
+
 # ---------------------------------------------------------------------- one at a time
 
 

@@ -26,6 +26,7 @@ from sponsorsync.domain.errors import (
     InvalidInputError,
     JobRunningError,
     NoMaintainerTokenError,
+    StoreConflictError,
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
@@ -81,6 +82,8 @@ class ReconcileSummary:
         newer: Covers that changed while GitHub was asked; they were left as they are.
         hidden: Sponsorships of which GitHub does not show whose they are.
         unknown: People who are covered here and whom GitHub did not list, while some were hidden.
+        conflicts: People of whom nothing could be kept, since somebody else wrote one of their
+            keys; the log has their numbers. Everybody else is compared all the same.
         points: What it has cost of GitHub's rate limit.
         budget: What is left of that.
         waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
@@ -97,6 +100,7 @@ class ReconcileSummary:
     newer: int = 0
     hidden: int = 0
     unknown: int = 0
+    conflicts: int = 0
     points: int = 0
     budget: Budget | None = None
     waiting_until: datetime | None = None
@@ -191,6 +195,10 @@ class Reconciler:
             except GitHubLimitedError as error:
                 summary.retry_after_s = error.retry_after_s
                 summary.fail(f"{error} It may be asked again in {error.retry_after_s} s.")
+            except StoreConflictError as error:
+                # In the place of a key that is everybody's: those of one person are counted.
+                _log.warning("reconcile_meets_foreign_key", cause=str(error.__cause__))
+                summary.fail(str(error))
             except StoreUnavailableError as error:
                 summary.fail(str(error))
         summary.seconds = time.monotonic() - began
@@ -200,6 +208,7 @@ class Reconciler:
             dry_run=dry_run,
             people=summary.people,
             counts=dict(summary.counts),
+            conflicts=summary.conflicts,
             reason=summary.reason,
         )
         return summary
@@ -347,6 +356,7 @@ class _Comparison:
         # What this comparison itself has kept, as a hash: it is not newer than the answer.
         self._kept: dict[int, int] = {}
         self._noted: set[int] = set()
+        self._conflicts: set[int] = set()
 
     async def take(self, page: ReceivedPage) -> None:
         """Keeps what a page adds to covers, and remembers the rest of it."""
@@ -439,6 +449,8 @@ class _Comparison:
             if outcome is Saved.OK:
                 self._kept[change.person_id] = _hash_sponsorship(change.facts)
                 self._note(before, change)
+            elif outcome is Saved.CONFLICT:
+                self._note_conflict(change.person_id)
             else:
                 self._summary.newer += 1
         self._report(self._summary)
@@ -467,6 +479,11 @@ class _Comparison:
             by="reconcile",
             reference="",
         )
+
+    def _note_conflict(self, person_id: int) -> None:
+        if person_id not in self._conflicts:
+            self._conflicts.add(person_id)
+            self._summary.conflicts += 1
 
     def _note(self, before: CoverFacts | None, change: CoverChange) -> None:
         if change.person_id in self._noted:

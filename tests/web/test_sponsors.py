@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.store import keys
@@ -562,6 +563,49 @@ async def test_the_list_tells_by_what_each_is_covered(service: Service, admin: B
         ("sponsorship", None),
         ("override", "an-operator: Wrote the translation"),
     ]
+
+
+async def test_a_foreign_key_of_one_person_hides_nobody_else_from_the_list(
+    service: Service, admin: Browser, local: Redis
+) -> None:
+    """Theirs is not known; a login that cannot be read is none."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    await _put(admin, STRANGER)
+    await _put(admin, MEMBER)
+    for key in (keys.sponsorship(SPONSORABLE, STRANGER), keys.user_details(MEMBER)):
+        await local.delete(key)
+        await local.set(key, "somebody else's")
+    listed = await _list(admin)
+
+    assert (listed[MONTHLY]["user_login"], listed[MEMBER]["user_login"]) == ("monthly", None)
+    assert {number: entry["cover"]["status"] for number, entry in listed.items()} == {
+        MONTHLY: "covered",
+        MEMBER: "covered",
+        STRANGER: "unknown",
+    }
+
+
+@pytest.mark.parametrize("part", ["cover", "profile", "meta"])
+async def test_the_log_names_the_foreign_key_that_an_answer_met(
+    service: Service, local: Redis, part: str
+) -> None:
+    """As the answer promises."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    key = {
+        "cover": keys.sponsorship(SPONSORABLE, MONTHLY),
+        "profile": keys.user_details(MONTHLY),
+        "meta": keys.meta(MONTHLY),
+    }[part]
+    await local.delete(key)
+    await local.set(key, "somebody else's")
+    with capture_logs() as logs:
+        answers = [await browser.get(path) for path in ("/me", "/auth/sponsor")]
+    causes = [log["cause"] for log in logs if log["event"] == "request_failed"]
+
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert [f" {key} " in cause for cause in causes] == [True, True]
 
 
 async def test_who_decided_and_why_is_for_administrators_alone(

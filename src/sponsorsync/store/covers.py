@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
+import structlog
+
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
 from sponsorsync.store import keys
 from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
@@ -33,6 +39,10 @@ _TRIES = 5
 # Whoever links an account of Patreon's waits for who does so already, for some seconds.
 _PATRON_TRIES = 50
 _PATRON_WAIT_S = 0.1
+# So begins a script's sentence on a foreign key.
+_FOREIGN = "WRONGTYPE "
+
+_log = structlog.get_logger(__name__)
 
 
 async def end_covers(local: RedisStore) -> None:
@@ -46,11 +56,16 @@ async def end_covers(local: RedisStore) -> None:
 
 
 class Saved(StrEnum):
-    """What became of a change of cover."""
+    """What became of a change of cover.
+
+    Attributes:
+        CONFLICT: There is a foreign key in the place of one of this person's; the log names it.
+    """
 
     OK = "ok"
     CHANGED = "changed"
     SEEN = "seen"
+    CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,8 @@ class CoverStore:
     async def load(self, sponsorable: str, person_ids: Sequence[int]) -> Mapping[int, KnownCover]:
         """Returns what is known of each; what only durable knows is brought here first.
 
-        While durable cannot be asked, that counts as nothing.
+        While durable cannot be asked, that counts as nothing; so does what a foreign key is in the
+        place of.
         """
         covers = await self._load_here(sponsorable, person_ids)
         missing = [person_id for person_id, (_, is_known) in covers.items() if not is_known]
@@ -105,8 +121,10 @@ class CoverStore:
 
         Raises:
             DurableUnavailableError: Only durable knows, and it cannot be asked.
+            StoreConflictError: There is a foreign key in the place of one of theirs.
         """
         cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        self._require_ours(cover)
         if is_known or self._fetcher is None:
             return cover
         await self._people.load_account(person_id)
@@ -145,6 +163,7 @@ class CoverStore:
 
         Raises:
             DurableUnavailableError: See `for_certain`.
+            StoreConflictError: There is a foreign key in the place of one that it would change.
             StoreUnavailableError: Local cannot be asked, or others keep changing it.
         """
         for _ in range(_TRIES):
@@ -152,6 +171,7 @@ class CoverStore:
                 known = await self.load_for_certain(sponsorable, person_id)
             else:
                 known = (await self.load(sponsorable, [person_id]))[person_id]
+                self._require_ours(known)
             facts = decide(known.facts)
             if facts is None:
                 return None, known.facts
@@ -159,30 +179,45 @@ class CoverStore:
                 person_id, facts, known.version, by=by, reference=reference, delivery=delivery
             )
             [saved] = await self.save([change])
+            if saved is Saved.CONFLICT:
+                raise self._local.say_conflict()
             if saved is not Saved.CHANGED:
                 return saved, facts if saved is Saved.OK else known.facts
         raise StoreUnavailableError("Somebody else keeps changing the same cover.")
 
     async def save(self, changes: Sequence[CoverChange]) -> list[Saved]:
-        """Keeps facts, each person's in one script that also notes it in the audit trail."""
+        """Keeps facts, each person's in one script that also notes it in the audit trail.
+
+        Raises:
+            StoreConflictError: There is a foreign key in the place of one that is everybody's.
+            StoreUnavailableError: Local cannot be asked.
+        """
         if not changes:
             return []
         is_verified = self._fetcher is None or self._fetcher.is_local_verified
         replies = await self._local.run_scripts(
             "save_cover", [self._dump(change, is_verified=is_verified) for change in changes]
         )
-        return [Saved(cast("bytes", reply).decode()) for reply in replies]
+        return [
+            self._tell(change, cast("bytes", reply).decode(errors="replace"))
+            for change, reply in zip(changes, replies, strict=True)
+        ]
 
     async def is_delivered(self, delivery: str) -> bool:
         """Tells whether an event of this number was applied."""
         return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
 
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
-        """Returns of whom durable may know more than `load` has just returned."""
-        if self._fetcher is None:
-            return set()
+        """Returns of whom more may be known than `load` has just returned.
+
+        That is what durable knows, while it is away, and what a foreign key is in the place of.
+        """
         covers = await self._load_here(sponsorable, person_ids)
-        return {person_id for person_id, (_, is_known) in covers.items() if not is_known}
+        return {
+            person_id
+            for person_id, (cover, is_known) in covers.items()
+            if not is_known and (self._fetcher is not None or _is_foreign(cover))
+        }
 
     async def take_seat(
         self,
@@ -346,9 +381,27 @@ class CoverStore:
 
         async def fetch(person_id: int) -> None:
             async with places:
-                await self._people.load_account_for_login(person_id)
+                # A foreign key is in the way of this person alone; their parts stay unknown.
+                with suppress(StoreConflictError):
+                    await self._people.load_account_for_login(person_id)
 
         await asyncio.gather(*(fetch(person_id) for person_id in person_ids))
+
+    def _require_ours(self, cover: KnownCover) -> None:
+        if _is_foreign(cover):
+            raise self._local.say_conflict(cover.version)
+
+    def _tell(self, change: CoverChange, reply: str) -> Saved:
+        if not reply.startswith(_FOREIGN):
+            return Saved(reply)
+        _log.warning(
+            "cover_not_kept",
+            person=change.person_id,
+            sponsorable=change.facts.sponsorable,
+            by=change.by,
+            reason=reply,
+        )
+        return Saved.CONFLICT
 
     def _dump(self, change: CoverChange, *, is_verified: bool) -> tuple[int | str, ...]:
         told = {
@@ -366,3 +419,7 @@ class CoverStore:
             change.delivery,
             json.dumps(told),
         )
+
+
+def _is_foreign(cover: KnownCover) -> bool:
+    return cover.version.startswith(_FOREIGN)

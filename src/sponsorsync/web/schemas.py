@@ -383,6 +383,9 @@ class ReconcileSummaryOut(_Model):
     newer: int = Field(description="Covers that changed while GitHub was asked; left as they are.")
     hidden: int = Field(description="Sponsorships of which GitHub does not show whose they are.")
     unknown: int = Field(description="Covered here and not listed, while some were hidden.")
+    conflicts: int = Field(
+        description="People with a foreign key in the place of one of theirs; the log names them."
+    )
     points: int = Field(description="What it has cost of GitHub's rate limit.")
     budget: BudgetOut | None
     seconds: float
