@@ -865,6 +865,28 @@ async def test_what_was_compared_a_while_ago_is_due_after_its_time_only(
     assert (early, replica.way.pages) == (1, 2)
 
 
+@pytest.mark.parametrize("method", ["take_ended", "load_reconciled"])
+async def test_an_unforeseen_failure_does_not_end_the_schedule(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Nobody would notice before covers are wrong for days."""
+    answers = iter([RuntimeError("unforeseen")])
+    is_right = getattr(replica.covers, method)
+
+    async def fail_once(*arguments: str) -> object:
+        for error in answers:
+            raise error
+        return await is_right(*arguments)
+
+    monkeypatch.setattr(replica.covers, method, fail_once)
+    pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
+    with capture_logs() as logs:
+        async with run_schedule(_schedule(replica, pace)):
+            await until(lambda: _is_covered(replica, MONTHLY))
+
+    assert [log for log in logs if log["event"] == "reconcile_schedule_failed"] != []
+
+
 async def test_several_events_are_one_look(replica: Replica) -> None:
     """A burst costs GitHub no more than one event does."""
     schedule = _schedule(replica, Pace(every=None, settle_s=0.05, pause_s=60))

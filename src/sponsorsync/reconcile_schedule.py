@@ -80,9 +80,9 @@ class ReconcileSchedule:
         """Looks until it is cancelled; what fails is logged, and tried again."""
         while True:
             self._wake.clear()
-            await self._note_due()
+            await _guard(self._note_due())
             for sponsorable in self._ripe():
-                await self._look(sponsorable)
+                await _guard(self._look(sponsorable))
             try:
                 async with asyncio.timeout(self._rest_s()):
                     await self._wake.wait()
@@ -164,6 +164,13 @@ async def run_schedule(schedule: ReconcileSchedule) -> AsyncIterator[None]:
         yield
     finally:
         await end_tasks(task)
+
+
+async def _guard(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception:  # noqa: BLE001 - it goes on as long as the service
+        _log.exception("reconcile_schedule_failed")
 
 
 def _now_s() -> float:
