@@ -842,7 +842,7 @@ async def test_the_service_compares_after_its_start_and_after_events(
             await until(lambda: _is_covered(replica, MONTHLY))
             clock.advance(hours=1)
             github.people.sponsor("stranger", SPONSORABLE)
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
             await until(lambda: _is_covered(replica, STRANGER))
             pages = replica.way.pages
 
@@ -865,7 +865,7 @@ async def test_what_was_compared_a_while_ago_is_due_after_its_time_only(
     assert (early, replica.way.pages) == (1, 2)
 
 
-@pytest.mark.parametrize("method", ["take_ended", "load_reconciled"])
+@pytest.mark.parametrize("method", ["load_looks", "load_reconciled"])
 async def test_an_unforeseen_failure_does_not_end_the_schedule(
     replica: Replica, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -892,9 +892,9 @@ async def test_several_events_are_one_look(replica: Replica) -> None:
     schedule = _schedule(replica, Pace(every=None, settle_s=0.05, pause_s=60))
     async with run_schedule(schedule):
         for _ in range(50):
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
         await until(lambda: _has_asked(replica, 1))
-        schedule.request(SPONSORABLE)
+        await schedule.request(SPONSORABLE)
         await asyncio.sleep(0.2)
 
     assert replica.way.pages == 1
@@ -918,7 +918,7 @@ async def test_github_is_left_alone_after_it_refused(
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
 
     async def ask_meanwhile(_: int) -> None:
-        schedule.request(SPONSORABLE)
+        await schedule.request(SPONSORABLE)
 
     async def waits() -> bool:
         return any(log["event"] == "reconcile_waits" for log in logs)
@@ -926,10 +926,10 @@ async def test_github_is_left_alone_after_it_refused(
     replica.way.before = ask_meanwhile
     with capture_logs() as logs:
         async with run_schedule(schedule):
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
             await until(waits)
             pages = replica.way.pages
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
             await asyncio.sleep(0.1)
     [waited_s] = [log["seconds"] for log in logs if log["event"] == "reconcile_waits"]
 
@@ -946,6 +946,76 @@ async def test_what_another_replica_has_compared_is_not_compared_again(replica: 
         await asyncio.sleep(0.5)
 
     assert replica.way.pages == 0
+
+
+async def test_a_look_that_was_asked_for_outlasts_a_restart(replica: Replica) -> None:
+    """What asked for it was answered, and does not come again."""
+    pace = Pace(every=None, settle_s=0.0, pause_s=60, check_s=0.01)
+    await _schedule(replica, pace).request(SPONSORABLE)
+    async with run_schedule(_schedule(replica, pace)):
+        await until(lambda: _is_covered(replica, MONTHLY))
+        await until(lambda: _is_done(replica))
+
+    assert replica.way.pages == 1
+
+
+async def test_a_look_is_done_by_a_complete_comparison_only(replica: Replica) -> None:
+    """Whoever ran it; a dry run keeps nothing."""
+    await replica.covers.save_look(SPONSORABLE)
+    asked = await replica.covers.load_looks()
+    replica.github.switches.forbidden = True
+    await replica.compare()
+    after_failure = await replica.covers.load_looks()
+    replica.github.switches.forbidden = False
+    await replica.compare(dry_run=True)
+    after_dry_run = await replica.covers.load_looks()
+    await replica.compare()
+
+    assert asked == after_failure == after_dry_run
+    assert (list(asked), await replica.covers.load_looks()) == ([SPONSORABLE], {})
+
+
+async def test_who_asks_while_it_is_looked_is_not_answered_by_that(replica: Replica) -> None:
+    """GitHub's answer may be of before; also of an end that another replica sweeps."""
+    await replica.covers.save_look(SPONSORABLE)
+    before = await replica.covers.load_looks()
+
+    async def ask_again(_: int) -> None:
+        await replica.covers.save_look(SPONSORABLE)
+
+    replica.way.before = ask_again
+    await replica.compare()
+    between = await replica.covers.load_looks()
+    replica.way.before = None
+    await replica.compare()
+
+    assert list(between) == [SPONSORABLE]
+    assert between != before
+    assert await replica.covers.load_looks() == {}
+
+
+async def test_a_look_of_another_replica_is_not_repeated(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them see that one is wanted."""
+    schedule = _schedule(replica, Pace(every=None, settle_s=0.0, check_s=0.01))
+    await schedule.request(SPONSORABLE)
+    await replica.compare()  # as the other one does
+    load_looks, times = replica.covers.load_looks, 0
+
+    async def count() -> dict[str, str]:
+        nonlocal times
+        times += 1
+        return await load_looks()
+
+    async def has_gone_round() -> bool:
+        return times > 3
+
+    monkeypatch.setattr(replica.covers, "load_looks", count)
+    async with run_schedule(schedule):
+        await until(has_gone_round)
+
+    assert replica.way.pages == 1
 
 
 async def test_who_takes_back_a_cancellation_is_covered_soon_after_its_end(
@@ -976,14 +1046,14 @@ async def test_a_payment_that_ends_is_no_reason_to_look(replica: Replica) -> Non
     await replica.local.zadd(keys.COVER_ENDS, {member: 1})
     await end_covers(replica.local_store)
 
-    assert await replica.covers.take_ended() == set()
+    assert await replica.covers.load_looks() == {}
 
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
     return ReconcileSchedule(
         lambda sponsorable: replica.reconciler.run(sponsorable=sponsorable),
         replica.reconciler.load_last,
-        replica.covers.take_ended,
+        replica.covers,
         sponsorables=(SPONSORABLE,),
         pace=pace,
         clock=replica.clock,
@@ -992,6 +1062,10 @@ def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
 
 async def _is_covered(replica: Replica, person_id: int) -> bool:
     return person_id in await replica.covered()
+
+
+async def _is_done(replica: Replica) -> bool:
+    return await replica.covers.load_looks() == {}
 
 
 async def _has_asked(replica: Replica, pages: int) -> bool:

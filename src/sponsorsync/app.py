@@ -366,7 +366,7 @@ async def _open_look_again(
     schedule = ReconcileSchedule(
         lambda sponsorable: reconciler.run(sponsorable=sponsorable),
         reconciler.load_last,
-        covers.take_ended,
+        covers,
         sponsorables=settings.sponsorables,
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,

@@ -224,14 +224,14 @@ class Login:
         previous: CoverFacts | None,
         now: datetime,
     ) -> CoverFacts | None:
-        facts = self._assess(sponsorable, answers, previous, now)
+        facts = await self._assess(sponsorable, answers, previous, now)
         if self._members is None:
             return facts
         return await self._members.see(
             person_id, sponsorable, facts, answers.memberships, asked_at=answers.asked_at
         )
 
-    def _assess(
+    async def _assess(
         self, sponsorable: str, answers: Answers, previous: CoverFacts | None, now: datetime
     ) -> CoverFacts | None:
         if answers.sponsorships is None:
@@ -240,7 +240,7 @@ class Login:
             return previous
         given = answers.sponsorships
         is_doubtful = may_be_hidden(sponsorable, given, previous=previous, now=now)
-        if is_doubtful and self._look_again.request(sponsorable):
+        if is_doubtful and await self._look_again.request(sponsorable):
             return previous
         return assess(sponsorable, given, previous=previous, policy=self._policy, now=now)
 

@@ -224,6 +224,7 @@ class Reconciler:
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> None:
+        look = (await self._covers.load_looks()).get(sponsorable)
         # Moments are kept in whole seconds.
         began_at = self._clock().replace(microsecond=0)
         comparison = _Comparison(
@@ -253,7 +254,7 @@ class Reconciler:
             async for _ in steps:
                 await self._hold(lease)
         if not summary.is_dry_run:
-            await self._covers.save_reconciled(sponsorable, began_at)
+            await self._covers.save_reconciled(sponsorable, began_at, look)
 
     async def _fetch(
         self,

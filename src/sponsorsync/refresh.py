@@ -82,7 +82,7 @@ class Refresh:
             await self._keep(person_id, sponsorable, sponsorships, asked_at)
         others = [each for each in self._sponsorables if each not in told]
         for sponsorable in others:
-            self._look_again.request(sponsorable)
+            await self._look_again.request(sponsorable)
         _log.info("refreshed", person=person_id, conclusive=not others)
         return not others
 

@@ -268,13 +268,19 @@ class CoverStore:
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply)]
 
-    async def take_ended(self) -> set[str]:
-        """Returns of which sponsorables a monthly cover has ended by itself since the last call."""
-        members = cast("set[bytes]", await self._local.run("SMEMBERS", keys.ENDED))
-        found = {member.decode() for member in members}
-        if found:
-            await self._local.run("SREM", keys.ENDED, *found)
-        return found & set(self._sponsorables)
+    async def save_look(self, sponsorable: str) -> None:
+        """Notes that GitHub has to be looked at again, until somebody has done so."""
+        await self._local.run("HSET", keys.LOOKS, sponsorable, secrets.token_hex(8))
+
+    async def load_looks(self) -> dict[str, str]:
+        """Returns at whom GitHub has to be looked again, and what names the latest who asked.
+
+        Besides those of `save_look` these are sponsorables of whom a monthly cover has ended by
+        itself.
+        """
+        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.LOOKS))
+        found = {field.decode(): name.decode() for field, name in reply.items()}
+        return {each: name for each, name in found.items() if each in self._sponsorables}
 
     async def find_patron(self, sponsorable: str, patron_id: str) -> int | None:
         """Returns who linked an account of Patreon's."""
@@ -342,9 +348,19 @@ class CoverStore:
         reply = await self._local.run("HGET", keys.RECONCILED, sponsorable)
         return None if reply is None else datetime.fromtimestamp(int(cast("bytes", reply)), UTC)
 
-    async def save_reconciled(self, sponsorable: str, began_at: datetime) -> None:
-        """Notes that a comparison with GitHub was complete."""
-        await self._local.run("HSET", keys.RECONCILED, sponsorable, int(began_at.timestamp()))
+    async def save_reconciled(
+        self, sponsorable: str, began_at: datetime, look: str | None = None
+    ) -> None:
+        """Notes that a comparison with GitHub was complete.
+
+        Args:
+            sponsorable: Who was compared.
+            began_at: Before GitHub was asked.
+            look: What `load_looks` told then: that look is done, unless somebody asked again since.
+        """
+        await self._local.run_script(
+            "save_reconciled", sponsorable, int(began_at.timestamp()), look or ""
+        )
 
     async def take_reconciling(self, token: str) -> bool:
         """Takes the right to compare with GitHub; one replica has it at a time."""

@@ -56,8 +56,8 @@ NAMES = {
     "RECONCILING": "sponsorsync:reconciling",
     # Hash: by sponsorable, the second in which the last complete comparison began.
     "RECONCILED": "sponsorsync:reconciled",
-    # Set: sponsorables of whom a monthly cover has ended by itself, and nobody has looked why.
-    "ENDED": "sponsorsync:ended",
+    # Hash: sponsorables at whom GitHub is to be looked again, to what names the latest who asked.
+    "LOOKS": "sponsorsync:looks",
     # --- local: organizations whose members are covered ---
     # Sorted set: members by the second until which their membership holds; each has one seat.
     "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
@@ -119,7 +119,7 @@ RECONCILING_TTL_MS = 60_000
 RECONCILED = NAMES["RECONCILED"]
 
 ORGANIZATIONS = NAMES["ORGANIZATIONS"]
-ENDED = NAMES["ENDED"]
+LOOKS = NAMES["LOOKS"]
 
 AUDIT_LENGTH = 100_000
 """Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""

@@ -16,7 +16,7 @@ for _, member in ipairs(ended) do
     mark_dirty(id)
     if redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'is_one_time') ~= '1' then
       -- It was announced; whether it became true, GitHub tells who looks (reconcile_schedule.py).
-      redis.pcall('SADD', K.ENDED, sponsorable)
+      redis.pcall('HSET', K.LOOKS, sponsorable, string.format('%.0f', now_us()))
     end
   end
   redis.call('ZREM', K.COVER_ENDS, member)
