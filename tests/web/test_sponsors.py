@@ -720,6 +720,38 @@ async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: B
     assert (await browsers[0].get("/me")).status_code == 200
 
 
+@pytest.mark.parametrize("by", ["an administrator", "a deletion"])
+async def test_no_session_is_hidden_by_an_eviction(
+    service: Service, admin: Browser, local: Redis, by: str
+) -> None:
+    """A server that is short of memory may evict whatever has a TTL: the doctor permits that."""
+    browser, other = await service.open_browser(), await service.open_browser()
+    await browser.sign_in("monthly")
+    await local.expire(keys.sessions(MONTHLY), 1000)  # as an earlier release has left it
+    await other.sign_in("monthly")
+    ttl_s = await local.ttl(keys.sessions(MONTHLY))
+    ends = {
+        "an administrator": lambda: admin.post(f"/admin/sponsors/{MONTHLY}/revoke-sessions"),
+        "a deletion": lambda: other.delete("/me"),
+    }
+    await ends[by]()
+
+    assert ttl_s == -1
+    assert [(await each.get("/me")).status_code for each in (browser, other)] == [401, 401]
+    assert await local.keys("sponsorsync:session*") == []
+
+
+async def test_signing_out_of_the_last_session_leaves_nothing(
+    service: Service, local: Redis
+) -> None:
+    """Not even an index of none."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    await browser.post("/logout")
+
+    assert await local.keys("sponsorsync:session*") == []
+
+
 async def test_a_token_outlives_the_sessions_and_can_do_no_more(run_service: RunService) -> None:
     """For its minutes, as `POST /token` says; what changes something takes a session."""
     async with run_service(
