@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync.doctor import examine
 from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.errors import (
     InvalidInputError,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from sponsorsync.settings import Settings
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.covers import CoverStore
-    from tests.conftest import Clock, RunService
+    from tests.conftest import Browser, Clock, RunService
 
 MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
 ONE_TIME = 61_904_882
@@ -1080,6 +1082,88 @@ def test_what_could_not_begin_says_why(replica: Replica) -> None:
     replica.reconciler._token = None
     with pytest.raises(NoMaintainerTokenError):
         replica.reconciler.check(None)
+
+
+async def test_a_failure_is_told_of_until_one_is_complete(
+    replica: Replica, run_service: RunService, settings: Settings
+) -> None:
+    """Also of the schedule's own, and before there ever was a complete one; not of a dry run."""
+    told: list[tuple[object, object, str, list[str]]] = []
+
+    async def look(browser: Browser) -> None:
+        [last] = (await browser.get("/admin/reconcile")).json()["last"]
+        metrics = (await browser.get("/metrics")).text
+        [failing] = re.findall(r"^sponsorsync_reconcile_failing.*$", metrics, re.MULTILINE)
+        findings = [f.seen for f in await examine(settings) if "comparing" in f.subject]
+        told.append((last["failed_at"], last["reason"], failing, findings))
+
+    async with run_service(admin_token=SecretStr(TOKEN)) as service:
+        browser = await service.open_browser()
+        browser.headers["Authorization"] = f"Bearer {TOKEN}"
+        await look(browser)
+        replica.github.switches.forbidden = True
+        await replica.compare(dry_run=True)
+        await look(browser)
+        failed = await replica.compare()
+        await look(browser)
+        replica.github.switches.forbidden = False
+        await replica.compare()
+        await look(browser)
+        [last] = (await browser.get("/admin/reconcile")).json()["last"]
+
+    metric = f'sponsorsync_reconcile_failing{{sponsorable="{SPONSORABLE}"}}'
+    fine: tuple[object, ...] = (None, None, f"{metric} 0.0", [])
+    failed_at, reason, failing, [seen] = told[2]
+    assert [told[0], told[1], told[3]] == [fine, fine, fine]
+    assert failing == f"{metric} 1.0"
+    assert failed.reason == f"{SPONSORABLE}: {reason}"
+    assert seen.endswith(f"UTC for {SPONSORABLE}: {reason}")
+    assert datetime.fromisoformat(str(failed_at)) < replica.clock.now
+    assert last["sponsorable"] == SPONSORABLE
+    assert datetime.fromisoformat(last["reconciled_at"]) == replica.clock.now.replace(microsecond=0)
+
+
+async def test_a_limit_is_noted_as_a_failure(replica: Replica) -> None:
+    """One that is too long to be waited for ends a comparison, too."""
+    replica.way.limit = {"retry-after": "3600"}
+    await replica.compare()
+    [last] = await replica.reconciler.load_comparisons()
+
+    assert last.failed is not None
+    assert "It may be asked again in 3600 s." in last.failed.reason
+
+
+async def test_what_nobody_foresaw_is_noted_as_a_failure(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule has it in the log alone."""
+    monkeypatch.setattr(replica.covers, "load", AsyncMock(side_effect=RuntimeError))
+    with pytest.raises(RuntimeError):
+        await replica.compare()
+    [last] = await replica.reconciler.load_comparisons()
+
+    assert last.failed is not None
+    assert "our fault" in last.failed.reason
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"at": "x", "reason": 1}', '{"at": 1e30}'])
+async def test_what_somebody_else_wrote_is_no_failure(replica: Replica, text: str) -> None:
+    """It must not keep the doctor from looking at the rest."""
+    await replica.local.hset(keys.RECONCILE_FAILED, SPONSORABLE, text)
+    [last] = await replica.reconciler.load_comparisons()
+
+    assert last.failed is None
+
+
+async def test_the_state_of_a_job_is_told_without_redis(run_service: RunService) -> None:
+    """What other replicas did is not known then, which is not 'nothing'."""
+    async with run_service(
+        admin_token=SecretStr(TOKEN), redis_url=SecretStr("redis://127.0.0.1:1/0")
+    ) as service:
+        browser = await service.open_browser()
+        answer = await browser.get("/admin/reconcile", headers={"Authorization": f"Bearer {TOKEN}"})
+
+    assert (answer.status_code, answer.json()["last"]) == (200, None)
 
 
 async def test_metrics_tell_when_the_last_complete_comparison_was(

@@ -274,6 +274,7 @@ async def _open_services(
                 engine, partial(run_scripts_snapshot, settings, folder=gears_folder), reconciler
             )
         ),
+        comparisons=reconciler,
         registrations=registrations,
         visitors=VisitorMerge(
             sides.local,
@@ -306,7 +307,7 @@ async def _open_services(
         ),
         audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
-        metrics=Metrics(sides),
+        metrics=Metrics(sides, sponsorables=settings.sponsorables),
         policy=policy,
         local=sides.local,
         durable=sides.durable,

@@ -19,6 +19,7 @@ from sponsorsync.domain.assessment import (
     tell_the_same,
     tell_the_same_sponsorship,
 )
+from sponsorsync.domain.comparisons import FailedComparison, LastComparison
 from sponsorsync.domain.cover import CoverSource
 from sponsorsync.domain.errors import (
     GitHubError,
@@ -26,7 +27,9 @@ from sponsorsync.domain.errors import (
     InvalidInputError,
     JobRunningError,
     NoMaintainerTokenError,
+    SponsorSyncError,
     StoreConflictError,
+    StoreError,
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
 _REPORTED = 100
 _CHUNK = 100
+_OUR_FAULT = "This is our fault. The operator's log says more."
 # A limit that ends by then is waited for in place: starting over would meet the same one again.
 _PATIENCE_S = 15 * 60
 _HOLD_EVERY_S = keys.RECONCILING_TTL_MS / 1000 / 3
@@ -191,10 +195,10 @@ class Reconciler:
         async with self._lease() as lease:
             try:
                 for each in wanted:
-                    await self._reconcile(each, lease, summary, report)
+                    await self._try(each, lease, summary, report)
             except GitHubLimitedError as error:
                 summary.retry_after_s = error.retry_after_s
-                summary.fail(f"{error} It may be asked again in {error.retry_after_s} s.")
+                summary.fail(_describe_failure(error))
             except StoreConflictError as error:
                 # In the place of a key that is everybody's: those of one person are counted.
                 _log.warning("reconcile_meets_foreign_key", cause=str(error.__cause__))
@@ -217,13 +221,56 @@ class Reconciler:
         """Returns when the last complete comparison began, of whichever replica."""
         return await self._covers.load_reconciled(sponsorable)
 
-    async def _reconcile(
+    async def load_comparisons(self) -> list[LastComparison]:
+        """Returns what became of the last ones of each sponsorable, of whichever replica.
+
+        Raises:
+            StoreError: Local cannot be asked.
+        """
+        failed = await self._covers.load_failed()
+        return [
+            LastComparison(
+                sponsorable=each,
+                reconciled_at=await self._covers.load_reconciled(each),
+                failed=failed.get(each),
+            )
+            for each in self._sponsorables
+        ]
+
+    async def _try(
         self,
         sponsorable: str,
         lease: str,
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> None:
+        """Compares, and has every operator see it where that was not complete."""
+        try:
+            reason = await self._reconcile(sponsorable, lease, summary, report)
+        except SponsorSyncError as error:
+            await self._note_failed(sponsorable, _describe_failure(error), summary)
+            raise
+        except Exception:
+            await self._note_failed(sponsorable, _OUR_FAULT, summary)
+            raise
+        if reason is not None:
+            summary.fail(f"{sponsorable}: {reason}")
+            await self._note_failed(sponsorable, reason, summary)
+
+    async def _note_failed(self, sponsorable: str, reason: str, summary: ReconcileSummary) -> None:
+        if not summary.is_dry_run:
+            with suppress(StoreError):  # the log has it all the same
+                failed = FailedComparison(at=self._clock(), reason=reason)
+                await self._covers.save_failed(sponsorable, failed)
+
+    async def _reconcile(
+        self,
+        sponsorable: str,
+        lease: str,
+        summary: ReconcileSummary,
+        report: Callable[[ReconcileSummary], None],
+    ) -> str | None:
+        """Returns why it was not complete; None where it was."""
         look = (await self._covers.load_looks()).get(sponsorable)
         # Moments are kept in whole seconds.
         began_at = self._clock().replace(microsecond=0)
@@ -243,18 +290,17 @@ class Reconciler:
         except GitHubLimitedError:
             raise
         except GitHubError as error:
-            summary.fail(f"{sponsorable}: {error}")
-            return
+            return str(error)
         reason = comparison.check_complete()
         if reason is not None:
-            summary.fail(f"{sponsorable}: {reason}")
-            return
+            return reason
         # Every page has come: only now somebody's absence, or end, is an answer.
         async with aclosing(comparison.end_others()) as steps:
             async for _ in steps:
                 await self._hold(lease)
         if not summary.is_dry_run:
             await self._covers.save_reconciled(sponsorable, began_at, look)
+        return None
 
     async def _fetch(
         self,
@@ -497,6 +543,12 @@ class _Comparison:
         if not change.facts.is_sponsoring(self._began_at):
             kind = "ended"
         self._summary.note(Drift(self._sponsorable, change.person_id, kind))
+
+
+def _describe_failure(error: SponsorSyncError) -> str:
+    if isinstance(error, GitHubLimitedError):
+        return f"{error} It may be asked again in {error.retry_after_s} s."
+    return str(error)
 
 
 def _hash_sponsorship(facts: CoverFacts) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from sponsorsync.domain.comparisons import FailedComparison
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
@@ -53,6 +54,24 @@ async def end_covers(local: RedisStore) -> None:
     """
     while cast("int", await local.run_script("sweep_covers", _BATCH)) == _BATCH:
         pass
+
+
+async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparison]:
+    """Returns of which sponsorables a comparison has failed since the last complete one.
+
+    Raises:
+        StoreConflictError: Somebody else wrote that key.
+        StoreUnavailableError: Local cannot be asked.
+    """
+    reply = cast("dict[bytes, bytes]", await local.run("HGETALL", keys.RECONCILE_FAILED))
+    found = {}
+    for field, text in reply.items():
+        # What somebody else wrote is none.
+        with suppress(ValueError, KeyError, TypeError, OverflowError):
+            told = json.loads(text)
+            at = datetime.fromtimestamp(told["at"], UTC)
+            found[field.decode()] = FailedComparison(at=at, reason=str(told["reason"]))
+    return found
 
 
 class Saved(StrEnum):
@@ -347,6 +366,15 @@ class CoverStore:
         """Returns when the last complete comparison with GitHub began."""
         reply = await self._local.run("HGET", keys.RECONCILED, sponsorable)
         return None if reply is None else datetime.fromtimestamp(int(cast("bytes", reply)), UTC)
+
+    async def load_failed(self) -> dict[str, FailedComparison]:
+        """Returns of which sponsorables a comparison has failed since the last complete one."""
+        return await load_failed_comparisons(self._local)
+
+    async def save_failed(self, sponsorable: str, failed: FailedComparison) -> None:
+        """Notes that a comparison with GitHub was not complete."""
+        told = {"at": int(failed.at.timestamp()), "reason": failed.reason}
+        await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(told))
 
     async def save_reconciled(
         self, sponsorable: str, began_at: datetime, look: str | None = None

@@ -56,6 +56,8 @@ NAMES = {
     "RECONCILING": "sponsorsync:reconciling",
     # Hash: by sponsorable, the second in which the last complete comparison began.
     "RECONCILED": "sponsorsync:reconciled",
+    # Hash: by sponsorable, JSON with when and why a comparison has failed since the last complete.
+    "RECONCILE_FAILED": "sponsorsync:reconcile_failed",
     # Hash: sponsorables at whom GitHub is to be looked again, to what names the latest who asked.
     "LOOKS": "sponsorsync:looks",
     # --- local: organizations whose members are covered ---
@@ -117,6 +119,7 @@ RECONCILING_TTL_MS = 60_000
 """A page takes seconds, and each renews this; who dies blocks the others for no longer."""
 
 RECONCILED = NAMES["RECONCILED"]
+RECONCILE_FAILED = NAMES["RECONCILE_FAILED"]
 
 ORGANIZATIONS = NAMES["ORGANIZATIONS"]
 LOOKS = NAMES["LOOKS"]

@@ -393,8 +393,21 @@ class ReconcileSummaryOut(_Model):
     retry_after_s: int | None
 
 
+class LastComparisonOut(_Model):
+    """What became of the last comparisons of a sponsorable, by whichever replica."""
+
+    sponsorable: str
+    reconciled_at: datetime | None = Field(description="When the last complete one began.")
+    failed_at: datetime | None = Field(description="When one has failed since.")
+    reason: str | None = Field(description="Why.")
+
+
 class ReconcileJob(_Job):
-    """The last comparison with GitHub that was started here."""
+    """The last comparison with GitHub that was started here, and all others."""
+
+    last: list[LastComparisonOut] | None = Field(
+        description="Of each sponsorable, the schedule's too; null while Redis cannot be asked."
+    )
 
     waiting_until: datetime | None = Field(
         description="When it goes on, while it waits for a limit of GitHub's to end."
