@@ -542,6 +542,53 @@ async def test_an_announced_end_is_kept(replica: Replica) -> None:
     assert (await replica.facts(MONTHLY))["valid_until"] == str(end)
 
 
+async def test_who_asked_is_told_that_they_are_no_sponsor(replica: Replica) -> None:
+    """They were answered that it follows; who did not ask has no facts without being a sponsor."""
+    await replica.compare()
+    key = keys.sponsorship(SPONSORABLE, STRANGER)
+    await replica.covers.take_refresh(STRANGER)
+    await replica.compare(dry_run=True)
+    before = await replica.facts(STRANGER)
+    first = await replica.compare()
+    told = await replica.facts(STRANGER)
+    await replica.local.hset(key, "unknown_since", "1795420800")
+    await replica.compare()
+    unasked = await replica.facts(STRANGER)
+    await replica.local.delete(f"sponsorsync:refreshed:{STRANGER}")  # a minute later
+    await replica.covers.take_refresh(STRANGER)
+    await replica.compare()
+
+    assert (before, told["source"], first.counts) == ({}, "none", {})
+    assert "unknown_since" in unasked
+    assert "unknown_since" not in await replica.facts(STRANGER)
+    assert await replica.covers.load_asked(SPONSORABLE) == []
+
+
+async def test_who_asked_and_may_be_hidden_stays_unknown(replica: Replica) -> None:
+    """The one whom GitHub does not show may be anybody."""
+    [sponsorship] = replica.github.people.sponsorships_of(replica.github.people.get("monthly"))
+    sponsorship.is_null = True
+    await replica.covers.take_refresh(MONTHLY)
+    await replica.compare()
+
+    assert await replica.facts(MONTHLY) == {}
+    assert await replica.covers.load_asked(SPONSORABLE) == [MONTHLY]
+
+
+async def test_of_who_deleted_their_account_nothing_is_written(
+    replica: Replica, run_service: RunService
+) -> None:
+    """Though they had asked before."""
+    async with run_service() as service:
+        browser = await service.open_browser()
+        await browser.sign_in("stranger")
+        await replica.covers.take_refresh(STRANGER)
+        await browser.delete("/me")
+    await replica.compare()
+
+    assert await replica.facts(STRANGER) == {}
+
+
 # ---------------------------------------------------------------------- foreign keys
 
 

@@ -444,6 +444,18 @@ class _Comparison:
             for at in range(0, len(missing), _CHUNK):
                 await self._keep(missing[at : at + _CHUNK], self._may_end)
                 yield
+        # Whoever is hidden may be one of them.
+        asked = [] if self._hidden else await self._covers.load_asked(self._sponsorable)
+        for at in range(0, len(asked), _CHUNK):
+            await self._answer(asked[at : at + _CHUNK])
+            yield
+
+    async def _answer(self, asked: Sequence[int]) -> None:
+        """Tells who has asked that GitHub does not list them; of all others nothing is written."""
+        missing = [person_id for person_id in asked if person_id not in self._told]
+        await self._keep(missing, self._may_answer)
+        if not self._summary.is_dry_run:
+            await self._covers.settle_asked(self._sponsorable, asked)
 
     def _adds(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         if not told.is_sponsoring(self._began_at):
@@ -459,6 +471,10 @@ class _Comparison:
     def _may_end(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         # Of who is covered by something else there is nothing to end.
         return self._ends(known, told) and self._is_sure()
+
+    def _may_answer(self, known: CoverFacts | None, told: CoverFacts) -> bool:
+        is_known = known is not None and known.is_sponsoring(self._began_at)
+        return not is_known and not told.is_sponsoring(self._began_at)
 
     def _ends(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         return (
@@ -537,8 +553,10 @@ class _Comparison:
             return
         if before is not None and tell_the_same_sponsorship(before, change.facts):
             return  # nothing of which an event would have told
-        self._noted.add(change.person_id)
         was_covered = before is not None and before.is_sponsoring(self._began_at)
+        if before is None and not change.facts.is_sponsoring(self._began_at):
+            return  # of who was not known, and is no sponsor
+        self._noted.add(change.person_id)
         kind = "changed" if was_covered else "created"
         if not change.facts.is_sponsoring(self._began_at):
             kind = "ended"

@@ -330,7 +330,18 @@ class CoverStore:
 
     async def take_refresh(self, person_id: int) -> int:
         """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
-        return cast("int", await self._local.run_script("take_refresh", person_id))
+        return cast(
+            "int", await self._local.run_script("take_refresh", person_id, *self._sponsorables)
+        )
+
+    async def load_asked(self, sponsorable: str) -> list[int]:
+        """Returns who has asked since, and waits for, a complete comparison."""
+        reply = await self._local.run("SMEMBERS", keys.asked(sponsorable))
+        return [int(member) for member in cast("set[bytes]", reply) if member.isdigit()]
+
+    async def settle_asked(self, sponsorable: str, person_ids: Sequence[int]) -> None:
+        """Notes that these have been answered."""
+        await self._local.run("SREM", keys.asked(sponsorable), *person_ids)
 
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
         """Returns the login of each as of their last sign-in, None of who never did."""

@@ -73,6 +73,8 @@ NAMES = {
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
+    # Set: whom a complete comparison has to tell something, be it that they are no sponsor.
+    "ASKED": "sponsorsync:asked:{sponsorable}",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
@@ -223,6 +225,11 @@ def patrons(sponsorable: str) -> str:
 def linking(patron_id: str) -> str:
     """String: the random token of who is linking this account of Patreon's."""
     return NAMES["LINKING"].format(id=patron_id)
+
+
+def asked(sponsorable: str) -> str:
+    """Set: who has asked what GitHub tells of them, and waits for a complete comparison."""
+    return NAMES["ASKED"].format(sponsorable=sponsorable)
 
 
 def delivery(number: str) -> str:
