@@ -147,6 +147,12 @@ local PROFILE = 'profile'
 local function exists(key)
   return redis.call('OBJECT', 'ENCODING', key) ~= false
 end
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end
 local known_sponsorables = {}
 local function sponsorable_of(part)
   local found = known_sponsorables[part]
@@ -203,24 +209,45 @@ local function take_lease(id, token)
   redis.call('SET', K.LEASE(id), token, 'NX', 'PX', LEASE_TTL_MS)
   return redis.call('GET', K.LEASE(id))
 end
+local function wrong_person_type(id, sponsorables)
+  local wrong = wrong_type(K.META(id), 'hash') or wrong_type(K.PENDING(id), 'hash')
+    or wrong_type(K.NEGATIVE(id), 'set')
+  for _, sponsorable in ipairs(sponsorables) do
+    wrong = wrong or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
+  end
+  return wrong
+end
+local function read_person(id, sponsorables, read)
+  local is_fine, reply = pcall(read)
+  if is_fine then
+    return reply
+  end
+  local wrong = wrong_person_type(id, sponsorables) or wrong_type(K.USER_DETAILS(id), 'hash')
+  if wrong then
+    return redis.error_reply(wrong)
+  end
+  error(reply)
+end
 local id, token = ARGV[1], ARGV[2]
 local meta = K.META(id)
-local answer, known = { 'ok' }, true
-local function read(part)
-  local key = part_key(id, part)
-  known = known and known_state(id, meta, part, key) ~= 'unknown'
-  answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
-end
-read(PROFILE)
-for i = 3, #ARGV do
-  local part = 'cover:' .. ARGV[i]
-  answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
-  read(part)
-end
-if not known and token ~= '' then
-  return { 'ask', take_lease(id, token) }
-end
-return answer
+return read_person(id, { unpack(ARGV, 3) }, function()
+  local answer, known = { 'ok' }, true
+  local function read(part)
+    local key = part_key(id, part)
+    known = known and known_state(id, meta, part, key) ~= 'unknown'
+    answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
+  end
+  read(PROFILE)
+  for i = 3, #ARGV do
+    local part = 'cover:' .. ARGV[i]
+    answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
+    read(part)
+  end
+  if not known and token ~= '' then
+    return { 'ask', take_lease(id, token) }
+  end
+  return answer
+end)
 """,
     "export": r"""
 local K = {}
@@ -838,11 +865,12 @@ local function cover_for_audit(id, sponsorable)
     text = '{' .. table.concat(told, ',') .. '}',
   }
 end
-local function audit_cover(id, sponsorable, before, by, reference)
+local function audit_cover(id, sponsorable, before, by, reference, has_changed)
   local after = cover_for_audit(id, sponsorable)
   local what
   if after.holds then
-    what = not before.holds and 'granted' or before.text ~= after.text and 'changed'
+    what = not before.holds and 'granted'
+      or (has_changed or before.text ~= after.text) and 'changed'
   else
     what = (before.holds or before.is_indexed) and 'lost'
   end

@@ -1081,11 +1081,12 @@ local function cover_for_audit(id, sponsorable)
     text = '{' .. table.concat(told, ',') .. '}',
   }
 end
-local function audit_cover(id, sponsorable, before, by, reference)
+local function audit_cover(id, sponsorable, before, by, reference, has_changed)
   local after = cover_for_audit(id, sponsorable)
   local what
   if after.holds then
-    what = not before.holds and 'granted' or before.text ~= after.text and 'changed'
+    what = not before.holds and 'granted'
+      or (has_changed or before.text ~= after.text) and 'changed'
   else
     what = (before.holds or before.is_indexed) and 'lost'
   end

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from structlog.testing import capture_logs
+
+from sponsorsync import cover_ends
+from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.store import keys
+from sponsorsync.store.covers import end_covers
 from tests.conftest import SPONSORABLE
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    import pytest
     from redis.asyncio import Redis
 
+    from sponsorsync.store.connect import RedisStore
     from tests.conftest import RunService
 
 MONTHLY = 48_210_377
@@ -36,3 +43,28 @@ async def test_the_index_and_the_trail_learn_of_an_end(
     [(_, last)] = cast("list[tuple[str, dict[str, str]]]", entries)
     assert was_covered
     assert (last["what"], last["by"], last["id"]) == ("lost", "end", str(MONTHLY))
+
+
+async def test_an_unforeseen_failure_does_not_stop_it(
+    local: Redis, local_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody's cover would end any more, and nobody would notice."""
+    await local.sadd(keys.sponsors(SPONSORABLE), str(MONTHLY))
+    await local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{MONTHLY}": 1})
+    errors = iter([RuntimeError("unforeseen")])
+
+    async def fail_once(store: RedisStore) -> None:
+        for error in errors:
+            raise error
+        await end_covers(store)
+
+    async def has_ended() -> bool:
+        return not await local.exists(keys.sponsors(SPONSORABLE))
+
+    monkeypatch.setattr(cover_ends, "end_covers", fail_once)
+    monkeypatch.setattr(cover_ends, "_LOOK_S", 0.01)
+    with capture_logs() as logs:
+        async with keep_ending_covers(local_store):
+            await until(has_ended)
+
+    assert [log["event"] for log in logs] == ["covers_not_ended"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
-from unittest.mock import Mock
+from unittest.mock import AsyncMock
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -524,16 +524,16 @@ async def hidden(visitor: Visitor, github: SimulatedGitHub, clock: Clock) -> Cov
 
 
 @pytest.fixture
-def asked_to_look(monkeypatch: pytest.MonkeyPatch) -> Mock:
+def asked_to_look(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
     """Stands in for the looks at all of GitHub."""
-    asked = Mock(return_value=True)
+    asked = AsyncMock(return_value=True)
     monkeypatch.setattr(ReconcileSchedule, "request", asked)
     return asked
 
 
 @pytest.mark.usefixtures("maintainers")
 async def test_a_private_sponsorship_that_is_not_shown_is_looked_for(
-    visitor: Visitor, asked_to_look: Mock, hidden: CoverFacts
+    visitor: Visitor, asked_to_look: AsyncMock, hidden: CoverFacts
 ) -> None:
     """The maintainer's token shows it for certain; whether the sponsor's does nobody promises."""
     await visitor.sign_in("private")
@@ -544,7 +544,7 @@ async def test_a_private_sponsorship_that_is_not_shown_is_looked_for(
 
 @pytest.mark.usefixtures("maintainers")
 async def test_a_former_sponsorship_that_is_shown_is_no_answer_about_a_private_one(
-    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, hidden: CoverFacts
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: AsyncMock, hidden: CoverFacts
 ) -> None:
     """Somebody had sponsored in public before, and does so in private now."""
     github.people.sponsor("private", "maintainer", cents=100, days_ago=900, ended=True)
@@ -556,7 +556,7 @@ async def test_a_former_sponsorship_that_is_shown_is_no_answer_about_a_private_o
 
 @pytest.mark.usefixtures("maintainers")
 async def test_a_better_sponsorship_that_is_shown_takes_the_place_of_a_private_one(
-    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, hidden: CoverFacts
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: AsyncMock, hidden: CoverFacts
 ) -> None:
     """There is nothing to be doubted then."""
     github.people.sponsor("private", "maintainer", cents=9900, days_ago=0)
@@ -581,7 +581,7 @@ async def test_without_the_maintainers_token_a_private_sponsorship_has_to_be_sho
 
 @pytest.mark.usefixtures("maintainers")
 async def test_a_private_sponsorship_that_is_shown_as_ended_has_ended(
-    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, clock: Clock
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: AsyncMock, clock: Clock
 ) -> None:
     """This is an answer."""
     await visitor.sign_in("private")
@@ -599,7 +599,7 @@ async def test_a_private_sponsorship_that_is_shown_as_ended_has_ended(
 
 @pytest.mark.usefixtures("maintainers")
 async def test_a_public_sponsorship_that_is_not_shown_has_ended(
-    visitor: Visitor, github: SimulatedGitHub, asked_to_look: Mock, clock: Clock
+    visitor: Visitor, github: SimulatedGitHub, asked_to_look: AsyncMock, clock: Clock
 ) -> None:
     """Everybody would see it."""
     await visitor.sign_in("monthly")

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync.doctor import examine
 from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.errors import (
     InvalidInputError,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from sponsorsync.settings import Settings
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.covers import CoverStore
-    from tests.conftest import Clock, RunService
+    from tests.conftest import Browser, Clock, RunService
 
 MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
 ONE_TIME = 61_904_882
@@ -540,6 +542,92 @@ async def test_an_announced_end_is_kept(replica: Replica) -> None:
     assert (await replica.facts(MONTHLY))["valid_until"] == str(end)
 
 
+async def test_who_asked_is_told_that_they_are_no_sponsor(replica: Replica) -> None:
+    """They were answered that it follows; who did not ask has no facts without being a sponsor."""
+    await replica.compare()
+    key = keys.sponsorship(SPONSORABLE, STRANGER)
+    await replica.covers.take_refresh(STRANGER)
+    await replica.compare(dry_run=True)
+    before = await replica.facts(STRANGER)
+    first = await replica.compare()
+    told = await replica.facts(STRANGER)
+    await replica.local.hset(key, "unknown_since", "1795420800")
+    await replica.compare()
+    unasked = await replica.facts(STRANGER)
+    await replica.local.delete(f"sponsorsync:refreshed:{STRANGER}")  # a minute later
+    await replica.covers.take_refresh(STRANGER)
+    await replica.compare()
+
+    assert (before, told["source"], first.counts) == ({}, "none", {})
+    assert "unknown_since" in unasked
+    assert "unknown_since" not in await replica.facts(STRANGER)
+    assert await replica.covers.load_asked(SPONSORABLE) == []
+
+
+async def test_who_asked_and_may_be_hidden_stays_unknown(replica: Replica) -> None:
+    """The one whom GitHub does not show may be anybody."""
+    [sponsorship] = replica.github.people.sponsorships_of(replica.github.people.get("monthly"))
+    sponsorship.is_null = True
+    await replica.covers.take_refresh(MONTHLY)
+    await replica.compare()
+
+    assert await replica.facts(MONTHLY) == {}
+    assert await replica.covers.load_asked(SPONSORABLE) == [MONTHLY]
+
+
+async def test_of_who_deleted_their_account_nothing_is_written(
+    replica: Replica, run_service: RunService
+) -> None:
+    """Though they had asked before."""
+    async with run_service() as service:
+        browser = await service.open_browser()
+        await browser.sign_in("stranger")
+        await replica.covers.take_refresh(STRANGER)
+        await browser.delete("/me")
+    await replica.compare()
+
+    assert await replica.facts(STRANGER) == {}
+
+
+# ---------------------------------------------------------------------- foreign keys
+
+
+async def test_a_foreign_key_of_one_person_is_in_nobody_elses_way(replica: Replica) -> None:
+    """In the place of the cover, or the application's own; the comparison is complete."""
+    await replica.compare()
+    people = replica.github.people
+    for role in ("monthly", "one-time", "patreon"):
+        [sponsorship] = people.sponsorships_of(people.get(role))
+        sponsorship.is_ended = True
+    people.sponsor("stranger", SPONSORABLE)
+    foreign = keys.sponsorship(SPONSORABLE, PRIVATE), keys.preferences(MONTHLY, "mnodes")
+    for key in foreign:
+        await replica.local.delete(key)
+        await replica.local.set(key, "somebody else's")
+    with capture_logs() as logs:
+        summary = await replica.compare()
+    told = {log["person"]: log["reason"] for log in logs if log["event"] == "cover_not_kept"}
+
+    assert (summary.reason, summary.conflicts) == (None, 2)
+    assert summary.counts == {"created": 1, "ended": 1}
+    assert await replica.reconciler.load_last(SPONSORABLE) is not None
+    assert STRANGER in await replica.covered()
+    assert (foreign[0] in told[PRIVATE], foreign[1] in told[MONTHLY]) == (True, True)
+
+
+async def test_a_foreign_key_in_everybodys_way_is_told_and_nothing_is_complete(
+    replica: Replica,
+) -> None:
+    """Nobody could be kept; that is no answer of GitHub's about anybody."""
+    await replica.local.set(keys.AUDIT, "somebody else's")
+    with capture_logs() as logs:
+        summary = await replica.compare()
+
+    assert "data of another kind" in (summary.reason or "")
+    assert keys.AUDIT in str(logs)
+    assert await replica.reconciler.load_last(SPONSORABLE) is None
+
+
 # ---------------------------------------------------------------------- one at a time
 
 
@@ -803,7 +891,7 @@ async def test_the_service_compares_after_its_start_and_after_events(
             await until(lambda: _is_covered(replica, MONTHLY))
             clock.advance(hours=1)
             github.people.sponsor("stranger", SPONSORABLE)
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
             await until(lambda: _is_covered(replica, STRANGER))
             pages = replica.way.pages
 
@@ -826,14 +914,36 @@ async def test_what_was_compared_a_while_ago_is_due_after_its_time_only(
     assert (early, replica.way.pages) == (1, 2)
 
 
+@pytest.mark.parametrize("method", ["load_looks", "load_reconciled"])
+async def test_an_unforeseen_failure_does_not_end_the_schedule(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Nobody would notice before covers are wrong for days."""
+    answers = iter([RuntimeError("unforeseen")])
+    is_right = getattr(replica.covers, method)
+
+    async def fail_once(*arguments: str) -> object:
+        for error in answers:
+            raise error
+        return await is_right(*arguments)
+
+    monkeypatch.setattr(replica.covers, method, fail_once)
+    pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
+    with capture_logs() as logs:
+        async with run_schedule(_schedule(replica, pace)):
+            await until(lambda: _is_covered(replica, MONTHLY))
+
+    assert [log for log in logs if log["event"] == "reconcile_schedule_failed"] != []
+
+
 async def test_several_events_are_one_look(replica: Replica) -> None:
     """A burst costs GitHub no more than one event does."""
     schedule = _schedule(replica, Pace(every=None, settle_s=0.05, pause_s=60))
     async with run_schedule(schedule):
         for _ in range(50):
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
         await until(lambda: _has_asked(replica, 1))
-        schedule.request(SPONSORABLE)
+        await schedule.request(SPONSORABLE)
         await asyncio.sleep(0.2)
 
     assert replica.way.pages == 1
@@ -857,7 +967,7 @@ async def test_github_is_left_alone_after_it_refused(
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
 
     async def ask_meanwhile(_: int) -> None:
-        schedule.request(SPONSORABLE)
+        await schedule.request(SPONSORABLE)
 
     async def waits() -> bool:
         return any(log["event"] == "reconcile_waits" for log in logs)
@@ -865,10 +975,10 @@ async def test_github_is_left_alone_after_it_refused(
     replica.way.before = ask_meanwhile
     with capture_logs() as logs:
         async with run_schedule(schedule):
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
             await until(waits)
             pages = replica.way.pages
-            schedule.request(SPONSORABLE)
+            await schedule.request(SPONSORABLE)
             await asyncio.sleep(0.1)
     [waited_s] = [log["seconds"] for log in logs if log["event"] == "reconcile_waits"]
 
@@ -885,6 +995,76 @@ async def test_what_another_replica_has_compared_is_not_compared_again(replica: 
         await asyncio.sleep(0.5)
 
     assert replica.way.pages == 0
+
+
+async def test_a_look_that_was_asked_for_outlasts_a_restart(replica: Replica) -> None:
+    """What asked for it was answered, and does not come again."""
+    pace = Pace(every=None, settle_s=0.0, pause_s=60, check_s=0.01)
+    await _schedule(replica, pace).request(SPONSORABLE)
+    async with run_schedule(_schedule(replica, pace)):
+        await until(lambda: _is_covered(replica, MONTHLY))
+        await until(lambda: _is_done(replica))
+
+    assert replica.way.pages == 1
+
+
+async def test_a_look_is_done_by_a_complete_comparison_only(replica: Replica) -> None:
+    """Whoever ran it; a dry run keeps nothing."""
+    await replica.covers.save_look(SPONSORABLE)
+    asked = await replica.covers.load_looks()
+    replica.github.switches.forbidden = True
+    await replica.compare()
+    after_failure = await replica.covers.load_looks()
+    replica.github.switches.forbidden = False
+    await replica.compare(dry_run=True)
+    after_dry_run = await replica.covers.load_looks()
+    await replica.compare()
+
+    assert asked == after_failure == after_dry_run
+    assert (list(asked), await replica.covers.load_looks()) == ([SPONSORABLE], {})
+
+
+async def test_who_asks_while_it_is_looked_is_not_answered_by_that(replica: Replica) -> None:
+    """GitHub's answer may be of before; also of an end that another replica sweeps."""
+    await replica.covers.save_look(SPONSORABLE)
+    before = await replica.covers.load_looks()
+
+    async def ask_again(_: int) -> None:
+        await replica.covers.save_look(SPONSORABLE)
+
+    replica.way.before = ask_again
+    await replica.compare()
+    between = await replica.covers.load_looks()
+    replica.way.before = None
+    await replica.compare()
+
+    assert list(between) == [SPONSORABLE]
+    assert between != before
+    assert await replica.covers.load_looks() == {}
+
+
+async def test_a_look_of_another_replica_is_not_repeated(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them see that one is wanted."""
+    schedule = _schedule(replica, Pace(every=None, settle_s=0.0, check_s=0.01))
+    await schedule.request(SPONSORABLE)
+    await replica.compare()  # as the other one does
+    load_looks, times = replica.covers.load_looks, 0
+
+    async def count() -> dict[str, str]:
+        nonlocal times
+        times += 1
+        return await load_looks()
+
+    async def has_gone_round() -> bool:
+        return times > 3
+
+    monkeypatch.setattr(replica.covers, "load_looks", count)
+    async with run_schedule(schedule):
+        await until(has_gone_round)
+
+    assert replica.way.pages == 1
 
 
 async def test_who_takes_back_a_cancellation_is_covered_soon_after_its_end(
@@ -915,14 +1095,14 @@ async def test_a_payment_that_ends_is_no_reason_to_look(replica: Replica) -> Non
     await replica.local.zadd(keys.COVER_ENDS, {member: 1})
     await end_covers(replica.local_store)
 
-    assert await replica.covers.take_ended() == set()
+    assert await replica.covers.load_looks() == {}
 
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
     return ReconcileSchedule(
         lambda sponsorable: replica.reconciler.run(sponsorable=sponsorable),
         replica.reconciler.load_last,
-        replica.covers.take_ended,
+        replica.covers,
         sponsorables=(SPONSORABLE,),
         pace=pace,
         clock=replica.clock,
@@ -931,6 +1111,10 @@ def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
 
 async def _is_covered(replica: Replica, person_id: int) -> bool:
     return person_id in await replica.covered()
+
+
+async def _is_done(replica: Replica) -> bool:
+    return await replica.covers.load_looks() == {}
 
 
 async def _has_asked(replica: Replica, pages: int) -> bool:
@@ -945,6 +1129,88 @@ def test_what_could_not_begin_says_why(replica: Replica) -> None:
     replica.reconciler._token = None
     with pytest.raises(NoMaintainerTokenError):
         replica.reconciler.check(None)
+
+
+async def test_a_failure_is_told_of_until_one_is_complete(
+    replica: Replica, run_service: RunService, settings: Settings
+) -> None:
+    """Also of the schedule's own, and before there ever was a complete one; not of a dry run."""
+    told: list[tuple[object, object, str, list[str]]] = []
+
+    async def look(browser: Browser) -> None:
+        [last] = (await browser.get("/admin/reconcile")).json()["last"]
+        metrics = (await browser.get("/metrics")).text
+        [failing] = re.findall(r"^sponsorsync_reconcile_failing.*$", metrics, re.MULTILINE)
+        findings = [f.seen for f in await examine(settings) if "comparing" in f.subject]
+        told.append((last["failed_at"], last["reason"], failing, findings))
+
+    async with run_service(admin_token=SecretStr(TOKEN)) as service:
+        browser = await service.open_browser()
+        browser.headers["Authorization"] = f"Bearer {TOKEN}"
+        await look(browser)
+        replica.github.switches.forbidden = True
+        await replica.compare(dry_run=True)
+        await look(browser)
+        failed = await replica.compare()
+        await look(browser)
+        replica.github.switches.forbidden = False
+        await replica.compare()
+        await look(browser)
+        [last] = (await browser.get("/admin/reconcile")).json()["last"]
+
+    metric = f'sponsorsync_reconcile_failing{{sponsorable="{SPONSORABLE}"}}'
+    fine: tuple[object, ...] = (None, None, f"{metric} 0.0", [])
+    failed_at, reason, failing, [seen] = told[2]
+    assert [told[0], told[1], told[3]] == [fine, fine, fine]
+    assert failing == f"{metric} 1.0"
+    assert failed.reason == f"{SPONSORABLE}: {reason}"
+    assert seen.endswith(f"UTC for {SPONSORABLE}: {reason}")
+    assert datetime.fromisoformat(str(failed_at)) < replica.clock.now
+    assert last["sponsorable"] == SPONSORABLE
+    assert datetime.fromisoformat(last["reconciled_at"]) == replica.clock.now.replace(microsecond=0)
+
+
+async def test_a_limit_is_noted_as_a_failure(replica: Replica) -> None:
+    """One that is too long to be waited for ends a comparison, too."""
+    replica.way.limit = {"retry-after": "3600"}
+    await replica.compare()
+    [last] = await replica.reconciler.load_comparisons()
+
+    assert last.failed is not None
+    assert "It may be asked again in 3600 s." in last.failed.reason
+
+
+async def test_what_nobody_foresaw_is_noted_as_a_failure(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule has it in the log alone."""
+    monkeypatch.setattr(replica.covers, "load", AsyncMock(side_effect=RuntimeError))
+    with pytest.raises(RuntimeError):
+        await replica.compare()
+    [last] = await replica.reconciler.load_comparisons()
+
+    assert last.failed is not None
+    assert "our fault" in last.failed.reason
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"at": "x", "reason": 1}', '{"at": 1e30}'])
+async def test_what_somebody_else_wrote_is_no_failure(replica: Replica, text: str) -> None:
+    """It must not keep the doctor from looking at the rest."""
+    await replica.local.hset(keys.RECONCILE_FAILED, SPONSORABLE, text)
+    [last] = await replica.reconciler.load_comparisons()
+
+    assert last.failed is None
+
+
+async def test_the_state_of_a_job_is_told_without_redis(run_service: RunService) -> None:
+    """What other replicas did is not known then, which is not 'nothing'."""
+    async with run_service(
+        admin_token=SecretStr(TOKEN), redis_url=SecretStr("redis://127.0.0.1:1/0")
+    ) as service:
+        browser = await service.open_browser()
+        answer = await browser.get("/admin/reconcile", headers={"Authorization": f"Bearer {TOKEN}"})
+
+    assert (answer.status_code, answer.json()["last"]) == (200, None)
 
 
 async def test_metrics_tell_when_the_last_complete_comparison_was(

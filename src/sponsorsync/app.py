@@ -274,6 +274,7 @@ async def _open_services(
                 engine, partial(run_scripts_snapshot, settings, folder=gears_folder), reconciler
             )
         ),
+        comparisons=reconciler,
         registrations=registrations,
         visitors=VisitorMerge(
             sides.local,
@@ -306,7 +307,7 @@ async def _open_services(
         ),
         audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
-        metrics=Metrics(sides),
+        metrics=Metrics(sides, sponsorables=settings.sponsorables),
         policy=policy,
         local=sides.local,
         durable=sides.durable,
@@ -366,7 +367,7 @@ async def _open_look_again(
     schedule = ReconcileSchedule(
         lambda sponsorable: reconciler.run(sponsorable=sponsorable),
         reconciler.load_last,
-        covers.take_ended,
+        covers,
         sponsorables=settings.sponsorables,
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,

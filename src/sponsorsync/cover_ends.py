@@ -32,6 +32,8 @@ async def keep_ending_covers(local: RedisStore) -> AsyncIterator[None]:
                 await end_covers(local)
             except StoreError as error:
                 _log.warning("ends_wait", reason=str(error))
+            except Exception:  # noqa: BLE001 - it goes on as long as the service
+                _log.exception("covers_not_ended")
             await asyncio.sleep(_LOOK_S)
 
     task = asyncio.create_task(keep_ending(), name="end covers")

@@ -18,6 +18,7 @@ from sponsorsync.settings import Settings, find_unknown_names, variable_of
 from sponsorsync.sides import open_local_gears
 from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
+from sponsorsync.store.covers import load_failed_comparisons
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ async def examine(settings: Settings) -> list[Finding]:
             stack.push_async_callback(store.aclose)
             try:
                 findings += await _examine_server(store, is_local=name == "local")
+                if name == "local":
+                    findings += await _examine_comparisons(store, settings)
                 if name == "local" and settings.engine != "plain":
                     findings += await _examine_gears(settings)
             except StoreError as error:
@@ -57,6 +60,20 @@ async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
     else:
         print_findings(findings)
     return not any(finding.level is Level.ERROR for finding in findings)
+
+
+async def _examine_comparisons(store: RedisStore, settings: Settings) -> list[Finding]:
+    failed = await load_failed_comparisons(store)
+    return [
+        Finding(
+            "comparing with GitHub",
+            Level.WARNING,
+            f"failed at {each.at:%Y-%m-%d %H:%M} UTC for {sponsorable}: {each.reason}",
+            "Whatever webhooks miss stays so until `sponsorsync reconcile` is complete.",
+        )
+        for sponsorable, each in failed.items()
+        if sponsorable in settings.sponsorables
+    ]
 
 
 async def _examine_gears(settings: Settings) -> list[Finding]:

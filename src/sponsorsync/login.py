@@ -224,14 +224,14 @@ class Login:
         previous: CoverFacts | None,
         now: datetime,
     ) -> CoverFacts | None:
-        facts = self._assess(sponsorable, answers, previous, now)
+        facts = await self._assess(sponsorable, answers, previous, now)
         if self._members is None:
             return facts
         return await self._members.see(
             person_id, sponsorable, facts, answers.memberships, asked_at=answers.asked_at
         )
 
-    def _assess(
+    async def _assess(
         self, sponsorable: str, answers: Answers, previous: CoverFacts | None, now: datetime
     ) -> CoverFacts | None:
         if answers.sponsorships is None:
@@ -245,7 +245,7 @@ class Login:
             is_doubtful
             and previous is not None
             and not is_better(told, previous, now=now)
-            and self._look_again.request(sponsorable)
+            and await self._look_again.request(sponsorable)
         ):
             return previous
         return told

@@ -8,14 +8,18 @@ from typing import Protocol
 class LookAgain(Protocol):
     """Has GitHub asked for everything, some time soon."""
 
-    def request(self, sponsorable: str) -> bool:
-        """Asks for a look; returns whether there will be one."""
+    async def request(self, sponsorable: str) -> bool:
+        """Asks for a look; returns whether there will be one, also after a restart.
+
+        Raises:
+            StoreError: Local cannot be asked.
+        """
 
 
 class NobodyLooks:
     """Without the maintainer's token there is nothing to look at."""
 
-    def request(self, sponsorable: str) -> bool:
+    async def request(self, sponsorable: str) -> bool:
         """Returns False."""
         del sponsorable
         return False

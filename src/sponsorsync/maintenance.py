@@ -292,6 +292,11 @@ def _print_reconcile(console: Console, summary: ReconcileSummary) -> None:
             f"GitHub does not show whose {summary.hidden:,} sponsorships are, so "
             f"{summary.unknown:,} people whom it does not list keep their cover."
         )
+    if summary.conflicts:
+        console.print(
+            f"Nothing could be kept of {summary.conflicts:,} people: somebody else wrote a key of "
+            "theirs. The log names it."
+        )
     if summary.budget is not None:
         console.print(
             f"It took {summary.points:,} points of GitHub's rate limit; "

@@ -14,7 +14,7 @@ from sponsorsync.domain.errors import StoreError
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sponsorsync.sides import Sides
 
@@ -38,8 +38,9 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, sides: Sides) -> None:
+    def __init__(self, sides: Sides, *, sponsorables: Sequence[str]) -> None:
         self._sides = sides
+        self._sponsorables = sponsorables
 
     async def render(self, events: Mapping[str, int]) -> bytes:
         """Returns all metrics; of a server that is away, that it is.
@@ -82,6 +83,7 @@ class Metrics:
     async def _add_reconciled(self, registry: CollectorRegistry) -> None:
         try:
             reply = await self._sides.local.run("HGETALL", keys.RECONCILED)
+            failed = await self._sides.local.run("HKEYS", keys.RECONCILE_FAILED)
         except StoreError:
             return
         began = Gauge(
@@ -92,6 +94,14 @@ class Metrics:
         )
         for sponsorable, second in cast("dict[bytes, bytes]", reply).items():
             began.labels(sponsorable.decode()).set(float(second))
+        failing = Gauge(
+            "sponsorsync_reconcile_failing",
+            "Whether a comparison with GitHub has failed since the last complete one.",
+            ["sponsorable"],
+            registry=registry,
+        )
+        for each in self._sponsorables:
+            failing.labels(each).set(each.encode() in cast("list[bytes]", failed))
 
     def _add_relay(self, registry: CollectorRegistry) -> None:
         engine = self._sides.engine

@@ -19,6 +19,7 @@ from sponsorsync.domain.assessment import (
     tell_the_same,
     tell_the_same_sponsorship,
 )
+from sponsorsync.domain.comparisons import FailedComparison, LastComparison
 from sponsorsync.domain.cover import CoverSource
 from sponsorsync.domain.errors import (
     GitHubError,
@@ -26,6 +27,9 @@ from sponsorsync.domain.errors import (
     InvalidInputError,
     JobRunningError,
     NoMaintainerTokenError,
+    SponsorSyncError,
+    StoreConflictError,
+    StoreError,
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
 
 _REPORTED = 100
 _CHUNK = 100
+_OUR_FAULT = "This is our fault. The operator's log says more."
 # A limit that ends by then is waited for in place: starting over would meet the same one again.
 _PATIENCE_S = 15 * 60
 _HOLD_EVERY_S = keys.RECONCILING_TTL_MS / 1000 / 3
@@ -81,6 +86,8 @@ class ReconcileSummary:
         newer: Covers that changed while GitHub was asked; they were left as they are.
         hidden: Sponsorships of which GitHub does not show whose they are.
         unknown: People who are covered here and whom GitHub did not list, while some were hidden.
+        conflicts: People of whom nothing could be kept, since somebody else wrote one of their
+            keys; the log has their numbers. Everybody else is compared all the same.
         points: What it has cost of GitHub's rate limit.
         budget: What is left of that.
         waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
@@ -97,6 +104,7 @@ class ReconcileSummary:
     newer: int = 0
     hidden: int = 0
     unknown: int = 0
+    conflicts: int = 0
     points: int = 0
     budget: Budget | None = None
     waiting_until: datetime | None = None
@@ -187,10 +195,14 @@ class Reconciler:
         async with self._lease() as lease:
             try:
                 for each in wanted:
-                    await self._reconcile(each, lease, summary, report)
+                    await self._try(each, lease, summary, report)
             except GitHubLimitedError as error:
                 summary.retry_after_s = error.retry_after_s
-                summary.fail(f"{error} It may be asked again in {error.retry_after_s} s.")
+                summary.fail(_describe_failure(error))
+            except StoreConflictError as error:
+                # In the place of a key that is everybody's: those of one person are counted.
+                _log.warning("reconcile_meets_foreign_key", cause=str(error.__cause__))
+                summary.fail(str(error))
             except StoreUnavailableError as error:
                 summary.fail(str(error))
         summary.seconds = time.monotonic() - began
@@ -200,6 +212,7 @@ class Reconciler:
             dry_run=dry_run,
             people=summary.people,
             counts=dict(summary.counts),
+            conflicts=summary.conflicts,
             reason=summary.reason,
         )
         return summary
@@ -208,13 +221,57 @@ class Reconciler:
         """Returns when the last complete comparison began, of whichever replica."""
         return await self._covers.load_reconciled(sponsorable)
 
-    async def _reconcile(
+    async def load_comparisons(self) -> list[LastComparison]:
+        """Returns what became of the last ones of each sponsorable, of whichever replica.
+
+        Raises:
+            StoreError: Local cannot be asked.
+        """
+        failed = await self._covers.load_failed()
+        return [
+            LastComparison(
+                sponsorable=each,
+                reconciled_at=await self._covers.load_reconciled(each),
+                failed=failed.get(each),
+            )
+            for each in self._sponsorables
+        ]
+
+    async def _try(
         self,
         sponsorable: str,
         lease: str,
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> None:
+        """Compares, and has every operator see it where that was not complete."""
+        try:
+            reason = await self._reconcile(sponsorable, lease, summary, report)
+        except SponsorSyncError as error:
+            await self._note_failed(sponsorable, _describe_failure(error), summary)
+            raise
+        except Exception:
+            await self._note_failed(sponsorable, _OUR_FAULT, summary)
+            raise
+        if reason is not None:
+            summary.fail(f"{sponsorable}: {reason}")
+            await self._note_failed(sponsorable, reason, summary)
+
+    async def _note_failed(self, sponsorable: str, reason: str, summary: ReconcileSummary) -> None:
+        if not summary.is_dry_run:
+            with suppress(StoreError):  # the log has it all the same
+                failed = FailedComparison(at=self._clock(), reason=reason)
+                await self._covers.save_failed(sponsorable, failed)
+
+    async def _reconcile(
+        self,
+        sponsorable: str,
+        lease: str,
+        summary: ReconcileSummary,
+        report: Callable[[ReconcileSummary], None],
+    ) -> str | None:
+        """Returns why it was not complete; None where it was."""
+        look = (await self._covers.load_looks()).get(sponsorable)
         # Moments are kept in whole seconds.
         began_at = self._clock().replace(microsecond=0)
         comparison = _Comparison(
@@ -233,18 +290,17 @@ class Reconciler:
         except GitHubLimitedError:
             raise
         except GitHubError as error:
-            summary.fail(f"{sponsorable}: {error}")
-            return
+            return str(error)
         reason = comparison.check_complete()
         if reason is not None:
-            summary.fail(f"{sponsorable}: {reason}")
-            return
+            return reason
         # Every page has come: only now somebody's absence, or end, is an answer.
         async with aclosing(comparison.end_others()) as steps:
             async for _ in steps:
                 await self._hold(lease)
         if not summary.is_dry_run:
-            await self._covers.save_reconciled(sponsorable, began_at)
+            await self._covers.save_reconciled(sponsorable, began_at, look)
+        return None
 
     async def _fetch(
         self,
@@ -347,6 +403,7 @@ class _Comparison:
         # What this comparison itself has kept, as a hash: it is not newer than the answer.
         self._kept: dict[int, int] = {}
         self._noted: set[int] = set()
+        self._conflicts: set[int] = set()
 
     async def take(self, page: ReceivedPage) -> None:
         """Keeps what a page adds to covers, and remembers the rest of it."""
@@ -387,6 +444,18 @@ class _Comparison:
             for at in range(0, len(missing), _CHUNK):
                 await self._keep(missing[at : at + _CHUNK], self._may_end)
                 yield
+        # Whoever is hidden may be one of them.
+        asked = [] if self._hidden else await self._covers.load_asked(self._sponsorable)
+        for at in range(0, len(asked), _CHUNK):
+            await self._answer(asked[at : at + _CHUNK])
+            yield
+
+    async def _answer(self, asked: Sequence[int]) -> None:
+        """Tells who has asked that GitHub does not list them; of all others nothing is written."""
+        missing = [person_id for person_id in asked if person_id not in self._told]
+        await self._keep(missing, self._may_answer)
+        if not self._summary.is_dry_run:
+            await self._covers.settle_asked(self._sponsorable, asked)
 
     def _adds(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         if not told.is_sponsoring(self._began_at):
@@ -402,6 +471,10 @@ class _Comparison:
     def _may_end(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         # Of who is covered by something else there is nothing to end.
         return self._ends(known, told) and self._is_sure()
+
+    def _may_answer(self, known: CoverFacts | None, told: CoverFacts) -> bool:
+        is_known = known is not None and known.is_sponsoring(self._began_at)
+        return not is_known and not told.is_sponsoring(self._began_at)
 
     def _ends(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         return (
@@ -439,6 +512,8 @@ class _Comparison:
             if outcome is Saved.OK:
                 self._kept[change.person_id] = _hash_sponsorship(change.facts)
                 self._note(before, change)
+            elif outcome is Saved.CONFLICT:
+                self._note_conflict(change.person_id)
             else:
                 self._summary.newer += 1
         self._report(self._summary)
@@ -468,17 +543,30 @@ class _Comparison:
             reference="",
         )
 
+    def _note_conflict(self, person_id: int) -> None:
+        if person_id not in self._conflicts:
+            self._conflicts.add(person_id)
+            self._summary.conflicts += 1
+
     def _note(self, before: CoverFacts | None, change: CoverChange) -> None:
         if change.person_id in self._noted:
             return
         if before is not None and tell_the_same_sponsorship(before, change.facts):
             return  # nothing of which an event would have told
-        self._noted.add(change.person_id)
         was_covered = before is not None and before.is_sponsoring(self._began_at)
+        if before is None and not change.facts.is_sponsoring(self._began_at):
+            return  # of who was not known, and is no sponsor
+        self._noted.add(change.person_id)
         kind = "changed" if was_covered else "created"
         if not change.facts.is_sponsoring(self._began_at):
             kind = "ended"
         self._summary.note(Drift(self._sponsorable, change.person_id, kind))
+
+
+def _describe_failure(error: SponsorSyncError) -> str:
+    if isinstance(error, GitHubLimitedError):
+        return f"{error} It may be asked again in {error.retry_after_s} s."
+    return str(error)
 
 
 def _hash_sponsorship(facts: CoverFacts) -> int:

@@ -13,7 +13,7 @@ from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from datetime import datetime, timedelta
 
 _LEAST_WAIT_S = 60.0
@@ -25,6 +25,16 @@ _log = structlog.get_logger(__name__)
 class _Summary(Protocol):
     reason: str | None
     retry_after_s: int | None
+
+
+class Looks(Protocol):
+    """What was asked for and nobody has looked at yet, by whichever replica."""
+
+    async def save_look(self, sponsorable: str) -> None:
+        """Keeps that somebody has asked."""
+
+    async def load_looks(self) -> Collection[str]:
+        """Returns at whom to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class ReconcileSchedule:
         self,
         run: Callable[[str], Awaitable[_Summary]],
         load_last: Callable[[str], Awaitable[datetime | None]],
-        take_ended: Callable[[], Awaitable[set[str]]],
+        looks: Looks,
         *,
         sponsorables: Sequence[str],
         pace: Pace,
@@ -59,20 +69,23 @@ class ReconcileSchedule:
     ) -> None:
         self._run = run
         self._load_last = load_last
-        self._take_ended = take_ended
+        self._looks = looks
         self._sponsorables = sponsorables
         self._pace = pace
         self._clock = clock
+        # When to look at whom; what was asked for stands in Redis, and so outlasts this process.
         self._wanted: dict[str, float] = {}
-        # What is wanted for no other reason than that its time has come.
-        self._due: set[str] = set()
         self._not_before: dict[str, float] = {}
         self._wake = asyncio.Event()
 
-    def request(self, sponsorable: str) -> bool:
-        """Asks for a look soon; several of these are one."""
+    async def request(self, sponsorable: str) -> bool:
+        """Asks for a look soon; several of these are one.
+
+        Raises:
+            StoreError: Local cannot be asked; then there is none.
+        """
+        await self._looks.save_look(sponsorable)
         self._want(sponsorable, self._pace.settle_s)
-        self._due.discard(sponsorable)
         self._wake.set()
         return True
 
@@ -80,9 +93,9 @@ class ReconcileSchedule:
         """Looks until it is cancelled; what fails is logged, and tried again."""
         while True:
             self._wake.clear()
-            await self._note_due()
+            await _guard(self._note_due())
             for sponsorable in self._ripe():
-                await self._look(sponsorable)
+                await _guard(self._look(sponsorable))
             try:
                 async with asyncio.timeout(self._rest_s()):
                     await self._wake.wait()
@@ -103,14 +116,14 @@ class ReconcileSchedule:
 
     async def _note_due(self) -> None:
         try:
-            # GitHub does not say that somebody has taken back an announced cancellation: it goes on
-            # to show an active sponsorship.
-            for sponsorable in await self._take_ended():
-                self.request(sponsorable)
+            # Of who asked before a restart, or a replica that is gone. And GitHub does not say that
+            # somebody has taken back an announced cancellation: it goes on to show an active
+            # sponsorship.
+            for sponsorable in await self._looks.load_looks():
+                self._want(sponsorable, self._pace.settle_s)
             for sponsorable in self._sponsorables:
                 if sponsorable not in self._wanted and await self._is_due(sponsorable):
                     self._want(sponsorable, self._pace.settle_s)
-                    self._due.add(sponsorable)
         except SponsorSyncError as error:
             _log.warning("reconcile_waits", reason=str(error))
 
@@ -120,20 +133,20 @@ class ReconcileSchedule:
         last = await self._load_last(sponsorable)
         return last is None or self._clock() - last >= self._pace.every
 
-    async def _is_still_due(self, sponsorable: str) -> bool:
+    async def _is_still_wanted(self, sponsorable: str) -> bool:
         """Another replica may have looked meanwhile."""
         try:
-            return await self._is_due(sponsorable)
+            looks = await self._looks.load_looks()
+            return sponsorable in looks or await self._is_due(sponsorable)
         except SponsorSyncError:
             return True
 
     async def _look(self, sponsorable: str) -> None:
         del self._wanted[sponsorable]
-        if sponsorable in self._due:
-            self._due.discard(sponsorable)
-            if not await self._is_still_due(sponsorable):
-                return
+        # Ahead of the question: where it is not wanted any more, another replica has just looked.
         self._not_before[sponsorable] = _now_s() + self._pace.pause_s
+        if not await self._is_still_wanted(sponsorable):
+            return
         try:
             summary = await self._run(sponsorable)
         except Exception as error:  # noqa: BLE001 - nobody else is there to see it
@@ -164,6 +177,13 @@ async def run_schedule(schedule: ReconcileSchedule) -> AsyncIterator[None]:
         yield
     finally:
         await end_tasks(task)
+
+
+async def _guard(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception:  # noqa: BLE001 - it goes on as long as the service
+        _log.exception("reconcile_schedule_failed")
 
 
 def _now_s() -> float:

@@ -94,7 +94,7 @@ class Refresh:
         ]
         others = [each for each in self._sponsorables if each not in settled]
         for sponsorable in others:
-            self._look_again.request(sponsorable)
+            await self._look_again.request(sponsorable)
         _log.info("refreshed", person=person_id, conclusive=not others)
         return not others
 

@@ -122,7 +122,7 @@ class Webhooks:
         self, news: SponsorshipNews | None, sponsorable: str | None, delivery: str
     ) -> NewsOutcome:
         wanted = self._sponsorables if sponsorable is None else (sponsorable,)
-        looks = [self._look_again.request(each) for each in wanted]
+        looks = [await self._look_again.request(each) for each in wanted]
         if news is None:
             _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=any(looks))
             return NewsOutcome.LOOKING if any(looks) else NewsOutcome.IGNORED

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.cover import CoverFacts, CoverSource
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support.sync import Pair
 
 BATCH = 100
+OTHER = PERSON + 1
 
 
 def _store(pair: Pair, fetcher: Fetcher | None = None) -> CoverStore:
@@ -95,25 +98,66 @@ async def test_who_joins_a_local_that_came_back_older_is_judged_later(pair: Pair
     assert await pair.dirty() == set()
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        keys.AUDIT,
-        keys.meta(PERSON),
-        keys.sponsors(SPONSORABLE),
-        keys.sponsorship(SPONSORABLE, PERSON),
-        keys.preferences(PERSON, COLLECTION),
-    ],
-)
+THEIR_KEYS = [
+    keys.meta(PERSON),
+    keys.pending(PERSON),
+    keys.negative(PERSON),
+    keys.sponsorship(SPONSORABLE, PERSON),
+    keys.preferences(PERSON, COLLECTION),
+]
+
+
+@pytest.mark.parametrize("key", [keys.AUDIT, keys.sponsors(SPONSORABLE), *THEIR_KEYS])
 async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -> None:
     """Whichever of those that a change would touch."""
+    await _store(pair).load(SPONSORABLE, [PERSON])  # durable has nothing of them
+    await pair.local.delete(key)
     await pair.local.set(key, "somebody else's")
     before = sorted(await pair.local.keys("*"))
 
     with pytest.raises(StoreConflictError):
-        await _store(pair).save([_change(NO_VERSION, delivery="1")])
+        await _store(pair).change(
+            SPONSORABLE, PERSON, lambda _: _change(NO_VERSION).facts, by="webhook", delivery="1"
+        )
 
     assert sorted(await pair.local.keys("*")) == before
+
+
+@pytest.mark.parametrize("key", THEIR_KEYS)
+async def test_a_foreign_key_of_one_person_is_in_nobody_elses_way(pair: Pair, key: str) -> None:
+    """Many are read and kept at once; the log tells whose key it is, and which."""
+    await pair.local.set(key, "somebody else's")
+    store = _store(pair)
+    known = await store.load(SPONSORABLE, [PERSON, OTHER])
+    with capture_logs() as logs:
+        saved = await store.save(
+            [
+                _change(known[PERSON].version),
+                replace(_change(known[OTHER].version), person_id=OTHER),
+            ]
+        )
+    [log] = logs
+
+    assert [known[each].facts for each in (PERSON, OTHER)] == [None, None]
+    assert saved == [Saved.CONFLICT, Saved.OK]
+    assert (log["person"], f" {key} " in log["reason"]) == (PERSON, True)
+
+
+async def test_a_foreign_key_is_not_taken_for_nothing(pair: Pair) -> None:
+    """Also where no durable side could know more: whoever decides by what is known is told."""
+    key = keys.sponsorship(SPONSORABLE, PERSON)
+    await pair.local.set(key, "somebody else's")
+    store = CoverStore(
+        pair.local_store, pair.people, sponsorables=(SPONSORABLE,), collections=(), fetcher=None
+    )
+    unknown = await store.find_unknown(SPONSORABLE, [PERSON, OTHER])
+
+    with pytest.raises(StoreConflictError) as left:
+        await store.change(SPONSORABLE, PERSON, lambda _: None, by="organization")
+    with pytest.raises(StoreConflictError) as loaded:
+        await store.load_for_certain(SPONSORABLE, PERSON)
+    assert unknown == {PERSON}
+    assert [f" {key} " in str(error.value.__cause__) for error in (left, loaded)] == [True, True]
 
 
 _FILL = """

@@ -48,7 +48,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of whom everything is asked for; nobody looks."""
     requested: list[str] = []
 
-    def request(_: ReconcileSchedule, sponsorable: str) -> bool:
+    async def request(_: ReconcileSchedule, sponsorable: str) -> bool:
         requested.append(sponsorable)
         return True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.store import keys
@@ -564,6 +565,49 @@ async def test_the_list_tells_by_what_each_is_covered(service: Service, admin: B
     ]
 
 
+async def test_a_foreign_key_of_one_person_hides_nobody_else_from_the_list(
+    service: Service, admin: Browser, local: Redis
+) -> None:
+    """Theirs is not known; a login that cannot be read is none."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    await _put(admin, STRANGER)
+    await _put(admin, MEMBER)
+    for key in (keys.sponsorship(SPONSORABLE, STRANGER), keys.user_details(MEMBER)):
+        await local.delete(key)
+        await local.set(key, "somebody else's")
+    listed = await _list(admin)
+
+    assert (listed[MONTHLY]["user_login"], listed[MEMBER]["user_login"]) == ("monthly", None)
+    assert {number: entry["cover"]["status"] for number, entry in listed.items()} == {
+        MONTHLY: "covered",
+        MEMBER: "covered",
+        STRANGER: "unknown",
+    }
+
+
+@pytest.mark.parametrize("part", ["cover", "profile", "meta"])
+async def test_the_log_names_the_foreign_key_that_an_answer_met(
+    service: Service, local: Redis, part: str
+) -> None:
+    """As the answer promises."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    key = {
+        "cover": keys.sponsorship(SPONSORABLE, MONTHLY),
+        "profile": keys.user_details(MONTHLY),
+        "meta": keys.meta(MONTHLY),
+    }[part]
+    await local.delete(key)
+    await local.set(key, "somebody else's")
+    with capture_logs() as logs:
+        answers = [await browser.get(path) for path in ("/me", "/auth/sponsor")]
+    causes = [log["cause"] for log in logs if log["event"] == "request_failed"]
+
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert [f" {key} " in cause for cause in causes] == [True, True]
+
+
 async def test_who_decided_and_why_is_for_administrators_alone(
     service: Service, admin: Browser
 ) -> None:
@@ -674,6 +718,38 @@ async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: B
     assert after == [401, 401, 401, 204]
     assert again.json()["sessions"] == 0
     assert (await browsers[0].get("/me")).status_code == 200
+
+
+@pytest.mark.parametrize("by", ["an administrator", "a deletion"])
+async def test_no_session_is_hidden_by_an_eviction(
+    service: Service, admin: Browser, local: Redis, by: str
+) -> None:
+    """A server that is short of memory may evict whatever has a TTL: the doctor permits that."""
+    browser, other = await service.open_browser(), await service.open_browser()
+    await browser.sign_in("monthly")
+    await local.expire(keys.sessions(MONTHLY), 1000)  # as an earlier release has left it
+    await other.sign_in("monthly")
+    ttl_s = await local.ttl(keys.sessions(MONTHLY))
+    ends = {
+        "an administrator": lambda: admin.post(f"/admin/sponsors/{MONTHLY}/revoke-sessions"),
+        "a deletion": lambda: other.delete("/me"),
+    }
+    await ends[by]()
+
+    assert ttl_s == -1
+    assert [(await each.get("/me")).status_code for each in (browser, other)] == [401, 401]
+    assert await local.keys("sponsorsync:session*") == []
+
+
+async def test_signing_out_of_the_last_session_leaves_nothing(
+    service: Service, local: Redis
+) -> None:
+    """Not even an index of none."""
+    browser = await service.open_browser()
+    await browser.sign_in("monthly")
+    await browser.post("/logout")
+
+    assert await local.keys("sponsorsync:session*") == []
 
 
 async def test_a_token_outlives_the_sessions_and_can_do_no_more(run_service: RunService) -> None:

@@ -355,7 +355,7 @@ async def test_a_tier_of_long_ago_does_not_come_back(
 
 
 async def test_what_does_not_fit_is_left_to_a_look(
-    run_service: RunService, github: SimulatedGitHub, joining: Sponsorship
+    run_service: RunService, github: SimulatedGitHub, joining: Sponsorship, local: Redis
 ) -> None:
     """Where there is the maintainer's token; the answer says so."""
     token = github.tokens.issue(github.people.get_person(SPONSORABLE))
@@ -364,9 +364,12 @@ async def test_what_does_not_fit_is_left_to_a_look(
     ) as service:
         hook = create_hook(service)
         await hook.send(hook.tell("created", joining))
+        await local.delete(keys.LOOKS)
         answer = await hook.send(hook.tell("tier_changed", joining, former_cents=700))
+        kept = await local.hkeys(keys.LOOKS)
 
     assert answer.json() == {"outcome": "looking"}
+    assert kept == [SPONSORABLE]  # whatever becomes of this replica
 
 
 async def test_two_replicas_apply_an_event_once(

@@ -218,6 +218,20 @@ class RedisStore:
         """Returns when the server takes a write: one that is full or read-only answers PING too."""
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
+    def say_conflict(self, sentence: str | None = None) -> StoreConflictError:
+        """Returns the error of who has met a foreign key.
+
+        Args:
+            sentence: What names it, for the log; None where that was logged.
+        """
+        error = StoreConflictError(
+            f"A key in the {self._name} Redis holds data of another kind, so nothing was "
+            "changed. The operator's log names it."
+        )
+        if sentence is not None:
+            error.__cause__ = ResponseError(sentence)
+        return error
+
     async def aclose(self) -> None:
         """Closes every connection."""
         await self._client.aclose()
@@ -260,10 +274,7 @@ class RedisStore:
             if word in text:
                 return self._say(kind(text))
         if "WRONGTYPE" in text:
-            return StoreConflictError(
-                f"A key in the {self._name} Redis holds data of another kind, so nothing was "
-                "changed. The operator's log names it."
-            )
+            return self.say_conflict(text)
         return error
 
 

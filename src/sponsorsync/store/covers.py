@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
+from sponsorsync.domain.comparisons import FailedComparison
+from sponsorsync.domain.errors import (
+    DurableUnavailableError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
 from sponsorsync.store import keys
 from sponsorsync.store.people import dump_cover_facts, parse_known_cover
 
@@ -37,6 +42,8 @@ _TRIES = 5
 # Whoever links an account of Patreon's waits for who does so already, for some seconds.
 _PATRON_TRIES = 50
 _PATRON_WAIT_S = 0.1
+# So begins a script's sentence on a foreign key.
+_FOREIGN = "WRONGTYPE "
 
 _log = structlog.get_logger(__name__)
 
@@ -51,12 +58,35 @@ async def end_covers(local: RedisStore) -> None:
         pass
 
 
+async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparison]:
+    """Returns of which sponsorables a comparison has failed since the last complete one.
+
+    Raises:
+        StoreConflictError: Somebody else wrote that key.
+        StoreUnavailableError: Local cannot be asked.
+    """
+    reply = cast("dict[bytes, bytes]", await local.run("HGETALL", keys.RECONCILE_FAILED))
+    found = {}
+    for sponsorable, text in reply.items():
+        # What somebody else wrote is none.
+        with suppress(ValueError, KeyError, TypeError, OverflowError):
+            told = json.loads(text)
+            at = datetime.fromtimestamp(told["at"], UTC)
+            found[sponsorable.decode()] = FailedComparison(at=at, reason=str(told["reason"]))
+    return found
+
+
 class Saved(StrEnum):
-    """What became of a change of cover."""
+    """What became of a change of cover.
+
+    Attributes:
+        CONFLICT: There is a foreign key in the place of one of this person's; the log names it.
+    """
 
     OK = "ok"
     CHANGED = "changed"
     SEEN = "seen"
+    CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +148,8 @@ class CoverStore:
     async def load(self, sponsorable: str, person_ids: Sequence[int]) -> Mapping[int, KnownCover]:
         """Returns what is known of each; what only durable knows is brought here first.
 
-        While durable cannot be asked, that counts as nothing.
+        While durable cannot be asked, that counts as nothing; so does what a foreign key is in the
+        place of.
         """
         covers = await self._load_here(sponsorable, person_ids)
         missing = [person_id for person_id, (_, is_known) in covers.items() if not is_known]
@@ -132,8 +163,10 @@ class CoverStore:
 
         Raises:
             DurableUnavailableError: Only durable knows, and it cannot be asked.
+            StoreConflictError: There is a foreign key in the place of one of theirs.
         """
         cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        self._require_ours(cover)
         if is_known or self._fetcher is None:
             return cover
         await self._people.load_account(person_id)
@@ -172,6 +205,7 @@ class CoverStore:
 
         Raises:
             DurableUnavailableError: See `for_certain`.
+            StoreConflictError: There is a foreign key in the place of one that it would change.
             StoreUnavailableError: Local cannot be asked, or others keep changing it.
         """
         for _ in range(_TRIES):
@@ -179,6 +213,7 @@ class CoverStore:
                 known = await self.load_for_certain(sponsorable, person_id)
             else:
                 known = (await self.load(sponsorable, [person_id]))[person_id]
+                self._require_ours(known)
             facts = decide(known.facts)
             if facts is None:
                 return None, known.facts
@@ -186,30 +221,45 @@ class CoverStore:
                 person_id, facts, known.version, by=by, reference=reference, delivery=delivery
             )
             [saved] = await self.save([change])
+            if saved is Saved.CONFLICT:
+                raise self._local.say_conflict()
             if saved is not Saved.CHANGED:
                 return saved, facts if saved is Saved.OK else known.facts
         raise StoreUnavailableError("Somebody else keeps changing the same cover.")
 
     async def save(self, changes: Sequence[CoverChange]) -> list[Saved]:
-        """Keeps facts, each person's in one script that also notes it in the audit trail."""
+        """Keeps facts, each person's in one script that also notes it in the audit trail.
+
+        Raises:
+            StoreConflictError: There is a foreign key in the place of one that is everybody's.
+            StoreUnavailableError: Local cannot be asked.
+        """
         if not changes:
             return []
         is_verified = self._fetcher is None or self._fetcher.is_local_verified
         replies = await self._local.run_scripts(
             "save_cover", [self._dump(change, is_verified=is_verified) for change in changes]
         )
-        return [Saved(cast("bytes", reply).decode()) for reply in replies]
+        return [
+            self._tell(change, cast("bytes", reply).decode(errors="replace"))
+            for change, reply in zip(changes, replies, strict=True)
+        ]
 
     async def is_delivered(self, delivery: str) -> bool:
         """Tells whether an event of this number was applied."""
         return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
 
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
-        """Returns of whom durable may know more than `load` has just returned."""
-        if self._fetcher is None:
-            return set()
+        """Returns of whom more may be known than `load` has just returned.
+
+        That is what durable knows, while it is away, and what a foreign key is in the place of.
+        """
         covers = await self._load_here(sponsorable, person_ids)
-        return {person_id for person_id, (_, is_known) in covers.items() if not is_known}
+        return {
+            person_id
+            for person_id, (cover, is_known) in covers.items()
+            if not is_known and (self._fetcher is not None or _is_foreign(cover))
+        }
 
     async def take_seat(
         self,
@@ -274,13 +324,19 @@ class CoverStore:
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply) if member.isdigit()]
 
-    async def take_ended(self) -> set[str]:
-        """Returns of which sponsorables a monthly cover has ended by itself since the last call."""
-        members = cast("set[bytes]", await self._local.run("SMEMBERS", keys.ENDED))
-        found = {member.decode() for member in members}
-        if found:
-            await self._local.run("SREM", keys.ENDED, *found)
-        return found & set(self._sponsorables)
+    async def save_look(self, sponsorable: str) -> None:
+        """Notes that GitHub has to be looked at again, until somebody has done so."""
+        await self._local.run("HSET", keys.LOOKS, sponsorable, secrets.token_hex(8))
+
+    async def load_looks(self) -> dict[str, str]:
+        """Returns at whom GitHub has to be looked again, and what names the latest who asked.
+
+        Besides those of `save_look` these are sponsorables of whom a monthly cover has ended by
+        itself.
+        """
+        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.LOOKS))
+        found = {field.decode(): name.decode() for field, name in reply.items()}
+        return {each: name for each, name in found.items() if each in self._sponsorables}
 
     async def find_patron(self, sponsorable: str, patron_id: str) -> int | None:
         """Returns who linked an account of Patreon's."""
@@ -311,7 +367,18 @@ class CoverStore:
 
     async def take_refresh(self, person_id: int) -> int:
         """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
-        return cast("int", await self._local.run_script("take_refresh", person_id))
+        return cast(
+            "int", await self._local.run_script("take_refresh", person_id, *self._sponsorables)
+        )
+
+    async def load_asked(self, sponsorable: str) -> list[int]:
+        """Returns who has asked since, and waits for, a complete comparison."""
+        reply = await self._local.run("SMEMBERS", keys.asked(sponsorable))
+        return [int(member) for member in cast("set[bytes]", reply) if member.isdigit()]
+
+    async def settle_asked(self, sponsorable: str, person_ids: Sequence[int]) -> None:
+        """Notes that these have been answered."""
+        await self._local.run("SREM", keys.asked(sponsorable), *person_ids)
 
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
         """Returns the login of each as of their last sign-in, None of who never did."""
@@ -348,9 +415,28 @@ class CoverStore:
         reply = await self._local.run("HGET", keys.RECONCILED, sponsorable)
         return None if reply is None else datetime.fromtimestamp(int(cast("bytes", reply)), UTC)
 
-    async def save_reconciled(self, sponsorable: str, began_at: datetime) -> None:
-        """Notes that a comparison with GitHub was complete."""
-        await self._local.run("HSET", keys.RECONCILED, sponsorable, int(began_at.timestamp()))
+    async def load_failed(self) -> dict[str, FailedComparison]:
+        """Returns of which sponsorables a comparison has failed since the last complete one."""
+        return await load_failed_comparisons(self._local)
+
+    async def save_failed(self, sponsorable: str, failed: FailedComparison) -> None:
+        """Notes that a comparison with GitHub was not complete."""
+        told = {"at": int(failed.at.timestamp()), "reason": failed.reason}
+        await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(told))
+
+    async def save_reconciled(
+        self, sponsorable: str, began_at: datetime, look: str | None = None
+    ) -> None:
+        """Notes that a comparison with GitHub was complete.
+
+        Args:
+            sponsorable: Who was compared.
+            began_at: Before GitHub was asked.
+            look: What `load_looks` told then: that look is done, unless somebody asked again since.
+        """
+        await self._local.run_script(
+            "save_reconciled", sponsorable, int(began_at.timestamp()), look or ""
+        )
 
     async def take_reconciling(self, token: str) -> bool:
         """Takes the right to compare with GitHub; one replica has it at a time."""
@@ -403,9 +489,27 @@ class CoverStore:
 
         async def fetch(person_id: int) -> None:
             async with places:
-                await self._people.load_account_for_login(person_id)
+                # A foreign key is in the way of this person alone; their parts stay unknown.
+                with suppress(StoreConflictError):
+                    await self._people.load_account_for_login(person_id)
 
         await asyncio.gather(*(fetch(person_id) for person_id in person_ids))
+
+    def _require_ours(self, cover: KnownCover) -> None:
+        if _is_foreign(cover):
+            raise self._local.say_conflict(cover.version)
+
+    def _tell(self, change: CoverChange, reply: str) -> Saved:
+        if not reply.startswith(_FOREIGN):
+            return Saved(reply)
+        _log.warning(
+            "cover_not_kept",
+            person=change.person_id,
+            sponsorable=change.facts.sponsorable,
+            by=change.by,
+            reason=reply,
+        )
+        return Saved.CONFLICT
 
     def _dump(self, change: CoverChange, *, is_verified: bool) -> tuple[int | str, ...]:
         told = {
@@ -423,3 +527,7 @@ class CoverStore:
             change.delivery,
             json.dumps(told),
         )
+
+
+def _is_foreign(cover: KnownCover) -> bool:
+    return cover.version.startswith(_FOREIGN)

@@ -56,8 +56,10 @@ NAMES = {
     "RECONCILING": "sponsorsync:reconciling",
     # Hash: by sponsorable, the second in which the last complete comparison began.
     "RECONCILED": "sponsorsync:reconciled",
-    # Set: sponsorables of whom a monthly cover has ended by itself, and nobody has looked why.
-    "ENDED": "sponsorsync:ended",
+    # Hash: by sponsorable, JSON with when and why a comparison has failed since the last complete.
+    "RECONCILE_FAILED": "sponsorsync:reconcile_failed",
+    # Hash: sponsorables at whom GitHub is to be looked again, to what names the latest who asked.
+    "LOOKS": "sponsorsync:looks",
     # --- local: organizations whose members are covered ---
     # Sorted set: members by the second until which their membership holds; each has one seat.
     "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
@@ -74,6 +76,8 @@ NAMES = {
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
+    # Set: whom a complete comparison has to tell something, be it that they are no sponsor.
+    "ASKED": "sponsorsync:asked:{sponsorable}",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
@@ -120,6 +124,7 @@ RECONCILING_TTL_MS = 60_000
 """A page takes seconds, and each renews this; who dies blocks the others for no longer."""
 
 RECONCILED = NAMES["RECONCILED"]
+RECONCILE_FAILED = NAMES["RECONCILE_FAILED"]
 
 ORGANIZATIONS = NAMES["ORGANIZATIONS"]
 
@@ -132,7 +137,7 @@ FOLLOWING_TTL_MS = 20_000
 SEAT_TTL_S = 600
 """A sign-in takes seconds; one that fails keeps the seat that it took from others for no longer."""
 
-ENDED = NAMES["ENDED"]
+LOOKS = NAMES["LOOKS"]
 
 AUDIT_LENGTH = 100_000
 """Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""
@@ -233,6 +238,11 @@ def patrons(sponsorable: str) -> str:
 def linking(patron_id: str) -> str:
     """String: the random token of who is linking this account of Patreon's."""
     return NAMES["LINKING"].format(id=patron_id)
+
+
+def asked(sponsorable: str) -> str:
+    """Set: who has asked what GitHub tells of them, and waits for a complete comparison."""
+    return NAMES["ASKED"].format(sponsorable=sponsorable)
 
 
 def delivery(number: str) -> str:

@@ -23,6 +23,7 @@ from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
     AuditEntryOut,
     AuditPage,
+    LastComparisonOut,
     MergeRequest,
     MergeResult,
     ReconcileJob,
@@ -142,15 +143,15 @@ async def start_reconcile(
     services: ServicesDep, sponsorable: str | None = None, dry_run: bool = False
 ) -> ReconcileJob:
     """Starts in the background, one at a time over all replicas; a dry run only reports."""
-    return _describe_reconcile(
-        services.jobs.start_reconcile(sponsorable=sponsorable, dry_run=dry_run)
+    return await _describe_reconcile(
+        services, services.jobs.start_reconcile(sponsorable=sponsorable, dry_run=dry_run)
     )
 
 
 @router.get("/reconcile", summary="How far is the comparison with GitHub?")
 async def get_reconcile(services: ServicesDep) -> ReconcileJob:
-    """Returns the state of the last one that was started here."""
-    return _describe_reconcile(services.jobs.find("reconcile"))
+    """Returns the state of the last one that was started here, and what became of any others."""
+    return await _describe_reconcile(services, services.jobs.find("reconcile"))
 
 
 @router.get(
@@ -250,7 +251,23 @@ def _describe_snapshot(job: JobState) -> SnapshotJob:
     )
 
 
-def _describe_reconcile(job: JobState) -> ReconcileJob:
+async def _load_comparisons(services: Services) -> list[LastComparisonOut] | None:
+    try:
+        comparisons = await services.comparisons.load_comparisons()
+    except StoreError:
+        return None  # how far the job is can be told all the same
+    return [
+        LastComparisonOut(
+            sponsorable=each.sponsorable,
+            reconciled_at=each.reconciled_at,
+            failed_at=None if each.failed is None else each.failed.at,
+            reason=None if each.failed is None else each.failed.reason,
+        )
+        for each in comparisons
+    ]
+
+
+async def _describe_reconcile(services: Services, job: JobState) -> ReconcileJob:
     return ReconcileJob(
         status=job.status,
         started_at=job.started_at,
@@ -259,6 +276,7 @@ def _describe_reconcile(job: JobState) -> ReconcileJob:
         people=job.people,
         reason=job.reason,
         waiting_until=job.waiting_until,
+        last=await _load_comparisons(services),
         summary=None if job.summary is None else ReconcileSummaryOut.model_validate(job.summary),
     )
 

@@ -383,6 +383,9 @@ class ReconcileSummaryOut(_Model):
     newer: int = Field(description="Covers that changed while GitHub was asked; left as they are.")
     hidden: int = Field(description="Sponsorships of which GitHub does not show whose they are.")
     unknown: int = Field(description="Covered here and not listed, while some were hidden.")
+    conflicts: int = Field(
+        description="People with a foreign key in the place of one of theirs; the log names them."
+    )
     points: int = Field(description="What it has cost of GitHub's rate limit.")
     budget: BudgetOut | None
     seconds: float
@@ -390,8 +393,21 @@ class ReconcileSummaryOut(_Model):
     retry_after_s: int | None
 
 
+class LastComparisonOut(_Model):
+    """What became of the last comparisons of a sponsorable, by whichever replica."""
+
+    sponsorable: str
+    reconciled_at: datetime | None = Field(description="When the last complete one began.")
+    failed_at: datetime | None = Field(description="When one has failed since.")
+    reason: str | None = Field(description="Why.")
+
+
 class ReconcileJob(_Job):
-    """The last comparison with GitHub that was started here."""
+    """The last comparison with GitHub that was started here, and all others."""
+
+    last: list[LastComparisonOut] | None = Field(
+        description="Of each sponsorable, the schedule's too; null while Redis cannot be asked."
+    )
 
     waiting_until: datetime | None = Field(
         description="When it goes on, while it waits for a limit of GitHub's to end."

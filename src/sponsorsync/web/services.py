@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from sponsorsync.domain.admission import IssuedToken, Standing
     from sponsorsync.domain.audit import AuditEntry, Decision
+    from sponsorsync.domain.comparisons import LastComparison
     from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.patronage import LinkAttempt
@@ -153,6 +154,13 @@ class Jobs(Protocol):
 
     def start_reconcile(self, *, sponsorable: str | None, dry_run: bool) -> JobState:
         """Starts a comparison with GitHub."""
+
+
+class Comparisons(Protocol):
+    """See `sponsorsync.reconcile.Reconciler`."""
+
+    async def load_comparisons(self) -> Sequence[LastComparison]:
+        """Returns what became of the last ones, by whichever replica."""
 
 
 class Visitors(Protocol):
@@ -296,6 +304,7 @@ class Services:
     preferences: Preferences
     personal_data: PersonalData
     jobs: Jobs
+    comparisons: Comparisons
     registrations: Registrations
     visitors: Visitors
     webhooks: Webhooks

@@ -432,6 +432,31 @@ local function wrong_service_type(sponsorables)
   return wrong
 end
 
+-- Returns the first sentence to refuse one person with, else nil: what is known of their covers, and
+-- these themselves, lies in their own keys.
+local function wrong_person_type(id, sponsorables)
+  local wrong = wrong_type(K.META(id), 'hash') or wrong_type(K.PENDING(id), 'hash')
+    or wrong_type(K.NEGATIVE(id), 'set')
+  for _, sponsorable in ipairs(sponsorables) do
+    wrong = wrong or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
+  end
+  return wrong
+end
+
+-- Returns what a function reads of one person. It checks no type beforehand, since that would cost
+-- each reader something; where it meets a foreign key, the error tells which.
+local function read_person(id, sponsorables, read)
+  local is_fine, reply = pcall(read)
+  if is_fine then
+    return reply
+  end
+  local wrong = wrong_person_type(id, sponsorables) or wrong_type(K.USER_DETAILS(id), 'hash')
+  if wrong then
+    return redis.error_reply(wrong)
+  end
+  error(reply)
+end
+
 -- ------------------------------------------------------------------ cover
 
 -- The fields of a cover that decide: those of the person's own sponsorship at GitHub, and until when

@@ -37,6 +37,7 @@ end)
 for _, sponsorable in ipairs(known_names.sponsorables) do
   index_cover(id, sponsorable)
   audit_cover(id, sponsorable, before[sponsorable], 'deletion', '')
+  redis.pcall('SREM', K.ASKED(sponsorable), id)
 end
 for _, session in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   redis.call('DEL', session)

@@ -8,19 +8,21 @@
 local id, token = ARGV[1], ARGV[2]
 local meta = K.META(id)
 
-local answer, known = { 'ok' }, true
-local function read(part)
-  local key = part_key(id, part)
-  known = known and known_state(id, meta, part, key) ~= 'unknown'
-  answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
-end
-read(PROFILE)
-for i = 3, #ARGV do
-  local part = 'cover:' .. ARGV[i]
-  answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
-  read(part)
-end
-if not known and token ~= '' then
-  return { 'ask', take_lease(id, token) }
-end
-return answer
+return read_person(id, { unpack(ARGV, 3) }, function()
+  local answer, known = { 'ok' }, true
+  local function read(part)
+    local key = part_key(id, part)
+    known = known and known_state(id, meta, part, key) ~= 'unknown'
+    answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
+  end
+  read(PROFILE)
+  for i = 3, #ARGV do
+    local part = 'cover:' .. ARGV[i]
+    answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
+    read(part)
+  end
+  if not known and token ~= '' then
+    return { 'ask', take_lease(id, token) }
+  end
+  return answer
+end)

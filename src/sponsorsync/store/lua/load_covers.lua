@@ -2,18 +2,32 @@
 --
 -- ARGV  1 sponsorable  2 … person ids
 -- Replies  for each person {version to name when it is changed, 1 if all of it is known here else 0, facts as a flat
---          list}
+--          list}; of who has a foreign key in the place of one of theirs nothing is known, and the version
+--          is the sentence that names it: 'WRONGTYPE …'
 
-local part, replies = 'cover:' .. ARGV[1], {}
-for i = 2, #ARGV do
-  local id = ARGV[i]
+local sponsorable = ARGV[1]
+local part, replies = 'cover:' .. sponsorable, {}
+
+local function read(id)
   local meta, key = K.META(id), part_key(id, part)
   local known = known_state(id, meta, part, key) ~= 'unknown'
     and not (exists(key) and redis.call('HEXISTS', key, 'partial') == 1)
-  replies[#replies + 1] = {
+  return {
     version_to_name(id, meta, part, key),
     known and 1 or 0,
     exists(key) and redis.call('HGETALL', key) or {},
   }
+end
+
+for i = 2, #ARGV do
+  local is_fine, reply = pcall(read, ARGV[i])
+  if not is_fine then
+    local wrong = wrong_person_type(ARGV[i], { sponsorable })
+    if not wrong then
+      error(reply)
+    end
+    reply = { wrong, 0, {} }
+  end
+  replies[#replies + 1] = reply
 end
 return replies

@@ -13,12 +13,14 @@ if session ~= '' then
   end
 end
 local meta, profile, cover = K.META(id), K.USER_DETAILS(id), K.SPONSORSHIP(sponsorable, id)
-if token ~= '' and (known_state(id, meta, PROFILE, profile) == 'unknown'
-    or known_state(id, meta, 'cover:' .. sponsorable, cover) == 'unknown') then
-  return { 'ask', take_lease(id, token), id }
-end
-return {
-  'ok', id,
-  exists(profile) and redis.call('HGET', profile, 'user_login') or '',
-  exists(cover) and redis.call('HGETALL', cover) or {},
-}
+return read_person(id, { sponsorable }, function()
+  if token ~= '' and (known_state(id, meta, PROFILE, profile) == 'unknown'
+      or known_state(id, meta, 'cover:' .. sponsorable, cover) == 'unknown') then
+    return { 'ask', take_lease(id, token), id }
+  end
+  return {
+    'ok', id,
+    exists(profile) and redis.call('HGET', profile, 'user_login') or '',
+    exists(cover) and redis.call('HGETALL', cover) or {},
+  }
+end)

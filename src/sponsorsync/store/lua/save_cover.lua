@@ -6,18 +6,23 @@
 --       5 JSON {"facts": {field: text | null}, "collections": [name], "is_verified": boolean (local is
 --         not older than durable), "has_durable": boolean, "by": what told it, "reference": which one}; null removes a field
 -- Replies  'ok' | 'changed' (the version is another one) | 'seen' (the delivery was applied before)
+--          | 'WRONGTYPE …': a sentence that names the foreign key in the place of one of this person's. One
+--          in the place of everybody's is an error
 
 local id, sponsorable, version, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local data = cjson.decode(ARGV[5])
 local part, meta = 'cover:' .. sponsorable, K.META(id)
 
-local wrong = wrong_type(meta, 'hash') or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
-  or wrong_service_type({ sponsorable }) or wrong_type(K.AUDIT, 'stream')
+local wrong_service = wrong_service_type({ sponsorable }) or wrong_type(K.AUDIT, 'stream')
+if wrong_service then
+  return redis.error_reply(wrong_service)
+end
+local wrong = wrong_person_type(id, { sponsorable })
 for _, collection in ipairs(is_visitor(id) and {} or data.collections) do
   wrong = wrong or wrong_type(K.PREFERENCES(id, collection), 'set')
 end
 if wrong then
-  return redis.error_reply(wrong)
+  return wrong
 end
 if delivery ~= '' and exists(K.DELIVERY(delivery)) then
   return 'seen'

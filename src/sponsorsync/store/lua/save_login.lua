@@ -55,5 +55,6 @@ end
 redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now)
 redis.call('SET', session, id, 'EX', session_s)
 redis.call('ZADD', sessions, now + session_s, session)
-redis.call('EXPIRE', sessions, session_s)
+-- Never evicted, which keys with a TTL may be: who ends all sessions would miss those of this index.
+redis.call('PERSIST', sessions)
 return 'ok'

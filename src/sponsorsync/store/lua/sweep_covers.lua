@@ -25,7 +25,7 @@ for _, member in ipairs(ended) do
     audit_cover(id, sponsorable, before, 'end', '', true)
     mark_dirty(id)
     if has_announced_end(id, sponsorable) then
-      redis.pcall('SADD', K.ENDED, sponsorable)
+      redis.pcall('HSET', K.LOOKS, sponsorable, string.format('%.0f', now_us()))
     end
   end
 end

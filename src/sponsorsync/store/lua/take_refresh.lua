@@ -1,7 +1,7 @@
 -- Tells whether a person may have GitHub asked now, and notes that they do. Each may once in a while,
 -- and all of them together so often a minute: the maintainer's budget pays for it.
 --
--- ARGV  1 person id
+-- ARGV  1 person id  2 … the sponsorables: the next complete comparison tells of this person, too
 -- Replies  0 (they may) | after how many milliseconds they may ask again
 
 local own, all = K.REFRESHED(ARGV[1]), K.REFRESHES
@@ -16,4 +16,7 @@ if redis.call('INCR', all) == 1 then
   redis.call('EXPIRE', all, 60)
 end
 redis.call('SET', own, '1', 'PX', REFRESHED_TTL_MS)
+for i = 2, #ARGV do
+  redis.pcall('SADD', K.ASKED(ARGV[i]), ARGV[1])
+end
 return 0
