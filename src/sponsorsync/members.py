@@ -234,16 +234,11 @@ class Members:
     ) -> Sequence[int]:
         """Judges members with two round trips; returns who has to be judged once more, alone."""
         changes = []
-        try:
-            for person_id, known in (await self._covers.load(sponsorable, members)).items():
-                facts = decide(known.facts)
-                if facts is not None:
-                    changes.append(
-                        CoverChange(person_id, facts, known.version, by=_BY, reference="")
-                    )
-            saved = await self._covers.save(changes)
-        except StoreConflictError:
-            return members  # it does not say whose
+        for person_id, known in (await self._covers.load(sponsorable, members)).items():
+            facts = decide(known.facts)
+            if facts is not None:
+                changes.append(CoverChange(person_id, facts, known.version, by=_BY, reference=""))
+        saved = await self._covers.save(changes)
         return [
             change.person_id
             for change, outcome in zip(changes, saved, strict=True)
