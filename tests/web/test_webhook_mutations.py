@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from sponsorsync.domain.cover import CoverSource
+from sponsorsync.domain.cover import CoverSource, CoverStatus, judge
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.support.covers import POLICY
 from tests.support.mutations import create_request, forge, mutate
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class Target:
             if {int(each) for each in indexed} != {
                 id_
                 for id_ in ids
-                if (facts := known[id_].facts) and facts.is_sponsoring(self._clock())
+                if judge(sponsorable, known[id_].facts, policy=POLICY, now=self._clock()).status
+                is CoverStatus.COVERED
             }:
                 wrong.append(f"the index of {sponsorable}: {indexed!r}")
         return wrong
