@@ -67,4 +67,6 @@ async def test_an_unforeseen_failure_does_not_stop_it(
         async with keep_ending_covers(local_store):
             await until(has_ended)
 
-    assert [log["event"] for log in logs] == ["covers_not_ended"]
+    assert [(log["event"], log["work"], log["log_level"]) for log in logs] == [
+        ("background_work_failed", "end covers", "error")
+    ]

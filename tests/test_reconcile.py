@@ -933,7 +933,7 @@ async def test_an_unforeseen_failure_does_not_end_the_schedule(
         async with run_schedule(_schedule(replica, pace)):
             await until(lambda: _is_covered(replica, MONTHLY))
 
-    assert [log for log in logs if log["event"] == "reconcile_schedule_failed"] != []
+    assert [log for log in logs if log["event"] == "background_work_failed"] != []
 
 
 async def test_several_events_are_one_look(replica: Replica) -> None:

@@ -12,7 +12,7 @@ from sponsorsync.domain.errors import SponsorSyncError
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 _DRAIN_S = 5.0
 
@@ -27,7 +27,7 @@ class BackgroundWork:
 
     def start(self, work: Coroutine[None, None, None], *, name: str) -> None:
         """Starts a task; whoever closes the service waits for it, for a bounded time."""
-        task = asyncio.create_task(_log_failure(work, name), name=name)
+        task = asyncio.create_task(log_failure(work, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -50,7 +50,29 @@ async def open_background_work() -> AsyncIterator[BackgroundWork]:
         await work.drain()
 
 
-async def _log_failure(work: Coroutine[None, None, None], name: str) -> None:
+@asynccontextmanager
+async def keep_doing(
+    work: Callable[[], Coroutine[None, None, None]], *, name: str, rest_s: float
+) -> AsyncIterator[None]:
+    """Does something again and again while the context is open.
+
+    What fails is logged, whatever it is, and tried again after the rest: nobody else would notice.
+    """
+
+    async def keep() -> None:
+        while True:
+            await log_failure(work(), name)
+            await asyncio.sleep(rest_s)
+
+    task = asyncio.create_task(keep(), name=name)
+    try:
+        yield
+    finally:
+        await end_tasks(task)
+
+
+async def log_failure(work: Coroutine[None, None, None], name: str) -> None:
+    """Does something that harms nobody when it fails; the log tells why."""
     try:
         await work
     except SponsorSyncError as error:

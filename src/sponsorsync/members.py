@@ -7,15 +7,15 @@ again; whoever dies in between leaves the note.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
+from sponsorsync.background import keep_doing
 from sponsorsync.domain.assessment import assess, is_as_new, is_better, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import (
@@ -31,10 +31,10 @@ from sponsorsync.domain.organizations import (
     see_memberships,
 )
 from sponsorsync.store.covers import CoverChange, Saved
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
@@ -261,22 +261,6 @@ class Members:
                 )
 
 
-@asynccontextmanager
-async def follow_organizations(members: Members) -> AsyncIterator[None]:
+def follow_organizations(members: Members) -> AbstractAsyncContextManager[None]:
     """Keeps members in step while the context is open; several replicas may do so at once."""
-
-    async def keep_following() -> None:
-        while True:
-            try:
-                await members.follow()
-            except StoreError as error:
-                _log.warning("organizations_wait", reason=str(error))
-            except Exception:  # noqa: BLE001 - nobody else would follow from now on
-                _log.exception("organizations_not_followed")
-            await asyncio.sleep(_LOOK_S)
-
-    task = asyncio.create_task(keep_following(), name="follow organizations")
-    try:
-        yield
-    finally:
-        await end_tasks(task)
+    return keep_doing(members.follow, name="follow organizations", rest_s=_LOOK_S)

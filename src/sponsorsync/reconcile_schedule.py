@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from sponsorsync.background import log_failure
 from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
 from sponsorsync.tasks import end_tasks
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _LEAST_WAIT_S = 60.0
 """GitHub wants to be left alone for a minute at least when it refused."""
+
+_NAME = "compare with GitHub"
 
 _log = structlog.get_logger(__name__)
 
@@ -93,9 +96,9 @@ class ReconcileSchedule:
         """Looks until it is cancelled; what fails is logged, and tried again."""
         while True:
             self._wake.clear()
-            await _guard(self._note_due())
+            await log_failure(self._note_due(), _NAME)
             for sponsorable in self._ripe():
-                await _guard(self._look(sponsorable))
+                await log_failure(self._look(sponsorable), _NAME)
             try:
                 async with asyncio.timeout(self._rest_s()):
                     await self._wake.wait()
@@ -172,18 +175,11 @@ class ReconcileSchedule:
 @asynccontextmanager
 async def run_schedule(schedule: ReconcileSchedule) -> AsyncIterator[None]:
     """Keeps to a schedule while the context is open."""
-    task = asyncio.create_task(schedule.keep(), name="compare with GitHub")
+    task = asyncio.create_task(schedule.keep(), name=_NAME)
     try:
         yield
     finally:
         await end_tasks(task)
-
-
-async def _guard(work: Awaitable[None]) -> None:
-    try:
-        await work
-    except Exception:  # noqa: BLE001 - it goes on as long as the service
-        _log.exception("reconcile_schedule_failed")
 
 
 def _now_s() -> float:

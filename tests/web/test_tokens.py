@@ -528,7 +528,7 @@ async def test_an_unforeseen_error_does_not_end_the_following(
             assert tokens is not None
             with monkeypatch.context() as patch:
                 patch.setattr(issuer_module, "load_keyring", lambda _: 1 / 0)
-                await until(lambda: _logs(logs, "token_keys_not_reloaded"))
+                await until(lambda: _logs(logs, "background_work_failed"))
             rotate_keys(of_tokens, now=clock(), retire_old=False)
             await until(lambda: _shows(tokens, 2, clock))
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 
+from sponsorsync.background import keep_doing
 from sponsorsync.domain.admission import IssuedToken
 from sponsorsync.domain.cover import CoverStatus
 from sponsorsync.domain.errors import SettingsError
-from sponsorsync.tasks import end_tasks
 from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
 
 if TYPE_CHECKING:
@@ -135,22 +136,9 @@ async def open_tokens(
         audience=settings.token_audience,
         life=life,
     )
-    follower = asyncio.create_task(
-        _follow(tokens, settings, reload_s), name="follow the token keys' file"
-    )
-    try:
+    reload = partial(reload_keys, tokens, settings)
+    async with keep_doing(reload, name="follow the token keys' file", rest_s=reload_s):
         yield tokens
-    finally:
-        await end_tasks(follower)
-
-
-async def _follow(tokens: TokenIssuer, settings: Settings, reload_s: float) -> None:
-    while True:
-        await asyncio.sleep(reload_s)
-        try:
-            await reload_keys(tokens, settings)
-        except Exception:  # noqa: BLE001 - it goes on as long as the service
-            _log.exception("token_keys_not_reloaded")
 
 
 async def reload_keys(tokens: TokenIssuer, settings: Settings) -> None:
