@@ -67,17 +67,16 @@ def _options(
 @cli.command()
 def serve() -> None:
     """Run the service with the Redis and the GitHub that the settings name."""
-    from sponsorsync.app import create_app  # noqa: PLC0415 - --help need not load the service
-    from sponsorsync.server import serve as serve_app  # noqa: PLC0415
+    # PLC0415: --help need not load the service.
+    from sponsorsync.commands.serve import run_serve  # noqa: PLC0415
 
-    settings = _start()
-    _run(serve_app(create_app(settings), host=settings.host, port=settings.port))
+    _run(run_serve(_start()))
 
 
 @cli.command()
 def dev() -> None:
     """Run everything: what the settings do not name is embedded or simulated."""
-    from sponsorsync.dev import run_dev  # noqa: PLC0415 - as above
+    from sponsorsync.commands.dev import run_dev  # noqa: PLC0415 - as above
 
     _run(run_dev(_start()))
 
@@ -88,7 +87,7 @@ def demo() -> None:
 
     The exit status is 0 only if every step was right.
     """
-    from sponsorsync.demo import run_demo  # noqa: PLC0415 - as above
+    from sponsorsync.commands.demo import run_demo  # noqa: PLC0415 - as above
 
     configure_logging("auto")
     if not _run(run_demo()):
@@ -98,7 +97,7 @@ def demo() -> None:
 @cli.command()
 def relay() -> None:
     """Run the engine between the two Redises alone, until a signal ends it."""
-    from sponsorsync.maintenance import run_relay  # noqa: PLC0415 - as above
+    from sponsorsync.commands.relay import run_relay  # noqa: PLC0415 - as above
 
     _run(run_relay(_start()))
 
@@ -127,7 +126,10 @@ def snapshot(
 
     The exit status is 0 only if durable has everything afterwards.
     """
-    from sponsorsync.maintenance import run_gears_snapshot, run_snapshot  # noqa: PLC0415 - as above
+    from sponsorsync.commands.snapshot import (  # noqa: PLC0415 - as above
+        run_gears_snapshot,
+        run_snapshot,
+    )
 
     if engine is Engine.GEARS:
         if collection is not None or dry_run or scan:
@@ -169,7 +171,7 @@ def deploy_gears(
 
     The exit status is 0 only if all of them are live (with --remove: if none is).
     """
-    from sponsorsync import deploy_gears as command  # noqa: PLC0415 - as above
+    from sponsorsync.commands import deploy_gears as command  # noqa: PLC0415 - as above
 
     if dry_run + remove + status > 1:
         raise InvalidInputError("Only one of --dry-run, --remove and --status can be meant.")
@@ -199,7 +201,7 @@ def verify(
 
     The exit status is 0 only if both are known to be equal.
     """
-    from sponsorsync.maintenance import run_verify  # noqa: PLC0415 - as above
+    from sponsorsync.commands.verify import run_verify  # noqa: PLC0415 - as above
 
     if not _run(run_verify(_start(), fix=fix, as_json=json)):
         raise typer.Exit(1)
@@ -220,7 +222,7 @@ def reconcile(
 
     The exit status is 0 only if GitHub has told everything.
     """
-    from sponsorsync.maintenance import run_reconcile  # noqa: PLC0415 - as above
+    from sponsorsync.commands.reconcile import run_reconcile  # noqa: PLC0415 - as above
 
     if not _run(run_reconcile(_start(), sponsorable=sponsorable, dry_run=dry_run, as_json=json)):
         raise typer.Exit(1)
@@ -235,7 +237,7 @@ def doctor(
 
     The exit status is 1 if something will not work.
     """
-    from sponsorsync.doctor import run_doctor  # noqa: PLC0415 - as above
+    from sponsorsync.commands.doctor import run_doctor  # noqa: PLC0415 - as above
 
     if not _run(run_doctor(_start(), as_json=json)):
         raise typer.Exit(1)
@@ -247,9 +249,9 @@ def list_keys(
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """Show the keys, without their private parts."""
-    from sponsorsync import token_keys  # noqa: PLC0415 - as above
+    from sponsorsync.commands import keys as command  # noqa: PLC0415 - as above
 
-    typer.echo(token_keys.list_keys(_start(), now=datetime.now(UTC), as_json=json))
+    typer.echo(command.list_keys(_start(), now=datetime.now(UTC), as_json=json))
 
 
 @keys.command(name="rotate")
@@ -268,10 +270,10 @@ def rotate_keys(
     The new key is shown for ten minutes before it signs; the others stay until their tokens are
     over.
     """
-    from sponsorsync import token_keys  # noqa: PLC0415 - as above
+    from sponsorsync.commands import keys as command  # noqa: PLC0415 - as above
 
     settings, now = _start(), datetime.now(UTC)
-    typer.echo(token_keys.rotate(settings, now=now, retire_old=retire_old, as_json=json))
+    typer.echo(command.rotate(settings, now=now, retire_old=retire_old, as_json=json))
 
 
 def _start() -> Settings:
