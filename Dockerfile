@@ -3,9 +3,9 @@ RUN python -m venv /build
 WORKDIR /src
 # All of the lock, each file checked against its hash. What the image needs is picked from these
 # wheels below, and from nowhere else. (A constraints file would pin the versions, not the files.)
-COPY requirements-dev.lock ./
+COPY requirements.lock ./
 RUN /build/bin/pip download --no-cache-dir --require-hashes --no-deps --only-binary :all: \
-      --dest /wheels --requirement requirements-dev.lock \
+      --dest /wheels --requirement requirements.lock \
  && /build/bin/pip install --no-index --find-links /wheels hatchling
 COPY . .
 RUN /build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \

@@ -1,8 +1,13 @@
-# `make run` and `make test` are all that is needed; both make .venv themselves.
+# `make run` and `make test` are all that is needed; each installs in .venv what it lacks.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+# One stamp for each lock: READY for running, then what tests need on top, then the tools.
+READY       := $(VENV)/.ready-run
+TEST_READY  := $(VENV)/.ready-test
+TOOLS_READY := $(VENV)/.ready-tools
+# A lock is complete: pip resolves nothing, and a new release changes nothing.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo deploy-gears test soak bench check format gears-scripts lock clean
@@ -10,15 +15,24 @@ READY  := $(VENV)/.ready
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
-$(READY): requirements-dev.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "SponsorSync needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; it is quick the next time)"
 	@$(PYTHON) -m venv $(VENV)
-	@# The lock is complete: nothing is to be resolved, and a release of tomorrow cannot get in the way.
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r requirements-dev.lock
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
-	@touch $(READY)
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(TEST_READY): requirements-test.lock $(READY)
+	@echo "Installing what the tests need"
+	@$(INSTALL) --require-hashes -r $<
+	@touch $@
+
+$(TOOLS_READY): requirements-tools.lock $(TEST_READY)
+	@echo "Installing the tools"
+	@$(INSTALL) --require-hashes -r $<
+	@touch $@
 
 run: $(READY)  ## start everything: the service, two embedded Valkeys, a simulated GitHub
 	@exec $(BIN)/sponsorsync dev
@@ -29,33 +43,36 @@ demo: $(READY)  ## walk through the main job, step by step, and check each one
 deploy-gears: $(READY)  ## upload the scripts that run inside the local Redis (DEPLOY_ARGS="--status")
 	@exec $(BIN)/sponsorsync deploy-gears $(DEPLOY_ARGS)
 
-test: $(READY)  ## the tests
+test: $(TEST_READY)  ## the tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 MINUTES ?= 10
-soak: $(READY)  ## the model test with new seeds, for MINUTES=10
+soak: $(TEST_READY)  ## the model test with new seeds, for MINUTES=10
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
-bench: $(READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")
+bench: $(TEST_READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")
 	$(BIN)/python -m bench.sync $(BENCH_ARGS)
 
-check: $(READY)  ## what CI runs: format, lint, types, import rules, tests with coverage
+check: $(TOOLS_READY)  ## what CI runs: format, lint, types, import rules, tests with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
-format: $(READY)  ## format and sort imports
+format: $(TOOLS_READY)  ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 gears-scripts: $(READY)  ## write into each script of gears_scripts/ what it shares with the service
 	$(BIN)/python -m tools.bundle_gears_scripts
 
-lock: $(READY)  ## resolve requirements-dev.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes \
-	  --no-header --no-annotate --python-version 3.11 -o requirements-dev.lock
+COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate \
+  --python-version 3.11 --quiet
+lock:  ## resolve the three locks anew (needs uv)
+	$(COMPILE) pyproject.toml --extra sandbox --group build -o requirements.lock
+	$(COMPILE) --group test -c requirements.lock -o requirements-test.lock
+	$(COMPILE) --group tools -c requirements.lock -c requirements-test.lock -o requirements-tools.lock
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage .hypothesis

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from sponsorsync.dev import start_patreon
+from sponsorsync.commands.dev import start_patreon
 from sponsorsync.sandbox.valkey import find_free_port
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from sponsorsync.doctor import examine
+from sponsorsync.commands.doctor import examine
 from sponsorsync.findings import Level, print_findings
 from sponsorsync.settings import Settings, variable_of
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.http_client import open_transport
+from sponsorsync.http_client import open_transport, try_twice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -243,3 +244,53 @@ async def test_no_proxy_names_the_exceptions(
 
     [request] = server.requests
     assert request.startswith(b"GET /user HTTP/1.1\r\n")
+
+
+# ---------------------------------------------------------------------- a second try
+
+
+@dataclass
+class Calls:
+    """A call that raises the errors one by one, and returns how many calls there were."""
+
+    errors: list[Exception]
+    count: int = 0
+
+    async def __call__(self) -> int:  # noqa: D102 - the class says it
+        self.count += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.count
+
+
+async def test_a_failure_is_repeated_after_a_moment_and_logged() -> None:
+    """The other side needs the moment, and an operator sees how often it is needed."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+
+    with capture_logs() as logs:
+        count = await try_twice(Calls([TimeoutError("late")]), on=TimeoutError)
+
+    assert count == 2
+    assert clock() - began >= 0.09
+    assert logs == [{"event": "request_repeated", "reason": "late", "log_level": "warning"}]
+
+
+async def test_the_second_failure_is_raised() -> None:
+    """There is no third call."""
+    calls = Calls([TimeoutError("first"), TimeoutError("second")])
+
+    with pytest.raises(TimeoutError, match="second"):
+        await try_twice(calls, on=TimeoutError)
+
+    assert calls.count == 2
+
+
+async def test_another_error_is_raised_at_once() -> None:
+    """A refusal does not change by asking again."""
+    calls = Calls([ValueError("refused")])
+
+    with pytest.raises(ValueError, match="refused"):
+        await try_twice(calls, on=TimeoutError)
+
+    assert calls.count == 1

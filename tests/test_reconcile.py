@@ -18,7 +18,8 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from sponsorsync.doctor import examine
+from sponsorsync.commands.doctor import examine
+from sponsorsync.commands.serve import bind_next_free, port_of, run_server
 from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.errors import (
     InvalidInputError,
@@ -30,7 +31,6 @@ from sponsorsync.http_client import create_http_client
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
 from sponsorsync.sandbox.hooks import Hook
-from sponsorsync.server import bind_next_free, port_of, run_server
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
 from sponsorsync.store.covers import end_covers

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, NoReturn
 
 import typer
 
 from sponsorsync import __version__
+from sponsorsync.commands.start import run, run_check, start
 from sponsorsync.domain.errors import InvalidInputError, SponsorSyncError
 from sponsorsync.logs import configure_logging
-from sponsorsync.settings import Settings, find_unknown_names, load_settings
+from sponsorsync.settings import load_settings
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report only; change nothing.")]
 
 
 class Engine(StrEnum):
@@ -31,10 +28,9 @@ class Engine(StrEnum):
 
 cli = typer.Typer(
     name="sponsorsync",
-    help="Gives the GitHub sponsors of a Redis-based application something back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 keys = typer.Typer(
@@ -44,137 +40,140 @@ cli.add_typer(keys)
 
 
 def main() -> None:
-    """Runs the command line; a mistake of the user's is one line on standard error, status 1."""
+    """Runs the command line and ends with its status.
+
+    A mistake is one line on standard error: status 2 for an argument that does not fit, 1 for
+    everything else.
+    """
     try:
-        cli()
+        status = cli(prog_name="sponsorsync", standalone_mode=False)
+    except typer.TyperException as error:
+        _fail(error.format_message(), error.exit_code)
     except SponsorSyncError as error:
-        typer.echo(f"sponsorsync: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error), 1)
+    sys.exit(status)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @cli.callback()
 def _options(
     *,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    """Gives the GitHub sponsors of an application lasting preferences and their own features."""
 
 
 @cli.command()
 def serve() -> None:
     """Run the service with the Redis and the GitHub that the settings name."""
-    from sponsorsync.app import create_app  # noqa: PLC0415 - --help need not load the service
-    from sponsorsync.server import serve as serve_app  # noqa: PLC0415
+    from sponsorsync.commands.serve import run_serve
 
-    settings = _start()
-    _run(serve_app(create_app(settings), host=settings.host, port=settings.port))
+    run(run_serve(start()))
 
 
 @cli.command()
 def dev() -> None:
-    """Run everything: what the settings do not name is embedded or simulated."""
-    from sponsorsync.dev import run_dev  # noqa: PLC0415 - as above
+    """Run everything; embed or simulate each part that the settings do not name."""
+    from sponsorsync.commands.dev import run_dev
 
-    _run(run_dev(_start()))
+    run(run_dev(start()))
 
 
 @cli.command()
 def demo() -> None:
-    """Walk through the main job on a stack of its own, and check each step.
+    """Walk through the main job on a separate stack, and check each step.
 
-    The exit status is 0 only if every step was right.
+    The exit status is 0 only if every step succeeds.
     """
-    from sponsorsync.demo import run_demo  # noqa: PLC0415 - as above
+    from sponsorsync.commands.demo import run_demo
 
     configure_logging("auto")
-    if not _run(run_demo()):
-        raise typer.Exit(1)
+    run_check(run_demo())
 
 
 @cli.command()
 def relay() -> None:
-    """Run the engine between the two Redises alone, until a signal ends it."""
-    from sponsorsync.maintenance import run_relay  # noqa: PLC0415 - as above
+    """Run only the engine between the two Redises, until a signal ends it."""
+    from sponsorsync.commands.relay import run_relay
 
-    _run(run_relay(_start()))
+    run(run_relay(start()))
 
 
 @cli.command()
 def snapshot(
     *,
     collection: Annotated[
-        str | None, typer.Option(help="Only this collection, of people who are covered.")
+        str | None, typer.Option(help="Copy only this collection, and only of sponsors.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and count only; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     scan: Annotated[
         bool,
         typer.Option(
-            "--scan", help="For a first import: look through all keys for what nobody noted yet."
+            "--scan", help="For a first import: search all keys for data without a version."
         ),
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="Who copies: this command, or the scripts inside local.")
+        Engine, typer.Option(help="Copy by this command, or by the scripts inside the local Redis.")
     ] = Engine.PLAIN,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Copy everybody from the local Redis to the durable one; repeating it is safe.
+    """Copy all people from the local Redis to the durable one; repeating it is safe.
 
     The exit status is 0 only if durable has everything afterwards.
     """
-    from sponsorsync.maintenance import run_gears_snapshot, run_snapshot  # noqa: PLC0415 - as above
+    from sponsorsync.commands.snapshot import run_gears_snapshot, run_snapshot
 
     if engine is Engine.GEARS:
         if collection is not None or dry_run or scan:
             raise InvalidInputError(
                 "The scripts copy everything: --engine gears goes with --json only."
             )
-        work = run_gears_snapshot(_start(), as_json=json, folder=None)
+        work = run_gears_snapshot(start(), as_json=json, folder=None)
     else:
         work = run_snapshot(
-            _start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json
+            start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json
         )
-    if not _run(work):
-        raise typer.Exit(1)
+    run_check(work)
 
 
 @cli.command(name="deploy-gears")
 def deploy_gears(
     *,
     url: Annotated[
-        str | None, typer.Option(help="The Redis, without a password; else SPONSORSYNC_REDIS_URL.")
+        str | None,
+        typer.Option(help="Address, without a password; the default is SPONSORSYNC_REDIS_URL."),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="The same by its name …")] = None,
-    port: Annotated[int, typer.Option(help="… and port.")] = 6379,
+    host: Annotated[str | None, typer.Option(help="Host, instead of --url.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port at --host.")] = 6379,
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password's line from standard input.")
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what is live; change nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Take every script of ours out of Redis.")
+        bool, typer.Option("--remove", help="Remove all scripts of SponsorSync.")
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="As --dry-run, and look at what scripts need.")
+        bool, typer.Option("--status", help="Like --dry-run, and check the server.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Upload the scripts that run inside the local Redis; repeating it changes nothing.
 
-    The exit status is 0 only if all of them are live (with --remove: if none is).
+    The exit status is 0 only if all of them are live (with --remove: if none are).
     """
-    from sponsorsync import deploy_gears as command  # noqa: PLC0415 - as above
+    from sponsorsync.commands import deploy_gears as command
 
     if dry_run + remove + status > 1:
-        raise InvalidInputError("Only one of --dry-run, --remove and --status can be meant.")
+        raise InvalidInputError("Only one of --dry-run, --remove and --status is possible.")
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
-    settings = _start()
+    settings = start()
     address = command.choose_address(settings, url=url, host=host, port=port, password=password)
     settings = load_settings({"redis_url": address})
     if remove:
@@ -183,73 +182,67 @@ def deploy_gears(
         work = command.run_look(settings, with_checks=status, as_json=json, folder=None)
     else:
         work = command.run_deploy(settings, as_json=json, folder=None)
-    if not _run(work):
-        raise typer.Exit(1)
+    run_check(work)
 
 
 @cli.command()
 def verify(
     *,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Mend what differs, and compare once more.")
+        bool, typer.Option("--fix", help="Repair the differences, and compare again.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Compare the local Redis with the durable one, everybody and both ways.
+    """Compare all people in the local Redis with the durable one, and the other way round.
 
     The exit status is 0 only if both are known to be equal.
     """
-    from sponsorsync.maintenance import run_verify  # noqa: PLC0415 - as above
+    from sponsorsync.commands.verify import run_verify
 
-    if not _run(run_verify(_start(), fix=fix, as_json=json)):
-        raise typer.Exit(1)
+    run_check(run_verify(start(), fix=fix, as_json=json))
 
 
 @cli.command()
 def reconcile(
     *,
     sponsorable: Annotated[
-        str | None, typer.Option(help="Only who sponsors this login; else all of them.")
+        str | None, typer.Option(help="Compare only the sponsors of this login.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report only; change nothing.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
 ) -> None:
-    """Compare what is known of sponsors with GitHub, as the maintainer sees it, and repair it.
+    """Compare the stored sponsorships with GitHub, by the maintainer's token, and repair them.
 
-    The exit status is 0 only if GitHub has told everything.
+    The exit status is 0 only if the comparison is complete.
     """
-    from sponsorsync.maintenance import run_reconcile  # noqa: PLC0415 - as above
+    from sponsorsync.commands.reconcile import run_reconcile
 
-    if not _run(run_reconcile(_start(), sponsorable=sponsorable, dry_run=dry_run, as_json=json)):
-        raise typer.Exit(1)
+    run_check(run_reconcile(start(), sponsorable=sponsorable, dry_run=dry_run, as_json=json))
 
 
 @cli.command()
 def doctor(
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Look at every setting and both Redises, and say what to do about each finding.
+    """Check every setting and both Redises, and give advice on each finding.
 
     The exit status is 1 if something will not work.
     """
-    from sponsorsync.doctor import run_doctor  # noqa: PLC0415 - as above
+    from sponsorsync.commands.doctor import run_doctor
 
-    if not _run(run_doctor(_start(), as_json=json)):
-        raise typer.Exit(1)
+    run_check(run_doctor(start(), as_json=json))
 
 
 @keys.command(name="list")
 def list_keys(
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Show the keys, without their private parts."""
-    from sponsorsync import token_keys  # noqa: PLC0415 - as above
+    """List the keys, without their private parts."""
+    from sponsorsync.commands import keys as command
 
-    typer.echo(token_keys.list_keys(_start(), now=datetime.now(UTC), as_json=json))
+    typer.echo(command.list_keys(start(), now=datetime.now(UTC), as_json=json))
 
 
 @keys.command(name="rotate")
@@ -258,35 +251,23 @@ def rotate_keys(
     retire_old: Annotated[
         bool,
         typer.Option(
-            "--retire-old", help="A key has leaked: the others end now, and their tokens."
+            "--retire-old", help="End all other keys now, and their tokens: a key has leaked."
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Make a new key, and the file where there is none.
+    """Make a new key, and the key file if there is none.
 
-    The new key is shown for ten minutes before it signs; the others stay until their tokens are
-    over.
+    Other services see the new key for ten minutes before it signs. Old keys remain until their
+    tokens expire.
     """
-    from sponsorsync import token_keys  # noqa: PLC0415 - as above
+    from sponsorsync.commands import keys as command
 
-    settings, now = _start(), datetime.now(UTC)
-    typer.echo(token_keys.rotate(settings, now=now, retire_old=retire_old, as_json=json))
-
-
-def _start() -> Settings:
-    settings = load_settings()
-    configure_logging(settings.log_format)
-    for name in find_unknown_names(os.environ):
-        typer.echo(f"sponsorsync: {name} is no setting, so it is not read", err=True)
-    return settings
+    settings, now = start(), datetime.now(UTC)
+    typer.echo(command.rotate(settings, now=now, retire_old=retire_old, as_json=json))
 
 
-def _run(work: Coroutine[None, None, T]) -> T:
-    """Runs the loop on uvloop, where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 - there is none on Windows
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+def _fail(message: str, status: int) -> NoReturn:
+    if message:  # without arguments, typer has printed the help and has nothing to add
+        typer.echo(f"sponsorsync: {message}", err=True)
+    sys.exit(status)

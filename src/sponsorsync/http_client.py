@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
+import structlog
 from httpx_aiohttp import AiohttpTransport
 
 from sponsorsync import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+T = TypeVar("T")
 
 USER_AGENT = f"SponsorSync/{__version__}"
 """GitHub refuses requests without one, and so does Patreon:
@@ -22,6 +26,9 @@ https://docs.patreon.com/#introduction"""
 
 _MAX_CONNECTIONS = 100
 _KEEP_ALIVE_S = 60.0
+_RETRY_WAIT_S = 0.1
+
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -43,6 +50,19 @@ def create_http_client(
     return httpx.AsyncClient(
         transport=transport, timeout=timeout_s, headers={"User-Agent": USER_AGENT}
     )
+
+
+async def try_twice(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -> T:
+    """Returns the result of `call`, and calls it a second time, soon, if it raises `on`.
+
+    Only for what is safe to repeat. There is no third time: a person waits for the answer.
+    """
+    try:
+        return await call()
+    except on as error:
+        _log.warning("request_repeated", reason=str(error))
+    await asyncio.sleep(_RETRY_WAIT_S)
+    return await call()
 
 
 class _SharedTransport(httpx.AsyncBaseTransport):

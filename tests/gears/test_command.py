@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from sponsorsync.deploy_gears import choose_address
-from sponsorsync.doctor import examine
+from sponsorsync.commands.deploy_gears import choose_address
+from sponsorsync.commands.doctor import examine
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
 from sponsorsync.findings import Level
 from sponsorsync.gears.checks import examine_gears

@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.app import create_app
+from sponsorsync.commands.serve import bind, port_of, run_server
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.sandbox.hooks import Hook
-from sponsorsync.server import bind, port_of, run_server
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
 from tests.conftest import GITHUB_URL, ORIGIN, PATREON_SETTINGS, SPONSORABLE

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from sponsorsync.app import create_app
-from sponsorsync.server import bind, port_of, run_server
+from sponsorsync.commands.serve import bind, port_of, run_server
 from tests.support.caddy import CADDY, run_caddy
 from tests.support.nginx import free_port
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from sponsorsync.app import create_app
+from sponsorsync.commands.serve import bind, port_of, run_server
 from sponsorsync.sandbox.github import SimulatedGitHub
-from sponsorsync.server import bind, port_of, run_server
 from sponsorsync.store import keys
 from tests.conftest import GITHUB_URL, SPONSORABLE
 from tests.support.nginx import NGINX, free_port, run_nginx

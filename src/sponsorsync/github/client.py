@@ -8,11 +8,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
-import stamina
 
 from sponsorsync.domain.errors import GitHubLimitedError, GitHubUnreachableError
 from sponsorsync.domain.sponsorship import Membership, Memberships
 from sponsorsync.github import messages
+from sponsorsync.http_client import try_twice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -24,10 +24,6 @@ T = TypeVar("T")
 
 MOST_ORGANIZATIONS = 1_000
 """Of one person; who belongs to more gets an answer that is not complete."""
-
-# Only what is safe to say twice is retried, once and soon: a person waits for the answer.
-_ATTEMPTS = 2
-_RETRY_WAIT_S = 0.1
 
 
 class GitHubClient:
@@ -132,20 +128,13 @@ class GitHubClient:
         json: object = None,
         may_be_missing: bool = False,
     ) -> httpx.Response:
-        async for attempt in stamina.retry_context(
-            on=GitHubUnreachableError,
-            attempts=_ATTEMPTS,
-            wait_initial=_RETRY_WAIT_S,
-            wait_max=_RETRY_WAIT_S,
-        ):
-            with attempt:
-                response = await self._request_once(method, path, token, json)
-                if not (may_be_missing and response.status_code == HTTPStatus.NOT_FOUND):
-                    messages.check_status(
-                        response.status_code, response.headers, now=datetime.now(UTC)
-                    )
-                return response
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        async def respond_once() -> httpx.Response:
+            response = await self._request_once(method, path, token, json)
+            if not (may_be_missing and response.status_code == HTTPStatus.NOT_FOUND):
+                messages.check_status(response.status_code, response.headers, now=datetime.now(UTC))
+            return response
+
+        return await try_twice(respond_once, on=GitHubUnreachableError)
 
     async def _request_once(
         self, method: str, path: str, token: str | None, json: object

@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
-import stamina
 
 from sponsorsync.domain.errors import PatreonUnreachableError
+from sponsorsync.http_client import try_twice
 from sponsorsync.patreon import messages
 
 if TYPE_CHECKING:
     from sponsorsync.domain.patronage import PatreonIdentity
-
-# As with GitHub: a person waits for the answer.
-_ATTEMPTS = 2
-_RETRY_WAIT_S = 0.1
 
 
 class PatreonClient:
@@ -27,15 +23,11 @@ class PatreonClient:
 
     async def fetch_identity(self, token: str) -> PatreonIdentity:
         """Returns who the token's owner is, and what they give."""
-        async for attempt in stamina.retry_context(
-            on=PatreonUnreachableError,
-            attempts=_ATTEMPTS,
-            wait_initial=_RETRY_WAIT_S,
-            wait_max=_RETRY_WAIT_S,
-        ):
-            with attempt:
-                return messages.parse_identity(await self._get_identity(token))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+
+        async def fetch_once() -> PatreonIdentity:
+            return messages.parse_identity(await self._get_identity(token))
+
+        return await try_twice(fetch_once, on=PatreonUnreachableError)
 
     async def _get_identity(self, token: str) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""Runs ASGI apps under uvicorn, with our own handling of signals.
+"""`sponsorsync serve`: runs an ASGI app under uvicorn, with our own handling of signals.
 
 uvicorn raises a captured signal again when it is done, which would kill the process before the
 embedded servers are shut down.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import socket
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from sponsorsync.app import create_app
+from sponsorsync.commands.signals import stop_signals
 from sponsorsync.domain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -23,9 +24,24 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from sponsorsync.settings import Settings
+
 _SHUTDOWN_S = 5
 _BACKLOG = 2048
 _LAST_PORT = 65535
+
+
+async def run_serve(settings: Settings) -> None:
+    """Serves requests until a signal ends it.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    app = create_app(settings)
+    async with stop_signals() as stop, run_server(app, bind(settings.host, settings.port)) as task:
+        settle_memory()
+        announce(settings.host, settings.port)
+        await wait_for_first(task, stop=stop)
 
 
 class _Server(uvicorn.Server):
@@ -88,28 +104,6 @@ async def _serve_with_state(
         server.should_exit = True
         with suppress(asyncio.CancelledError):
             await task
-
-
-@asynccontextmanager
-async def stop_signals() -> AsyncIterator[asyncio.Event]:
-    """Yields an event that SIGINT or SIGTERM sets."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
-async def serve(app: Starlette, *, host: str, port: int) -> None:
-    """Serves an app until a signal ends it."""
-    async with stop_signals() as stop, run_server(app, bind(host, port)) as server:
-        settle_memory()
-        announce(host, port)
-        await wait_for_first(server, stop=stop)
 
 
 async def wait_for_first(*tasks: asyncio.Task[None], stop: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
-from sponsorsync.dev import run_stack
+from sponsorsync.commands.dev import run_stack
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from sponsorsync.app import create_app
-from sponsorsync.domain.errors import SettingsError, SponsorSyncError
-from sponsorsync.sandbox.patreon import SimulatedPatreon
-from sponsorsync.server import (
+from sponsorsync.commands.serve import (
     announce,
     bind,
     bind_next_free,
     port_of,
     run_server,
     settle_memory,
-    stop_signals,
     wait_for_first,
 )
+from sponsorsync.commands.signals import stop_signals
+from sponsorsync.domain.errors import SettingsError, SponsorSyncError
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.web import login, patreon
 from sponsorsync.web.webhooks import WEBHOOK_PATH
 

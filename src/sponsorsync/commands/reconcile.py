@@ -1,0 +1,99 @@
+"""`sponsorsync reconcile`: compares with GitHub."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from sponsorsync.commands.progress import show_progress
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.http_client import create_http_client, open_transport
+from sponsorsync.reconcile import Reconciler
+from sponsorsync.sides import create_covers, create_people, open_sides
+
+if TYPE_CHECKING:
+    from sponsorsync.reconcile import ReconcileSummary
+    from sponsorsync.settings import Settings
+
+
+async def run_reconcile(
+    settings: Settings, *, sponsorable: str | None, dry_run: bool, as_json: bool
+) -> bool:
+    """Compares with GitHub, and prints how far it is and what it found.
+
+    Returns whether GitHub has told everything.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    settings.require_for_sync()
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    async with AsyncExitStack() as stack:
+        sides = await open_sides(stack, settings)
+        if sides.engine is not None:
+            await sides.engine.open()
+        transport = await stack.enter_async_context(open_transport())
+        client = create_http_client(transport, timeout_s=settings.github_timeout_s)
+        await stack.enter_async_context(client)
+        reconciler = Reconciler(
+            GitHubClient(client, api_url=settings.github_api_url),
+            create_covers(settings, sides, create_people(settings, sides)),
+            token=settings.maintainer_token,
+            sponsorables=settings.sponsorables,
+            policy=settings.cover_policy,
+        )
+        with show_progress("Comparing with GitHub", to_stderr=as_json) as report_counts:
+
+            def report(summary: ReconcileSummary) -> None:
+                report_counts(summary)
+                if summary.waiting_until is not None:
+                    errors.print(
+                        "GitHub's rate limit is reached; it goes on at "
+                        f"{summary.waiting_until:%H:%M:%S} UTC."
+                    )
+
+            summary = await reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report)
+    if as_json:
+        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
+    else:
+        _print_reconcile(Console(highlight=False, soft_wrap=True), summary)
+    return summary.reason is None
+
+
+def _print_reconcile(console: Console, summary: ReconcileSummary) -> None:
+    if summary.drifts:
+        table = Table("sponsorable", "person", "drift", box=None)
+        for drift in summary.drifts:
+            table.add_row(drift.sponsorable, str(drift.person_id), drift.kind)
+        console.print(table)
+    would = "would be" if summary.is_dry_run else "were"
+    for kind, count in sorted(summary.counts.items()):
+        console.print(f"{count:,} covers {would} {kind}.")
+    if summary.newer:
+        console.print(f"{summary.newer:,} covers changed meanwhile and were left as they are.")
+    if summary.hidden:
+        console.print(
+            f"GitHub does not show whose {summary.hidden:,} sponsorships are, so "
+            f"{summary.unknown:,} people whom it does not list keep their cover."
+        )
+    if summary.conflicts:
+        console.print(
+            f"Nothing could be kept of {summary.conflicts:,} people: somebody else wrote a key of "
+            "theirs. The log names it."
+        )
+    if summary.budget is not None:
+        console.print(
+            f"It took {summary.points:,} points of GitHub's rate limit; "
+            f"{summary.budget.remaining:,} of {summary.budget.limit:,} are left until "
+            f"{summary.budget.reset_at:%H:%M} UTC."
+        )
+    console.print(
+        f"{summary.people:,} sponsors were looked at on {summary.pages:,} pages, in "
+        f"{summary.seconds:.2f} s."
+    )
+    if summary.reason is not None:
+        console.print(f"It is not complete, so nobody's cover was ended: {summary.reason}")

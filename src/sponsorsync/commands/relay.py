@@ -1,0 +1,24 @@
+"""`sponsorsync relay`: runs the sync engine without the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sponsorsync.commands.engine import open_engine
+from sponsorsync.commands.signals import stop_signals
+from sponsorsync.sync.engine import run_engine
+
+if TYPE_CHECKING:
+    from sponsorsync.settings import Settings
+
+
+async def run_relay(settings: Settings) -> None:
+    """Runs the engine until a signal ends it: relay and listener too, whatever the service does.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    plain = settings.model_copy(update={"engine": "plain"})
+    async with stop_signals() as stop, open_engine(plain) as engine, run_engine(engine):
+        print("SponsorSync relay ready", flush=True)  # noqa: T201 - the CLI's word
+        await stop.wait()

@@ -1,0 +1,115 @@
+"""`sponsorsync snapshot`: copies everybody from local to durable."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sponsorsync.commands.engine import open_engine
+from sponsorsync.commands.progress import show_progress
+from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.sides import run_scripts_snapshot
+from sponsorsync.sync.snapshot import SnapshotSummary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sponsorsync.gears.batch import BatchSummary
+    from sponsorsync.settings import Settings
+
+
+async def run_snapshot(
+    settings: Settings, *, collection: str | None, dry_run: bool, scan: bool, as_json: bool
+) -> bool:
+    """Copies everybody, and prints how far it is and what it did.
+
+    Returns whether durable has everything (in a dry run: whether everything could be read).
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    async with open_engine(settings) as engine:
+        engine.snapshot.check_collection(collection)
+        summary = SnapshotSummary(is_dry_run=dry_run)
+        try:
+            await engine.open()
+        except StoreUnavailableError as error:
+            summary.reason = str(error)
+        else:
+            with show_progress("Copying", to_stderr=as_json) as report:
+                summary = await engine.snapshot.run(
+                    collection=collection, dry_run=dry_run, scan=scan, report=report
+                )
+    if as_json:
+        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
+    else:
+        _print_snapshot(console, summary)
+    if dry_run:
+        return summary.reason is None and not summary.errors
+    return summary.agrees
+
+
+async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
+    """Has the scripts inside local copy everybody, and prints what each did.
+
+    Returns whether every one copied all that was to be copied.
+
+    Args:
+        settings: All of them.
+        as_json: Prints JSON.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        SponsorSyncError: It could not begin.
+    """
+    summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
+    if as_json:
+        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
+    else:
+        _print_scripts(Console(highlight=False, soft_wrap=True), summary)
+    return summary.agrees
+
+
+def _print_snapshot(console: Console, summary: SnapshotSummary) -> None:
+    verb = "would be copied" if summary.is_dry_run else "are on durable as they are here"
+    console.print(
+        f"{summary.records:,} of {summary.people:,} people {verb}: "
+        f"{summary.bytes:,} bytes in {summary.seconds:.2f} s."
+    )
+    if summary.adopted:
+        console.print(f"{summary.adopted:,} had data that nobody had versioned yet.")
+    for reason, count in sorted(summary.skipped.items()):
+        console.print(f"{count:,} {_SKIPPED[reason]}")
+    for error in summary.errors:
+        console.print(f"  {error}", markup=False)
+    if summary.on_their_way:
+        console.print(f"{summary.on_their_way:,} people are still on their way to durable.")
+    if summary.reason is not None:
+        console.print(f"It ended early: {summary.reason} Repeat it; nothing is lost by that.")
+
+
+_SKIPPED = {
+    "visitor": "numbers are those of anonymous visitors; their sets stay where they are.",
+    "wrong type": "people have data of another type, which were left alone:",
+    "unknown": "people have something that is not known yet (such as their cover).",
+    "newer": "people were newer on durable; that was taken over here.",
+}
+
+
+def _print_scripts(console: Console, summary: BatchSummary) -> None:
+    table = Table("script", "done", "skipped", "failed", "seconds", box=None)
+    for run in summary.scripts:
+        skipped = ", ".join(f"{count:,} {why}" for why, count in sorted(run.skipped.items()))
+        counts = (f"{run.done:,}", escape(skipped), f"{run.failed:,}", f"{run.seconds:.2f}")
+        table.add_row(run.script, *counts)
+    console.print(table)
+    for run in summary.scripts:
+        for error in [*run.errors, *([run.reason] if run.reason else [])]:
+            console.print(f"{run.script}: {error}", markup=False)
+    if summary.reason is not None:
+        console.print(f"It ended early: {summary.reason} Repeat it; nothing is lost by that.")
