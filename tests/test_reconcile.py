@@ -1100,8 +1100,7 @@ async def test_a_payment_that_ends_is_no_reason_to_look(replica: Replica) -> Non
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
     return ReconcileSchedule(
-        lambda sponsorable: replica.reconciler.run(sponsorable=sponsorable),
-        replica.reconciler.load_last,
+        replica.reconciler,
         replica.covers,
         sponsorables=(SPONSORABLE,),
         pace=pace,

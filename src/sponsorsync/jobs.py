@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import structlog
 
@@ -15,51 +14,23 @@ from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSy
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from typing import TypeAlias
 
+    from sponsorsync.gears.batch import BatchSummary
+    from sponsorsync.reconcile import Reconciler, ReconcileSummary
     from sponsorsync.sync.engine import SyncEngine
+    from sponsorsync.sync.snapshot import SnapshotSummary
+    from sponsorsync.sync.verify import VerifySummary
+
+    _Counts: TypeAlias = SnapshotSummary | VerifySummary | ReconcileSummary
+    _Report: TypeAlias = Callable[[_Counts], None]
+    _Work: TypeAlias = Callable[[_Report], Awaitable[_Counts | BatchSummary]]
 
 JobKind = Literal["snapshot", "verify", "reconcile"]
 Status = Literal["idle", "running", "done", "failed"]
 
 _log = structlog.get_logger(__name__)
-
-
-class _Summary(Protocol):
-    """What every kind of work has done in the end."""
-
-    reason: str | None
-
-    def to_json(self) -> dict[str, object]: ...
-
-
-class _Counts(Protocol):
-    """What is reported meanwhile."""
-
-    total: int
-    people: int
-
-
-class _WaitingCounts(_Counts, Protocol):
-    """Of a comparison with GitHub also whether it waits."""
-
-    waiting_until: datetime | None
-
-
-class Reconciling(Protocol):
-    """See `sponsorsync.reconcile.Reconciler`."""
-
-    def check(self, sponsorable: str | None) -> None:
-        """Returns where a comparison could begin."""
-
-    async def run(
-        self, *, sponsorable: str | None, dry_run: bool, report: Callable[[_WaitingCounts], None]
-    ) -> _Summary:
-        """Compares with GitHub."""
-
-
-_Report = Callable[[_Counts], None]
-_Work = Callable[[_Report], Awaitable[_Summary]]
 
 
 @dataclass
@@ -91,8 +62,8 @@ class Jobs:
     def __init__(
         self,
         engine: SyncEngine | None,
-        run_scripts: Callable[[], Awaitable[_Summary]],
-        reconciler: Reconciling,
+        run_scripts: Callable[[], Awaitable[BatchSummary]],
+        reconciler: Reconciler,
     ) -> None:
         self._engine = engine
         self._run_scripts = run_scripts
@@ -149,8 +120,8 @@ class Jobs:
         """
         self._reconciler.check(sponsorable)
 
-        def work(report: _Report) -> Awaitable[_Summary]:
-            def report_all(counts: _WaitingCounts) -> None:
+        def work(report: _Report) -> Awaitable[ReconcileSummary]:
+            def report_all(counts: ReconcileSummary) -> None:
                 report(counts)
                 self._jobs["reconcile"].waiting_until = counts.waiting_until
 
@@ -188,8 +159,8 @@ def _refuse_second(job: Job) -> JobRunningError:
 @asynccontextmanager
 async def open_jobs(
     engine: SyncEngine | None,
-    run_scripts: Callable[[], Awaitable[_Summary]],
-    reconciler: Reconciling,
+    run_scripts: Callable[[], Awaitable[BatchSummary]],
+    reconciler: Reconciler,
 ) -> AsyncIterator[Jobs]:
     """Yields an owner of jobs, and cancels what is left of them at the end.
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sponsorsync.domain.sponsorship import Memberships, Sponsorship
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.github.oauth import GitHubOAuth
-    from sponsorsync.look_again import LookAgain
     from sponsorsync.members import Members
+    from sponsorsync.reconcile_schedule import ReconcileSchedule
     from sponsorsync.store.people import PeopleStore
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class Login:
         questions: Questions,
         people: PeopleStore,
         members: Members | None,
-        look_again: LookAgain,
+        schedule: ReconcileSchedule | None,
         background: BackgroundWork,
         policy: CoverPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -145,7 +145,7 @@ class Login:
         self._questions = questions
         self._people = people
         self._members = members
-        self._look_again = look_again
+        self._schedule = schedule
         self._background = background
         self._policy = policy
         self._clock = clock
@@ -245,7 +245,8 @@ class Login:
             is_doubtful
             and previous is not None
             and not is_better(told, previous, now=now)
-            and await self._look_again.request(sponsorable)
+            and self._schedule is not None
+            and await self._schedule.request(sponsorable)
         ):
             return previous
         return told

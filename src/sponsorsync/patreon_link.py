@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,14 +10,18 @@ import structlog
 from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import NotSignedInError
 from sponsorsync.domain.patronage import find_patronage, forget_patron, see_patron
+from sponsorsync.http_client import create_http_client
+from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.oauth import PatreonOAuth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
+    import httpx
+
     from sponsorsync.domain.patronage import LinkAttempt, PatreonIdentity
-    from sponsorsync.patreon.client import PatreonClient
-    from sponsorsync.patreon.oauth import PatreonOAuth
+    from sponsorsync.settings import Settings
     from sponsorsync.store.covers import CoverStore
 
 _log = structlog.get_logger(__name__)
@@ -101,3 +106,37 @@ class PatreonLink:
     def _see(self, known: CoverFacts | None, identity: PatreonIdentity) -> CoverFacts:
         facts = known or CoverFacts(sponsorable=self._sponsorable, checked_at=None)
         return see_patron(facts, identity, campaign_id=self._campaign_id, now=self._clock())
+
+
+@asynccontextmanager
+async def open_patreon_link(
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport,
+    covers: CoverStore,
+    *,
+    redirect_uri: str,
+    clock: Callable[[], datetime],
+) -> AsyncIterator[PatreonLink | None]:
+    """Yields the link to Patreon, or None where Patreon is not configured."""
+    client_id, secret = settings.patreon_client_id, settings.patreon_secret
+    campaign_id = settings.patreon_campaign
+    if client_id is None or secret is None or campaign_id is None:
+        yield None
+        return
+    url, timeout_s = settings.patreon_url, settings.github_timeout_s
+    async with create_http_client(transport, timeout_s=timeout_s) as client:
+        yield PatreonLink(
+            PatreonOAuth(
+                transport,
+                patreon_url=url,
+                client_id=client_id,
+                client_secret=secret,
+                redirect_uri=redirect_uri,
+                timeout_s=timeout_s,
+            ),
+            PatreonClient(client, patreon_url=url),
+            covers,
+            campaign_id=campaign_id,
+            sponsorable=settings.sponsorables[0],
+            clock=clock,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,8 +14,11 @@ from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime, timedelta
+
+    from sponsorsync.reconcile import Reconciler
+    from sponsorsync.store.covers import CoverStore
 
 _LEAST_WAIT_S = 60.0
 """GitHub wants to be left alone for a minute at least when it refused."""
@@ -23,21 +26,6 @@ _LEAST_WAIT_S = 60.0
 _NAME = "compare with GitHub"
 
 _log = structlog.get_logger(__name__)
-
-
-class _Summary(Protocol):
-    reason: str | None
-    retry_after_s: int | None
-
-
-class Looks(Protocol):
-    """What was asked for and nobody has looked at yet, by whichever replica."""
-
-    async def save_look(self, sponsorable: str) -> None:
-        """Keeps that somebody has asked."""
-
-    async def load_looks(self) -> Collection[str]:
-        """Returns at whom to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +50,15 @@ class ReconcileSchedule:
 
     def __init__(
         self,
-        run: Callable[[str], Awaitable[_Summary]],
-        load_last: Callable[[str], Awaitable[datetime | None]],
-        looks: Looks,
+        reconciler: Reconciler,
+        covers: CoverStore,
         *,
         sponsorables: Sequence[str],
         pace: Pace,
         clock: Callable[[], datetime],
     ) -> None:
-        self._run = run
-        self._load_last = load_last
-        self._looks = looks
+        self._reconciler = reconciler
+        self._covers = covers
         self._sponsorables = sponsorables
         self._pace = pace
         self._clock = clock
@@ -87,7 +73,7 @@ class ReconcileSchedule:
         Raises:
             StoreError: Local cannot be asked; then there is none.
         """
-        await self._looks.save_look(sponsorable)
+        await self._covers.save_look(sponsorable)
         self._want(sponsorable, self._pace.settle_s)
         self._wake.set()
         return True
@@ -122,7 +108,7 @@ class ReconcileSchedule:
             # Of who asked before a restart, or a replica that is gone. And GitHub does not say that
             # somebody has taken back an announced cancellation: it goes on to show an active
             # sponsorship.
-            for sponsorable in await self._looks.load_looks():
+            for sponsorable in await self._covers.load_looks():
                 self._want(sponsorable, self._pace.settle_s)
             for sponsorable in self._sponsorables:
                 if sponsorable not in self._wanted and await self._is_due(sponsorable):
@@ -133,13 +119,13 @@ class ReconcileSchedule:
     async def _is_due(self, sponsorable: str) -> bool:
         if self._pace.every is None:
             return False
-        last = await self._load_last(sponsorable)
+        last = await self._reconciler.load_last(sponsorable)
         return last is None or self._clock() - last >= self._pace.every
 
     async def _is_still_wanted(self, sponsorable: str) -> bool:
         """Another replica may have looked meanwhile."""
         try:
-            looks = await self._looks.load_looks()
+            looks = await self._covers.load_looks()
             return sponsorable in looks or await self._is_due(sponsorable)
         except SponsorSyncError:
             return True
@@ -151,7 +137,7 @@ class ReconcileSchedule:
         if not await self._is_still_wanted(sponsorable):
             return
         try:
-            summary = await self._run(sponsorable)
+            summary = await self._reconciler.run(sponsorable=sponsorable)
         except Exception as error:  # noqa: BLE001 - nobody else is there to see it
             wait_s, reason = self._wait_after(error)
         else:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.cover import CoverFacts, CoverPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
-    from sponsorsync.look_again import LookAgain
+    from sponsorsync.reconcile_schedule import ReconcileSchedule
     from sponsorsync.store.covers import CoverStore
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Refresh:
         self,
         github: GitHubClient,
         covers: CoverStore,
-        look_again: LookAgain,
+        schedule: ReconcileSchedule | None,
         *,
         token: SecretStr | None,
         sponsorables: Sequence[str],
@@ -47,7 +47,7 @@ class Refresh:
     ) -> None:
         self._github = github
         self._covers = covers
-        self._look_again = look_again
+        self._schedule = schedule
         self._token = token
         self._sponsorables = sponsorables
         self._policy = policy
@@ -70,7 +70,7 @@ class Refresh:
                 it was the maintainer's token that was refused.
             StoreError: A Redis cannot be asked.
         """
-        if self._token is None:
+        if self._token is None or self._schedule is None:
             raise RefreshNeedsLoginError
         wait_ms = await self._covers.take_refresh(person_id)
         if wait_ms > 0:
@@ -94,7 +94,7 @@ class Refresh:
         ]
         others = [each for each in self._sponsorables if each not in settled]
         for sponsorable in others:
-            await self._look_again.request(sponsorable)
+            await self._schedule.request(sponsorable)
         _log.info("refreshed", person=person_id, conclusive=not others)
         return not others
 

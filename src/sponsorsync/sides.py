@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.gears.batch import run_batch
 from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
 from sponsorsync.store.connect import Gate, create_store
 from sponsorsync.store.covers import CoverStore
 from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
 from sponsorsync.sync.names import KnownNames
 
@@ -131,6 +133,17 @@ def create_covers(settings: Settings, sides: Sides, people: PeopleStore) -> Cove
         collections=settings.collections,
         fetcher=sides.engine.hydrator if sides.engine else None,
     )
+
+
+def create_preferences(settings: Settings, sides: Sides) -> PreferenceStore:
+    """Returns the store of preferences on local."""
+    rules = PreferenceRules(
+        collections=settings.collections,
+        max_items=settings.max_items,
+        max_item_bytes=settings.max_item_bytes,
+        max_batch=settings.max_batch,
+    )
+    return PreferenceStore(sides.local, rules, sides.engine.hydrator if sides.engine else None)
 
 
 def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.news import SponsorshipNews
-    from sponsorsync.look_again import LookAgain
+    from sponsorsync.reconcile_schedule import ReconcileSchedule
     from sponsorsync.store.covers import CoverStore
 
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
@@ -44,7 +44,7 @@ class Webhooks:
     def __init__(
         self,
         covers: CoverStore,
-        look_again: LookAgain,
+        schedule: ReconcileSchedule | None,
         *,
         secret: SecretStr | None,
         sponsorables: Sequence[str],
@@ -52,7 +52,7 @@ class Webhooks:
         clock: Callable[[], datetime],
     ) -> None:
         self._covers = covers
-        self._look_again = look_again
+        self._schedule = schedule
         self._secret = secret
         self._sponsorables = sponsorables
         self._policy = policy
@@ -122,11 +122,13 @@ class Webhooks:
         self, news: SponsorshipNews | None, sponsorable: str | None, delivery: str
     ) -> NewsOutcome:
         wanted = self._sponsorables if sponsorable is None else (sponsorable,)
-        looks = [await self._look_again.request(each) for each in wanted]
+        is_looking = self._schedule is not None and any(
+            [await self._schedule.request(each) for each in wanted]
+        )
         if news is None:
-            _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=any(looks))
-            return NewsOutcome.LOOKING if any(looks) else NewsOutcome.IGNORED
-        outcome = await self._apply(news, delivery, is_looking=any(looks))
+            _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=is_looking)
+            return NewsOutcome.LOOKING if is_looking else NewsOutcome.IGNORED
+        outcome = await self._apply(news, delivery, is_looking=is_looking)
         _log.info(
             "event_received",
             kind=news.kind.value,

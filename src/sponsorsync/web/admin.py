@@ -36,12 +36,13 @@ from sponsorsync.web.schemas import (
     VerifyJob,
     VerifySummaryOut,
 )
-from sponsorsync.web.services import JobState, Services
+from sponsorsync.web.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sponsorsync.domain.audit import AuditEntry
+    from sponsorsync.jobs import Job
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
@@ -239,7 +240,7 @@ async def merge_visitor(
     return MergeResult(id=person_id, collections=given)
 
 
-def _describe_snapshot(job: JobState) -> SnapshotJob:
+def _describe_snapshot(job: Job) -> SnapshotJob:
     return SnapshotJob(
         status=job.status,
         started_at=job.started_at,
@@ -267,7 +268,7 @@ async def _load_comparisons(services: Services) -> list[LastComparisonOut] | Non
     ]
 
 
-async def _describe_reconcile(services: Services, job: JobState) -> ReconcileJob:
+async def _describe_reconcile(services: Services, job: Job) -> ReconcileJob:
     return ReconcileJob(
         status=job.status,
         started_at=job.started_at,
@@ -281,7 +282,7 @@ async def _describe_reconcile(services: Services, job: JobState) -> ReconcileJob
     )
 
 
-def _describe_verify(job: JobState) -> VerifyJob:
+def _describe_verify(job: Job) -> VerifyJob:
     return VerifyJob(
         status=job.status,
         started_at=job.started_at,

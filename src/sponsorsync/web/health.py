@@ -13,7 +13,7 @@ from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.schemas import GearsHealth, Health, Readiness, StoreHealth
 
 if TYPE_CHECKING:
-    from sponsorsync.web.services import Writable
+    from sponsorsync.store.connect import RedisStore
 
 router = APIRouter(tags=["operations"])
 
@@ -60,7 +60,7 @@ async def get_metrics(services: ServicesDep) -> Response:
     )
 
 
-async def _check(store: Writable | None) -> StoreHealth:
+async def _check(store: RedisStore | None) -> StoreHealth:
     if store is None:
         return StoreHealth(status="not_configured")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -16,7 +16,10 @@ from sponsorsync.domain.errors import (
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import PersonId, ServicesDep
 from sponsorsync.web.errors import describe_responses, respond_to
-from sponsorsync.web.services import PatreonLink, Services
+from sponsorsync.web.services import Services
+
+if TYPE_CHECKING:
+    from sponsorsync.patreon_link import PatreonLink
 
 router = APIRouter(prefix="/patreon", tags=["patreon"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import APIRouter
 
 from sponsorsync.domain.cover import judge
@@ -10,7 +12,10 @@ from sponsorsync.web.dependencies import ServicesDep, SessionOnly
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import JwkOut, JwksOut, TokenOut
-from sponsorsync.web.services import Services, Tokens
+from sponsorsync.web.services import Services
+
+if TYPE_CHECKING:
+    from sponsorsync.tokens.issuer import TokenIssuer
 
 router = APIRouter(tags=["tokens"])
 
@@ -54,7 +59,7 @@ async def list_token_keys(services: ServicesDep) -> JwksOut:
     return JwksOut(keys=[JwkOut.model_validate(key) for key in keys])
 
 
-def _require_tokens(services: Services) -> Tokens:
+def _require_tokens(services: Services) -> TokenIssuer:
     if services.tokens is None:
         raise NoTokensError
     return services.tokens

@@ -1,0 +1,235 @@
+"""Opens all parts of the service, in order, and closes them in the opposite order."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from sponsorsync.background import open_background_work
+from sponsorsync.cover_ends import keep_ending_covers
+from sponsorsync.directory import SponsorDirectory
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
+from sponsorsync.http_client import create_http_client, open_transport
+from sponsorsync.jobs import open_jobs
+from sponsorsync.login import Login, Questions
+from sponsorsync.members import Members, follow_organizations
+from sponsorsync.metrics import Metrics
+from sponsorsync.overrides import Overrides
+from sponsorsync.patreon_link import open_patreon_link
+from sponsorsync.personal_data import PersonalData
+from sponsorsync.reconcile import Reconciler
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
+from sponsorsync.refresh import Refresh
+from sponsorsync.registrations import open_registrations
+from sponsorsync.secret_files import load_or_create_secret
+from sponsorsync.sides import (
+    create_covers,
+    create_people,
+    create_preferences,
+    open_sides,
+    refuse_clusters,
+    run_scripts_snapshot,
+)
+from sponsorsync.store.audit import AuditTrail
+from sponsorsync.sync.engine import run_engine
+from sponsorsync.tokens.issuer import open_tokens
+from sponsorsync.visitors import VisitorMerge
+from sponsorsync.web import login as login_routes
+from sponsorsync.web import patreon as patreon_routes
+from sponsorsync.web.cookies import Cookies
+from sponsorsync.web.services import Services
+from sponsorsync.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    import httpx
+
+    from sponsorsync.settings import Settings
+    from sponsorsync.store.covers import CoverStore
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    *,
+    github_transport: httpx.AsyncBaseTransport | None,
+    patreon_transport: httpx.AsyncBaseTransport | None,
+    gears_folder: Path | None,
+    clock: Callable[[], datetime],
+) -> AsyncIterator[Services]:
+    """Yields all that a request may use; see `create_app` for the arguments.
+
+    What was opened is closed also if a later part fails to open.
+    """
+    policy, sponsorables = settings.cover_policy, settings.sponsorables
+    token = settings.maintainer_token
+    async with AsyncExitStack() as stack:
+        sides = await open_sides(stack, settings)
+        await refuse_clusters(sides)
+        registrations = await stack.enter_async_context(
+            open_registrations(settings, folder=gears_folder)
+        )
+        engine = sides.engine
+        await stack.enter_async_context(
+            keep_ending_covers(sides.local) if engine is None else run_engine(engine)
+        )
+        people = create_people(settings, sides)
+        covers = create_covers(settings, sides, people)
+        preferences = create_preferences(settings, sides)
+
+        transport = github_transport
+        if transport is None:
+            transport = await stack.enter_async_context(open_transport())
+        http = create_http_client(transport, timeout_s=settings.github_timeout_s)
+        await stack.enter_async_context(http)
+        github = GitHubClient(http, api_url=settings.github_api_url)
+        reconciler = Reconciler(
+            github, covers, token=token, sponsorables=sponsorables, policy=policy, clock=clock
+        )
+        schedule = await _open_schedule(stack, settings, reconciler, covers, clock)
+        members = None
+        if policy.covers_members:
+            members = Members(covers, policy=policy, clock=clock)
+            await stack.enter_async_context(follow_organizations(members))
+        login = Login(
+            oauth=_create_oauth(settings, transport),
+            questions=Questions(
+                github,
+                sponsorables=sponsorables,
+                wants_memberships=members is not None,
+                timeout_s=settings.github_timeout_s,
+                clock=clock,
+            ),
+            people=people,
+            members=members,
+            schedule=schedule,
+            # Opened after the transport, so closed before it: what it still does needs that.
+            background=await stack.enter_async_context(open_background_work()),
+            policy=policy,
+            clock=clock,
+        )
+        tokens = await stack.enter_async_context(
+            open_tokens(settings, life=timedelta(minutes=settings.token_minutes), clock=clock)
+        )
+        run_scripts = partial(run_scripts_snapshot, settings, folder=gears_folder)
+        jobs = await stack.enter_async_context(open_jobs(engine, run_scripts, reconciler))
+        patreon = await stack.enter_async_context(
+            open_patreon_link(
+                settings,
+                patreon_transport or transport,
+                covers,
+                redirect_uri=settings.origin + patreon_routes.CALLBACK_PATH,
+                clock=clock,
+            )
+        )
+        yield Services(
+            origin=settings.origin,
+            allowed_origins=frozenset(settings.allowed_origins),
+            sponsorables=sponsorables,
+            sponsor_urls={each: f"{settings.github_url}/sponsors/{each}" for each in sponsorables},
+            trusted_proxies=settings.trusted_proxies,
+            cookies=_create_cookies(settings),
+            login=login,
+            people=people,
+            tokens=tokens,
+            preferences=preferences,
+            personal_data=PersonalData(
+                sides, people, sponsorables=sponsorables, collections=settings.collections
+            ),
+            jobs=jobs,
+            comparisons=reconciler,
+            registrations=registrations,
+            visitors=VisitorMerge(
+                sides.local,
+                people,
+                preferences,
+                collections=settings.collections,
+                max_batch=settings.max_batch,
+            ),
+            webhooks=Webhooks(
+                covers,
+                schedule,
+                secret=settings.webhook_secret,
+                sponsorables=sponsorables,
+                policy=policy,
+                clock=clock,
+            ),
+            refresh=Refresh(
+                github,
+                covers,
+                schedule,
+                token=token,
+                sponsorables=sponsorables,
+                policy=policy,
+                clock=clock,
+            ),
+            overrides=Overrides(covers, github, token=token, policy=policy, clock=clock),
+            directory=SponsorDirectory(covers, policy=policy, clock=clock),
+            patreon=patreon,
+            audit=AuditTrail(sides.local),
+            admin_token=settings.admin_token,
+            metrics=Metrics(sides, sponsorables=sponsorables),
+            policy=policy,
+            local=sides.local,
+            durable=sides.durable,
+            clock=clock,
+        )
+
+
+async def _open_schedule(
+    stack: AsyncExitStack,
+    settings: Settings,
+    reconciler: Reconciler,
+    covers: CoverStore,
+    clock: Callable[[], datetime],
+) -> ReconcileSchedule | None:
+    if settings.maintainer_token is None:
+        return None
+    hours = settings.reconcile_hours
+    schedule = ReconcileSchedule(
+        reconciler,
+        covers,
+        sponsorables=settings.sponsorables,
+        pace=Pace(every=timedelta(hours=hours) if hours else None),
+        clock=clock,
+    )
+    await stack.enter_async_context(run_schedule(schedule))
+    return schedule
+
+
+def _create_oauth(settings: Settings, transport: httpx.AsyncBaseTransport) -> GitHubOAuth:
+    return GitHubOAuth(
+        transport,
+        github_url=settings.github_url,
+        api_url=settings.github_api_url,
+        client_id=_required(settings.github_client_id),
+        client_secret=_required(settings.github_secret),
+        redirect_uri=settings.origin + login_routes.CALLBACK_PATH,
+        timeout_s=settings.github_timeout_s,
+        scope=SCOPE_WITH_ORGANIZATIONS if settings.cover_policy.covers_members else SCOPE,
+    )
+
+
+def _create_cookies(settings: Settings) -> Cookies:
+    return Cookies(
+        secret=settings.session_secret
+        or load_or_create_secret(settings.data_dir / "session_secret"),
+        secure=settings.origin.startswith("https://"),
+        samesite=settings.cookie_samesite,
+        session_life=timedelta(days=settings.session_days),
+    )
+
+
+def _required(value: T | None) -> T:
+    """Returns a setting that `Settings.require_for_service` has checked."""
+    if value is None:
+        raise AssertionError("unreachable: create_app checks this first")
+    return value
