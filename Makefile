@@ -50,8 +50,8 @@ format: $(READY)  ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-gears-scripts: $(READY)  ## write into each script of gears_scripts/ what it shares with the service
-	$(BIN)/python -m tools.bundle_gears_scripts
+gears-scripts: $(READY)  ## write the scripts for RedisGears into build/gears, for gears-cli
+	@$(BIN)/sponsorsync gears bundle --output build/gears
 
 lock: $(READY)  ## resolve requirements-dev.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra sandbox --group dev --universal --generate-hashes \

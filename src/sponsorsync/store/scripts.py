@@ -33,16 +33,26 @@ def load_script(name: str) -> str:
     Raises:
         FileNotFoundError: There is no such script.
     """
+    return "\n".join(load_pieces(name))
+
+
+def load_pieces(name: str) -> tuple[str, ...]:
+    """Returns what a script's text is joined from: what it shares with others, then its own text.
+
+    Raises:
+        FileNotFoundError: There is no such script.
+    """
     folder = resources.files(__package__) / "lua"
     common = (folder / "common.lua").read_text(encoding="utf-8")
     text = (folder / f"{name}.lua").read_text(encoding="utf-8")
     wanted = set(_WORD.findall(_COMMENT.sub("", text)))
+    pieces = [text]
     # From the last one back: each uses only what stands before it.
     for names, definition in reversed([*_key_names(), *_definitions(common)]):
         if wanted & names:
             wanted |= set(_WORD.findall(_COMMENT.sub("", definition)))
-            text = f"{definition}\n{text}"
-    return text
+            pieces.append(definition)
+    return tuple(reversed(pieces))
 
 
 def _definitions(lua: str) -> Iterator[tuple[set[str], str]]:
