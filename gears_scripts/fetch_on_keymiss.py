@@ -16,8 +16,8 @@ readers that speak RESP2, since a hooked command answers in RESP2 in any case.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
-    gears-cli run --host HOST --port PORT build/gears/fetch_on_keymiss.py \
-        REQUIREMENTS $(cat build/gears/requirements.txt)
+    gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
+        build/gears/fetch_on_keymiss.py
 
 It replies OK. `sponsorsync deploy-gears` does the same, and replaces an older one.
 """

@@ -6,8 +6,8 @@ those of anonymous visitors.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
-    gears-cli run --host HOST --port PORT build/gears/sync_preferences.py \
-        REQUIREMENTS $(cat build/gears/requirements.txt)
+    gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
+        build/gears/sync_preferences.py
 
 It returns the counts that `copy_all` describes. Running it again is safe: versions decide.
 """

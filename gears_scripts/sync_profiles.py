@@ -2,8 +2,8 @@
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
-    gears-cli run --host HOST --port PORT build/gears/sync_profiles.py \
-        REQUIREMENTS $(cat build/gears/requirements.txt)
+    gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
+        build/gears/sync_profiles.py
 
 It returns the counts that `copy_all` describes. Running it again is safe: versions decide.
 """

@@ -5,8 +5,8 @@ covers travel as well: that one has ended has to be known there, too.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
-    gears-cli run --host HOST --port PORT build/gears/sync_sponsors.py \
-        REQUIREMENTS $(cat build/gears/requirements.txt)
+    gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
+        build/gears/sync_sponsors.py
 
 It returns the counts that `copy_all` describes. Running it again is safe: versions decide.
 """

@@ -11,8 +11,8 @@ time. An outage is tried again; data that durable refuses are set aside in `spon
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
-    gears-cli run --host HOST --port PORT build/gears/write_behind.py \
-        REQUIREMENTS $(cat build/gears/requirements.txt)
+    gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
+        build/gears/write_behind.py
 
 It replies OK. `sponsorsync deploy-gears` does the same, and replaces an older one.
 """
