@@ -53,7 +53,7 @@ def copy_all(parts, template, only_covered=False, **fields):
         fields: Regular expressions of the other fields.
     """
     names = load_names()
-    ours = re.compile("^" + template.format(id="([1-9][0-9]*)", **fields) + "$")
+    ours = re.compile("^" + template.format(id="(?P<id>[1-9][0-9]*)", **fields) + "$")
 
     def gather(counts, record):
         counts = counts or Counts()
@@ -61,7 +61,7 @@ def copy_all(parts, template, only_covered=False, **fields):
         if not found:
             counts.skip("not ours")
             return counts
-        counts.ids.append(found.group(1))
+        counts.ids.append(found.group("id"))
         if len(counts.ids) >= PEOPLE_AT_ONCE:
             copy(counts)
         return counts
