@@ -1,12 +1,24 @@
-"""The Lua scripts, by name, each with what it uses of the names of the keys and of `common.lua`.
+"""Assembles each Lua script from its own file and the files that this one includes.
 
-A server runs a script's whole text at each call. Functions that a script does not use would be made
-anew each time: that took longer than the work of most scripts.
+The folder of a script says where it runs: `lua/local`, `lua/durable`, or `lua/both`. The head of a
+file lists what the file itself uses:
+
+    --- @include exists wrong_type
+    --- @keys META LEASE_TTL_MS
+
+`@include` names files of `lua/include`; these may include others. `@keys` names constants of
+`keys.py`: Lua gets `K.DIRTY`, a string, `K.META(id)`, a function, and `LEASE_TTL_MS`, a number.
+Scripts build their keys from these instead of taking KEYS: a clustered server is refused at the
+start.
+
+A server makes all functions of a script anew at each call, which takes longer than the work of most
+scripts. So two functions share an include only if the same scripts use both of them.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -15,71 +27,111 @@ from sponsorsync.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
 
+PLACES = ("local", "durable", "both")
+"""Where a script runs: the names of the folders."""
+
+NUMBERS = {name: value for name, value in vars(keys).items() if isinstance(value, int)}
+"""The constants of `keys.py` that are numbers: times to live and limits."""
+
+_DIRECTIVE = re.compile(r"^--- @(include|keys) (.+)\n", re.MULTILINE)
 _FIELD = re.compile(r"\{(\w+)\}")
-_WORD = re.compile(r"[A-Za-z_]\w*")
-# At the left margin: a function up to its `end`, or one line that defines names.
-_DEFINITION = re.compile(
-    r"^local function (?P<function>\w+)\(.*?^end$|^local (?P<names>\w+(?:, \w+)*)(?: = [^\n]*)?$",
-    re.MULTILINE | re.DOTALL,
-)
-_COMMENT = re.compile(r"--.*$", re.MULTILINE)
+# Comments at the left margin of an include stand between functions.
+_BETWEEN_FUNCTIONS = re.compile(r"^(?:--.*)?\n", re.MULTILINE)
 
 
-@cache
+@dataclass(frozen=True, slots=True)
+class LuaFile:
+    """One file: the names that its head lists, and its text without these lines."""
+
+    includes: tuple[str, ...]
+    keys: tuple[str, ...]
+    text: str
+
+
 def load_script(name: str) -> str:
-    """Returns the whole text of a script; `name` has no ending.
+    """Returns the whole text of a script.
+
+    Args:
+        name: The name of its file, without folder and ending.
 
     Raises:
-        FileNotFoundError: There is no such script.
+        FileNotFoundError: There is no such script, or one of its includes is missing.
+        ValueError: An include includes itself, or `keys.py` has no such name.
     """
     return "\n".join(load_pieces(name))
 
 
+@cache
 def load_pieces(name: str) -> tuple[str, ...]:
-    """Returns what a script's text is joined from: what it shares with others, then its own text.
+    r"""Returns what `load_script` joins by '\n', so that scripts can share equal pieces.
 
-    Raises:
-        FileNotFoundError: There is no such script.
+    A piece is the definition of one key, the text of one include, or the script's own text. Raises
+    what `load_script` does.
     """
-    folder = resources.files(__package__) / "lua"
-    common = (folder / "common.lua").read_text(encoding="utf-8")
-    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    wanted = set(_WORD.findall(_COMMENT.sub("", text)))
-    pieces = [text]
-    # From the last one back: each uses only what stands before it.
-    for names, definition in reversed([*_key_names(), *_definitions(common)]):
-        if wanted & names:
-            wanted |= set(_WORD.findall(_COMMENT.sub("", definition)))
-            pieces.append(definition)
-    return tuple(reversed(pieces))
+    return assemble(name, resources.files(__package__) / "lua")
 
 
-def _definitions(lua: str) -> Iterator[tuple[set[str], str]]:
-    """Yields what a text defines at its left margin: the names, and the text that defines them."""
-    for found in _DEFINITION.finditer(lua):
-        names = found["function"] or found["names"]
-        yield set(names.split(", ")), found[0]
+def assemble(name: str, folder: Traversable) -> tuple[str, ...]:
+    """Returns the pieces of a script in `folder`; raises what `load_script` does."""
+    script = read_lua(_find_script(name, folder))
+    included: dict[str, LuaFile] = {}
+    for each in script.includes:
+        _include(each, folder / "include", included, ())
+    wanted = {key for file in (script, *included.values()) for key in file.keys}
+    texts = (_BETWEEN_FUNCTIONS.sub("", file.text).removesuffix("\n") for file in included.values())
+    return (*_define_keys(wanted), *texts, script.text)
 
 
-def _key_names() -> Iterator[tuple[set[str], str]]:
-    """Yields Lua's `K.DIRTY`, a string, and `K.META(id)`, a function, for each name."""
-    yield {"LEASE_TTL_MS"}, f"local LEASE_TTL_MS = {keys.LEASE_TTL_MS}"
-    yield {"QUIET_TTL_MS"}, f"local QUIET_TTL_MS = {keys.QUIET_TTL_MS}"
-    yield {"NEGATIVE_TTL_S"}, f"local NEGATIVE_TTL_S = {keys.NEGATIVE_TTL_S}"
-    yield {"SEAT_TTL_S"}, f"local SEAT_TTL_S = {keys.SEAT_TTL_S}"
-    yield {"DELIVERY_TTL_S"}, f"local DELIVERY_TTL_S = {keys.DELIVERY_TTL_S}"
-    yield {"REFRESHED_TTL_MS"}, f"local REFRESHED_TTL_MS = {keys.REFRESHED_TTL_MS}"
-    yield {"REFRESHES_A_MINUTE"}, f"local REFRESHES_A_MINUTE = {keys.REFRESHES_A_MINUTE}"
-    yield {"AUDIT_LENGTH"}, f"local AUDIT_LENGTH = {keys.AUDIT_LENGTH}"
-    yield {"K"}, "local K = {}"
+def read_lua(path: Traversable) -> LuaFile:
+    """Reads one file and the names that its head lists."""
+    text = path.read_text(encoding="utf-8")
+    named: dict[str, list[str]] = {"include": [], "keys": []}
+    for kind, names in _DIRECTIVE.findall(text):
+        named[kind] += names.split()
+    return LuaFile(tuple(named["include"]), tuple(named["keys"]), _DIRECTIVE.sub("", text))
+
+
+def _find_script(name: str, folder: Traversable) -> Traversable:
+    for place in PLACES:
+        path = folder / place / f"{name}.lua"
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"there is no script {name}.lua in {', '.join(PLACES)}")
+
+
+def _include(
+    name: str, folder: Traversable, included: dict[str, LuaFile], above: tuple[str, ...]
+) -> None:
+    """Adds a file to `included`, behind the files that it includes."""
+    if name in above:
+        raise ValueError(f"includes form a cycle: {' -> '.join((*above, name))}")
+    if name not in included:
+        file = read_lua(folder / f"{name}.lua")
+        for each in file.includes:
+            _include(each, folder, included, (*above, name))
+        included[name] = file
+
+
+def _define_keys(names: set[str]) -> Iterator[str]:
+    """Yields one definition for each name, in the order of `keys.py`."""
+    unknown = sorted(names - NUMBERS.keys() - keys.NAMES.keys())
+    if unknown:
+        raise ValueError(f"keys.py has no {', '.join(unknown)}")
+    yield from (f"local {name} = {value}" for name, value in NUMBERS.items() if name in names)
+    if names & keys.NAMES.keys():
+        yield "local K = {}"
     for name, template in keys.NAMES.items():
-        fields = _FIELD.findall(template)
-        if not fields:
-            yield {name}, f"K.{name} = '{template}'"
-            continue
-        parts = _FIELD.split(template)
-        # Split yields text, field, text, field, …, text.
-        pieces = [part if index % 2 else f"'{part}'" for index, part in enumerate(parts) if part]
-        parameters = ", ".join(fields)
-        yield {name}, f"function K.{name}({parameters}) return {' .. '.join(pieces)} end"
+        if name in names:
+            yield _define_key(name, template)
+
+
+def _define_key(name: str, template: str) -> str:
+    fields = _FIELD.findall(template)
+    if not fields:
+        return f"K.{name} = '{template}'"
+    # Split yields text, field, text, field, …, text.
+    parts = enumerate(_FIELD.split(template))
+    pieces = [part if index % 2 else f"'{part}'" for index, part in parts if part]
+    return f"function K.{name}({', '.join(fields)}) return {' .. '.join(pieces)} end"

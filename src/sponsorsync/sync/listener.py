@@ -169,7 +169,7 @@ class Listener:
     async def _restore(self, person_id: int, collection: str) -> None:
         """Fetches what somebody read in vain, unless it is known that there is nothing.
 
-        Our own scripts read in vain too; the question itself does not (`exists` in common.lua), or
+        Our own scripts read in vain too; the question itself does not (include/exists.lua), or
         it would be asked for ever.
         """
         await ask_until_known(

@@ -1,0 +1,20 @@
+--- @include mark_dirty note_presence part_key versions
+
+-- Ends a change of some parts: one new version for all of them. It is later than theirs also where
+-- those are not in the index of people: a capture inside Redis (write_behind.py) leaves it alone.
+local function commit(id, meta, parts)
+  local latest, fields = 0, {}
+  for i, part in ipairs(parts) do
+    fields[i] = 'v:' .. part
+  end
+  for _, version in ipairs(redis.call('HMGET', meta, unpack(fields))) do
+    latest = math.max(latest, tonumber(version or '0'))
+  end
+  local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
+  for _, part in ipairs(parts) do
+    redis.call('HSET', meta, 'v:' .. part, version)
+    note_presence(meta, part, part_key(id, part))
+  end
+  note_person(id, version)
+  mark_dirty(id)
+end

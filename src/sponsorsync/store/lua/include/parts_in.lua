@@ -1,0 +1,11 @@
+-- The names of the parts that meta has a version of.
+local function parts_in(meta)
+  local parts = {}
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    local part = string.match(field, '^v:(.+)$')
+    if part then
+      parts[#parts + 1] = part
+    end
+  end
+  return parts
+end

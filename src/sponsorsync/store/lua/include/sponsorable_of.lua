@@ -1,0 +1,10 @@
+-- The sponsorable of a part `cover:{sponsorable}`, or false; asked once of each.
+local known_sponsorables = {}
+local function sponsorable_of(part)
+  local found = known_sponsorables[part]
+  if found == nil then
+    found = string.match(part, '^cover:(.+)$') or false
+    known_sponsorables[part] = found
+  end
+  return found
+end

@@ -1,0 +1,9 @@
+--- @include exists
+
+-- Returns the sentence to refuse with when a key holds another type, else nil.
+local function wrong_type(key, wanted)
+  local found = exists(key) and redis.call('TYPE', key).ok or wanted
+  if found ~= wanted then
+    return 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. wanted
+  end
+end

@@ -1,0 +1,62 @@
+-- On local: removes everything of a person, and ends their sessions. The deletion's version `x`
+-- stays, and goes along with every later push: whatever is older is gone, wherever it turns up.
+--
+-- ARGV  1 person id  2 JSON {"sponsorables": [login], "collections": [name]}
+-- Replies  the version of the deletion
+--- @include audit grants index_cover index_grants is_visitor json_document mark_dirty notes_in
+--- @include part_key part_type parts_in profile quietly versions wrong_service_type wrong_type
+--- @keys META DEAD PENDING AUDIT ASKED SESSIONS
+
+local id, known_names = ARGV[1], cjson.decode(ARGV[2])
+local meta, sessions, visitor = K.META(id), K.SESSIONS(id), is_visitor(id)
+
+local wrong = wrong_type(meta, 'hash') or wrong_type(sessions, 'zset')
+  or wrong_service_type(known_names.sponsorables) or wrong_type(K.AUDIT, 'stream')
+if wrong then
+  return redis.error_reply(wrong)
+end
+
+local parts = parts_in(meta)
+parts[#parts + 1] = PROFILE
+for _, collection in ipairs(known_names.collections) do
+  parts[#parts + 1] = collection
+end
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  parts[#parts + 1] = 'cover:' .. sponsorable
+end
+local before = {}
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  before[sponsorable] = cover_for_audit(id, sponsorable)
+  index_grants(id, sponsorable, grants_of(id, sponsorable), {})
+end
+quietly(function()
+  for _, part in ipairs(parts) do
+    local key = part_key(id, part)
+    if wrong_type(key, part_type(part)) == nil and not (visitor and part_type(part) == 'set') then
+      redis.call('DEL', key)
+    end
+  end
+end)
+for _, sponsorable in ipairs(known_names.sponsorables) do
+  index_cover(id, sponsorable)
+  audit_cover(id, sponsorable, before[sponsorable], 'deletion', '')
+  redis.pcall('SREM', K.ASKED(sponsorable), id)
+end
+for _, session in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
+  redis.call('DEL', session)
+end
+local latest = 0
+for field, version in pairs(notes_in(redis.call('HGETALL', meta))) do
+  if string.sub(field, 1, 2) == 'v:' then
+    latest = math.max(latest, tonumber(version))
+  end
+end
+local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
+redis.call('DEL', sessions, meta, K.PENDING(id))
+redis.call('HSET', meta, 'x', version)
+redis.call('HDEL', K.DEAD, id)
+derive_document(id)
+note_person(id, version)
+mark_dirty(id)
+redis.call('HDEL', meta, 'm') -- the version of the deletion tells it from all that was before
+return version

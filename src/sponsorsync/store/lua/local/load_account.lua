@@ -1,0 +1,30 @@
+-- Reads one person's profile and cover.
+--
+-- ARGV  1 person id  2 a random token for the lease ('': answer what is here, known or not)
+--       3 … the sponsorables
+-- Replies  {'ok', profile, for each sponsorable the version of the cover to name, and the cover} with
+--          hashes as flat lists | {'ask', holder of the lease}
+--- @include exists known_state part_key profile read_person take_lease version_to_name
+--- @keys META
+
+local id, token = ARGV[1], ARGV[2]
+local meta = K.META(id)
+
+return read_person(id, { unpack(ARGV, 3) }, function()
+  local answer, known = { 'ok' }, true
+  local function read(part)
+    local key = part_key(id, part)
+    known = known and known_state(id, meta, part, key) ~= 'unknown'
+    answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
+  end
+  read(PROFILE)
+  for i = 3, #ARGV do
+    local part = 'cover:' .. ARGV[i]
+    answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
+    read(part)
+  end
+  if not known and token ~= '' then
+    return { 'ask', take_lease(id, token) }
+  end
+  return answer
+end)

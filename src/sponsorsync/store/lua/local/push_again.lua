@@ -1,0 +1,19 @@
+-- On local: durable has fallen back to an earlier state; everybody whom it confirmed after that
+-- state travels again.
+--
+-- ARGV  1 durable's APPLIED now  2 how many at most
+-- Replies  how many were marked
+--- @include mark_dirty
+--- @keys CONFIRMED EPOCH
+
+local people = redis.call(
+  'ZRANGEBYSCORE', K.CONFIRMED, '(' .. ARGV[1], '+inf', 'LIMIT', 0, tonumber(ARGV[2])
+)
+for _, id in ipairs(people) do
+  mark_dirty(id)
+  redis.call('ZREM', K.CONFIRMED, id)
+end
+if tonumber(redis.call('HGET', K.EPOCH, 'checked') or '0') > tonumber(ARGV[1]) then
+  redis.call('HSET', K.EPOCH, 'checked', ARGV[1]) -- durable counts these anew
+end
+return #people

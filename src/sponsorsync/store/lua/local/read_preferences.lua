@@ -1,0 +1,37 @@
+-- Reads one person's collection, or tells which of many ids stand in it.
+--
+-- ARGV  1 person id  2 collection  3 a random token for the lease ('': there is no durable side to
+--       ask)  4 'list' or 'filter'  5 … the ids to filter
+-- Replies  {'unknown' | 'empty' | 'there', members, or a string of '0' and '1' for the ids}
+--          | {'ask', holder of the lease}  | {'visitor'}
+--- @include exists is_visitor known_state look_up take_lease wrong_type
+--- @keys PREFERENCES META
+
+-- The members of a set; none where it is missing.
+local function members_of(set)
+  return exists(set) and redis.call('SMEMBERS', set) or {}
+end
+
+local id, collection, token = ARGV[1], ARGV[2], ARGV[3]
+local set, meta = K.PREFERENCES(id, collection), K.META(id)
+
+if is_visitor(id) then
+  return { 'visitor' }
+end
+local wrong = wrong_type(set, 'set') or wrong_type(meta, 'hash')
+if wrong then
+  return redis.error_reply(wrong)
+end
+
+local state = known_state(id, meta, collection, set)
+if state == 'unknown' and token ~= '' then
+  return { 'ask', take_lease(id, token) }
+end
+if ARGV[4] == 'list' then
+  return { state, members_of(set) }
+end
+local bits = {}
+look_up(set, ARGV, 5, #ARGV, function(_, is_member)
+  bits[#bits + 1] = is_member
+end)
+return { state, table.concat(bits) }

@@ -1,0 +1,63 @@
+-- Keeps what a login told: the profile, the cover by each sponsorable, and the new session; unless one
+-- of the covers was judged on something that has changed meanwhile.
+--
+-- ARGV  1 person id  2 seconds that the session lives  3 the new session's key
+--       4 the key of the session that the browser had before, which ends ('': none)
+--       5 JSON {"profile": {field: text | null}, "covers": {sponsorable: {field: text | null}},
+--         "versions": {sponsorable: the version of the cover on which the facts are built},
+--         "collections": [name], "is_verified": boolean (local is not older than durable),
+--         "has_durable": boolean}; null removes a field
+-- Replies  'ok' | 'changed' (a version is another one: nothing was kept)
+--- @include audit commit is_visitor join json_document now_s part_key profile save_hash
+--- @include version_to_name wrong_service_type wrong_type
+--- @keys USER_DETAILS PREFERENCES SPONSORSHIP META SPONSORS AUDIT SESSIONS
+
+local id, session_s, session, old_session = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local data = cjson.decode(ARGV[5])
+local profile, meta, sessions = K.USER_DETAILS(id), K.META(id), K.SESSIONS(id)
+
+local wrong = wrong_type(profile, 'hash') or wrong_type(meta, 'hash')
+  or wrong_type(sessions, 'zset') or wrong_service_type() or wrong_type(K.AUDIT, 'stream')
+for sponsorable in pairs(data.covers) do
+  wrong = wrong or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
+    or wrong_type(K.SPONSORS(sponsorable), 'set')
+end
+for _, collection in ipairs(is_visitor(id) and {} or data.collections) do
+  wrong = wrong or wrong_type(K.PREFERENCES(id, collection), 'set')
+end
+if wrong then
+  return redis.error_reply(wrong)
+end
+
+for sponsorable, version in pairs(data.versions) do
+  local part = 'cover:' .. sponsorable
+  if version_to_name(id, meta, part, part_key(id, part)) ~= version then
+    return 'changed'
+  end
+end
+
+local changed, joined = { PROFILE }, false
+save_hash(profile, data.profile)
+for sponsorable, fields in pairs(data.covers) do
+  local before = cover_for_audit(id, sponsorable)
+  joined = save_cover(id, sponsorable, fields, data.is_verified, data.has_durable) or joined
+  audit_cover(id, sponsorable, before, 'login', '')
+  changed[#changed + 1] = 'cover:' .. sponsorable
+end
+if joined then
+  bring_along(id, meta, data.collections, changed)
+end
+commit(id, meta, changed)
+derive_document(id)
+
+local now = now_s()
+if old_session ~= '' then
+  redis.call('DEL', old_session)
+  redis.call('ZREM', sessions, old_session)
+end
+redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now)
+redis.call('SET', session, id, 'EX', session_s)
+redis.call('ZADD', sessions, now + session_s, session)
+-- Never evicted, which keys with a TTL may be: who ends all sessions would miss those of this index.
+redis.call('PERSIST', sessions)
+return 'ok'

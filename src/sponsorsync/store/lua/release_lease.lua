@@ -1,9 +1,0 @@
--- Gives a lease back that could not be used, unless somebody else has it by now.
---
--- ARGV  1 person id  2 the lease's token
--- Replies  1 if it was ours
-
-if redis.call('GET', K.LEASE(ARGV[1])) == ARGV[2] then
-  return redis.call('DEL', K.LEASE(ARGV[1]))
-end
-return 0
