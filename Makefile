@@ -64,8 +64,8 @@ format: $(TOOLS_READY)  ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-gears-scripts: $(READY)  ## write into each script of gears_scripts/ what it shares with the service
-	$(BIN)/python -m tools.bundle_gears_scripts
+gears-scripts: $(READY)  ## write the scripts for RedisGears into build/gears, for gears-cli
+	@$(BIN)/sponsorsync gears bundle --output build/gears
 
 COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate \
   --python-version 3.11 --quiet

@@ -3,6 +3,12 @@
 An exception would end the whole run at its record, and those after it would never be looked at.
 """
 
+import json
+import re
+
+# @include shared/relay.py
+# @lua adopt
+
 PEOPLE_AT_ONCE = 500
 MOST_ERRORS = 10
 
@@ -34,27 +40,28 @@ class Counts:
         )
 
 
-def copy_all(parts, key_pattern, find_id, only_covered=False):
-    """Runs over the keys of a pattern and copies some parts of whoever they belong to.
+def copy_all(parts, template, only_covered=False, **fields):
+    """Runs over all keys of one kind and copies some parts of the people they belong to.
 
     Replies one record: JSON {"done": int, "skipped": {reason: int}, "failed": int, "errors": […]};
     none at all where there is no such key.
 
     Args:
         parts: Names: 'profile', collections, or 'cover' for the cover alone.
-        key_pattern: Glob of the keys.
-        find_id: Returns the person's id in a key as text, or None where it is none of ours.
-        only_covered: Leaves out who is not covered.
+        template: The name of these keys, with the person's `{id}` and other fields.
+        only_covered: Leaves out people who are not covered.
+        fields: Regular expressions of the other fields.
     """
     names = load_names()
+    ours = re.compile("^" + template.format(id="(?P<id>[1-9][0-9]*)", **fields) + "$")
 
     def gather(counts, record):
         counts = counts or Counts()
-        person = find_id(record["key"])
-        if person is None:
+        found = match_key(ours, record["key"])
+        if not found:
             counts.skip("not ours")
             return counts
-        counts.ids.append(person)
+        counts.ids.append(found.group("id"))
         if len(counts.ids) >= PEOPLE_AT_ONCE:
             copy(counts)
         return counts
@@ -74,7 +81,7 @@ def copy_all(parts, key_pattern, find_id, only_covered=False):
         return counts.to_json()
 
     GearsBuilder("KeysReader").accumulate(gather).map(finish).run(
-        key_pattern, readValue=False, convertToStr=False
+        re.sub(r"{\w+}", "*", template), readValue=False, convertToStr=False
     )
 
 

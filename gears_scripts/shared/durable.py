@@ -1,5 +1,12 @@
 """The durable Redis: by REDISENT_* in the environment of the server that this runs in."""
 
+import os
+import time
+
+import redis
+
+# @include shared/local.py
+
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 2.0
 DOWN_S = 2.0
@@ -11,9 +18,9 @@ class DurableDownError(Exception):
     """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
 
 
-# Empty when the callbacks are registered: they are pickled with what they refer to, which a connection
-# cannot be. Each script has its own client: one that two shared would call functions of whichever
-# made it, and those are gone when that script is replaced.
+# Empty when the callbacks are registered: they are pickled with what they refer to, which a
+# connection cannot be. Each script has its own client: one that two shared would call functions of
+# whichever made it, and those are gone when that script is replaced.
 CLIENTS = {}
 
 
@@ -22,7 +29,7 @@ class DurableRefusesError(Exception):
 
 
 def durable():
-    """Returns this script's client for what the environment says, which is made at the first call."""
+    """Returns this script's client of the server in the environment; the first call makes it."""
     address = tuple(os.environ.get(name) for name in VARIABLES)
     if address not in CLIENTS:
         CLIENTS[address] = create_durable(os.environ)
@@ -63,8 +70,8 @@ def greet(connection):
     """Makes a new connection one that may be used: with durable as the service compared it.
 
     A restart ends connections, so none leads to another incarnation later. What a durable that fell
-    back counts of ours would hide how far. What is raised is a class of the client's, which takes it
-    for a connection that failed.
+    back counts of ours would hide how far. What is raised is a class of the client's, which takes
+    it for a connection that failed.
     """
     connection.on_connect()
     connection.send_command("INFO", "server")
@@ -115,7 +122,7 @@ def _run_all(client, name, argument_lists):
     """Returns INFO and the replies; what durable saw never is run again with its text."""
     replies = _run_once(client, name, argument_lists)
     if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-        client.script_load(LUA[name])
+        client.script_load(lua_text(name))
         replies = _run_once(client, name, argument_lists)
     for reply in replies:
         if isinstance(reply, Exception):

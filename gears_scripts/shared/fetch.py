@@ -1,5 +1,10 @@
 """Bringing people's data back from durable; the same rules as the service's `sync/hydrate.py`."""
 
+import json
+
+# @include shared/durable.py
+# @lua export absorb release_lease
+
 
 def fetch(ids, names, token):
     """Takes from durable what it has of people; returns the reasons for which some could not be.

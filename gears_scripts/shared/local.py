@@ -1,5 +1,13 @@
 """The Redis that this script runs in: the service's own Lua scripts, by EVALSHA."""
 
+import hashlib
+import os
+import re
+
+import redis
+
+# @service
+
 DEFAULT_COLLECTIONS = ["mnodes"]
 
 
@@ -56,6 +64,14 @@ def scan(pattern):
             return sorted(keys)
 
 
+def lua_text(name):
+    """Returns the text of a script of LUA."""
+    return "".join(LUA_PIECES[place] for place in LUA[name])
+
+
+LUA_SHA = {name: hashlib.sha1(lua_text(name).encode()).hexdigest() for name in LUA}
+
+
 def run_local(name, *arguments):
     """Runs a script of LUA; returns its reply as `execute` gives it.
 
@@ -67,7 +83,7 @@ def run_local(name, *arguments):
     except Exception as error:
         if "NOSCRIPT" not in str(error):
             raise
-    return execute("EVAL", LUA[name], "0", *arguments)
+    return execute("EVAL", lua_text(name), "0", *arguments)
 
 
 def as_bytes(value):
@@ -135,5 +151,5 @@ def is_local_compared():
 
 
 def match_key(pattern, key):
-    """Returns the match of a key, or None. One that is not UTF-8 comes as bytes, and is not ours."""
+    """Returns the match of a key, or None. One that is not UTF-8 comes as bytes: it is not ours."""
     return pattern.match(key) if isinstance(key, str) else None

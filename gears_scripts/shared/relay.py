@@ -1,5 +1,14 @@
 """Taking people to durable; the same rules as the service's `sync/relay.py`."""
 
+import binascii
+import json
+import os
+
+import redis
+
+# @include shared/fetch.py
+# @lua export apply confirm push_again bury find_removed narrow
+
 DEAD_FIRST_S = 60
 DEAD_LONGEST_S = 3600
 

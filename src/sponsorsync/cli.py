@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads annotations when the program runs
 from typing import Annotated, NoReturn
 
 import typer
@@ -37,6 +38,11 @@ keys = typer.Typer(
     name="keys", help="The keys that sign tokens for other services.", no_args_is_help=True
 )
 cli.add_typer(keys)
+
+gears = typer.Typer(
+    name="gears", help="The scripts that run inside RedisGears.", no_args_is_help=True
+)
+cli.add_typer(gears)
 
 
 def main() -> None:
@@ -265,6 +271,18 @@ def rotate_keys(
 
     settings, now = start(), datetime.now(UTC)
     typer.echo(command.rotate(settings, now=now, retire_old=retire_old, as_json=json))
+
+
+@gears.command(name="bundle")
+def bundle_gears(
+    *,
+    output: Annotated[Path, typer.Option(help="The folder; it is made where there is none.")],
+) -> None:
+    """Write each script as the one file that `gears-cli run` takes, and what they require."""
+    from sponsorsync.gears.scripts import write_bundles
+
+    for path in write_bundles(output):
+        typer.echo(path)
 
 
 def _fail(message: str, status: int) -> NoReturn:

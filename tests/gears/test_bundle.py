@@ -6,40 +6,34 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sponsorsync.gears.bundle import NUMBERS, SOURCES, build_bundle
 from sponsorsync.gears.scripts import BATCH, REGISTERING, load_scripts
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
-from sponsorsync.sync.packages import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
 from tests.support.gears import CONFIG, REQUIREMENT
-from tools.bundle_gears_scripts import FOLDER, bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-ALL = sorted(FOLDER.glob("*.py"))
-NUMBERS = {
-    "LEASE_TTL_MS": keys.LEASE_TTL_MS,
-    "PEOPLE_A_SCRIPT": PEOPLE_A_SCRIPT,
-    "BYTES_A_SCRIPT": BYTES_A_SCRIPT,
-}
 COMPILE = "import sys; compile(sys.stdin.read(), '<string>', 'exec')"
 
-of_each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+of_each = pytest.mark.parametrize("name", sorted((*REGISTERING, *BATCH)))
 
 
-def _constants(path: Path) -> Mapping[str, object]:
-    """Returns what a script's text assigns to names, as far as it is literal."""
+def _constants(name: str) -> Mapping[str, object]:
+    """Returns the literal values that a bundle assigns to names."""
     found: dict[str, object] = {}
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+    for statement in ast.parse(build_bundle(name)).body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            case ast.Assign(targets=[ast.Name(id=target)], value=value):
                 try:
-                    found[name] = ast.literal_eval(value)
+                    found[target] = ast.literal_eval(value)
                 except ValueError:
                     continue
     return found
@@ -47,39 +41,56 @@ def _constants(path: Path) -> Mapping[str, object]:
 
 def test_all_that_are_shipped_are_there() -> None:
     """And no other."""
-    assert {path.stem for path in ALL} == {*REGISTERING, *BATCH}
+    assert {path.stem for path in SOURCES.glob("*.py")} == {*REGISTERING, *BATCH}
 
 
 @of_each
-def test_what_is_shared_is_as_it_is_bundled(path: Path) -> None:
-    """Nobody has changed a copy, or forgotten `make gears-scripts`."""
-    text = path.read_text(encoding="utf-8")
-
-    assert text == bundle(text)
+def test_every_mark_of_the_sources_is_replaced(name: str) -> None:
+    """A mark with a spelling mistake would be a comment."""
+    assert re.findall(r"^\W*@.*", build_bundle(name), re.MULTILINE) == []
 
 
 @of_each
-def test_names_and_numbers_are_the_services(path: Path) -> None:
-    """Looked up in the text as it stands, whatever has written it."""
-    constants = _constants(path)
+def test_every_name_is_defined_once_and_used(name: str) -> None:
+    """The linter sees the sources one by one, and cannot tell there what another file defines."""
+    config = SOURCES / "ruff.toml"
+    linter = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(config)]
+
+    subprocess.run(  # noqa: S603 - ours
+        [*linter, "--ignore-noqa", "--select", "F", "-"],
+        input=build_bundle(name),
+        text=True,
+        check=True,
+    )
+
+
+def test_the_bundler_needs_nothing_but_the_standard_library() -> None:
+    """The build of the wheel has no other package."""
+    code = f"import sys; sys.path.insert(0, {str(SOURCES.parent / 'src')!r})"
+    code += "; from sponsorsync.gears.scripts import write_bundles"
+
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)  # noqa: S603 - ours
+
+
+@of_each
+def test_names_and_numbers_are_the_services(name: str) -> None:
+    """Looked up in the text as it is uploaded."""
+    constants = _constants(name)
     names = constants.keys() & keys.NAMES.keys()
 
     assert {"EPOCH", "SPONSORS"} <= names
-    assert {name: constants[name] for name in names} == {name: keys.NAMES[name] for name in names}
+    assert {n: constants[n] for n in names} == {n: keys.NAMES[n] for n in names}
     numbers = constants.keys() & NUMBERS.keys()
     assert "PEOPLE_A_SCRIPT" in numbers
-    assert {name: constants[name] for name in numbers} == {n: NUMBERS[n] for n in numbers}
+    assert {n: constants[n] for n in numbers} == {n: NUMBERS[n] for n in numbers}
 
 
-@of_each
+@pytest.mark.parametrize("path", sorted(SOURCES.rglob("*.py")), ids=lambda path: path.stem)
 def test_keys_are_written_nowhere_else(path: Path) -> None:
     """A name that stands within a function would not follow."""
-    own = _without_shared(path.read_text(encoding="utf-8"))
-    for fragment in (FOLDER / "shared").glob("*.py"):
-        own += fragment.read_text(encoding="utf-8")
     literals = [
         node.value
-        for node in ast.walk(ast.parse(own))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
     ]
 
@@ -87,20 +98,36 @@ def test_keys_are_written_nowhere_else(path: Path) -> None:
     assert [each for each in literals if each.startswith(starts)] == []
 
 
-def _without_shared(text: str) -> str:
-    return re.sub(r"^# <shared:.*^# </shared>$", "", text, flags=re.MULTILINE | re.DOTALL)
+@of_each
+def test_lua_is_the_services_but_for_comments(name: str) -> None:
+    """Both sides of a rule are one text."""
+    lua = _load_lua(name)
+
+    assert lua
+    for each, text in lua.items():
+        assert _words(text) == _words(load_script(each)), each
+        assert not re.search(r"^\s*--", text, re.MULTILINE)
 
 
 @of_each
-def test_lua_is_the_services_but_for_comments(path: Path) -> None:
-    """Both sides of a rule are one text."""
-    lua = _constants(path)["LUA"]
-    assert isinstance(lua, dict)
+def test_lua_that_scripts_have_in_common_stands_there_once(name: str) -> None:
+    """Each registration carries the Lua texts of its script, and there are a hundred."""
+    pieces = _constants(name)["LUA_PIECES"]
+    assert isinstance(pieces, tuple)
+    functions = re.findall(r"^local function (\w+)", "".join(pieces), re.MULTILINE)
 
-    assert lua
-    for name, text in lua.items():
-        assert _words(text) == _words(load_script(name)), name
-        assert not re.search(r"^\s*--", text, re.MULTILINE)
+    assert functions
+    assert sorted(functions) == sorted(set(functions))
+    assert len(pieces) == len(set(pieces))
+
+
+def _load_lua(name: str) -> dict[str, str]:
+    """Returns the Lua texts of a bundle by their names."""
+    constants = _constants(name)
+    pieces, lua = constants["LUA_PIECES"], constants["LUA"]
+    assert isinstance(pieces, tuple)
+    assert isinstance(lua, dict)
+    return {each: "".join(pieces[place] for place in places) for each, places in lua.items()}
 
 
 def _words(lua: str) -> list[str]:
@@ -111,11 +138,10 @@ def _words(lua: str) -> list[str]:
 
 
 @of_each
-def test_every_lua_that_is_called_is_carried(path: Path) -> None:
+def test_every_lua_that_is_called_is_carried(name: str) -> None:
     """And what is carried is called: each upload is the smaller for it."""
-    text = path.read_text(encoding="utf-8")
-    lua = _constants(path)["LUA"]
-    assert isinstance(lua, dict)
+    text = build_bundle(name)
+    lua = _load_lua(name)
     quoted = set(re.findall(r'(?:run_local\(|run_durable\(\s*|\(|: \()"(\w+)"', text))
 
     assert lua.keys() <= quoted
@@ -131,20 +157,19 @@ def _is_script(name: str) -> bool:
 
 
 @of_each
-def test_the_text_is_python_3_7(path: Path) -> None:
+def test_the_text_is_python_3_7(name: str) -> None:
     """As far as a newer Python can tell."""
-    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
+    ast.parse(build_bundle(name), feature_version=(3, 7))
 
 
 @of_each
-def test_a_python_3_7_takes_the_text(path: Path) -> None:
+def test_a_python_3_7_takes_the_text(name: str) -> None:
     """Where there is one."""
     python = _find_python_3_7()
     if python is None:
         pytest.skip("there is no Python 3.7 here")
-    text = path.read_text(encoding="utf-8")
 
-    subprocess.run([python, "-c", COMPILE], input=text, text=True, check=True)  # noqa: S603 - ours
+    subprocess.run([python, "-c", COMPILE], input=build_bundle(name), text=True, check=True)  # noqa: S603 - ours
 
 
 def _find_python_3_7() -> str | None:
@@ -157,17 +182,17 @@ def _find_python_3_7() -> str | None:
 
 
 @of_each
-def test_there_is_one_place_for_the_configuration(path: Path) -> None:
+def test_there_is_one_place_for_the_configuration(name: str) -> None:
     """Else an upload is refused."""
-    [script] = load_scripts([path.stem], CONFIG)
+    [script] = load_scripts([name], CONFIG)
 
     assert script.text.count("\nCONFIG = ") == 1
-    assert path.read_text(encoding="utf-8").count("\nCONFIG = {}\n") == 1
+    assert build_bundle(name).count("\nCONFIG = {}\n") == 1
 
 
 def test_requirements_are_pinned_and_nothing_else() -> None:
     """gears-cli hands every line on as it is."""
-    lines = (FOLDER / "requirements.txt").read_text(encoding="utf-8").split("\n")
+    lines = (SOURCES / "requirements.txt").read_text(encoding="utf-8").split("\n")
 
     assert lines == [REQUIREMENT, ""]
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", line) for line in lines[:-1])

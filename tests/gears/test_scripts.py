@@ -10,15 +10,20 @@ from redis.exceptions import ResponseError
 
 from sponsorsync import __version__
 from sponsorsync.domain.errors import GearsError
+from sponsorsync.gears.bundle import build_bundle
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, load_scripts
 from tests.support.command import run_command
 from tests.support.gears import CONFIG, REQUIREMENT, load_registering, write_scripts
+from tests.support.sync import SPONSORABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.gears.conftest import Gears
 
+BUNDLES = {f"{name}.py": build_bundle(name) for name in (*REGISTERING, *BATCH)} | {
+    "requirements.txt": f"{REQUIREMENT}\n"
+}
 OTHER = GearsConfig(sponsorables=("a", "b"), collections=("mnodes",), hook_profiles=True)
 
 
@@ -68,19 +73,65 @@ def test_a_missing_script_is_named(tmp_path: Path) -> None:
 
 
 async def test_the_wheel_carries_the_scripts(installed: Path, gears: Gears, tmp_path: Path) -> None:
-    """An installation from it uploads them, without the checkout."""
-    carried = {path.name for path in (installed / "sponsorsync" / "gears" / "scripts").iterdir()}
+    """An installation from it uploads them and writes them, without the checkout."""
+    environment = {"PYTHONPATH": str(installed)}
     status, out, errors = await run_command(
-        tmp_path,
-        gears.url,
-        gears.url,
-        "deploy-gears",
-        environment={"PYTHONPATH": str(installed)},
+        tmp_path, gears.url, gears.url, "deploy-gears", environment=environment
+    )
+    bundled = await run_command(
+        tmp_path, "", "", "gears", "bundle", "--output", "out", environment=environment
     )
 
-    assert {f"{name}.py" for name in (*REGISTERING, *BATCH)} | {"requirements.txt"} <= carried
     assert (status, errors) == (0, "")
     assert out.count("uploaded") == 2
+    assert bundled[0] == 0
+    assert _read(installed / "sponsorsync" / "gears" / "scripts") == BUNDLES
+    assert _read(tmp_path / "out") == BUNDLES
+
+
+async def test_gears_cli_runs_what_the_command_writes(gears: Gears, tmp_path: Path) -> None:
+    """It uploads a file as it is, with the lines of requirements.txt; CONFIG is empty there."""
+    folder = tmp_path / "new" / "folder"
+    status, out, _ = await run_command(tmp_path, "", "", "gears", "bundle", "--output", str(folder))
+    requirements = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    await gears.upload(f"import os; os.environ['SPONSORSYNC_SPONSORABLES'] = {SPONSORABLE!r}")
+    replies = {
+        name: await gears.upload(
+            (folder / f"{name}.py").read_text(encoding="utf-8"), "REQUIREMENTS", *requirements
+        )
+        for name in (*REGISTERING, *BATCH)
+    }
+    await gears.upload("import os; del os.environ['SPONSORSYNC_SPONSORABLES']")
+
+    assert status == 0
+    assert out.splitlines() == [str(folder / name) for name in BUNDLES]
+    assert _read(folder) == BUNDLES
+    assert [replies[name] for name in REGISTERING] == [b"OK"] * len(REGISTERING)
+    assert [replies[name] for name in BATCH] == [[[], []]] * len(BATCH)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("file", "file is not a directory"),
+        ("file/folder", "file/folder cannot be written: Not a directory"),
+        ("folder", "folder/write_behind.py cannot be written: Is a directory"),
+    ],
+)
+async def test_an_output_that_cannot_be_written_is_one_line(
+    tmp_path: Path, output: str, reason: str
+) -> None:
+    """A traceback does not say that the user has to choose another folder."""
+    (tmp_path / "file").write_text("theirs")
+    (tmp_path / "folder" / "write_behind.py").mkdir(parents=True)
+    status, out, errors = await run_command(tmp_path, "", "", "gears", "bundle", "--output", output)
+
+    assert (status, out, errors) == (1, "", f"sponsorsync: {reason}.\n")
+    assert (tmp_path / "file").read_text() == "theirs"
+
+
+def _read(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("name", REGISTERING)

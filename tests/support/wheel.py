@@ -8,10 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.support.gears import write_scripts
-
 _ROOT = Path(__file__).parents[2]
-_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 _FOLDERS = ("src", "gears_scripts")
 _LIMIT_S = 60
 
@@ -19,11 +17,9 @@ _LIMIT_S = 60
 def install_wheel(folder: Path) -> Path:
     """Builds a wheel without a network and unpacks it; returns what to put on PYTHONPATH."""
     checkout, wheels, installed = (folder / name for name in ("checkout", "wheels", "installed"))
-    write_scripts(checkout.with_name("stand-ins"))
-    shutil.copytree(checkout.with_name("stand-ins"), checkout / "gears_scripts")
     for name in _FOLDERS:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(_ROOT / name, checkout / name, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(_ROOT / name, checkout / name, ignore=ignored)
     for name in _FILES:
         shutil.copy(_ROOT / name, checkout)
     subprocess.run(  # noqa: S603 - every word of it stands here

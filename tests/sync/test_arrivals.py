@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
+from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
 from sponsorsync.sync import arrivals
 from sponsorsync.sync.arrivals import Arrivals
-from sponsorsync.sync.packages import PEOPLE_A_SCRIPT, apply_packages, export_people
+from sponsorsync.sync.packages import apply_packages, export_people
 from sponsorsync.sync.relay import Relay
 from tests.support.sync import NAMES, PERSON, confirm_taken
 

@@ -1,4 +1,5 @@
 """RedisGears: the scripts that run inside Redis, what brings them there, and what came of it.
 
-The scripts themselves stand in `gears_scripts/`, and in a wheel in `scripts/` beside this file.
+The sources of the scripts stand in `gears_scripts/`; a wheel has their bundles in `scripts/` beside
+this file.
 """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sponsorsync import __version__
 from sponsorsync.domain.errors import GearsError
+from sponsorsync.gears.bundle import SOURCES, build_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,9 @@ BATCH = ("sync_profiles", "sync_sponsors", "sync_preferences")
 SESSION_PREFIX = "sponsorsync-"
 """How the names of our sessions begin: all that begin so are ours to remove."""
 
-# In a wheel, and beside `src/` in a checkout (an editable install carries no copy).
-_FOLDERS = (Path(__file__).with_name("scripts"), Path(__file__).parents[3] / "gears_scripts")
+# What the wheel carries, see hatch_build.py; a checkout has the sources alone.
+_INSTALLED = Path(__file__).with_name("scripts")
+_REQUIREMENTS = "requirements.txt"
 _CONFIG = re.compile(r"^CONFIG = \{\}$", re.MULTILINE)
 _HASH_DIGITS = 16
 
@@ -97,25 +99,55 @@ def load_scripts(
     Args:
         names: REGISTERING or BATCH.
         config: Stands in their text.
-        folder: Where they are; by default where this installation has them.
+        folder: Holds bundles; by default these are the bundles of this release.
 
     Raises:
         GearsError: One is missing, or has no place for its configuration.
     """
-    folder = folder or _find_folder()
-    try:
-        requirements = tuple((folder / "requirements.txt").read_text(encoding="utf-8").split())
-        texts = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in names]
-    except OSError as error:
-        raise GearsError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    texts = _load_files(names, folder)
+    requirements = tuple(texts[_REQUIREMENTS].split())
     return tuple(
-        GearsScript(name=name, text=_configure(name, text, config), requirements=requirements)
-        for name, text in zip(names, texts, strict=True)
+        GearsScript(
+            name=name, text=_configure(name, texts[f"{name}.py"], config), requirements=requirements
+        )
+        for name in names
     )
 
 
-def _find_folder() -> Path:
-    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
+def write_bundles(folder: Path) -> list[Path]:
+    """Writes every script and the packages that they need into a folder; returns the files.
+
+    Raises:
+        GearsError: A script cannot be read, or a file cannot be written.
+    """
+    texts = _load_files((*REGISTERING, *BATCH), None)
+    paths = [folder / name for name in texts]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(paths, texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise GearsError(f"{folder} is not a directory.") from None
+    except OSError as error:
+        raise GearsError(f"{error.filename} cannot be written: {error.strerror}.") from None
+    return paths
+
+
+def _load_files(names: Sequence[str], folder: Path | None) -> dict[str, str]:
+    """Returns scripts and their packages by the names of their files."""
+    if folder is None and _INSTALLED.is_dir():
+        folder = _INSTALLED
+    try:
+        requirements = (folder or SOURCES) / _REQUIREMENTS
+        texts = {
+            f"{name}.py": build_bundle(name)
+            if folder is None
+            else (folder / f"{name}.py").read_text(encoding="utf-8")
+            for name in names
+        }
+        return texts | {_REQUIREMENTS: requirements.read_text(encoding="utf-8")}
+    except OSError as error:
+        raise GearsError(f"{error.filename} cannot be read: {error.strerror}.") from None
 
 
 def _configure(name: str, text: str, config: GearsConfig) -> str:

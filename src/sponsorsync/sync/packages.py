@@ -9,17 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sponsorsync.store.connect import Argument, RedisStore
     from sponsorsync.sync.names import KnownNames
-
-PEOPLE_A_SCRIPT = 50
-"""How many people one script handles: some milliseconds, for which the server does nothing else."""
-
-BYTES_A_SCRIPT = 256 * 1024
-"""How much one script takes in, for the same reason; at least one person."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
-from sponsorsync.sync.packages import PEOPLE_A_SCRIPT
+from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
 from sponsorsync.sync.walk import in_batches, walk_covered, walk_keyspace, walk_people
 from sponsorsync.tasks import end_tasks
 

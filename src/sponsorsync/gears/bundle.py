@@ -1,0 +1,100 @@
+"""Makes each script of `gears_scripts/` the one text that RedisGears runs.
+
+A source holds three kinds of marks, each a line of its own:
+
+    # @include shared/relay.py      the text of that file, with what it includes
+    # @lua export apply confirm     the Lua scripts that this file calls
+    # @service                      names of keys, numbers and Lua texts, as the service has them
+
+The build of the wheel imports this module, so it needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from sponsorsync.store import keys
+from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
+from sponsorsync.store.scripts import load_pieces
+
+SOURCES = Path(__file__).parents[3] / "gears_scripts"
+"""Where a checkout has the sources; an installation from a wheel has bundles instead."""
+
+NUMBERS = {
+    "LEASE_TTL_MS": keys.LEASE_TTL_MS,
+    "PEOPLE_A_SCRIPT": PEOPLE_A_SCRIPT,
+    "BYTES_A_SCRIPT": BYTES_A_SCRIPT,
+}
+"""Numbers that scripts share with the service."""
+
+_INCLUDE = re.compile(r"^# @include (?P<path>\S+)$", re.MULTILINE)
+_LUA = re.compile(r"^# @lua ([\w ]+)\n", re.MULTILINE)
+_SERVICE = re.compile(r"^# @service$", re.MULTILINE)
+_IMPORT = re.compile(r"^import \w+\n", re.MULTILINE)
+_MANY_BLANK_LINES = re.compile(r"\n{4,}")
+_LUA_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n\s*\n+")
+
+
+@cache
+def build_bundle(name: str) -> str:
+    """Returns a script as one text; `name` has no ending.
+
+    Raises:
+        FileNotFoundError: There is no such source, or one that it includes is missing.
+    """
+    text = _include((SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+    lua = sorted(set(" ".join(_LUA.findall(text)).split()))
+    imports = sorted(set(_IMPORT.findall(text)))
+    text = _MANY_BLANK_LINES.sub("\n\n\n", _IMPORT.sub("", _LUA.sub("", text)))
+    service = "".join(imports) + "\n" + _write_service(set(re.findall(r"\w+", text)), lua)
+    return _SERVICE.sub(lambda _: service, text)
+
+
+def _include(text: str) -> str:
+    """Returns a text with what it includes, of that everything but its docstring."""
+
+    def load(found: re.Match[str]) -> str:
+        shared = (SOURCES / found["path"]).read_text(encoding="utf-8")
+        docstring = ast.parse(shared).body[0]
+        return _include("\n".join(shared.splitlines()[docstring.end_lineno :]).strip())
+
+    return _INCLUDE.sub(load, text)
+
+
+def _write_service(used: set[str], lua: list[str]) -> str:
+    """Returns the lines that define these names of the service, and these Lua scripts.
+
+    Scripts have most of their Lua in common, so each piece of it stands here once.
+    """
+    scripts = {
+        name: [piece for text in load_pieces(name) if (piece := _strip_comments(text))]
+        for name in lua
+    }
+    places: dict[str, int] = {}
+    for piece in (piece for pieces in scripts.values() for piece in pieces):
+        places.setdefault(piece, len(places))
+    return "\n".join(
+        [
+            "# Written by `sponsorsync gears bundle`, as the service has them.",
+            *(f"{n} = {json.dumps(template)}" for n, template in keys.NAMES.items() if n in used),
+            *(f"{n} = {number}" for n, number in NUMBERS.items() if n in used),
+            "LUA_PIECES = (",
+            *(f'    r"""{piece}\n""",' for piece in places),
+            ")",
+            "LUA = {",
+            *(
+                f'    "{name}": {[places[piece] for piece in pieces]},'
+                for name, pieces in scripts.items()
+            ),
+            "}",
+        ]
+    )
+
+
+def _strip_comments(lua: str) -> str:
+    return _BLANK_LINES.sub("\n", _LUA_COMMENT.sub("", lua)).strip()
