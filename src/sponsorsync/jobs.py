@@ -15,7 +15,7 @@ from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSy
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from sponsorsync.sync.engine import SyncEngine
 
@@ -29,8 +29,6 @@ class _Summary(Protocol):
     """What every kind of work has done in the end."""
 
     reason: str | None
-
-    def to_json(self) -> dict[str, object]: ...
 
 
 class _Counts(Protocol):
@@ -81,7 +79,7 @@ class Job:
     total: int = 0
     people: int = 0
     waiting_until: datetime | None = None
-    summary: Mapping[str, object] | None = None
+    summary: _Summary | None = None
     reason: str | None = None
 
 
@@ -222,6 +220,6 @@ async def _carry_out(job: Job, work: _Work) -> None:
         _log.exception("job_failed", kind=job.kind)
     else:
         job.status = "done" if summary.reason is None else "failed"
-        job.reason, job.summary = summary.reason, summary.to_json()
+        job.reason, job.summary = summary.reason, summary
     finally:
         job.ended_at = datetime.now(UTC)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,10 +34,13 @@ if TYPE_CHECKING:
 
     from sponsorsync.gears.batch import BatchSummary
     from sponsorsync.reconcile import ReconcileSummary
+    from sponsorsync.reports import Report
     from sponsorsync.settings import Settings
     from sponsorsync.sync.engine import SyncEngine
 
 _PLAIN_EVERY_S = 1.0
+
+_R = TypeVar("_R", bound="Report")
 
 
 class _Counts(Protocol):
@@ -58,7 +60,6 @@ async def run_snapshot(
     Raises:
         SponsorSyncError: It could not begin.
     """
-    console = Console(highlight=False, soft_wrap=True)
     async with _open_engine(settings) as engine:
         engine.snapshot.check_collection(collection)
         summary = SnapshotSummary(is_dry_run=dry_run)
@@ -71,10 +72,7 @@ async def run_snapshot(
                 summary = await engine.snapshot.run(
                     collection=collection, dry_run=dry_run, scan=scan, report=report
                 )
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_snapshot(console, summary)
+    _show(summary, _print_snapshot, as_json=as_json)
     if dry_run:
         return summary.reason is None and not summary.errors
     return summary.agrees
@@ -94,10 +92,7 @@ async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path 
         SponsorSyncError: It could not begin.
     """
     summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_scripts(Console(highlight=False, soft_wrap=True), summary)
+    _show(summary, _print_scripts, as_json=as_json)
     return summary.agrees
 
 
@@ -109,7 +104,6 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
     Raises:
         SponsorSyncError: It could not begin.
     """
-    console = Console(highlight=False, soft_wrap=True)
     async with _open_engine(settings) as engine:
         summary = VerifySummary()
         try:
@@ -119,10 +113,7 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
         else:
             with _progress("Comparing", to_stderr=as_json) as report:
                 summary = await engine.verifier.run(fix=fix, report=report)
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_verify(console, summary)
+    _show(summary, _print_verify, as_json=as_json)
     return summary.agrees
 
 
@@ -163,10 +154,7 @@ async def run_reconcile(
                     )
 
             summary = await reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report)
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_reconcile(Console(highlight=False, soft_wrap=True), summary)
+    _show(summary, _print_reconcile, as_json=as_json)
     return summary.reason is None
 
 
@@ -234,6 +222,14 @@ def _bar(what: str, console: Console) -> Iterator[Callable[[_Counts], None]]:
 
 
 # ---------------------------------------------------------------------- what it did
+
+
+def _show(report: _R, print_report: Callable[[Console, _R], None], *, as_json: bool) -> None:
+    """Prints a report as JSON, or for people."""
+    if as_json:
+        print(report.model_dump_json())  # noqa: T201 - the CLI's word
+    else:
+        print_report(Console(highlight=False, soft_wrap=True), report)
 
 
 def _print_snapshot(console: Console, summary: SnapshotSummary) -> None:
@@ -319,9 +315,9 @@ def _print_verify(console: Console, summary: VerifySummary) -> None:
         console.print(table)
     for kind, count in sorted(summary.counts.items()):
         console.print(f"{count:,} differences: {kind}")
-    for row in summary.dead:
+    for letter in summary.dead:
         console.print(
-            f"durable refuses {row['id']}: {row['reason']} (next try at {row['next_try']})",
+            f"durable refuses {letter.id}: {letter.reason} (next try at {letter.next_try})",
             markup=False,
         )
     if summary.mended:

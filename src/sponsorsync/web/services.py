@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.news import NewsOutcome
     from sponsorsync.domain.patronage import LinkAttempt
     from sponsorsync.domain.preferences import ChangeResult, CollectionState
+    from sponsorsync.registrations import RegistrationsReport
     from sponsorsync.web.cookies import Cookies
 
 
@@ -129,7 +130,7 @@ class JobState(Protocol):
         """When a comparison with GitHub goes on that waits for a limit to end."""
 
     @property
-    def summary(self) -> Mapping[str, object] | None:
+    def summary(self) -> object | None:
         """What it did."""
 
     @property
@@ -255,7 +256,7 @@ class Registrations(Protocol):
     def detail(self) -> str | None:
         """Why they are not used, or not live."""
 
-    async def load(self) -> Mapping[str, object]:
+    async def load(self) -> RegistrationsReport:
         """Returns what there is of them."""
 
 
