@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
+ScriptsStatus = Literal["not_used", "deploying", "live", "failed"]
+
 _WATCH_S = 10.0
 _RETRY_FIRST_S = 2.0
 _RETRY_LONGEST_S = 300.0
@@ -56,7 +58,7 @@ class RegistrationsReport(FrozenReport):
     """The scripts inside the local Redis."""
 
     engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
-    status: Literal["not_used", "deploying", "live", "failed"]
+    status: ScriptsStatus
     detail: str | None = Field(description="Why they are not used, or not live.")
     version: str | None = Field(examples=["1.2.9"], description="Of RedisGears.")
     scripts: list[LiveScript]
@@ -74,7 +76,7 @@ class Registrations:
     """
 
     def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:
-        self.status: Literal["not_used", "deploying", "live", "failed"] = "not_used"
+        self.status: ScriptsStatus = "not_used"
         self.detail: str | None = None
         self._client = client
         self._settings = settings

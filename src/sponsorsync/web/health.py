@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from sponsorsync import __version__
 from sponsorsync.domain.errors import StoreError
+from sponsorsync.registrations import ScriptsStatus
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.schemas import Model
 
@@ -38,7 +39,7 @@ class StoreHealth(Model):
 class GearsHealth(Model):
     """The scripts inside the local Redis; without them the service does their work."""
 
-    status: Literal["not_used", "deploying", "live", "failed"]
+    status: ScriptsStatus
     detail: str | None = None
 
 
