@@ -34,11 +34,11 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _FromDomain(Model):
-    """An answer that is read from the attributes of a value of the domain.
+class _FromAttributes(Model):
+    """An answer that is read from the attributes of another value, not copied field by field.
 
-    The domain's dataclasses need only the standard library, so the names, descriptions and examples
-    of the API stand here.
+    The domain needs nothing but the standard library, so the API's names, descriptions and examples
+    of its values stand here.
     """
 
     model_config = ConfigDict(
@@ -114,7 +114,7 @@ class FilterResult(Model):
     ids: list[NodeId]
 
 
-class ProfileOut(_FromDomain):
+class ProfileOut(_FromAttributes):
     """Who you are at GitHub; the login has the name that old clients know."""
 
     id: int = Field(examples=[583231], description="GitHub's numeric id; logins can change hands.")
@@ -126,7 +126,7 @@ class ProfileOut(_FromDomain):
     last_login: datetime
 
 
-class ConsideredOut(_FromDomain):
+class ConsideredOut(_FromAttributes):
     """One thing by which you could be covered, and what it amounts to; without the note."""
 
     source: CoverSource
@@ -137,7 +137,7 @@ class ConsideredOut(_FromDomain):
     until: datetime | None = Field(description="When it ends or ended, exclusively.")
 
 
-class CoverOut(_FromDomain):
+class CoverOut(_FromAttributes):
     """Whether you are covered by one sponsorable, by what, and until when.
 
     It is flat: some of the facts about your own sponsorship stand beside the answer.
@@ -187,7 +187,7 @@ class Me(Model):
     covers: list[CoverOut]
 
 
-class HoldingsOut(_FromDomain):
+class HoldingsOut(_FromAttributes):
     """All that one Redis holds of you."""
 
     profile: dict[str, str]
@@ -197,7 +197,7 @@ class HoldingsOut(_FromDomain):
     versions: dict[str, str] = Field(description="The service's notes on the parts above.")
 
 
-class ExportOut(_FromDomain):
+class ExportOut(_FromAttributes):
     """All that is held of you, on both sides, and when that was."""
 
     exported_at: datetime
@@ -222,7 +222,7 @@ class SignedInOut(Model, from_attributes=True):
     user_login: str = Field(validation_alias="login")
 
 
-class _Job(_FromDomain):
+class _Job(_FromAttributes):
     status: Literal["idle", "running", "done", "failed"]
     started_at: datetime | None
     ended_at: datetime | None
@@ -249,8 +249,8 @@ class VerifyJob(_Job):
     summary: VerifySummary | None
 
 
-class LastComparisonOut(_FromDomain):
-    """The last comparisons of a sponsorable, by any replica; flat."""
+class LastComparisonOut(_FromAttributes):
+    """The last comparisons of a sponsorable, by any replica; a failure is not nested."""
 
     sponsorable: str
     reconciled_at: datetime | None = Field(description="When the last complete one began.")
@@ -277,7 +277,7 @@ class ReconcileJob(_Job):
     summary: ReconcileSummary | None
 
 
-class AuditEntryOut(_FromDomain):
+class AuditEntryOut(_FromAttributes):
     """Who gained, changed or lost a cover, by what."""
 
     number: str = Field(examples=["1795420800000-0"])
@@ -293,7 +293,7 @@ class AuditEntryOut(_FromDomain):
     after: dict[str, str]
 
 
-class AuditPage(_FromDomain):
+class AuditPage(_FromAttributes):
     """Entries, the latest first."""
 
     entries: list[AuditEntryOut]
@@ -306,7 +306,7 @@ class AdminConsideredOut(ConsideredOut):
     note: str | None = Field(description="Of an override, who decided, and why.")
 
 
-class SponsorOut(_FromDomain):
+class SponsorOut(_FromAttributes):
     """Somebody's cover as they see it, and beside it what administrators see."""
 
     id: int = Field(validation_alias="person_id")
@@ -317,7 +317,7 @@ class SponsorOut(_FromDomain):
     considered: list[AdminConsideredOut] = Field(validation_alias=AliasPath("cover", "considered"))
 
 
-class SponsorList(_FromDomain):
+class SponsorList(_FromAttributes):
     """Some of those who are covered."""
 
     sponsors: list[SponsorOut] = Field(validation_alias="entries")
