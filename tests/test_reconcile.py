@@ -754,7 +754,7 @@ async def test_a_short_limit_is_waited_out_between_two_pages(
     assert (replica.way.pages, summary.pages, summary.points) == (3, 2, 2)
     assert sum(nap.seconds for nap in replica.naps) == pytest.approx(wait_s, abs=30)
     assert [wait.total_seconds() for wait in waits] == [sum(nap.seconds for nap in replica.naps)]
-    assert (summary.waiting_until, "waiting_until" in summary.to_json()) == (None, False)
+    assert (summary.waiting_until, "waiting_until" in summary.model_dump()) == (None, False)
 
 
 async def test_who_waits_keeps_the_right_to_compare(replica: Replica) -> None:

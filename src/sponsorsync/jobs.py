@@ -14,7 +14,7 @@ from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSy
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import TypeAlias
 
     from sponsorsync.gears.batch import BatchSummary
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     _Counts: TypeAlias = SnapshotSummary | VerifySummary | ReconcileSummary
     _Report: TypeAlias = Callable[[_Counts], None]
-    _Work: TypeAlias = Callable[[_Report], Awaitable[_Counts | BatchSummary]]
+    _Summary: TypeAlias = _Counts | BatchSummary
+    _Work: TypeAlias = Callable[[_Report], Awaitable[_Summary]]
 
 JobKind = Literal["snapshot", "verify", "reconcile"]
 Status = Literal["idle", "running", "done", "failed"]
@@ -52,7 +53,7 @@ class Job:
     total: int = 0
     people: int = 0
     waiting_until: datetime | None = None
-    summary: Mapping[str, object] | None = None
+    summary: _Summary | None = None
     reason: str | None = None
 
 
@@ -193,6 +194,6 @@ async def _carry_out(job: Job, work: _Work) -> None:
         _log.exception("job_failed", kind=job.kind)
     else:
         job.status = "done" if summary.reason is None else "failed"
-        job.reason, job.summary = summary.reason, summary.to_json()
+        job.reason, job.summary = summary.reason, summary
     finally:
         job.ended_at = datetime.now(UTC)

@@ -7,11 +7,11 @@ import secrets
 import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
+from pydantic import Field
 
 from sponsorsync.domain.assessment import (
     assess,
@@ -33,6 +33,7 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.domain.sponsorship import normalize_login
+from sponsorsync.reports import FrozenReport, Report
 from sponsorsync.store import keys
 from sponsorsync.store.covers import CoverChange, Saved
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.cover import CoverFacts, CoverPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
-    from sponsorsync.github.messages import Budget, ReceivedPage
+    from sponsorsync.github.messages import ReceivedPage
     from sponsorsync.store.covers import CoverStore
 
 _REPORTED = 100
@@ -65,52 +66,59 @@ _HOLD_EVERY_S = keys.RECONCILING_TTL_MS / 1000 / 3
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """Something that nobody had told before: `created`, `changed` or `ended`."""
+class Drift(FrozenReport):
+    """Something that no event and no login had told."""
 
     sponsorable: str
     person_id: int
-    kind: str
+    kind: Literal["created", "changed", "ended"]
 
 
-@dataclass
-class ReconcileSummary:
-    """What a comparison with GitHub found.
+class BudgetLeft(FrozenReport, from_attributes=True):
+    """The rest of the maintainer's rate limit at GitHub."""
 
-    Attributes:
-        total: Sponsorships that GitHub lists.
-        people: Sponsors that were looked at so far.
-        counts: How many drifts there were of each kind.
-        drifts: The first hundred.
-        newer: Covers that changed while GitHub was asked; they were left as they are.
-        hidden: Sponsorships of which GitHub does not show whose they are.
-        unknown: People who are covered here and whom GitHub did not list, while some were hidden.
-        conflicts: People of whom nothing could be kept, since somebody else wrote one of their
-            keys; the log has their numbers. Everybody else is compared all the same.
-        points: What it has cost of GitHub's rate limit.
-        budget: What is left of that.
-        waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
-        reason: Why it is not complete; nobody's cover was ended then.
-        retry_after_s: When GitHub may be asked again, where it said so.
-    """
+    limit: int
+    remaining: int
+    reset_at: datetime
+
+
+class ReconcileSummary(Report):
+    """Result of a comparison with GitHub."""
 
     is_dry_run: bool = False
-    total: int = 0
-    people: int = 0
+    total: int = Field(default=0, description="Sponsorships that GitHub lists.")
+    people: int = Field(default=0, description="Sponsors it has looked at.")
     pages: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    drifts: list[Drift] = field(default_factory=list)
-    newer: int = 0
-    hidden: int = 0
-    unknown: int = 0
-    conflicts: int = 0
-    points: int = 0
-    budget: Budget | None = None
-    waiting_until: datetime | None = None
+    counts: Counter[str] = Field(
+        default_factory=Counter,
+        examples=[{"created": 1, "ended": 2}],
+        description="Drifts of each kind.",
+    )
+    drifts: list[Drift] = Field(default_factory=list, description="The first 100.")
+    newer: int = Field(
+        default=0, description="Covers that changed while GitHub was asked; left as they are."
+    )
+    hidden: int = Field(
+        default=0, description="Sponsorships of which GitHub does not show whose they are."
+    )
+    unknown: int = Field(
+        default=0, description="Covered here and not listed, while some were hidden."
+    )
+    conflicts: int = Field(
+        default=0,
+        description="People with a foreign key in the place of one of theirs; the log names them.",
+    )
+    points: int = Field(default=0, description="What it has cost of GitHub's rate limit.")
+    budget: BudgetLeft | None = None
+    # Of the work, not of its result: when it goes on, while it waits for a limit of GitHub's.
+    waiting_until: datetime | None = Field(default=None, exclude=True)
     seconds: float = 0.0
-    reason: str | None = None
-    retry_after_s: int | None = None
+    reason: str | None = Field(
+        default=None, description="Why it is not complete; then nobody's cover was ended."
+    )
+    retry_after_s: int | None = Field(
+        default=None, description="When GitHub may be asked again, where it said so."
+    )
 
     def note(self, drift: Drift) -> None:
         """Counts a drift, and keeps it while there is room."""
@@ -121,22 +129,6 @@ class ReconcileSummary:
     def fail(self, reason: str) -> None:
         """Says why it is not complete."""
         self.reason = reason if self.reason is None else f"{self.reason} {reason}"
-
-    def to_json(self) -> dict[str, object]:
-        """Returns all of it as JSON has it."""
-        budget = None
-        if self.budget is not None:
-            budget = {
-                "limit": self.budget.limit,
-                "remaining": self.budget.remaining,
-                "reset_at": self.budget.reset_at.isoformat(),
-            }
-        return {
-            **{name: value for name, value in vars(self).items() if name != "waiting_until"},
-            "counts": dict(self.counts),
-            "drifts": [asdict(drift) for drift in self.drifts],
-            "budget": budget,
-        }
 
 
 class Reconciler:
@@ -414,7 +406,7 @@ class _Comparison:
         self._hidden += page.hidden
         self._summary.pages += 1
         self._summary.points += page.budget.cost
-        self._summary.budget = page.budget
+        self._summary.budget = BudgetLeft.model_validate(page.budget)
         self._summary.hidden += page.hidden
         before = len(self._told)
         for person_id, sponsorship in page.sponsorships:
@@ -557,10 +549,12 @@ class _Comparison:
         if before is None and not change.facts.is_sponsoring(self._began_at):
             return  # of who was not known, and is no sponsor
         self._noted.add(change.person_id)
-        kind = "changed" if was_covered else "created"
+        kind: Literal["created", "changed", "ended"] = "changed" if was_covered else "created"
         if not change.facts.is_sponsoring(self._began_at):
             kind = "ended"
-        self._summary.note(Drift(self._sponsorable, change.person_id, kind))
+        self._summary.note(
+            Drift(sponsorable=self._sponsorable, person_id=change.person_id, kind=kind)
+        )
 
 
 def _describe_failure(error: SponsorSyncError) -> str:

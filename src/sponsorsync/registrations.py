@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import structlog
+from pydantic import Field
 
 from sponsorsync.domain.errors import (
     GearsError,
@@ -22,26 +22,49 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.gears.checks import require_environment
 from sponsorsync.gears.client import explain_unsupported, format_version
-from sponsorsync.gears.deploy import State, deploy, load_ours, look, restore
+from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, restore
+from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
+from sponsorsync.reports import FrozenReport
 from sponsorsync.sides import configure_scripts, open_local_gears
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.deploy import ScriptOutcome
-    from sponsorsync.gears.replies import Registration
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
+
+ScriptsStatus = Literal["not_used", "deploying", "live", "failed"]
 
 _WATCH_S = 10.0
 _RETRY_FIRST_S = 2.0
 _RETRY_LONGEST_S = 300.0
 
 _log = structlog.get_logger(__name__)
+
+
+class LiveScript(FrozenReport):
+    """A script as it is in the local Redis now."""
+
+    session: str = Field(examples=["sponsorsync-write-behind"])
+    state: State
+    is_shipped: bool = Field(description="This release has it; else it is left over.")
+
+
+class RegistrationsReport(FrozenReport):
+    """The scripts inside the local Redis."""
+
+    engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
+    status: ScriptsStatus
+    detail: str | None = Field(description="Why they are not used, or not live.")
+    version: str | None = Field(examples=["1.2.9"], description="Of RedisGears.")
+    scripts: list[LiveScript]
+    registrations: list[Registration]
+    deployed_at: datetime | None = Field(description="When this process last deployed.")
+    outcomes: list[ScriptOutcome] = Field(description="Results of that deploy, one a script.")
 
 
 class Registrations:
@@ -53,7 +76,7 @@ class Registrations:
     """
 
     def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:
-        self.status: Literal["not_used", "deploying", "live", "failed"] = "not_used"
+        self.status: ScriptsStatus = "not_used"
         self.detail: str | None = None
         self._client = client
         self._settings = settings
@@ -91,7 +114,7 @@ class Registrations:
             _log.exception("scripts_not_watched")
             self.status, self.detail = "failed", "This is our fault. The operator's log says more."
 
-    async def load(self) -> Mapping[str, object]:
+    async def load(self) -> RegistrationsReport:
         """Returns scripts, registrations and the last deploy's outcome, as the server has them.
 
         Raises:
@@ -104,19 +127,19 @@ class Registrations:
         if explain_unsupported(version) is None:
             scripts = await look(self._client, self._load_scripts())
             registrations = await load_ours(self._client)
-        return {
-            "engine": self._settings.engine,
-            "status": self.status,
-            "detail": self.detail,
-            "version": None if version is None else format_version(version),
-            "scripts": [
-                {"session": each.session, "state": each.after, "is_shipped": each.is_shipped}
+        return RegistrationsReport(
+            engine=self._settings.engine,
+            status=self.status,
+            detail=self.detail,
+            version=None if version is None else format_version(version),
+            scripts=[
+                LiveScript(session=each.session, state=each.after, is_shipped=each.is_shipped)
                 for each in scripts
             ],
-            "registrations": [asdict(each) for each in registrations],
-            "deployed_at": self._deployed_at,
-            "outcomes": [asdict(outcome) for outcome in self._outcomes],
-        }
+            registrations=list(registrations),
+            deployed_at=self._deployed_at,
+            outcomes=list(self._outcomes),
+        )
 
     async def _keep_live(self) -> None:
         """Deploys, again after each failure, and watches; returns where our scripts do not run."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sponsorsync.store import keys
-from sponsorsync.sync.verify import Held, Person, compare
+from sponsorsync.sync.differences import Held, Person, compare
 from tests.support.command import run_command
 from tests.support.proxy import run_proxy
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, open_pair
@@ -212,9 +212,9 @@ async def test_the_dead_are_listed_with_reason_and_next_try(equal: Pair) -> None
 
     summary = await equal.engine.verifier.run()
 
-    assert [row["id"] for row in summary.dead] == [PERSON]
-    assert SET in str(summary.dead[0]["reason"])
-    assert int(str(summary.dead[0]["next_try"])) > 0
+    assert [letter.id for letter in summary.dead] == [PERSON]
+    assert SET in summary.dead[0].reason
+    assert summary.dead[0].next_try > 0
     assert not summary.agrees
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,21 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
-from sponsorsync.findings import Level, print_findings
+from sponsorsync.findings import Finding, Level, print_findings
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.gears.client import format_version
-from sponsorsync.gears.deploy import State, deploy, load_ours, look, remove
+from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, remove
+from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
+from sponsorsync.reports import Report
 from sponsorsync.sides import configure_scripts, open_local_gears
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sponsorsync.findings import Finding
     from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.deploy import ScriptOutcome
-    from sponsorsync.gears.replies import Registration
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
@@ -39,6 +36,15 @@ _COLOURS = {
     State.SAME: "green",
     State.UPLOADED: "green",
 }
+
+
+class _DeployReport(Report):
+    """The answer of `--json`."""
+
+    version: str
+    scripts: list[ScriptOutcome]
+    registrations: list[Registration]
+    checks: list[Finding]
 
 
 async def run_deploy(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
@@ -153,13 +159,13 @@ async def _print(
     version = await client.require_version()
     registrations = await load_ours(client)
     if as_json:
-        content = {
-            "version": format_version(version),
-            "scripts": [asdict(outcome) for outcome in outcomes],
-            "registrations": [asdict(each) for each in registrations],
-            "checks": [asdict(finding) for finding in findings],
-        }
-        print(json.dumps(content, indent=2))  # noqa: T201 - the CLI's word
+        report = _DeployReport(
+            version=format_version(version),
+            scripts=list(outcomes),
+            registrations=list(registrations),
+            checks=list(findings),
+        )
+        print(report.model_dump_json(indent=2))  # noqa: T201 - the CLI's word
         return
     console = Console(highlight=False)
     scripts = Table("script", "before", "after", "why", box=None)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from sponsorsync.domain.errors import SettingsError, StoreError
 from sponsorsync.findings import Finding, Level, print_findings
@@ -24,6 +22,7 @@ from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
 if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
 
+_FINDINGS = TypeAdapter(list[Finding])
 _PINGS = 5
 _SLOW_MS = 50.0
 _CLOCK_S = 1.0
@@ -56,7 +55,7 @@ async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
     """Prints the findings; returns whether none is an error."""
     findings = await examine(settings)
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201
+        print(_FINDINGS.dump_json(findings, indent=2).decode())  # noqa: T201 - the CLI's word
     else:
         print_findings(findings)
     return not any(finding.level is Level.ERROR for finding in findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sponsorsync.commands.progress import show_progress
+from sponsorsync.commands.show_report import show_report
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile import Reconciler
@@ -57,10 +57,7 @@ async def run_reconcile(
                     )
 
             summary = await reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report)
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_reconcile(Console(highlight=False, soft_wrap=True), summary)
+    show_report(summary, _print_reconcile, as_json=as_json)
     return summary.reason is None
 
 

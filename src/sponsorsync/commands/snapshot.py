@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.progress import show_progress
+from sponsorsync.commands.show_report import show_report
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.sides import run_scripts_snapshot
 from sponsorsync.sync.snapshot import SnapshotSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import Console
 
     from sponsorsync.gears.batch import BatchSummary
     from sponsorsync.settings import Settings
@@ -32,7 +33,6 @@ async def run_snapshot(
     Raises:
         SponsorSyncError: It could not begin.
     """
-    console = Console(highlight=False, soft_wrap=True)
     async with open_engine(settings) as engine:
         engine.snapshot.check_collection(collection)
         summary = SnapshotSummary(is_dry_run=dry_run)
@@ -45,10 +45,7 @@ async def run_snapshot(
                 summary = await engine.snapshot.run(
                     collection=collection, dry_run=dry_run, scan=scan, report=report
                 )
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_snapshot(console, summary)
+    show_report(summary, _print_snapshot, as_json=as_json)
     if dry_run:
         return summary.reason is None and not summary.errors
     return summary.agrees
@@ -68,10 +65,7 @@ async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path 
         SponsorSyncError: It could not begin.
     """
     summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_scripts(Console(highlight=False, soft_wrap=True), summary)
+    show_report(summary, _print_scripts, as_json=as_json)
     return summary.agrees
 
 

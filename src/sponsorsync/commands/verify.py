@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.progress import show_progress
+from sponsorsync.commands.show_report import show_report
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.sync.verify import VerifySummary
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sponsorsync.settings import Settings
 
 
@@ -25,7 +26,6 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
     Raises:
         SponsorSyncError: It could not begin.
     """
-    console = Console(highlight=False, soft_wrap=True)
     async with open_engine(settings) as engine:
         summary = VerifySummary()
         try:
@@ -35,10 +35,7 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
         else:
             with show_progress("Comparing", to_stderr=as_json) as report:
                 summary = await engine.verifier.run(fix=fix, report=report)
-    if as_json:
-        print(json.dumps(summary.to_json()))  # noqa: T201 - the CLI's word
-    else:
-        _print_verify(console, summary)
+    show_report(summary, _print_verify, as_json=as_json)
     return summary.agrees
 
 
@@ -50,9 +47,9 @@ def _print_verify(console: Console, summary: VerifySummary) -> None:
         console.print(table)
     for kind, count in sorted(summary.counts.items()):
         console.print(f"{count:,} differences: {kind}")
-    for row in summary.dead:
+    for letter in summary.dead:
         console.print(
-            f"durable refuses {row['id']}: {row['reason']} (next try at {row['next_try']})",
+            f"durable refuses {letter.id}: {letter.reason} (next try at {letter.next_try})",
             markup=False,
         )
     if summary.mended:

@@ -49,33 +49,52 @@
         └── GearsScriptError         a script failed; the message names its line
 
 A message is a whole sentence for the person who reads it, without secrets. `web/errors.py` alone
-decides which HTTP status each one becomes.
+decides which HTTP status each one becomes. A class without `code` and `title` has its parent's.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class SponsorSyncError(Exception):
-    """The root of the tree; its message is fit to be shown."""
+    """The root of the tree; its message is fit to be shown.
+
+    Attributes:
+        code: For programs: it does not change.
+        title: For people: the kind of the error in a few words.
+    """
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init_subclass__(cls, *, code: str | None = None, title: str | None = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+        if title is not None:
+            cls.title = title
 
 
 class SettingsError(SponsorSyncError):
     """A setting is missing or malformed. The message is one line that names it."""
 
 
-class InvalidInputError(SponsorSyncError):
+class InvalidInputError(SponsorSyncError, code="invalid_input", title="That cannot be used"):
     """What a caller sent cannot be used; the message says what would be right."""
 
 
-class TooLargeError(InvalidInputError):
+class TooLargeError(InvalidInputError, code="too_large", title="That is too much at once"):
     """What a caller sent is over a limit of size."""
 
 
-class MalformedEventError(InvalidInputError):
+class MalformedEventError(InvalidInputError, code="malformed_event", title="That is no event"):
     """An event is signed by GitHub and is no JSON object, or has no number."""
 
 
-class EventSignatureError(SponsorSyncError):
+class EventSignatureError(
+    SponsorSyncError, code="bad_signature", title="That was not signed by GitHub"
+):
     """An event carries no signature, or one that was not made with our secret."""
 
     def __init__(self) -> None:
@@ -85,7 +104,7 @@ class EventSignatureError(SponsorSyncError):
         )
 
 
-class NoWebhookError(SponsorSyncError):
+class NoWebhookError(SponsorSyncError, code="no_webhook", title="There is no webhook here"):
     """Events cannot be told from forged ones without a secret."""
 
     def __init__(self) -> None:
@@ -95,7 +114,9 @@ class NoWebhookError(SponsorSyncError):
         )
 
 
-class NoMaintainerTokenError(SponsorSyncError):
+class NoMaintainerTokenError(
+    SponsorSyncError, code="no_maintainer_token", title="There is no maintainer's token"
+):
     """Only the maintainer sees all sponsorships."""
 
     def __init__(self) -> None:
@@ -105,7 +126,9 @@ class NoMaintainerTokenError(SponsorSyncError):
         )
 
 
-class RefreshNeedsLoginError(NoMaintainerTokenError):
+class RefreshNeedsLoginError(
+    NoMaintainerTokenError, code="sign_in_again", title="Sign in again for that"
+):
     """Whoever signs in is asked about with their own token, which is not kept."""
 
     def __init__(self, *, login_url: str = "/login") -> None:
@@ -114,7 +137,7 @@ class RefreshNeedsLoginError(NoMaintainerTokenError):
         self.login_url = login_url
 
 
-class RefreshLimitedError(SponsorSyncError):
+class RefreshLimitedError(SponsorSyncError, code="refresh_limited", title="Not so often, please"):
     """GitHub was asked a moment ago; `retry_after_s` is when it may be asked again, in seconds."""
 
     def __init__(self, *, retry_after_s: int) -> None:
@@ -122,7 +145,7 @@ class RefreshLimitedError(SponsorSyncError):
         self.retry_after_s = retry_after_s
 
 
-class NotSignedInError(SponsorSyncError):
+class NotSignedInError(SponsorSyncError, code="not_signed_in", title="You are not signed in"):
     """The call needs a session and has none that is known."""
 
     def __init__(self, *, login_url: str = "/login") -> None:
@@ -130,7 +153,9 @@ class NotSignedInError(SponsorSyncError):
         self.login_url = login_url
 
 
-class BearerRefusedError(NotSignedInError):
+class BearerRefusedError(
+    NotSignedInError, code="bearer_refused", title="That token does not count"
+):
     """The call has a bearer token that does not count here, and no session."""
 
     def __init__(self, *, login_url: str = "/login") -> None:
@@ -140,7 +165,7 @@ class BearerRefusedError(NotSignedInError):
         )
 
 
-class TokenReadsOnlyError(SponsorSyncError):
+class TokenReadsOnlyError(SponsorSyncError, code="token_reads_only", title="A token may only read"):
     """The call needs a session, and has a token."""
 
     def __init__(self) -> None:
@@ -155,27 +180,31 @@ class NotEntitledError(SponsorSyncError):
         self.sponsor_url = sponsor_url
 
 
-class NotASponsorError(NotEntitledError):
+class NotASponsorError(NotEntitledError, code="not_a_sponsor", title="This is for sponsors"):
     """They are not covered, or no longer."""
 
 
-class TierTooLowError(NotEntitledError):
+class TierTooLowError(NotEntitledError, code="tier_too_low", title="This is for a higher tier"):
     """They are covered, by a lower tier than the one that is asked for."""
 
 
-class TierUnknownError(NotEntitledError):
+class TierUnknownError(NotEntitledError, code="tier_unknown", title="Your tier is not known"):
     """They are covered, and nobody told the tier (Patreon)."""
 
 
-class CoverUnknownError(NotEntitledError):
+class CoverUnknownError(
+    NotEntitledError, code="cover_unknown", title="It is not known whether you are a sponsor"
+):
     """Whether they are covered is not known."""
 
 
-class NotFoundError(SponsorSyncError):
+class NotFoundError(SponsorSyncError, code="not_found", title="That is not there"):
     """What a call is about does not exist; the message names it."""
 
 
-class AdminTokenMissingError(SponsorSyncError):
+class AdminTokenMissingError(
+    SponsorSyncError, code="admin_token_missing", title="This is for administrators"
+):
     """A call for administrators carries no token."""
 
     def __init__(self) -> None:
@@ -184,25 +213,27 @@ class AdminTokenMissingError(SponsorSyncError):
         )
 
 
-class AdminForbiddenError(SponsorSyncError):
+class AdminForbiddenError(
+    SponsorSyncError, code="not_an_administrator", title="This is for administrators"
+):
     """A call for administrators carries another token, or none is configured."""
 
 
-class NoTokensError(SponsorSyncError):
+class NoTokensError(SponsorSyncError, code="no_tokens", title="There are no tokens"):
     """There are no tokens here."""
 
     def __init__(self) -> None:
         super().__init__("There are no tokens here: SPONSORSYNC_TOKEN_AUDIENCE is not set.")
 
 
-class NoPatreonError(SponsorSyncError):
+class NoPatreonError(SponsorSyncError, code="no_patreon", title="There is no Patreon"):
     """Patreon is not configured."""
 
     def __init__(self) -> None:
         super().__init__("There is no Patreon here: SPONSORSYNC_PATREON_CLIENT_ID is not set.")
 
 
-class NoDurableError(SponsorSyncError):
+class NoDurableError(SponsorSyncError, code="no_durable", title="There is no durable side"):
     """What was asked for needs a durable Redis."""
 
     def __init__(self) -> None:
@@ -212,31 +243,37 @@ class NoDurableError(SponsorSyncError):
         )
 
 
-class JobRunningError(SponsorSyncError):
+class JobRunningError(
+    SponsorSyncError, code="job_running", title="One of these is running already"
+):
     """A job of this kind is running already; the message says how far it is."""
 
 
-class CrossSiteError(SponsorSyncError):
+class CrossSiteError(SponsorSyncError, code="cross_site", title="Another site asked for this"):
     """A page of another site made the browser ask."""
 
 
-class LoginError(SponsorSyncError):
+class LoginError(SponsorSyncError, code="login_failed", title="The sign-in did not work"):
     """A login came to no end."""
 
 
-class LoginDeniedError(LoginError):
+class LoginDeniedError(LoginError, code="login_denied", title="You did not give your consent"):
     """The person did not give their consent at GitHub."""
 
 
-class LoginExpiredError(LoginError):
+class LoginExpiredError(
+    LoginError, code="login_expired", title="This sign-in is not, or no longer, valid"
+):
     """State or code are unknown, used, of another browser, or too old."""
 
 
-class LoginRejectedError(LoginError):
+class LoginRejectedError(
+    LoginError, code="login_rejected", title="GitHub does not accept this site"
+):
     """GitHub refuses this installation: an operator has to mend its settings."""
 
 
-class GitHubError(SponsorSyncError):
+class GitHubError(SponsorSyncError, code="github_unavailable", title="GitHub cannot be asked"):
     """GitHub gave no answer that can be used: what it knows is unknown, never 'no'."""
 
 
@@ -244,7 +281,7 @@ class GitHubUnreachableError(GitHubError):
     """GitHub could not be reached, timed out, or failed itself (5xx)."""
 
 
-class GitHubLimitedError(GitHubError):
+class GitHubLimitedError(GitHubError, code="github_limited", title="GitHub asks for patience"):
     """GitHub's rate limit; `retry_after_s` is when it may be asked again, in seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
@@ -260,7 +297,7 @@ class GitHubTokenError(GitHubRefusedError):
     """GitHub does not take the token that it was asked with."""
 
 
-class PatreonError(SponsorSyncError):
+class PatreonError(SponsorSyncError, code="patreon_unavailable", title="Patreon cannot be asked"):
     """Patreon gave no answer that can be used: what it knows is unknown, never 'no'."""
 
 
@@ -268,7 +305,7 @@ class PatreonUnreachableError(PatreonError):
     """Patreon could not be reached, timed out, failed itself (5xx), or made no sense."""
 
 
-class PatreonLimitedError(PatreonError):
+class PatreonLimitedError(PatreonError, code="patreon_limited", title="Patreon asks for patience"):
     """Patreon's rate limit; `retry_after_s` is when it may be asked again, in seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
@@ -280,11 +317,15 @@ class PatreonRefusedError(PatreonError):
     """Patreon answered and refused: a bad token, or it does not take this installation."""
 
 
-class PatreonDeniedError(PatreonError):
+class PatreonDeniedError(
+    PatreonError, code="patreon_denied", title="You did not give your consent"
+):
     """The person did not give their consent at Patreon."""
 
 
-class PatreonExpiredError(PatreonError):
+class PatreonExpiredError(
+    PatreonError, code="patreon_expired", title="This is not, or no longer, valid"
+):
     """State or code are unknown, used, of another browser, or too old."""
 
 
@@ -292,7 +333,7 @@ class StoreError(SponsorSyncError):
     """A Redis did not do what was asked."""
 
 
-class StoreUnavailableError(StoreError):
+class StoreUnavailableError(StoreError, code="store_unavailable", title="The database is away"):
     """A Redis cannot serve at the moment; nothing was half done. `retry_after_s` in seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
@@ -304,15 +345,17 @@ class DurableUnavailableError(StoreUnavailableError):
     """What was asked for is unknown here, and the durable side, which knows, cannot be asked."""
 
 
-class StoreConflictError(StoreError):
+class StoreConflictError(StoreError, code="store_conflict", title="The data are of another kind"):
     """A key holds something that is not ours, so it was left alone."""
 
 
-class GearsError(SponsorSyncError):
+class GearsError(SponsorSyncError, code="gears_failed", title="RedisGears did not do it"):
     """RedisGears did not do what was asked of it."""
 
 
-class GearsUnsupportedError(GearsError):
+class GearsUnsupportedError(
+    GearsError, code="no_gears", title="There is no RedisGears to run this"
+):
     """The server has no RedisGears, or one on which our scripts do not run."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
+
+from pydantic import Field, computed_field
 
 from sponsorsync.domain.errors import GearsError, StoreUnavailableError
 from sponsorsync.gears.replies import parse_counts
+from sponsorsync.reports import Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,47 +24,36 @@ _LIMIT_S = 6 * 3600.0
 _DROP_S = 5.0
 
 
-@dataclass
-class ScriptRun:
-    """What one script did.
+class ScriptRun(Report):
+    """Result of one batch script; the script reports at its end."""
 
-    Attributes:
-        done: Records that durable has now.
-        skipped: How many were left out, by the reason.
-        failed: Records that could not be copied; `errors` are the first reasons.
-        reason: Why the script itself came to no end; None if it did.
-    """
-
-    script: str
-    done: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    errors: list[str] = field(default_factory=list)
+    script: str = Field(examples=["sync_profiles"])
+    done: int = Field(default=0, description="Records that durable has now.")
+    skipped: dict[str, int] = Field(
+        default_factory=dict,
+        examples=[{"not covered": 3}],
+        description="Records that were left out, by the reason.",
+    )
+    failed: int = Field(default=0, description="Records that could not be copied.")
+    errors: list[str] = Field(default_factory=list, description="The first few reasons.")
     seconds: float = 0.0
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="Why the script itself came to no end.")
 
 
-@dataclass
-class BatchSummary:
-    """What a snapshot by the scripts did.
+class BatchSummary(Report):
+    """Result of a snapshot by the scripts inside local."""
 
-    Attributes:
-        scripts: Those that have ended, in their order.
-        reason: Why it ended early; None if it did not.
-    """
-
-    scripts: list[ScriptRun] = field(default_factory=list)
+    scripts: list[ScriptRun] = Field(
+        default_factory=list, description="Those that have ended, in their order."
+    )
     seconds: float = 0.0
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="Why it ended early.")
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Whether every script ran, and copied all that was to be copied."""
+        """Every script ran, and copied all that was to be copied."""
         return self.reason is None and not any(run.failed or run.reason for run in self.scripts)
-
-    def to_json(self) -> dict[str, object]:
-        """Returns it for `--json` and the API."""
-        return {"agrees": self.agrees, **asdict(self)}
 
 
 async def run_batch(client: GearsClient, scripts: Sequence[GearsScript]) -> BatchSummary:
@@ -84,7 +75,7 @@ async def run_batch(client: GearsClient, scripts: Sequence[GearsScript]) -> Batc
 
 
 async def _run(client: GearsClient, script: GearsScript) -> ScriptRun:
-    run = ScriptRun(script.name)
+    run = ScriptRun(script=script.name)
     began = time.perf_counter()
     try:
         execution = await client.start(script.text, requirements=script.requirements)
@@ -98,6 +89,6 @@ async def _run(client: GearsClient, script: GearsScript) -> ScriptRun:
     except GearsError as error:
         run.reason = str(error)
     else:
-        run = ScriptRun(script.name, **counts)
+        run = ScriptRun(script=script.name, **counts)
     run.seconds = round(time.perf_counter() - began, 3)
     return run

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from sponsorsync.domain.errors import GearsError, StoreUnavailableError
 from sponsorsync.gears.scripts import SESSION_PREFIX
+from sponsorsync.reports import FrozenReport
 from sponsorsync.store import keys
 from sponsorsync.tasks import end_tasks
 
@@ -43,21 +45,14 @@ class State(StrEnum):
 LIVE = frozenset({State.SAME, State.UPLOADED})
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptOutcome:
-    """What became of a script.
+class ScriptOutcome(FrozenReport):
+    """Result of a deploy for one script."""
 
-    Attributes:
-        session: Its name in Redis.
-        is_shipped: Whether this release has it; one that it has not is left over from another.
-        error: Why it failed.
-    """
-
-    session: str
-    is_shipped: bool
+    session: str = Field(examples=["sponsorsync-write-behind"], description="Its name in Redis.")
+    is_shipped: bool = Field(description="This release has it; else it is left over.")
     before: State
     after: State
-    error: str | None = None
+    error: str | None = Field(default=None, description="Why it failed.")
 
     @property
     def is_settled(self) -> bool:
@@ -86,13 +81,13 @@ async def look(client: GearsClient, scripts: Sequence[GearsScript]) -> list[Scri
     """
     live = await load_ours(client)
     shipped = [
-        ScriptOutcome(script.session, is_shipped=True, before=state, after=state)
+        ScriptOutcome(session=script.session, is_shipped=True, before=state, after=state)
         for script in scripts
         for state in [_compare(live, script)]
     ]
     left_over = sorted({each.session for each in live} - {script.session for script in scripts})
     return shipped + [
-        ScriptOutcome(session, is_shipped=False, before=State.OLDER, after=State.OLDER)
+        ScriptOutcome(session=session, is_shipped=False, before=State.OLDER, after=State.OLDER)
         for session in left_over
     ]
 
@@ -186,15 +181,18 @@ async def _act(
             requirements=script.requirements,
         )
     except GearsError as error:
-        return replace(outcome, after=State.FAILED, error=f"{script.name}.py: {error}")
+        return _fail(outcome, f"{script.name}.py: {error}")
     after = await _load_ids(client, script.session)
     if after <= before:
-        nothing = f"{script.name}.py: it ran, and registered nothing"
-        return replace(outcome, after=State.FAILED, error=nothing)
+        return _fail(outcome, f"{script.name}.py: it ran, and registered nothing")
     # An upgrade finds only what RedisGears remembers of a session, see `parse_registrations`.
     for forgotten in after & before:
         await client.unregister(forgotten)
-    return replace(outcome, after=State.UPLOADED)
+    return outcome.model_copy(update={"after": State.UPLOADED})
+
+
+def _fail(outcome: ScriptOutcome, error: str) -> ScriptOutcome:
+    return outcome.model_copy(update={"after": State.FAILED, "error": error})
 
 
 def _is_left(outcome: ScriptOutcome) -> bool:
@@ -205,7 +203,7 @@ async def _remove(client: GearsClient, outcome: ScriptOutcome) -> ScriptOutcome:
     # An upload without registrations would leave the old ones live.
     for registration in await _load_ids(client, outcome.session):
         await client.unregister(registration)
-    return replace(outcome, after=State.REMOVED)
+    return outcome.model_copy(update={"after": State.REMOVED})
 
 
 async def _load_ids(client: GearsClient, session: str) -> set[str]:

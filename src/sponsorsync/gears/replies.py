@@ -12,7 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import Field
+
 from sponsorsync.domain.errors import GearsError
+from sponsorsync.reports import FrozenReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,40 +54,29 @@ class Fault:
         return self.text if self.line is None else f"line {self.line}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """Something that a script has registered.
+class Registration(FrozenReport):
+    """A registration of a script, and how often it came to which end."""
 
-    Attributes:
-        id: RedisGears' own.
-        session: What the script was uploaded as; some random characters if as nothing.
-        session_description: What was said of it then.
-        reader: 'KeysReader', 'StreamReader' …
-        description: What the script calls it; empty where it does not.
-        source: The prefix of keys, or the stream, that it reads.
-        commands: Whose misses it answers.
-        triggered: How often it began since it was registered; `successes`, `failures` and
-            `aborted` how often it came to each end.
-        last_duration_ms: Of the last run.
-        status: What a StreamReader is doing ('OK', 'WAITING_FOR_RETRY_ON_FAILURE'), else None.
-        last_error: Why it failed the last time, readably; None while it never did.
-    """
-
-    id: str
-    session: str
-    session_description: str
-    reader: str
-    description: str
-    source: str
-    mode: str
-    triggered: int
+    id: str = Field(description="RedisGears' own.")
+    session: str = Field(
+        examples=["sponsorsync-write-behind"],
+        description="The name of the upload; some random characters where it had none.",
+    )
+    session_description: str = Field(description="The release that uploaded it, and a hash.")
+    reader: str = Field(examples=["StreamReader"])
+    description: str = Field(description="The script's own words; may be empty.")
+    source: str = Field(examples=["sponsorsync:outbox"], description="Prefix of keys, or stream.")
+    mode: str = Field(examples=["async_local"])
+    triggered: int = Field(description="Runs since it was registered.")
     successes: int
     failures: int
     aborted: int
     last_duration_ms: int
-    status: str | None
-    last_error: str | None
-    commands: tuple[str, ...] = ()
+    status: str | None = Field(description="Of a StreamReader, such as 'OK'; else null.")
+    last_error: str | None = Field(description="Why a run failed last; null while none did.")
+    commands: tuple[str, ...] = Field(
+        default=(), description="The commands whose misses it answers."
+    )
 
 
 @dataclass(frozen=True, slots=True)

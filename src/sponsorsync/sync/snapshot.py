@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from pydantic import Field, computed_field
+
 from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
+from sponsorsync.reports import Report
 from sponsorsync.store import keys
 from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
 from sponsorsync.sync.walk import in_batches, walk_covered, walk_keyspace, walk_people
@@ -37,44 +39,37 @@ _SENDERS = 2
 _MOST_SHOWN = 20
 
 
-@dataclass
-class SnapshotSummary:
-    """What a snapshot has done so far, and in the end.
+class SnapshotSummary(Report):
+    """Result of a snapshot."""
 
-    Attributes:
-        is_dry_run: Nothing was written.
-        total: People there were in the index at the start.
-        people: How many were looked at.
-        records: How many durable has now as they are on local (in a dry run: would be handed over).
-        bytes: Size of what was handed over.
-        adopted: Who had data that nobody had versioned yet (`--scan`).
-        skipped: How many were left out, or left to the relay, by the reason.
-        errors: The first reasons for which somebody's data could not be copied.
-        on_their_way: Who is still dirty at the end.
-        seconds: How long it took.
-        reason: Why it ended early; None if it did not.
-    """
-
-    is_dry_run: bool = False
-    total: int = 0
-    people: int = 0
-    records: int = 0
-    bytes: int = 0
-    adopted: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-    on_their_way: int = 0
+    is_dry_run: bool = Field(default=False, description="Nothing was written.")
+    total: int = Field(default=0, description="People in the index at the start.")
+    people: int = Field(default=0, description="People it has looked at.")
+    records: int = Field(
+        default=0,
+        description="People whom durable has as they are on local; in a dry run: would have.",
+    )
+    bytes: int = Field(default=0, description="Size of the data that were handed over.")
+    adopted: int = Field(
+        default=0, description="People with data that nobody had versioned yet (`--scan`)."
+    )
+    skipped: dict[str, int] = Field(
+        default_factory=dict,
+        examples=[{"visitor": 3}],
+        description="People who were left out, or left to the relay, by the reason.",
+    )
+    errors: list[str] = Field(
+        default_factory=list, description="The first reasons why data could not be copied."
+    )
+    on_their_way: int = Field(default=0, description="People who wait for durable at the end.")
     seconds: float = 0.0
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="Why it ended early.")
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Whether durable has everything that was to be copied, and nobody waits."""
+        """Durable has all that was to be copied, and nobody waits."""
         return self.reason is None and not self.errors and not self.on_their_way
-
-    def to_json(self) -> dict[str, object]:
-        """Returns it for `--json` and the API."""
-        return {"agrees": self.agrees, **asdict(self), "seconds": round(self.seconds, 3)}
 
     def skip(self, reason: str, count: int = 1) -> None:
         """Counts people who were left out."""
@@ -126,7 +121,7 @@ class Snapshot:
         began = time.perf_counter()
 
         def tell() -> None:
-            summary.seconds = time.perf_counter() - began
+            summary.seconds = round(time.perf_counter() - began, 3)
             report(summary)
 
         try:

@@ -11,13 +11,16 @@ import json
 import time
 from collections import defaultdict
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, cast
+
+from pydantic import Field, computed_field
 
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.domain.parts import PROFILE
+from sponsorsync.reports import FrozenReport, Report
 from sponsorsync.store import keys
 from sponsorsync.store.covers import end_covers
+from sponsorsync.sync.differences import COVER, Difference, Held, Person, compare, is_set, parse_row
 from sponsorsync.sync.packages import chunks
 from sponsorsync.sync.walk import in_batches, walk_people, walk_set
 
@@ -32,69 +35,50 @@ if TYPE_CHECKING:
 _BATCH = 500
 _MOST_SHOWN = 100
 _DRAINS = 3
-_COVER = "cover:"
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing in which the sides differ.
+class DeadLetter(FrozenReport):
+    """A person whose data durable refuses."""
 
-    Attributes:
-        kind: In words, for people and for counting.
-        part: Of the person's data; empty where it is about all of it.
-        mend: How `--fix` mends it: 'absorb' and 'hydrate' take from durable, 'index' is
-            reindex.lua, the others are mend.lua's; empty where nobody but the operator can.
-    """
-
-    person_id: int
-    kind: str
-    part: str = ""
-    mend: str = ""
+    id: int
+    reason: str
+    next_try: int = Field(description="Seconds since 1970.")
 
 
-@dataclass
-class VerifySummary:
-    """What was found.
+class VerifySummary(Report):
+    """Result of a comparison of both sides."""
 
-    Attributes:
-        total: People in local's index at the start.
-        people: How many were compared.
-        equal: … and found equal.
-        visitors: Numbers that a visitor of the application has, too: their sets were left alone.
-        on_their_way: Who has changes that durable has not confirmed; without the dead.
-        waiting_for_cover: … of whom there is nothing to send but that their cover is not known.
-        dead: Whose data durable refuses: id, reason, second of the next try.
-        counts: How many differences there are of each kind.
-        differences: The first of them.
-        mended: How many were mended (`--fix`), before both sides were compared once more.
-        seconds: How long it took.
-        reason: Why it ended early; None if it did not.
-    """
-
-    total: int = 0
-    people: int = 0
-    equal: int = 0
-    visitors: int = 0
-    on_their_way: int = 0
-    waiting_for_cover: int = 0
-    dead: list[dict[str, object]] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    differences: list[Difference] = field(default_factory=list)
-    mended: int = 0
+    total: int = Field(default=0, description="People in local's index at the start.")
+    people: int = Field(default=0, description="People who were compared.")
+    equal: int = Field(default=0, description="People who were found equal.")
+    visitors: int = Field(
+        default=0,
+        description="Numbers that a visitor of the application has, too: the sets are left alone.",
+    )
+    on_their_way: int = Field(
+        default=0, description="People with changes that durable has not confirmed; without `dead`."
+    )
+    waiting_for_cover: int = Field(
+        default=0, description="Those of them who wait only until GitHub tells their cover."
+    )
+    dead: list[DeadLetter] = Field(default_factory=list)
+    counts: dict[str, int] = Field(
+        default_factory=dict,
+        examples=[{"missing on durable": 2}],
+        description="Differences of each kind.",
+    )
+    differences: list[Difference] = Field(default_factory=list, description="The first 100.")
+    mended: int = Field(
+        default=0, description="Differences that were mended, before the second comparison."
+    )
     seconds: float = 0.0
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="Why it ended early.")
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Whether both sides are known to be equal."""
+        """Both sides are known to be equal."""
         return not (self.reason or self.counts or self.dead or self.on_their_way)
-
-    def to_json(self) -> dict[str, object]:
-        """Returns it for `--json` and the API."""
-        found = asdict(self)
-        for difference in found["differences"]:
-            del difference["mend"]
-        return {"agrees": self.agrees, **found, "seconds": round(self.seconds, 3)}
 
     def add(self, differences: Iterable[Difference]) -> None:
         """Counts differences, and keeps the first of them."""
@@ -102,80 +86,6 @@ class VerifySummary:
             self.counts[each.kind] = self.counts.get(each.kind, 0) + 1
             if len(self.differences) < _MOST_SHOWN:
                 self.differences.append(each)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What one side holds of one part."""
-
-    version: int = 0
-    state: str = "unknown"
-    digest: str = ""
-    has_copy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """What one side holds of one person."""
-
-    flags: str = ""
-    deleted: int = 0
-    stale_indexes: str = ""
-    parts: dict[str, Held] = field(default_factory=dict)
-    error: str | None = None
-
-
-def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
-    """Returns in what local (here) and durable (there) differ.
-
-    Copies of who is not covered are not judged here: that needs their members.
-    """
-    wrong = [
-        Difference(person_id, f"wrong type on {side}", person.error)
-        for side, person in (("local", here), ("durable", there))
-        if person.error is not None
-    ]
-    if wrong:
-        return wrong
-    found = []
-    if here.deleted > there.deleted:
-        found.append(Difference(person_id, "deletion missing on durable", mend="mark"))
-    elif here.deleted < there.deleted:
-        found.append(Difference(person_id, "deletion missing on local", mend="absorb"))
-    for side, person in (("local", here), ("durable", there)):
-        if person.stale_indexes:
-            kind = f"index of the covered wrong on {side}"
-            found.append(Difference(person_id, kind, person.stale_indexes, "index"))
-    for part in sorted(here.parts.keys() | there.parts.keys()):
-        if _is_set(part) and ("v" in here.flags or "c" not in here.flags):
-            continue
-        difference = _compare_part(here.parts.get(part, Held()), there.parts.get(part, Held()))
-        if difference is not None:
-            kind, mend = difference
-            if mend == "settle":
-                mend = "unite" if _is_set(part) else "raise"
-            found.append(Difference(person_id, kind, part, mend))
-    return found
-
-
-def _compare_part(here: Held, there: Held) -> tuple[str, str] | None:
-    """Returns the kind of the difference and how to mend it, or None."""
-    is_known_there = there.state in {"there", "empty"}
-    if here.state == "unnoted":
-        return "not versioned on local", "unite"
-    if here.state == "unknown":
-        return ("lost or never there on local", "hydrate") if is_known_there else None
-    if there.version > here.version:
-        return "newer on durable", "absorb"
-    if there.version < here.version or not is_known_there:
-        return ("older" if is_known_there else "missing") + " on durable", "mark"
-    if (here.state, here.digest) != (there.state, there.digest):
-        return "content differs", "settle"
-    return None
-
-
-def _is_set(part: str) -> bool:
-    return part != PROFILE and not part.startswith(_COVER)
 
 
 class Verifier:
@@ -209,7 +119,7 @@ class Verifier:
         summary = VerifySummary()
 
         def tell() -> None:
-            summary.seconds = time.perf_counter() - began
+            summary.seconds = round(time.perf_counter() - began, 3)
             report(summary)
 
         try:
@@ -231,7 +141,7 @@ class Verifier:
         await end_covers(self._local)
         summary.total = cast("int", await self._local.run("ZCARD", keys.PEOPLE))
         summary.dead = await self._load_dead()
-        dead = {row["id"] for row in summary.dead}
+        dead = {letter.id for letter in summary.dead}
         everybody = self._walk_everybody()
         async with aclosing(everybody):
             async for ids in everybody:
@@ -239,7 +149,7 @@ class Verifier:
                 tell()
 
     async def _compare_batch(
-        self, ids: list[int], summary: VerifySummary, dead: set[object], *, fix: bool
+        self, ids: list[int], summary: VerifySummary, dead: set[int], *, fix: bool
     ) -> None:
         summary.people += len(ids)
         here, there = await self._look(ids)
@@ -270,7 +180,7 @@ class Verifier:
 
     def _lacks_cover(self, here: Person) -> bool:
         return any(
-            here.parts.get(f"{_COVER}{each}", Held()).state == "unknown"
+            here.parts.get(f"{COVER}{each}", Held()).state == "unknown"
             for each in self._names.sponsorables
         )
 
@@ -282,15 +192,18 @@ class Verifier:
         if not _may_have_copy(here, there):
             return []
         for part, held in there.parts.items():
-            if not (_is_set(part) and held.state in {"there", "unnoted"}):
+            if not (is_set(part) and held.state in {"there", "unnoted"}):
                 continue
             mine = here.parts.get(part, Held())
             if mine.state == "unknown":
-                found.append(Difference(person_id, "lost or never there on local", part, "hydrate"))
+                kind, mend = "lost or never there on local", "hydrate"
             elif not mine.has_copy:
-                found.append(Difference(person_id, "kept of somebody not covered", part, "narrow"))
+                kind, mend = "kept of somebody not covered", "narrow"
             elif await self._is_wider(person_id, part):
-                found.append(Difference(person_id, "copy not narrowed", part, "narrow"))
+                kind, mend = "copy not narrowed", "narrow"
+            else:
+                continue
+            found.append(Difference(person_id=person_id, kind=kind, part=part, mend=mend))
         return found
 
     async def _is_wider(self, person_id: int, part: str) -> bool:
@@ -340,20 +253,20 @@ class Verifier:
             left: list[int] = []
             for piece, reply in zip(pieces, replies, strict=True):
                 rows = cast("list[list[bytes]]", reply)
-                people |= zip(piece, map(_parse_row, rows), strict=False)
+                people |= zip(piece, map(parse_row, rows), strict=False)
                 left += piece[len(rows) :]
             waiting = left
         return people
 
-    async def _load_dead(self) -> list[dict[str, object]]:
+    async def _load_dead(self) -> list[DeadLetter]:
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.DEAD))
-        rows = []
+        letters = []
         for person_id, record in reply.items():
             told = json.loads(record)
-            rows.append(
-                {"id": int(person_id), "reason": told["reason"], "next_try": told["next_try"]}
+            letters.append(
+                DeadLetter(id=int(person_id), reason=told["reason"], next_try=told["next_try"])
             )
-        return rows
+        return letters
 
     # ------------------------------------------------------------------ mending
 
@@ -402,7 +315,7 @@ def _may_have_copy(here: Person, there: Person) -> bool:
         and "c" not in here.flags
         and "v" not in here.flags
         and any(
-            _is_set(part) and held.state in {"there", "unnoted"}
+            is_set(part) and held.state in {"there", "unnoted"}
             for part, held in there.parts.items()
         )
     )
@@ -416,15 +329,3 @@ async def _drop_known(ids: list[int], indexes: Sequence[tuple[RedisStore, str, s
         answers = cast("list[object]", await store.run(asks, key, *ids))
         ids = [each for each, answer in zip(ids, answers, strict=True) if answer in {None, 0}]
     return ids
-
-
-def _parse_row(row: list[bytes]) -> Person:
-    flags, deleted, *rest = (value.decode(errors="replace") for value in row)
-    if not flags:
-        return Person(error=deleted)
-    stale, *flat = rest
-    parts = {}
-    for at in range(0, len(flat), 4):
-        part, version, state, digest = flat[at : at + 4]
-        parts[part] = Held(int(version), state.rstrip("+"), digest, state.endswith("+"))
-    return Person(flags=flags, deleted=int(deleted), stale_indexes=stale, parts=parts)

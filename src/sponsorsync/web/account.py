@@ -14,20 +14,16 @@ from sponsorsync.domain.errors import (
     StoreConflictError,
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
-from sponsorsync.web.covers import describe_cover
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import (
     Deletion,
     ExportOut,
-    HoldingsOut,
     Me,
-    ProfileOut,
 )
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.account import Holdings
     from sponsorsync.domain.cover import Cover
     from sponsorsync.domain.profile import Profile
 
@@ -45,8 +41,7 @@ _SEE_OTHER = 303
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns who you are, and for each sponsorable whether you are covered, by what, and why."""
-    profile, covers = await _load(services, person_id)
-    return Me(profile=_describe_profile(profile), covers=[describe_cover(c) for c in covers])
+    return await _load_me(services, person_id)
 
 
 @router.post(
@@ -67,8 +62,7 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
     """
     if not await services.refresh.run(person_id):
         response.status_code = _ACCEPTED
-    profile, covers = await _load(services, person_id)
-    return Me(profile=_describe_profile(profile), covers=[describe_cover(c) for c in covers])
+    return await _load_me(services, person_id)
 
 
 @router.get(
@@ -80,11 +74,13 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
 async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     """Returns what the application's Redis and the durable one hold under your number."""
     export = await services.personal_data.export(person_id)
-    return ExportOut(
-        exported_at=services.clock(),
-        local=_describe_holdings(export.local),
-        durable=_describe_holdings(export.durable) if export.durable else None,
-        note=export.note,
+    return ExportOut.model_validate(
+        {
+            "exported_at": services.clock(),
+            "local": export.local,
+            "durable": export.durable,
+            "note": export.note,
+        }
     )
 
 
@@ -173,6 +169,11 @@ async def remove_from_account(
     return RedirectResponse("/account", status_code=_SEE_OTHER)
 
 
+async def _load_me(services: ServicesDep, person_id: int) -> Me:
+    profile, covers = await _load(services, person_id)
+    return Me.model_validate({"profile": profile, "covers": covers})
+
+
 async def _load(services: ServicesDep, person_id: int) -> tuple[Profile, list[Cover]]:
     account = await services.people.load_account(person_id)
     if account.profile is None:
@@ -184,25 +185,3 @@ async def _load(services: ServicesDep, person_id: int) -> tuple[Profile, list[Co
         for sponsorable, known in account.covers.items()
     ]
     return account.profile, covers
-
-
-def _describe_profile(profile: Profile) -> ProfileOut:
-    return ProfileOut(
-        id=profile.id,
-        user_login=profile.login,
-        name=profile.name,
-        email=profile.email,
-        avatar_url=profile.avatar_url,
-        first_seen=profile.first_seen,
-        last_login=profile.last_login,
-    )
-
-
-def _describe_holdings(holdings: Holdings) -> HoldingsOut:
-    return HoldingsOut(
-        profile=dict(holdings.profile),
-        covers={name: dict(facts) for name, facts in holdings.covers.items()},
-        preferences={name: list(items) for name, items in holdings.preferences.items()},
-        pending=dict(holdings.pending),
-        versions=dict(holdings.versions),
-    )

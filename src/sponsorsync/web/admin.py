@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import json
-from dataclasses import asdict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import TypeAdapter
 
 from sponsorsync.domain.errors import (
     AdminForbiddenError,
@@ -18,6 +17,7 @@ from sponsorsync.domain.errors import (
     InvalidInputError,
     StoreError,
 )
+from sponsorsync.registrations import RegistrationsReport
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
@@ -27,14 +27,9 @@ from sponsorsync.web.schemas import (
     MergeRequest,
     MergeResult,
     ReconcileJob,
-    ReconcileSummaryOut,
-    RegistrationsOut,
-    ScriptsSummaryOut,
     SnapshotJob,
     SnapshotRequest,
-    SnapshotSummaryOut,
     VerifyJob,
-    VerifySummaryOut,
 )
 from sponsorsync.web.services import Services
 
@@ -46,9 +41,6 @@ if TYPE_CHECKING:
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
-)
-_SNAPSHOT_SUMMARY: TypeAdapter[SnapshotSummaryOut | ScriptsSummaryOut] = TypeAdapter(
-    SnapshotSummaryOut | ScriptsSummaryOut
 )
 _ACCEPTED = 202
 _EXPORT_PAGE = 1000
@@ -107,14 +99,16 @@ async def start_snapshot(
     if request is not None and request.engine == "gears":
         if collection is not None or dry_run:
             raise InvalidInputError("The scripts copy everything: no collection, no dry run.")
-        return _describe_snapshot(services.jobs.start_scripts_snapshot())
-    return _describe_snapshot(services.jobs.start_snapshot(collection=collection, dry_run=dry_run))
+        return SnapshotJob.model_validate(services.jobs.start_scripts_snapshot())
+    return SnapshotJob.model_validate(
+        services.jobs.start_snapshot(collection=collection, dry_run=dry_run)
+    )
 
 
 @router.get("/snapshot", summary="How far is the copy?")
 async def get_snapshot(services: ServicesDep) -> SnapshotJob:
     """Returns the state of the last one that this process started."""
-    return _describe_snapshot(services.jobs.find("snapshot"))
+    return SnapshotJob.model_validate(services.jobs.find("snapshot"))
 
 
 @router.post(
@@ -125,13 +119,13 @@ async def get_snapshot(services: ServicesDep) -> SnapshotJob:
 )
 async def start_verify(services: ServicesDep, fix: bool = False) -> VerifyJob:
     """Starts in the background, one at a time; with `fix` it mends, and compares once more."""
-    return _describe_verify(services.jobs.start_verify(fix=fix))
+    return VerifyJob.model_validate(services.jobs.start_verify(fix=fix))
 
 
 @router.get("/verify", summary="How far is the comparison?")
 async def get_verify(services: ServicesDep) -> VerifyJob:
     """Returns the state of the last one that this process started."""
-    return _describe_verify(services.jobs.find("verify"))
+    return VerifyJob.model_validate(services.jobs.find("verify"))
 
 
 @router.post(
@@ -169,10 +163,8 @@ async def get_audit(
 ) -> AuditPage:
     """Returns a page, the latest entries first."""
     entries = await services.audit.load(before=before, limit=limit)
-    return AuditPage(
-        entries=[AuditEntryOut.model_validate(asdict(entry)) for entry in entries],
-        next_before=entries[-1].number if len(entries) == limit else None,
-    )
+    next_before = entries[-1].number if len(entries) == limit else None
+    return AuditPage.model_validate({"entries": entries, "next_before": next_before})
 
 
 @router.get(
@@ -201,7 +193,7 @@ async def export_audit(services: ServicesDep) -> StreamingResponse:
 async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterator[str]:
     while page:
         for entry in page:
-            yield AuditEntryOut.model_validate(asdict(entry)).model_dump_json() + "\n"
+            yield AuditEntryOut.model_validate(entry).model_dump_json() + "\n"
         try:
             page = await services.audit.load(before=page[-1].number, limit=_EXPORT_PAGE)
         except StoreError as error:
@@ -217,9 +209,9 @@ async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterat
     summary="What runs inside the local Redis?",
     responses=describe_responses(502, 503),
 )
-async def get_registrations(services: ServicesDep) -> RegistrationsOut:
+async def get_registrations(services: ServicesDep) -> RegistrationsReport:
     """Returns the scripts, what they have registered, and what the last deploy did."""
-    return RegistrationsOut.model_validate(await services.registrations.load())
+    return await services.registrations.load()
 
 
 @router.post(
@@ -240,55 +232,9 @@ async def merge_visitor(
     return MergeResult(id=person_id, collections=given)
 
 
-def _describe_snapshot(job: Job) -> SnapshotJob:
-    return SnapshotJob(
-        status=job.status,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        total=job.total,
-        people=job.people,
-        reason=job.reason,
-        summary=None if job.summary is None else _SNAPSHOT_SUMMARY.validate_python(job.summary),
-    )
-
-
-async def _load_comparisons(services: Services) -> list[LastComparisonOut] | None:
-    try:
-        comparisons = await services.comparisons.load_comparisons()
-    except StoreError:
-        return None  # how far the job is can be told all the same
-    return [
-        LastComparisonOut(
-            sponsorable=each.sponsorable,
-            reconciled_at=each.reconciled_at,
-            failed_at=None if each.failed is None else each.failed.at,
-            reason=None if each.failed is None else each.failed.reason,
-        )
-        for each in comparisons
-    ]
-
-
 async def _describe_reconcile(services: Services, job: Job) -> ReconcileJob:
-    return ReconcileJob(
-        status=job.status,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        total=job.total,
-        people=job.people,
-        reason=job.reason,
-        waiting_until=job.waiting_until,
-        last=await _load_comparisons(services),
-        summary=None if job.summary is None else ReconcileSummaryOut.model_validate(job.summary),
-    )
-
-
-def _describe_verify(job: Job) -> VerifyJob:
-    return VerifyJob(
-        status=job.status,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        total=job.total,
-        people=job.people,
-        reason=job.reason,
-        summary=None if job.summary is None else VerifySummaryOut.model_validate(job.summary),
-    )
+    answer = ReconcileJob.model_validate(job)
+    with suppress(StoreError):  # how far the job is can be told all the same
+        comparisons = await services.comparisons.load_comparisons()
+        answer.last = [LastComparisonOut.model_validate(each) for each in comparisons]
+    return answer

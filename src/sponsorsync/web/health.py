@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter, Response
 
 from sponsorsync import __version__
 from sponsorsync.domain.errors import StoreError
+from sponsorsync.registrations import ScriptsStatus
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.schemas import GearsHealth, Health, Readiness, StoreHealth
+from sponsorsync.web.schemas import Model
 
 if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
@@ -19,6 +20,36 @@ router = APIRouter(tags=["operations"])
 
 _PING_TIMEOUT_S = 1.0
 _NOT_READY = 503
+
+
+class Health(Model):
+    """The process runs."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class StoreHealth(Model):
+    """One Redis."""
+
+    status: Literal["ok", "unavailable", "not_configured"]
+    detail: str | None = None
+
+
+class GearsHealth(Model):
+    """The scripts inside the local Redis; without them the service does their work."""
+
+    status: ScriptsStatus
+    detail: str | None = None
+
+
+class Readiness(Model):
+    """Whether requests can be served: that needs the local Redis, and nothing else."""
+
+    status: Literal["ready", "not_ready"]
+    local: StoreHealth
+    durable: StoreHealth
+    gears: GearsHealth
 
 
 @router.get("/healthz", summary="Does the process run?")

@@ -120,8 +120,7 @@ async def finish_login(
         services.cookies.clear_attempt(response, state)
         return response
     if _wants_json(request):
-        profile = signed_in.profile
-        body = SignedInOut(id=profile.id, email=profile.email, user_login=profile.login)
+        body = SignedInOut.model_validate(signed_in.profile)
         response = JSONResponse(body.model_dump())
     else:
         response = RedirectResponse(attempt.next_url, status_code=_SEE_OTHER)

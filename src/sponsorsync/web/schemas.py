@@ -5,9 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AliasPath,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
+from sponsorsync.domain.cover import CoverSource, CoverStatus
 from sponsorsync.domain.news import NewsOutcome
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.gears.batch import BatchSummary
+from sponsorsync.reconcile import ReconcileSummary
+from sponsorsync.sync.snapshot import SnapshotSummary
+from sponsorsync.sync.verify import VerifySummary
 
 Actor = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -15,11 +28,25 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 NodeId = Annotated[str, Field(examples=["C5162902"], description="The id of a node.")]
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """The base of everything that goes in or out: unknown members are refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Problem(_Model):
+class _FromAttributes(Model):
+    """An answer that is read from the attributes of another value, not copied field by field.
+
+    The domain needs nothing but the standard library, so the API's names, descriptions and examples
+    of its values stand here.
+    """
+
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_serialization_defaults_required=True
+    )
+
+
+class Problem(Model):
     """What went wrong, as RFC 9457 has it; `code` is for programs and does not change."""
 
     type: str = "about:blank"
@@ -35,7 +62,7 @@ class Problem(_Model):
     )
 
 
-class Message(_Model):
+class Message(Model):
     """What was done, in one sentence."""
 
     message: str = Field(examples=["C5162902 is excluded from your results."])
@@ -47,21 +74,21 @@ class Exclusion(BaseModel):
     id: NodeId
 
 
-class PreferenceList(_Model):
+class PreferenceList(Model):
     """A collection, sorted."""
 
     collection: str = Field(examples=["mnodes"])
     items: list[NodeId]
 
 
-class PreferenceChange(_Model):
+class PreferenceChange(Model):
     """Items to add and to remove, all or nothing."""
 
     add: list[NodeId] = Field(default_factory=list)
     remove: list[NodeId] = Field(default_factory=list)
 
 
-class PreferenceResult(_Model):
+class PreferenceResult(Model):
     """What a change did; repeating it adds and removes nothing more.
 
     A `pending` change is kept, and applied as soon as the durable side can say what else is in the
@@ -75,23 +102,23 @@ class PreferenceResult(_Model):
     pending: bool = Field(examples=[False], description="Waits for the durable side.")
 
 
-class FilterRequest(_Model):
+class FilterRequest(Model):
     """The ids of a search result, in order; 10,000 at most."""
 
     ids: list[NodeId]
 
 
-class FilterResult(_Model):
+class FilterResult(Model):
     """The ids that are not in the collection, in the order in which they came."""
 
     ids: list[NodeId]
 
 
-class ProfileOut(_Model):
-    """Who you are at GitHub."""
+class ProfileOut(_FromAttributes):
+    """Who you are at GitHub; the login has the name that old clients know."""
 
     id: int = Field(examples=[583231], description="GitHub's numeric id; logins can change hands.")
-    user_login: str = Field(examples=["octocat"])
+    user_login: str = Field(validation_alias="login", examples=["octocat"])
     name: str | None
     email: str | None
     avatar_url: str | None
@@ -99,49 +126,68 @@ class ProfileOut(_Model):
     last_login: datetime
 
 
-class ConsideredOut(_Model):
-    """One thing by which you could be covered, and what it amounts to."""
+class ConsideredOut(_FromAttributes):
+    """One thing by which you could be covered, and what it amounts to; without the note."""
 
-    source: Literal["none", "sponsorship", "organization", "override", "patreon"]
-    status: Literal["covered", "not_covered", "unknown"]
+    source: CoverSource
+    status: CoverStatus
     reason: str = Field(examples=["You were let in by an administrator until 2027-01-01."])
     tier_cents: int | None
     since: datetime | None
     until: datetime | None = Field(description="When it ends or ended, exclusively.")
 
 
-class CoverOut(_Model):
-    """Whether you are covered by one sponsorable, by what, and until when."""
+class CoverOut(_FromAttributes):
+    """Whether you are covered by one sponsorable, by what, and until when.
+
+    It is flat: some of the facts about your own sponsorship stand beside the answer.
+    """
 
     sponsorable: str = Field(examples=["octo-org"])
-    status: Literal["covered", "not_covered", "unknown"]
+    status: CoverStatus
     reason: str = Field(examples=["You sponsor octo-org with $10.00 a month."])
-    source: Literal["none", "sponsorship", "organization", "override", "patreon"] = Field(
-        description="What covers you; `none` where nothing does."
-    )
+    source: CoverSource = Field(description="What covers you; `none` where nothing does.")
     tier_cents: int | None = Field(
         description="Its price in US cents; null where nobody told, as for Patreon."
     )
     since: datetime | None = Field(description="When it began.")
     until: datetime | None = Field(description="When it ends, exclusively; null: it has no end.")
-    is_one_time: bool = Field(description="Whether your own sponsorship is a single payment.")
-    privacy: Literal["public", "private"] | None = Field(description="Of your own sponsorship.")
-    payment_source: Literal["github", "patreon"] | None = Field(description="Likewise.")
-    checked_at: datetime | None = Field(description="When GitHub last answered.")
+    is_one_time: bool = Field(
+        default=False,
+        validation_alias=AliasPath("facts", "is_one_time"),
+        description="Whether your own sponsorship is a single payment.",
+    )
+    privacy: Privacy | None = Field(
+        default=None,
+        validation_alias=AliasPath("facts", "privacy"),
+        description="Of your own sponsorship.",
+    )
+    payment_source: PaymentSource | None = Field(
+        default=None,
+        validation_alias=AliasPath("facts", "payment_source"),
+        description="Likewise.",
+    )
+    checked_at: datetime | None = Field(
+        default=None,
+        validation_alias=AliasPath("facts", "checked_at"),
+        description="When GitHub last answered.",
+    )
     unknown_since: datetime | None = Field(
-        description="The first check after that which failed; the last answer holds for a while."
+        default=None,
+        validation_alias=AliasPath("facts", "unknown_since"),
+        description="The first check after that which failed; the last answer holds for a while.",
     )
     considered: list[ConsideredOut] = Field(description="Everything that could cover you.")
 
 
-class Me(_Model):
+class Me(Model):
     """Your profile, and your cover by each sponsorable."""
 
     profile: ProfileOut
     covers: list[CoverOut]
 
 
-class HoldingsOut(_Model):
+class HoldingsOut(_FromAttributes):
     """All that one Redis holds of you."""
 
     profile: dict[str, str]
@@ -151,8 +197,8 @@ class HoldingsOut(_Model):
     versions: dict[str, str] = Field(description="The service's notes on the parts above.")
 
 
-class ExportOut(_Model):
-    """All that is held of you, on both sides."""
+class ExportOut(_FromAttributes):
+    """All that is held of you, on both sides, and when that was."""
 
     exported_at: datetime
     local: HoldingsOut
@@ -160,49 +206,23 @@ class ExportOut(_Model):
     note: str | None = Field(description="Why there is nothing of the durable side, if so.")
 
 
-class Deletion(_Model):
+class Deletion(Model):
     """Your account is removed; on the durable side too once `confirmed` is true."""
 
     confirmed: bool
     message: str = Field(examples=["Your account and all of its data are removed."])
 
 
-class SignedInOut(_Model):
-    """What the callback answers to a client that asks for JSON."""
+class SignedInOut(Model, from_attributes=True):
+    """A part of the profile: the answer of the callback to a client that asks for JSON."""
 
     status: Literal["success"] = "success"
     id: int
     email: str | None
-    user_login: str
+    user_login: str = Field(validation_alias="login")
 
 
-class TokenOut(_Model):
-    """A signed token, for `Authorization: Bearer …` (RFC 6750)."""
-
-    access_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token
-    expires_in: int = Field(examples=[600], description="In seconds.")
-
-
-class JwkOut(_Model):
-    """One public key (RFC 7517)."""
-
-    kid: str
-    kty: Literal["EC"]
-    crv: Literal["P-256"]
-    alg: Literal["ES256"]
-    use: Literal["sig"]
-    x: str
-    y: str
-
-
-class JwksOut(_Model):
-    """Every key whose tokens count."""
-
-    keys: list[JwkOut]
-
-
-class _Job(_Model):
+class _Job(_FromAttributes):
     status: Literal["idle", "running", "done", "failed"]
     started_at: datetime | None
     ended_at: datetime | None
@@ -211,45 +231,7 @@ class _Job(_Model):
     reason: str | None = Field(description="Why it failed.")
 
 
-class SnapshotSummaryOut(_Model):
-    """What a snapshot did."""
-
-    agrees: bool = Field(description="Durable has all that was to be copied, and nobody waits.")
-    is_dry_run: bool
-    total: int
-    people: int
-    records: int = Field(description="People whom durable has as they are on local.")
-    bytes: int
-    adopted: int
-    skipped: dict[str, int] = Field(examples=[{"visitor": 3}])
-    errors: list[str]
-    on_their_way: int = Field(description="People who wait for durable at the end.")
-    seconds: float
-    reason: str | None
-
-
-class ScriptRunOut(_Model):
-    """What one batch script did; it tells at its end."""
-
-    script: str = Field(examples=["sync_profiles"])
-    done: int = Field(description="Records that durable has now.")
-    skipped: dict[str, int] = Field(examples=[{"not covered": 3}])
-    failed: int
-    errors: list[str] = Field(description="The first few reasons.")
-    seconds: float
-    reason: str | None = Field(description="Why the script itself came to no end.")
-
-
-class ScriptsSummaryOut(_Model):
-    """What a snapshot by the scripts inside local did."""
-
-    agrees: bool = Field(description="Every script ran, and copied all that was to be copied.")
-    scripts: list[ScriptRunOut]
-    seconds: float
-    reason: str | None
-
-
-class SnapshotRequest(_Model):
+class SnapshotRequest(Model):
     """Who copies: the service (`plain`), or the scripts inside local (`gears`)."""
 
     engine: Literal["plain", "gears"] = "plain"
@@ -258,164 +240,44 @@ class SnapshotRequest(_Model):
 class SnapshotJob(_Job):
     """The last snapshot that this process started."""
 
-    summary: SnapshotSummaryOut | ScriptsSummaryOut | None
-
-
-ScriptStateOut = Literal["absent", "same", "older", "uploaded", "removed", "failed"]
-
-
-class ScriptOut(_Model):
-    """A script as it is in the local Redis now."""
-
-    session: str = Field(examples=["sponsorsync-write-behind"])
-    state: ScriptStateOut
-    is_shipped: bool = Field(description="This release has it; else it is left over.")
-
-
-class ScriptOutcomeOut(_Model):
-    """What the last deploy of this process did with a script."""
-
-    session: str = Field(examples=["sponsorsync-write-behind"])
-    is_shipped: bool
-    before: ScriptStateOut
-    after: ScriptStateOut
-    error: str | None
-
-
-class RegistrationOut(_Model):
-    """What a script has registered, and how often it came to which end."""
-
-    id: str
-    session: str = Field(examples=["sponsorsync-write-behind"])
-    session_description: str = Field(description="The release that uploaded it, and a hash.")
-    reader: str = Field(examples=["StreamReader"])
-    description: str
-    source: str = Field(examples=["sponsorsync:outbox"], description="Prefix of keys, or stream.")
-    mode: str = Field(examples=["async_local"])
-    triggered: int
-    successes: int
-    failures: int
-    aborted: int
-    last_duration_ms: int
-    status: str | None
-    last_error: str | None
-    commands: list[str]
-
-
-class RegistrationsOut(_Model):
-    """The scripts inside the local Redis."""
-
-    engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
-    status: Literal["not_used", "deploying", "live", "failed"]
-    detail: str | None = Field(description="Why they are not used, or not live.")
-    version: str | None = Field(examples=["1.2.9"], description="Of RedisGears.")
-    scripts: list[ScriptOut]
-    registrations: list[RegistrationOut]
-    deployed_at: datetime | None = Field(description="When this process last deployed.")
-    outcomes: list[ScriptOutcomeOut] = Field(description="What that did.")
-
-
-class DifferenceOut(_Model):
-    """One thing in which the two sides differ."""
-
-    person_id: int
-    kind: str = Field(examples=["missing on durable"])
-    part: str = Field(examples=["mnodes"])
-
-
-class DeadOut(_Model):
-    """Somebody whose data durable refuses."""
-
-    id: int
-    reason: str
-    next_try: int = Field(description="Seconds since 1970.")
-
-
-class VerifySummaryOut(_Model):
-    """What a comparison found."""
-
-    agrees: bool = Field(description="Both sides are known to be equal.")
-    total: int
-    people: int
-    equal: int
-    visitors: int
-    on_their_way: int
-    waiting_for_cover: int
-    dead: list[DeadOut]
-    counts: dict[str, int] = Field(examples=[{"missing on durable": 2}])
-    differences: list[DifferenceOut] = Field(description="The first 100.")
-    mended: int
-    seconds: float
-    reason: str | None
+    summary: SnapshotSummary | BatchSummary | None
 
 
 class VerifyJob(_Job):
     """The last comparison that this process started."""
 
-    summary: VerifySummaryOut | None
+    summary: VerifySummary | None
 
 
-class DriftOut(_Model):
-    """Something that no event and no login had told."""
-
-    sponsorable: str
-    person_id: int
-    kind: Literal["created", "changed", "ended"]
-
-
-class BudgetOut(_Model):
-    """What is left of GitHub's rate limit of the maintainer."""
-
-    limit: int
-    remaining: int
-    reset_at: datetime
-
-
-class ReconcileSummaryOut(_Model):
-    """What a comparison with GitHub found."""
-
-    is_dry_run: bool
-    total: int
-    people: int
-    pages: int
-    counts: dict[str, int] = Field(examples=[{"created": 1, "ended": 2}])
-    drifts: list[DriftOut] = Field(description="The first 100.")
-    newer: int = Field(description="Covers that changed while GitHub was asked; left as they are.")
-    hidden: int = Field(description="Sponsorships of which GitHub does not show whose they are.")
-    unknown: int = Field(description="Covered here and not listed, while some were hidden.")
-    conflicts: int = Field(
-        description="People with a foreign key in the place of one of theirs; the log names them."
-    )
-    points: int = Field(description="What it has cost of GitHub's rate limit.")
-    budget: BudgetOut | None
-    seconds: float
-    reason: str | None = Field(description="Why it is not complete; then nobody's cover was ended.")
-    retry_after_s: int | None
-
-
-class LastComparisonOut(_Model):
-    """What became of the last comparisons of a sponsorable, by whichever replica."""
+class LastComparisonOut(_FromAttributes):
+    """The last comparisons of a sponsorable, by any replica; a failure is not nested."""
 
     sponsorable: str
     reconciled_at: datetime | None = Field(description="When the last complete one began.")
-    failed_at: datetime | None = Field(description="When one has failed since.")
-    reason: str | None = Field(description="Why.")
+    failed_at: datetime | None = Field(
+        default=None,
+        validation_alias=AliasPath("failed", "at"),
+        description="When one has failed since.",
+    )
+    reason: str | None = Field(
+        default=None, validation_alias=AliasPath("failed", "reason"), description="Why."
+    )
 
 
 class ReconcileJob(_Job):
     """The last comparison with GitHub that was started here, and all others."""
 
     last: list[LastComparisonOut] | None = Field(
-        description="Of each sponsorable, the schedule's too; null while Redis cannot be asked."
+        default=None,
+        description="Of each sponsorable, the schedule's too; null while Redis cannot be asked.",
     )
-
     waiting_until: datetime | None = Field(
         description="When it goes on, while it waits for a limit of GitHub's to end."
     )
-    summary: ReconcileSummaryOut | None
+    summary: ReconcileSummary | None
 
 
-class AuditEntryOut(_Model):
+class AuditEntryOut(_FromAttributes):
     """Who gained, changed or lost a cover, by what."""
 
     number: str = Field(examples=["1795420800000-0"])
@@ -431,7 +293,7 @@ class AuditEntryOut(_Model):
     after: dict[str, str]
 
 
-class AuditPage(_Model):
+class AuditPage(_FromAttributes):
     """Entries, the latest first."""
 
     entries: list[AuditEntryOut]
@@ -444,23 +306,25 @@ class AdminConsideredOut(ConsideredOut):
     note: str | None = Field(description="Of an override, who decided, and why.")
 
 
-class SponsorOut(_Model):
-    """Somebody's cover, as administrators see it."""
+class SponsorOut(_FromAttributes):
+    """Somebody's cover as they see it, and beside it what administrators see."""
 
-    id: int
-    user_login: str | None = Field(description="As of their last sign-in; null: they never did.")
+    id: int = Field(validation_alias="person_id")
+    user_login: str | None = Field(
+        validation_alias="login", description="As of their last sign-in; null: they never did."
+    )
     cover: CoverOut = Field(description="As the person sees it.")
-    considered: list[AdminConsideredOut]
+    considered: list[AdminConsideredOut] = Field(validation_alias=AliasPath("cover", "considered"))
 
 
-class SponsorList(_Model):
+class SponsorList(_FromAttributes):
     """Some of those who are covered."""
 
-    sponsors: list[SponsorOut]
+    sponsors: list[SponsorOut] = Field(validation_alias="entries")
     next_cursor: int | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
-class OverrideRequest(_Model):
+class OverrideRequest(Model):
     """A cover that is given by hand."""
 
     reason: Reason = Field(examples=["Wrote the translation"])
@@ -477,66 +341,36 @@ class OverrideRequest(_Model):
     )
 
 
-class OverrideOut(_Model):
+class OverrideOut(Model):
     """Whose cover it is, and what there is of it now."""
 
     id: int
     cover: CoverOut
 
 
-class RevokedSessions(_Model):
+class RevokedSessions(Model):
     """How many sessions of a person were ended."""
 
     id: int
     sessions: int
 
 
-class MergeRequest(_Model):
+class MergeRequest(Model):
     """Whose preferences to take."""
 
     visitor: int = Field(alias="from", ge=1, description="The visitor's n in `user:{n}`.")
 
 
-class MergeResult(_Model):
+class MergeResult(Model):
     """What was given to a person, by collection; items that were there already count, too."""
 
     id: int
     collections: dict[str, int] = Field(examples=[{"mnodes": 12}])
 
 
-class EventAnswer(_Model):
+class EventAnswer(Model):
     """What became of an event of GitHub's."""
 
     outcome: NewsOutcome = Field(
         description="`looking`: it tells nothing for certain, so GitHub is asked."
     )
-
-
-class Health(_Model):
-    """The process runs."""
-
-    status: Literal["ok"] = "ok"
-    version: str
-
-
-class StoreHealth(_Model):
-    """One Redis."""
-
-    status: Literal["ok", "unavailable", "not_configured"]
-    detail: str | None = None
-
-
-class GearsHealth(_Model):
-    """The scripts inside the local Redis; without them the service does their work."""
-
-    status: Literal["not_used", "deploying", "live", "failed"]
-    detail: str | None = None
-
-
-class Readiness(_Model):
-    """Whether requests can be served: that needs the local Redis, and nothing else."""
-
-    status: Literal["ready", "not_ready"]
-    local: StoreHealth
-    durable: StoreHealth
-    gears: GearsHealth

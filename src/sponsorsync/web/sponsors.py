@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
 from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.errors import InvalidInputError
 from sponsorsync.web.admin import require_admin
-from sponsorsync.web.covers import describe_considered, describe_cover
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import (
     Actor,
-    AdminConsideredOut,
+    CoverOut,
     OverrideOut,
     OverrideRequest,
     RevokedSessions,
     SponsorList,
     SponsorOut,
 )
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.account import SponsorEntry
 
 router = APIRouter(
     prefix="/admin",
@@ -63,9 +59,7 @@ async def list_sponsors(
     """
     receiver = choose_sponsorable(services, sponsorable)
     page = await services.directory.load_page(receiver, cursor=cursor, limit=limit)
-    return SponsorList(
-        sponsors=[_describe(entry) for entry in page.entries], next_cursor=page.next_cursor
-    )
+    return SponsorList.model_validate(page)
 
 
 @router.get(
@@ -78,7 +72,7 @@ async def get_sponsor(
 ) -> SponsorOut:
     """Returns what is known of anybody's cover, with all that was considered."""
     receiver = choose_sponsorable(services, sponsorable)
-    return _describe(await services.directory.load(receiver, person_id))
+    return SponsorOut.model_validate(await services.directory.load(receiver, person_id))
 
 
 @router.post(
@@ -119,7 +113,7 @@ async def put_override(
         cents=request.cents,
         until=_in_utc(request.until),
     )
-    return OverrideOut(id=person_id, cover=describe_cover(cover))
+    return OverrideOut(id=person_id, cover=CoverOut.model_validate(cover))
 
 
 @router.delete(
@@ -141,7 +135,7 @@ async def delete_override(
     cover = await services.overrides.remove(
         person_id, receiver, Decision(actor=actor, reason=reason)
     )
-    return OverrideOut(id=person_id, cover=describe_cover(cover))
+    return OverrideOut(id=person_id, cover=CoverOut.model_validate(cover))
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
@@ -154,15 +148,3 @@ def _in_utc(moment: datetime | None) -> datetime | None:
         raise InvalidInputError(
             "until: should be a moment that is still to come, and before the year 10000 in UTC."
         ) from None
-
-
-def _describe(entry: SponsorEntry) -> SponsorOut:
-    return SponsorOut(
-        id=entry.person_id,
-        user_login=entry.login,
-        cover=describe_cover(entry.cover),
-        considered=[
-            AdminConsideredOut(**describe_considered(each).model_dump(), note=each.note)
-            for each in entry.cover.considered
-        ],
-    )

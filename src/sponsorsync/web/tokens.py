@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from sponsorsync.domain.cover import judge
 from sponsorsync.domain.errors import NoTokensError, NotSignedInError
 from sponsorsync.web.dependencies import ServicesDep, SessionOnly
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
-from sponsorsync.web.schemas import JwkOut, JwksOut, TokenOut
+from sponsorsync.web.schemas import Model
 from sponsorsync.web.services import Services
 
 if TYPE_CHECKING:
     from sponsorsync.tokens.issuer import TokenIssuer
 
 router = APIRouter(tags=["tokens"])
+
+
+class TokenOut(Model):
+    """A signed token, for `Authorization: Bearer …` (RFC 6750)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token
+    expires_in: int = Field(examples=[600], description="In seconds.")
+
+
+class JwkOut(Model):
+    """One public key (RFC 7517)."""
+
+    kid: str
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    alg: Literal["ES256"]
+    use: Literal["sig"]
+    x: str
+    y: str
+
+
+class JwksOut(Model):
+    """Every key whose tokens count."""
+
+    keys: list[JwkOut]
 
 
 @router.post(

@@ -1,0 +1,61 @@
+"""The table of HTTP statuses, compared with the tree of errors."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain import errors
+from sponsorsync.web.errors import CHALLENGES, STATUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WITHOUT_OWN_CODE = {
+    errors.SponsorSyncError,
+    errors.SettingsError,  # it ends the start: no request meets it
+    errors.NotEntitledError,  # only its subclasses are raised
+    errors.StoreError,  # likewise
+}
+"""The errors that are answered as a fault of ours, with the root's code."""
+
+
+def walk_tree(parent: type[errors.SponsorSyncError]) -> Iterator[type[errors.SponsorSyncError]]:
+    """Yields a class of the domain's errors and all classes below it."""
+    if parent.__module__ == errors.__name__:
+        yield parent
+    for child in parent.__subclasses__():
+        yield from walk_tree(child)
+
+
+TREE = set(walk_tree(errors.SponsorSyncError))
+DECLARING = [kind for kind in TREE if "code" in vars(kind)]
+
+
+def test_every_error_that_can_reach_http_has_a_code() -> None:
+    """An error that nobody gave a code would be answered as a fault of ours."""
+    assert {kind for kind in TREE if kind.code == errors.SponsorSyncError.code} == WITHOUT_OWN_CODE
+
+
+def test_a_code_stands_with_its_title() -> None:
+    """A class with a code of its own and its parent's title would contradict itself."""
+    assert [kind for kind in TREE if ("code" in vars(kind)) != ("title" in vars(kind))] == []
+
+
+def test_codes_are_unique() -> None:
+    """Programs tell errors apart by them."""
+    codes = [kind.code for kind in DECLARING]
+
+    assert sorted(codes) == sorted(set(codes))
+
+
+def test_every_code_has_a_status_and_every_status_a_code() -> None:
+    """The table neither lacks a code nor names one that does not exist."""
+    assert set(STATUSES) == {kind.code for kind in DECLARING}
+
+
+def test_every_401_has_a_challenge() -> None:
+    """RFC 9110, 11.6.1 requires WWW-Authenticate."""
+    unauthorized = {code for code, status in STATUSES.items() if status is HTTPStatus.UNAUTHORIZED}
+
+    assert set(CHALLENGES) == unauthorized
