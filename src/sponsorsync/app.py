@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
-from sponsorsync.background import open_background_work
+from sponsorsync.background import open_supervisor
 from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.directory import SponsorDirectory
 from sponsorsync.domain.preferences import PreferenceRules
@@ -33,7 +33,7 @@ from sponsorsync.patreon.oauth import PatreonOAuth
 from sponsorsync.patreon_link import PatreonLink
 from sponsorsync.personal_data import PersonalData
 from sponsorsync.reconcile import Reconciler
-from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule
 from sponsorsync.refresh import Refresh
 from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
@@ -46,7 +46,6 @@ from sponsorsync.sides import (
 )
 from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.engine import run_engine
 from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.visitors import VisitorMerge
 from sponsorsync.web import (
@@ -80,6 +79,7 @@ if TYPE_CHECKING:
     import httpx
     from fastapi.routing import APIRoute
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.settings import Settings
     from sponsorsync.store.covers import CoverStore
@@ -205,10 +205,15 @@ async def _open_services(
     registrations = await stack.enter_async_context(
         open_registrations(settings, folder=gears_folder)
     )
+    transport, client = await _open_github(stack, settings, transports.github)
+    # Opened after all that the loops use, so closed before it.
+    supervisor = await stack.enter_async_context(open_supervisor())
+    registrations.start(supervisor)
     engine = sides.engine
-    await stack.enter_async_context(
-        keep_ending_covers(sides.local) if engine is None else run_engine(engine)
-    )
+    if engine is None:
+        keep_ending_covers(supervisor, sides.local)
+    else:
+        engine.start(supervisor)
     fetcher = engine.hydrator if engine else None
     people = create_people(settings, sides)
     covers = create_covers(settings, sides, people)
@@ -222,7 +227,6 @@ async def _open_services(
         ),
         fetcher,
     )
-    transport, client = await _open_github(stack, settings, transports.github)
     token = settings.maintainer_token
     reconciler = Reconciler(
         client,
@@ -232,7 +236,7 @@ async def _open_services(
         policy=policy,
         clock=clock,
     )
-    look_again = await _open_look_again(stack, settings, reconciler, covers, clock)
+    look_again = _open_look_again(supervisor, settings, reconciler, covers, clock)
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -248,22 +252,18 @@ async def _open_services(
             samesite=settings.cookie_samesite,
             session_life=session_life,
         ),
-        login=await _open_login(
-            stack,
+        login=_create_login(
+            supervisor,
             settings,
             (transport, client),
             people,
-            await _open_members(stack, covers, policy, clock),
+            _open_members(supervisor, covers, policy, clock),
             look_again,
             clock,
         ),
         people=people,
-        tokens=await stack.enter_async_context(
-            open_tokens(
-                settings,
-                life=timedelta(minutes=settings.token_minutes),
-                clock=clock,
-            )
+        tokens=await open_tokens(
+            supervisor, settings, life=timedelta(minutes=settings.token_minutes), clock=clock
         ),
         preferences=store,
         personal_data=PersonalData(
@@ -307,7 +307,8 @@ async def _open_services(
         ),
         audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
-        metrics=Metrics(sides, sponsorables=settings.sponsorables),
+        metrics=Metrics(sides, supervisor, sponsorables=settings.sponsorables),
+        supervisor=supervisor,
         policy=policy,
         local=sides.local,
         durable=sides.durable,
@@ -354,8 +355,8 @@ async def _open_patreon(
     )
 
 
-async def _open_look_again(
-    stack: AsyncExitStack,
+def _open_look_again(
+    supervisor: Supervisor,
     settings: Settings,
     reconciler: Reconciler,
     covers: CoverStore,
@@ -372,12 +373,12 @@ async def _open_look_again(
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,
     )
-    await stack.enter_async_context(run_schedule(schedule))
+    schedule.start(supervisor)
     return schedule
 
 
-async def _open_members(
-    stack: AsyncExitStack,
+def _open_members(
+    supervisor: Supervisor,
     covers: CoverStore,
     policy: CoverPolicy,
     clock: Callable[[], datetime],
@@ -385,12 +386,12 @@ async def _open_members(
     if not policy.covers_members:
         return None
     members = Members(covers, policy=policy, clock=clock)
-    await stack.enter_async_context(follow_organizations(members))
+    follow_organizations(supervisor, members)
     return members
 
 
-async def _open_login(
-    stack: AsyncExitStack,
+def _create_login(
+    supervisor: Supervisor,
     settings: Settings,
     github: tuple[httpx.AsyncBaseTransport, GitHubClient],
     people: PeopleStore,
@@ -399,8 +400,6 @@ async def _open_login(
     clock: Callable[[], datetime],
 ) -> Login:
     transport, client = github
-    # Opened last, so closed first: what it still does needs the transport.
-    background = await stack.enter_async_context(open_background_work())
     return Login(
         oauth=GitHubOAuth(
             transport,
@@ -422,7 +421,7 @@ async def _open_login(
         people=people,
         members=members,
         look_again=look_again,
-        background=background,
+        background=supervisor,
         policy=settings.cover_policy,
         clock=clock,
     )

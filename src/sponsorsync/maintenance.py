@@ -19,13 +19,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.domain.errors import NoDurableError, StoreUnavailableError
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.server import stop_signals
 from sponsorsync.sides import create_covers, create_people, open_sides, run_scripts_snapshot
-from sponsorsync.sync.engine import run_engine
 from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
 
@@ -177,7 +177,12 @@ async def run_relay(settings: Settings) -> None:
         SponsorSyncError: It could not begin.
     """
     plain = settings.model_copy(update={"engine": "plain"})
-    async with stop_signals() as stop, _open_engine(plain) as engine, run_engine(engine):
+    async with (
+        stop_signals() as stop,
+        _open_engine(plain) as engine,
+        open_supervisor() as supervisor,
+    ):
+        engine.start(supervisor)
         print("SponsorSync relay ready", flush=True)  # noqa: T201 - the CLI's word
         await stop.wait()
 

@@ -33,7 +33,7 @@ async def get_health() -> Health:
     responses={_NOT_READY: {"model": Readiness, "description": "The local Redis is away"}},
 )
 async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
-    """The local Redis is required; the durable one and the scripts are reported only."""
+    """The local Redis is required; the durable one, the scripts and the loops are reported only."""
     local, durable = await asyncio.gather(_check(services.local), _check(services.durable))
     if local.status != "ok":
         response.status_code = _NOT_READY
@@ -43,6 +43,7 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
         local=local,
         durable=durable,
         gears=GearsHealth(status=gears.status, detail=gears.detail),
+        loops=services.supervisor.list_loops(),
     )
 
 
@@ -53,7 +54,7 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
 async def get_metrics(services: ServicesDep) -> Response:
-    """People who wait for durable or were set aside, what the relay did, and GitHub's news."""
+    """People who wait for durable or were set aside, relay, background loops, GitHub's events."""
     return Response(
         await services.metrics.render(services.webhooks.counts),
         media_type=services.metrics.content_type,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from sponsorsync.background import LoopState
 from sponsorsync.domain.news import NewsOutcome
 
 Actor = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -540,3 +541,6 @@ class Readiness(_Model):
     local: StoreHealth
     durable: StoreHealth
     gears: GearsHealth
+    loops: list[LoopState] = Field(
+        description="The background loops; a failing one runs again by itself."
+    )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.domain.account import (
         Account,
         LoginAttempt,
@@ -315,6 +316,7 @@ class Services:
     audit: Audit
     admin_token: SecretStr | None
     metrics: Metrics
+    supervisor: Supervisor
     policy: CoverPolicy
     local: Writable
     durable: Writable | None
