@@ -945,7 +945,7 @@ async def test_a_failing_question_of_what_is_due_does_not_stop_what_was_asked_fo
         raise RuntimeError("unforeseen")
 
     schedule = _schedule(replica, Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
-    schedule._load_last = fail
+    schedule._sponsorables, schedule._load_last = ("broken", SPONSORABLE), fail
     with capture_logs():
         async with _running(schedule):
             await schedule.request(SPONSORABLE)

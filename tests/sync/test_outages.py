@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from contextlib import AsyncExitStack, suppress
@@ -219,7 +220,11 @@ async def test_none_of_the_engines_loops_ends_with_an_outage(
 
 
 async def test_a_start_is_no_outage(
-    local_server: EmbeddedValkey, local: Redis, durable_server: EmbeddedValkey, durable: Redis
+    local_server: EmbeddedValkey,
+    local: Redis,
+    durable_server: EmbeddedValkey,
+    durable: Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The gates are closed until the servers were compared, and the loops wait for that."""
     assert await local.ping()
@@ -234,6 +239,13 @@ async def test_a_start_is_no_outage(
     async with AsyncExitStack() as stack:
         engine = (await open_sides(stack, settings)).engine
         assert engine is not None
+        compare = engine._compare
+
+        async def compare_slowly() -> None:
+            await asyncio.sleep(1)
+            await compare()
+
+        monkeypatch.setattr(engine, "_compare", compare_slowly)
         supervisor = await stack.enter_async_context(open_supervisor())
         engine.start(supervisor)
         await until(has_group)
