@@ -1,16 +1,19 @@
-"""Work that an answer does not wait for: it is finished, or cancelled, or heard of."""
+"""Background work: loops that nothing ends but the supervisor, and work that is done once."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+from contextlib import suppress
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from sponsorsync.background import BackgroundWork, open_background_work
+from sponsorsync.background import Supervisor, open_supervisor
 from sponsorsync.domain.errors import GitHubUnreachableError
 
 if TYPE_CHECKING:
@@ -52,8 +55,8 @@ async def test_whoever_closes_waits_for_what_was_started() -> None:
         await asyncio.sleep(0)
         done.append("done")
 
-    async with open_background_work() as background:
-        background.start(work(), name="work")
+    async with open_supervisor() as background:
+        background.start_once("work", work())
         assert done == []
 
     assert done == ["done"]
@@ -68,8 +71,8 @@ async def test_an_error_of_whoever_closes_leaves_nothing_behind() -> None:
         done.set()
 
     async def serve() -> None:
-        async with open_background_work() as background:
-            background.start(work(), name="work")
+        async with open_supervisor() as background:
+            background.start_once("work", work())
             raise RuntimeError("closing")
 
     with pytest.raises(RuntimeError, match="closing"):
@@ -80,7 +83,7 @@ async def test_an_error_of_whoever_closes_leaves_nothing_behind() -> None:
 
 async def test_without_any_work_there_is_nothing_to_wait_for() -> None:
     """The usual case."""
-    await BackgroundWork().drain()
+    await Supervisor().close()
 
 
 def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
@@ -97,8 +100,8 @@ def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
     async def serve() -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        async with open_background_work() as background:
-            background.start(work(), name="work")
+        async with open_supervisor() as background:
+            background.start_once("work", work())
         return loop.time() - began
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs() as logs:
@@ -121,9 +124,9 @@ def test_what_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
         ends.append("done")
 
     async def serve() -> None:
-        async with open_background_work() as background:
-            background.start(hang(), name="hang")
-            background.start(work(), name="work")
+        async with open_supervisor() as background:
+            background.start_once("hang", hang())
+            background.start_once("work", work())
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         runner.run(serve())
@@ -138,8 +141,8 @@ async def test_an_expected_failure_is_a_warning_with_its_sentence() -> None:
         raise GitHubUnreachableError("GitHub could not be reached.")
 
     with capture_logs() as logs:
-        async with open_background_work() as background:
-            background.start(work(), name="revoke a token")
+        async with open_supervisor() as background:
+            background.start_once("revoke a token", work())
 
     assert logs == [
         {
@@ -163,9 +166,9 @@ async def test_an_unexpected_failure_is_an_error_with_its_traceback() -> None:
         done.append("done")
 
     with capture_logs() as logs:
-        async with open_background_work() as background:
-            background.start(fail(), name="fail")
-            background.start(work(), name="work")
+        async with open_supervisor() as background:
+            background.start_once("fail", fail())
+            background.start_once("work", work())
 
     assert logs == [
         {
@@ -176,3 +179,159 @@ async def test_an_unexpected_failure_is_an_error_with_its_traceback() -> None:
         }
     ]
     assert done == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("error", "shown", "event"),
+    [
+        (
+            GitHubUnreachableError("GitHub could not be reached."),
+            "GitHub could not be reached.",
+            ("loop_waits", "warning"),
+        ),
+        (ValueError("a secret"), "ValueError", ("loop_failed", "error")),
+        (asyncio.CancelledError(), "CancelledError", ("loop_failed", "error")),
+    ],
+)
+@pytest.mark.parametrize("every_s", [None, 3.0])
+def test_no_exception_ends_a_loop(
+    error: BaseException, shown: str, event: tuple[str, str], every_s: float | None
+) -> None:
+    """Nor does a task that it waited for and that was cancelled; `close` does, without a word."""
+    runs: list[str] = []
+
+    async def work() -> None:
+        runs.append("run")
+        if len(runs) == 1:
+            raise error
+        await asyncio.Event().wait()
+
+    async def serve() -> Supervisor:
+        async with open_supervisor() as supervisor:
+            supervisor.start("relay", work, every_s=every_s)
+            await asyncio.sleep(3.2)
+            [state] = supervisor.list_loops()
+            failed = state.status, state.failures, state.last_error, state.last_failed_at is None
+            await asyncio.sleep(5)
+        assert failed == ("failing", 1, shown, False)
+        return supervisor
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs() as logs:
+        supervisor = runner.run(serve())
+
+    assert len(runs) == 2
+    assert supervisor.list_loops() == []
+    assert [(log["event"], log["log_level"], log["loop"]) for log in logs] == [(*event, "relay")]
+
+
+def test_a_loop_rests_longer_after_each_failure_until_it_works_again() -> None:
+    """It neither floods the log nor stays away for long; a pass that works starts over."""
+    rests: list[float] = []
+    outcomes = iter([*["fail"] * 6, "work", *["fail"] * 2])
+    done = asyncio.Event()
+
+    async def work() -> None:
+        rests.append(asyncio.get_running_loop().time())
+        error = next(outcomes, "done")
+        if error == "done":
+            done.set()
+        elif error == "fail":
+            raise ValueError
+
+    async def serve() -> None:
+        async with open_supervisor() as supervisor:
+            supervisor.start("sweep", work, every_s=2.0)
+            await done.wait()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs():
+        runner.run(serve())
+
+    waits = [later - earlier - 2.0 for earlier, later in pairwise(rests)]
+    longest = [1, 2, 4, 8, 10, 10, 0, 1, 2]
+    assert all(
+        limit / 2 <= round(waited_s, 1) <= limit + 0.1
+        for waited_s, limit in zip(waits, longest, strict=True)
+    ), waits
+
+
+def test_a_loop_without_passes_is_healthy_after_a_while() -> None:
+    """It never returns, so nothing else shows that it works."""
+    errors = iter([ValueError(), ValueError()])
+
+    async def work() -> None:
+        for error in errors:
+            raise error
+        await asyncio.Event().wait()
+
+    async def serve() -> list[str]:
+        async with open_supervisor() as supervisor:
+            supervisor.start("relay", work)
+            [state] = supervisor.list_loops()
+            statuses: list[str] = []
+            for _ in range(3):
+                await asyncio.sleep(3.5)
+                statuses.append(state.status)
+            return statuses
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs():
+        statuses = runner.run(serve())
+
+    assert statuses == ["failing", "failing", "running"]
+
+
+async def test_a_loop_that_has_no_more_to_do_is_not_shown() -> None:
+    """The scripts' loop returns where there is no RedisGears; that is no failure."""
+
+    async def work() -> None:
+        pass
+
+    async with open_supervisor() as supervisor:
+        supervisor.start("gears_scripts", work)
+        started = [loop.name for loop in supervisor.list_loops()]
+        await asyncio.sleep(0.01)
+        ended = supervisor.list_loops()
+
+    assert (started, ended) == (["gears_scripts"], [])
+
+
+@pytest.mark.parametrize("is_once", [True, False])
+def test_work_that_swallows_a_cancellation_is_ended_all_the_same(*, is_once: bool) -> None:
+    """On Python 3.11 redis-py does so now and then; the service would never stop."""
+
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def serve() -> None:
+        async with open_supervisor() as supervisor:
+            if is_once:
+                supervisor.start_once("revoke a token", work())
+            else:
+                supervisor.start("relay", work)
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(asyncio.wait_for(serve(), 10))
+
+
+def test_a_cancelled_close_ends_everything() -> None:
+    """The service may be killed while it waits for the last revocation."""
+    ends: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append(name)
+
+    async def serve() -> None:
+        supervisor = Supervisor()
+        supervisor.start("relay", partial(work, "relay"))
+        supervisor.start_once("revoke a token", work("revoke a token"))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(supervisor.close(), 1)
+        assert sorted(ends) == ["relay", "revoke a token"]
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(serve())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from structlog.testing import capture_logs
 
 from sponsorsync import cover_ends
+from sponsorsync.background import open_supervisor
 from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.store import keys
 from sponsorsync.store.covers import end_covers
@@ -64,9 +65,10 @@ async def test_an_unforeseen_failure_does_not_stop_it(
     monkeypatch.setattr(cover_ends, "end_covers", fail_once)
     monkeypatch.setattr(cover_ends, "_LOOK_S", 0.01)
     with capture_logs() as logs:
-        async with keep_ending_covers(local_store):
+        async with open_supervisor() as supervisor:
+            keep_ending_covers(supervisor, local_store)
             await until(has_ended)
 
-    assert [(log["event"], log["work"], log["log_level"]) for log in logs] == [
-        ("background_work_failed", "end covers", "error")
+    assert [(log["event"], log["loop"], log["log_level"]) for log in logs] == [
+        ("loop_failed", "entitlement_ends", "error")
     ]

@@ -18,6 +18,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.commands.doctor import examine
 from sponsorsync.commands.serve import bind_next_free, port_of, run_server
 from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
@@ -28,8 +29,8 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client
-from sponsorsync.reconcile import Reconciler
-from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
+from sponsorsync.reconcile import Reconciler, ReconcileSummary
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from sponsorsync.reconcile import ReconcileSummary
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.people import People
     from sponsorsync.sandbox.valkey import EmbeddedValkey
@@ -887,7 +887,7 @@ async def test_the_service_compares_after_its_start_and_after_events(
     """The wait in between is the schedule's, and short here."""
     async with open_replica(settings, github, local, clock, login="maintainer") as replica:
         schedule = _schedule(replica, Pace(every=timedelta(hours=24), settle_s=0.01, pause_s=0.01))
-        async with run_schedule(schedule):
+        async with _running(schedule):
             await until(lambda: _is_covered(replica, MONTHLY))
             clock.advance(hours=1)
             github.people.sponsor("stranger", SPONSORABLE)
@@ -904,7 +904,7 @@ async def test_what_was_compared_a_while_ago_is_due_after_its_time_only(
     """By whichever replica, before a restart or after it."""
     await replica.compare()
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, pause_s=0.0, check_s=0.01)
-    async with run_schedule(_schedule(replica, pace)):
+    async with _running(_schedule(replica, pace)):
         await asyncio.sleep(0.1)
         early = replica.way.pages
         replica.clock.advance(hours=24)
@@ -930,16 +930,63 @@ async def test_an_unforeseen_failure_does_not_end_the_schedule(
     monkeypatch.setattr(replica.covers, method, fail_once)
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
     with capture_logs() as logs:
-        async with run_schedule(_schedule(replica, pace)):
+        async with _running(_schedule(replica, pace)):
             await until(lambda: _is_covered(replica, MONTHLY))
 
-    assert [log for log in logs if log["event"] == "background_work_failed"] != []
+    assert [log for log in logs if log["event"] == "loop_failed"] != []
+
+
+async def test_a_failing_question_of_what_is_due_does_not_stop_what_was_asked_for(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event's look does not depend on the clock's."""
+
+    async def fail(_: str) -> datetime:
+        raise RuntimeError("unforeseen")
+
+    schedule = _schedule(replica, Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
+    schedule._sponsorables = ("broken", SPONSORABLE)
+    monkeypatch.setattr(replica.reconciler, "load_last", fail)
+    with capture_logs():
+        async with _running(schedule):
+            await schedule.request(SPONSORABLE)
+            await until(lambda: _is_covered(replica, MONTHLY))
+
+
+async def test_an_unforeseen_failure_of_one_look_leaves_the_others_their_turn(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And GitHub is not asked again before the pause is over."""
+    looks: list[str] = []
+
+    async def run(sponsorable: str) -> ReconcileSummary:
+        looks.append(sponsorable)
+        if sponsorable == "broken":
+            raise RuntimeError("unforeseen")
+        return ReconcileSummary()
+
+    async def have_all_had_their_turn() -> bool:
+        return SPONSORABLE in looks
+
+    async def load_last(_: str) -> None:
+        return None
+
+    schedule = _schedule(replica, Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
+    schedule._sponsorables = ("broken", SPONSORABLE)
+    monkeypatch.setattr(replica.reconciler, "run", run)
+    monkeypatch.setattr(replica.reconciler, "load_last", load_last)
+    with capture_logs() as logs:
+        async with _running(schedule):
+            await until(have_all_had_their_turn)
+
+    assert looks == ["broken", SPONSORABLE]
+    assert [log["event"] for log in logs] == ["loop_failed"]
 
 
 async def test_several_events_are_one_look(replica: Replica) -> None:
     """A burst costs GitHub no more than one event does."""
     schedule = _schedule(replica, Pace(every=None, settle_s=0.05, pause_s=60))
-    async with run_schedule(schedule):
+    async with _running(schedule):
         for _ in range(50):
             await schedule.request(SPONSORABLE)
         await until(lambda: _has_asked(replica, 1))
@@ -974,7 +1021,7 @@ async def test_github_is_left_alone_after_it_refused(
 
     replica.way.before = ask_meanwhile
     with capture_logs() as logs:
-        async with run_schedule(schedule):
+        async with _running(schedule):
             await schedule.request(SPONSORABLE)
             await until(waits)
             pages = replica.way.pages
@@ -989,7 +1036,7 @@ async def test_github_is_left_alone_after_it_refused(
 async def test_what_another_replica_has_compared_is_not_compared_again(replica: Replica) -> None:
     """Both found it due in the same minute."""
     schedule = _schedule(replica, Pace(every=timedelta(hours=1), settle_s=0.2, check_s=0.02))
-    async with run_schedule(schedule):
+    async with _running(schedule):
         await asyncio.sleep(0.05)
         await replica.covers.save_reconciled(SPONSORABLE, replica.clock.now)
         await asyncio.sleep(0.5)
@@ -1001,7 +1048,7 @@ async def test_a_look_that_was_asked_for_outlasts_a_restart(replica: Replica) ->
     """What asked for it was answered, and does not come again."""
     pace = Pace(every=None, settle_s=0.0, pause_s=60, check_s=0.01)
     await _schedule(replica, pace).request(SPONSORABLE)
-    async with run_schedule(_schedule(replica, pace)):
+    async with _running(_schedule(replica, pace)):
         await until(lambda: _is_covered(replica, MONTHLY))
         await until(lambda: _is_done(replica))
 
@@ -1061,7 +1108,7 @@ async def test_a_look_of_another_replica_is_not_repeated(
         return times > 3
 
     monkeypatch.setattr(replica.covers, "load_looks", count)
-    async with run_schedule(schedule):
+    async with _running(schedule):
         await until(has_gone_round)
 
     assert replica.way.pages == 1
@@ -1080,7 +1127,7 @@ async def test_who_takes_back_a_cancellation_is_covered_soon_after_its_end(
     await end_covers(replica.local_store)
     ended = MONTHLY not in await replica.covered()
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, check_s=0.02))
-    async with run_schedule(schedule):
+    async with _running(schedule):
         await until(lambda: _is_covered(replica, MONTHLY))
 
     assert ended
@@ -1106,6 +1153,13 @@ def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
         pace=pace,
         clock=replica.clock,
     )
+
+
+@asynccontextmanager
+async def _running(schedule: ReconcileSchedule) -> AsyncIterator[None]:
+    async with open_supervisor() as supervisor:
+        schedule.start(supervisor)
+        yield
 
 
 async def _is_covered(replica: Replica, person_id: int) -> bool:

@@ -1,10 +1,13 @@
-"""Work that an answer does not wait for, with an owner."""
+"""All work that no request waits for: loops that run as long as the service, and work done once."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
@@ -14,68 +17,161 @@ from sponsorsync.tasks import end_tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+_BACKOFF_FIRST_S = 1.0
+_BACKOFF_LONGEST_S = 10.0
+_HEALTHY_S = 5.0
 _DRAIN_S = 5.0
 
 _log = structlog.get_logger(__name__)
 
 
-class BackgroundWork:
-    """Owns tasks until they are done; one that fails is logged and harms nobody."""
+@dataclass(slots=True)
+class LoopState:
+    """The state of one background loop of this replica.
 
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, work: Coroutine[None, None, None], *, name: str) -> None:
-        """Starts a task; whoever closes the service waits for it, for a bounded time."""
-        task = asyncio.create_task(log_failure(work, name), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def drain(self) -> None:
-        """Waits for all that was started, cancels what takes too long, and waits for that."""
-        tasks = set(self._tasks)
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=_DRAIN_S)
-        await end_tasks(*late)
-
-
-@asynccontextmanager
-async def open_background_work() -> AsyncIterator[BackgroundWork]:
-    """Yields an owner of tasks, and drains it at the end."""
-    work = BackgroundWork()
-    try:
-        yield work
-    finally:
-        await work.drain()
-
-
-@asynccontextmanager
-async def keep_doing(
-    work: Callable[[], Coroutine[None, None, None]], *, name: str, rest_s: float
-) -> AsyncIterator[None]:
-    """Does something again and again while the context is open.
-
-    What fails is logged, whatever it is, and tried again after the rest: nobody else would notice.
+    Attributes:
+        name: The loop's name, also in the log and the metrics.
+        status: `failing` from a failure until the loop has done its work again.
+        failures: Exceptions that ended the loop since the start.
+        last_error: The last failure: our own errors in words, others by the name of their class.
+        last_failed_at: The time of the last failure.
     """
 
-    async def keep() -> None:
+    name: str
+    status: Literal["running", "failing"] = "running"
+    failures: int = 0
+    last_error: str | None = None
+    last_failed_at: datetime | None = None
+
+
+class _Loop:
+    """One loop: it runs again after any exception, and rests longer after each failure."""
+
+    def __init__(
+        self, name: str, work: Callable[[], Coroutine[None, None, None]], every_s: float | None
+    ) -> None:
+        self.state = LoopState(name)
+        self._work = work
+        self._every_s = every_s
+        self._backoff_s = _BACKOFF_FIRST_S
+
+    async def run(self) -> None:
+        """Runs until it is cancelled, or until work without `every_s` returns."""
         while True:
-            await log_failure(work(), name)
-            await asyncio.sleep(rest_s)
+            try:
+                if self._every_s is None:
+                    await self._run_for_long()
+                    return
+                await asyncio.sleep(self._every_s)
+                await self._work()
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all are restarted
+                # Also where a cancellation has come out as an error; see `end_tasks`. But a task
+                # that the work waited for may be cancelled without the loop.
+                if _is_cancelled():
+                    return
+                await self._back_off(error)
+            else:
+                self._recover()
 
-    task = asyncio.create_task(keep(), name=name)
+    async def _run_for_long(self) -> None:
+        recovery = asyncio.get_running_loop().call_later(_HEALTHY_S, self._recover)
+        try:
+            await self._work()
+        finally:
+            recovery.cancel()
+
+    def _recover(self) -> None:
+        self.state.status = "running"
+        self._backoff_s = _BACKOFF_FIRST_S
+
+    async def _back_off(self, error: BaseException) -> None:
+        wait_s = self._backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._backoff_s = min(2 * self._backoff_s, _BACKOFF_LONGEST_S)
+        self.state.status = "failing"
+        self.state.failures += 1
+        self.state.last_failed_at = datetime.now(UTC)
+        # The message of any other error may hold personal data or a secret.
+        is_expected = isinstance(error, SponsorSyncError)
+        self.state.last_error = str(error) if is_expected else type(error).__name__
+        shown = {"loop": self.state.name, "seconds": round(wait_s, 1)}
+        if is_expected:
+            _log.warning("loop_waits", **shown, reason=str(error))
+        else:
+            _log.error("loop_failed", **shown, exc_info=error)
+        await asyncio.sleep(wait_s)
+
+
+class Supervisor:
+    """Owns the background loops and the one-shot work of this process, until it is closed."""
+
+    def __init__(self) -> None:
+        self._loops: dict[str, LoopState] = {}
+        self._loop_tasks: set[asyncio.Task[None]] = set()
+        self._one_shot_tasks: set[asyncio.Task[None]] = set()
+
+    def start(
+        self,
+        name: str,
+        work: Callable[[], Coroutine[None, None, None]],
+        *,
+        every_s: float | None = None,
+    ) -> None:
+        """Starts a loop, which runs again after any exception.
+
+        Args:
+            name: For the log, `/readyz` and the metrics.
+            work: Runs until it is cancelled; a return ends the loop for good. With `every_s`:
+                one pass, which returns.
+            every_s: The rest before each pass.
+        """
+        loop = _Loop(name, work, every_s)
+        self._loops[name] = loop.state
+        task = asyncio.create_task(loop.run(), name=name)
+        self._loop_tasks.add(task)
+        task.add_done_callback(self._loop_tasks.discard)
+        task.add_done_callback(lambda _: self._loops.pop(name))
+
+    def start_once(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Starts work that is done once; `close` waits for it, for a bounded time."""
+        task = asyncio.create_task(_log_failure(name, work), name=name)
+        self._one_shot_tasks.add(task)
+        task.add_done_callback(self._one_shot_tasks.discard)
+
+    def list_loops(self) -> list[LoopState]:
+        """Returns the state of each loop that has not ended."""
+        return list(self._loops.values())
+
+    async def close(self) -> None:
+        """Waits a bounded time for the one-shot work, then ends everything."""
+        try:
+            if self._one_shot_tasks:
+                await asyncio.wait(self._one_shot_tasks, timeout=_DRAIN_S)
+        finally:
+            await end_tasks(*self._one_shot_tasks, *self._loop_tasks)
+
+
+@asynccontextmanager
+async def open_supervisor() -> AsyncIterator[Supervisor]:
+    """Yields a supervisor, and closes it at the end.
+
+    Open it after every resource that a loop uses, so that the loops end first.
+    """
+    supervisor = Supervisor()
     try:
-        yield
+        yield supervisor
     finally:
-        await end_tasks(task)
+        await supervisor.close()
 
 
-async def log_failure(work: Coroutine[None, None, None], name: str) -> None:
-    """Does something that harms nobody when it fails; the log tells why."""
+async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:
     try:
         await work
     except SponsorSyncError as error:
         _log.warning("background_work_failed", work=name, reason=str(error))
-    except Exception:  # noqa: BLE001 - nobody else is there to see it
+    except Exception:  # noqa: BLE001 - nothing else reports it
         _log.exception("background_work_failed", work=name)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from sponsorsync.background import open_background_work
+from sponsorsync.background import open_supervisor
 from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.directory import SponsorDirectory
 from sponsorsync.github.client import GitHubClient
@@ -21,7 +21,7 @@ from sponsorsync.overrides import Overrides
 from sponsorsync.patreon_link import open_patreon_link
 from sponsorsync.personal_data import PersonalData
 from sponsorsync.reconcile import Reconciler
-from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule, run_schedule
+from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule
 from sponsorsync.refresh import Refresh
 from sponsorsync.registrations import open_registrations
 from sponsorsync.secret_files import load_or_create_secret
@@ -34,7 +34,6 @@ from sponsorsync.sides import (
     run_scripts_snapshot,
 )
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.sync.engine import run_engine
 from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.visitors import VisitorMerge
 from sponsorsync.web import login as login_routes
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.settings import Settings
     from sponsorsync.store.covers import CoverStore
 
@@ -77,28 +77,31 @@ async def open_services(
         registrations = await stack.enter_async_context(
             open_registrations(settings, folder=gears_folder)
         )
-        engine = sides.engine
-        await stack.enter_async_context(
-            keep_ending_covers(sides.local) if engine is None else run_engine(engine)
-        )
-        people = create_people(settings, sides)
-        covers = create_covers(settings, sides, people)
-        preferences = create_preferences(settings, sides)
-
         transport = github_transport
         if transport is None:
             transport = await stack.enter_async_context(open_transport())
         http = create_http_client(transport, timeout_s=settings.github_timeout_s)
         await stack.enter_async_context(http)
+        # Opened after all that the loops use, so closed before it.
+        supervisor = await stack.enter_async_context(open_supervisor())
+        registrations.start(supervisor)
+        engine = sides.engine
+        if engine is None:
+            keep_ending_covers(supervisor, sides.local)
+        else:
+            engine.start(supervisor)
+        people = create_people(settings, sides)
+        covers = create_covers(settings, sides, people)
+        preferences = create_preferences(settings, sides)
         github = GitHubClient(http, api_url=settings.github_api_url)
         reconciler = Reconciler(
             github, covers, token=token, sponsorables=sponsorables, policy=policy, clock=clock
         )
-        schedule = await _open_schedule(stack, settings, reconciler, covers, clock)
+        schedule = _start_schedule(supervisor, settings, reconciler, covers, clock)
         members = None
         if policy.covers_members:
             members = Members(covers, policy=policy, clock=clock)
-            await stack.enter_async_context(follow_organizations(members))
+            follow_organizations(supervisor, members)
         login = Login(
             oauth=_create_oauth(settings, transport),
             questions=Questions(
@@ -111,13 +114,12 @@ async def open_services(
             people=people,
             members=members,
             schedule=schedule,
-            # Opened after the transport, so closed before it: what it still does needs that.
-            background=await stack.enter_async_context(open_background_work()),
+            background=supervisor,
             policy=policy,
             clock=clock,
         )
-        tokens = await stack.enter_async_context(
-            open_tokens(settings, life=timedelta(minutes=settings.token_minutes), clock=clock)
+        tokens = await open_tokens(
+            supervisor, settings, life=timedelta(minutes=settings.token_minutes), clock=clock
         )
         run_scripts = partial(run_scripts_snapshot, settings, folder=gears_folder)
         jobs = await stack.enter_async_context(open_jobs(engine, run_scripts, reconciler))
@@ -176,7 +178,8 @@ async def open_services(
             patreon=patreon,
             audit=AuditTrail(sides.local),
             admin_token=settings.admin_token,
-            metrics=Metrics(sides, sponsorables=sponsorables),
+            metrics=Metrics(sides, supervisor, sponsorables=sponsorables),
+            supervisor=supervisor,
             policy=policy,
             local=sides.local,
             durable=sides.durable,
@@ -184,8 +187,8 @@ async def open_services(
         )
 
 
-async def _open_schedule(
-    stack: AsyncExitStack,
+def _start_schedule(
+    supervisor: Supervisor,
     settings: Settings,
     reconciler: Reconciler,
     covers: CoverStore,
@@ -201,7 +204,7 @@ async def _open_schedule(
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,
     )
-    await stack.enter_async_context(run_schedule(schedule))
+    schedule.start(supervisor)
     return schedule
 
 

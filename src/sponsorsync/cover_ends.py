@@ -5,17 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sponsorsync.background import keep_doing
 from sponsorsync.store.covers import end_covers
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
+    from sponsorsync.background import Supervisor
     from sponsorsync.store.connect import RedisStore
 
 _LOOK_S = 2.0
 
 
-def keep_ending_covers(local: RedisStore) -> AbstractAsyncContextManager[None]:
-    """Has the index of the covered, and the audit trail, learn of each end while it is open."""
-    return keep_doing(partial(end_covers, local), name="end covers", rest_s=_LOOK_S)
+def keep_ending_covers(supervisor: Supervisor, local: RedisStore) -> None:
+    """Starts the loop that takes ended covers out of the index, and into the audit trail."""
+    supervisor.start("entitlement_ends", partial(end_covers, local), every_s=_LOOK_S)

@@ -21,7 +21,7 @@ from sponsorsync.domain.profile import Profile, choose_email
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from sponsorsync.background import BackgroundWork
+    from sponsorsync.background import Supervisor
     from sponsorsync.domain.account import LoginAttempt
     from sponsorsync.domain.cover import CoverFacts, CoverPolicy
     from sponsorsync.domain.profile import EmailAddress, GitHubUser
@@ -137,7 +137,7 @@ class Login:
         people: PeopleStore,
         members: Members | None,
         schedule: ReconcileSchedule | None,
-        background: BackgroundWork,
+        background: Supervisor,
         policy: CoverPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -180,7 +180,7 @@ class Login:
         try:
             answers = await self._questions.fetch(token)
         finally:
-            self._background.start(self._oauth.revoke_token(token), name="revoke a login's token")
+            self._background.start_once("revoke a login's token", self._oauth.revoke_token(token))
         return await self._save(answers, replaces=replaces)
 
     async def _save(self, answers: Answers, *, replaces: str | None) -> SignedIn:

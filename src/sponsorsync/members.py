@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.background import keep_doing
 from sponsorsync.domain.assessment import assess, is_as_new, is_better, tell_the_same
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import (
@@ -34,8 +33,8 @@ from sponsorsync.store.covers import CoverChange, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
     from sponsorsync.store.covers import ChangedOrganization, CoverStore
@@ -261,6 +260,6 @@ class Members:
                 )
 
 
-def follow_organizations(members: Members) -> AbstractAsyncContextManager[None]:
-    """Keeps members in step while the context is open; several replicas may do so at once."""
-    return keep_doing(members.follow, name="follow organizations", rest_s=_LOOK_S)
+def follow_organizations(supervisor: Supervisor, members: Members) -> None:
+    """Starts the loop that keeps members in step; several replicas may run it at once."""
+    supervisor.start("organization_members", members.follow, every_s=_LOOK_S)

@@ -16,6 +16,7 @@ from sponsorsync.store import keys
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.sides import Sides
 
 # Gauges by the command that counts: what local knows, for all replicas together.
@@ -38,8 +39,11 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, sides: Sides, *, sponsorables: Sequence[str]) -> None:
+    def __init__(
+        self, sides: Sides, supervisor: Supervisor, *, sponsorables: Sequence[str]
+    ) -> None:
         self._sides = sides
+        self._supervisor = supervisor
         self._sponsorables = sponsorables
 
     async def render(self, events: Mapping[str, int]) -> bytes:
@@ -62,6 +66,7 @@ class Metrics:
         await self._add_counts(registry)
         await self._add_reconciled(registry)
         self._add_relay(registry)
+        self._add_loops(registry)
         taken = Counter(
             "sponsorsync_webhook_events",
             "Events of GitHub's that came to this replica.",
@@ -120,3 +125,20 @@ class Metrics:
             "Whether local is known not to be older than durable.",
             registry=registry,
         ).set(engine.epochs.is_local_verified)
+
+    def _add_loops(self, registry: CollectorRegistry) -> None:
+        up = Gauge(
+            "sponsorsync_background_up",
+            "Whether a background loop of this replica has not failed lately.",
+            ["loop"],
+            registry=registry,
+        )
+        failures = Counter(
+            "sponsorsync_background_failures",
+            "Times that a background loop of this replica failed and was restarted.",
+            ["loop"],
+            registry=registry,
+        )
+        for loop in self._supervisor.list_loops():
+            up.labels(loop.name).set(loop.status == "running")
+            failures.labels(loop.name).inc(loop.failures)

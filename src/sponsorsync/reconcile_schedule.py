@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.background import log_failure
 from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.reconcile import Reconciler
     from sponsorsync.store.covers import CoverStore
 
 _LEAST_WAIT_S = 60.0
 """GitHub wants to be left alone for a minute at least when it refused."""
-
-_NAME = "compare with GitHub"
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +42,7 @@ class Pace:
 
 
 class ReconcileSchedule:
-    """Has sponsorables compared with GitHub; see `run_schedule`."""
+    """Has sponsorables compared with GitHub."""
 
     def __init__(
         self,
@@ -78,13 +74,18 @@ class ReconcileSchedule:
         self._wake.set()
         return True
 
+    def start(self, supervisor: Supervisor) -> None:
+        """Starts the loop that looks."""
+        supervisor.start("reconcile_schedule", self.keep)
+
     async def keep(self) -> None:
-        """Looks until it is cancelled; what fails is logged, and tried again."""
+        """Looks until it is cancelled, or until an error that nobody foresaw."""
         while True:
             self._wake.clear()
-            await log_failure(self._note_due(), _NAME)
+            # First, so that a failure to find further ones does not stop those that are ripe.
             for sponsorable in self._ripe():
-                await log_failure(self._look(sponsorable), _NAME)
+                await self._look(sponsorable)
+            await self._note_due()
             try:
                 async with asyncio.timeout(self._rest_s()):
                     await self._wake.wait()
@@ -138,34 +139,25 @@ class ReconcileSchedule:
             return
         try:
             summary = await self._reconciler.run(sponsorable=sponsorable)
-        except Exception as error:  # noqa: BLE001 - nobody else is there to see it
-            wait_s, reason = self._wait_after(error)
+        except GitHubLimitedError as error:
+            wait_s, reason = max(_LEAST_WAIT_S, error.retry_after_s), str(error)
+        except SponsorSyncError as error:
+            wait_s, reason = self._pace.pause_s, str(error)
+        except Exception:
+            # The supervisor restarts this loop soon: the other sponsorables have their turn then.
+            self._put_off(sponsorable, self._pace.pause_s)
+            raise
         else:
             if summary.reason is None:
                 return
             wait_s = max(_LEAST_WAIT_S, summary.retry_after_s or self._pace.pause_s)
             reason = summary.reason
         _log.warning("reconcile_waits", sponsorable=sponsorable, seconds=wait_s, reason=reason)
-        # Also of who asked while it was looked.
+        self._put_off(sponsorable, wait_s)
+
+    def _put_off(self, sponsorable: str, wait_s: float) -> None:
+        # Also a look that was requested during the last one.
         self._wanted[sponsorable] = self._not_before[sponsorable] = _now_s() + wait_s
-
-    def _wait_after(self, error: Exception) -> tuple[float, str]:
-        if isinstance(error, GitHubLimitedError):
-            return max(_LEAST_WAIT_S, error.retry_after_s), str(error)
-        if isinstance(error, SponsorSyncError):
-            return self._pace.pause_s, str(error)
-        _log.error("reconcile_failed", exc_info=error)
-        return self._pace.pause_s, "This is our fault. The operator's log says more."
-
-
-@asynccontextmanager
-async def run_schedule(schedule: ReconcileSchedule) -> AsyncIterator[None]:
-    """Keeps to a schedule while the context is open."""
-    task = asyncio.create_task(schedule.keep(), name=_NAME)
-    try:
-        yield
-    finally:
-        await end_tasks(task)
 
 
 def _now_s() -> float:

@@ -27,12 +27,12 @@ from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
 from sponsorsync.reports import FrozenReport
 from sponsorsync.sides import configure_scripts, open_local_gears
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.gears.client import GearsClient
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
@@ -84,6 +84,7 @@ class Registrations:
         self._run_id = ""
         self._outcomes: Sequence[ScriptOutcome] = ()
         self._deployed_at: datetime | None = None
+        self._was_live = False
 
     async def deploy(self) -> None:
         """Makes the scripts of this release live.
@@ -105,14 +106,14 @@ class Registrations:
         except SponsorSyncError as error:
             self._fail(error)
             raise
-
-    async def run(self) -> None:
-        """Keeps the scripts live until it is cancelled; what fails is logged, and shown."""
-        try:
-            await self._keep_live()
-        except Exception:  # noqa: BLE001 - nobody else is there to see it
-            _log.exception("scripts_not_watched")
+        except Exception:
             self.status, self.detail = "failed", "This is our fault. The operator's log says more."
+            raise
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Starts the loop that deploys and watches, where the settings want the scripts."""
+        if _are_wanted(self._settings):
+            supervisor.start("gears_scripts", self.run)
 
     async def load(self) -> RegistrationsReport:
         """Returns scripts, registrations and the last deploy's outcome, as the server has them.
@@ -141,10 +142,11 @@ class Registrations:
             outcomes=list(self._outcomes),
         )
 
-    async def _keep_live(self) -> None:
+    async def run(self) -> None:
         """Deploys, again after each failure, and watches; returns where our scripts do not run."""
         wait_s = _RETRY_FIRST_S
-        while self.status != "live":
+        # Not by the status: scripts that an operator has removed since then stay out.
+        while not self._was_live:
             try:
                 await self.deploy()
             except GearsUnsupportedError as error:
@@ -167,8 +169,6 @@ class Registrations:
                 await self._look_after()
             except SponsorSyncError as error:
                 self._fail(error)
-            except Exception:  # noqa: BLE001 - the next look may go well
-                _log.exception("scripts_not_looked_after")
 
     async def _look_after(self) -> None:
         scripts = self._load_scripts()
@@ -194,6 +194,7 @@ class Registrations:
         if errors:
             raise GearsError(f"Scripts could not be uploaded: {'; '.join(errors)}.")
         self.status, self.detail = "live", None
+        self._was_live = True
 
     def _fail(self, error: SponsorSyncError) -> None:
         if self.detail != str(error):
@@ -208,7 +209,7 @@ class Registrations:
 async def open_registrations(
     settings: Settings, *, folder: Path | None
 ) -> AsyncIterator[Registrations]:
-    """Yields the scripts' state; while the context is open they are looked after.
+    """Yields the scripts' state; its `start` looks after them.
 
     Args:
         settings: All of them.
@@ -219,16 +220,14 @@ async def open_registrations(
     """
     async with open_local_gears(settings) as client:
         registrations = Registrations(client, settings, folder)
-        has_durable = settings.durable_address is not None
-        if settings.engine == "plain" or (settings.engine == "auto" and not has_durable):
-            yield registrations
-            return
         if settings.engine == "gears":
-            if not has_durable:
+            if settings.durable_address is None:
                 raise NoDurableError
             await registrations.deploy()
-        task = asyncio.create_task(registrations.run(), name="the scripts in Redis")
-        try:
-            yield registrations
-        finally:
-            await end_tasks(task)
+        yield registrations
+
+
+def _are_wanted(settings: Settings) -> bool:
+    return settings.engine == "gears" or (
+        settings.engine == "auto" and settings.durable_address is not None
+    )

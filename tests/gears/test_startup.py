@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync import background
+from sponsorsync import registrations as registrations_module
+from sponsorsync.background import open_supervisor
 from sponsorsync.domain.errors import GearsError, GearsUnsupportedError, NoDurableError
 from sponsorsync.gears.client import open_gears
 from sponsorsync.registrations import Registrations
@@ -227,7 +230,7 @@ async def test_the_service_stops_while_it_deploys(
         state = await _wait_for_status(browser, "deploying")
 
     assert state["status"] == "deploying"
-    assert "the scripts in Redis" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert "gears_scripts" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 # ---------------------------------------------------------------------- afterwards
@@ -266,6 +269,62 @@ async def test_scripts_that_somebody_took_out_stay_out(
     assert "sponsorsync deploy-gears" in seen[1]
     assert sessions == {}
     assert registrations.status == "live"
+
+
+async def test_an_unforeseen_error_does_not_end_the_deploying(
+    run_service: RunService,
+    gears: Gears,
+    overrides: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is shown until the next attempt."""
+    assert gears is not None  # it is empty
+    with monkeypatch.context() as patch:
+        patch.setattr(registrations_module, "load_scripts", lambda *_, **__: 1 / 0)
+        async with run_service(engine="auto", **overrides) as service:
+            browser = await service.open_browser()
+            state = await _wait_for_status(browser, "failed")
+            loops = (await browser.get("/readyz")).json()["loops"]
+            patch.undo()
+            await _wait_for_status(browser, "live")
+
+    [loop] = [loop for loop in loops if loop["name"] == "gears_scripts"]
+    assert state["detail"].startswith("This is our fault.")
+    assert (loop["status"], loop["last_error"]) == ("failing", "ZeroDivisionError")
+
+
+async def test_an_unforeseen_error_puts_nothing_back_that_somebody_took_out(
+    gears: Gears, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop starts again, and goes on to watch."""
+
+    async def has_status(status: str) -> bool:
+        return registrations.status == status
+
+    async def has_failed() -> bool:
+        return bool(loop.failures)
+
+    async def runs_again() -> bool:
+        return loop.status == "running"
+
+    monkeypatch.setattr(registrations_module, "_WATCH_S", 0.01)
+    monkeypatch.setattr(background, "_HEALTHY_S", 0.5)
+    async with (
+        open_gears(SecretStr(gears.url), upload_timeout_s=60) as client,
+        open_supervisor() as supervisor,
+    ):
+        registrations = Registrations(client, settings, folder)
+        supervisor.start("gears_scripts", registrations.run)
+        [loop] = supervisor.list_loops()
+        await until(lambda: has_status("live"))
+        await _unregister_all(gears)
+        await until(lambda: has_status("failed"))
+        with monkeypatch.context() as patch:
+            patch.setattr(registrations_module, "look", lambda *_: 1 / 0)
+            await until(has_failed)
+        await until(runs_again)
+
+    assert await gears.sessions() == {}
 
 
 async def test_no_secret_shows_anywhere(

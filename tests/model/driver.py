@@ -115,7 +115,7 @@ def _complaints(directory: Path) -> list[str]:
         f"{log.name}: {line}"
         for log in sorted(directory.glob("replica-*.log"))
         for line in log.read_text(errors="replace").splitlines()
-        if "engine_failed" in line or line.startswith("Traceback")
+        if "loop_failed" in line or line.startswith("Traceback")
     ]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from pydantic import SecretStr
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import KnownCover
 from sponsorsync.domain.assessment import mark_unknown
 from sponsorsync.domain.audit import Decision
@@ -36,7 +37,6 @@ from sponsorsync.settings import Settings
 from sponsorsync.sides import create_covers, open_sides
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.engine import run_engine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -182,7 +182,7 @@ async def _serve() -> None:
         sides = await open_sides(stack, settings)
         if sides.engine is None:
             raise AssertionError("there is a durable side")
-        await stack.enter_async_context(run_engine(sides.engine))
+        sides.engine.start(await stack.enter_async_context(open_supervisor()))
         people = PeopleStore(
             sides.local,
             sponsorables=sponsorables,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import KnownCover
 from sponsorsync.domain.cover import CoverFacts, CoverSource
 from sponsorsync.domain.errors import StoreUnavailableError
@@ -29,13 +29,13 @@ from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.names import KnownNames
 from sponsorsync.sync.packages import export_people
-from sponsorsync.tasks import end_tasks
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.engine import SyncEngine
@@ -326,13 +326,20 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
 
 
 @asynccontextmanager
-async def running_engine(pair: Pair) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs a pair's engine, all its loops; yields the task."""
-    task = asyncio.create_task(pair.engine.run())
-    try:
-        yield task
-    finally:
-        await end_tasks(task)
+async def running_engine(pair: Pair) -> AsyncIterator[Supervisor]:
+    """Runs a pair's engine, all its loops; yields their supervisor."""
+    async with open_supervisor() as supervisor:
+        pair.engine.start(supervisor)
+        yield supervisor
+
+
+@asynccontextmanager
+async def running_listener(pair: Pair) -> AsyncIterator[None]:
+    """Runs both loops of a pair's listener, and nothing else of the engine."""
+    async with open_supervisor() as supervisor:
+        supervisor.start("listener", pair.engine.listener.listen)
+        supervisor.start("notifications", pair.engine.listener.handle)
+        yield
 
 
 async def confirm_taken(

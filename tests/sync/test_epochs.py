@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
-from sponsorsync.tasks import end_tasks
 from tests.support.sync import (
     COLLECTION,
     PERSON,
@@ -18,6 +16,7 @@ from tests.support.sync import (
     open_pair,
     own_server,
     running_engine,
+    running_listener,
 )
 from tests.support.waiting import until
 
@@ -266,14 +265,12 @@ async def test_what_is_written_past_the_service_to_an_older_local_sends_nothing_
     await aging.remove("a")
     await aging.relay()
     await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    listener = asyncio.create_task(aging.engine.listener.run())
-
-    await until(lambda: _has_listener(aging))
-    await aging.local.sadd(SET, "c")
-    way.flow()
-    await aging.relay_when_back()
-    await aging.add("d")
-    await end_tasks(listener)
+    async with running_listener(aging):
+        await until(lambda: _has_listener(aging))
+        await aging.local.sadd(SET, "c")
+        way.flow()
+        await aging.relay_when_back()
+        await aging.add("d")
     await aging.relay()
 
     assert "a" not in await aging.kept()

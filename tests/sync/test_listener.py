@@ -12,7 +12,7 @@ import pytest
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
 from sponsorsync.tasks import end_tasks
-from tests.support.sync import COLLECTION, NAMES, PERSON
+from tests.support.sync import COLLECTION, NAMES, PERSON, running_listener
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -30,22 +30,19 @@ LAST = keys.preferences(OTHER, COLLECTION)
 @pytest.fixture
 async def heard(pair: Pair) -> AsyncIterator[Pair]:
     """A pair whose listener runs."""
-    listener = asyncio.create_task(pair.engine.listener.run())
-    try:
+    async with running_listener(pair):
         await until(lambda: _has_listener(pair))
         yield pair
-    finally:
-        await end_tasks(listener)
 
 
 @asynccontextmanager
 async def _listening(pair: Pair) -> AsyncIterator[Callable[[], None]]:
     """Collects notifications; yields what starts to handle them."""
     listener = pair.engine.listener
-    tasks = [asyncio.create_task(listener._listen())]
+    tasks = [asyncio.create_task(listener.listen())]
     try:
         await until(lambda: _has_listener(pair))
-        yield lambda: tasks.append(asyncio.create_task(listener._handle()))
+        yield lambda: tasks.append(asyncio.create_task(listener.handle()))
     finally:
         await end_tasks(*tasks)
 
@@ -319,17 +316,16 @@ async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpPr
     await cuttable.sign_in()
     await cuttable.add("a")
     await cuttable.relay()
-    listener = asyncio.create_task(cuttable.engine.listener.run())
-    await until(lambda: _has_listener(cuttable))
-    way.cut()
-    await cuttable.evict()
-    assert await cuttable.here() == set()
-    await _wait_until_all_is_handled(cuttable)
-    way.flow()
-    cuttable.engine.hydrator._down_until = 0.0  # as if the second were over
 
     async def is_back() -> bool:
         return await cuttable.here() == {"a"}
 
-    await until(is_back)
-    await end_tasks(listener)
+    async with running_listener(cuttable):
+        await until(lambda: _has_listener(cuttable))
+        way.cut()
+        await cuttable.evict()
+        assert await cuttable.here() == set()
+        await _wait_until_all_is_handled(cuttable)
+        way.flow()
+        cuttable.engine.hydrator._down_until = 0.0  # as if the second were over
+        await until(is_back)

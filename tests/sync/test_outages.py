@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.settings import Settings
+from sponsorsync.sides import open_sides
 from sponsorsync.store import keys
 from sponsorsync.sync.packages import apply_packages, export_people
 from tests.support.outages import (
@@ -49,6 +54,7 @@ OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 META = keys.meta(PERSON)
 FACTS = keys.sponsorship("maintainer", PERSON)
+LOOPS = {"incarnations", "sweep", "retention", "relay", "listener", "notifications"}
 
 
 @pytest.fixture
@@ -166,7 +172,7 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
         await until(lambda: _is_clean(pair))
 
         assert await pair.durable.exists(keys.user_details(PERSON)) == 1
-        assert not engine.done()
+        assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
 @pytest.mark.parametrize("outage", [each for each in OUTAGES if each is not be_out_of_memory])
@@ -184,7 +190,7 @@ async def test_the_engine_goes_on_by_itself_after_locals_outage(
         await until(lambda: _is_clean(pair))
 
         assert await pair.kept() == {"a"}
-        assert not engine.done()
+        assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
 async def test_none_of_the_engines_loops_ends_with_an_outage(
@@ -201,7 +207,7 @@ async def test_none_of_the_engines_loops_ends_with_an_outage(
                 return said >= {
                     "relay_waits",
                     "comparison_waits",
-                    "work_waits",
+                    "loop_waits",
                     "listener_rests",
                 }
 
@@ -210,7 +216,82 @@ async def test_none_of_the_engines_loops_ends_with_an_outage(
         await until(lambda: _is_changed(pair))
         await until(lambda: _is_clean(pair))
 
-        assert not engine.done()
+        assert {loop.name for loop in engine.list_loops()} == LOOPS
+
+
+async def test_a_start_is_no_outage(
+    local_server: EmbeddedValkey,
+    local: Redis,
+    durable_server: EmbeddedValkey,
+    durable: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The gates are closed until the servers were compared, and the loops wait for that."""
+    assert await local.ping()
+    assert await durable.ping()
+
+    async def has_group() -> bool:
+        return bool(await local.exists(keys.OUTBOX))
+
+    settings = Settings.model_construct(
+        redis_url=SecretStr(local_server.url), durable_url=SecretStr(durable_server.url)
+    )
+    async with AsyncExitStack() as stack:
+        engine = (await open_sides(stack, settings)).engine
+        assert engine is not None
+        compare = engine._compare
+
+        async def compare_slowly() -> None:
+            await asyncio.sleep(1)
+            await compare()
+
+        monkeypatch.setattr(engine, "_compare", compare_slowly)
+        supervisor = await stack.enter_async_context(open_supervisor())
+        engine.start(supervisor)
+        await until(has_group)
+        failures = [loop.failures for loop in supervisor.list_loops()]
+
+    assert failures == [0] * len(LOOPS)
+    assert engine.relay.counts.outages == 0
+
+
+async def test_no_error_ends_the_relay(pair: Pair) -> None:
+    """An entry that it cannot read ended it for good, while the service said that it is ready."""
+
+    async def has_failed() -> bool:
+        return bool(relay.failures)
+
+    async with running_engine(pair) as engine:
+        [relay] = [loop for loop in engine.list_loops() if loop.name == "relay"]
+        await pair.local.xadd(keys.OUTBOX, {"u": "no number"})
+        await until(has_failed)
+        failed = relay.status, relay.last_error
+        await pair.sign_in()
+        await until(lambda: _is_clean(pair))
+
+    assert failed == ("failing", "ValueError")
+    assert relay.failures == 1
+    assert await pair.durable.exists(keys.user_details(PERSON)) == 1
+
+
+async def test_no_error_ends_the_sweep(pair: Pair) -> None:
+    """It fails as long as what it cannot read is there, and takes the people afterwards."""
+
+    async def has_failed() -> bool:
+        return bool(sweep.failures)
+
+    await pair.sign_in()
+    await pair.local.delete(keys.OUTBOX)  # so nothing wakes the relay
+    await pair.local.hset(keys.DEAD, str(OTHER), "no JSON")
+    async with running_engine(pair) as engine:
+        [sweep] = [loop for loop in engine.list_loops() if loop.name == "sweep"]
+        await until(has_failed)
+        failed = sweep.status, sweep.last_error
+        await pair.local.delete(keys.DEAD)
+        await until(lambda: _is_clean(pair))
+
+    assert failed == ("failing", "JSONDecodeError")
+    assert sweep.status == "running"
 
 
 async def _has_met_an_outage(pair: Pair) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from openapi_spec_validator import validate
@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sponsorsync.app import create_app
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.store import keys
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -48,6 +49,44 @@ async def test_readyz_needs_the_local_redis_only(
         (200, "ok", "unavailable"),
         (503, "unavailable", "not_configured"),
     ]
+
+
+async def test_a_failing_loop_shows_until_it_works_again(
+    run_service: RunService, local: Redis, durable_server: EmbeddedValkey
+) -> None:
+    """The service stays ready: requests are served, and the loop runs again by itself."""
+    await local.hset(keys.DEAD, "1", "no JSON: the sweep reads it")
+    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
+        browser = await service.open_browser()
+
+        async def load_sweep() -> dict[str, Any]:
+            answer = await browser.get("/readyz")
+            assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+            [sweep] = [loop for loop in answer.json()["loops"] if loop["name"] == "sweep"]
+            return cast("dict[str, Any]", sweep)
+
+        async def has_status(status: str) -> bool:
+            return bool((await load_sweep())["status"] == status)
+
+        before = await load_sweep()
+        await until(lambda: has_status("failing"))
+        failed, text = await load_sweep(), (await browser.get("/metrics")).text
+        await local.delete(keys.DEAD)
+        await until(lambda: has_status("running"))
+        after = await load_sweep()
+
+    assert before == {
+        "name": "sweep",
+        "status": "running",
+        "failures": 0,
+        "last_error": None,
+        "last_failed_at": None,
+    }
+    assert (failed["failures"], failed["last_error"]) == (1, "JSONDecodeError")
+    assert 'sponsorsync_background_up{loop="sweep"} 0.0' in text
+    assert 'sponsorsync_background_failures_total{loop="sweep"} 1.0' in text
+    assert 'sponsorsync_background_up{loop="relay"} 1.0' in text
+    assert after == failed | {"status": "running"}
 
 
 async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) -> None:

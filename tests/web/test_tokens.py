@@ -15,6 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from structlog.testing import capture_logs
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.domain.cover import CoverPolicy
 from sponsorsync.store import keys
 from sponsorsync.tokens import issuer as issuer_module
@@ -473,7 +474,8 @@ async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
 ) -> None:
     """The public keys show both meanwhile."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(of_tokens, life=timedelta(hours=1), clock=clock) as tokens:
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
         assert tokens is not None
         claims = _claims(clock) | {"exp": int(clock().timestamp()) + 10**6}
         old = _sign(claims, tokens)
@@ -493,7 +495,8 @@ async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
 async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clock: Clock) -> None:
     """As soon as the file is read again."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(of_tokens, life=timedelta(hours=1), clock=clock) as tokens:
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
         assert tokens is not None
         old = _sign(_claims(clock), tokens)
         rotate_keys(of_tokens, now=clock(), retire_old=True)
@@ -508,9 +511,10 @@ async def test_a_rotation_is_taken_up_while_the_service_runs(
 ) -> None:
     """The command runs beside it, and nobody restarts anything."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(
-        of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
-    ) as tokens:
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(
+            supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
+        )
         assert tokens is not None
         rotate_keys(of_tokens, now=clock(), retire_old=False)
         await until(lambda: _shows(tokens, 2, clock))
@@ -522,13 +526,14 @@ async def test_an_unforeseen_error_does_not_end_the_following(
     """Else no rotation would be taken up until the next start, and nobody would know."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
     with capture_logs() as logs:
-        async with open_tokens(
-            of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
-        ) as tokens:
+        async with open_supervisor() as supervisor:
+            tokens = await open_tokens(
+                supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
+            )
             assert tokens is not None
             with monkeypatch.context() as patch:
                 patch.setattr(issuer_module, "load_keyring", lambda _: 1 / 0)
-                await until(lambda: _logs(logs, "background_work_failed"))
+                await until(lambda: _logs(logs, "loop_failed"))
             rotate_keys(of_tokens, now=clock(), retire_old=False)
             await until(lambda: _shows(tokens, 2, clock))
 
@@ -538,7 +543,8 @@ async def test_a_file_that_cannot_be_read_again_changes_nothing(
 ) -> None:
     """The service goes on with the keys it has, and says so in the log."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_tokens(of_tokens, life=timedelta(hours=1), clock=clock) as tokens:
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
         assert tokens is not None
         token = _sign(_claims(clock), tokens)
         (settings.data_dir / "token_keys.json").write_text("")

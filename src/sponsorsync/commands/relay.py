@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sponsorsync.background import open_supervisor
 from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.signals import stop_signals
-from sponsorsync.sync.engine import run_engine
 
 if TYPE_CHECKING:
     from sponsorsync.settings import Settings
@@ -19,6 +19,11 @@ async def run_relay(settings: Settings) -> None:
         SponsorSyncError: It could not begin.
     """
     plain = settings.model_copy(update={"engine": "plain"})
-    async with stop_signals() as stop, open_engine(plain) as engine, run_engine(engine):
+    async with (
+        stop_signals() as stop,
+        open_engine(plain) as engine,
+        open_supervisor() as supervisor,
+    ):
+        engine.start(supervisor)
         print("SponsorSync relay ready", flush=True)  # noqa: T201 - the CLI's word
         await stop.wait()

@@ -1,14 +1,14 @@
-"""The tasks that keep both sides equal, and their owner."""
+"""The loops that keep both sides equal."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from sponsorsync.domain.errors import StoreError, StoreUnavailableError
+from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.covers import end_covers
 from sponsorsync.sync.arrivals import Arrivals
@@ -19,12 +19,12 @@ from sponsorsync.sync.relay import BATCH, Relay
 from sponsorsync.sync.retention import forget_lapsed
 from sponsorsync.sync.snapshot import Snapshot
 from sponsorsync.sync.verify import Verifier
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
     from datetime import timedelta
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.store.connect import Gate, RedisStore
     from sponsorsync.sync.names import KnownNames
 
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 class SyncEngine:
-    """Wires the parts of the plain engine, and runs their loops.
+    """Wires the parts of the plain engine; `start` starts their loops.
 
     Args of the constructor:
         local, durable: Behind the gates.
@@ -83,25 +83,26 @@ class SyncEngine:
         self.listener = Listener(
             local, names=names, hydrator=self.hydrator, may_configure=may_configure
         )
+        self._has_tried_to_compare = asyncio.Event()
 
-    async def run(self) -> None:
-        """Runs every loop until it is cancelled."""
-        try:
-            await self._compare()
-        except StoreUnavailableError as error:
-            _log.warning("comparison_waits", seconds=_KEEP_S, reason=str(error))
-        loops = [
-            self._keep_epoch(),
-            self._every(_SWEEP_S, "sweep", self._sweep),
-            self._every(_RETENTION_S, "retention", self._forget_lapsed),
+    def start(self, supervisor: Supervisor) -> None:
+        """Starts every loop; all but the comparison wait for its first attempt.
+
+        The gates are closed until then, so the others would report an outage at each start.
+        """
+        supervisor.start("incarnations", self._keep_epoch)
+        loops: list[tuple[str, Callable[[], Coroutine[None, None, None]], float | None]] = [
+            ("sweep", self._sweep, _SWEEP_S),
+            ("retention", self._forget_lapsed, _RETENTION_S),
         ]
         if self._drains:
-            loops += [self.relay.run(), self.listener.run()]
-        tasks = [asyncio.create_task(_supervise(loop)) for loop in loops]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await end_tasks(*tasks)
+            loops += [
+                ("relay", self.relay.run, None),
+                ("listener", self.listener.listen, None),
+                ("notifications", self.listener.handle, None),
+            ]
+        for name, work, every_s in loops:
+            supervisor.start(name, partial(self._wait_and_do, work), every_s=every_s)
 
     async def push_now(self, person_id: int) -> bool:
         """Takes a person to durable without waiting for the relay; returns whether it confirmed.
@@ -124,12 +125,18 @@ class SyncEngine:
         """Compares at once when a gate has refused somebody, and looks for a FLUSHALL meanwhile."""
         while True:
             try:
-                await self._wait_for_refusal()
                 if not await self._is_settled():
                     await self._compare()
             except StoreUnavailableError as error:
                 _log.warning("comparison_waits", seconds=_REST_S, reason=str(error))
                 await asyncio.sleep(_REST_S)
+            finally:
+                self._has_tried_to_compare.set()
+            await self._wait_for_refusal()
+
+    async def _wait_and_do(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        await self._has_tried_to_compare.wait()
+        await work()
 
     async def _wait_for_refusal(self) -> None:
         refusals = [
@@ -172,35 +179,3 @@ class SyncEngine:
     async def _forget_lapsed(self) -> None:
         while await forget_lapsed(self._durable, names=self._names, retention=self._retention):
             pass
-
-    async def _every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except StoreError as error:
-                _log.warning("work_waits", work=name, reason=str(error))
-
-
-async def _supervise(work: Coroutine[None, None, None]) -> None:
-    """A loop that fails for a reason nobody foresaw takes the others along: the log shows why."""
-    try:
-        await work
-    except Exception:  # noqa: BLE001 - all of them start again
-        _log.exception("engine_failed")
-
-
-@asynccontextmanager
-async def run_engine(engine: SyncEngine) -> AsyncIterator[None]:
-    """Runs an engine while the context is open; one that fails is started again after a rest."""
-
-    async def keep_running() -> None:
-        while True:
-            await engine.run()
-            await asyncio.sleep(_REST_S)
-
-    task = asyncio.create_task(keep_running(), name="sync engine")
-    try:
-        yield
-    finally:
-        await end_tasks(task)

@@ -18,7 +18,6 @@ from redis.exceptions import RedisError
 
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.store.fetching import ask_until_known
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
@@ -60,14 +59,6 @@ class Listener:
         self._mark_channel = f"sponsorsync:listener:{secrets.token_hex(8)}"
         self._mark_heard = asyncio.Event()
 
-    async def run(self) -> None:
-        """Listens until it is cancelled."""
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._handle())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await end_tasks(*tasks)
-
     async def load_missing_flags(self) -> str:
         """Returns the flags of `notify-keyspace-events` that local lacks, after mending if allowed.
 
@@ -83,7 +74,8 @@ class Listener:
             return ""
         return missing
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Puts notifications into the queue until it is cancelled."""
         while True:
             try:
                 await self._warn_of_missing_flags()
@@ -130,7 +122,8 @@ class Listener:
         except asyncio.QueueFull:
             _log.warning("notification_dropped", event_name=event, person=notice[1])
 
-    async def _handle(self) -> None:
+    async def handle(self) -> None:
+        """Handles what is in the queue until it is cancelled."""
         while True:
             event, person_id, collection = notice = await self._queue.get()
             self._waiting[notice] -= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,18 @@ import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from sponsorsync.background import keep_doing
 from sponsorsync.domain.admission import IssuedToken
 from sponsorsync.domain.cover import CoverStatus
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from joserfc.jwk import ECKey, GuestProtocol
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.domain.cover import Cover
     from sponsorsync.settings import Settings
     from sponsorsync.tokens.keyring import Keyring
@@ -112,24 +111,23 @@ class TokenIssuer:
         return find
 
 
-@asynccontextmanager
 async def open_tokens(
+    supervisor: Supervisor,
     settings: Settings,
     *,
     life: timedelta,
     clock: Callable[[], datetime],
     reload_s: float = _RELOAD_S,
-) -> AsyncIterator[TokenIssuer | None]:
-    """Yields who signs tokens, or None where SPONSORSYNC_TOKEN_AUDIENCE is not set.
+) -> TokenIssuer | None:
+    """Returns the issuer of tokens, or None where SPONSORSYNC_TOKEN_AUDIENCE is not set.
 
-    What `sponsorsync keys rotate` does to the file is taken up within seconds.
+    A loop reloads the file with the keys, which `sponsorsync keys rotate` changes.
 
     Raises:
         SettingsError: The file with the keys cannot be used.
     """
     if settings.token_audience is None:
-        yield None
-        return
+        return None
     tokens = TokenIssuer(
         await asyncio.to_thread(load_or_create_keyring, settings, now=clock()),
         issuer=settings.origin,
@@ -137,8 +135,8 @@ async def open_tokens(
         life=life,
     )
     reload = partial(reload_keys, tokens, settings)
-    async with keep_doing(reload, name="follow the token keys' file", rest_s=reload_s):
-        yield tokens
+    supervisor.start("token_keys", reload, every_s=reload_s)
+    return tokens
 
 
 async def reload_keys(tokens: TokenIssuer, settings: Settings) -> None:

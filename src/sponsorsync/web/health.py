@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter, Response
+from pydantic import Field
 
 from sponsorsync import __version__
+from sponsorsync.background import LoopState
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.registrations import ScriptsStatus
 from sponsorsync.web.dependencies import ServicesDep
@@ -50,6 +52,9 @@ class Readiness(Model):
     local: StoreHealth
     durable: StoreHealth
     gears: GearsHealth
+    loops: list[LoopState] = Field(
+        description="The background loops; a failing one runs again by itself."
+    )
 
 
 @router.get("/healthz", summary="Does the process run?")
@@ -64,7 +69,7 @@ async def get_health() -> Health:
     responses={_NOT_READY: {"model": Readiness, "description": "The local Redis is away"}},
 )
 async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
-    """The local Redis is required; the durable one and the scripts are reported only."""
+    """The local Redis is required; the durable one, the scripts and the loops are reported only."""
     local, durable = await asyncio.gather(_check(services.local), _check(services.durable))
     if local.status != "ok":
         response.status_code = _NOT_READY
@@ -74,6 +79,7 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
         local=local,
         durable=durable,
         gears=GearsHealth(status=gears.status, detail=gears.detail),
+        loops=services.supervisor.list_loops(),
     )
 
 
@@ -84,7 +90,7 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
 async def get_metrics(services: ServicesDep) -> Response:
-    """People who wait for durable or were set aside, what the relay did, and GitHub's news."""
+    """People who wait for durable or were set aside, relay, background loops, GitHub's events."""
     return Response(
         await services.metrics.render(services.webhooks.counts),
         media_type=services.metrics.content_type,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from sponsorsync.background import Supervisor
     from sponsorsync.directory import SponsorDirectory
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.jobs import Jobs
@@ -73,6 +74,7 @@ class Services:
     audit: AuditTrail
     admin_token: SecretStr | None
     metrics: Metrics
+    supervisor: Supervisor
     policy: CoverPolicy
     local: RedisStore
     durable: RedisStore | None
