@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from sponsorsync import cover_ends
 from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.store import keys
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 from tests.conftest import SPONSORABLE
 from tests.support.waiting import until
 

@@ -45,7 +45,10 @@ from sponsorsync.sides import (
     run_scripts_snapshot,
 )
 from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.linked_accounts import LinkedAccountStore
+from sponsorsync.store.organizations import OrganizationStore
 from sponsorsync.store.preferences import PreferenceStore
+from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.visitors import VisitorMerge
@@ -82,7 +85,8 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.settings import Settings
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.people import PeopleStore
 
 T = TypeVar("T")
@@ -212,6 +216,7 @@ async def _open_services(
     fetcher = engine.hydrator if engine else None
     people = create_people(settings, sides)
     covers = create_covers(settings, sides, people)
+    reconciliations = ReconciliationStore(sides.local, sponsorables=settings.sponsorables)
     store = PreferenceStore(
         sides.local,
         PreferenceRules(
@@ -227,12 +232,13 @@ async def _open_services(
     reconciler = Reconciler(
         client,
         covers,
+        reconciliations,
         token=token,
         sponsorables=settings.sponsorables,
         policy=policy,
         clock=clock,
     )
-    look_again = await _open_look_again(stack, settings, reconciler, covers, clock)
+    look_again = await _open_look_again(stack, settings, reconciler, reconciliations, clock)
     return Services(
         origin=settings.origin,
         allowed_origins=frozenset(settings.allowed_origins),
@@ -253,7 +259,7 @@ async def _open_services(
             settings,
             (transport, client),
             people,
-            await _open_members(stack, covers, policy, clock),
+            await _open_members(stack, sides.local, covers, policy, clock),
             look_again,
             clock,
         ),
@@ -294,6 +300,7 @@ async def _open_services(
         refresh=Refresh(
             client,
             covers,
+            reconciliations,
             look_again,
             token=token,
             sponsorables=settings.sponsorables,
@@ -303,7 +310,12 @@ async def _open_services(
         overrides=Overrides(covers, client, token=token, policy=policy, clock=clock),
         directory=SponsorDirectory(covers, policy=policy, clock=clock),
         patreon=await _open_patreon(
-            stack, settings, transports.patreon or transport, covers, clock
+            stack,
+            settings,
+            transports.patreon or transport,
+            covers,
+            LinkedAccountStore(sides.local),
+            clock,
         ),
         audit=AuditTrail(sides.local),
         admin_token=settings.admin_token,
@@ -329,7 +341,8 @@ async def _open_patreon(
     stack: AsyncExitStack,
     settings: Settings,
     transport: httpx.AsyncBaseTransport,
-    covers: CoverStore,
+    covers: EntitlementStore,
+    linked_accounts: LinkedAccountStore,
     clock: Callable[[], datetime],
 ) -> PatreonLink | None:
     if settings.patreon_client_id is None:
@@ -348,6 +361,7 @@ async def _open_patreon(
         ),
         PatreonClient(client, patreon_url=url),
         covers,
+        linked_accounts,
         campaign_id=_required(settings.patreon_campaign),
         sponsorable=settings.sponsorables[0],
         clock=clock,
@@ -358,7 +372,7 @@ async def _open_look_again(
     stack: AsyncExitStack,
     settings: Settings,
     reconciler: Reconciler,
-    covers: CoverStore,
+    reconciliations: ReconciliationStore,
     clock: Callable[[], datetime],
 ) -> LookAgain:
     if settings.maintainer_token is None:
@@ -367,7 +381,7 @@ async def _open_look_again(
     schedule = ReconcileSchedule(
         lambda sponsorable: reconciler.run(sponsorable=sponsorable),
         reconciler.load_last,
-        covers,
+        reconciliations,
         sponsorables=settings.sponsorables,
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,
@@ -378,13 +392,14 @@ async def _open_look_again(
 
 async def _open_members(
     stack: AsyncExitStack,
-    covers: CoverStore,
+    local: RedisStore,
+    covers: EntitlementStore,
     policy: CoverPolicy,
     clock: Callable[[], datetime],
 ) -> Members | None:
     if not policy.covers_members:
         return None
-    members = Members(covers, policy=policy, clock=clock)
+    members = Members(covers, OrganizationStore(local), policy=policy, clock=clock)
     await stack.enter_async_context(follow_organizations(members))
     return members
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sponsorsync.background import keep_doing
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -25,6 +25,7 @@ from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.server import stop_signals
 from sponsorsync.sides import create_covers, create_people, open_sides, run_scripts_snapshot
+from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.sync.engine import run_engine
 from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
@@ -148,6 +149,7 @@ async def run_reconcile(
         reconciler = Reconciler(
             GitHubClient(client, api_url=settings.github_api_url),
             create_covers(settings, sides, create_people(settings, sides)),
+            ReconciliationStore(sides.local, sponsorables=settings.sponsorables),
             token=settings.maintainer_token,
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,

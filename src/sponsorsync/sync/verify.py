@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.domain.parts import PROFILE
 from sponsorsync.store import keys
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 from sponsorsync.sync.packages import chunks
 from sponsorsync.sync.walk import in_batches, walk_people, walk_set
 
