@@ -10,9 +10,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from redis.exceptions import LockNotOwnedError
-
-from sponsorsync.domain.errors import StoreError
+from redis.exceptions import LockNotOwnedError, RedisError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +41,7 @@ class HeldLock:
 
     async def release(self) -> None:
         """Gives the lock back, if it is still ours; it expires where the Redis cannot be asked."""
-        with suppress(StoreError), self._store.translated_errors(), suppress(LockNotOwnedError):
+        with suppress(RedisError):
             await self._lock.release()
 
 
