@@ -927,14 +927,14 @@ async def test_an_unforeseen_failure_does_not_end_the_schedule(
 ) -> None:
     """Nobody would notice before covers are wrong for days."""
     answers = iter([RuntimeError("unforeseen")])
-    is_right = getattr(replica.covers, method)
+    is_right = getattr(replica.reconciliations, method)
 
     async def fail_once(*arguments: str) -> object:
         for error in answers:
             raise error
         return await is_right(*arguments)
 
-    monkeypatch.setattr(replica.covers, method, fail_once)
+    monkeypatch.setattr(replica.reconciliations, method, fail_once)
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
     with capture_logs() as logs:
         async with run_schedule(_schedule(replica, pace)):
