@@ -31,8 +31,9 @@ from bench.measure import console, verdict
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server, settle_memory
 from sponsorsync.domain.account import NO_VERSION, KnownCover
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store.connect import create_store

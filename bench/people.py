@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sponsorsync.domain.account import NO_VERSION, KnownCover
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore

@@ -10,7 +10,7 @@ from sponsorsync import cover_ends
 from sponsorsync.background import open_supervisor
 from sponsorsync.cover_ends import keep_ending_covers
 from sponsorsync.store import keys
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 from tests.conftest import SPONSORABLE
 from tests.support.waiting import until
 

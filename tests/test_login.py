@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.app import create_app
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
@@ -24,6 +24,7 @@ from sponsorsync.domain.errors import (
     LoginExpiredError,
     NotSignedInError,
 )
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.reconcile_schedule import ReconcileSchedule
 from sponsorsync.sandbox.hooks import Hook
 from tests.conftest import GITHUB_URL

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.audit import Decision
-from sponsorsync.domain.cover import CoverSource
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.people import Tier
 from sponsorsync.store import keys

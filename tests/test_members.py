@@ -17,13 +17,14 @@ from structlog.testing import capture_logs
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.audit import Decision
-from sponsorsync.domain.cover import CoverSource, CoverStatus, judge
+from sponsorsync.domain.cover import CoverStatus, judge
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.members import Members
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.people import Organization, Tier
 from sponsorsync.store import keys
-from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.organizations import OrganizationStore
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.sync import COLLECTION
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.people import Sponsorship
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
+    from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.web.services import Services
     from tests.conftest import Clock
 
@@ -57,11 +59,13 @@ class Replica:
     Attributes:
         members: What follows when it is told to.
         covers: Where covers are kept.
+        organizations: Where their changes are noted.
     """
 
     services: Services
     members: Members
-    covers: CoverStore
+    covers: EntitlementStore
+    organizations: OrganizationStore
     github: SimulatedGitHub
     local: Redis
     clock: Clock
@@ -162,8 +166,9 @@ async def open_replica(
         assert state is not None
         services = state["services"]
         covers = services.overrides._covers
-        members = Members(covers, policy=services.policy, clock=clock)
-        yield Replica(services, members, covers, github, local, clock)
+        organizations = OrganizationStore(services.local)
+        members = Members(covers, organizations, policy=services.policy, clock=clock)
+        yield Replica(services, members, covers, organizations, github, local, clock)
 
 
 @pytest.fixture
@@ -475,13 +480,13 @@ async def test_the_service_goes_on_after_an_error_of_any_kind(
     """Nobody would learn that members are followed no more."""
     await replica.tell("created")
     await replica.sign_in()
-    find = CoverStore.find_changed_organizations
+    find = OrganizationStore.find_changed_organizations
 
-    async def fail_once(_: CoverStore) -> Any:  # noqa: ANN401 - find's own
-        monkeypatch.setattr(CoverStore, "find_changed_organizations", find)
+    async def fail_once(_: OrganizationStore) -> Any:  # noqa: ANN401 - find's own
+        monkeypatch.setattr(OrganizationStore, "find_changed_organizations", find)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(CoverStore, "find_changed_organizations", fail_once)
+    monkeypatch.setattr(OrganizationStore, "find_changed_organizations", fail_once)
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
 
@@ -489,7 +494,7 @@ async def test_the_service_goes_on_after_an_error_of_any_kind(
         return (await replica.cover()).tier_cents == 50_000 and not await replica.noted()
 
     await until(is_followed)
-    assert CoverStore.find_changed_organizations is find
+    assert OrganizationStore.find_changed_organizations is find
 
 
 async def test_what_somebody_else_wrote_among_the_notes_keeps_nobody_waiting(
@@ -552,7 +557,7 @@ async def test_an_organization_that_changes_meanwhile_is_followed_again(
     await replica.sign_in()
     await replica.members.follow()
     await replica.tell("edited")
-    load_members = replica.covers.load_members
+    load_members = replica.organizations.load_members
 
     async def change_once_more(*arguments: Any) -> list[int]:  # noqa: ANN401 - load_members' own
         replica.sponsorship.tier = Tier(50_000)
@@ -560,7 +565,7 @@ async def test_an_organization_that_changes_meanwhile_is_followed_again(
         return await load_members(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(replica.covers, "load_members", change_once_more)
+        patch.setattr(replica.organizations, "load_members", change_once_more)
         await replica.members.follow()
     noted, old = await replica.noted(), await replica.cover()
     await replica.members.follow()
@@ -576,10 +581,10 @@ async def test_a_change_that_came_after_the_note_was_removed_is_kept(replica: Re
     await replica.sign_in()
     await replica.members.follow()
     await replica.tell("edited")
-    [changed] = await replica.covers.find_changed_organizations()
+    [changed] = await replica.organizations.find_changed_organizations()
     await replica.members.follow()  # another replica
     await replica.tell("cancelled")
-    await replica.covers.settle_organizations(changed.notes)
+    await replica.organizations.settle_organizations(changed.notes)
 
     assert set(await replica.noted()) == {FIELD}
 

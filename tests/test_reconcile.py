@@ -21,12 +21,13 @@ from structlog.testing import capture_logs
 from sponsorsync.background import open_supervisor
 from sponsorsync.commands.doctor import examine
 from sponsorsync.commands.serve import bind_next_free, port_of, run_server
-from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import (
     InvalidInputError,
     JobRunningError,
     NoMaintainerTokenError,
 )
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client
 from sponsorsync.reconcile import Reconciler, ReconcileSummary
@@ -34,7 +35,8 @@ from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
+from sponsorsync.store.reconciliations import ReconciliationStore
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.command import run_command
 from tests.support.waiting import until
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
     from tests.conftest import Browser, Clock, RunService
 
 MONTHLY, PRIVATE, FORMER, STRANGER = 48_210_377, 73_355_190, 29_871_456, 112_493_071
@@ -113,7 +115,8 @@ class Replica:
     """One replica's parts that compare, and GitHub."""
 
     reconciler: Reconciler
-    covers: CoverStore
+    covers: EntitlementStore
+    reconciliations: ReconciliationStore
     local_store: RedisStore
     github: SimulatedGitHub
     local: Redis
@@ -187,16 +190,20 @@ async def open_replica(
         client = create_http_client(way, timeout_s=5)
         await stack.enter_async_context(client)
         covers = create_covers(settings, sides, create_people(settings, sides))
+        reconciliations = ReconciliationStore(sides.local, sponsorables=settings.sponsorables)
         reconciler = Reconciler(
             GitHubClient(client, api_url=settings.github_api_url),
             covers,
+            reconciliations,
             token=token,
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,
             clock=clock,
             sleep=sleep,
         )
-        yield Replica(reconciler, covers, sides.local, github, local, clock, way, naps)
+        yield Replica(
+            reconciler, covers, reconciliations, sides.local, github, local, clock, way, naps
+        )
 
 
 @pytest.fixture
@@ -546,7 +553,7 @@ async def test_who_asked_is_told_that_they_are_no_sponsor(replica: Replica) -> N
     """They were answered that it follows; who did not ask has no facts without being a sponsor."""
     await replica.compare()
     key = keys.sponsorship(SPONSORABLE, STRANGER)
-    await replica.covers.take_refresh(STRANGER)
+    await replica.reconciliations.take_refresh(STRANGER)
     await replica.compare(dry_run=True)
     before = await replica.facts(STRANGER)
     first = await replica.compare()
@@ -555,24 +562,24 @@ async def test_who_asked_is_told_that_they_are_no_sponsor(replica: Replica) -> N
     await replica.compare()
     unasked = await replica.facts(STRANGER)
     await replica.local.delete(f"sponsorsync:refreshed:{STRANGER}")  # a minute later
-    await replica.covers.take_refresh(STRANGER)
+    await replica.reconciliations.take_refresh(STRANGER)
     await replica.compare()
 
     assert (before, told["source"], first.counts) == ({}, "none", {})
     assert "unknown_since" in unasked
     assert "unknown_since" not in await replica.facts(STRANGER)
-    assert await replica.covers.load_asked(SPONSORABLE) == []
+    assert await replica.reconciliations.load_asked(SPONSORABLE) == []
 
 
 async def test_who_asked_and_may_be_hidden_stays_unknown(replica: Replica) -> None:
     """The one whom GitHub does not show may be anybody."""
     [sponsorship] = replica.github.people.sponsorships_of(replica.github.people.get("monthly"))
     sponsorship.is_null = True
-    await replica.covers.take_refresh(MONTHLY)
+    await replica.reconciliations.take_refresh(MONTHLY)
     await replica.compare()
 
     assert await replica.facts(MONTHLY) == {}
-    assert await replica.covers.load_asked(SPONSORABLE) == [MONTHLY]
+    assert await replica.reconciliations.load_asked(SPONSORABLE) == [MONTHLY]
 
 
 async def test_of_who_deleted_their_account_nothing_is_written(
@@ -582,7 +589,7 @@ async def test_of_who_deleted_their_account_nothing_is_written(
     async with run_service() as service:
         browser = await service.open_browser()
         await browser.sign_in("stranger")
-        await replica.covers.take_refresh(STRANGER)
+        await replica.reconciliations.take_refresh(STRANGER)
         await browser.delete("/me")
     await replica.compare()
 
@@ -920,14 +927,14 @@ async def test_an_unforeseen_failure_does_not_end_the_schedule(
 ) -> None:
     """Nobody would notice before covers are wrong for days."""
     answers = iter([RuntimeError("unforeseen")])
-    is_right = getattr(replica.covers, method)
+    is_right = getattr(replica.reconciliations, method)
 
     async def fail_once(*arguments: str) -> object:
         for error in answers:
             raise error
         return await is_right(*arguments)
 
-    monkeypatch.setattr(replica.covers, method, fail_once)
+    monkeypatch.setattr(replica.reconciliations, method, fail_once)
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
     with capture_logs() as logs:
         async with _running(_schedule(replica, pace)):
@@ -1038,7 +1045,7 @@ async def test_what_another_replica_has_compared_is_not_compared_again(replica: 
     schedule = _schedule(replica, Pace(every=timedelta(hours=1), settle_s=0.2, check_s=0.02))
     async with _running(schedule):
         await asyncio.sleep(0.05)
-        await replica.covers.save_reconciled(SPONSORABLE, replica.clock.now)
+        await replica.reconciliations.save_reconciled(SPONSORABLE, replica.clock.now)
         await asyncio.sleep(0.5)
 
     assert replica.way.pages == 0
@@ -1057,37 +1064,37 @@ async def test_a_look_that_was_asked_for_outlasts_a_restart(replica: Replica) ->
 
 async def test_a_look_is_done_by_a_complete_comparison_only(replica: Replica) -> None:
     """Whoever ran it; a dry run keeps nothing."""
-    await replica.covers.save_look(SPONSORABLE)
-    asked = await replica.covers.load_looks()
+    await replica.reconciliations.save_look(SPONSORABLE)
+    asked = await replica.reconciliations.load_looks()
     replica.github.switches.forbidden = True
     await replica.compare()
-    after_failure = await replica.covers.load_looks()
+    after_failure = await replica.reconciliations.load_looks()
     replica.github.switches.forbidden = False
     await replica.compare(dry_run=True)
-    after_dry_run = await replica.covers.load_looks()
+    after_dry_run = await replica.reconciliations.load_looks()
     await replica.compare()
 
     assert asked == after_failure == after_dry_run
-    assert (list(asked), await replica.covers.load_looks()) == ([SPONSORABLE], {})
+    assert (list(asked), await replica.reconciliations.load_looks()) == ([SPONSORABLE], {})
 
 
 async def test_who_asks_while_it_is_looked_is_not_answered_by_that(replica: Replica) -> None:
     """GitHub's answer may be of before; also of an end that another replica sweeps."""
-    await replica.covers.save_look(SPONSORABLE)
-    before = await replica.covers.load_looks()
+    await replica.reconciliations.save_look(SPONSORABLE)
+    before = await replica.reconciliations.load_looks()
 
     async def ask_again(_: int) -> None:
-        await replica.covers.save_look(SPONSORABLE)
+        await replica.reconciliations.save_look(SPONSORABLE)
 
     replica.way.before = ask_again
     await replica.compare()
-    between = await replica.covers.load_looks()
+    between = await replica.reconciliations.load_looks()
     replica.way.before = None
     await replica.compare()
 
     assert list(between) == [SPONSORABLE]
     assert between != before
-    assert await replica.covers.load_looks() == {}
+    assert await replica.reconciliations.load_looks() == {}
 
 
 async def test_a_look_of_another_replica_is_not_repeated(
@@ -1097,7 +1104,7 @@ async def test_a_look_of_another_replica_is_not_repeated(
     schedule = _schedule(replica, Pace(every=None, settle_s=0.0, check_s=0.01))
     await schedule.request(SPONSORABLE)
     await replica.compare()  # as the other one does
-    load_looks, times = replica.covers.load_looks, 0
+    load_looks, times = replica.reconciliations.load_looks, 0
 
     async def count() -> dict[str, str]:
         nonlocal times
@@ -1107,7 +1114,7 @@ async def test_a_look_of_another_replica_is_not_repeated(
     async def has_gone_round() -> bool:
         return times > 3
 
-    monkeypatch.setattr(replica.covers, "load_looks", count)
+    monkeypatch.setattr(replica.reconciliations, "load_looks", count)
     async with _running(schedule):
         await until(has_gone_round)
 
@@ -1142,13 +1149,13 @@ async def test_a_payment_that_ends_is_no_reason_to_look(replica: Replica) -> Non
     await replica.local.zadd(keys.COVER_ENDS, {member: 1})
     await end_covers(replica.local_store)
 
-    assert await replica.covers.load_looks() == {}
+    assert await replica.reconciliations.load_looks() == {}
 
 
 def _schedule(replica: Replica, pace: Pace) -> ReconcileSchedule:
     return ReconcileSchedule(
         replica.reconciler,
-        replica.covers,
+        replica.reconciliations,
         sponsorables=(SPONSORABLE,),
         pace=pace,
         clock=replica.clock,
@@ -1167,7 +1174,7 @@ async def _is_covered(replica: Replica, person_id: int) -> bool:
 
 
 async def _is_done(replica: Replica) -> bool:
-    return await replica.covers.load_looks() == {}
+    return await replica.reconciliations.load_looks() == {}
 
 
 async def _has_asked(replica: Replica, pages: int) -> bool:

@@ -34,6 +34,9 @@ from sponsorsync.sides import (
     run_scripts_snapshot,
 )
 from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.linked_accounts import LinkedAccountStore
+from sponsorsync.store.organizations import OrganizationStore
+from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.visitors import VisitorMerge
 from sponsorsync.web import login as login_routes
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
 
     from sponsorsync.background import Supervisor
     from sponsorsync.settings import Settings
-    from sponsorsync.store.covers import CoverStore
 
 T = TypeVar("T")
 
@@ -92,15 +94,22 @@ async def open_services(
             engine.start(supervisor)
         people = create_people(settings, sides)
         covers = create_covers(settings, sides, people)
+        reconciliations = ReconciliationStore(sides.local, sponsorables=sponsorables)
         preferences = create_preferences(settings, sides)
         github = GitHubClient(http, api_url=settings.github_api_url)
         reconciler = Reconciler(
-            github, covers, token=token, sponsorables=sponsorables, policy=policy, clock=clock
+            github,
+            covers,
+            reconciliations,
+            token=token,
+            sponsorables=sponsorables,
+            policy=policy,
+            clock=clock,
         )
-        schedule = _start_schedule(supervisor, settings, reconciler, covers, clock)
+        schedule = _start_schedule(supervisor, settings, reconciler, reconciliations, clock)
         members = None
         if policy.covers_members:
-            members = Members(covers, policy=policy, clock=clock)
+            members = Members(covers, OrganizationStore(sides.local), policy=policy, clock=clock)
             follow_organizations(supervisor, members)
         login = Login(
             oauth=_create_oauth(settings, transport),
@@ -128,6 +137,7 @@ async def open_services(
                 settings,
                 patreon_transport or transport,
                 covers,
+                LinkedAccountStore(sides.local),
                 redirect_uri=settings.origin + patreon_routes.CALLBACK_PATH,
                 clock=clock,
             )
@@ -167,6 +177,7 @@ async def open_services(
             refresh=Refresh(
                 github,
                 covers,
+                reconciliations,
                 schedule,
                 token=token,
                 sponsorables=sponsorables,
@@ -191,7 +202,7 @@ def _start_schedule(
     supervisor: Supervisor,
     settings: Settings,
     reconciler: Reconciler,
-    covers: CoverStore,
+    reconciliations: ReconciliationStore,
     clock: Callable[[], datetime],
 ) -> ReconcileSchedule | None:
     if settings.maintainer_token is None:
@@ -199,7 +210,7 @@ def _start_schedule(
     hours = settings.reconcile_hours
     schedule = ReconcileSchedule(
         reconciler,
-        covers,
+        reconciliations,
         sponsorables=settings.sponsorables,
         pace=Pace(every=timedelta(hours=hours) if hours else None),
         clock=clock,

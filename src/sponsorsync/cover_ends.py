@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 
 if TYPE_CHECKING:
     from sponsorsync.background import Supervisor

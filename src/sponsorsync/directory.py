@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sponsorsync.domain.cover import CoverPolicy
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
 
 
 class SponsorDirectory:
     """Reads covers of people who need not have signed in."""
 
     def __init__(
-        self, covers: CoverStore, *, policy: CoverPolicy, clock: Callable[[], datetime]
+        self, covers: EntitlementStore, *, policy: CoverPolicy, clock: Callable[[], datetime]
     ) -> None:
         self._covers = covers
         self._policy = policy

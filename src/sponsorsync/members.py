@@ -7,8 +7,6 @@ again; whoever dies in between leaves the note.
 
 from __future__ import annotations
 
-import secrets
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sponsorsync.domain.assessment import assess, is_as_new, is_better, tell_the_same
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
@@ -29,7 +27,8 @@ from sponsorsync.domain.organizations import (
     miss_memberships,
     see_memberships,
 )
-from sponsorsync.store.covers import CoverChange, Saved
+from sponsorsync.domain.sources import CoverSource
+from sponsorsync.store.entitlements import CoverChange, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +36,9 @@ if TYPE_CHECKING:
     from sponsorsync.background import Supervisor
     from sponsorsync.domain.cover import CoverPolicy
     from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
-    from sponsorsync.store.covers import ChangedOrganization, CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
+    from sponsorsync.store.locks import HeldLock
+    from sponsorsync.store.organizations import ChangedOrganization, OrganizationStore
 
     _Decide = Callable[[CoverFacts | None], CoverFacts | None]
 
@@ -53,12 +54,14 @@ class Members:
 
     def __init__(
         self,
-        covers: CoverStore,
+        covers: EntitlementStore,
+        organizations: OrganizationStore,
         *,
         policy: CoverPolicy,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._covers = covers
+        self._organizations = organizations
         self._policy = policy
         self._clock = clock
 
@@ -112,22 +115,18 @@ class Members:
         Raises:
             StoreError: A Redis cannot be asked; what was not done stays noted.
         """
-        if not await self._covers.has_changed_organizations():
-            return
-        lease = secrets.token_hex(8)
-        if not await self._covers.take_following(lease):
+        if not await self._organizations.has_changed_organizations():
             return
         failed: list[StoreError] = []
-        try:
-            for changed in await self._covers.find_changed_organizations():
+        async with self._organizations.hold_lock() as lock:
+            if lock is None:
+                return
+            for changed in await self._organizations.find_changed_organizations():
                 try:
-                    await self._follow_organization(changed, lease)
+                    await self._follow_organization(changed, lock)
                 except (DurableUnavailableError, StoreConflictError) as error:
                     # It keeps its note, and keeps nobody else waiting.
                     failed.append(error)
-        finally:
-            with suppress(StoreUnavailableError):  # then its time ends it
-                await self._covers.give_up_following(lease)
         if failed:
             raise failed[0]
 
@@ -161,7 +160,7 @@ class Members:
             id=membership.id,
             login=membership.login,
             facts=facts,
-            has_seat=await self._covers.take_seat(
+            has_seat=await self._organizations.take_seat(
                 sponsorable,
                 membership.id,
                 person_id,
@@ -203,13 +202,13 @@ class Members:
             told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
         return None if tell_the_same(told, known) else told
 
-    async def _follow_organization(self, changed: ChangedOrganization, lease: str) -> None:
+    async def _follow_organization(self, changed: ChangedOrganization, lock: HeldLock) -> None:
         # For certain: 'not known' would end the cover of all its members.
         known = await self._covers.load_for_certain(changed.sponsorable, changed.id)
         sponsor = known.facts or CoverFacts(changed.sponsorable, checked_at=None)
         members = list(changed.newcomers)
         if changed.note is not None:
-            members = await self._covers.load_members(changed.sponsorable, changed.id)
+            members = await self._organizations.load_members(changed.sponsorable, changed.id)
 
         def decide(facts: CoverFacts | None) -> CoverFacts | None:
             if facts is None:
@@ -221,11 +220,11 @@ class Members:
             chunk = members[at : at + _CHUNK]
             left = await self._follow_together(changed.sponsorable, chunk, decide)
             await self._follow_each(changed, left, decide)
-            if not await self._covers.hold_following(lease):
+            if not await lock.extend():
                 raise StoreUnavailableError(
                     "The right to judge members was lost meanwhile: another replica may be at it."
                 )
-        await self._covers.settle_organizations(changed.notes)
+        await self._organizations.settle_organizations(changed.notes)
         _log.info("organization_followed", organization=changed.id, members=len(members))
 
     async def _follow_together(

@@ -6,8 +6,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant, judge
+from sponsorsync.domain.cover import CoverFacts, judge
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError
+from sponsorsync.domain.sources import CoverSource, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.audit import Decision
     from sponsorsync.domain.cover import Cover, CoverPolicy
     from sponsorsync.github.client import GitHubClient
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
 
 # Digits as GitHub's numbers have them. Others are a login, which may be all digits: '007' is not 7.
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
@@ -30,7 +31,7 @@ class Overrides:
 
     def __init__(
         self,
-        covers: CoverStore,
+        covers: EntitlementStore,
         github: GitHubClient,
         *,
         token: SecretStr | None,

@@ -10,6 +10,7 @@ import structlog
 from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import NotSignedInError
 from sponsorsync.domain.patronage import find_patronage, forget_patron, see_patron
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.http_client import create_http_client
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.oauth import PatreonOAuth
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.patronage import LinkAttempt, PatreonIdentity
     from sponsorsync.settings import Settings
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
+    from sponsorsync.store.linked_accounts import LinkedAccountStore
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +36,8 @@ class PatreonLink:
         self,
         oauth: PatreonOAuth,
         client: PatreonClient,
-        covers: CoverStore,
+        covers: EntitlementStore,
+        linked_accounts: LinkedAccountStore,
         *,
         campaign_id: str,
         sponsorable: str,
@@ -43,6 +46,7 @@ class PatreonLink:
         self._oauth = oauth
         self._client = client
         self._covers = covers
+        self._linked_accounts = linked_accounts
         self._campaign_id = campaign_id
         self._sponsorable = sponsorable
         self._clock = clock
@@ -66,10 +70,12 @@ class PatreonLink:
         """
         token = await self._oauth.fetch_token(code=code)
         identity = await self._client.fetch_identity(token)
-        async with self._covers.hold_patron(identity.patron_id):
+        async with self._linked_accounts.hold_lock(CoverSource.PATREON, identity.patron_id):
             if (await self._covers.load_logins([person_id]))[person_id] is None:
                 raise NotSignedInError  # the account was deleted meanwhile
-            holder = await self._covers.find_patron(self._sponsorable, identity.patron_id)
+            holder = await self._linked_accounts.find_person(
+                CoverSource.PATREON, self._sponsorable, identity.patron_id
+            )
             if holder is not None and holder != person_id:
                 await self._forget(holder, identity.patron_id)
             _, facts = await self._covers.change(
@@ -112,7 +118,8 @@ class PatreonLink:
 async def open_patreon_link(
     settings: Settings,
     transport: httpx.AsyncBaseTransport,
-    covers: CoverStore,
+    covers: EntitlementStore,
+    linked_accounts: LinkedAccountStore,
     *,
     redirect_uri: str,
     clock: Callable[[], datetime],
@@ -136,6 +143,7 @@ async def open_patreon_link(
             ),
             PatreonClient(client, patreon_url=url),
             covers,
+            linked_accounts,
             campaign_id=campaign_id,
             sponsorable=settings.sponsorables[0],
             clock=clock,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -20,7 +19,6 @@ from sponsorsync.domain.assessment import (
     tell_the_same_sponsorship,
 )
 from sponsorsync.domain.comparisons import FailedComparison, LastComparison
-from sponsorsync.domain.cover import CoverSource
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
@@ -32,10 +30,11 @@ from sponsorsync.domain.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.reports import FrozenReport, Report
 from sponsorsync.store import keys
-from sponsorsync.store.covers import CoverChange, Saved
+from sponsorsync.store.entitlements import CoverChange, Saved
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -54,7 +53,9 @@ if TYPE_CHECKING:
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.github.messages import ReceivedPage
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
+    from sponsorsync.store.locks import HeldLock
+    from sponsorsync.store.reconciliations import ReconciliationStore
 
 _REPORTED = 100
 _CHUNK = 100
@@ -137,7 +138,8 @@ class Reconciler:
     def __init__(
         self,
         github: GitHubClient,
-        covers: CoverStore,
+        covers: EntitlementStore,
+        reconciliations: ReconciliationStore,
         *,
         token: SecretStr | None,
         sponsorables: Sequence[str],
@@ -147,6 +149,7 @@ class Reconciler:
     ) -> None:
         self._github = github
         self._covers = covers
+        self._reconciliations = reconciliations
         self._token = token
         self._sponsorables = sponsorables
         self._policy = policy
@@ -211,7 +214,7 @@ class Reconciler:
 
     async def load_last(self, sponsorable: str) -> datetime | None:
         """Returns when the last complete comparison began, of whichever replica."""
-        return await self._covers.load_reconciled(sponsorable)
+        return await self._reconciliations.load_reconciled(sponsorable)
 
     async def load_comparisons(self) -> list[LastComparison]:
         """Returns what became of the last ones of each sponsorable, of whichever replica.
@@ -219,11 +222,11 @@ class Reconciler:
         Raises:
             StoreError: Local cannot be asked.
         """
-        failed = await self._covers.load_failed()
+        failed = await self._reconciliations.load_failed()
         return [
             LastComparison(
                 sponsorable=each,
-                reconciled_at=await self._covers.load_reconciled(each),
+                reconciled_at=await self._reconciliations.load_reconciled(each),
                 failed=failed.get(each),
             )
             for each in self._sponsorables
@@ -232,7 +235,7 @@ class Reconciler:
     async def _try(
         self,
         sponsorable: str,
-        lease: str,
+        lease: HeldLock,
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> None:
@@ -253,21 +256,22 @@ class Reconciler:
         if not summary.is_dry_run:
             with suppress(StoreError):  # the log has it all the same
                 failed = FailedComparison(at=self._clock(), reason=reason)
-                await self._covers.save_failed(sponsorable, failed)
+                await self._reconciliations.save_failed(sponsorable, failed)
 
     async def _reconcile(
         self,
         sponsorable: str,
-        lease: str,
+        lease: HeldLock,
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> str | None:
         """Returns why it was not complete; None where it was."""
-        look = (await self._covers.load_looks()).get(sponsorable)
+        look = (await self._reconciliations.load_looks()).get(sponsorable)
         # Moments are kept in whole seconds.
         began_at = self._clock().replace(microsecond=0)
         comparison = _Comparison(
             self._covers,
+            self._reconciliations,
             sponsorable=sponsorable,
             policy=self._policy,
             began_at=began_at,
@@ -291,13 +295,13 @@ class Reconciler:
             async for _ in steps:
                 await self._hold(lease)
         if not summary.is_dry_run:
-            await self._covers.save_reconciled(sponsorable, began_at, look)
+            await self._reconciliations.save_reconciled(sponsorable, began_at, look)
         return None
 
     async def _fetch(
         self,
         sponsorable: str,
-        lease: str,
+        lease: HeldLock,
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> AsyncGenerator[ReceivedPage, None]:
@@ -326,7 +330,7 @@ class Reconciler:
     async def _wait(
         self,
         seconds: float,
-        lease: str,
+        lease: HeldLock,
         summary: ReconcileSummary,
         report: Callable[[ReconcileSummary], None],
     ) -> None:
@@ -344,20 +348,16 @@ class Reconciler:
             report(summary)
 
     @asynccontextmanager
-    async def _lease(self) -> AsyncIterator[str]:
-        token = secrets.token_hex(8)
-        if not await self._covers.take_reconciling(token):
-            raise JobRunningError(
-                "GitHub is being compared with already, by the schedule or another replica."
-            )
-        try:
-            yield token
-        finally:
-            with suppress(StoreUnavailableError):  # then its time ends it
-                await self._covers.give_up_reconciling(token)
+    async def _lease(self) -> AsyncIterator[HeldLock]:
+        async with self._reconciliations.hold_lock() as lock:
+            if lock is None:
+                raise JobRunningError(
+                    "GitHub is being compared with already, by the schedule or another replica."
+                )
+            yield lock
 
-    async def _hold(self, lease: str) -> None:
-        if not await self._covers.hold_reconciling(lease):
+    async def _hold(self, lease: HeldLock) -> None:
+        if not await lease.extend():
             raise StoreUnavailableError(
                 "The right to compare was lost meanwhile: another replica may be comparing."
             )
@@ -372,7 +372,8 @@ class _Comparison:
 
     def __init__(
         self,
-        covers: CoverStore,
+        covers: EntitlementStore,
+        reconciliations: ReconciliationStore,
         *,
         sponsorable: str,
         policy: CoverPolicy,
@@ -381,6 +382,7 @@ class _Comparison:
         report: Callable[[ReconcileSummary], None],
     ) -> None:
         self._covers = covers
+        self._reconciliations = reconciliations
         self._sponsorable = sponsorable
         self._policy = policy
         self._began_at = began_at
@@ -437,7 +439,7 @@ class _Comparison:
                 await self._keep(missing[at : at + _CHUNK], self._may_end)
                 yield
         # Whoever is hidden may be one of them.
-        asked = [] if self._hidden else await self._covers.load_asked(self._sponsorable)
+        asked = [] if self._hidden else await self._reconciliations.load_asked(self._sponsorable)
         for at in range(0, len(asked), _CHUNK):
             await self._answer(asked[at : at + _CHUNK])
             yield
@@ -447,7 +449,7 @@ class _Comparison:
         missing = [person_id for person_id in asked if person_id not in self._told]
         await self._keep(missing, self._may_answer)
         if not self._summary.is_dry_run:
-            await self._covers.settle_asked(self._sponsorable, asked)
+            await self._reconciliations.settle_asked(self._sponsorable, asked)
 
     def _adds(self, known: CoverFacts | None, told: CoverFacts) -> bool:
         if not told.is_sponsoring(self._began_at):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.background import Supervisor
     from sponsorsync.reconcile import Reconciler
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.reconciliations import ReconciliationStore
 
 _LEAST_WAIT_S = 60.0
 """GitHub wants to be left alone for a minute at least when it refused."""
@@ -47,14 +47,14 @@ class ReconcileSchedule:
     def __init__(
         self,
         reconciler: Reconciler,
-        covers: CoverStore,
+        reconciliations: ReconciliationStore,
         *,
         sponsorables: Sequence[str],
         pace: Pace,
         clock: Callable[[], datetime],
     ) -> None:
         self._reconciler = reconciler
-        self._covers = covers
+        self._reconciliations = reconciliations
         self._sponsorables = sponsorables
         self._pace = pace
         self._clock = clock
@@ -69,7 +69,7 @@ class ReconcileSchedule:
         Raises:
             StoreError: Local cannot be asked; then there is none.
         """
-        await self._covers.save_look(sponsorable)
+        await self._reconciliations.save_look(sponsorable)
         self._want(sponsorable, self._pace.settle_s)
         self._wake.set()
         return True
@@ -109,7 +109,7 @@ class ReconcileSchedule:
             # Of who asked before a restart, or a replica that is gone. And GitHub does not say that
             # somebody has taken back an announced cancellation: it goes on to show an active
             # sponsorship.
-            for sponsorable in await self._covers.load_looks():
+            for sponsorable in await self._reconciliations.load_looks():
                 self._want(sponsorable, self._pace.settle_s)
             for sponsorable in self._sponsorables:
                 if sponsorable not in self._wanted and await self._is_due(sponsorable):
@@ -126,7 +126,7 @@ class ReconcileSchedule:
     async def _is_still_wanted(self, sponsorable: str) -> bool:
         """Another replica may have looked meanwhile."""
         try:
-            looks = await self._covers.load_looks()
+            looks = await self._reconciliations.load_looks()
             return sponsorable in looks or await self._is_due(sponsorable)
         except SponsorSyncError:
             return True

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.reconcile_schedule import ReconcileSchedule
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
+    from sponsorsync.store.reconciliations import ReconciliationStore
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +38,8 @@ class Refresh:
     def __init__(
         self,
         github: GitHubClient,
-        covers: CoverStore,
+        covers: EntitlementStore,
+        reconciliations: ReconciliationStore,
         schedule: ReconcileSchedule | None,
         *,
         token: SecretStr | None,
@@ -47,6 +49,7 @@ class Refresh:
     ) -> None:
         self._github = github
         self._covers = covers
+        self._reconciliations = reconciliations
         self._schedule = schedule
         self._token = token
         self._sponsorables = sponsorables
@@ -72,7 +75,7 @@ class Refresh:
         """
         if self._token is None or self._schedule is None:
             raise RefreshNeedsLoginError
-        wait_ms = await self._covers.take_refresh(person_id)
+        wait_ms = await self._reconciliations.take_refresh(person_id)
         if wait_ms > 0:
             raise RefreshLimitedError(retry_after_s=-(-wait_ms // 1000))
         asked_at = self._clock()

@@ -15,7 +15,7 @@ from sponsorsync.gears.batch import run_batch
 from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
 from sponsorsync.store.connect import Gate, create_store
-from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
@@ -124,12 +124,11 @@ def create_people(settings: Settings, sides: Sides) -> PeopleStore:
     )
 
 
-def create_covers(settings: Settings, sides: Sides, people: PeopleStore) -> CoverStore:
+def create_covers(settings: Settings, sides: Sides, people: PeopleStore) -> EntitlementStore:
     """Returns what keeps on local what GitHub tells without anybody signing in."""
-    return CoverStore(
+    return EntitlementStore(
         sides.local,
         people,
-        sponsorables=settings.sponsorables,
         collections=settings.collections,
         fetcher=sides.engine.hydrator if sides.engine else None,
     )

@@ -16,7 +16,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.news import NewsOutcome, hear, is_doubtful
 from sponsorsync.github import webhooks as messages
-from sponsorsync.store.covers import Saved
+from sponsorsync.store.entitlements import Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from sponsorsync.domain.cover import CoverPolicy
-    from sponsorsync.domain.news import SponsorshipNews
+    from sponsorsync.domain.sponsorship import SponsorshipNews
     from sponsorsync.reconcile_schedule import ReconcileSchedule
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
 
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 
@@ -43,7 +43,7 @@ class Webhooks:
 
     def __init__(
         self,
-        covers: CoverStore,
+        covers: EntitlementStore,
         schedule: ReconcileSchedule | None,
         *,
         secret: SecretStr | None,

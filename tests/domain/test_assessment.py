@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sponsorsync.domain.assessment import assess, mark_unknown
-from sponsorsync.domain.cover import CoverFacts, CoverSource, CoverStatus, Grant, judge
+from sponsorsync.domain.cover import CoverFacts, CoverStatus, judge
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 from tests.support.covers import (
     ALL_BEFORE,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, CoverStatus, Grant, judge
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverStatus, judge
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.domain.sponsorship import PaymentSource
 from tests.support.covers import (
     COVERED,

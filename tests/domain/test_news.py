@@ -12,9 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sponsorsync.domain.assessment import assess
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, Grant
-from sponsorsync.domain.news import NewsKind, SponsorshipNews, hear, is_doubtful
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy
+from sponsorsync.domain.news import hear, is_doubtful
+from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.sponsorship import (
+    NewsKind,
+    PaymentSource,
+    Privacy,
+    Sponsorship,
+    SponsorshipNews,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
     find_member_until,
@@ -16,6 +15,7 @@ from sponsorsync.domain.organizations import (
     miss_memberships,
     see_memberships,
 )
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.domain.sponsorship import PaymentSource
 from tests.support.covers import (
     COVERED,
@@ -30,6 +30,8 @@ from tests.support.covers import (
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from sponsorsync.domain.cover import CoverFacts
 
 POLICY_OF_MEMBERS = replace(POLICY, covers_members=True, membership=timedelta(days=30))
 ORG, OTHER_ORG = 17_562_948, 17_562_955

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource, CoverStatus, Grant, judge
+from sponsorsync.domain.cover import CoverFacts, CoverStatus, judge
 from sponsorsync.domain.patronage import (
     PatreonIdentity,
     Patronage,
@@ -17,6 +17,7 @@ from sponsorsync.domain.patronage import (
     forget_patron,
     see_patron,
 )
+from sponsorsync.domain.sources import CoverSource, Grant
 from tests.support.covers import COVERED, DAY, NOT_A_SPONSOR, NOW, POLICY, SECOND
 
 if TYPE_CHECKING:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from redis.asyncio import Redis
-
     from sponsorsync.gears.deploy import ScriptOutcome
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.store.connect import RedisStore, Reply
@@ -262,22 +260,6 @@ async def test_who_uploads_keeps_the_right_to(
     assert not await is_held()
 
 
-async def test_only_its_owner_renews_or_gives_up_the_right(
-    local_store: RedisStore, local: Redis
-) -> None:
-    """Another one may have it by the time."""
-    await local.set(keys.DEPLOYING, "ours", px=50_000)
-
-    foreign = await local_store.run_script("hold", keys.DEPLOYING, "theirs", 0)
-    renewed = await local_store.run_script("hold", keys.DEPLOYING, "ours", 90_000)
-    ttl_ms = await local.pttl(keys.DEPLOYING)
-    given_up = await local_store.run_script("hold", keys.DEPLOYING, "ours", 0)
-
-    assert (foreign, renewed, given_up) == (0, 1, 1)
-    assert ttl_ms > 50_000
-    assert await local.exists(keys.DEPLOYING) == 0
-
-
 # ---------------------------------------------------------------------- what it forgets
 
 
@@ -286,8 +268,10 @@ class _Forgetful:
 
     name = "local"
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, store: RedisStore) -> None:
         self.ids = ["0-1"]
+        self.create_lock = store.create_lock
+        self.translated_errors = store.translated_errors
         self._session = session
         self._description = "0.0.1 of-old"
 
@@ -305,10 +289,6 @@ class _Forgetful:
                 return cast("Reply", [self._dump(each) for each in self.ids])
         return b"OK"
 
-    async def run_script(self, *_: object) -> Reply:
-        """Renews, or gives up, the right to upload."""
-        return 1
-
     def _dump(self, registration: str) -> list[object]:
         names = f"{{'sessionName':'{self._session}', 'sessionDescription':'{self._description}', "
         counts = dict.fromkeys(
@@ -322,11 +302,11 @@ class _Forgetful:
 
 
 async def test_what_redisgears_forgot_is_replaced_all_the_same(
-    scripts: tuple[GearsScript, ...],
+    scripts: tuple[GearsScript, ...], local_store: RedisStore
 ) -> None:
     """Else both would stay live: every write noted twice, every person sent twice."""
     [script] = [script for script in scripts if script.name == "write_behind"]
-    server = _Forgetful(script.session)
+    server = _Forgetful(script.session, local_store)
     client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))
 
     outcomes = await deploy(client, [script], limit_s=LIMIT_S)

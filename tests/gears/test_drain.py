@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sponsorsync.domain.cover import CoverSource, Grant
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.store import keys
-from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.entitlements import EntitlementStore
 from tests.support.outages import (
     DURABLE_OUTAGES,
     be_loading,
@@ -124,10 +124,9 @@ async def test_an_unknown_cover_is_fetched_first(drained: Shipped) -> None:
 async def test_facts_that_were_told_after_a_flush_are_completed_first(drained: Shipped) -> None:
     """Nobody had asked durable before, which knows what an administrator decided."""
     override = Grant(source=CoverSource.OVERRIDE, since=datetime.now(UTC), until=None)
-    covers = CoverStore(
+    covers = EntitlementStore(
         drained.pair.local_store,
         drained.pair.people,
-        sponsorables=(SPONSORABLE,),
         collections=(COLLECTION,),
         fetcher=drained.pair.engine.hydrator,
     )

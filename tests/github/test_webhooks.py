@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from sponsorsync.domain.errors import MalformedEventError
-from sponsorsync.domain.news import NewsKind
-from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.sponsorship import NewsKind, Privacy
 from sponsorsync.github.webhooks import (
     find_sponsorable,
     is_signed,

@@ -23,7 +23,7 @@ from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import KnownCover
 from sponsorsync.domain.assessment import mark_unknown
 from sponsorsync.domain.audit import Decision
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     InvalidInputError,
@@ -32,6 +32,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.overrides import Overrides
 from sponsorsync.settings import Settings
 from sponsorsync.sides import create_covers, open_sides

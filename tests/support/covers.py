@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)

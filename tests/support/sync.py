@@ -17,10 +17,11 @@ from redis.backoff import ExponentialBackoff
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import KnownCover
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.sides import open_sides

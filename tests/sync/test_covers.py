@@ -10,11 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.account import NO_VERSION
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.errors import StoreConflictError
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.store.covers import CoverChange, CoverStore, Saved
+from sponsorsync.store.entitlements import CoverChange, EntitlementStore, Saved
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
 
 if TYPE_CHECKING:
@@ -26,11 +27,10 @@ BATCH = 100
 OTHER = PERSON + 1
 
 
-def _store(pair: Pair, fetcher: Fetcher | None = None) -> CoverStore:
-    return CoverStore(
+def _store(pair: Pair, fetcher: Fetcher | None = None) -> EntitlementStore:
+    return EntitlementStore(
         pair.local_store,
         pair.people,
-        sponsorables=(SPONSORABLE,),
         collections=(COLLECTION,),
         fetcher=fetcher or pair.engine.hydrator,
     )
@@ -147,9 +147,7 @@ async def test_a_foreign_key_is_not_taken_for_nothing(pair: Pair) -> None:
     """Also where no durable side could know more: whoever decides by what is known is told."""
     key = keys.sponsorship(SPONSORABLE, PERSON)
     await pair.local.set(key, "somebody else's")
-    store = CoverStore(
-        pair.local_store, pair.people, sponsorables=(SPONSORABLE,), collections=(), fetcher=None
-    )
+    store = EntitlementStore(pair.local_store, pair.people, collections=(), fetcher=None)
     unknown = await store.find_unknown(SPONSORABLE, [PERSON, OTHER])
 
     with pytest.raises(StoreConflictError) as left:

@@ -13,26 +13,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.audit import Decision
-from sponsorsync.domain.cover import (
-    CoverFacts,
-    CoverPolicy,
-    CoverSource,
-    CoverStatus,
-    Grant,
-    judge,
-)
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverStatus, judge
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotFoundError,
     StoreUnavailableError,
 )
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
 from sponsorsync.members import Members
 from sponsorsync.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.store.covers import CoverChange, CoverStore, Saved, end_covers
-from sponsorsync.store.people import parse_cover_facts
+from sponsorsync.store.entitlement_fields import parse_cover_facts
+from sponsorsync.store.entitlements import CoverChange, EntitlementStore, Saved, end_covers
+from sponsorsync.store.linked_accounts import LinkedAccountStore
+from sponsorsync.store.organizations import OrganizationStore
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
 from tests.support.waiting import until
 
@@ -84,12 +80,11 @@ class Desk:
     pair: Pair
 
     @property
-    def covers(self) -> CoverStore:
+    def covers(self) -> EntitlementStore:
         """Where they are kept."""
-        return CoverStore(
+        return EntitlementStore(
             self.pair.local_store,
             self.pair.people,
-            sponsorables=(SPONSORABLE,),
             collections=(COLLECTION,),
             fetcher=self.pair.engine.hydrator,
         )
@@ -105,11 +100,17 @@ class Desk:
             clock=lambda: datetime.now(UTC),
         )
 
+    async def find_patron(self, patron_id: str) -> int | None:
+        """Returns the person that linked an account of Patreon's."""
+        linked_accounts = LinkedAccountStore(self.pair.local_store)
+        return await linked_accounts.find_person(CoverSource.PATREON, SPONSORABLE, patron_id)
+
     @property
     def members(self) -> Members:
         """What follows organizations."""
         policy = replace(POLICY, covers_members=True)
-        return Members(self.covers, policy=policy, clock=lambda: datetime.now(UTC))
+        organizations = OrganizationStore(self.pair.local_store)
+        return Members(self.covers, organizations, policy=policy, clock=lambda: datetime.now(UTC))
 
     async def keep(self, facts: CoverFacts, person_id: int = PERSON, *, by: str = "test") -> None:
         """Keeps facts, whatever was known."""
@@ -340,7 +341,7 @@ async def test_after_a_flush_a_read_brings_grants_back(desk: Desk) -> None:
     assert await desk.pair.local.zrange(SEATS, 0, -1, withscores=True) == [
         (str(PERSON), NEXT_WEEK.timestamp())
     ]
-    assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON
+    assert await desk.find_patron("4711") == PERSON
     assert await desk.pair.local.sismember(INDEX, str(PERSON))
 
 
@@ -383,7 +384,7 @@ async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) ->
     await desk.keep(replace(NO_SPONSOR, grants=(PATRON,)), PERSON + 1)
     await desk.pair.people.delete_account(PERSON)
 
-    assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON + 1
+    assert await desk.find_patron("4711") == PERSON + 1
 
 
 @pytest.mark.parametrize("first", [PERSON, PERSON + 1], ids=["the older", "the younger"])
@@ -403,7 +404,7 @@ async def test_of_two_who_linked_the_same_account_the_later_one_has_it(
 
     assert await desk.sources() == {CoverSource.OVERRIDE}
     assert await desk.sources(PERSON + 1) == {CoverSource.PATREON}
-    assert await desk.covers.find_patron(SPONSORABLE, "4711") == PERSON + 1
+    assert await desk.find_patron("4711") == PERSON + 1
     assert await _are_equal(desk.pair)
 
 
@@ -467,7 +468,7 @@ async def test_what_github_tells_meanwhile_is_told_and_completed_later(
     assert facts is not None
     assert (facts.grants, facts.is_partial) == (grants, False)
     assert await cut_desk.pair.local.hget(COVER, "also_until") == "never"
-    assert await cut_desk.covers.find_patron(SPONSORABLE, "4711") == PERSON
+    assert await cut_desk.find_patron("4711") == PERSON
     assert await _are_equal(cut_desk.pair)
 
 
@@ -737,17 +738,17 @@ NEWCOMER_FIELD = f"{ORG_FIELD}:{PERSON}"
 ORG_COVER = keys.sponsorship(SPONSORABLE, ORG)
 
 
-def _watch(covers: CoverStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
+def _watch(covers: EntitlementStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
     """Returns where it is noted who is read together."""
     load, seen = type(covers).load, []
 
     async def note(
-        covers: CoverStore, sponsorable: str, person_ids: Sequence[int]
+        covers: EntitlementStore, sponsorable: str, person_ids: Sequence[int]
     ) -> Mapping[int, KnownCover]:
         seen.append(person_ids)
         return await load(covers, sponsorable, person_ids)
 
-    monkeypatch.setattr(CoverStore, "load", note)
+    monkeypatch.setattr(EntitlementStore, "load", note)
     return seen
 
 
@@ -872,14 +873,14 @@ async def test_who_changes_meanwhile_is_judged_alone(
     """A sign-in may come between reading a hundred members and writing them."""
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
-    save = CoverStore.save
+    save = EntitlementStore.save
 
-    async def come_between(covers: CoverStore, changes: list[CoverChange]) -> list[Saved]:
-        monkeypatch.setattr(CoverStore, "save", save)
+    async def come_between(covers: EntitlementStore, changes: list[CoverChange]) -> list[Saved]:
+        monkeypatch.setattr(EntitlementStore, "save", save)
         await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
         return await save(covers, changes)
 
-    monkeypatch.setattr(CoverStore, "save", come_between)
+    monkeypatch.setattr(EntitlementStore, "save", come_between)
     await desk.members.follow()
 
     facts = await desk.facts()
@@ -911,14 +912,14 @@ async def test_while_members_are_judged_the_right_to_is_renewed(
     for number in (PERSON, PERSON + 1):
         await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), number)
     monkeypatch.setattr("sponsorsync.members._CHUNK", 1)
-    load, left_ms = CoverStore.load, []
+    load, left_ms = EntitlementStore.load, []
 
-    async def take_time(covers: CoverStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+    async def take_time(covers: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
         left_ms.append(await desk.pair.local.pttl(keys.FOLLOWING))
         await desk.pair.local.pexpire(keys.FOLLOWING, 1000)
         return await load(covers, *arguments)
 
-    monkeypatch.setattr(CoverStore, "load", take_time)
+    monkeypatch.setattr(EntitlementStore, "load", take_time)
     await desk.members.follow()
 
     assert len(left_ms) == 2
@@ -931,13 +932,13 @@ async def test_who_lost_the_right_to_judge_leaves_the_rest_to_who_has_it(
     """It was away for long; nothing is lost by it."""
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
-    load = CoverStore.load
+    load = EntitlementStore.load
 
-    async def be_away(covers: CoverStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+    async def be_away(covers: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
         await desk.pair.local.set(keys.FOLLOWING, "another")
         return await load(covers, *arguments)
 
-    monkeypatch.setattr(CoverStore, "load", be_away)
+    monkeypatch.setattr(EntitlementStore, "load", be_away)
     with pytest.raises(StoreUnavailableError, match="another replica"):
         await desk.members.follow()
 

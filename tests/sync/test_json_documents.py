@@ -17,8 +17,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from sponsorsync.domain.account import NO_VERSION, KnownCover
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
 from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.store import keys

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 
 from examples import fastapi_app, flask_app
 from examples.sponsor_tokens import SponsorTokens
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, judge
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, judge
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
 from tests.support.forged_tokens import HOSTILE_HEADERS, encode_part, forge, forged_tokens

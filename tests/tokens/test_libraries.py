@@ -12,7 +12,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverSource, judge
+from sponsorsync.domain.cover import CoverFacts, CoverPolicy, judge
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
 from tests.support.forged_tokens import encode_part

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.store import keys
-from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.linked_accounts import LinkedAccountStore
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
 from tests.support.contents import read_everything
 from tests.support.waiting import until
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.domain.patronage import PatreonIdentity
+    from sponsorsync.domain.sources import CoverSource
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.patreon import SimulatedPatreon
     from sponsorsync.sandbox.patrons import Patron
@@ -595,7 +596,7 @@ async def test_who_does_not_come_to_an_end_is_503(
     stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is changed, and the other's right stays theirs."""
-    monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 2)
+    monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.15)
     await local.set(keys.linking("90210010"), "of-another", px=60_000)
     answer = await stranger.link_patreon("active")
 
@@ -632,18 +633,18 @@ async def test_two_at_once_do_not_both_get_it(
     other = await service.open_browser()
     await other.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
-    monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 1)
-    find, answers = CoverStore.find_patron, []
+    monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.0)
+    find, answers = LinkedAccountStore.find_person, []
 
     async def find_while_another_links(
-        covers: CoverStore, sponsorable: str, patron_id: str
+        accounts: LinkedAccountStore, source: CoverSource, sponsorable: str, account_id: str
     ) -> int | None:
-        holder = await find(covers, sponsorable, patron_id)
-        monkeypatch.setattr(CoverStore, "find_patron", find)
+        holder = await find(accounts, source, sponsorable, account_id)
+        monkeypatch.setattr(LinkedAccountStore, "find_person", find)
         answers.append(await other.get(backs[1]))
         return holder
 
-    monkeypatch.setattr(CoverStore, "find_patron", find_while_another_links)
+    monkeypatch.setattr(LinkedAccountStore, "find_person", find_while_another_links)
     answers.append(await stranger.get(backs[0]))
     doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
 

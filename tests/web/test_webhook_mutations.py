@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from sponsorsync.domain.cover import CoverSource, CoverStatus, judge
+from sponsorsync.domain.cover import CoverStatus, judge
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
-    from sponsorsync.store.covers import CoverStore
+    from sponsorsync.store.entitlements import EntitlementStore
     from tests.conftest import Clock, RunService
     from tests.support.mutations import Request
 
@@ -53,7 +54,12 @@ class Target:
     """
 
     def __init__(
-        self, app: ASGIApp, bodies: list[bytes], covers: CoverStore, local: Redis, clock: Clock
+        self,
+        app: ASGIApp,
+        bodies: list[bytes],
+        covers: EntitlementStore,
+        local: Redis,
+        clock: Clock,
     ) -> None:
         self.bodies = bodies
         self.local = local

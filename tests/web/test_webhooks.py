@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from sponsorsync.sandbox.hooks import Delivery, Hook
 from sponsorsync.store import keys
-from sponsorsync.store.covers import CoverStore
+from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.web.webhooks import MAX_EVENT_BYTES
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
 from tests.support.waiting import until
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.people import Sponsorship
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.covers import CoverChange, Saved
+    from sponsorsync.store.entitlements import CoverChange, Saved
     from tests.conftest import Clock, RunService, Service
 
 SECRET = "a-secret-shared-with-github"
@@ -393,14 +393,16 @@ async def test_two_replicas_apply_an_event_once(
 
 def _let_others_change(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -> None:
     """Others change the cover just before it is kept, so many times."""
-    save, left = CoverStore.save, iter(range(times))
+    save, left = EntitlementStore.save, iter(range(times))
 
-    async def save_after_others(covers: CoverStore, changes: Sequence[CoverChange]) -> list[Saved]:
+    async def save_after_others(
+        covers: EntitlementStore, changes: Sequence[CoverChange]
+    ) -> list[Saved]:
         if next(left, None) is not None:
             await local.hincrby(keys.meta(STRANGER), f"v:cover:{SPONSORABLE}", 1)
         return await save(covers, changes)
 
-    patch.setattr(CoverStore, "save", save_after_others)
+    patch.setattr(EntitlementStore, "save", save_after_others)
 
 
 async def test_an_event_is_applied_on_what_others_changed_meanwhile(

@@ -16,7 +16,7 @@ from sponsorsync.settings import Settings, find_unknown_names, variable_of
 from sponsorsync.sides import open_local_gears
 from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
-from sponsorsync.store.covers import load_failed_comparisons
+from sponsorsync.store.reconciliations import load_failed_comparisons
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
 
 if TYPE_CHECKING:

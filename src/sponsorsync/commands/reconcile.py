@@ -14,6 +14,7 @@ from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile import Reconciler
 from sponsorsync.sides import create_covers, create_people, open_sides
+from sponsorsync.store.reconciliations import ReconciliationStore
 
 if TYPE_CHECKING:
     from sponsorsync.reconcile import ReconcileSummary
@@ -42,6 +43,7 @@ async def run_reconcile(
         reconciler = Reconciler(
             GitHubClient(client, api_url=settings.github_api_url),
             create_covers(settings, sides, create_people(settings, sides)),
+            ReconciliationStore(sides.local, sponsorables=settings.sponsorables),
             token=settings.maintainer_token,
             sponsorables=settings.sponsorables,
             policy=settings.cover_policy,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverFacts, CoverSource, Grant
+from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.sources import CoverSource, Grant
 from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.sponsorship_end import end_by_absence, end_by_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -154,52 +156,9 @@ def _facts_of(
         privacy=sponsorship.privacy,
         payment_source=sponsorship.payment_source,
         since=sponsorship.created_at,
-        valid_until=_end_of(sponsorship, previous=previous, policy=policy, now=now),
+        valid_until=end_by_answer(sponsorship, previous=previous, policy=policy, now=now),
         unknown_since=None,
     )
-
-
-def _end_of(
-    sponsorship: Sponsorship,
-    *,
-    previous: CoverFacts | None,
-    policy: CoverPolicy,
-    now: datetime,
-) -> datetime | None:
-    if sponsorship.is_one_time:
-        return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
-    known = _known_end(sponsorship, previous)
-    if sponsorship.is_active:
-        # A cancelled one is active until its end, which only the webhook tells. One that is active
-        # after that goes on: the sponsor has changed their mind.
-        return known if known is not None and known - policy.grace > now else None
-    if known is not None:
-        return min(known, now + policy.grace)
-    return _first_end(sponsorship, previous, policy=policy, now=now)
-
-
-def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetime | None:
-    if (
-        previous is None
-        or previous.is_one_time
-        or previous.source is not CoverSource.SPONSORSHIP
-        or previous.since != sponsorship.created_at
-    ):
-        return None
-    return previous.valid_until
-
-
-def _first_end(
-    sponsorship: Sponsorship, previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime
-) -> datetime:
-    """GitHub does not say when a monthly sponsorship ended: it is when we first learnt of it."""
-    if previous is None or previous.source is not CoverSource.SPONSORSHIP:
-        return now  # first seen when it had ended already
-    if previous.valid_until is None:
-        # Of another one than the one that was known it is not known that it was paid until now.
-        return now + policy.grace if previous.since == sponsorship.created_at else now
-    # Not later than now: an end that is still to come is that of another, one-time payment.
-    return min(now, previous.valid_until)
 
 
 def _without_sponsorship(
@@ -209,7 +168,7 @@ def _without_sponsorship(
         return CoverFacts(sponsorable=sponsorable, checked_at=now)
     if previous.source is CoverSource.NONE:
         return replace(previous, checked_at=now, unknown_since=None)
-    end = now + policy.grace if previous.valid_until is None else previous.valid_until
+    end = end_by_absence(previous, policy=policy, now=now)
     return replace(previous, checked_at=now, unknown_since=None, valid_until=end)
 
 

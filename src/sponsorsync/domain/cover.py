@@ -7,11 +7,19 @@ that was considered. It is pure. `assessment.py` has how the facts come about.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from sponsorsync.domain.sources import (
+    CoverSource,
+    Grant,
+    explain,
+    format_a_month,
+    format_dollars,
+    format_until,
+)
 from sponsorsync.domain.sponsorship import PaymentSource
 
 if TYPE_CHECKING:
@@ -19,16 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sponsorsync.domain.sponsorship import Privacy
-
-
-class CoverSource(StrEnum):
-    """What a cover comes from."""
-
-    NONE = "none"
-    SPONSORSHIP = "sponsorship"
-    ORGANIZATION = "organization"
-    OVERRIDE = "override"
-    PATREON = "patreon"
 
 
 class CoverStatus(StrEnum):
@@ -64,42 +62,6 @@ class CoverPolicy:
     members_inherit_tier: bool = True
     seats: int | None = None
     membership: timedelta = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A cover by something else than the sponsorship at GitHub that is known best.
-
-    Attributes:
-        source: ORGANIZATION, OVERRIDE or PATREON; or SPONSORSHIP, of a one-time payment beside a
-            monthly one. Of the first and the last there may be several.
-        since: When it began; of an organization's, when its sponsorship did.
-        until: Exclusive end; None while it has none.
-        cents: The tier that it amounts to, in US cents; None where that is not known.
-        organization_id: GitHub's number of the organization.
-        organization: Its login, as it was at the last login of the member.
-        member_until: When the membership has to be shown again. `until` is no later.
-        has_seat: False where the organization's seats were taken by others: then it covers nobody.
-        reason: Of an override, why; for administrators.
-        actor: Of an override, who decided.
-        patron_id: Patreon's number of the patron.
-    """
-
-    source: CoverSource
-    since: datetime
-    until: datetime | None
-    cents: int | None = None
-    organization_id: int | None = None
-    organization: str | None = None
-    member_until: datetime | None = None
-    has_seat: bool = True
-    reason: str | None = None
-    actor: str | None = None
-    patron_id: str | None = None
-
-    def is_covering(self, now: datetime) -> bool:
-        """Tells whether this covers somebody at `now`."""
-        return self.has_seat and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,17 +197,14 @@ def _consider(
 ) -> list[Considered]:
     if facts is None:
         return [_consider_nothing(sponsorable)]
-    considered = [_consider_sponsorship(facts, policy=policy, now=now)]
-    for grant in facts.grants:
-        if grant.source is CoverSource.ORGANIZATION:
-            if policy.covers_members:
-                considered.append(_consider_organization(sponsorable, grant, policy, now))
-        elif grant.source is CoverSource.SPONSORSHIP:
-            considered.append(_consider_payment(sponsorable, grant, now))
-        elif grant.source is CoverSource.OVERRIDE:
-            considered.append(_consider_override(grant, now))
-        else:
-            considered.append(_consider_patronage(sponsorable, grant, now))
+    considered = [
+        _consider_sponsorship(facts, policy=policy, now=now),
+        *(
+            _consider_grant(sponsorable, grant, policy, now)
+            for grant in facts.grants
+            if policy.covers_members or grant.source is not CoverSource.ORGANIZATION
+        ),
+    ]
     if policy.covers_members and not _knows_memberships(facts):
         considered.append(_consider_hidden_memberships(sponsorable))
     return considered
@@ -291,7 +250,7 @@ def _consider_known(facts: CoverFacts, *, policy: CoverPolicy, now: datetime) ->
         )
     what, is_covered = _describe(facts), facts.is_sponsoring(now)
     if is_covered:
-        reason = f"You sponsor {sponsorable}{what}{_until(facts.valid_until)}."
+        reason = f"You sponsor {sponsorable}{what}{format_until(facts.valid_until)}."
     else:
         reason = f"Your sponsorship of {sponsorable}{what} ended by {facts.valid_until:%Y-%m-%d}."
     return Considered(
@@ -344,78 +303,25 @@ def _describe(facts: CoverFacts) -> str:
     if facts.tier_cents is None:
         return " through Patreon" if facts.payment_source is PaymentSource.PATREON else ""
     if facts.is_one_time:
-        return f" with a one-time {_dollars(facts.tier_cents)}"
-    return _a_month(facts.tier_cents)
+        return f" with a one-time {format_dollars(facts.tier_cents)}"
+    return format_a_month(facts.tier_cents)
 
 
 # ------------------------------------------------------------------ everything else
 
 
-def _consider_organization(
+def _consider_grant(
     sponsorable: str, grant: Grant, policy: CoverPolicy, now: datetime
 ) -> Considered:
-    sponsors = f"{grant.organization}, to which you belong, sponsors {sponsorable}"
-    if grant.is_covering(now):
-        reason = f"{sponsors}{_a_month(grant.cents)}{_until(grant.until)}."
-    elif not grant.has_seat:
-        reason = f"{sponsors}, but its seats are taken by other members."
-    elif grant.member_until is not None and grant.member_until <= now:
-        reason = (
-            f"That you belong to {grant.organization}, which sponsored {sponsorable}, has to be "
-            "shown again: sign in again."
-        )
-    else:
-        reason = (
-            f"The sponsorship of {sponsorable} by {grant.organization}, to which you belong, ended "
-            f"by {grant.until:%Y-%m-%d}."
-        )
-    return Considered(
-        source=CoverSource.ORGANIZATION,
-        status=_status_of(grant, now),
-        reason=reason,
-        tier_cents=grant.cents if policy.members_inherit_tier else None,
-        since=grant.since,
-        until=grant.until,
-    )
-
-
-def _consider_payment(sponsorable: str, grant: Grant, now: datetime) -> Considered:
-    what = "" if grant.cents is None else f" with a one-time {_dollars(grant.cents)}"
-    if grant.is_covering(now):
-        reason = f"You sponsor {sponsorable}{what}{_until(grant.until)}."
-    else:
-        reason = f"Your sponsorship of {sponsorable}{what} ended by {grant.until:%Y-%m-%d}."
-    return _consider_grant(grant, reason, now)
-
-
-def _consider_override(grant: Grant, now: datetime) -> Considered:
-    if grant.is_covering(now):
-        reason = f"You were let in by an administrator{_until(grant.until)}."
-    else:
-        reason = f"An administrator had let you in; that ended by {grant.until:%Y-%m-%d}."
-    return replace(_consider_grant(grant, reason, now), note=f"{grant.actor}: {grant.reason}")
-
-
-def _consider_patronage(sponsorable: str, grant: Grant, now: datetime) -> Considered:
-    if grant.is_covering(now):
-        with_cents = _a_month(grant.cents)
-        reason = f"You support {sponsorable} on Patreon{with_cents}{_until(grant.until)}."
-    else:
-        reason = (
-            f"Your support of {sponsorable} on Patreon was last seen for the time before "
-            f"{grant.until:%Y-%m-%d}. Link Patreon again if it goes on."
-        )
-    return _consider_grant(grant, reason, now)
-
-
-def _consider_grant(grant: Grant, reason: str, now: datetime) -> Considered:
+    is_inherited = grant.source is CoverSource.ORGANIZATION
     return Considered(
         source=grant.source,
-        status=_status_of(grant, now),
-        reason=reason,
-        tier_cents=grant.cents,
+        status=CoverStatus.COVERED if grant.is_covering(now) else CoverStatus.NOT_COVERED,
+        reason=explain(grant, sponsorable, now=now),
+        tier_cents=grant.cents if policy.members_inherit_tier or not is_inherited else None,
         since=grant.since,
         until=grant.until,
+        note=None if grant.actor is None else f"{grant.actor}: {grant.reason}",
     )
 
 
@@ -432,19 +338,3 @@ def _consider_hidden_memberships(sponsorable: str) -> Considered:
             f"sponsors {sponsorable} is not known. Sign in again, and let it show them."
         ),
     )
-
-
-def _status_of(grant: Grant, now: datetime) -> CoverStatus:
-    return CoverStatus.COVERED if grant.is_covering(now) else CoverStatus.NOT_COVERED
-
-
-def _a_month(cents: int | None) -> str:
-    return "" if cents is None else f" with {_dollars(cents)} a month"
-
-
-def _until(end: datetime | None) -> str:
-    return f" until {end:%Y-%m-%d}" if end else ""
-
-
-def _dollars(cents: int) -> str:
-    return f"${cents / 100:,.2f}"

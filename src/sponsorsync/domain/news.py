@@ -7,29 +7,21 @@ is known to be later (docs/adr/0012-webhook-and-reconcile.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.assessment import is_better, keep_payment
-from sponsorsync.domain.cover import CoverFacts, CoverSource
+from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sponsorship import NewsKind
+from sponsorsync.domain.sponsorship_end import end_by_event
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sponsorsync.domain.cover import CoverPolicy
-    from sponsorsync.domain.sponsorship import Privacy
-
-
-class NewsKind(StrEnum):
-    """The actions of the event `sponsorship`."""
-
-    CREATED = "created"
-    CANCELLED = "cancelled"
-    EDITED = "edited"
-    TIER_CHANGED = "tier_changed"
-    PENDING_CANCELLATION = "pending_cancellation"
-    PENDING_TIER_CHANGE = "pending_tier_change"
+    from sponsorsync.domain.sponsorship import SponsorshipNews
 
 
 class NewsOutcome(StrEnum):
@@ -41,30 +33,6 @@ class NewsOutcome(StrEnum):
     SEEN_BEFORE = "seen_before"
     IGNORED = "ignored"
     LOOKING = "looking"
-
-
-@dataclass(frozen=True, slots=True)
-class SponsorshipNews:
-    """One event.
-
-    Attributes:
-        sponsorable: The login that receives, lower-cased.
-        sponsor_id: GitHub's number of who gives.
-        created_at: When the sponsorship began.
-        tier_cents: Of the tier that the event calls the sponsorship's; None where there is none.
-        former_cents: Of the tier that it had before, where the event is about its change.
-        effective_at: When what is announced becomes true, where GitHub says it.
-    """
-
-    kind: NewsKind
-    sponsorable: str
-    sponsor_id: int
-    created_at: datetime
-    privacy: Privacy | None
-    tier_cents: int | None
-    is_one_time: bool
-    former_cents: int | None
-    effective_at: datetime | None
 
 
 def hear(
@@ -139,7 +107,7 @@ def _first_facts(
         privacy=news.privacy,
         payment_source=None,
         since=news.created_at,
-        valid_until=_end_of(news, known=None, policy=policy, now=now),
+        valid_until=end_by_event(news, None, is_one_time=news.is_one_time, policy=policy, now=now),
         unknown_since=None,
     )
 
@@ -153,10 +121,6 @@ def _changed_facts(
     cents, is_one_time = previous.tier_cents, previous.is_one_time
     if news.kind is NewsKind.TIER_CHANGED and news.tier_cents is not None:
         cents, is_one_time = news.tier_cents, news.is_one_time
-    known = previous.valid_until
-    is_over = known is not None and known <= now
-    if is_one_time != previous.is_one_time and not (is_one_time and is_over):
-        known = None
     return replace(
         previous,
         checked_at=now,
@@ -164,9 +128,7 @@ def _changed_facts(
         tier_cents=cents,
         is_one_time=is_one_time,
         privacy=news.privacy or previous.privacy,
-        valid_until=_end_of(
-            replace(news, is_one_time=is_one_time), known=known, policy=policy, now=now
-        ),
+        valid_until=end_by_event(news, previous, is_one_time=is_one_time, policy=policy, now=now),
     )
 
 
@@ -176,22 +138,3 @@ def _without_coming_tier(news: SponsorshipNews) -> SponsorshipNews:
         return news
     cents = news.tier_cents if news.former_cents is None else news.former_cents
     return replace(news, tier_cents=cents, is_one_time=False)
-
-
-def _end_of(
-    news: SponsorshipNews, *, known: datetime | None, policy: CoverPolicy, now: datetime
-) -> datetime | None:
-    """Returns the end of the cover; `known` is the one that was known before."""
-    if news.is_one_time:
-        # Of an old sponsorship that has changed to a payment, this is the payment's moment.
-        paid_at = now if news.kind is NewsKind.TIER_CHANGED else news.created_at
-        return known or paid_at + policy.one_time
-    if news.kind is NewsKind.PENDING_CANCELLATION:
-        # An end that has come stays: what announces it was late.
-        is_over = known is not None and known <= now
-        announced = news.effective_at and news.effective_at + policy.grace
-        return known if is_over else announced or known
-    if news.kind is NewsKind.CANCELLED:
-        ended = (news.effective_at or now) + policy.grace
-        return ended if news.effective_at else min(known or ended, ended)
-    return known

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverSource, Grant, cents_of
+from sponsorsync.domain.cover import cents_of
+from sponsorsync.domain.sources import CoverSource, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverSource, Grant
+from sponsorsync.domain.sources import CoverSource, Grant
 
 if TYPE_CHECKING:
     from datetime import datetime

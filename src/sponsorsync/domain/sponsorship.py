@@ -78,6 +78,41 @@ class Memberships:
     is_complete: bool
 
 
+class NewsKind(StrEnum):
+    """The actions of the event `sponsorship`."""
+
+    CREATED = "created"
+    CANCELLED = "cancelled"
+    EDITED = "edited"
+    TIER_CHANGED = "tier_changed"
+    PENDING_CANCELLATION = "pending_cancellation"
+    PENDING_TIER_CHANGE = "pending_tier_change"
+
+
+@dataclass(frozen=True, slots=True)
+class SponsorshipNews:
+    """One event.
+
+    Attributes:
+        sponsorable: The login that receives, lower-cased.
+        sponsor_id: GitHub's number of who gives.
+        created_at: When the sponsorship began.
+        tier_cents: Of the tier that the event calls the sponsorship's; None where there is none.
+        former_cents: Of the tier that it had before, where the event is about its change.
+        effective_at: When what is announced becomes true, where GitHub says it.
+    """
+
+    kind: NewsKind
+    sponsorable: str
+    sponsor_id: int
+    created_at: datetime
+    privacy: Privacy | None
+    tier_cents: int | None
+    is_one_time: bool
+    former_cents: int | None
+    effective_at: datetime | None
+
+
 def normalize_login(login: str) -> str:
     """Returns a login as SponsorSync compares and stores it: GitHub ignores case."""
     return login.strip().lower()

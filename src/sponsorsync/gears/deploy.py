@@ -7,7 +7,6 @@ replicas may start at once: one of them uploads, and the others wait until its s
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from sponsorsync.domain.errors import GearsError, StoreUnavailableError
 from sponsorsync.gears.scripts import SESSION_PREFIX
 from sponsorsync.reports import FrozenReport
 from sponsorsync.store import keys
+from sponsorsync.store.locks import hold_lock
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sponsorsync.gears.replies import Registration
     from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.store.connect import RedisStore
+    from sponsorsync.store.locks import HeldLock
 
 _WAIT_S = 0.1
 
@@ -221,22 +222,19 @@ def _compare(live: Sequence[Registration], script: GearsScript) -> State:
 @asynccontextmanager
 async def _hold_deploying(store: RedisStore) -> AsyncIterator[bool]:
     """Yields whether we are the one who uploads; if so, nobody else is until the end."""
-    token = secrets.token_hex(8)
-    taken = await store.run("SET", keys.DEPLOYING, token, "NX", "PX", keys.DEPLOYING_TTL_MS)
-    if taken is None:
-        yield False
-        return
+    async with hold_lock(store, keys.DEPLOYING, ttl_ms=keys.DEPLOYING_TTL_MS) as lock:
+        if lock is None:
+            yield False
+            return
+        renewal = asyncio.create_task(_renew(lock), name="the right to upload scripts")
+        try:
+            yield True
+        finally:
+            await end_tasks(renewal)
 
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(keys.DEPLOYING_TTL_MS / 3000)
-            with suppress(StoreUnavailableError):  # then the next time
-                await store.run_script("hold", keys.DEPLOYING, token, keys.DEPLOYING_TTL_MS)
 
-    renewal = asyncio.create_task(renew(), name="the right to upload scripts")
-    try:
-        yield True
-    finally:
-        await end_tasks(renewal)
-        with suppress(StoreUnavailableError):  # it ends by itself
-            await store.run_script("hold", keys.DEPLOYING, token, 0)
+async def _renew(lock: HeldLock) -> None:
+    while True:
+        await asyncio.sleep(keys.DEPLOYING_TTL_MS / 3000)
+        with suppress(StoreUnavailableError):  # then the next time
+            await lock.extend()

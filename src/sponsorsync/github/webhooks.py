@@ -13,8 +13,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sponsorsync.domain.errors import MalformedEventError
-from sponsorsync.domain.news import NewsKind, SponsorshipNews
-from sponsorsync.domain.sponsorship import Privacy, normalize_login
+from sponsorsync.domain.sponsorship import NewsKind, Privacy, SponsorshipNews, normalize_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.lock import Lock
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -127,7 +128,7 @@ class RedisStore:
 
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script of `store/lua` in one round trip (two when the server saw it never)."""
-        with self._translated_errors():
+        with self.translated_errors():
             return cast("Reply", await self._script(name)(args=list(arguments)))
 
     async def run_scripts(
@@ -152,7 +153,7 @@ class RedisStore:
         if len(calls) == 1:
             name, arguments = calls[0]
             return [await self.run_script(name, *arguments)]
-        with self._translated_errors():
+        with self.translated_errors():
             replies = await self._evaluate(calls)
             unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
@@ -168,7 +169,7 @@ class RedisStore:
 
     async def run(self, *command: Argument) -> Reply:
         """Runs one command."""
-        with self._translated_errors():
+        with self.translated_errors():
             reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
             return cast("Reply", reply)
 
@@ -186,12 +187,24 @@ class RedisStore:
         async with self._client.pipeline(transaction=at_once) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            with self._translated_errors():
+            with self.translated_errors():
                 return cast("list[Reply]", await pipeline.execute())
 
     def open_pubsub(self) -> PubSub:
         """Returns a subscription's own connection; the caller closes it."""
         return self._client.pubsub()
+
+    @contextmanager
+    def translated_errors(self) -> Iterator[None]:
+        """Raises errors of our own tree in place of those of redis-py."""
+        try:
+            yield
+        except RedisError as error:
+            raise self._translate(error) from error
+
+    def create_lock(self, key: str, *, ttl_ms: int) -> Lock:
+        """Returns redis-py's lock, which raises errors of redis-py; `hold_lock` translates them."""
+        return Lock(self._client, key, timeout=ttl_ms / 1000, thread_local=False)
 
     async def find_cluster(self) -> str | None:
         """Returns what shows that the server is made of several shards, or None.
@@ -246,13 +259,6 @@ class RedisStore:
         if name not in self._scripts:
             self._scripts[name] = self._client.register_script(load_script(name))
         return self._scripts[name]
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except RedisError as error:
-            raise self._translate(error) from error
 
     def _translate(self, error: RedisError) -> Exception:
         translated = self._say(error)

@@ -10,7 +10,7 @@ import structlog
 
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 from sponsorsync.sync.arrivals import Arrivals
 from sponsorsync.sync.epochs import Epochs
 from sponsorsync.sync.hydrate import Hydrator

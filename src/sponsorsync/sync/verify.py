@@ -19,7 +19,7 @@ from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.domain.parts import PROFILE
 from sponsorsync.reports import FrozenReport, Report
 from sponsorsync.store import keys
-from sponsorsync.store.covers import end_covers
+from sponsorsync.store.entitlements import end_covers
 from sponsorsync.sync.differences import COVER, Difference, Held, Person, compare, is_set, parse_row
 from sponsorsync.sync.packages import chunks
 from sponsorsync.sync.walk import in_batches, walk_people, walk_set

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from sponsorsync.domain.cover import CoverSource, judge
+from sponsorsync.domain.cover import judge
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotSignedInError,
     StoreConflictError,
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page

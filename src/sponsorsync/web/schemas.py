@@ -14,8 +14,9 @@ from pydantic import (
     StringConstraints,
 )
 
-from sponsorsync.domain.cover import CoverSource, CoverStatus
+from sponsorsync.domain.cover import CoverStatus
 from sponsorsync.domain.news import NewsOutcome
+from sponsorsync.domain.sources import CoverSource
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.gears.batch import BatchSummary
 from sponsorsync.reconcile import ReconcileSummary

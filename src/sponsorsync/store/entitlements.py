@@ -1,27 +1,23 @@
-"""Cover facts on the local Redis, of people who may never have signed in."""
+"""Entitlement facts on the local Redis, of people who may never have signed in."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-import secrets
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from sponsorsync.domain.comparisons import FailedComparison
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.store.people import dump_cover_facts, parse_known_cover
+from sponsorsync.store.entitlement_fields import dump_cover_facts, parse_known_cover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -36,12 +32,8 @@ if TYPE_CHECKING:
 _FETCHES = 8
 _SCAN_COUNT = 500
 _BATCH = 100
-_NOTED = re.compile(rb"(?P<sponsorable>[\w-]+):(?P<id>\d{1,15})(?::(?P<member>\d{1,15}))?")
 # Webhooks, logins and comparisons may change the same cover at the same time.
 _TRIES = 5
-# Whoever links an account of Patreon's waits for who does so already, for some seconds.
-_PATRON_TRIES = 50
-_PATRON_WAIT_S = 0.1
 # So begins a script's sentence on a foreign key.
 _FOREIGN = "WRONGTYPE "
 
@@ -56,24 +48,6 @@ async def end_covers(local: RedisStore) -> None:
     """
     while cast("int", await local.run_script("sweep_covers", _BATCH)) == _BATCH:
         pass
-
-
-async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparison]:
-    """Returns of which sponsorables a comparison has failed since the last complete one.
-
-    Raises:
-        StoreConflictError: Somebody else wrote that key.
-        StoreUnavailableError: Local cannot be asked.
-    """
-    reply = cast("dict[bytes, bytes]", await local.run("HGETALL", keys.RECONCILE_FAILED))
-    found = {}
-    for sponsorable, text in reply.items():
-        # What somebody else wrote is none.
-        with suppress(ValueError, KeyError, TypeError, OverflowError):
-            told = json.loads(text)
-            at = datetime.fromtimestamp(told["at"], UTC)
-            found[sponsorable.decode()] = FailedComparison(at=at, reason=str(told["reason"]))
-    return found
 
 
 class Saved(StrEnum):
@@ -106,42 +80,19 @@ class CoverChange:
     delivery: str = ""
 
 
-@dataclass(slots=True)
-class ChangedOrganization:
-    """An organization whose members are to be judged, each by a note: its field, and what it says.
-
-    Attributes:
-        id: GitHub's number.
-        note: Of all members; None where only some are to be judged.
-        newcomers: Of those who are new there, by their numbers.
-    """
-
-    sponsorable: str
-    id: int
-    note: tuple[bytes, bytes] | None = None
-    newcomers: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
-
-    @property
-    def notes(self) -> list[tuple[bytes, bytes]]:
-        """All of them."""
-        return [*self.newcomers.values(), *([] if self.note is None else [self.note])]
-
-
-class CoverStore:
-    """Loads and saves what GitHub tells of sponsorships, without anybody signing in."""
+class EntitlementStore:
+    """Loads and saves the facts of one person's entitlement, without anybody signing in."""
 
     def __init__(
         self,
         local: RedisStore,
         people: PeopleStore,
         *,
-        sponsorables: Sequence[str],
         collections: Sequence[str],
         fetcher: Fetcher | None,
     ) -> None:
         self._local = local
         self._people = people
-        self._sponsorables = sponsorables
         self._collections = collections
         self._fetcher = fetcher
 
@@ -261,125 +212,6 @@ class CoverStore:
             if not is_known and (self._fetcher is not None or _is_foreign(cover))
         }
 
-    async def take_seat(
-        self,
-        sponsorable: str,
-        organization_id: int,
-        person_id: int,
-        *,
-        seats: int | None,
-    ) -> bool:
-        """Tells whether a member has one of an organization's seats, and takes a free one.
-
-        It is held for minutes; whoever keeps the member's grant has it for as long as that holds.
-
-        Args:
-            sponsorable: Whom the organization sponsors.
-            organization_id: Whose seats they are.
-            person_id: The member.
-            seats: How many there are; None is one for each.
-        """
-        reply = await self._local.run_script(
-            "take_seat",
-            sponsorable,
-            organization_id,
-            person_id,
-            "" if seats is None else seats,
-        )
-        return reply == 1
-
-    async def has_changed_organizations(self) -> bool:
-        """Tells whether `find_changed_organizations` would find any."""
-        return await self._local.run("HLEN", keys.ORGANIZATIONS) != 0
-
-    async def find_changed_organizations(self) -> list[ChangedOrganization]:
-        """Returns those whose members, or some of them, are to be judged.
-
-        What somebody else wrote among the notes is removed.
-        """
-        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
-        found: dict[tuple[str, int], ChangedOrganization] = {}
-        for name, note in reply.items():
-            told = _NOTED.fullmatch(name)
-            if told is None:
-                _log.warning("organization_unreadable", field=name.decode(errors="replace"))
-                await self._local.run("HDEL", keys.ORGANIZATIONS, name)
-                continue
-            key = told["sponsorable"].decode(), int(told["id"])
-            changed = found.setdefault(key, ChangedOrganization(*key))
-            if told["member"]:
-                changed.newcomers[int(told["member"])] = (name, note)
-            else:
-                changed.note = (name, note)
-        return list(found.values())
-
-    async def settle_organizations(self, notes: Sequence[tuple[bytes, bytes]]) -> None:
-        """Removes notes of which everybody was judged, unless there is a new one in its place."""
-        for at in range(0, len(notes), _BATCH):
-            flat = [each for note in notes[at : at + _BATCH] for each in note]
-            await self._local.run_script("settle_organization", *flat)
-
-    async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
-        """Returns who is, or was, covered by an organization's sponsorship."""
-        reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
-        return [int(member) for member in cast("list[bytes]", reply) if member.isdigit()]
-
-    async def save_look(self, sponsorable: str) -> None:
-        """Notes that GitHub has to be looked at again, until somebody has done so."""
-        await self._local.run("HSET", keys.LOOKS, sponsorable, secrets.token_hex(8))
-
-    async def load_looks(self) -> dict[str, str]:
-        """Returns at whom GitHub has to be looked again, and what names the latest who asked.
-
-        Besides those of `save_look` these are sponsorables of whom a monthly cover has ended by
-        itself.
-        """
-        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.LOOKS))
-        found = {field.decode(): name.decode() for field, name in reply.items()}
-        return {each: name for each, name in found.items() if each in self._sponsorables}
-
-    async def find_patron(self, sponsorable: str, patron_id: str) -> int | None:
-        """Returns who linked an account of Patreon's."""
-        reply = await self._local.run("HGET", keys.patrons(sponsorable), patron_id)
-        return None if reply is None else int(cast("bytes", reply))
-
-    @asynccontextmanager
-    async def hold_patron(self, patron_id: str) -> AsyncIterator[None]:
-        """Keeps others from linking the same account of Patreon's while the context is open.
-
-        Raises:
-            StoreUnavailableError: Somebody else does not come to an end; or local is away.
-        """
-        key, token = keys.linking(patron_id), secrets.token_hex(16)
-        for _ in range(_PATRON_TRIES):
-            if await self._local.run("SET", key, token, "NX", "PX", keys.LINKING_TTL_MS):
-                break
-            await asyncio.sleep(_PATRON_WAIT_S)
-        else:
-            raise StoreUnavailableError(
-                "Somebody else is linking the same account of Patreon's. Try again in a moment."
-            )
-        try:
-            yield
-        finally:
-            with suppress(StoreUnavailableError):  # it ends by itself, too
-                await self._local.run_script("hold", key, token, 0)
-
-    async def take_refresh(self, person_id: int) -> int:
-        """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
-        return cast(
-            "int", await self._local.run_script("take_refresh", person_id, *self._sponsorables)
-        )
-
-    async def load_asked(self, sponsorable: str) -> list[int]:
-        """Returns who has asked since, and waits for, a complete comparison."""
-        reply = await self._local.run("SMEMBERS", keys.asked(sponsorable))
-        return [int(member) for member in cast("set[bytes]", reply) if member.isdigit()]
-
-    async def settle_asked(self, sponsorable: str, person_ids: Sequence[int]) -> None:
-        """Notes that these have been answered."""
-        await self._local.run("SREM", keys.asked(sponsorable), *person_ids)
-
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
         """Returns the login of each as of their last sign-in, None of who never did."""
         if not person_ids:
@@ -409,66 +241,6 @@ class CoverStore:
             yield members
             if cursor == 0:
                 return
-
-    async def load_reconciled(self, sponsorable: str) -> datetime | None:
-        """Returns when the last complete comparison with GitHub began."""
-        reply = await self._local.run("HGET", keys.RECONCILED, sponsorable)
-        return None if reply is None else datetime.fromtimestamp(int(cast("bytes", reply)), UTC)
-
-    async def load_failed(self) -> dict[str, FailedComparison]:
-        """Returns of which sponsorables a comparison has failed since the last complete one."""
-        return await load_failed_comparisons(self._local)
-
-    async def save_failed(self, sponsorable: str, failed: FailedComparison) -> None:
-        """Notes that a comparison with GitHub was not complete."""
-        told = {"at": int(failed.at.timestamp()), "reason": failed.reason}
-        await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(told))
-
-    async def save_reconciled(
-        self, sponsorable: str, began_at: datetime, look: str | None = None
-    ) -> None:
-        """Notes that a comparison with GitHub was complete.
-
-        Args:
-            sponsorable: Who was compared.
-            began_at: Before GitHub was asked.
-            look: What `load_looks` told then: that look is done, unless somebody asked again since.
-        """
-        await self._local.run_script(
-            "save_reconciled", sponsorable, int(began_at.timestamp()), look or ""
-        )
-
-    async def take_reconciling(self, token: str) -> bool:
-        """Takes the right to compare with GitHub; one replica has it at a time."""
-        taken = await self._local.run(
-            "SET", keys.RECONCILING, token, "NX", "PX", keys.RECONCILING_TTL_MS
-        )
-        return taken is not None
-
-    async def hold_reconciling(self, token: str) -> bool:
-        """Keeps that right for longer; False where it was lost."""
-        ttl_ms = keys.RECONCILING_TTL_MS
-        return await self._local.run_script("hold", keys.RECONCILING, token, ttl_ms) == 1
-
-    async def give_up_reconciling(self, token: str) -> None:
-        """Lets others compare."""
-        await self._local.run_script("hold", keys.RECONCILING, token, 0)
-
-    async def take_following(self, token: str) -> bool:
-        """Takes the right to judge members again; one replica has it at a time."""
-        taken = await self._local.run(
-            "SET", keys.FOLLOWING, token, "NX", "PX", keys.FOLLOWING_TTL_MS
-        )
-        return taken is not None
-
-    async def hold_following(self, token: str) -> bool:
-        """Keeps that right for longer; False where it was lost."""
-        ttl_ms = keys.FOLLOWING_TTL_MS
-        return await self._local.run_script("hold", keys.FOLLOWING, token, ttl_ms) == 1
-
-    async def give_up_following(self, token: str) -> None:
-        """Lets others judge them."""
-        await self._local.run_script("hold", keys.FOLLOWING, token, 0)
 
     async def _load_here(
         self, sponsorable: str, person_ids: Sequence[int]

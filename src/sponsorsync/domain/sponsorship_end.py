@@ -1,0 +1,109 @@
+"""When a sponsorship ends to entitle somebody: every rule about that, from all GitHub tells.
+
+GitHub's answers name no end, and only the event of a cancellation does. So the end that is known
+stays where nothing later is learnt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sponsorship import NewsKind
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sponsorsync.domain.cover import CoverFacts, CoverPolicy
+    from sponsorsync.domain.sponsorship import Sponsorship, SponsorshipNews
+
+
+def end_by_answer(
+    sponsorship: Sponsorship,
+    *,
+    previous: CoverFacts | None,
+    policy: CoverPolicy,
+    now: datetime,
+) -> datetime | None:
+    """Returns the end after GitHub listed a sponsorship; None while it has none."""
+    if sponsorship.is_one_time:
+        return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
+    known = _known_end(sponsorship, previous)
+    if sponsorship.is_active:
+        # A cancelled one is active until its end, which only the webhook tells. One that is active
+        # after that goes on: the sponsor has changed their mind.
+        return known if known is not None and known - policy.grace > now else None
+    if known is not None:
+        return min(known, now + policy.grace)
+    return _first_end(sponsorship, previous, policy=policy, now=now)
+
+
+def end_by_absence(previous: CoverFacts, *, policy: CoverPolicy, now: datetime) -> datetime:
+    """Returns the end after GitHub did not list a sponsorship that is known."""
+    return now + policy.grace if previous.valid_until is None else previous.valid_until
+
+
+def end_by_event(
+    news: SponsorshipNews,
+    previous: CoverFacts | None,
+    *,
+    is_one_time: bool,
+    policy: CoverPolicy,
+    now: datetime,
+) -> datetime | None:
+    """Returns the end after an event; None while there is none.
+
+    Args:
+        news: The event.
+        previous: What is known of the same sponsorship; None where that is nothing.
+        is_one_time: Whether the sponsorship is a payment after the event.
+        policy: How long a payment covers, and the grace after an end.
+        now: When the event came.
+    """
+    known = None if previous is None else _still_known_end(previous, is_one_time, now)
+    if is_one_time:
+        # Of an old sponsorship that has changed to a payment, this is the payment's moment.
+        paid_at = now if news.kind is NewsKind.TIER_CHANGED else news.created_at
+        return known or paid_at + policy.one_time
+    if news.kind is NewsKind.PENDING_CANCELLATION:
+        # An end that has come stays: what announces it was late.
+        is_over = known is not None and known <= now
+        announced = news.effective_at and news.effective_at + policy.grace
+        return known if is_over else announced or known
+    if news.kind is NewsKind.CANCELLED:
+        ended = (news.effective_at or now) + policy.grace
+        return ended if news.effective_at else min(known or ended, ended)
+    return known
+
+
+def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetime | None:
+    if (
+        previous is None
+        or previous.is_one_time
+        or previous.source is not CoverSource.SPONSORSHIP
+        or previous.since != sponsorship.created_at
+    ):
+        return None
+    return previous.valid_until
+
+
+def _first_end(
+    sponsorship: Sponsorship, previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime
+) -> datetime:
+    """GitHub does not say when a monthly sponsorship ended: it is when we first learnt of it."""
+    if previous is None or previous.source is not CoverSource.SPONSORSHIP:
+        return now  # first seen when it had ended already
+    if previous.valid_until is None:
+        # Of another one than the one that was known it is not known that it was paid until now.
+        return now + policy.grace if previous.since == sponsorship.created_at else now
+    # Not later than now: an end that is still to come is that of another, one-time payment.
+    return min(now, previous.valid_until)
+
+
+def _still_known_end(previous: CoverFacts, is_one_time: bool, now: datetime) -> datetime | None:
+    """Returns the known end, unless the sponsorship has become another kind since."""
+    known = previous.valid_until
+    is_over = known is not None and known <= now
+    if is_one_time != previous.is_one_time and not (is_one_time and is_over):
+        return None
+    return known

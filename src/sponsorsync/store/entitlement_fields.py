@@ -1,0 +1,147 @@
+"""Entitlement facts as `sponsorship:{login}:{id}` holds them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from sponsorsync.domain.account import KnownCover
+from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.store.fields import (
+    as_hash,
+    dump_moment,
+    or_unknown,
+    parse_moment,
+    parse_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sponsorsync.store.fields import Fields, Hash
+
+
+def dump_cover_facts(facts: CoverFacts) -> Fields:
+    """Returns the fields of `sponsorship:{login}:{id}`; None stands for no field."""
+    return {
+        "source": facts.source.value,
+        "checked_at": dump_moment(facts.checked_at),
+        "tier_cents": None if facts.tier_cents is None else str(facts.tier_cents),
+        "is_one_time": str(int(facts.is_one_time)),
+        "privacy": None if facts.privacy is None else facts.privacy.value,
+        "payment_source": None if facts.payment_source is None else facts.payment_source.value,
+        "since": dump_moment(facts.since),
+        "valid_until": dump_moment(facts.valid_until),
+        "unknown_since": dump_moment(facts.unknown_since),
+        "also": _dump_grants(facts.grants) if facts.grants else None,
+        "also_until": _dump_latest_end(facts.grants),
+        "memberships_checked_at": dump_moment(facts.memberships_checked_at),
+        "memberships_unknown_since": dump_moment(facts.memberships_unknown_since),
+    }
+
+
+def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
+    """Returns the facts that a hash holds, or None where it holds none."""
+    if b"source" not in fields:
+        return None
+    privacy = parse_text(fields, b"privacy")
+    payment_source = parse_text(fields, b"payment_source")
+    tier_cents = fields.get(b"tier_cents")
+    return CoverFacts(
+        sponsorable=sponsorable,
+        checked_at=parse_moment(fields, b"checked_at"),
+        source=CoverSource(parse_text(fields, b"source") or CoverSource.NONE),
+        tier_cents=None if tier_cents is None else int(tier_cents),
+        is_one_time=fields.get(b"is_one_time") == b"1",
+        privacy=None if privacy is None else Privacy(privacy),
+        payment_source=None if payment_source is None else PaymentSource(payment_source),
+        since=parse_moment(fields, b"since"),
+        valid_until=parse_moment(fields, b"valid_until"),
+        unknown_since=parse_moment(fields, b"unknown_since"),
+        grants=_parse_grants(fields.get(b"also", b"[]")),
+        memberships_checked_at=parse_moment(fields, b"memberships_checked_at"),
+        memberships_unknown_since=parse_moment(fields, b"memberships_unknown_since"),
+        is_partial=b"partial" in fields,
+    )
+
+
+def parse_known_cover(
+    sponsorable: str, person_id: int, version: object, flat: object
+) -> KnownCover:
+    """Returns what a script replied of one person's cover: its version, and the hash."""
+    read = partial(parse_cover_facts, sponsorable, as_hash(flat))
+    return KnownCover(facts=or_unknown(person_id, read), version=cast("bytes", version).decode())
+
+
+def _dump_grants(grants: Sequence[Grant]) -> str:
+    """Returns them as JSON, in one order and without what is None: equal ones are equal texts.
+
+    Each source is put behind the others when it is seen again, and that is no change of the cover.
+    """
+    told = [
+        {
+            "source": grant.source.value,
+            "since": int(grant.since.timestamp()),
+            "until": None if grant.until is None else int(grant.until.timestamp()),
+            "cents": grant.cents,
+            "organization_id": grant.organization_id,
+            "organization": grant.organization,
+            "member_until": (
+                None if grant.member_until is None else int(grant.member_until.timestamp())
+            ),
+            "has_seat": None if grant.has_seat else False,
+            "reason": grant.reason,
+            "actor": grant.actor,
+            "patron_id": grant.patron_id,
+        }
+        for grant in sorted(grants, key=lambda each: (each.source, each.organization_id or 0))
+    ]
+    return json.dumps(
+        [{field: value for field, value in grant.items() if value is not None} for grant in told]
+    )
+
+
+def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
+    """Returns until when any of them covers, as the scripts read it; None where none does."""
+    ends = [grant.until for grant in grants if grant.has_seat]
+    if not ends:
+        return None
+    return "never" if None in ends else dump_moment(max(end for end in ends if end is not None))
+
+
+def _parse_grants(text: bytes) -> tuple[Grant, ...]:
+    """Reads them; raises ValueError where somebody else wrote them."""
+    try:
+        return tuple(
+            Grant(
+                source=_parse_source(told["source"]),
+                since=datetime.fromtimestamp(told["since"], UTC),
+                until=_moment_of(told, "until"),
+                cents=told.get("cents"),
+                organization_id=told.get("organization_id"),
+                organization=told.get("organization"),
+                member_until=_moment_of(told, "member_until"),
+                has_seat=told.get("has_seat", True),
+                reason=told.get("reason"),
+                actor=told.get("actor"),
+                patron_id=told.get("patron_id"),
+            )
+            for told in json.loads(text)
+        )
+    except (AttributeError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError("its grants are none of ours") from error
+
+
+def _parse_source(text: str) -> CoverSource:
+    source = CoverSource(text)
+    if source is CoverSource.NONE:
+        raise ValueError("a grant has no source")
+    return source
+
+
+def _moment_of(told: Mapping[str, Any], field: str) -> datetime | None:
+    return None if told.get(field) is None else datetime.fromtimestamp(told[field], UTC)

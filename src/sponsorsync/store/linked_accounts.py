@@ -1,0 +1,56 @@
+"""Accounts at other services, such as Patreon, and the people that linked them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.sources import CoverSource
+from sponsorsync.store import keys
+from sponsorsync.store.locks import hold_lock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sponsorsync.store.connect import RedisStore
+
+_INDEXES = {CoverSource.PATREON: keys.patrons}
+_WAIT_S = 5.0
+
+
+class LinkedAccountStore:
+    """Finds the person that linked an account, and lets one person at a time link it."""
+
+    def __init__(self, local: RedisStore) -> None:
+        self._local = local
+
+    async def find_person(
+        self, source: CoverSource, sponsorable: str, account_id: str
+    ) -> int | None:
+        """Returns the person that linked an account of another service, or None.
+
+        Args:
+            source: The service.
+            sponsorable: The login that receives, lower-cased.
+            account_id: The service's own number of the account.
+        """
+        reply = await self._local.run("HGET", _INDEXES[source](sponsorable), account_id)
+        return None if reply is None else int(cast("bytes", reply))
+
+    @asynccontextmanager
+    async def hold_lock(self, source: CoverSource, account_id: str) -> AsyncIterator[None]:
+        """Keeps others from linking the same account while the context is open.
+
+        Raises:
+            StoreUnavailableError: Another holder does not come to an end, or local is away.
+        """
+        async with hold_lock(
+            self._local, keys.linking(account_id), ttl_ms=keys.LINKING_TTL_MS, wait_s=_WAIT_S
+        ) as lock:
+            if lock is None:
+                raise StoreUnavailableError(
+                    f"Somebody else is linking the same account of {source.title()}'s. Try again "
+                    "in a moment."
+                )
+            yield
