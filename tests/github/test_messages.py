@@ -154,7 +154,7 @@ def test_a_status_is_a_refusal_a_limit_or_a_failure(
         ({}, 60),
     ],
 )
-def test_a_limit_says_when_to_come_back(headers: dict[str, str], retry_after_s: int) -> None:
+def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
     """Retry-After first, then the reset, and a minute where GitHub gives neither."""
     with pytest.raises(GitHubLimitedError) as caught:
         messages.check_status(429, httpx.Headers(headers), now=NOW)

@@ -101,7 +101,7 @@ def test_whatever_a_token_holds_is_refused_without_an_error(token: tuple[str, st
     assert _tokens().read(forge(KEYRING.keys[0].key, *token)) is None
 
 
-def test_claims_too_deep_to_read_are_refused_without_an_error() -> None:
+def test_an_example_refuses_claims_too_deep_to_read_without_an_error() -> None:
     """Python's reader of JSON goes no deeper than its stack."""
     token = forge(KEYRING.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
 

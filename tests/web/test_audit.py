@@ -331,7 +331,7 @@ async def test_the_ends_of_the_trail(admin: Browser, local: Redis, before: str) 
     "query",
     ["before=x", "before=1", "before=-1-0", "before=1-1%0A", "before=%D9%A1-%D9%A1", "limit=0"],
 )
-async def test_a_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
+async def test_an_audit_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
     """In a sentence that names the parameter."""
     answer = await admin.get(f"/admin/audit?{query}")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------------- whose state it is
 
 
-async def test_a_callback_of_another_browser_is_refused(service: Service) -> None:
+async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
     """Else somebody could give a victim's account their own patronage, or take the victim's."""
     attacker, victim = await service.open_browser(), await service.open_browser()
     await attacker.sign_in("former")
@@ -44,7 +44,7 @@ async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> No
     assert await patronage_of(stranger) is None
 
 
-async def test_a_callback_works_once(stranger: Browser) -> None:
+async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
     """And what it did stays."""
     back = await stranger.go_to_patreon("active")
     first, second = await stranger.get(back), await stranger.get(back)

@@ -254,7 +254,7 @@ async def test_a_wrong_secret_is_the_operators_affair(
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["unknown", "known in part"])
-async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
+async def test_a_link_does_not_write_over_what_only_a_silent_durable_side_knows(
     run_service: RunService, local: Redis, lost: bool
 ) -> None:
     """It may have an organization, an override, or another account of Patreon's, linked before."""
