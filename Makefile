@@ -33,7 +33,9 @@ test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 MINUTES ?= 10
-soak: $(READY)  ## the model test with new seeds, for MINUTES=10
+SCALE ?= 20
+soak: $(READY)  ## random tests SCALE=20 times as long, then the model with new seeds for MINUTES=10
+	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -m "random or hypothesis"
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 bench: $(READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")

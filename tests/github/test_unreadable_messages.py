@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sponsorsync.domain.errors import (
@@ -161,7 +161,6 @@ def test_any_json_is_read_or_is_a_github_error(body: bytes) -> None:
             parse(body)
 
 
-@settings(max_examples=300)
 @given(body=_almost(USER).map(dump))
 def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
     """One wrong value is what a change of the API looks like."""
@@ -175,7 +174,6 @@ def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
         )
 
 
-@settings(max_examples=300)
 @given(body=_almost(EMAILS).map(dump))
 def test_almost_a_list_of_addresses_is_read_or_is_a_github_error(body: bytes) -> None:
     """One wrong value is what a change of the API looks like."""
@@ -183,7 +181,6 @@ def test_almost_a_list_of_addresses_is_read_or_is_a_github_error(body: bytes) ->
         assert all(isinstance(each.email, str) for each in messages.parse_emails(body))
 
 
-@settings(max_examples=500)
 @given(body=_almost(answer_with(NODE, None, NODE)).map(dump))
 def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
     """What is read can be compared and stored; moments without a zone could not."""
@@ -195,7 +192,6 @@ def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
             assert each.tier_cents is None or isinstance(each.tier_cents, int)
 
 
-@settings(max_examples=500)
 @given(body=_almost(organizations_answer(ORGANIZATION, None, errors=[FORBIDDEN])).map(dump))
 def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: bytes) -> None:
     """What is read can be compared and stored."""
@@ -205,7 +201,6 @@ def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: 
         assert all(each.login == each.login.lower() for each in page.organizations)
 
 
-@settings(max_examples=300)
 @given(body=_almost(sponsor_answer(SPONSOR)).map(dump))
 def test_almost_a_sponsor_is_read_or_is_a_github_error(body: bytes) -> None:
     """One wrong value is what a change of the API looks like."""
