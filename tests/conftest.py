@@ -199,6 +199,12 @@ class Service:
         )
         return await self._stack.enter_async_context(browser)
 
+    async def sign_in(self, login: str, **options: str) -> Browser:
+        """Returns a browser in which this person has signed in."""
+        browser = await self.open_browser()
+        await browser.sign_in(login, **options)
+        return browser
+
 
 RunService: TypeAlias = "Callable[..., AbstractAsyncContextManager[Service]]"
 

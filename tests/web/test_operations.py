@@ -53,8 +53,7 @@ async def test_readyz_needs_the_local_redis_only(
 async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) -> None:
     """What an alarm is made of."""
     await local.hset(keys.DEAD, "1", "{}")
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
 
     text = (await browser.get("/metrics")).text
 

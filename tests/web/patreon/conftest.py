@@ -33,6 +33,4 @@ async def service(
 @pytest.fixture
 async def stranger(service: Service) -> Browser:
     """A browser of somebody who sponsors nobody at GitHub."""
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
-    return browser
+    return await service.sign_in("stranger")

@@ -122,8 +122,7 @@ async def test_without_its_settings_there_is_no_patreon(
 ) -> None:
     """409 names the setting, and the account page says nothing of it."""
     async with run_service() as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+        browser = await service.sign_in("stranger")
         answers = [
             await browser.get("/patreon/link"),
             await browser.get("/patreon/callback?state=x&code=y"),

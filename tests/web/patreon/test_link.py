@@ -138,8 +138,7 @@ async def test_what_goes_to_somebody_else_does_not_count(
 
 async def test_the_better_of_both_sources_counts(service: Service) -> None:
     """And both are shown."""
-    browser = await service.open_browser()
-    await browser.sign_in("private")
+    browser = await service.sign_in("private")
     await browser.link_patreon("active")
     cover = await cover_of(browser)
 
@@ -190,8 +189,7 @@ async def test_it_outlives_the_local_redis(
     await until(is_durable)
     await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), keys.patrons(SPONSORABLE))
     cover = await cover_of(stranger)
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     await other.link_patreon("active")
 
     assert cover["source"] == "patreon"
@@ -244,8 +242,7 @@ async def test_a_wrong_secret_is_the_operators_affair(
     assert durable is not None
     wrong = {**PATREON_SETTINGS, "patreon_secret": SecretStr("a-wrong-secret-of-the-client")}
     async with run_service(**wrong) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+        browser = await service.sign_in("stranger")
         answer = await browser.link_patreon("active")
 
     assert (answer.status_code, answer.json()["code"]) == (502, "patreon_unavailable")
@@ -261,8 +258,7 @@ async def test_a_link_does_not_write_over_what_only_a_silent_durable_side_knows(
     async with run_service(
         durable_url=SecretStr("redis://127.0.0.1:1/0"), **PATREON_SETTINGS
     ) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+        browser = await service.sign_in("stranger")
         await local.delete(*[keys.sponsorship(SPONSORABLE, STRANGER)] * lost, "no such key")
         before = await local.hgetall(keys.sponsorship(SPONSORABLE, STRANGER))
         answers = [await browser.link_patreon("active"), await browser.post("/patreon/unlink")]

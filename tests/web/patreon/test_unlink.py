@@ -30,8 +30,7 @@ async def test_unlinking_ends_it_at_once(service: Service, stranger: Browser) ->
     before = await stranger.get("/auth/sponsor")
     unlinked = await stranger.post("/patreon/unlink")
     after = await stranger.get("/auth/sponsor")
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     await other.link_patreon("active")
     again = await stranger.post("/patreon/unlink")
 
@@ -43,8 +42,7 @@ async def test_unlinking_ends_it_at_once(service: Service, stranger: Browser) ->
 
 async def test_who_links_it_last_has_it(service: Service, stranger: Browser) -> None:
     """The first one loses it at that moment, and may take it back."""
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     holders = []
     for browser in (stranger, other, stranger, stranger):
         await browser.link_patreon("active")
@@ -66,8 +64,7 @@ async def test_who_linked_it_last_has_it_also_when_local_had_lost_everything(
 
     await until(is_durable)
     await local.flushall()
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
     doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
@@ -110,8 +107,7 @@ async def test_another_account_takes_the_place_of_the_first(
     """One person has one; the first account is free for others again."""
     await stranger.link_patreon("active")
     await stranger.link_patreon("annual")
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     await other.link_patreon("active")
 
     assert (await cover_of(stranger))["source"] == "patreon"
@@ -126,8 +122,7 @@ async def test_a_deleted_account_frees_it(
     before = await local.hgetall(keys.patrons(SPONSORABLE))
     await stranger.delete("/me")
     left = await local.hgetall(keys.patrons(SPONSORABLE))
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
 
@@ -153,8 +148,7 @@ async def test_a_stale_index_takes_nothing_from_anybody(
     """It says who had linked an account; who has linked another one since keeps that."""
     await stranger.link_patreon("annual")
     await local.hset(keys.patrons(SPONSORABLE), "90210010", str(STRANGER))
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     await other.link_patreon("active")
 
     assert (await cover_of(stranger))["source"] == "patreon"
@@ -211,8 +205,7 @@ async def test_two_at_once_do_not_both_get_it(
     service: Service, stranger: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever shares an account with friends, and has both press the button together."""
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
     monkeypatch.setattr("sponsorsync.store.covers._PATRON_TRIES", 1)
     find, answers = CoverStore.find_patron, []
@@ -235,8 +228,7 @@ async def test_two_at_once_do_not_both_get_it(
 
 async def test_two_at_once_both_come_to_an_end(service: Service, stranger: Browser) -> None:
     """Who is second waits for the first; one of them has it then."""
-    other = await service.open_browser()
-    await other.sign_in("former")
+    other = await service.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
 
     answers = await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))

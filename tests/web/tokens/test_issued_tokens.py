@@ -134,8 +134,7 @@ async def test_a_token_is_about_the_sponsorable_that_is_named(
     async with run_service(
         token_audience=AUDIENCE, token_minutes=1, sponsorables=("maintainer", "big-org")
     ) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         answer = await browser.post("/token", params={"sponsorable": "Big-Org"})
         _, claims = await _check_offline(browser, answer)
         unknown = await browser.post("/token", params={"sponsorable": "somebody"})
@@ -171,8 +170,7 @@ async def test_a_page_of_another_site_gets_no_token(
 async def test_without_an_audience_there_are_no_tokens(run_service: RunService) -> None:
     """A token for nobody in particular would count everywhere; the answer names the setting."""
     async with run_service() as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         answers = [await browser.post("/token"), await browser.get(JWKS)]
         bearer = {"authorization": "Bearer x"}
         reading = await browser.get("/me", headers=bearer)
