@@ -35,7 +35,7 @@ test: $(READY)  ## the tests
 MINUTES ?= 10
 SCALE ?= 20
 soak: $(READY)  ## random tests SCALE=20 times as long, then the model with new seeds for MINUTES=10
-	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -m "random or hypothesis"
+	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=1800 -m "random or hypothesis"
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 bench: $(READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")
