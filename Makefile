@@ -47,7 +47,9 @@ test: $(TEST_READY)  ## the tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 MINUTES ?= 10
-soak: $(TEST_READY)  ## the model test with new seeds, for MINUTES=10
+SCALE ?= 20
+soak: $(TEST_READY)  ## random tests SCALE=20 times as long, then the model with new seeds for MINUTES=10
+	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=1800 -m "random or hypothesis"
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 bench: $(TEST_READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")

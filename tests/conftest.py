@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
+import hypothesis
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -19,6 +20,7 @@ from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store.connect import RedisStore, create_store
+from tests.support.scale import scale
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+# A machine that is busy makes any example slow.
+hypothesis.settings.register_profile("sponsorsync", max_examples=scale(100), deadline=None)
+hypothesis.settings.load_profile("sponsorsync")
 
 ORIGIN = "http://sponsorsync.test"
 GITHUB_URL = "http://github.test"
@@ -192,6 +198,12 @@ class Service:
             },
         )
         return await self._stack.enter_async_context(browser)
+
+    async def sign_in(self, login: str, **options: str) -> Browser:
+        """Returns a browser in which this person has signed in."""
+        browser = await self.open_browser()
+        await browser.sign_in(login, **options)
+        return browser
 
 
 RunService: TypeAlias = "Callable[..., AbstractAsyncContextManager[Service]]"

@@ -33,8 +33,7 @@ async def test_the_index_and_the_trail_learn_of_an_end(
         return not await local.sismember(keys.sponsors(SPONSORABLE), str(MONTHLY))
 
     async with run_service(durable_url=None, redisent_host=None) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        await service.sign_in("monthly")
         was_covered = not await is_over()
         await local.hset(keys.sponsorship(SPONSORABLE, MONTHLY), "valid_until", "1795420800")
         await local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{MONTHLY}": 1_795_420_800})

@@ -110,11 +110,12 @@ async def _fetch_login(transport: httpx.AsyncBaseTransport, url: str) -> str:
 async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(
     server: Server, transport: httpx.AsyncBaseTransport
 ) -> None:
-    """It is another person's request."""
+    """It is another person's request; no cookie jar takes a cookie from a bare IP address."""
     server.answer = WITH_COOKIE
+    url = f"http://localhost:{server.port}"
 
-    await _fetch_login(transport, server.url)
-    await _fetch_login(transport, server.url)
+    await _fetch_login(transport, url)
+    await _fetch_login(transport, url)
 
     first, second = server.requests
     assert b"cookie" not in first.lower()

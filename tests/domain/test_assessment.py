@@ -35,6 +35,7 @@ from tests.support.covers import (
     POLICY,
     YESTERDAY,
 )
+from tests.support.scale import scale
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -279,7 +280,7 @@ def _still_runs(previous: CoverFacts | None, now: datetime) -> bool:
     )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=scale(200))
 @given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
 def test_somebody_is_covered_exactly_when_the_rules_say_so(
     sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime
@@ -296,7 +297,7 @@ def test_somebody_is_covered_exactly_when_the_rules_say_so(
     )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=scale(200))
 @given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
 def test_the_tier_of_a_cover_is_one_that_is_paid(
     sponsorships: list[Sponsorship], previous: CoverFacts | None, now: datetime

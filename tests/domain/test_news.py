@@ -8,7 +8,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sponsorsync.domain.assessment import assess
@@ -411,7 +411,6 @@ def _find_unjust(
 
 
 @given(deliveries())
-@settings(deadline=None)
 def test_no_order_of_events_takes_cover_from_who_pays(
     told: tuple[list[Life], list[tuple[datetime, SponsorshipNews]]],
 ) -> None:
@@ -422,7 +421,6 @@ def test_no_order_of_events_takes_cover_from_who_pays(
 
 
 @given(deliveries())
-@settings(deadline=None)
 def test_once_everything_was_told_only_who_pays_is_covered(
     told: tuple[list[Life], list[tuple[datetime, SponsorshipNews]]],
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sponsorsync.store import keys
+from tests.support.scale import scale
 from tests.support.shipped import OTHER
 from tests.support.sync import COLLECTION, PERSON, running_engine
 from tests.support.waiting import until
@@ -21,7 +22,8 @@ ITEMS = [f"item-{number}" for number in range(12)]
 STEPS = 60
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.random
+@pytest.mark.parametrize("seed", range(scale(1)))
 async def test_both_at_once_agree_in_the_end(live: Shipped, seed: int) -> None:
     """Writes by the service and past it, of several people at the same time."""
     for person in PEOPLE:

@@ -289,7 +289,7 @@ async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
     assert await captured.pair.kept() == set()
 
 
-async def test_what_a_visitor_has_is_nobody_elses_business(captured: Shipped) -> None:
+async def test_the_capture_leaves_what_a_visitor_has_alone(captured: Shipped) -> None:
     """They are hashes `user:{n}`, with sets of their own."""
     await captured.pair.local.hset("user:7", "name", "visitor")
     await captured.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")

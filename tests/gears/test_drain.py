@@ -354,7 +354,7 @@ OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-async def test_durables_outage_buries_nobody_and_loses_nothing(
+async def test_a_drain_through_durables_outage_buries_nobody_and_loses_nothing(
     outage: Outage, own: OwnServer, gears: Gears
 ) -> None:
     """None of it is a fault of anybody's data; the drain tries again by itself."""

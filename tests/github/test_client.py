@@ -460,89 +460,10 @@ async def test_a_page_that_fails_leaves_nothing_half_known(
         await client.fetch_sponsorships("gho_1", ["maintainer"])
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        httpx.Response(502, text="<h1>502</h1>"),
-        httpx.ConnectError("refused"),
-        httpx.ReadTimeout("late"),
-        httpx.RemoteProtocolError("gone"),
-    ],
-    ids=["502", "connect", "timeout", "protocol"],
-)
-async def test_one_failure_is_tried_again(
-    client: GitHubClient,
-    github: SimulatedGitHub,
-    way: Script,
-    failure: httpx.Response | Exception,
-) -> None:
-    """GitHub has a bad moment now and then, and a person waits."""
-    token = _token(github, "monthly")
-    way.answer(failure)
-
-    user = await client.fetch_user(token)
-
-    assert user.login == "monthly"
-    assert len(way.requests) == 2
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [httpx.Response(504), httpx.ConnectTimeout("late")],
-    ids=["504", "timeout"],
-)
-async def test_two_failures_are_enough(
-    client: GitHubClient, way: Script, failure: httpx.Response | Exception
-) -> None:
-    """More tries would only make a person wait for the same answer."""
-    way.answer(failure, failure, failure)
-
-    with pytest.raises(GitHubUnreachableError):
-        await client.fetch_user("gho_1")
-
-    assert len(way.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (httpx.Response(401, json={"message": "Bad credentials"}), GitHubRefusedError),
-        (httpx.Response(403), GitHubRefusedError),
-        (httpx.Response(404), GitHubRefusedError),
-        (httpx.Response(403, headers={"Retry-After": "9"}), GitHubLimitedError),
-        (httpx.Response(429), GitHubLimitedError),
-    ],
-    ids=["401", "403", "404", "limited 403", "429"],
-)
-async def test_a_refusal_is_taken_at_once(
-    client: GitHubClient, way: Script, answer: httpx.Response, error: type[GitHubError]
-) -> None:
-    """Asking again makes it no better, and a limit worse."""
-    way.answer(answer)
-
-    with pytest.raises(error):
-        await client.fetch_user("gho_1")
-
-    assert len(way.requests) == 1
-
-
 async def test_a_revoked_token_is_refused(client: GitHubClient) -> None:
     """GitHub answers 401."""
     with pytest.raises(GitHubRefusedError, match="HTTP 401"):
         await client.fetch_sponsorships("gho_revoked", ["maintainer"])
-
-
-async def test_a_rate_limit_says_when_to_come_back(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """By the header that GitHub sends."""
-    github.switches.rate_limited = True
-    github.switches.retry_after_s = 17
-
-    with pytest.raises(GitHubLimitedError) as caught:
-        await client.fetch_user(_token(github, "monthly"))
-
-    assert caught.value.retry_after_s == 17
 
 
 @pytest.mark.parametrize("scopes", [[], ["user:email"]])
@@ -556,10 +477,20 @@ async def test_a_token_that_was_granted_too_little_is_refused(
         await client.fetch_sponsorships(token, ["maintainer"])
 
 
-async def test_the_token_stands_in_the_header_alone(
+async def test_a_403_that_names_a_wait_is_a_limit(client: GitHubClient, way: Script) -> None:
+    """GitHub's secondary limits come like this, and asking again makes them worse."""
+    way.answer(httpx.Response(403, headers={"Retry-After": "9"}))
+
+    with pytest.raises(GitHubLimitedError):
+        await client.fetch_user("gho_1")
+
+    assert len(way.requests) == 1
+
+
+async def test_the_token_is_no_part_of_a_query(
     client: GitHubClient, github: SimulatedGitHub, way: Script
 ) -> None:
-    """Addresses are logged on the way."""
+    """A question to GraphQL has a body, and that may be logged, too."""
     token = _token(github, "monthly")
 
     await client.fetch_sponsorships(token, ["maintainer"])

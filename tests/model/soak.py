@@ -11,8 +11,12 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.model.driver import Outcome, run_model
+from tests.model.driver import run_model
+
+if TYPE_CHECKING:
+    from tests.model.run import Outcome
 
 _WRONG_SHOWN = 8
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.model.driver import run_model
+from tests.support.scale import scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,9 @@ ACTIVE_S = 3.0
 TAIL = 60
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("engine", ["plain", "gears"])
-@pytest.mark.parametrize("seed", [int(SEED)] if SEED else [1, 2])
+@pytest.mark.parametrize("seed", [int(SEED)] if SEED else range(scale(1)))
 async def test_nothing_is_lost_and_nothing_comes_back(
     seed: int, engine: str, tmp_path: Path
 ) -> None:

@@ -9,9 +9,6 @@ import httpx
 import pytest
 
 from sponsorsync.domain.errors import (
-    PatreonError,
-    PatreonLimitedError,
-    PatreonRefusedError,
     PatreonUnreachableError,
 )
 from sponsorsync.domain.patronage import PatreonIdentity, PatronStatus
@@ -99,99 +96,6 @@ async def test_with_the_scope_for_it_other_campaigns_are_told_apart_from_ours(
     }
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        httpx.Response(502, text="<h1>502</h1>"),
-        httpx.Response(200, text='{"data": {'),
-        httpx.ConnectError("refused"),
-        httpx.ReadTimeout("late"),
-    ],
-    ids=["502", "half", "connect", "timeout"],
-)
-async def test_one_failure_is_tried_again(
-    client: PatreonClient,
-    patreon: SimulatedPatreon,
-    way: Script,
-    failure: httpx.Response | Exception,
-) -> None:
-    """The code is used up by now: without another try the person would have to begin again."""
-    way.answer(failure)
-
-    identity = await client.fetch_identity(patreon.issue_token("active"))
-
-    assert identity.patron_id == patreon.patrons["active"].id
-    assert len(way.requests) == 2
-
-
-@pytest.mark.parametrize("fault", ["down", "malformed"])
-async def test_two_failures_are_enough(
-    client: PatreonClient, patreon: SimulatedPatreon, way: Script, fault: str
-) -> None:
-    """More tries would only make a person wait for the same answer."""
-    setattr(patreon.switches, fault, True)
-
-    with pytest.raises(PatreonUnreachableError):
-        await client.fetch_identity(patreon.issue_token("active"))
-
-    assert len(way.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [("unauthorized", PatreonRefusedError), ("rate_limited", PatreonLimitedError)],
-)
-async def test_a_refusal_is_taken_at_once(
-    client: PatreonClient,
-    patreon: SimulatedPatreon,
-    way: Script,
-    fault: str,
-    error: type[PatreonError],
-) -> None:
-    """Asking again makes it no better, and a limit worse."""
-    setattr(patreon.switches, fault, True)
-
-    with pytest.raises(error):
-        await client.fetch_identity(patreon.issue_token("active"))
-
-    assert len(way.requests) == 1
-
-
-async def test_a_limit_says_when_to_come_back(
-    client: PatreonClient, patreon: SimulatedPatreon
-) -> None:
-    """As Patreon said it."""
-    patreon.switches.rate_limited = True
-    patreon.switches.retry_after_s = 17
-
-    with pytest.raises(PatreonLimitedError) as caught:
-        await client.fetch_identity(patreon.issue_token("active"))
-
-    assert caught.value.retry_after_s == 17
-
-
-async def test_an_unknown_token_is_refused(client: PatreonClient) -> None:
-    """Patreon answers 401."""
-    with pytest.raises(PatreonRefusedError, match="HTTP 401"):
-        await client.fetch_identity("unknown")
-
-
-async def test_the_token_stands_in_the_header_alone(
-    client: PatreonClient, patreon: SimulatedPatreon, way: Script
-) -> None:
-    """Addresses are logged on the way, and so are errors."""
-    token = patreon.issue_token("active")
-    patreon.switches.unauthorized = True
-
-    with pytest.raises(PatreonRefusedError) as caught:
-        await client.fetch_identity(token)
-
-    [request] = way.requests
-    assert request.headers["authorization"] == f"Bearer {token}"
-    assert token not in str(request.url)
-    assert token not in repr(caught.value)
-
-
 async def test_brackets_in_the_address_are_quoted(
     client: PatreonClient, patreon: SimulatedPatreon, way: Script
 ) -> None:
@@ -200,3 +104,27 @@ async def test_brackets_in_the_address_are_quoted(
 
     [request] = way.requests
     assert b"fields%5Bmember%5D=" in request.url.query
+
+
+async def test_an_identity_that_is_cut_off_is_asked_for_again(
+    client: PatreonClient, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """The code is used up by now: without another try the person would have to begin again."""
+    way.answer(httpx.Response(200, text='{"data": {'))
+
+    identity = await client.fetch_identity(patreon.issue_token("active"))
+
+    assert identity.patron_id == patreon.patrons["active"].id
+    assert len(way.requests) == 2
+
+
+async def test_two_identities_that_are_cut_off_are_enough(
+    client: PatreonClient, patreon: SimulatedPatreon, way: Script
+) -> None:
+    """More tries would only make a person wait for the same answer."""
+    patreon.switches.malformed = True
+
+    with pytest.raises(PatreonUnreachableError):
+        await client.fetch_identity(patreon.issue_token("active"))
+
+    assert len(way.requests) == 2

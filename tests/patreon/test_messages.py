@@ -382,7 +382,9 @@ def test_a_good_status_is_no_error(status: int) -> None:
         ({}, None, 60),
     ],
 )
-def test_a_limit_says_when_to_come_back(headers: dict[str, str], body: Json, wait_s: int) -> None:
+def test_a_limit_names_the_wait_in_a_header_or_the_body(
+    headers: dict[str, str], body: Json, wait_s: int
+) -> None:
     """In the header or in the body; Patreon promises neither."""
     assert messages.read_retry_after(httpx.Headers(headers), _dump(body)) == wait_s
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +15,8 @@ from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.conftest import Clock
+
 URL = "http://patreon.test"
 CALLBACK = "http://service.test/patreon/callback"
 AUTHORIZE = {
@@ -26,23 +27,6 @@ AUTHORIZE = {
     "state": "the-state",
 }
 IDENTITY = "/api/oauth2/v2/identity"
-
-
-@dataclass
-class Clock:
-    """A time that moves only when a test says so."""
-
-    now: datetime = field(default_factory=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC))
-
-    def __call__(self) -> datetime:
-        """What time it is."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A fixed day in November."""
-    return Clock()
 
 
 @pytest.fixture

@@ -131,6 +131,13 @@ class Pair:
         """Returns what the service answers."""
         return list((await self.preferences.load(person_id, COLLECTION)).items)
 
+    async def settle(self, *items: str, people: Sequence[int] = (PERSON,)) -> None:
+        """Signs people in, adds items of each, and brings everything to durable."""
+        for person in people:
+            await self.sign_in(person)
+            await self.add(*items, person_id=person)
+        await self.relay()
+
     async def relay(self) -> None:
         """Drains everybody who is dirty, until nobody is or nothing changes any more."""
         for _ in range(10):

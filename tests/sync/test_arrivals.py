@@ -31,9 +31,7 @@ async def _look(pair: Pair) -> None:
 
 async def _stall_before_a_flush(pair: Pair) -> list[Package]:
     """A relay has read from local and is stopped; local is flushed, and filled from durable."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await _look(pair)
     await pair.add("b")
     stalled = await export_people(pair.local_store, [PERSON], what="covered", names=NAMES)
@@ -130,9 +128,7 @@ async def test_a_durable_that_was_emptied_while_nobody_sends_gets_everybody_agai
     pair: Pair,
 ) -> None:
     """By hand, under open connections: what local lost next would be answered as empty."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await _look(pair)
     await pair.durable.flushall()
     await _look(pair)

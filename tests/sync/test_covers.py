@@ -124,7 +124,9 @@ async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -
 
 
 @pytest.mark.parametrize("key", THEIR_KEYS)
-async def test_a_foreign_key_of_one_person_is_in_nobody_elses_way(pair: Pair, key: str) -> None:
+async def test_a_cover_load_passes_over_the_foreign_key_of_another_person(
+    pair: Pair, key: str
+) -> None:
     """Many are read and kept at once; the log tells whose key it is, and which."""
     await pair.local.set(key, "somebody else's")
     store = _store(pair)

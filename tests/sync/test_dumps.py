@@ -102,9 +102,7 @@ async def test_everything_arrives_as_it_is(either: Pair) -> None:
 
 async def test_everything_comes_back_as_it_was(either: Pair) -> None:
     """Also the noted size of the set, by which a foreign write is told."""
-    await either.sign_in()
-    await either.add("a", "b")
-    await either.relay()
+    await either.settle("a", "b")
     noted = await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}")
     profile = await either.local.hgetall(PROFILE)
     await either.local.flushall()
@@ -118,9 +116,7 @@ async def test_everything_comes_back_as_it_was(either: Pair) -> None:
 async def test_a_set_of_more_members_than_lua_can_unpack_travels(either: Pair) -> None:
     """There and back."""
     items = [f"item-{number}" for number in range(9000)]
-    await either.sign_in()
-    await either.add(*items)
-    await either.relay()
+    await either.settle(*items)
     await either.evict()
 
     assert await either.items() == sorted(items)
@@ -128,9 +124,7 @@ async def test_a_set_of_more_members_than_lua_can_unpack_travels(either: Pair) -
 
 async def test_what_was_written_past_the_service_is_united_with_what_comes(either: Pair) -> None:
     """Also where that comes as a dump; nothing is left of the place where it was unpacked."""
-    await either.sign_in()
-    await either.add("a")
-    await either.relay()
+    await either.settle("a")
     await either.local.flushall()
     await either.local.sadd(SET, "b")
 
@@ -140,9 +134,7 @@ async def test_what_was_written_past_the_service_is_united_with_what_comes(eithe
 
 async def test_an_empty_set_takes_the_place_of_one_that_was_full(either: Pair) -> None:
     """There is no dump of what is not there."""
-    await either.sign_in()
-    await either.add("a")
-    await either.relay()
+    await either.settle("a")
     await either.remove("a")
     await either.relay()
 

@@ -101,9 +101,7 @@ async def test_what_is_newer_on_durable_wins_over_an_older_local(
     aging: Pair, own_local: OwnServer
 ) -> None:
     """Also before the first write, which would otherwise send the old state as the newest."""
-    await aging.sign_in()
-    await aging.add("a", "b")
-    await aging.relay()
+    await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
     await aging.add("c")
@@ -134,9 +132,7 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_away(
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
     """The set seems known, and is not what it was."""
-    await aging.sign_in()
-    await aging.add("a", "b")
-    await aging.relay()
+    await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
     await aging.add("c")
@@ -156,9 +152,7 @@ async def test_somebody_elses_login_does_not_hide_that_local_is_older(
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
     """Its version is later than all on durable; what local was like at the start counts."""
-    await aging.sign_in()
-    await aging.add("a", "b")
-    await aging.relay()
+    await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
     await aging.relay()
@@ -200,9 +194,7 @@ async def test_who_really_joins_before_the_comparison_brings_along_what_is_there
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
     """The join is judged afterwards, and not forgotten."""
-    await aging.sign_in()
-    await aging.add("a", "b")
-    await aging.relay()
+    await aging.settle("a", "b")
     await aging.lapse()
     await aging.add("c")
     await aging.remove("a")
@@ -222,9 +214,7 @@ async def test_an_account_that_was_deleted_does_not_come_back_with_an_older_loca
     aging: Pair, own_local: OwnServer
 ) -> None:
     """Durable has its deletion's version."""
-    await aging.sign_in()
-    await aging.add("a")
-    await aging.relay()
+    await aging.settle("a")
     copy = own_local.keep_copy()
     await aging.people.delete_account(PERSON)
     await aging.relay()
@@ -240,9 +230,7 @@ async def test_an_older_local_without_an_epoch_is_compared_too(
 ) -> None:
     """It had been flushed, and written to, just before the copy was made."""
     await aging.local.flushall()
-    await aging.sign_in()
-    await aging.add("a", "b")
-    await aging.relay()
+    await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
     await aging.relay()
@@ -258,9 +246,7 @@ async def test_what_is_written_past_the_service_to_an_older_local_sends_nothing_
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
     """The listener, too, waits for the comparison."""
-    await aging.sign_in()
-    await aging.add("a", "b")
-    await aging.relay()
+    await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
     await aging.relay()
@@ -281,10 +267,7 @@ async def test_one_person_with_a_foreign_key_does_not_keep_local_from_being_comp
     aging: Pair, own_local: OwnServer
 ) -> None:
     """Otherwise everybody's changes would wait for ever."""
-    for person in (PERSON, OTHER):
-        await aging.sign_in(person)
-        await aging.add("a", "b", person_id=person)
-    await aging.relay()
+    await aging.settle("a", "b", people=(PERSON, OTHER))
     copy = own_local.keep_copy()
     for person in (PERSON, OTHER):
         await aging.remove("a", person_id=person)
@@ -305,9 +288,7 @@ async def test_all_that_an_older_durable_had_confirmed_later_travels_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
     """Nobody is dirty, and local is the only one who has it."""
-    await restorable.sign_in()
-    await restorable.add("a")
-    await restorable.relay()
+    await restorable.settle("a")
     copy = own_durable.keep_copy()
     await restorable.remove("a")
     await restorable.add("b")
@@ -328,9 +309,7 @@ async def test_a_durable_that_nobody_has_compared_is_not_fetched_from(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
     """A fill from an older state has to come after what local has newer."""
-    await restorable.sign_in()
-    await restorable.add("a")
-    await restorable.relay()
+    await restorable.settle("a")
     await restorable.evict()
     await own_durable.come_back_older(own_durable.keep_copy())
 
@@ -344,9 +323,7 @@ async def test_a_restart_without_a_loss_makes_nobody_travel(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
     """Its counter is what it was."""
-    await restorable.sign_in()
-    await restorable.add("a")
-    await restorable.relay()
+    await restorable.settle("a")
     await own_durable.kill()
     await own_durable.start()
     await restorable.compare()
@@ -359,9 +336,7 @@ async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everybody
     pair: Pair,
 ) -> None:
     """The next one who travels finds out, by its counter."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.durable.flushall()
     await pair.sign_in(OTHER)
     await pair.relay()
@@ -393,10 +368,7 @@ async def test_who_was_sent_with_an_unknown_cover_is_sent_again_to_an_older_dura
 
 async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pair) -> None:
     """The application reads the sets directly, and cannot ask."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
-    await pair.relay()
+    await pair.settle("a", people=(PERSON, OTHER))
     async with running_engine(pair):
         await until(lambda: _has_listener(pair))  # so the comparison at the start is over
         await pair.local.flushall()

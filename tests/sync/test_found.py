@@ -67,9 +67,7 @@ async def test_a_cover_that_ends_while_it_travels_travels_again(pair: Pair) -> N
 
 async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair) -> None:
     """Local had been filled with what durable had before it arrived; nobody was dirty any more."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.add("b")
     relay = pair.engine.relay
     packages = await relay._export([PERSON])
@@ -99,9 +97,7 @@ async def test_that_durable_has_nothing_of_one_part_says_nothing_of_another(pair
 
 async def test_a_late_narrowing_does_not_pass_for_all_of_a_later_state(pair: Pair) -> None:
     """It left the version of a state with additions, which durable then refused as known."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.lapse()
     await pair.sign_in()
     await pair.remove("a")
@@ -114,9 +110,7 @@ async def test_a_late_narrowing_does_not_pass_for_all_of_a_later_state(pair: Pai
 
 async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair) -> None:
     """Durable had deleted the account; local, filled before that arrived, went on to show it."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.people.delete_account(PERSON)
     relay = pair.engine.relay
     packages = await relay._export([PERSON])

@@ -31,9 +31,7 @@ async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """It knows that they are covered, and must not take the missing set for an empty one."""
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
     await cuttable.local.flushall()
     way.cut()
     await cuttable.sign_in()
@@ -48,9 +46,7 @@ async def test_what_only_durable_knows_is_no_empty_answer_while_it_is_away(
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """The reader is told to come back, and nothing is remembered."""
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
     await cuttable.local.flushall()
     way.cut()
 
@@ -65,9 +61,7 @@ async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """Of each item the last word counts; what durable has and nobody spoke of stays."""
-    await cuttable.sign_in()
-    await cuttable.add("a", "b")
-    await cuttable.relay()
+    await cuttable.settle("a", "b")
     await cuttable.evict()
     way.cut()
     await cuttable.add("c", "d")
@@ -89,9 +83,7 @@ async def test_an_item_that_was_removed_and_added_again_while_waiting_is_there(
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """The other order of the same rule."""
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
     await cuttable.evict()
     way.cut()
     await cuttable.remove("a")
@@ -104,9 +96,7 @@ async def test_an_item_that_was_removed_and_added_again_while_waiting_is_there(
 
 async def test_a_deletion_takes_what_waits_along(cuttable: Pair, way: TcpProxy) -> None:
     """Otherwise the account would come back with the changes of before."""
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
     await cuttable.evict()
     way.cut()
     await cuttable.add("b")
@@ -121,9 +111,7 @@ async def test_a_deletion_takes_what_waits_along(cuttable: Pair, way: TcpProxy) 
 async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpProxy) -> None:
     """More than Lua can unpack at once."""
     many = [f"item-{number}" for number in range(10_000)]
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
     await cuttable.evict()
     way.cut()
     await cuttable.add(*many)
@@ -152,9 +140,7 @@ async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
 
 async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
     """It had read durable before, and its lease had run out meanwhile."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
     await pair.local.delete(keys.lease(PERSON))
@@ -169,9 +155,7 @@ async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
 
 async def test_a_write_ends_the_fetch_that_is_under_way(pair: Pair) -> None:
     """Also one whose lease has not run out: what it read is not what is there now."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
     await pair.save_login()
@@ -181,9 +165,7 @@ async def test_a_write_ends_the_fetch_that_is_under_way(pair: Pair) -> None:
 
 async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
     """What was removed and relayed before the flush would come back."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     old = await pair.read_for_fetch("slow")
     await pair.remove("a")
     await pair.relay()
@@ -195,9 +177,7 @@ async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
 
 async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
     """The account is deleted on local only, and durable still has all of it."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
     await pair.people.delete_account(PERSON)
@@ -208,9 +188,7 @@ async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
 
 async def test_a_fetch_after_a_deletion_brings_nothing_back(pair: Pair) -> None:
     """Durable does not know of it yet; the deletion's version tells what is older."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.people.delete_account(PERSON)
     content = await pair.read_for_fetch("fresh")
 
@@ -276,9 +254,7 @@ async def test_a_write_ends_what_is_remembered_of_durable(pair: Pair) -> None:
 
 async def test_a_hundred_misses_at_once_cost_one_fetch(pair: Pair) -> None:
     """After a flush everybody comes at once."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.local.flushall()
     before = await pair.count_durable_scripts()
 
@@ -292,9 +268,7 @@ async def test_misses_in_two_replicas_at_once_cost_one_fetch(
     pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
 ) -> None:
     """The lease is on local, not in a process."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     async with open_pair(local_server.url, durable_server.url) as other:
         await pair.local.flushall()
         before = await pair.count_durable_scripts()
@@ -312,9 +286,7 @@ async def test_nothing_old_returns_to_who_deletes_and_rejoins_while_durable_is_a
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """Durable hears of the deletion and of the new account at once."""
-    await cuttable.sign_in()
-    await cuttable.add("old")
-    await cuttable.relay()
+    await cuttable.settle("old")
     way.cut()
     await cuttable.people.delete_account(PERSON)
     await cuttable.sign_in()
@@ -332,9 +304,7 @@ async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """It is what the answer 202 goes by."""
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
     way.cut()
     await cuttable.people.delete_account(PERSON)
 
@@ -356,10 +326,7 @@ async def test_a_foreign_key_of_one_person_does_not_keep_others_from_coming_back
     pair: Pair,
 ) -> None:
     """They are fetched in one batch."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
-    await pair.relay()
+    await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
     await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
@@ -390,9 +357,7 @@ async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
 
 async def test_what_durable_has_is_not_put_into_a_visitors_set(pair: Pair) -> None:
     """The number was a sponsor's before the visitors' counter came by."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(f"user:{PERSON}", "name", "visitor")
     await pair.local.sadd(SET, "theirs")
@@ -407,9 +372,7 @@ async def test_what_durable_has_is_not_put_into_a_visitors_set(pair: Pair) -> No
 
 async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) -> None:
     """What the first fill brought must not be remembered as absent from durable."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     for _ in range(2):
         await pair.evict()
         assert await pair.items() == ["a"]
@@ -429,9 +392,7 @@ async def test_a_set_of_changes_that_waited_is_not_remembered_as_absent(pair: Pa
 
 async def test_a_deletion_that_a_fetch_brings_makes_no_new_versions(pair: Pair) -> None:
     """Local came back from before it: what it takes away was not changed by anybody here."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     older = {
         key: cast("bytes", await pair.local_store.run("DUMP", key))
         for key in (keys.meta(PERSON), SET)

@@ -64,9 +64,7 @@ async def _wait_until_all_is_handled(pair: Pair) -> None:
 
 async def test_an_item_that_the_application_adds_travels(heard: Pair) -> None:
     """The old Flask code writes the set directly."""
-    await heard.sign_in()
-    await heard.add("a")
-    await heard.relay()
+    await heard.settle("a")
     await heard.local.sadd(SET, "b")
     await until(lambda: _is_dirty(heard))
     await heard.relay()
@@ -76,9 +74,7 @@ async def test_an_item_that_the_application_adds_travels(heard: Pair) -> None:
 
 async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None:
     """Likewise."""
-    await heard.sign_in()
-    await heard.add("a", "b")
-    await heard.relay()
+    await heard.settle("a", "b")
     await heard.local.srem(SET, "a")
     await until(lambda: _is_dirty(heard))
     await heard.relay()
@@ -91,9 +87,7 @@ async def test_the_last_item_that_the_application_removes_is_a_removal(
     heard: Pair, command: tuple[str, ...]
 ) -> None:
     """The set is gone, and it was a person who emptied it."""
-    await heard.sign_in()
-    await heard.add("a")
-    await heard.relay()
+    await heard.settle("a")
     await heard.local_store.run(*command)
     await until(lambda: _is_dirty(heard))
     await heard.relay()
@@ -105,9 +99,7 @@ async def test_the_last_item_that_the_application_removes_is_a_removal(
 
 async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
     """Nobody removes preferences with DEL."""
-    await heard.sign_in()
-    await heard.add("a")
-    await heard.relay()
+    await heard.settle("a")
     await heard.local.delete(SET)
     await _wait_until_all_is_handled(heard)
 
@@ -118,9 +110,7 @@ async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
 
 async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
     """Nor with a time to live."""
-    await heard.sign_in()
-    await heard.add("a")
-    await heard.relay()
+    await heard.settle("a")
     await heard.local.pexpire(SET, 1)
 
     async def is_gone() -> bool:
@@ -137,9 +127,7 @@ async def test_an_item_that_is_added_to_an_evicted_set_is_united_with_what_was_l
     heard: Pair,
 ) -> None:
     """The set is smaller than it was after something was added: it is not all there is."""
-    await heard.sign_in()
-    await heard.add("a", "b")
-    await heard.relay()
+    await heard.settle("a", "b")
     await heard.evict()
     await heard.local.sadd(SET, "c")
     await until(lambda: _is_dirty(heard))
@@ -151,9 +139,7 @@ async def test_an_item_that_is_added_to_an_evicted_set_is_united_with_what_was_l
 
 async def test_an_item_that_is_added_before_anybody_knows_the_set_is_united(heard: Pair) -> None:
     """Local was flushed, and the application was faster than every reader."""
-    await heard.sign_in()
-    await heard.add("a", "b")
-    await heard.relay()
+    await heard.settle("a", "b")
     await heard.local.flushall()
     await heard.local.sadd(SET, "c")
     await until(lambda: _is_dirty(heard))
@@ -180,9 +166,7 @@ async def test_a_removal_that_is_heard_of_late_is_not_taken_for_a_loss(pair: Pai
 
 async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) -> None:
     """It is gone when the removal is looked at, and more was in it than that removed."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     async with _listening(pair) as handle:
         await pair.local.srem(SET, "a")
         await pair.local.delete(SET)
@@ -225,9 +209,7 @@ async def test_what_a_visitor_has_is_nobody_elses_business(heard: Pair) -> None:
 
 async def test_a_direct_reader_finds_what_was_lost_at_the_second_read(heard: Pair) -> None:
     """The Pattern's search reads the set itself, and cannot ask us first."""
-    await heard.sign_in()
-    await heard.add("a", "b")
-    await heard.relay()
+    await heard.settle("a", "b")
     await heard.local.flushall()
     assert await heard.here() == set()
 
@@ -295,9 +277,7 @@ async def test_all_flags_do_not_hold_key_misses(pair: Pair) -> None:
 
 async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pair) -> None:
     """What was written meanwhile is for `verify`; what comes after it is heard."""
-    await heard.sign_in()
-    await heard.add("a")
-    await heard.relay()
+    await heard.settle("a")
     await heard.local.client_kill_filter(_type="pubsub")
 
     async def is_heard() -> bool:
@@ -313,9 +293,7 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
 
 async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpProxy) -> None:
     """It cannot restore at the moment, and goes on with what it can do."""
-    await cuttable.sign_in()
-    await cuttable.add("a")
-    await cuttable.relay()
+    await cuttable.settle("a")
 
     async def is_back() -> bool:
         return await cuttable.here() == {"a"}

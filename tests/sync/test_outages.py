@@ -78,9 +78,7 @@ async def test_durables_outage_buries_nobody_and_loses_nothing(
     """None of it is a fault of anybody's data; afterwards both sides are equal."""
     await fill_with_ballast(admin)
     async with open_pair(local_server.url, own.url) as pair:
-        await pair.sign_in()
-        await pair.add("a")
-        await pair.relay()
+        await pair.settle("a")
         async with outage(own, admin):
             await pair.add("b")
             await pair.save_login(OTHER)
@@ -133,9 +131,7 @@ async def test_locals_outage_is_told_and_leaves_nothing_half_done(
     assert await durable.ping()
     await fill_with_ballast(admin)
     async with open_pair(own.url, durable_server.url) as pair:
-        await pair.sign_in()
-        await pair.add("a")
-        await pair.relay()
+        await pair.settle("a")
         before = await dump_all(pair.local_store)
         async with outage(own, admin):
             with pytest.raises(StoreUnavailableError, match="local Redis") as refusal:
@@ -331,10 +327,7 @@ async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
     """They are tried again when it is time, not before; the others go on."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
-    await pair.relay()
+    await pair.settle("a", people=(PERSON, OTHER))
     await _put_in_the_way(pair.durable, key)
     for person in (PERSON, OTHER):
         await pair.add("b", person_id=person)
@@ -388,10 +381,7 @@ async def test_a_foreign_key_on_local_sets_one_person_aside_until_it_is_gone(
 
 async def test_a_foreign_key_in_the_way_of_a_fetch_sets_one_person_aside(pair: Pair) -> None:
     """They need one before they can be sent, and it cannot be had; the others go on."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
-    await pair.relay()
+    await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
     await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
@@ -485,9 +475,7 @@ async def test_a_foreign_key_on_local_leaves_nothing_half_done(
 @pytest.mark.parametrize("key", [SET, FACTS, keys.user_details(PERSON)])
 async def test_a_deletion_leaves_keys_of_another_kind_alone(pair: Pair, key: str) -> None:
     """They are not ours; all that is ours goes, on both sides."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     parts = {SET, FACTS, keys.user_details(PERSON)} - {key}
     await _put_in_the_way(pair.local, key)
     await pair.people.delete_account(PERSON)
@@ -501,9 +489,7 @@ async def test_a_deletion_leaves_keys_of_another_kind_alone(pair: Pair, key: str
 
 async def test_a_deletion_leaves_keys_of_another_kind_on_durable_alone(pair: Pair) -> None:
     """Nothing that travels with it says anything of that key."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await _put_in_the_way(pair.durable, SET)
     await pair.people.delete_account(PERSON)
     await pair.relay()
@@ -531,9 +517,7 @@ async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
     """The same for what comes from durable."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
     await _put_in_the_way(pair.local, key)
@@ -562,9 +546,7 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
     pair: Pair, key: str, *, is_deleted: bool
 ) -> None:
     """The same on durable, but for its counter."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     if is_deleted:
         await pair.people.delete_account(PERSON)
     await pair.sign_in()
@@ -580,10 +562,7 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
 
 async def test_a_copy_that_cannot_be_narrowed_is_set_aside(pair: Pair) -> None:
     """It ended the drain of everybody else in the batch, each time anew."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
-    await pair.relay()
+    await pair.settle("a", people=(PERSON, OTHER))
     await _put_in_the_way(pair.durable, SET)
     await pair.lapse()
     await pair.add("b", person_id=OTHER)
@@ -599,9 +578,7 @@ async def test_a_narrowing_that_meets_a_foreign_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
     """The same for what is removed after a lapse."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
     with pytest.raises(StoreConflictError):

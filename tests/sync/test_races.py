@@ -104,9 +104,7 @@ async def test_a_profile_that_is_newer_on_durable_does_not_keep_a_set_from_trave
 
 async def test_who_rejoins_brings_along_what_was_added_after_the_lapse(pair: Pair) -> None:
     """The narrowed copy has the version of the set here, though not all that is in it."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.lapse()
     await pair.add("c")
     await pair.remove("a")
@@ -120,18 +118,14 @@ async def test_who_rejoins_brings_along_what_was_added_after_the_lapse(pair: Pai
 
 async def test_a_late_narrowing_takes_nothing_from_who_has_rejoined(pair: Pair) -> None:
     """It was worked out from the set as it was during the lapse."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.lapse()
     await pair.remove("a")
     found = cast(
         "list[bytes]",
         await pair.local_store.run_script("find_removed", PERSON, COLLECTION, "a", "b"),
     )
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
 
     assert await pair.durable_store.run_script("narrow", PERSON, COLLECTION, *found) == 0
     assert await pair.kept() == {"a", "b"}
@@ -434,9 +428,7 @@ async def test_a_set_that_came_back_from_the_future_can_be_changed(pair: Pair) -
 async def test_ten_thousand_items_travel_and_come_back(pair: Pair) -> None:
     """Lua can unpack some 8,000 values at once."""
     many = [f"item-{number}" for number in range(10_000)]
-    await pair.sign_in()
-    await pair.add(*many)
-    await pair.relay()
+    await pair.settle(*many)
     assert await pair.kept() == set(many)
     await pair.local.flushall()
     assert len(await pair.items()) == 10_000
@@ -449,9 +441,7 @@ async def test_ten_thousand_items_travel_and_come_back(pair: Pair) -> None:
 async def test_ten_thousand_items_are_narrowed(pair: Pair) -> None:
     """The same for what is removed after a lapse."""
     many = [f"item-{number}" for number in range(10_000)]
-    await pair.sign_in()
-    await pair.add(*many)
-    await pair.relay()
+    await pair.settle(*many)
     await pair.lapse()
     await pair.remove(*many[1:])
     await pair.relay()

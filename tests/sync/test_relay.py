@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
     """The main path: profile, cover, preferences, and the index there."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
 
     assert await pair.kept() == {"a", "b"}
     assert (await pair.durable.hgetall(keys.user_details(PERSON)))["user_login"]
@@ -47,9 +45,7 @@ async def test_who_joins_brings_along_what_is_there(pair: Pair) -> None:
 
 async def test_a_removal_travels(pair: Pair) -> None:
     """The original's removals never did."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.remove("a", "b")
     await pair.relay()
 
@@ -59,9 +55,7 @@ async def test_a_removal_travels(pair: Pair) -> None:
 
 async def test_an_emptied_set_stays_empty_after_a_flush(pair: Pair) -> None:
     """Empty is known, and known on durable too."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.remove("a")
     await pair.relay()
     await pair.local.flushall()
@@ -72,9 +66,7 @@ async def test_an_emptied_set_stays_empty_after_a_flush(pair: Pair) -> None:
 
 async def test_after_a_flush_the_first_read_is_right(pair: Pair) -> None:
     """And cover and profile come back with it."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.local.flushall()
 
     assert await pair.items() == ["a", "b"]
@@ -84,9 +76,7 @@ async def test_after_a_flush_the_first_read_is_right(pair: Pair) -> None:
 
 async def test_a_set_lost_alone_is_restored_and_never_sent_as_empty(pair: Pair) -> None:
     """An eviction is no removal."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.local.delete(keys.preferences(PERSON, COLLECTION))
     await pair.sign_in()
     await pair.relay()
@@ -97,9 +87,7 @@ async def test_a_set_lost_alone_is_restored_and_never_sent_as_empty(pair: Pair) 
 
 async def test_an_add_on_a_lost_set_makes_no_partial_set(pair: Pair) -> None:
     """What durable has is fetched before the change is applied."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.local.delete(keys.preferences(PERSON, COLLECTION))
     await pair.add("c")
     await pair.relay()
@@ -110,9 +98,7 @@ async def test_an_add_on_a_lost_set_makes_no_partial_set(pair: Pair) -> None:
 
 async def test_a_login_right_after_a_flush_hides_nothing(pair: Pair) -> None:
     """It writes the profile, and says nothing about the sets."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.local.flushall()
     await pair.sign_in()
     await pair.relay()
@@ -123,9 +109,7 @@ async def test_a_login_right_after_a_flush_hides_nothing(pair: Pair) -> None:
 
 async def test_on_lapse_the_copy_is_narrowed_and_never_extended(pair: Pair) -> None:
     """What is added after the lapse stays local; what is removed is removed there too."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.lapse()
     await pair.add("c")
     await pair.remove("a")
@@ -138,9 +122,7 @@ async def test_on_lapse_the_copy_is_narrowed_and_never_extended(pair: Pair) -> N
 
 async def test_who_joins_again_before_the_lapse_was_noticed_brings_everything(pair: Pair) -> None:
     """The index still has them, so it alone cannot tell that they join."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.local.hset(keys.sponsorship("maintainer", PERSON), "valid_until", 1)
     await pair.add("c")
     await pair.remove("a")
@@ -155,9 +137,7 @@ async def test_who_joins_again_before_the_lapse_was_noticed_brings_everything(pa
 
 async def test_a_deletion_removes_both_sides(pair: Pair) -> None:
     """And a later login begins anew."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.people.delete_account(PERSON)
     await pair.sign_in()
     await pair.relay()

@@ -103,9 +103,7 @@ async def test_a_cover_that_the_list_of_lapses_does_not_know_of_keeps_everything
     pair: Pair,
 ) -> None:
     """The facts decide, not the list."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     await pair.durable.zadd(keys.LAPSED, {str(PERSON): 1000})
 
     assert await _forget(pair) == []

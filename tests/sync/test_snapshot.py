@@ -46,9 +46,7 @@ async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
 
 async def test_repeating_it_brings_back_what_durable_lost(pair: Pair) -> None:
     """Nobody is dirty then, so that no relay would."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.durable.flushall()
 
     summaries = [await pair.engine.snapshot.run() for _ in range(2)]
@@ -60,9 +58,7 @@ async def test_repeating_it_brings_back_what_durable_lost(pair: Pair) -> None:
 
 async def test_the_copy_of_who_was_not_dirty_is_noted(pair: Pair) -> None:
     """Else nothing would narrow it after a lapse."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b")
     await pair.local.hdel(keys.meta(PERSON), f"d:{COLLECTION}")
 
     await pair.engine.snapshot.run()
@@ -75,9 +71,7 @@ async def test_the_copy_of_who_was_not_dirty_is_noted(pair: Pair) -> None:
 
 async def test_what_durable_has_newer_is_taken_over(pair: Pair) -> None:
     """A snapshot of an older local puts no older state over a newer one."""
-    await pair.sign_in()
-    await pair.add("a")
-    await pair.relay()
+    await pair.settle("a")
     old = {key: await pair.local.dump(key) for key in OLD_KEYS}
     await pair.add("b")
     await pair.relay()
@@ -169,9 +163,7 @@ async def test_what_durable_refuses_is_told(pair: Pair) -> None:
 
 async def test_a_scan_adopts_what_the_old_code_wrote(pair: Pair) -> None:
     """A first import: sets and profiles that nobody versioned, united with what durable has."""
-    await pair.sign_in()
-    await pair.add("kept")
-    await pair.relay()
+    await pair.settle("kept")
     await pair.local.flushall()
     await pair.compare()
     await pair.local.delete(keys.meta(PERSON), keys.preferences(PERSON, COLLECTION))

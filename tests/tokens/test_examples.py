@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import jwt as pyjwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from examples import fastapi_app, flask_app
 from examples.sponsor_tokens import SponsorTokens
@@ -96,13 +96,12 @@ def test_flask_lets_sponsors_in(token: str, status: int) -> None:
 
 
 @given(token=forged_tokens())
-@settings(max_examples=500)
 def test_whatever_a_token_holds_is_refused_without_an_error(token: tuple[str, str, bool]) -> None:
     """Even where the signature is good: anybody writes the header, which is read before it."""
     assert _tokens().read(forge(KEYRING.keys[0].key, *token)) is None
 
 
-def test_claims_too_deep_to_read_are_refused_without_an_error() -> None:
+def test_an_example_refuses_claims_too_deep_to_read_without_an_error() -> None:
     """Python's reader of JSON goes no deeper than its stack."""
     token = forge(KEYRING.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
 

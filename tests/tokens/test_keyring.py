@@ -314,7 +314,7 @@ def test_a_file_that_a_setting_names_has_to_be_there(tmp_path: Path) -> None:
     assert made.keys[0].kid == load_or_create_keyring(settings, now=NOW).keys[0].kid
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_keyring_names_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     """With the variable that says where it should be."""
     (tmp_path / "data").write_text("a file stands here")
 

@@ -111,7 +111,7 @@ def test_a_token_for_another_audience_is_refused(read: Read) -> None:
 
 @both
 @pytest.mark.parametrize("name", ["none", "None", "HS256"])
-def test_a_token_that_is_not_signed_is_refused(read: Read, name: str) -> None:
+def test_another_library_refuses_a_token_that_is_not_signed(read: Read, name: str) -> None:
     """Under the name of a key of ours (RFC 8725, 2.1)."""
     header = encode_part({"alg": name, "kid": KEYRING.keys[0].kid})
     _, claims, _ = _issue().split(".")

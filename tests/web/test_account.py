@@ -95,8 +95,7 @@ async def test_several_sponsorables_each_have_an_answer(
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("monthly", "Big-Org", cents=2500)
     async with run_service(sponsorables=("maintainer", "big-org")) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         covers = (await browser.get("/me")).json()["covers"]
 
     assert [(c["sponsorable"], c["status"], c["tier_cents"]) for c in covers] == [

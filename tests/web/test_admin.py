@@ -36,8 +36,7 @@ async def admin(
     async with run_service(
         durable_url=SecretStr(durable_server.url), admin_token=SecretStr(TOKEN)
     ) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         browser.headers.update(BEARER)
         yield browser
 
@@ -161,8 +160,7 @@ async def test_a_job_that_durable_leaves_alone_has_failed(run_service: RunServic
     async with run_service(
         durable_url=SecretStr("redis://127.0.0.1:1/0"), admin_token=SecretStr(TOKEN)
     ) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         browser.headers.update(BEARER)
         await browser.post("/admin/snapshot")
         state = await _wait_for(browser, "/admin/snapshot")

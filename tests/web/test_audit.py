@@ -89,8 +89,7 @@ async def test_a_login_grants_changes_and_loses(
     clock.advance(days=-1)  # what it ends is over to Redis, too, which has a clock of its own
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
     assert sponsorship.tier is not None
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     await browser.sign_in("stranger")
     sponsorship.tier.monthly_price_in_cents = 700
     clock.advance(minutes=1)
@@ -153,8 +152,7 @@ async def test_a_refresh(
 ) -> None:
     """That the person asked for."""
     clock.advance(days=-1)  # as above
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     sponsorship = github.people.sponsor("stranger", SPONSORABLE)
     clock.advance(minutes=1)
     await browser.post("/me/refresh")
@@ -225,8 +223,7 @@ async def test_an_organization_takes_its_members_along(
 
 async def test_several_sources_in_turn_make_no_noise(service: Service, admin: Browser) -> None:
     """A person with an organization, an override and Patreon signs in, and nothing changes."""
-    browser = await service.open_browser()
-    await browser.sign_in("org-member")
+    browser = await service.sign_in("org-member")
     await admin.put(f"/admin/overrides/{MEMBER}", json={"actor": "a", "reason": "b"})
     await browser.link_patreon("annual")
     before = await _trail(admin, MEMBER)
@@ -240,8 +237,7 @@ async def test_several_sources_in_turn_make_no_noise(service: Service, admin: Br
 
 async def test_patreon(service: Service, admin: Browser) -> None:
     """Linking, linking again when it has ended, and unlinking."""
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     await browser.link_patreon("active")
     await browser.link_patreon("declined")
     await browser.link_patreon("gifted")
@@ -258,8 +254,7 @@ async def test_patreon(service: Service, admin: Browser) -> None:
 async def test_a_deleted_account(service: Service, admin: Browser) -> None:
     """Who is not covered loses nothing by it."""
     for login in ("monthly", "stranger"):
-        browser = await service.open_browser()
-        await browser.sign_in(login)
+        browser = await service.sign_in(login)
         await browser.delete("/me")
 
     assert _causes(await _trail(admin, MONTHLY)) == [("granted", "login"), ("lost", "deletion")]
@@ -331,7 +326,7 @@ async def test_the_ends_of_the_trail(admin: Browser, local: Redis, before: str) 
     "query",
     ["before=x", "before=1", "before=-1-0", "before=1-1%0A", "before=%D9%A1-%D9%A1", "limit=0"],
 )
-async def test_a_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
+async def test_an_audit_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
     """In a sentence that names the parameter."""
     answer = await admin.get(f"/admin/audit?{query}")
 

@@ -32,8 +32,7 @@ async def test_an_application_is_told_what_we_say_and_nothing_that_the_browser_s
     """Headers of those names come from us alone, where we say nothing as well."""
     audience = "https://app.example.org"
     async with run_service(token_audience=audience) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         token = (await browser.post("/token")).json()["access_token"]
     forged = dict.fromkeys(NAMES, "from-the-browser")
     port, sock = free_port(), bind("127.0.0.1", 0)

@@ -179,8 +179,7 @@ async def test_each_sponsorable_has_its_own_answer(
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("private", "Big-Org", cents=2500)
     async with run_service(sponsorables=("maintainer", "big-org")) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("private")
+        browser = await service.sign_in("private")
         answers = [
             await browser.get(ASK, params={"sponsorable": name, "min_cents": 2500})
             for name in ("", "maintainer", "big-org", "Big-Org")
@@ -399,8 +398,7 @@ async def test_it_costs_one_round_trip(
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_service(redis_url=url, redis_pool_size=1) as service:
-            browser = await service.open_browser()
-            await browser.sign_in("monthly")
+            browser = await service.sign_in("monthly")
             await _ask(browser)  # loads the script
             before = proxy.round_trips
             answer = await _ask(browser, 1000)

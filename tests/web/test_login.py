@@ -345,8 +345,7 @@ async def test_the_token_is_revoked_behind_the_answer(
 ) -> None:
     """It was needed for a second; a service that stops waits for what it still has to do."""
     async with run_service() as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        await service.sign_in("monthly")
 
     assert github.tokens.live() == []
 
@@ -358,8 +357,7 @@ async def test_the_token_is_revoked_when_the_login_fails_midway(
     github.switches.fail = {"user"}
 
     async with run_service() as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        await service.sign_in("monthly")
 
     assert github.tokens.live() == []
 
@@ -373,8 +371,7 @@ async def test_the_token_is_stored_and_logged_nowhere(
     """Not even when GitHub did not take it back."""
     github.switches.fail = {"revoke"}
     async with run_service() as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        await service.sign_in("monthly")
     [live] = github.tokens.live()
 
     kept = str([await local.dump(key) async for key in local.scan_iter("*")])

@@ -92,8 +92,7 @@ async def test_a_failing_loop_shows_until_it_works_again(
 async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) -> None:
     """What an alarm is made of."""
     await local.hset(keys.DEAD, "1", "{}")
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
 
     text = (await browser.get("/metrics")).text
 

@@ -74,8 +74,7 @@ async def test_an_allowed_origin_may_call_with_credentials(run_service: RunServi
     """CORS and the guard agree on who that is."""
     origin = "https://app.example"
     async with run_service(allowed_origins=(origin,)) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         preflight = await browser.options(
             "/exclude", headers={"origin": origin, "access-control-request-method": "POST"}
         )

@@ -24,8 +24,7 @@ async def test_an_export_shows_both_sides(
 ) -> None:
     """Everything that is held, in one document."""
     async with run_service(durable_url=SecretStr(durable_server.url)) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         await browser.put("/preferences/mnodes/a")
         await until(lambda: _is_clean(local))
         export = (await browser.get("/me/export")).json()
@@ -40,8 +39,7 @@ async def test_an_export_shows_both_sides(
 async def test_an_export_says_when_durable_is_away(run_service: RunService) -> None:
     """What can be shown is shown."""
     async with run_service(durable_url=SecretStr("redis://127.0.0.1:1/0")) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         export = (await browser.get("/me/export")).json()
 
     assert export["durable"] is None
@@ -78,8 +76,7 @@ async def test_a_deletion_while_durable_is_away_is_accepted_and_follows(
     async with run_proxy(durable_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_service(durable_url=url) as service:
-            browser = await service.open_browser()
-            await browser.sign_in("monthly")
+            browser = await service.sign_in("monthly")
             await browser.put("/preferences/mnodes/a")
             await until(lambda: _is_clean(local))
             proxy.cut()

@@ -167,8 +167,7 @@ async def test_a_large_batch_is_applied_whole(run_service: RunService, local: Re
     """Larger than Lua's stack: the script works in chunks."""
     items = [f"id{n}" for n in range(9_000)]
     async with run_service(max_batch=10_000) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         added = await browser.post("/preferences/mnodes", json={"add": items})
         removed = await browser.post("/preferences/mnodes", json={"remove": items[:-1]})
 
@@ -221,8 +220,7 @@ async def test_an_unknown_collection_is_named_and_refused(sponsor: Browser, loca
 async def test_a_full_collection_takes_no_more_but_still_gives(run_service: RunService) -> None:
     """The limit counts what would be there afterwards."""
     async with run_service(max_items=2) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         await browser.post("/preferences/mnodes", json={"add": ["a", "b"]})
         refused = await browser.put("/preferences/mnodes/c")
         swapped = await browser.post("/preferences/mnodes", json={"add": ["c"], "remove": ["a"]})
@@ -264,8 +262,7 @@ async def test_a_preference_request_costs_two_round_trips(
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_service(redis_url=url, redis_pool_size=1) as service:
-            browser = await service.open_browser()
-            await browser.sign_in("monthly")
+            browser = await service.sign_in("monthly")
             costs = [await _cost(proxy, browser, *call) for call in (*WARM_UP, *CALLS)]
 
     assert costs[len(WARM_UP) :] == [2] * len(CALLS)

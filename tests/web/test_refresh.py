@@ -85,8 +85,7 @@ async def test_without_the_maintainers_token_it_takes_a_login(
 ) -> None:
     """A user's token is not kept; 409 says where one is got, to programs and to people."""
     async with run_service() as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         github.requests.clear()
         answer = await browser.post("/me/refresh")
         page = await browser.post("/me/refresh", headers={"accept": "text/html"})
@@ -117,8 +116,7 @@ async def test_another_sites_page_may_not_ask(
     service: Service, github: SimulatedGitHub, headers: dict[str, str]
 ) -> None:
     """It would spend the person's one question a minute."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.requests.clear()
     refused = await browser.post("/me/refresh", headers=headers)
     asked = github.requests.all()
@@ -133,8 +131,7 @@ async def test_another_sites_page_may_not_ask(
 
 async def test_a_missed_created_is_found(service: Service, github: SimulatedGitHub) -> None:
     """In two calls; the answer tells it, and forward auth opens at once."""
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     github.people.sponsor("stranger", SPONSORABLE, cents=700, private=True)
     github.requests.clear()
 
@@ -151,8 +148,7 @@ async def test_a_missed_created_is_found(service: Service, github: SimulatedGitH
 
 async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) -> None:
     """GitHub shows no sponsorship any more: forward auth closes at once."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     github.people.sponsorships.remove(sponsorship)
 
@@ -165,8 +161,7 @@ async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) 
 
 async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) -> None:
     """And what was known of its beginning stays."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     before = await _cover_of(browser)
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     assert sponsorship.tier is not None
@@ -181,8 +176,7 @@ async def test_a_renamed_account_is_asked_about_by_its_number(
     service: Service, github: SimulatedGitHub
 ) -> None:
     """The login in the profile is an old one."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.people.rename("monthly", "monthly-renamed")
 
     answer = await browser.post("/me/refresh")
@@ -194,8 +188,7 @@ async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
     service: Service, github: SimulatedGitHub
 ) -> None:
     """The stranger's login now belongs to a sponsor."""
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     github.people.rename("stranger", "stranger-renamed")
     github.people.add_person("stranger")
     github.people.sponsor("stranger", SPONSORABLE)
@@ -215,8 +208,7 @@ async def test_an_answer_about_another_account_decides_nothing(
         return GitHubAccount(id=person_id, login="stranger", node_id=node_id)
 
     monkeypatch.setattr(GitHubClient, "fetch_account", fetch_account)
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
@@ -227,8 +219,7 @@ async def test_an_account_that_is_gone_is_no_answer(
     service: Service, github: SimulatedGitHub
 ) -> None:
     """It may be suspended, or hidden: what was known holds, marked."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.people.remove("monthly")
     github.people.add_person("monthly")
 
@@ -244,8 +235,7 @@ async def test_a_single_answer_that_is_inactive_does_not_decide(
     service: Service, github: SimulatedGitHub, looks: list[str]
 ) -> None:
     """GitHub does not say which of several it shows: a look at all of them is asked for."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.people.sponsor("monthly", SPONSORABLE, days_ago=1, ended=True)
 
     answer = await browser.post("/me/refresh")
@@ -266,8 +256,7 @@ async def test_what_an_organization_receives_takes_a_look_at_all(
         reconcile_hours=0,
         sponsorables=(SPONSORABLE, "big-org"),
     ) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+        browser = await service.sign_in("stranger")
         github.people.sponsor("stranger", SPONSORABLE, cents=700)
         github.people.sponsor("stranger", "big-org")
         answer = await browser.post("/me/refresh")
@@ -281,8 +270,7 @@ async def test_a_payment_beside_a_monthly_sponsorship_takes_a_look_at_all(
     service: Service, github: SimulatedGitHub, looks: list[str]
 ) -> None:
     """GitHub tells of one of them, and not which: the monthly one goes on."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=0, one_time=True)
     answer = await browser.post("/me/refresh")
 
@@ -295,8 +283,7 @@ async def test_somebodys_first_payment_covers_at_once(
     service: Service, github: SimulatedGitHub, looks: list[str]
 ) -> None:
     """Whether there is more than that, a look at all tells."""
-    browser = await service.open_browser()
-    await browser.sign_in("stranger")
+    browser = await service.sign_in("stranger")
     github.people.sponsor("stranger", SPONSORABLE, cents=2500, days_ago=0, one_time=True)
     answer = await browser.post("/me/refresh")
 
@@ -310,8 +297,7 @@ async def test_a_maintainers_token_that_is_over_tells_nothing_about_people(
 ) -> None:
     """Else whoever asks would be out some days later, and who does not would stay."""
     async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         answer = await browser.post("/me/refresh")
         cover = await _cover_of(browser)
 
@@ -326,8 +312,7 @@ async def test_a_token_of_somebody_else_decides_nothing(
     """To it the sponsor gives nothing, which says nothing of the maintainer, and is not kept."""
     other = github.tokens.issue(github.people.get_person("private"))
     async with run_service(maintainer_token=SecretStr(other), reconcile_hours=0) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("monthly")
+        browser = await service.sign_in("monthly")
         answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
@@ -357,8 +342,7 @@ async def test_each_may_ask_once_a_minute(service: Service, github: SimulatedGit
 
 async def test_after_the_wait_it_may_be_asked_again(service: Service, local: Redis) -> None:
     """Both limits end by themselves."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     await browser.post("/me/refresh")
     limits = {str(key): await local.pttl(key) for key in await local.keys("sponsorsync:refreshe*")}
     await local.delete(*limits)
@@ -373,8 +357,7 @@ async def test_all_together_may_ask_so_often(
     service: Service, github: SimulatedGitHub, local: Redis
 ) -> None:
     """The maintainer's budget pays for it; who is refused has not used up their own turn."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     await local.set("sponsorsync:refreshes", keys.REFRESHES_A_MINUTE, ex=60)
     github.requests.clear()
     refused = await browser.post("/me/refresh")
@@ -389,8 +372,7 @@ async def test_all_together_may_ask_so_often(
 
 async def test_of_many_at_once_one_is_asked(service: Service, github: SimulatedGitHub) -> None:
     """A button that is pressed ten times."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.requests.clear()
 
     answers = await asyncio.gather(*(browser.post("/me/refresh") for _ in range(10)))
@@ -427,8 +409,7 @@ async def test_without_an_answer_the_last_one_holds_marked(
     login: str,
 ) -> None:
     """Unknown is not no: who was covered stays so for a while; the mark stays the first one."""
-    browser = await service.open_browser()
-    await browser.sign_in(login)
+    browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
     before = await _cover_of(browser)
     vars(github.switches).update(switches)
@@ -451,8 +432,7 @@ async def test_the_next_answer_takes_the_mark_away(
     service: Service, github: SimulatedGitHub, local: Redis
 ) -> None:
     """It is as if nothing had been."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     github.switches.fail = {"graphql"}
     await browser.post("/me/refresh")
     github.switches.fail = set()
@@ -474,8 +454,7 @@ async def test_the_maintainers_token_is_neither_told_nor_kept(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In no answer, no line of the log and no key."""
-    browser = await service.open_browser()
-    await browser.sign_in("monthly")
+    browser = await service.sign_in("monthly")
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")
     logged = capsys.readouterr()

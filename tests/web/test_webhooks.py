@@ -173,8 +173,7 @@ async def test_a_sponsor_who_never_signed_in_is_covered_when_they_do(
     answer = await hook.send(hook.tell("created", joining))
     kept, is_indexed = await _facts(local), await _is_covered(local)
     github.switches.forbidden = True
-    browser = await listening.open_browser()
-    await browser.sign_in("stranger")
+    browser = await listening.sign_in("stranger")
     [cover] = (await browser.get("/me")).json()["covers"]
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
@@ -440,8 +439,7 @@ async def test_who_becomes_covered_brings_along_what_is_there(
     async with run_service(
         webhook_secret=SecretStr(SECRET), durable_url=SecretStr(durable_server.url)
     ) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+        browser = await service.sign_in("stranger")
         await browser.put("/preferences/mnodes/C1")
         hook = create_hook(service)
         again = replace(joining, is_ended=False, created_at=joining.created_at + timedelta(days=1))

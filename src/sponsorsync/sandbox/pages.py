@@ -1,8 +1,9 @@
 """The HTML of the simulations."""
 
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.responses import HTMLResponse
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -21,14 +22,19 @@ class Pages:
     """Renders the templates; each says that this is a simulation, and of which `service`."""
 
     def __init__(self, service: str) -> None:
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-        )
-        environment.globals["service"] = service
         # Loaded now, so that no request waits for the disk.
-        names = environment.list_templates(extensions=["html"])
-        self._templates = {name: environment.get_template(name) for name in names}
+        self._templates = _load_templates(service)
 
     def render(self, name: str, status: int = 200, **values: object) -> HTMLResponse:
         """The page `name` with `values`, escaped."""
         return HTMLResponse(self._templates[name].render(values), status, HEADERS)
+
+
+@cache
+def _load_templates(service: str) -> dict[str, Template]:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    environment.globals["service"] = service
+    names = environment.list_templates(extensions=["html"])
+    return {name: environment.get_template(name) for name in names}

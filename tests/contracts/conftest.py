@@ -1,0 +1,44 @@
+"""Each test of a contract runs against the simulated GitHub and the simulated Patreon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from sponsorsync.sandbox.github import SimulatedGitHub
+from tests.contracts.peers import GitHubPeer, PatreonPeer
+from tests.support.script import Script
+
+if TYPE_CHECKING:
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
+    from tests.contracts.peers import Peer
+
+
+@pytest.fixture(params=["github", "patreon"])
+def simulation(request: pytest.FixtureRequest) -> SimulatedGitHub | SimulatedPatreon:
+    """The service that is asked."""
+    service: SimulatedGitHub | SimulatedPatreon = request.getfixturevalue(request.param)
+    return service
+
+
+@pytest.fixture
+def way(simulation: SimulatedGitHub | SimulatedPatreon) -> Script:
+    """The way to it."""
+    return Script(httpx.ASGITransport(simulation.app))
+
+
+@pytest.fixture
+def peer(way: Script, request: pytest.FixtureRequest) -> Peer:
+    """Our clients of it."""
+    kinds: dict[str, type[Peer]] = {"github": GitHubPeer, "patreon": PatreonPeer}
+    return kinds[request.node.callspec.params["simulation"]](way)
+
+
+@pytest.fixture
+def token(simulation: SimulatedGitHub | SimulatedPatreon) -> str:
+    """A token of somebody that the service knows."""
+    if isinstance(simulation, SimulatedGitHub):
+        return simulation.tokens.issue(simulation.people.get_person("monthly"))
+    return simulation.issue_token("active")

@@ -1,0 +1,156 @@
+"""The services that we call, with our clients of each in the words of the contracts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from sponsorsync.domain import errors
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.oauth import SCOPE, GitHubOAuth
+from sponsorsync.http_client import create_http_client
+from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.oauth import PatreonOAuth
+from tests.conftest import GITHUB_URL, ORIGIN, PATREON_URL
+
+if TYPE_CHECKING:
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
+
+
+class Peer(ABC):
+    """One service that we call.
+
+    Attributes:
+        token_url: Where a code becomes a token.
+        token_form: What our side sends there beside the code.
+        expired: The error for a code that the service does not take.
+        refused: The error for a refusal by the service.
+        limited: The error for a limit of the service.
+        unreachable: The error for an answer that is missing or makes no sense.
+        any_error: Every error that our client of the service raises.
+    """
+
+    token_url: ClassVar[str]
+    token_form: ClassVar[dict[str, str]]
+    expired: ClassVar[type[Exception]]
+    refused: ClassVar[type[Exception]]
+    limited: ClassVar[type[Exception]]
+    unreachable: ClassVar[type[Exception]]
+    any_error: ClassVar[tuple[type[Exception], ...]]
+
+    def __init__(self, way: httpx.AsyncBaseTransport) -> None:
+        self.way = way
+
+    @abstractmethod
+    def start(self) -> tuple[str, str]:
+        """The address and the state of a new attempt."""
+
+    @abstractmethod
+    async def fetch_token(self, code: str) -> str:
+        """The token for a code of the latest attempt."""
+
+    @abstractmethod
+    async def ask(self, token: str) -> str:
+        """The name or number of the token's owner, by our client."""
+
+
+class GitHubPeer(Peer):
+    """GitHub: a person signs in."""
+
+    token_url = f"{GITHUB_URL}/login/oauth/access_token"
+    token_form: ClassVar[dict[str, str]] = {
+        "grant_type": "authorization_code",
+        "client_id": "client",
+        "client_secret": "secret",
+        "code_verifier": "verifier",
+        "redirect_uri": f"{ORIGIN}/oauth2/callback",
+    }
+    expired = errors.LoginExpiredError
+    refused = errors.GitHubRefusedError
+    limited = errors.GitHubLimitedError
+    unreachable = errors.GitHubUnreachableError
+    any_error = (errors.GitHubError, errors.LoginError)
+
+    def __init__(self, way: httpx.AsyncBaseTransport) -> None:
+        super().__init__(way)
+        self._verifier = "verifier"
+        self._oauth = GitHubOAuth(
+            way,
+            github_url=GITHUB_URL,
+            api_url=f"{GITHUB_URL}/api",
+            client_id="client",
+            client_secret=SecretStr("secret"),
+            redirect_uri=f"{ORIGIN}/oauth2/callback",
+            timeout_s=1,
+            scope=SCOPE,
+        )
+
+    def start(self) -> tuple[str, str]:
+        """The address and the state of an attempt of the monthly sponsor."""
+        attempt = self._oauth.start(login_hint="monthly")
+        self._verifier = attempt.code_verifier
+        return attempt.url, attempt.state
+
+    async def fetch_token(self, code: str) -> str:
+        """The token for a code."""
+        return await self._oauth.fetch_token(code=code, code_verifier=self._verifier)
+
+    async def ask(self, token: str) -> str:
+        """The login of the owner."""
+        async with create_http_client(self.way, timeout_s=1) as http:
+            return (await GitHubClient(http, api_url=f"{GITHUB_URL}/api").fetch_user(token)).login
+
+
+class PatreonPeer(Peer):
+    """Patreon: a person links an account."""
+
+    token_url = f"{PATREON_URL}/api/oauth2/token"
+    token_form: ClassVar[dict[str, str]] = {
+        "grant_type": "authorization_code",
+        "client_id": "patreon-client",
+        "client_secret": "the-secret-of-the-patreon-client",
+        "redirect_uri": f"{ORIGIN}/patreon/callback",
+    }
+    expired = errors.PatreonExpiredError
+    refused = errors.PatreonRefusedError
+    limited = errors.PatreonLimitedError
+    unreachable = errors.PatreonUnreachableError
+    any_error = (errors.PatreonError,)
+
+    def __init__(self, way: httpx.AsyncBaseTransport) -> None:
+        super().__init__(way)
+        self._oauth = PatreonOAuth(
+            way,
+            patreon_url=PATREON_URL,
+            client_id="patreon-client",
+            client_secret=SecretStr("the-secret-of-the-patreon-client"),
+            redirect_uri=f"{ORIGIN}/patreon/callback",
+            timeout_s=1,
+        )
+
+    def start(self) -> tuple[str, str]:
+        """The address and the state of an attempt of an active patron."""
+        attempt = self._oauth.start()
+        return f"{attempt.url}&patron=active", attempt.state
+
+    async def fetch_token(self, code: str) -> str:
+        """The token for a code."""
+        return await self._oauth.fetch_token(code=code)
+
+    async def ask(self, token: str) -> str:
+        """The number of the owner."""
+        async with create_http_client(self.way, timeout_s=1) as http:
+            identity = await PatreonClient(http, patreon_url=PATREON_URL).fetch_identity(token)
+        return identity.patron_id
+
+
+async def consent(service: SimulatedGitHub | SimulatedPatreon, url: str) -> str:
+    """Sends a browser to the service's page; returns the code it comes back with."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app)) as browser:
+        redirect = await browser.get(url)
+    return parse_qs(urlsplit(redirect.headers["location"]).query)["code"][0]

@@ -1,0 +1,97 @@
+"""The contract of our API clients: retries, refusals, limits, and the place of the token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
+    from tests.contracts.peers import Peer
+    from tests.support.script import Script
+
+FAILURES = pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(502, text="<h1>502</h1>"),
+        httpx.Response(504),
+        httpx.ConnectError("refused"),
+        httpx.ConnectTimeout("late"),
+        httpx.ReadTimeout("late"),
+        httpx.RemoteProtocolError("gone"),
+    ],
+    ids=["502", "504", "connect", "connect timeout", "read timeout", "protocol"],
+)
+
+
+@FAILURES
+async def test_one_failure_is_tried_again(
+    peer: Peer, way: Script, token: str, failure: httpx.Response | Exception
+) -> None:
+    """A service has a bad moment now and then, and a person waits."""
+    way.answer(failure)
+
+    assert await peer.ask(token)
+    assert len(way.requests) == 2
+
+
+@FAILURES
+async def test_two_failures_are_enough(
+    peer: Peer, way: Script, failure: httpx.Response | Exception
+) -> None:
+    """More tries would only make a person wait for the same answer."""
+    way.answer(failure, failure, failure)
+
+    with pytest.raises(peer.unreachable):
+        await peer.ask("token")
+
+    assert len(way.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "is_limit"), [(401, False), (403, False), (404, False), (429, True)]
+)
+async def test_a_refusal_is_taken_at_once(
+    peer: Peer, way: Script, status: int, is_limit: bool
+) -> None:
+    """Asking again makes it no better, and a limit worse."""
+    way.answer(httpx.Response(status))
+
+    with pytest.raises(peer.limited if is_limit else peer.refused):
+        await peer.ask("token")
+
+    assert len(way.requests) == 1
+
+
+async def test_a_client_reports_the_wait_that_a_limit_names(
+    peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon, token: str
+) -> None:
+    """By the header that the service sends."""
+    simulation.switches.rate_limited = True
+    simulation.switches.retry_after_s = 17
+
+    with pytest.raises(peer.limited) as caught:
+        await peer.ask(token)
+
+    assert getattr(caught.value, "retry_after_s", None) == 17
+
+
+async def test_the_token_stands_in_the_header_alone(peer: Peer, way: Script, token: str) -> None:
+    """Addresses are logged on the way."""
+    await peer.ask(token)
+
+    [request] = way.requests
+    assert request.headers["authorization"] == f"Bearer {token}"
+    assert token not in str(request.url)
+    assert token.encode() not in request.content
+
+
+async def test_an_unknown_token_is_refused_and_not_told(peer: Peer) -> None:
+    """Errors are logged, too."""
+    with pytest.raises(peer.refused, match="HTTP 401") as caught:
+        await peer.ask("unknown-token")
+
+    assert "unknown-token" not in repr(caught.value)

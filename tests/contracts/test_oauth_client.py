@@ -1,0 +1,133 @@
+"""The contract of our OAuth clients: one code gives one token, and nothing leaks on the way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.contracts.peers import GitHubPeer, PatreonPeer, consent
+
+if TYPE_CHECKING:
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
+    from tests.contracts.peers import Peer
+    from tests.support.script import Script
+
+TOKEN = {"access_token": "token", "token_type": "bearer", "scope": "read:user,user:email"}
+
+
+def test_two_attempts_have_two_states(peer: Peer) -> None:
+    """The state binds an attempt to one browser."""
+    (first, first_state), (second, second_state) = peer.start(), peer.start()
+
+    assert parse_qs(urlsplit(first).query)["state"] == [first_state]
+    assert parse_qs(urlsplit(second).query)["state"] == [second_state]
+    assert first_state != second_state
+
+
+async def test_a_code_gives_one_token(
+    peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon
+) -> None:
+    """The code stays behind in the browser's history."""
+    address, _ = peer.start()
+    code = await consent(simulation, address)
+
+    assert await peer.fetch_token(code)
+    with pytest.raises(peer.expired):
+        await peer.fetch_token(code)
+
+
+async def test_the_code_and_the_secret_stand_in_the_body_alone(peer: Peer, way: Script) -> None:
+    """Addresses are logged; GitHub's default answer is a form, and a nameless client gets 403."""
+    way.answer(httpx.Response(200, json=TOKEN))
+
+    await peer.fetch_token("code")
+
+    [request] = way.requests
+    form = parse_qs(request.content.decode())
+    assert str(request.url) == peer.token_url
+    assert form == {name: [value] for name, value in {**peer.token_form, "code": "code"}.items()}
+    assert request.headers["accept"] == "application/json"
+    assert request.headers["user-agent"].startswith("SponsorSync/")
+    assert "authorization" not in request.headers
+
+
+async def test_a_token_that_expires_is_a_token(peer: Peer, way: Script) -> None:
+    """Ours is needed for a second."""
+    way.answer(httpx.Response(200, json={**TOKEN, "expires_in": 28800, "refresh_token": "more"}))
+
+    assert await peer.fetch_token("code") == "token"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(500),
+        httpx.Response(500, json={"error": "invalid_grant"}),
+        httpx.Response(502, text="<h1>502</h1>"),
+        httpx.Response(200, text="<h1>Hello</h1>"),
+        httpx.Response(200, text='{"access_tok'),
+        httpx.Response(200, content=b"[" * 200_000),
+        httpx.Response(200, json={}),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"access_token": ""}),
+        httpx.Response(200, json={"access_token": 5}),
+        httpx.Response(200, content=b'{"access_token": "token", "expires_in": 1e999}'),
+        httpx.Response(200, json={"access_token": "token", "expires_in": [8]}),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("late"),
+    ],
+    ids=[
+        *("500", "500 json", "502", "html", "half", "deep", "empty", "a list", "no token"),
+        *("a number", "for ever", "for a list", "connect", "timeout"),
+    ],
+)
+async def test_without_a_token_the_service_is_out_of_reach(
+    peer: Peer, way: Script, answer: httpx.Response | Exception
+) -> None:
+    """Our side does not try again: the code may be used up."""
+    way.answer(answer)
+
+    with pytest.raises(peer.unreachable):
+        await peer.fetch_token("code")
+
+    assert len(way.requests) == 1
+
+
+@pytest.mark.parametrize("kind", [GitHubPeer, PatreonPeer])
+@given(
+    status=st.sampled_from([200, 400, 401, 429, 500]),
+    answer=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["access_token", "error", "errors", "expires_in", "scope", "token_type"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=4,
+    ),
+)
+async def test_any_json_is_a_token_or_an_error_of_ours(
+    kind: type[Peer], status: int, answer: object
+) -> None:
+    """A service that others depend on answers nonsense now and then."""
+    body = json.dumps(answer).encode()
+    peer = kind(httpx.MockTransport(lambda _: httpx.Response(status, content=body)))
+
+    try:
+        token = await peer.fetch_token("code")
+    except peer.any_error:
+        return
+
+    assert token

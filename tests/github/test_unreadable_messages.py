@@ -1,0 +1,211 @@
+"""Answers of the wrong shape: each is read or is a GitHubError."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sponsorsync.domain.errors import (
+    GitHubError,
+    GitHubUnreachableError,
+)
+from sponsorsync.github import messages
+from tests.support.github_answers import (
+    EMAILS,
+    FORBIDDEN,
+    NODE,
+    ORGANIZATION,
+    SPONSOR,
+    USER,
+    Json,
+    answer_with,
+    dump,
+    organizations_answer,
+    parse_sponsorships,
+    sponsor_answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import SearchStrategy
+
+
+# --- whatever else may come -----------------------------------------------------------------------
+
+PARSERS: list[Callable[[bytes], object]] = [
+    messages.parse_user,
+    messages.parse_emails,
+    messages.parse_sponsorships,
+    messages.parse_organizations,
+    messages.parse_account,
+    messages.parse_sponsor,
+]
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"<html>502</html>",
+        b'{"data": {"viewer": {"login": "mont',
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b"9" * 10_000,
+        b'{"id": 1e999, "login": "octocat"}',
+        b'[{"email": "a@example.com"}]',
+    ],
+    ids=["empty", "null", "html", "half", "no utf-8", "deep", "long", "infinite", "short row"],
+)
+def test_what_cannot_be_read_is_a_github_that_failed(
+    parse: Callable[[bytes], object], body: bytes
+) -> None:
+    """It is tried again and then unknown, and never a fault of ours."""
+    with pytest.raises(GitHubUnreachableError):
+        parse(body)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "one"),
+        ("id", None),
+        ("id", 1.5),
+        ("login", None),
+        ("login", 5),
+        ("name", ["monalisa"]),
+        ("email", {"a": 1}),
+        ("avatar_url", 0),
+    ],
+)
+def test_a_profile_of_the_wrong_types_is_no_profile(field: str, value: Json) -> None:
+    """Else it would fail later, inside a script in Redis."""
+    with pytest.raises(GitHubUnreachableError):
+        messages.parse_user(dump({**USER, field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "one"),
+        ("id", None),
+        ("login", None),
+        ("login", 5),
+        ("node_id", None),
+        ("node_id", 1),
+    ],
+)
+def test_an_account_of_the_wrong_types_is_no_account(field: str, value: Json) -> None:
+    """And none is not the same as gone."""
+    with pytest.raises(GitHubUnreachableError):
+        messages.parse_account(dump({**USER, field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("isActive", "false"),
+        ("isActive", None),
+        ("isOneTimePayment", 0),
+        ("isOneTimePayment", None),
+        ("privacyLevel", None),
+        ("privacyLevel", 1),
+        ("paymentSource", 1),
+        ("tier", {}),
+        ("tier", {"monthlyPriceInCents": "ten"}),
+        ("tier", {"monthlyPriceInCents": float("inf")}),
+        ("sponsorable", {"login": 5}),
+    ],
+)
+def test_a_sponsorship_of_the_wrong_types_makes_the_answer_unreadable(
+    field: str, value: Json
+) -> None:
+    """A sponsorship that is passed over would be a no."""
+    with pytest.raises(GitHubUnreachableError):
+        parse_sponsorships(answer_with({**NODE, field: value}))
+
+
+any_json: SearchStrategy[Json] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["2025-10-18", "PUBLIC", "GITHUB"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _almost(document: Json) -> SearchStrategy[Json]:
+    """The document, with any other value in a place here and there."""
+    same: SearchStrategy[Json] = st.just(document)
+    if isinstance(document, dict):
+        same = st.fixed_dictionaries({key: _almost(each) for key, each in document.items()})
+    if isinstance(document, list):
+        same = st.tuples(*map(_almost, document)).map(list)
+    return st.integers(1, 20).flatmap(lambda roll: any_json if roll == 20 else same)
+
+
+@given(body=any_json.map(dump))
+def test_any_json_is_read_or_is_a_github_error(body: bytes) -> None:
+    """A service that others depend on answers nonsense now and then."""
+    for parse in PARSERS:
+        with suppress(GitHubError):
+            parse(body)
+
+
+@given(body=_almost(USER).map(dump))
+def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
+    """One wrong value is what a change of the API looks like."""
+    with suppress(GitHubError):
+        user = messages.parse_user(body)
+        assert isinstance(user.id, int)
+        assert isinstance(user.login, str)
+        assert all(
+            value is None or isinstance(value, str)
+            for value in (user.name, user.email, user.avatar_url)
+        )
+
+
+@given(body=_almost(EMAILS).map(dump))
+def test_almost_a_list_of_addresses_is_read_or_is_a_github_error(body: bytes) -> None:
+    """One wrong value is what a change of the API looks like."""
+    with suppress(GitHubError):
+        assert all(isinstance(each.email, str) for each in messages.parse_emails(body))
+
+
+@given(body=_almost(answer_with(NODE, None, NODE)).map(dump))
+def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
+    """What is read can be compared and stored; moments without a zone could not."""
+    with suppress(GitHubError):
+        for each in messages.parse_sponsorships(body).sponsorships:
+            assert each.created_at.utcoffset() is not None
+            assert each.tier_selected_at is None or each.tier_selected_at.utcoffset() is not None
+            assert isinstance(each.is_active, bool)
+            assert each.tier_cents is None or isinstance(each.tier_cents, int)
+
+
+@given(body=_almost(organizations_answer(ORGANIZATION, None, errors=[FORBIDDEN])).map(dump))
+def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: bytes) -> None:
+    """What is read can be compared and stored."""
+    with suppress(GitHubError):
+        page = messages.parse_organizations(body)
+        assert all(isinstance(each.id, int) for each in page.organizations)
+        assert all(each.login == each.login.lower() for each in page.organizations)
+
+
+@given(body=_almost(sponsor_answer(SPONSOR)).map(dump))
+def test_almost_a_sponsor_is_read_or_is_a_github_error(body: bytes) -> None:
+    """One wrong value is what a change of the API looks like."""
+    with suppress(GitHubError):
+        answer = messages.parse_sponsor(body)
+        assert answer.viewer_login == answer.viewer_login.lower()
+        assert answer.sponsor_id is None or isinstance(answer.sponsor_id, int)
+        assert answer.sponsorship is None or answer.sponsorship.created_at.utcoffset() is not None

@@ -1,0 +1,293 @@
+"""Where settings are read from, and the values that they become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from sponsorsync.domain.errors import SettingsError
+from sponsorsync.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# --- where they come from -------------------------------------------------------------------------
+
+
+def test_without_any_setting_there_are_defaults() -> None:
+    """They suit a service on the machine of who develops."""
+    settings = load_settings()
+
+    assert settings.origin == "http://127.0.0.1:8000"
+    assert settings.github_api_url == "https://api.github.com"
+    assert settings.collections == ("mnodes",)
+    assert settings.durable_address is None
+
+
+def test_both_files_are_read(tmp_path: Path) -> None:
+    """`.env.gears` is what the first deployment has for its second Redis."""
+    (tmp_path / ".env").write_text("GITHUB_CLIENT_ID=abc\nSPONSORSYNC_PORT='9000'\n# a comment\n")
+    (tmp_path / ".env.gears").write_text("REDISENT_HOST=durable.example\nREDISENT_PORT=12000\n")
+
+    settings = load_settings()
+
+    assert settings.github_client_id == "abc"
+    assert settings.port == 9000
+    assert settings.durable_address == SecretStr("redis://durable.example:12000/0")
+
+
+def test_the_environment_wins_over_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set for one run is meant for it."""
+    (tmp_path / ".env").write_text("SPONSORSYNC_PORT=9000\nGITHUB_SECRET=of-the-file\n")
+    monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
+    monkeypatch.setenv("GITHUB_SECRET", "of-the-environment")
+
+    settings = load_settings()
+
+    assert settings.port == 9001
+    assert settings.github_secret == SecretStr("of-the-environment")
+
+
+def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the command line."""
+    monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
+
+    assert load_settings({"port": 9002}).port == 9002
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PORT=${PORT}` in a compose file makes such ones."""
+    monkeypatch.setenv("SPONSORSYNC_PORT", "")
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "")
+
+    settings = load_settings()
+
+    assert (settings.port, settings.redis_url) == (8000, None)
+
+
+def test_variables_of_others_are_none_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.env` is shared with the application beside us."""
+    (tmp_path / ".env").write_text("SOMETHING_ELSE=1\nSPONSORSYNC_UNKNOWN=1\n")
+    monkeypatch.setenv("PORT", "9001")
+
+    assert load_settings().port == 8000
+
+
+def test_a_file_that_is_no_text_is_one_line_too(tmp_path: Path) -> None:
+    """An editor on Windows saves in another encoding."""
+    (tmp_path / ".env").write_bytes("GITHUB_SECRET=geheim\n# für uns\n".encode("latin-1"))
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value).startswith(".env")
+    assert "UTF-8" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    """Whoever holds them sees what the others see."""
+    settings = load_settings()
+
+    with pytest.raises(ValidationError):
+        settings.port = 9000
+
+
+# --- what they are made of ------------------------------------------------------------------------
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With or without spaces; logins have no case."""
+    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " Maintainer, The-Project ,")
+    monkeypatch.setenv("SPONSORSYNC_ALLOWED_ORIGINS", "https://A.example/,http://localhost:3000")
+    monkeypatch.setenv("SPONSORSYNC_COLLECTIONS", "mnodes,favourites")
+    monkeypatch.setenv("SPONSORSYNC_TRUSTED_PROXIES", "127.0.0.1, ::1, 10.0.0.0/8,")
+
+    settings = load_settings()
+
+    assert settings.sponsorables == ("maintainer", "the-project")
+    assert settings.allowed_origins == ("https://a.example", "http://localhost:3000")
+    assert settings.collections == ("mnodes", "favourites")
+    assert [str(each) for each in settings.trusted_proxies] == [
+        "127.0.0.1/32",
+        "::1/128",
+        "10.0.0.0/8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://Sponsors.Example.org", "https://sponsors.example.org"),
+        ("https://sponsors.example.org/", "https://sponsors.example.org"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://sponsors.example.org:443", "https://sponsors.example.org"),
+        ("http://sponsors.example.org:80", "http://sponsors.example.org"),
+        ("https://sponsors.example.org:80", "https://sponsors.example.org:80"),
+        ("https://sponsors.example.org:", "https://sponsors.example.org"),
+    ],
+)
+def test_the_public_address_is_kept_as_browsers_name_it(
+    monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    """It is compared with what they send in Origin."""
+    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", given)
+
+    assert load_settings().origin == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://github.example.org/api/v3/", "https://github.example.org/api/v3"),
+        ("http://127.0.0.1:8001/api", "http://127.0.0.1:8001/api"),
+    ],
+)
+def test_a_github_of_ones_own_may_have_a_path(
+    monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    """As GitHub Enterprise has, and the sandbox."""
+    monkeypatch.setenv("SPONSORSYNC_GITHUB_API_URL", given)
+
+    assert load_settings().github_api_url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/0",
+        "rediss://user:pass%2Fword@redis.example:12000/1",
+        "redis://[::1]:6379",
+        "rediss://localhost/0?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=0",
+        "unix:///run/redis.sock",
+    ],
+)
+def test_an_address_of_a_redis_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The client reads it."""
+    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", url)
+
+    assert load_settings().redis_url == SecretStr(url)
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({"REDISENT_HOST": "h"}, "redis://h:6379/0"),
+        ({"REDISENT_HOST": "h", "REDISENT_PWD": ""}, "redis://h:6379/0"),
+        ({"REDISENT_HOST": "h", "REDISENT_PWD": "p"}, "redis://:p@h:6379/0"),
+        (
+            {"REDISENT_HOST": "h", "REDISENT_PORT": "12000", "REDISENT_PWD": "a/b:c@d%e?#é "},
+            "redis://:a%2Fb%3Ac%40d%25e%3F%23%C3%A9%20@h:12000/0",
+        ),
+        ({"REDISENT_HOST": "::1", "REDISENT_PWD": "p"}, "redis://:p@[::1]:6379/0"),
+        (
+            {"REDISENT_HOST": "h", "REDISENT_USER": "a b", "REDISENT_PWD": "p"},
+            "redis://a%20b:p@h:6379/0",
+        ),
+        ({"REDISENT_HOST": "h", "REDISENT_TLS": "1"}, "rediss://h:6379/0"),
+        ({"REDISENT_HOST": "h", "REDISENT_TLS": "0"}, "redis://h:6379/0"),
+        (
+            {"REDISENT_HOST": "h", "REDISENT_CA": "/etc/ca & co.pem"},
+            "rediss://h:6379/0?ssl_ca_certs=%2Fetc%2Fca+%26+co.pem",
+        ),
+        ({"REDISENT_HOST": "h", "SPONSORSYNC_DURABLE_URL": "redis://other"}, "redis://other"),
+        ({"SPONSORSYNC_DURABLE_URL": "redis://other"}, "redis://other"),
+    ],
+)
+def test_the_durable_redis_is_one_address_or_several_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str
+) -> None:
+    """Passwords may hold anything, an empty one is none, and the address wins."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings().durable_address == SecretStr(address)
+
+
+def test_a_password_alone_makes_no_durable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nowhere to send it."""
+    monkeypatch.setenv("REDISENT_PWD", "correct-horse-battery-staple")
+
+    assert load_settings().durable_address is None
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")],
+)
+def test_without_a_public_address_the_own_one_stands_in(
+    monkeypatch: pytest.MonkeyPatch, host: str, origin: str
+) -> None:
+    """On the machine of who develops it is the same."""
+    monkeypatch.setenv("SPONSORSYNC_HOST", host)
+
+    assert load_settings().origin == origin
+
+
+def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers drop them otherwise."""
+    monkeypatch.setenv("SPONSORSYNC_COOKIE_SAMESITE", "none")
+    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", "https://sponsors.example.org")
+
+    assert load_settings().cookie_samesite == "none"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SPONSORSYNC_PORT", "1"),
+        ("SPONSORSYNC_PORT", "65535"),
+        ("SPONSORSYNC_GITHUB_TIMEOUT_S", "0.1"),
+        ("SPONSORSYNC_GITHUB_TIMEOUT_S", "60"),
+        ("REDISENT_PORT", "1"),
+        ("REDISENT_PORT", "65535"),
+        ("SPONSORSYNC_REDIS_POOL_SIZE", "1"),
+        ("SPONSORSYNC_REDIS_POOL_SIZE", "1000"),
+        ("SPONSORSYNC_GEARS_TIMEOUT_S", "1"),
+        ("SPONSORSYNC_GEARS_TIMEOUT_S", "3600"),
+        ("SPONSORSYNC_SESSION_SECRET", "x" * 32),
+        ("SPONSORSYNC_SESSION_DAYS", "1"),
+        ("SPONSORSYNC_SESSION_DAYS", "365"),
+        ("SPONSORSYNC_ADMIN_TOKEN", "x" * 16),
+        ("SPONSORSYNC_TOKEN_MINUTES", "1"),
+        ("SPONSORSYNC_TOKEN_MINUTES", "60"),
+        ("SPONSORSYNC_WEBHOOK_SECRET", "x" * 16),
+        ("SPONSORSYNC_RECONCILE_HOURS", "0"),
+        ("SPONSORSYNC_RECONCILE_HOURS", "720"),
+        ("SPONSORSYNC_RETENTION_DAYS", "0"),
+        ("SPONSORSYNC_RETENTION_DAYS", "36500"),
+        ("SPONSORSYNC_ONE_TIME_DAYS", "1"),
+        ("SPONSORSYNC_ONE_TIME_DAYS", "3660"),
+        ("SPONSORSYNC_GRACE_DAYS", "0"),
+        ("SPONSORSYNC_GRACE_DAYS", "365"),
+        ("SPONSORSYNC_ORG_SEATS", "1"),
+        ("SPONSORSYNC_ORG_MEMBER_DAYS", "365"),
+        ("SPONSORSYNC_PATREON_CENTS", "0"),
+        ("SPONSORSYNC_PATREON_CAMPAIGN", "1"),
+        ("SPONSORSYNC_PATREON_CAMPAIGN", "1" * 20),
+        ("SPONSORSYNC_STALE_HOURS", "0"),
+        ("SPONSORSYNC_STALE_HOURS", "2160"),
+        ("SPONSORSYNC_MAX_ITEMS", "1"),
+        ("SPONSORSYNC_MAX_ITEMS", "1000000"),
+        ("SPONSORSYNC_MAX_ITEM_BYTES", "1"),
+        ("SPONSORSYNC_MAX_ITEM_BYTES", "4096"),
+        ("SPONSORSYNC_MAX_BATCH", "1"),
+        ("SPONSORSYNC_MAX_BATCH", "10000"),
+    ],
+)
+def test_the_limits_themselves_are_fine(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """test_refusals.py has the values just beyond them."""
+    monkeypatch.setenv(variable, value)
+
+    load_settings()

@@ -1,0 +1,48 @@
+"""Tokens of a service, and of an issuer without a service."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from joserfc import jwt
+
+from sponsorsync.tokens.issuer import TokenIssuer
+from sponsorsync.tokens.keyring import create_keyring
+
+if TYPE_CHECKING:
+    from tests.conftest import Browser, Clock
+
+
+AUDIENCE = "https://pattern.example"
+ISSUER = "http://sponsorsync.test"
+MONTHLY = 48210377
+
+
+def create_issuer(clock: Clock) -> TokenIssuer:
+    """An issuer with a key of its own; its tokens live ten minutes."""
+    return TokenIssuer(
+        create_keyring(clock()),
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        life=timedelta(minutes=10),
+    )
+
+
+def create_claims(clock: Clock) -> dict[str, Any]:
+    """The claims of a token that is valid now."""
+    now = int(clock().timestamp())
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": str(MONTHLY), "iat": now, "exp": now + 600}
+
+
+def sign_claims(claims: dict[str, Any], tokens: TokenIssuer, *, key: int = 0) -> str:
+    """Signs claims with one of the issuer's keys."""
+    signing = tokens.keyring.keys[key]
+    header = {"alg": "ES256", "kid": signing.kid}
+    return jwt.encode(header, claims, signing.key, algorithms=["ES256"])
+
+
+async def fetch_bearer(browser: Browser) -> dict[str, str]:
+    """The header with a new token of the person who is signed in."""
+    token = (await browser.post("/token")).json()["access_token"]
+    return {"authorization": f"Bearer {token}"}

@@ -1,0 +1,25 @@
+"""The entitlement and the patronage that a person sees at /me."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.conftest import Browser
+
+
+STRANGER, MONTHLY = 112_493_071, 48_210_377
+HTML = {"accept": "text/html"}
+
+
+async def cover_of(browser: Browser) -> dict[str, Any]:
+    """The one entitlement of the person who is signed in."""
+    [cover] = (await browser.get("/me")).json()["covers"]
+    return dict(cover)
+
+
+async def patronage_of(browser: Browser) -> dict[str, Any] | None:
+    """The part of it that comes from Patreon, if there is one."""
+    cover = await cover_of(browser)
+    found = [each for each in cover["considered"] if each["source"] == "patreon"]
+    return found[0] if found else None

@@ -1,0 +1,36 @@
+"""A service with Patreon and two Redises, and a browser of somebody without a sponsorship."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from tests.conftest import PATREON_SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.conftest import Browser, RunService, Service
+
+
+@pytest.fixture
+async def service(
+    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
+) -> AsyncIterator[Service]:
+    """A service with Patreon, and with two sides."""
+    assert durable is not None  # it is empty now
+    async with run_service(
+        durable_url=SecretStr(durable_server.url), **PATREON_SETTINGS
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def stranger(service: Service) -> Browser:
+    """A browser of somebody who sponsors nobody at GitHub."""
+    return await service.sign_in("stranger")

@@ -1,0 +1,146 @@
+"""The state that binds a callback to one person and browser, and the permission for each route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from sponsorsync.store import keys
+from tests.conftest import SPONSORABLE
+from tests.support.patronages import HTML, cover_of, patronage_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from tests.conftest import Browser, Clock, RunService, Service
+
+
+# ---------------------------------------------------------------------- whose state it is
+
+
+async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
+    """Else somebody could give a victim's account their own patronage, or take the victim's."""
+    attacker, victim = await service.open_browser(), await service.open_browser()
+    await attacker.sign_in("former")
+    await victim.sign_in("stranger")
+
+    stolen = await victim.get(await attacker.go_to_patreon("active"))
+
+    assert (stolen.status_code, stolen.json()["code"]) == (400, "patreon_expired")
+    assert await patronage_of(victim) is None
+
+
+async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> None:
+    """Somebody else signed in at the same browser meanwhile."""
+    back = await stranger.go_to_patreon("active")
+    await stranger.sign_in("former")
+
+    refused = await stranger.get(back)
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "patreon_expired")
+    assert await patronage_of(stranger) is None
+
+
+async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
+    """And what it did stays."""
+    back = await stranger.go_to_patreon("active")
+    first, second = await stranger.get(back), await stranger.get(back)
+
+    assert (first.status_code, second.status_code) == (303, 400)
+    assert (await cover_of(stranger))["source"] == "patreon"
+
+
+async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, clock: Clock) -> None:
+    """The page says how to begin again."""
+    back = await stranger.go_to_patreon("active")
+    clock.advance(minutes=10)
+    late = await stranger.get(back, headers=HTML)
+
+    assert (late.status_code, 'href="/patreon/link"' in late.text) == (400, True)
+    assert "more than ten minutes ago" in late.text
+
+
+async def test_a_state_of_a_login_is_none_of_a_link(
+    stranger: Browser, github: SimulatedGitHub
+) -> None:
+    """Nor the other way round: each journey ends where it was meant to, and nobody is asked."""
+    to_github = await stranger.get("/login?login=monthly")
+    login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
+    back = await stranger.go_to_patreon("active")
+    link_state = parse_qs(urlsplit(back).query)["state"][0]
+    github.requests.clear()
+
+    linked = await stranger.get(f"/patreon/callback?state={login_state}&code=x")
+    signed_in = await stranger.get(f"/oauth2/callback?state={link_state}&code=x")
+
+    assert (linked.status_code, linked.json()["code"]) == (400, "patreon_expired")
+    assert (signed_in.status_code, signed_in.json()["code"]) == (400, "login_expired")
+    assert github.requests.all() == []
+
+
+@pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
+async def test_a_callback_without_a_state_is_refused(stranger: Browser, query: str) -> None:
+    """Anybody can link to this address."""
+    answer = await stranger.get(f"/patreon/callback{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "patreon_expired")
+
+
+async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -> None:
+    """With the right state."""
+    back = await stranger.go_to_patreon("active")
+    state = parse_qs(urlsplit(back).query)["state"][0]
+
+    answer = await stranger.get(f"/patreon/callback?state={state}&code=forged")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "patreon_expired")
+    assert "Please link your account again" in answer.json()["detail"]
+
+
+# ---------------------------------------------------------------------- who may
+
+
+async def test_it_needs_who_is_signed_in(service: Service) -> None:
+    """Each of the three routes, by a session."""
+    browser = await service.open_browser()
+
+    answers = [
+        await browser.get("/patreon/link"),
+        await browser.get("/patreon/callback?state=x&code=y"),
+        await browser.post("/patreon/unlink"),
+    ]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(401, "not_signed_in")] * 3
+    assert not browser.cookies
+
+
+async def test_without_its_settings_there_is_no_patreon(
+    run_service: RunService, local: Redis
+) -> None:
+    """409 names the setting, and the account page says nothing of it."""
+    async with run_service() as service:
+        browser = await service.sign_in("stranger")
+        answers = [
+            await browser.get("/patreon/link"),
+            await browser.get("/patreon/callback?state=x&code=y"),
+            await browser.post("/patreon/unlink"),
+        ]
+        page = await browser.get("/account")
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_patreon")] * 3
+    assert "SPONSORSYNC_PATREON_CLIENT_ID is not set" in answers[0].json()["detail"]
+    assert "patreon" not in page.text.lower()
+    assert await local.exists(keys.patrons(SPONSORABLE)) == 0
+
+
+async def test_another_sites_page_may_not_unlink(stranger: Browser) -> None:
+    """It would end a cover."""
+    await stranger.link_patreon("active")
+
+    refused = await stranger.post("/patreon/unlink", headers={"Origin": "https://evil.example"})
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "cross_site")
+    assert await patronage_of(stranger) is not None

@@ -1,0 +1,27 @@
+"""A service with tokens, and a client without a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.issued_tokens import AUDIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conftest import Browser, RunService, Service
+
+
+@pytest.fixture
+async def service(run_service: RunService) -> AsyncIterator[Service]:
+    """A service with tokens."""
+    async with run_service(token_audience=AUDIENCE) as running:
+        yield running
+
+
+@pytest.fixture
+async def program(service: Service) -> Browser:
+    """A client without any session."""
+    return await service.open_browser()

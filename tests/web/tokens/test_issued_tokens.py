@@ -1,0 +1,299 @@
+"""Tokens over HTTP: their claims, and the routes that take them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from sponsorsync.domain.cover import CoverPolicy
+from sponsorsync.store import keys
+from tests.support.issued_tokens import (
+    AUDIENCE,
+    ISSUER,
+    MONTHLY,
+    fetch_bearer,
+)
+
+if TYPE_CHECKING:
+    import httpx
+    from redis.asyncio import Redis
+
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from tests.conftest import Browser, Clock, RunService
+
+JWKS = "/.well-known/jwks.json"
+POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+READS = [
+    ("GET", "/me", None),
+    ("GET", "/preferences/mnodes", None),
+    ("POST", "/preferences/mnodes/filter", {"ids": ["a"]}),
+    ("GET", "/auth/sponsor", None),
+]
+SESSION_ONLY = [
+    ("PUT", "/preferences/mnodes/a", None),
+    ("DELETE", "/preferences/mnodes/a", None),
+    ("POST", "/preferences/mnodes", {"add": ["a"]}),
+    ("POST", "/exclude", {"id": "a"}),
+    ("GET", "/exclude?id=a", None),
+    ("GET", "/me/export", None),
+    ("DELETE", "/me", None),
+    ("GET", "/account", None),
+    ("POST", "/token", None),
+]
+
+
+# --- what stands in them --------------------------------------------------------------------------
+
+
+async def test_a_token_says_who_and_what_of_the_cover(sponsor: Browser, clock: Clock) -> None:
+    """As RFC 7519 and RFC 6750 have it; the account's number, since logins change hands."""
+    answer = await sponsor.post("/token")
+    header, claims = await _check_offline(sponsor, answer)
+
+    now = int(clock().timestamp())
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert (answer.json()["token_type"], answer.json()["expires_in"]) == ("Bearer", 600)
+    assert (header["alg"], set(header)) == ("ES256", {"alg", "kid", "typ"})
+    assert claims == {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(MONTHLY),
+        "iat": now,
+        "exp": now + 600,
+        "sponsorable": "maintainer",
+        "covered": True,
+        "cents": 1000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("login", "cover"),
+    [
+        ("private", {"covered": True, "cents": 500}),
+        ("patreon", {"covered": True}),
+        ("stranger", {"covered": False}),
+        ("former", {"covered": False}),
+    ],
+)
+async def test_each_kind_of_person_gets_a_token(
+    program: Browser, login: str, cover: dict[str, object]
+) -> None:
+    """Whoever is signed in; what is not known is absent."""
+    await program.sign_in(login)
+
+    _, claims = await _check_offline(program, await program.post("/token"))
+
+    assert {n: claims[n] for n in ("covered", "cents", "until") if n in claims} == cover
+
+
+async def test_an_unknown_cover_is_not_claimed(program: Browser, github: SimulatedGitHub) -> None:
+    """Neither true nor false."""
+    github.switches.forbidden = True
+    await program.sign_in("monthly")
+
+    _, claims = await _check_offline(program, await program.post("/token"))
+
+    assert "covered" not in claims
+
+
+async def test_a_token_never_outlives_the_cover(
+    sponsor: Browser, local: Redis, clock: Clock
+) -> None:
+    """A minute before the end it lives for a minute."""
+    until = int(clock().timestamp()) + 60
+    await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", until)
+
+    answer = await sponsor.post("/token")
+    _, claims = await _check_offline(sponsor, answer)
+
+    assert (claims["until"], claims["exp"], answer.json()["expires_in"]) == (until, until, 60)
+
+
+async def test_a_stale_cover_ends_the_token_when_it_holds_no_longer(
+    sponsor: Browser, local: Redis, clock: Clock
+) -> None:
+    """STALE_HOURS after the first check that failed."""
+    failed = int(clock().timestamp()) - 72 * 3600 + 30
+    await local.hset(keys.sponsorship("maintainer", MONTHLY), "unknown_since", failed)
+
+    _, claims = await _check_offline(sponsor, await sponsor.post("/token"))
+
+    assert claims["exp"] == claims["until"] == failed + 72 * 3600
+
+
+async def test_a_token_is_about_the_sponsorable_that_is_named(
+    run_service: RunService, github: SimulatedGitHub
+) -> None:
+    """Else about the first; any other is 404."""
+    github.people.add_organization("Big-Org", has_sponsors_listing=True)
+    async with run_service(
+        token_audience=AUDIENCE, token_minutes=1, sponsorables=("maintainer", "big-org")
+    ) as service:
+        browser = await service.sign_in("monthly")
+        answer = await browser.post("/token", params={"sponsorable": "Big-Org"})
+        _, claims = await _check_offline(browser, answer)
+        unknown = await browser.post("/token", params={"sponsorable": "somebody"})
+
+    assert (claims["sponsorable"], claims["covered"]) == ("big-org", False)
+    assert (answer.json()["expires_in"], unknown.status_code) == (60, 404)
+
+
+# --- who gets one ---------------------------------------------------------------------------------
+
+
+async def test_without_a_session_there_is_no_token(program: Browser) -> None:
+    """Nor with one that is made up."""
+    without = await program.post("/token")
+    program.cookies.set("sponsorsync", "made-up", domain="sponsorsync.test")
+    made_up = await program.post("/token")
+
+    assert [without.status_code, made_up.status_code] == [401, 401]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}]
+)
+async def test_a_page_of_another_site_gets_no_token(
+    sponsor: Browser, headers: dict[str, str]
+) -> None:
+    """It could not read the answer either."""
+    answer = await sponsor.post("/token", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+
+
+async def test_without_an_audience_there_are_no_tokens(run_service: RunService) -> None:
+    """A token for nobody in particular would count everywhere; the answer names the setting."""
+    async with run_service() as service:
+        browser = await service.sign_in("monthly")
+        answers = [await browser.post("/token"), await browser.get(JWKS)]
+        bearer = {"authorization": "Bearer x"}
+        reading = await browser.get("/me", headers=bearer)
+        browser.cookies.clear()
+        refused = await browser.get("/me", headers=bearer)
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_tokens")] * 2
+    assert all("SPONSORSYNC_TOKEN_AUDIENCE" in answer.json()["detail"] for answer in answers)
+    assert [reading.status_code, refused.status_code] == [200, 401]
+
+
+# --- the public keys ------------------------------------------------------------------------------
+
+
+async def test_the_public_keys_may_be_kept_for_a_while(program: Browser) -> None:
+    """Whoever checks tokens asks now and then; nothing private is shown."""
+    answer = await program.get(JWKS)
+
+    [key] = answer.json()["keys"]
+    assert answer.headers["cache-control"] == "public, max-age=300"
+    assert set(key) == {"kid", "kty", "crv", "x", "y", "use", "alg"}
+
+
+async def test_an_error_in_place_of_the_keys_is_not_kept(run_service: RunService) -> None:
+    """The setting may be there the next moment."""
+    async with run_service() as service:
+        answer = await (await service.open_browser()).get(JWKS)
+
+    assert (answer.status_code, answer.headers["cache-control"]) == (409, "no-store")
+
+
+# --- where they count -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path", "body"), READS)
+async def test_a_token_reads(
+    sponsor: Browser, program: Browser, method: str, path: str, body: object
+) -> None:
+    """As the session does, and no less."""
+    bearer = await fetch_bearer(sponsor)
+
+    answers = [
+        await program.request(method, path, json=body, headers=bearer),
+        await sponsor.request(method, path, json=body),
+    ]
+
+    assert answers[0].status_code == answers[1].status_code < 300
+    assert answers[0].content == answers[1].content
+
+
+@pytest.mark.parametrize(("method", "path", "body"), SESSION_ONLY)
+async def test_a_token_changes_nothing_and_shows_not_everything(
+    sponsor: Browser, program: Browser, method: str, path: str, body: object
+) -> None:
+    """Another service holds it: it must not act for the person, nor renew it."""
+    bearer = await fetch_bearer(sponsor)
+
+    answer = await program.request(method, path, json=body, headers=bearer)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "token_reads_only")
+    assert (await sponsor.get("/preferences/mnodes")).json()["items"] == []
+
+
+async def test_a_session_acts_whatever_token_comes_with_it(sponsor: Browser) -> None:
+    """A proxy passes on what is meant for the application behind it."""
+    own, foreign = await fetch_bearer(sponsor), {"authorization": "Bearer of-the-application"}
+
+    answers = [
+        await sponsor.put("/preferences/mnodes/a", headers=own),
+        await sponsor.put("/preferences/mnodes/a", headers=foreign),
+        await sponsor.get("/auth/sponsor", headers=foreign),
+        await sponsor.get("/me", headers=foreign),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 204, 200]
+
+
+async def test_losing_the_cover_closes_forward_auth_to_a_token_at_once(
+    sponsor: Browser, program: Browser, local: Redis, clock: Clock
+) -> None:
+    """There the cover is read, not believed."""
+    bearer = await fetch_bearer(sponsor)
+    before = await program.get("/auth/sponsor?min_cents=1000", headers=bearer)
+    ended = int(clock().timestamp()) - 1
+    await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", ended)
+    after = await program.get("/auth/sponsor", headers=bearer)
+
+    assert (before.status_code, before.headers["x-sponsor-id"]) == (204, str(MONTHLY))
+    assert (after.status_code, after.json()["code"]) == (403, "not_a_sponsor")
+
+
+async def test_the_token_of_a_deleted_account_opens_nothing(
+    sponsor: Browser, program: Browser
+) -> None:
+    """It lives for some minutes more."""
+    bearer = await fetch_bearer(sponsor)
+    await sponsor.delete("/me")
+
+    answers = [await program.get(path, headers=bearer) for path in ("/me", "/auth/sponsor")]
+
+    assert [answer.status_code for answer in answers] == [401, 403]
+
+
+async def test_forward_auth_tells_a_refused_token_the_whole_way_in(program: Browser) -> None:
+    """Both say what to do: get another token, or sign in."""
+    answer = await program.get("/auth/sponsor", headers={"authorization": "Bearer x"})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "bearer_refused")
+    assert answer.headers["x-login-url"] == f"{ISSUER}/login"
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+async def test_a_basic_password_is_none_of_ours(sponsor: Browser) -> None:
+    """The application behind the proxy may ask for one."""
+    answer = await sponsor.get("/auth/sponsor", headers={"authorization": "Basic eDp5"})
+
+    assert answer.status_code == 204
+
+
+async def _check_offline(
+    browser: Browser, answer: httpx.Response
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads a token with nothing but the public keys."""
+    public = KeySet.import_key_set((await browser.get(JWKS)).json())
+    token = jwt.decode(answer.json()["access_token"], public, algorithms=["ES256"])
+    return token.header, token.claims

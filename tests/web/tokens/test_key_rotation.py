@@ -1,0 +1,142 @@
+"""Tokens after their keys were rotated."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from structlog.testing import capture_logs
+
+from sponsorsync.background import open_supervisor
+from sponsorsync.tokens import issuer as issuer_module
+from sponsorsync.tokens.issuer import TokenIssuer, open_tokens, reload_keys
+from sponsorsync.tokens.keyring import load_keyring, rotate_keys
+from tests.support.issued_tokens import (
+    AUDIENCE,
+    MONTHLY,
+    create_claims,
+    fetch_bearer,
+    sign_claims,
+)
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+    import pytest
+
+    from sponsorsync.settings import Settings
+    from tests.conftest import Clock, RunService
+
+
+# --- after the keys were rotated ------------------------------------------------------------------
+
+
+async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
+    settings: Settings, clock: Clock
+) -> None:
+    """The public keys show both meanwhile."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
+        assert tokens is not None
+        claims = create_claims(clock) | {"exp": int(clock().timestamp()) + 10**6}
+        old = sign_claims(claims, tokens)
+        rotate_keys(of_tokens, now=clock(), retire_old=False)
+        await reload_keys(tokens, of_tokens)
+        shown = len(tokens.list_public_keys(now=clock()))
+        rotated = tokens.read(old, now=clock())
+        clock.advance(minutes=71)
+        retired = tokens.read(old, now=clock())
+        still_shown = len(tokens.list_public_keys(now=clock()))
+        new = tokens.read(sign_claims(claims, tokens, key=1), now=clock())
+
+    assert (shown, rotated) == (2, MONTHLY)
+    assert (still_shown, retired, new) == (1, None, MONTHLY)
+
+
+async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clock: Clock) -> None:
+    """As soon as the file is read again."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
+        assert tokens is not None
+        old = sign_claims(create_claims(clock), tokens)
+        rotate_keys(of_tokens, now=clock(), retire_old=True)
+        await reload_keys(tokens, of_tokens)
+        read = tokens.read(old, now=clock())
+
+    assert read is None
+
+
+async def test_a_rotation_is_taken_up_while_the_service_runs(
+    settings: Settings, clock: Clock
+) -> None:
+    """The command runs beside it, and nobody restarts anything."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(
+            supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
+        )
+        assert tokens is not None
+        rotate_keys(of_tokens, now=clock(), retire_old=False)
+        await until(lambda: _shows(tokens, 2, clock))
+
+
+async def test_an_unforeseen_error_does_not_end_the_following(
+    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no rotation would be taken up until the next start, and nobody would know."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    with capture_logs() as logs:
+        async with open_supervisor() as supervisor:
+            tokens = await open_tokens(
+                supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
+            )
+            assert tokens is not None
+            with monkeypatch.context() as patch:
+                patch.setattr(issuer_module, "load_keyring", lambda _: 1 / 0)
+                await until(lambda: _logs(logs, "loop_failed"))
+            rotate_keys(of_tokens, now=clock(), retire_old=False)
+            await until(lambda: _shows(tokens, 2, clock))
+
+
+async def test_a_file_that_cannot_be_read_again_changes_nothing(
+    settings: Settings, clock: Clock
+) -> None:
+    """The service goes on with the keys it has, and says so in the log."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
+        assert tokens is not None
+        token = sign_claims(create_claims(clock), tokens)
+        (settings.data_dir / "token_keys.json").write_text("")
+        await reload_keys(tokens, of_tokens)
+        read = tokens.read(token, now=clock())
+
+    assert read == MONTHLY
+
+
+async def test_replicas_with_the_same_file_take_each_others_tokens(
+    run_service: RunService, settings: Settings, clock: Clock
+) -> None:
+    """So they need the same one."""
+    path = settings.data_dir / "shared" / "keys.json"
+    shared = settings.model_copy(update={"token_keys_file": path})
+    rotate_keys(shared, now=clock(), retire_old=False)
+    options = {"token_audience": AUDIENCE, "token_keys_file": path}
+    async with run_service(**options) as one, run_service(**options) as other:
+        browser, program = await one.open_browser(), await other.open_browser()
+        await browser.sign_in("monthly")
+        answer = await program.get("/me", headers=await fetch_bearer(browser))
+
+    assert answer.status_code == 200
+    assert len(load_keyring(shared).keys) == 1
+
+
+async def _logs(logs: Sequence[MutableMapping[str, Any]], event: str) -> bool:
+    return event in [entry["event"] for entry in logs]
+
+
+async def _shows(tokens: TokenIssuer, count: int, clock: Clock) -> bool:
+    return len(tokens.list_public_keys(now=clock())) == count

@@ -1,0 +1,178 @@
+"""Forged, changed and old tokens, all of which are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from tests.support.forged_tokens import HOSTILE_HEADERS, encode, encode_part, forge, forged_tokens
+from tests.support.issued_tokens import (
+    MONTHLY,
+    create_claims,
+    create_issuer,
+    fetch_bearer,
+    sign_claims,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import Browser, Clock
+
+
+# --- what they are refused for --------------------------------------------------------------------
+
+
+async def test_a_token_is_refused_from_its_last_second_on(
+    sponsor: Browser, program: Browser, clock: Clock
+) -> None:
+    """`exp` is exclusive."""
+    clock.now = clock.now.replace(microsecond=0)
+    bearer = await fetch_bearer(sponsor)
+    clock.advance(minutes=9, seconds=59)
+    before = await program.get("/me", headers=bearer)
+    clock.advance(seconds=1)
+    after = await program.get("/me", headers=bearer)
+
+    assert (before.status_code, after.status_code) == (200, 401)
+    assert after.json()["code"] == "bearer_refused"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": "https://other.example"},
+        {"aud": None},
+        {"iss": "https://evil.example"},
+        {"iss": None},
+        {"sub": None},
+        {"sub": "octocat"},
+        {"sub": 48210377},
+        {"exp": None},
+        {"exp": "later"},
+        {"exp": 1},
+    ],
+    ids=str,
+)
+def test_a_token_of_our_key_with_other_claims_is_refused(
+    clock: Clock, changed: dict[str, Any]
+) -> None:
+    """The same key may sign for another installation, or another audience before it was changed."""
+    tokens = create_issuer(clock)
+    claims = {**create_claims(clock), **changed}
+    signed = sign_claims({n: v for n, v in claims.items() if v is not None}, tokens)
+
+    assert tokens.read(sign_claims(create_claims(clock), tokens), now=clock()) == MONTHLY
+    assert tokens.read(signed, now=clock()) is None
+
+
+def test_a_token_that_is_not_signed_is_refused(clock: Clock) -> None:
+    """`alg: none` (RFC 8725, 2.1)."""
+    tokens = create_issuer(clock)
+    kid = tokens.keyring.keys[0].kid
+    for name in ("none", "None", "NONE"):
+        header = encode_part({"alg": name, "kid": kid})
+        assert tokens.read(f"{header}.{encode_part(create_claims(clock))}.", now=clock()) is None
+
+
+def test_the_public_key_is_no_secret_to_sign_with(clock: Clock) -> None:
+    """HS256 with the public key, in each way to write it, as its secret (RFC 8725, 2.1)."""
+    tokens = create_issuer(clock)
+    key = tokens.keyring.keys[0]
+    body = f"{encode_part({'alg': 'HS256', 'kid': key.kid})}.{encode_part(create_claims(clock))}"
+    secrets = [
+        key.key.as_pem(private=False),
+        key.key.as_der(private=False),
+        json.dumps(key.show()).encode(),
+        b"",
+    ]
+    for secret in secrets:
+        signature = encode(hmac.digest(secret, body.encode(), hashlib.sha256))
+        assert tokens.read(f"{body}.{signature}", now=clock()) is None
+
+
+@pytest.mark.parametrize("header", [{"kid": "unknown"}, {"kid": None}, {"kid": 1}, {"kid": [1]}])
+def test_a_token_of_no_key_of_ours_is_refused(clock: Clock, header: dict[str, Any]) -> None:
+    """Signed with another key, or with ours under another name."""
+    tokens = create_issuer(clock)
+    own = tokens.keyring.keys[0].key
+    for key in (own, ECKey.generate_key("P-256")):
+        body = f"{encode_part({'alg': 'ES256', **header})}.{encode_part(create_claims(clock))}"
+        named = jwt.encode({"alg": "ES256"}, create_claims(clock), key, algorithms=["ES256"])
+        assert tokens.read(named, now=clock()) is None
+        assert tokens.read(f"{body}.{named.rpartition('.')[2]}", now=clock()) is None
+
+
+def test_a_foreign_key_under_the_name_of_ours_is_refused(clock: Clock) -> None:
+    """The name is public; so is every header with which a key could be smuggled in."""
+    tokens = create_issuer(clock)
+    foreign = ECKey.generate_key("P-256")
+    kid = tokens.keyring.keys[0].kid
+    for more in ({}, {"jwk": foreign.as_dict(private=False)}, {"jku": "https://evil.example"}):
+        header = {"alg": "ES256", "kid": kid, **more}
+        token = jwt.encode(header, create_claims(clock), foreign, algorithms=["ES256"])
+        assert tokens.read(token, now=clock()) is None
+
+
+@given(text=st.one_of(st.text(), st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anything_else_is_refused_without_an_error(clock: Clock, text: str) -> None:
+    """It comes from outside."""
+    assert create_issuer(clock).read(text, now=clock()) is None
+
+
+@given(at=st.integers(0, 10_000), to=st.characters(codec="ascii"))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_token_is_refused_without_an_error(clock: Clock, at: int, to: str) -> None:
+    """Wherever it is changed; the last character of a signature has bits that say nothing."""
+    tokens = create_issuer(clock)
+    token = sign_claims(create_claims(clock), tokens)
+    at %= len(token) - 1
+    changed = f"{token[:at]}{to}{token[at + 1 :]}"
+
+    assert changed == token or tokens.read(changed, now=clock()) is None
+
+
+@given(token=forged_tokens())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_header_or_claims_hold_is_refused_without_an_error(
+    clock: Clock, token: tuple[str, str, bool]
+) -> None:
+    """Even where the signature is ours: anybody writes the header, which is read before it."""
+    tokens = create_issuer(clock)
+
+    assert tokens.read(forge(tokens.keyring.keys[0].key, *token), now=clock()) is None
+
+
+def test_claims_too_deep_to_read_are_refused_without_an_error(clock: Clock) -> None:
+    """Python's reader of JSON goes no deeper than its stack."""
+    tokens = create_issuer(clock)
+    token = forge(tokens.keyring.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
+
+    assert tokens.read(token, now=clock()) is None
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS, ids=str)
+async def test_a_header_that_joserfc_stumbles_over_is_401(program: Browser, header: object) -> None:
+    """Not an error of ours, which anybody could bring about."""
+    token = f"{encode_part(header)}.e30.AA"
+
+    answer = await program.get("/me", headers={"authorization": f"Bearer {token}"})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "bearer_refused")
+
+
+def test_a_huge_token_is_not_looked_at(clock: Clock) -> None:
+    """Reading costs time before the signature is known to be good."""
+    tokens = create_issuer(clock)
+
+    assert (
+        tokens.read(sign_claims(create_claims(clock) | {"x": "x" * 2048}, tokens), now=clock())
+        is None
+    )
