@@ -30,10 +30,10 @@ from rich.table import Table
 from bench.measure import console, verdict
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server, settle_memory
-from sponsorsync.domain.account import NO_VERSION, KnownCover
-from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.profile import Profile
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store.connect import create_store
@@ -78,7 +78,7 @@ async def _run(rounds: int, seconds: float, connections: int) -> None:
 
 
 async def _sign_in(url: str) -> str:
-    """Returns the token of a session of somebody who is covered."""
+    """Returns the token of a session of somebody who is entitled."""
     now = datetime.now(UTC)
     store = create_store(SecretStr(url), name="local", pool_size=2)
     people = PeopleStore(
@@ -96,16 +96,18 @@ async def _sign_in(url: str) -> str:
         first_seen=now,
         last_login=now,
     )
-    facts = CoverFacts(
+    facts = EntitlementFacts(
         sponsorable=_SPONSORABLE,
         checked_at=now,
-        source=CoverSource.SPONSORSHIP,
+        source=EntitlementSource.SPONSORSHIP,
         tier_cents=1000,
         since=now,
         valid_until=now + timedelta(days=30),
     )
     try:
-        token = await people.save_login(profile, [KnownCover(facts, NO_VERSION)], replaces=None)
+        token = await people.save_login(
+            profile, [StoredEntitlement(facts, NO_VERSION)], replaces=None
+        )
         await store.run("SET", "bare", "1")
     finally:
         await store.aclose()

@@ -27,9 +27,9 @@ from bench.distance import at_distance
 from bench.measure import console, verdict
 from bench.people import COLLECTION, SPONSORABLE, Population, fill, mark_all_dirty
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, GearsScript, load_scripts
+from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
 from sponsorsync.settings import Settings
-from sponsorsync.sides import open_sides
 from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.gears.real import REAL_COMMAND, RealEngine
@@ -65,10 +65,10 @@ def copy(record):
         durable = redis.Redis(host=os.environ["REDISENT_HOST"], port=os.environ["REDISENT_PORT"])
     durable.sadd(record["key"], *execute("SMEMBERS", record["key"]))
 
-def is_covered(record):
+def is_entitled(record):
     return execute("SISMEMBER", "sponsors:{SPONSORABLE}", record["key"].split(":")[1]) == 1
 
-GB("KeysReader").filter(is_covered).foreach(copy).count().run("user:*", readValue=False)
+GB("KeysReader").filter(is_entitled).foreach(copy).count().run("user:*", readValue=False)
 """
 
 
@@ -82,7 +82,7 @@ class _Spread(Population):
         chance = random.Random(self.count)  # noqa: S311 - no secret
         return chance.sample(range(1, _LAST_ID), self.count)
 
-    def is_covered(self, _: int) -> bool:
+    def is_entitled(self, _: int) -> bool:
         """All of them are."""
         return True
 
@@ -112,10 +112,10 @@ class Bench:
             collections=(COLLECTION,),
         )
         async with AsyncExitStack() as stack:
-            sides = await open_sides(stack, settings)
-            if sides.engine is None:
+            redis_pair = await open_redis_pair(stack, settings)
+            if redis_pair.engine is None:
                 raise RuntimeError("there is no durable side")
-            await sides.engine.open()
+            await redis_pair.engine.open()
 
     def unregister(self) -> None:
         """Leaves nothing registered."""
@@ -210,7 +210,7 @@ async def _bench_capture(bench: Bench, rounds: int) -> None:
 
 async def _bench_drain(bench: Bench, rounds: int, count: int = 10_000) -> None:
     """Everybody is dirty, with sets of 20; durable is empty."""
-    population = Population(count, set_size=_SET_SIZE, covered_every=1)
+    population = Population(count, set_size=_SET_SIZE, entitled_every=1)
     bench.clear()
     await bench.compare()
     await fill(bench.store, population)
@@ -239,7 +239,7 @@ async def _until_clean(bench: Bench) -> None:
 
 async def _bench_batch(bench: Bench, rounds: int) -> None:
     """20,000 sets of 50, half of them of sponsors."""
-    population = Population(20_000, set_size=50, covered_every=2)
+    population = Population(20_000, set_size=50, entitled_every=2)
     bench.clear()
     await bench.compare()
     await fill(bench.store, population)
@@ -256,7 +256,7 @@ async def _bench_batch(bench: Bench, rounds: int) -> None:
             results, errors = bench.upload(script)
             times[script.name].append(time.perf_counter() - began)
             if errors or (
-                script is ours and json.loads(results[0])["done"] != len(population.covered)
+                script is ours and json.loads(results[0])["done"] != len(population.entitled)
             ):
                 raise RuntimeError(f"{script.name}: {results} {errors}")
     ratios = [a / b for a, b in zip(times[one_by_one.name], times[ours.name], strict=True)]
@@ -270,7 +270,7 @@ async def _bench_batch(bench: Bench, rounds: int) -> None:
 
 async def _bench_misses(bench: Bench, rounds: int) -> None:
     """A hundred clients each read the missing set of somebody else, durable 20 ms away."""
-    population = _Spread(_MISSES, set_size=_SET_SIZE, covered_every=1)
+    population = _Spread(_MISSES, set_size=_SET_SIZE, entitled_every=1)
     bench.clear()
     await bench.compare()
     bench.register("write_behind")

@@ -28,7 +28,7 @@ _TARGET = 1.5
 async def bench_hydrate(
     servers: Servers, samples: int, set_size: int, *, distance_s: float = 0.0
 ) -> None:
-    """Of people whose profile and cover are known; each read is of one whose set is missing.
+    """Of people whose profile and entitlement are known; each read is of one whose set is missing.
 
     Args:
         servers: Both.
@@ -45,7 +45,7 @@ async def bench_hydrate(
 async def _bench(
     servers: Servers, durable: Redis, url: str, samples: int, set_size: int, distance_s: float
 ) -> None:
-    population = Population(_PEOPLE, set_size=set_size, covered_every=1)
+    population = Population(_PEOPLE, set_size=set_size, entitled_every=1)
     console.print(f"filling local with {_PEOPLE} people with sets of {set_size:,}")
     await servers.clear()
     async with servers.engine(url) as engine:
@@ -80,7 +80,7 @@ async def _time_ours(
     began = time.perf_counter()
     state = await preferences.load(person_id, COLLECTION)
     took = time.perf_counter() - began
-    if len(state.items) != set_size or engine.relay.counts.buried:
+    if len(state.items) != set_size or engine.relay.counts.dead_lettered:
         raise RuntimeError(f"{len(state.items)} items came back instead of {set_size}")
     return took
 

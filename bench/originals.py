@@ -64,7 +64,7 @@ def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool) -> None:
-    """The same limit for all keys that ours copies: profile, cover, versions, and the set."""
+    """The same limit for all keys that ours copies: profile, entitlement, versions, and the set."""
     for at in range(0, len(ids), PIPELINE):
         some = ids[at : at + PIPELINE]
         hashes = [name for each in some for name in _hashes(each)]

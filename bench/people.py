@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from sponsorsync.domain.account import NO_VERSION, KnownCover
-from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
@@ -39,12 +39,12 @@ class Population:
     Attributes:
         count: How many people.
         set_size: Members of each one's collection; 0 for no collection.
-        covered_every: Each so-manieth is covered; 0 for nobody.
+        entitled_every: Each so-manieth is entitled; 0 for nobody.
     """
 
     count: int
     set_size: int = 0
-    covered_every: int = 0
+    entitled_every: int = 0
 
     @property
     def ids(self) -> list[int]:
@@ -52,13 +52,13 @@ class Population:
         return [_FIRST_ID + number for number in range(self.count)]
 
     @property
-    def covered(self) -> list[int]:
-        """Whoever is covered."""
-        return [each for each in self.ids if self.is_covered(each)]
+    def entitled(self) -> list[int]:
+        """Whoever is entitled."""
+        return [each for each in self.ids if self.is_entitled(each)]
 
-    def is_covered(self, person_id: int) -> bool:
-        """Tells whether somebody is covered."""
-        return bool(self.covered_every) and (person_id - _FIRST_ID) % self.covered_every == 0
+    def is_entitled(self, person_id: int) -> bool:
+        """Tells whether somebody is entitled."""
+        return bool(self.entitled_every) and (person_id - _FIRST_ID) % self.entitled_every == 0
 
 
 async def fill(local: RedisStore, population: Population) -> None:
@@ -88,7 +88,7 @@ async def mark_all_dirty(local: RedisStore, population: Population) -> None:
 
 async def mark_none_dirty(local: RedisStore) -> None:
     """Leaves everybody as if nothing had ever been relayed, nor had to be."""
-    await local.run("DEL", keys.DIRTY, keys.OUTBOX, keys.CONFIRMED, keys.DEAD)
+    await local.run("DEL", keys.DIRTY, keys.OUTBOX, keys.CONFIRMED, keys.DEAD_LETTERS)
 
 
 def _in_pieces(values: list[T], size: int) -> list[list[T]]:
@@ -120,7 +120,7 @@ class _Pipeline:
 
 def _tell(
     person_id: int, now: datetime, population: Population
-) -> tuple[Profile, list[KnownCover]]:
+) -> tuple[Profile, list[StoredEntitlement]]:
     profile = Profile(
         id=person_id,
         login=f"person-{person_id}",
@@ -130,6 +130,10 @@ def _tell(
         first_seen=now,
         last_login=now,
     )
-    source = CoverSource.SPONSORSHIP if population.is_covered(person_id) else CoverSource.NONE
-    facts = CoverFacts(sponsorable=SPONSORABLE, checked_at=now, source=source)
-    return profile, [KnownCover(facts, NO_VERSION)]
+    source = (
+        EntitlementSource.SPONSORSHIP
+        if population.is_entitled(person_id)
+        else EntitlementSource.NONE
+    )
+    facts = EntitlementFacts(sponsorable=SPONSORABLE, checked_at=now, source=source)
+    return profile, [StoredEntitlement(facts, NO_VERSION)]

@@ -28,7 +28,7 @@ _SET_SIZE = 20
 
 async def bench_relay(servers: Servers, rounds: int, count: int) -> None:
     """People with sets of 20, all of them sponsors, each dirty and with an entry in the outbox."""
-    population = Population(count, set_size=_SET_SIZE, covered_every=1)
+    population = Population(count, set_size=_SET_SIZE, entitled_every=1)
     ids = population.ids
     console.print(f"filling local with {count:,} people")
     await servers.clear()
@@ -109,9 +109,10 @@ def _describe_stuck(servers: Servers, engine: SyncEngine) -> str:
     """The sweep would have come by; a relay should not need it, so this run does without."""
     dirty = servers.local.smembers(keys.DIRTY)
     entries = servers.local.xlen(keys.OUTBOX)
-    dead = servers.local.hlen(keys.DEAD)
+    dead_letters = servers.local.hlen(keys.DEAD_LETTERS)
     some = sorted(map(int, cast("set[bytes]", dirty)))
     return (
-        f"the relay left {len(some)} people dirty ({some[:3]}..), {entries} entries, {dead} dead; "
+        f"the relay left {len(some)} people dirty ({some[:3]}..), {entries} entries, "
+        f"{dead_letters} dead letters; "
         f"{engine.relay.counts}"
     )

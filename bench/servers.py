@@ -15,9 +15,9 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from bench.people import COLLECTION, SPONSORABLE
+from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
-from sponsorsync.sides import open_sides
 from sponsorsync.store.connect import create_store
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class Servers:
             collections=(COLLECTION,),
         )
         async with AsyncExitStack() as stack:
-            sides = await open_sides(stack, settings)
-            if sides.engine is None:
+            redis_pair = await open_redis_pair(stack, settings)
+            if redis_pair.engine is None:
                 raise RuntimeError("there is no durable side")
-            await sides.engine.open()
-            yield sides.engine
+            await redis_pair.engine.open()
+            yield redis_pair.engine
 
 
 @asynccontextmanager

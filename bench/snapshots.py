@@ -28,7 +28,7 @@ _PART = 10
 
 
 async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
-    """Many people with a profile; a login has also written that none of them is covered."""
+    """Many people with a profile; a login has also written that none of them is entitled."""
     population = Population(count)
     ids = population.ids
     await _start(servers, population)
@@ -48,7 +48,7 @@ async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
             partial(_plain, servers, originals.copy_profiles_in_pipelines, ids),
         ),
         Contender(
-            "limit: the same, profile + cover + meta",
+            "limit: the same, profile + entitlement + meta",
             partial(_plain, servers, partial(originals.copy_people_in_pipelines, sets=False), ids),
         ),
         Contender(
@@ -69,7 +69,7 @@ async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
 
 async def bench_sets(servers: Servers, rounds: int, count: int) -> None:
     """Sets of 50, of which those of a tenth of the people may leave local."""
-    population = Population(count, set_size=50, covered_every=10)
+    population = Population(count, set_size=50, entitled_every=10)
     ids = population.ids
     await _start(servers, population)
     # A tenth of the people with a tenth of the sponsors among them.
@@ -146,12 +146,12 @@ async def _ours(
 
 def _check_arrived(servers: Servers, population: Population, collection: str | None) -> None:
     """What copies nothing is fast."""
-    wanted = len(population.covered) if collection else population.count
+    wanted = len(population.entitled) if collection else population.count
     found = servers.durable.zcard(keys.PEOPLE)
-    covered = servers.durable.scard(keys.sponsors(SPONSORABLE))
-    if (found, covered) != (wanted, len(population.covered)):
-        raise RuntimeError(f"{found} people arrived instead of {wanted}, {covered} covered")
-    for each in population.covered[:1] if population.set_size else ():
+    entitled = servers.durable.scard(keys.sponsors(SPONSORABLE))
+    if (found, entitled) != (wanted, len(population.entitled)):
+        raise RuntimeError(f"{found} people arrived instead of {wanted}, {entitled} entitled")
+    for each in population.entitled[:1] if population.set_size else ():
         size = servers.durable.scard(keys.preferences(each, COLLECTION))
         if size != population.set_size:
             raise RuntimeError(f"a set of {size} arrived instead of {population.set_size}")

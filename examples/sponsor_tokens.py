@@ -94,5 +94,5 @@ class SponsorTokens:
 
 
 def gives(claims: dict[str, Any], cents: int) -> bool:
-    """Tells whether somebody is covered by so much; what is not claimed is not known."""
-    return claims.get("covered") is True and claims.get("cents", 0) >= cents
+    """Tells whether somebody is entitled by so much; what is not claimed is not known."""
+    return claims.get("entitled") is True and claims.get("cents", 0) >= cents

@@ -3,8 +3,9 @@
 The first SMEMBERS, SISMEMBER, SMISMEMBER or SCARD of a collection that was evicted, flushed or
 never fetched gets the answer, and so does whoever comes after it. A collection that is known to be
 empty is answered as empty without a fetch; one that a removal emptied stays so. The person's
-profile and cover come back along with it. While durable is down the reader gets an error at once,
-and nothing is remembered of it. Collections of the application's anonymous visitors are left alone.
+profile and entitlement come back along with it. While durable is down the reader gets an error at
+once, and nothing is remembered of it. Collections of the application's anonymous visitors are left
+alone.
 
 A command that is answered so must not stand in a MULTI: RedisGears 1.2.9 ends the whole server when
 two do, or when one does and somebody else sends another of these commands before its EXEC. Where

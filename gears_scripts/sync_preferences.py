@@ -1,6 +1,6 @@
-"""Copies the preferences of covered people, `user:{id}:{collection}`, to the durable Redis.
+"""Copies the preferences of entitled people, `user:{id}:{collection}`, to the durable Redis.
 
-People count as covered by the sponsorables that CONFIG names, or by any that has an index
+People count as entitled by the sponsorables that CONFIG names, or by any that has an index
 `sponsors:*` when it names none. Preferences of all other people stay where they are, and so do
 those of anonymous visitors.
 
@@ -23,6 +23,6 @@ COLLECTIONS = load_names()["collections"]
 copy_all(
     COLLECTIONS,
     PREFERENCES,
-    only_covered=True,
+    only_entitled=True,
     collection="(?:{})".format("|".join(re.escape(each) for each in COLLECTIONS)),
 )

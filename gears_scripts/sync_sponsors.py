@@ -1,7 +1,7 @@
-"""Copies everybody's cover, `sponsorship:*`, to the durable Redis.
+"""Copies everybody's entitlement, `sponsorship:*`, to the durable Redis.
 
 The index `sponsors:{login}` is not copied: durable's scripts keep their own by the facts. Past
-covers travel as well: that one has ended has to be known there, too.
+entitles travel as well: that one has ended has to be known there, too.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
@@ -15,4 +15,4 @@ CONFIG = {}
 
 # @include shared/batch.py
 
-copy_all(["cover"], SPONSORSHIP, sponsorable="[^:]+")
+copy_all(["entitlement"], SPONSORSHIP, sponsorable="[^:]+")

@@ -7,7 +7,8 @@ after a loss is sent only once it is united with durable. Our own scripts write 
 `sponsorsync:quiet` stands, and are not captured.
 
 The drain (StreamReader) takes whoever is named in `sponsorsync:outbox` to durable, a batch at a
-time. An outage is tried again; data that durable refuses are set aside in `sponsorsync:dead`.
+time. An outage is tried again; data that durable refuses are set aside in
+`sponsorsync:dead_letters`.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
@@ -49,7 +50,7 @@ def capture(record):
     found = match_key(COLLECTION_KEY, key)
     # Our own scripts tell when they write. A fetch that is under way needs no word of this: it
     # takes no part that is newer here, and unites what it finds in the place of an unknown one.
-    if not found or execute("EXISTS", QUIET) == 1:
+    if not found or execute("EXISTS", CAPTURE_SUPPRESSED) == 1:
         return
     try:
         note(record["event"], found.group(1), found.group(2), key)

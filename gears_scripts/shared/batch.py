@@ -7,7 +7,7 @@ import json
 import re
 
 # @include shared/relay.py
-# @lua adopt
+# @lua import_unversioned
 
 PEOPLE_AT_ONCE = 500
 MOST_ERRORS = 10
@@ -40,16 +40,16 @@ class Counts:
         )
 
 
-def copy_all(parts, template, only_covered=False, **fields):
+def copy_all(parts, template, only_entitled=False, **fields):
     """Runs over all keys of one kind and copies some parts of the people they belong to.
 
     Replies one record: JSON {"done": int, "skipped": {reason: int}, "failed": int, "errors": […]};
     none at all where there is no such key.
 
     Args:
-        parts: Names: 'profile', collections, or 'cover' for the cover alone.
+        parts: Names: 'profile', collections, or 'entitlement' for the entitlement alone.
         template: The name of these keys, with the person's `{id}` and other fields.
-        only_covered: Leaves out people who are not covered.
+        only_entitled: Leaves out people who are not entitled.
         fields: Regular expressions of the other fields.
     """
     names = load_names()
@@ -70,7 +70,7 @@ def copy_all(parts, template, only_covered=False, **fields):
         ids, counts.ids = sorted(set(counts.ids)), []
         for part in parts:
             try:
-                copy_people(counts, ids, part, names, only_covered)
+                copy_people(counts, ids, part, names, only_entitled)
             except Exception as error:
                 for person in ids:
                     counts.fail("person {}: {}".format(person, error))
@@ -85,52 +85,52 @@ def copy_all(parts, template, only_covered=False, **fields):
     )
 
 
-def adopt(ids, names):
+def import_unversioned(ids, names):
     """Takes along what somebody wrote before there was a service: nobody has versioned it yet.
 
     Returns the reasons for which that cannot be done of some: keys of another type.
     """
     unreadable = {}
     for piece in in_pieces(ids):
-        adopted, _, wrongs = run_local("adopt", "mark", json.dumps(names), *piece)
+        imported, _, wrongs = run_local("import_unversioned", "mark", json.dumps(names), *piece)
         for wrong in map(text_of, wrongs):
             # The sentence names the key, and the id is the last number in it that is one.
             found = [each for each in re.findall(r":([0-9]+)(?=[: ])", wrong) if each in piece]
             unreadable[found[-1]] = wrong
-        if adopted:
-            drain([text_of(each) for each in adopted], names)
+        if imported:
+            drain([text_of(each) for each in imported], names)
     return unreadable
 
 
-def find_covered(ids, names):
+def find_entitled(ids, names):
     """Returns those of the people who stand in an index of sponsors.
 
-    Whose cover nobody has judged yet is dirty, and travels with the drain.
+    Whose entitlement nobody has judged yet is dirty, and travels with the drain.
     """
-    covered = set()
+    entitled = set()
     for sponsorable in names["sponsorables"]:
         bits = execute("SMISMEMBER", SPONSORS.format(sponsorable=sponsorable), *ids)
-        covered.update(person for person, bit in zip(ids, bits) if int(bit))
-    return sorted(covered)
+        entitled.update(person for person, bit in zip(ids, bits) if int(bit))
+    return sorted(entitled)
 
 
-def copy_people(counts, ids, part, names, only_covered):
+def copy_people(counts, ids, part, names, only_entitled):
     """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
     require_compared("local", run_id_here())
-    unreadable = adopt(ids, names)
+    unreadable = import_unversioned(ids, names)
     ids = [each for each in ids if each not in unreadable]
-    if only_covered and ids:
-        covered = find_covered(ids, names)
-        counts.skip("not covered", len(ids) - len(covered))
-        ids = covered
-    rows, refused = export_here(ids, "only:" + part, names)
+    if only_entitled and ids:
+        entitled = find_entitled(ids, names)
+        counts.skip("not entitled", len(ids) - len(entitled))
+        ids = entitled
+    rows, refused = pack_here(ids, "only:" + part, names)
     refused.update(unreadable)
     wanted = []
     for row in rows:
-        if only_covered and "v" in row.flags:
+        if only_entitled and "v" in row.flags:
             counts.skip("visitor")
-        elif only_covered and "c" not in row.flags:
-            counts.skip("not covered")
+        elif only_entitled and "c" not in row.flags:
+            counts.skip("not entitled")
         elif "u" in row.flags:
             counts.skip("unknown")
             drain([row.person], names)

@@ -3,7 +3,7 @@
 import json
 
 # @include shared/durable.py
-# @lua export absorb release_lease
+# @lua pack merge release_lease
 
 
 def fetch(ids, names, token):
@@ -16,24 +16,24 @@ def fetch(ids, names, token):
         DurableDownError, NotComparedError: Durable cannot be asked, or not yet be believed.
     """
     refused = {}
-    for person, row in export_from_durable(ids, names):
+    for person, row in pack_from_durable(ids, names):
         if not as_bytes(row[0]):
             refused[person] = text_of(row[1])
             continue
         arguments = (token, json.dumps(names), person, row[1])
-        reply = text_of(run_local("absorb", *arguments))
+        reply = text_of(run_local("merge", *arguments))
         if reply not in ("ok", "lost"):
             refused[person] = reply
     return refused
 
 
-def export_from_durable(ids, names):
-    """Yields (person, row of export.lua) of each; a script that had read much is asked again."""
+def pack_from_durable(ids, names):
+    """Yields (person, row of pack.lua) of each; a script that had read much is asked again."""
     waiting, what = list(ids), form_for("local", "all")
     while waiting:
         pieces = in_pieces(waiting)
         sponsorables = json.dumps(names["sponsorables"])
-        replies = run_durable("export", [[what, sponsorables, *piece] for piece in pieces])
+        replies = run_durable("pack", [[what, sponsorables, *piece] for piece in pieces])
         waiting = []
         for piece, rows in zip(pieces, replies):
             yield from zip(piece, rows)

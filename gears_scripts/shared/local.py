@@ -113,7 +113,7 @@ def compared_incarnation(side):
     None where no service has been here since the last FLUSHALL: then nothing is known that a server
     could be older than.
     """
-    found = execute("HGET", EPOCH, side)
+    found = execute("HGET", INCARNATIONS, side)
     return None if found is None else text_of(found)
 
 
@@ -129,11 +129,11 @@ def not_compared(side):
 
 
 def form_for(side, what):
-    """Returns what to ask export.lua for: dumps, where that side is known to read the other one's.
+    """Returns what to ask pack.lua for: dumps, where that side is known to read the other one's.
 
     The service tries it whenever it compares the two, and notes it.
     """
-    reads = execute("HGET", EPOCH, "dumps:" + side)
+    reads = execute("HGET", INCARNATIONS, "dumps:" + side)
     return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
 
 

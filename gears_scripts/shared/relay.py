@@ -7,10 +7,10 @@ import os
 import redis
 
 # @include shared/fetch.py
-# @lua export apply confirm push_again bury find_removed narrow
+# @lua pack apply confirm push_again add_dead_letter find_removed prune
 
-DEAD_FIRST_S = 60
-DEAD_LONGEST_S = 3600
+DEAD_LETTER_FIRST_S = 60
+DEAD_LETTER_LONGEST_S = 3600
 
 
 def drain(ids, names):
@@ -20,35 +20,35 @@ def drain(ids, names):
         DurableDownError, NotComparedError: Nobody left dirty who should not; try again.
     """
     require_compared("local", run_id_here())
-    rows, refused = export_here(ids, "covered", names)
+    rows, refused = pack_here(ids, "entitled", names)
     unknown = [row.person for row in rows if "u" in row.flags and "d" in row.flags]
     if unknown:
         refused.update(hydrate(unknown, names))
-        again, also_refused = export_here(ids, "covered", names)
+        again, also_refused = pack_here(ids, "entitled", names)
         rows = [row for row in again if row.person not in refused]
         refused.update(also_refused)
     for person, reason in refused.items():
-        bury(person, reason)
+        add_dead_letter(person, reason)
     return deliver([row for row in rows if "d" in row.flags], names)
 
 
 class Row:
-    """What export.lua packed of one person; `package` is opaque."""
+    """What pack.lua packed of one person; `record` is opaque."""
 
     def __init__(self, person, reply):
         self.person = person
-        self.stamp = as_bytes(reply[0])
-        self.package = as_bytes(reply[1])
+        self.version_vector = as_bytes(reply[0])
+        self.record = as_bytes(reply[1])
         self.flags = text_of(reply[2])
 
 
-def export_here(ids, what, names):
+def pack_here(ids, what, names):
     """Returns rows of local, and the reasons for which some people cannot be read."""
     rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
     waiting, what = list(ids), form_for("durable", what)
     while waiting:
         piece = waiting[:PEOPLE_A_SCRIPT]
-        replies = run_local("export", what, sponsorables, *piece)
+        replies = run_local("pack", what, sponsorables, *piece)
         for person, reply in zip(piece, replies):
             if as_bytes(reply[0]):
                 rows.append(Row(person, reply))
@@ -92,7 +92,7 @@ def deliver(rows, names):
     sponsorables = json.dumps(names["sponsorables"])
     before = getattr(redis, "sponsorsync_applied", 0)
     replies = run_durable(
-        "apply", [[sponsorables, *(row.package for row in batch)] for batch in batches]
+        "apply", [[sponsorables, *(row.record for row in batch)] for batch in batches]
     )
     taken = sort_answers(batches, replies, delivery)
     highest = max(applied for applied, _ in replies)
@@ -101,10 +101,10 @@ def deliver(rows, names):
     for _, row in taken:
         if "n" in row.flags and "d" in row.flags:
             try:
-                narrow(row.person, names)
+                prune(row.person, names)
             except DurableRefusesError as error:
                 delivery["refused"][row.person] = str(error)
-                bury(row.person, str(error))
+                add_dead_letter(row.person, str(error))
     confirm([each for each in taken if each[1].person not in delivery["refused"]])
     if delivery["newer"]:
         take_newer(delivery["newer"], names)
@@ -128,7 +128,7 @@ def sort_answers(batches, replies, delivery):
             else:
                 delivery["refused"][row.person] = answer
                 if "d" in row.flags:
-                    bury(row.person, answer)
+                    add_dead_letter(row.person, answer)
     return taken
 
 
@@ -137,7 +137,7 @@ def take_newer(ids, names):
     conflicts = fetch(ids, names, "")
     for person in ids:
         if person in conflicts:
-            bury(person, conflicts[person])
+            add_dead_letter(person, conflicts[person])
         else:
             execute("XADD", OUTBOX, "*", "u", person)
 
@@ -146,10 +146,10 @@ def in_batches(rows):
     """Returns rows for one script each: not too many, not too large."""
     batches, size = [], 0
     for row in rows:
-        size += len(row.package)
+        size += len(row.record)
         if not batches or len(batches[-1]) >= PEOPLE_A_SCRIPT or size > BYTES_A_SCRIPT:
             batches.append([])
-            size = len(row.package)
+            size = len(row.record)
         batches[-1].append(row)
     return batches
 
@@ -174,7 +174,7 @@ def confirm(taken):
     for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
-            arguments += [applied, row.person, row.stamp, row.flags]
+            arguments += [applied, row.person, row.version_vector, row.flags]
         run_local("confirm", *arguments)
     # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
     settled = [(applied, row.person) for applied, row in taken if "d" not in row.flags]
@@ -182,8 +182,8 @@ def confirm(taken):
         execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 
 
-def narrow(person, names):
-    """Removes from durable's copy what somebody who is not covered removed here."""
+def prune(person, names):
+    """Removes from durable's copy what somebody who is not entitled removed here."""
     for collection in names["collections"]:
         key = PREFERENCES.format(id=person, collection=collection)
         try:
@@ -192,11 +192,11 @@ def narrow(person, names):
             raise outage(error) from None
         found = run_local("find_removed", person, collection, *copy)
         if len(found) > 1:
-            run_durable("narrow", [[person, collection] + [as_bytes(each) for each in found]])
+            run_durable("prune", [[person, collection] + [as_bytes(each) for each in found]])
 
 
-def bury(person, reason):
+def add_dead_letter(person, reason):
     """Sets aside a person whose data one side does not take; nobody else waits for them."""
     if reason != "visitor":
-        run_local("bury", person, reason, DEAD_FIRST_S, DEAD_LONGEST_S)
+        run_local("add_dead_letter", person, reason, DEAD_LETTER_FIRST_S, DEAD_LETTER_LONGEST_S)
         log("sponsorsync: person {} was set aside: {}".format(person, reason))

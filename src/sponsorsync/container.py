@@ -7,43 +7,43 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from sponsorsync.accounts.anonymous_import import AnonymousImport
+from sponsorsync.accounts.personal_data import PersonalData
+from sponsorsync.accounts.sign_in import Login, Questions
 from sponsorsync.background import open_supervisor
-from sponsorsync.cover_ends import keep_ending_covers
-from sponsorsync.directory import SponsorDirectory
+from sponsorsync.entitlements.account_link import open_patreon_link
+from sponsorsync.entitlements.expiry import keep_ending_entitlements
+from sponsorsync.entitlements.organization_members import Members, recompute_members
+from sponsorsync.entitlements.overrides import Overrides
+from sponsorsync.entitlements.refresh import Refresh
+from sponsorsync.entitlements.sponsor_list import SponsorListing
+from sponsorsync.entitlements.webhook import Webhooks
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
 from sponsorsync.http_client import create_http_client, open_transport
-from sponsorsync.jobs import open_jobs
-from sponsorsync.login import Login, Questions
-from sponsorsync.members import Members, follow_organizations
-from sponsorsync.metrics import Metrics
-from sponsorsync.overrides import Overrides
-from sponsorsync.patreon_link import open_patreon_link
-from sponsorsync.personal_data import PersonalData
-from sponsorsync.reconcile import Reconciler
-from sponsorsync.reconcile_schedule import Pace, ReconcileSchedule
-from sponsorsync.refresh import Refresh
-from sponsorsync.registrations import open_registrations
-from sponsorsync.secret_files import load_or_create_secret
-from sponsorsync.sides import (
-    create_covers,
+from sponsorsync.operations.jobs import open_jobs
+from sponsorsync.operations.metrics import Metrics
+from sponsorsync.operations.registrations import open_registrations
+from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.reconcile.schedule import Pace, ReconcileSchedule
+from sponsorsync.redis_pair import (
+    create_entitlements,
     create_people,
     create_preferences,
-    open_sides,
+    open_redis_pair,
     refuse_clusters,
     run_scripts_snapshot,
 )
+from sponsorsync.secret_files import load_or_create_secret
 from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from sponsorsync.store.organizations import OrganizationStore
 from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.tokens.issuer import open_tokens
-from sponsorsync.visitors import VisitorMerge
 from sponsorsync.web import login as login_routes
 from sponsorsync.web import patreon as patreon_routes
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.services import Services
-from sponsorsync.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -71,11 +71,11 @@ async def open_services(
 
     What was opened is closed also if a later part fails to open.
     """
-    policy, sponsorables = settings.cover_policy, settings.sponsorables
+    policy, sponsorables = settings.entitlement_policy, settings.sponsorables
     token = settings.maintainer_token
     async with AsyncExitStack() as stack:
-        sides = await open_sides(stack, settings)
-        await refuse_clusters(sides)
+        redis_pair = await open_redis_pair(stack, settings)
+        await refuse_clusters(redis_pair)
         registrations = await stack.enter_async_context(
             open_registrations(settings, folder=gears_folder)
         )
@@ -87,19 +87,19 @@ async def open_services(
         # Opened after all that the loops use, so closed before it.
         supervisor = await stack.enter_async_context(open_supervisor())
         registrations.start(supervisor)
-        engine = sides.engine
+        engine = redis_pair.engine
         if engine is None:
-            keep_ending_covers(supervisor, sides.local)
+            keep_ending_entitlements(supervisor, redis_pair.local)
         else:
             engine.start(supervisor)
-        people = create_people(settings, sides)
-        covers = create_covers(settings, sides, people)
-        reconciliations = ReconciliationStore(sides.local, sponsorables=sponsorables)
-        preferences = create_preferences(settings, sides)
+        people = create_people(settings, redis_pair)
+        entitlements = create_entitlements(settings, redis_pair, people)
+        reconciliations = ReconciliationStore(redis_pair.local, sponsorables=sponsorables)
+        preferences = create_preferences(settings, redis_pair)
         github = GitHubClient(http, api_url=settings.github_api_url)
         reconciler = Reconciler(
             github,
-            covers,
+            entitlements,
             reconciliations,
             token=token,
             sponsorables=sponsorables,
@@ -108,9 +108,11 @@ async def open_services(
         )
         schedule = _start_schedule(supervisor, settings, reconciler, reconciliations, clock)
         members = None
-        if policy.covers_members:
-            members = Members(covers, OrganizationStore(sides.local), policy=policy, clock=clock)
-            follow_organizations(supervisor, members)
+        if policy.entitles_members:
+            members = Members(
+                entitlements, OrganizationStore(redis_pair.local), policy=policy, clock=clock
+            )
+            recompute_members(supervisor, members)
         login = Login(
             oauth=_create_oauth(settings, transport),
             questions=Questions(
@@ -136,8 +138,8 @@ async def open_services(
             open_patreon_link(
                 settings,
                 patreon_transport or transport,
-                covers,
-                LinkedAccountStore(sides.local),
+                entitlements,
+                LinkedAccountStore(redis_pair.local),
                 redirect_uri=settings.origin + patreon_routes.CALLBACK_PATH,
                 clock=clock,
             )
@@ -154,20 +156,20 @@ async def open_services(
             tokens=tokens,
             preferences=preferences,
             personal_data=PersonalData(
-                sides, people, sponsorables=sponsorables, collections=settings.collections
+                redis_pair, people, sponsorables=sponsorables, collections=settings.collections
             ),
             jobs=jobs,
             comparisons=reconciler,
             registrations=registrations,
-            visitors=VisitorMerge(
-                sides.local,
+            visitors=AnonymousImport(
+                redis_pair.local,
                 people,
                 preferences,
                 collections=settings.collections,
                 max_batch=settings.max_batch,
             ),
             webhooks=Webhooks(
-                covers,
+                entitlements,
                 schedule,
                 secret=settings.webhook_secret,
                 sponsorables=sponsorables,
@@ -176,7 +178,7 @@ async def open_services(
             ),
             refresh=Refresh(
                 github,
-                covers,
+                entitlements,
                 reconciliations,
                 schedule,
                 token=token,
@@ -184,16 +186,16 @@ async def open_services(
                 policy=policy,
                 clock=clock,
             ),
-            overrides=Overrides(covers, github, token=token, policy=policy, clock=clock),
-            directory=SponsorDirectory(covers, policy=policy, clock=clock),
+            overrides=Overrides(entitlements, github, token=token, policy=policy, clock=clock),
+            directory=SponsorListing(entitlements, policy=policy, clock=clock),
             patreon=patreon,
-            audit=AuditTrail(sides.local),
+            audit=AuditTrail(redis_pair.local),
             admin_token=settings.admin_token,
-            metrics=Metrics(sides, supervisor, sponsorables=sponsorables),
+            metrics=Metrics(redis_pair, supervisor, sponsorables=sponsorables),
             supervisor=supervisor,
             policy=policy,
-            local=sides.local,
-            durable=sides.durable,
+            local=redis_pair.local,
+            durable=redis_pair.durable,
             clock=clock,
         )
 
@@ -228,7 +230,7 @@ def _create_oauth(settings: Settings, transport: httpx.AsyncBaseTransport) -> Gi
         client_secret=_required(settings.github_secret),
         redirect_uri=settings.origin + login_routes.CALLBACK_PATH,
         timeout_s=settings.github_timeout_s,
-        scope=SCOPE_WITH_ORGANIZATIONS if settings.cover_policy.covers_members else SCOPE,
+        scope=SCOPE_WITH_ORGANIZATIONS if settings.entitlement_policy.entitles_members else SCOPE,
     )
 
 

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sponsorsync.domain.cover import CoverPolicy
+from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.domain.preferences import EXCLUDED_NODES, is_collection_name
 from sponsorsync.domain.sponsorship import normalize_login
@@ -250,7 +250,7 @@ class Settings(BaseSettings):
     patreon_secret: SecretStr | None = None
     patreon_campaign: str | None = None
     patreon_url: Url = "https://www.patreon.com"
-    org_cover: Literal["off", "members"] = "off"
+    org_entitlement: Literal["off", "members"] = "off"
     org_tier: Literal["inherit", "unknown"] = "inherit"
     org_seats: int | None = Field(default=None, ge=1, le=1_000_000)
     org_member_days: int = Field(default=30, ge=1, le=365)
@@ -308,14 +308,14 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def cover_policy(self) -> CoverPolicy:
-        """What the maintainer decides about covers, beyond what GitHub says."""
-        return CoverPolicy(
+    def entitlement_policy(self) -> EntitlementPolicy:
+        """What the maintainer decides about entitles, beyond what GitHub says."""
+        return EntitlementPolicy(
             one_time=timedelta(days=self.one_time_days),
             stale=timedelta(hours=self.stale_hours),
             grace=timedelta(days=self.grace_days),
             patreon_cents=self.patreon_cents,
-            covers_members=self.org_cover == "members",
+            entitles_members=self.org_entitlement == "members",
             members_inherit_tier=self.org_tier == "inherit",
             seats=self.org_seats,
             membership=timedelta(days=self.org_member_days),

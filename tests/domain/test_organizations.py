@@ -1,4 +1,4 @@
-"""What an organization's sponsorship makes of its members' cover."""
+"""What an organization's sponsorship makes of its members' entitlement."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
     find_member_until,
-    follow_organization,
-    miss_memberships,
-    see_memberships,
+    mark_memberships_unknown,
+    recompute_member,
+    record_memberships,
 )
-from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import PaymentSource
-from tests.support.covers import (
-    COVERED,
+from tests.support.entitlements import (
     DAY,
+    ENTITLED,
     LAPSED,
     NOT_A_SPONSOR,
     NOW,
@@ -31,25 +31,25 @@ from tests.support.covers import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sponsorsync.domain.cover import CoverFacts
+    from sponsorsync.domain.entitlement import EntitlementFacts
 
-POLICY_OF_MEMBERS = replace(POLICY, covers_members=True, membership=timedelta(days=30))
+POLICY_OF_MEMBERS = replace(POLICY, entitles_members=True, membership=timedelta(days=30))
 ORG, OTHER_ORG = 17_562_948, 17_562_955
 END_OF_DAY = NOW.replace(hour=0, minute=0) + 31 * DAY
-OVERRIDE = Grant(source=CoverSource.OVERRIDE, since=YESTERDAY, until=None)
+OVERRIDE = Grant(source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None)
 
 
-def _organization(facts: CoverFacts = COVERED, number: int = ORG) -> SponsoringOrganization:
+def _organization(facts: EntitlementFacts = ENTITLED, number: int = ORG) -> SponsoringOrganization:
     return SponsoringOrganization(id=number, login="sponsoring-org", facts=facts, has_seat=True)
 
 
 def _see(
     *organizations: SponsoringOrganization,
-    facts: CoverFacts = NOT_A_SPONSOR,
+    facts: EntitlementFacts = NOT_A_SPONSOR,
     hidden: tuple[int, ...] = (),
     is_complete: bool = True,
-) -> CoverFacts:
-    return see_memberships(
+) -> EntitlementFacts:
+    return record_memberships(
         facts,
         organizations,
         hidden=hidden,
@@ -62,19 +62,19 @@ def _see(
 @pytest.mark.parametrize(
     ("sponsor", "until"),
     [
-        (COVERED, END_OF_DAY),
-        (replace(COVERED, valid_until=TOMORROW), TOMORROW),
-        (replace(COVERED, valid_until=NOW + 90 * DAY), END_OF_DAY),
+        (ENTITLED, END_OF_DAY),
+        (replace(ENTITLED, valid_until=TOMORROW), TOMORROW),
+        (replace(ENTITLED, valid_until=NOW + 90 * DAY), END_OF_DAY),
         (LAPSED, YESTERDAY),
     ],
     ids=["it goes on", "it ends soon", "it ends late", "it has ended"],
 )
-def test_a_member_is_covered_while_both_hold(sponsor: CoverFacts, until: datetime) -> None:
+def test_a_member_is_entitled_while_both_hold(sponsor: EntitlementFacts, until: datetime) -> None:
     """The organization's sponsorship and the membership, of which only a login tells."""
     [grant] = _see(_organization(sponsor)).grants
 
-    assert (grant.source, grant.until, grant.cents) == (CoverSource.ORGANIZATION, until, 1000)
-    assert (grant.organization_id, grant.since) == (ORG, COVERED.since)
+    assert (grant.source, grant.until, grant.cents) == (EntitlementSource.ORGANIZATION, until, 1000)
+    assert (grant.organization_id, grant.since) == (ORG, ENTITLED.since)
 
 
 def test_logins_of_one_day_are_one_change() -> None:
@@ -84,12 +84,12 @@ def test_logins_of_one_day_are_one_change() -> None:
     assert ends == {END_OF_DAY}
 
 
-def test_what_else_covers_somebody_stays() -> None:
+def test_what_else_entitles_somebody_stays() -> None:
     """A login tells of organizations, not of what an administrator decided."""
-    assert _see(_organization(), facts=replace(COVERED, grants=(OVERRIDE,))).grants[0] == OVERRIDE
+    assert _see(_organization(), facts=replace(ENTITLED, grants=(OVERRIDE,))).grants[0] == OVERRIDE
 
 
-def test_who_left_an_organization_is_no_longer_covered_by_it() -> None:
+def test_who_left_an_organization_is_no_longer_entitled_by_it() -> None:
     """The next complete answer says so."""
     member = _see(_organization(), _organization(number=OTHER_ORG))
 
@@ -113,8 +113,8 @@ def test_a_failed_look_leaves_what_was_seen_and_marks_it_once() -> None:
     """Unknown is not no."""
     member = _see(_organization())
 
-    missed = miss_memberships(member, now=TOMORROW)
-    again = miss_memberships(missed, now=TOMORROW + DAY)
+    missed = mark_memberships_unknown(member, now=TOMORROW)
+    again = mark_memberships_unknown(missed, now=TOMORROW + DAY)
 
     assert missed.grants == member.grants
     assert missed.memberships_unknown_since == again.memberships_unknown_since == TOMORROW
@@ -124,38 +124,38 @@ def test_a_failed_look_leaves_what_was_seen_and_marks_it_once() -> None:
     ("sponsor", "until", "cents"),
     [
         (LAPSED, YESTERDAY, 1000),
-        (replace(COVERED, tier_cents=5000), END_OF_DAY, 5000),
-        (replace(COVERED, valid_until=TOMORROW), TOMORROW, 1000),
+        (replace(ENTITLED, tier_cents=5000), END_OF_DAY, 5000),
+        (replace(ENTITLED, valid_until=TOMORROW), TOMORROW, 1000),
     ],
     ids=["it ended", "it gives more", "it will end"],
 )
 def test_members_follow_their_organization(
-    sponsor: CoverFacts, until: datetime, cents: int
+    sponsor: EntitlementFacts, until: datetime, cents: int
 ) -> None:
-    """Without signing in again; what else covers them stays."""
+    """Without signing in again; what else entitles them stays."""
     member = _see(_organization(), facts=replace(NOT_A_SPONSOR, grants=(OVERRIDE,)))
 
-    followed = follow_organization(member, ORG, sponsor, policy=POLICY_OF_MEMBERS)
+    followed = recompute_member(member, ORG, sponsor, policy=POLICY_OF_MEMBERS)
 
     assert followed.grants[0] == OVERRIDE
     assert (followed.grants[1].until, followed.grants[1].cents) == (until, cents)
 
 
-def test_an_organization_that_comes_back_covers_its_members_again() -> None:
+def test_an_organization_that_comes_back_entitles_its_members_again() -> None:
     """As long as their membership holds."""
     member = _see(_organization(LAPSED))
 
-    followed = follow_organization(member, ORG, COVERED, policy=POLICY_OF_MEMBERS)
+    followed = recompute_member(member, ORG, ENTITLED, policy=POLICY_OF_MEMBERS)
 
     assert followed.grants[0].until == END_OF_DAY
 
 
-def test_an_organization_that_never_sponsored_covers_nobody() -> None:
+def test_an_organization_that_never_sponsored_entitles_nobody() -> None:
     """It may have been let in by hand, for itself."""
     member = _see(_organization())
     by_hand = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
-    followed = follow_organization(member, ORG, by_hand, policy=POLICY_OF_MEMBERS)
+    followed = recompute_member(member, ORG, by_hand, policy=POLICY_OF_MEMBERS)
 
     assert followed.grants == ()
 
@@ -164,15 +164,15 @@ def test_other_organizations_are_left_alone() -> None:
     """A change is about one."""
     member = _see(_organization(number=OTHER_ORG))
 
-    assert follow_organization(member, ORG, LAPSED, policy=POLICY_OF_MEMBERS) == member
+    assert recompute_member(member, ORG, LAPSED, policy=POLICY_OF_MEMBERS) == member
 
 
 def test_an_organization_on_patreon_counts_as_the_maintainer_says() -> None:
     """GitHub never tells that tier, of organizations either."""
-    through_patreon = replace(COVERED, tier_cents=None, payment_source=PaymentSource.PATREON)
+    through_patreon = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
     policy = replace(POLICY_OF_MEMBERS, patreon_cents=300)
     member = _see(_organization())
 
-    followed = follow_organization(member, ORG, through_patreon, policy=policy)
+    followed = recompute_member(member, ORG, through_patreon, policy=policy)
 
     assert followed.grants[0].cents == 300

@@ -7,15 +7,15 @@ from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import is_collection_name
 
 
-def test_a_cover_is_named_after_who_is_sponsored() -> None:
-    """Each sponsorable's cover has a version of its own."""
-    assert parts.cover_part("maintainer") == "cover:maintainer"
+def test_a_entitlement_is_named_after_who_is_sponsored() -> None:
+    """Each sponsorable's entitlement has a version of its own."""
+    assert parts.entitlement_part("maintainer") == "entitlement:maintainer"
 
 
 def test_no_collection_can_take_the_name_of_another_part() -> None:
     """Their versions stand side by side in one hash."""
     assert not is_collection_name(parts.PROFILE)
-    assert not is_collection_name(parts.cover_part("maintainer"))
+    assert not is_collection_name(parts.entitlement_part("maintainer"))
 
 
 def test_unknown_and_empty_are_two_things() -> None:

@@ -1,4 +1,4 @@
-"""What somebody gives at Patreon, as a cover: every answer, with the moment given."""
+"""What somebody gives at Patreon, as an entitlement: every answer, with the moment given."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.cover import CoverFacts, CoverStatus, judge
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus, evaluate
 from sponsorsync.domain.patronage import (
     PatreonIdentity,
     Patronage,
     PatronStatus,
     find_patronage,
-    forget_patron,
-    see_patron,
+    record_patronage,
+    remove_patronage,
 )
-from sponsorsync.domain.sources import CoverSource, Grant
-from tests.support.covers import COVERED, DAY, NOT_A_SPONSOR, NOW, POLICY, SECOND
+from sponsorsync.domain.sources import EntitlementSource, Grant
+from tests.support.entitlements import DAY, ENTITLED, NOT_A_SPONSOR, NOW, POLICY, SECOND
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,12 +37,14 @@ PATRONAGE = Patronage(
     is_gift=False,
     is_trial=False,
 )
-NOBODY = CoverFacts(sponsorable="maintainer", checked_at=None)
+NOBODY = EntitlementFacts(sponsorable="maintainer", checked_at=None)
 PATRON = "90210010"
-ENDED = Grant(CoverSource.PATREON, NOW - 300 * DAY, NOW - DAY, cents=500, patron_id=PATRON)
+ENDED = Grant(EntitlementSource.PATREON, NOW - 300 * DAY, NOW - DAY, cents=500, patron_id=PATRON)
 LASTING = replace(ENDED, until=NOW + 100 * DAY)
-OVERRIDE = Grant(CoverSource.OVERRIDE, NOW, None, reason="Why", actor="an-operator")
-ORGANIZATION = Grant(CoverSource.ORGANIZATION, NOW, None, organization_id=17, organization="org")
+OVERRIDE = Grant(EntitlementSource.OVERRIDE, NOW, None, reason="Why", actor="an-operator")
+ORGANIZATION = Grant(
+    EntitlementSource.ORGANIZATION, NOW, None, organization_id=17, organization="org"
+)
 
 PAID_UNTIL = {"unsaid": None, "past": NOW - DAY, "soon": NOW + DAY, "far": NOW + 300 * DAY}
 BEFORE = {"nothing": None, "an ended one": ENDED, "a lasting one": LASTING}
@@ -52,13 +54,15 @@ AS_PAID = {"unsaid": 31, "past": 7, "soon": 7, "far": 300}
 """In days from now: at least a week, since Patreon tries a charge again for so long."""
 
 
-def _see(patronage: Patronage, *, facts: CoverFacts = NOBODY, now: datetime = NOW) -> CoverFacts:
+def _see(
+    patronage: Patronage, *, facts: EntitlementFacts = NOBODY, now: datetime = NOW
+) -> EntitlementFacts:
     identity = PatreonIdentity(PATRON, (patronage,))
-    return see_patron(facts, identity, campaign_id=CAMPAIGN, now=now)
+    return record_patronage(facts, identity, campaign_id=CAMPAIGN, now=now)
 
 
-def _days(facts: CoverFacts) -> float | None:
-    """Returns how many days from now on the patronage covers; None where there is none."""
+def _days(facts: EntitlementFacts) -> float | None:
+    """Returns how many days from now on the patronage entitles; None where there is none."""
     grant = find_patronage(facts)
     if grant is None:
         return NO_GRANT
@@ -77,7 +81,7 @@ def _days(facts: CoverFacts) -> float | None:
     ],
 )
 @pytest.mark.parametrize("paid_until", PAID_UNTIL)
-def test_until_when_it_covers(
+def test_until_when_it_entitlements(
     paid_until: str,
     status: PatronStatus,
     is_gift: bool,
@@ -85,7 +89,7 @@ def test_until_when_it_covers(
     is_trial: bool,
     before: str,
 ) -> None:
-    """Who pays, or is given it, is covered; a trial counts like what it is a trial of.
+    """Who pays, or is given it, is entitled; a trial counts like what it is a trial of.
 
     What was known before has no say.
     """
@@ -145,16 +149,16 @@ def test_who_never_pledged_has_no_grant(before: str, cents: int | None, is_trial
 
 def test_it_is_one_grant_with_what_patreon_told() -> None:
     """In place of the former one, whatever account that was of; all else stays."""
-    known = replace(COVERED, grants=(ORGANIZATION, LASTING, OVERRIDE))
+    known = replace(ENTITLED, grants=(ORGANIZATION, LASTING, OVERRIDE))
 
     seen = _see(PATRONAGE, facts=known)
 
-    assert replace(seen, grants=()) == COVERED
+    assert replace(seen, grants=()) == ENTITLED
     assert set(seen.grants) == {
         ORGANIZATION,
         OVERRIDE,
         Grant(
-            source=CoverSource.PATREON,
+            source=EntitlementSource.PATREON,
             since=NOW - 300 * DAY,
             until=NOW + 20 * DAY,
             cents=1000,
@@ -176,7 +180,9 @@ def test_what_goes_to_others_does_not_count(patronages: tuple[Patronage, ...]) -
     """It ends what was known, and nothing else."""
     known = replace(NOT_A_SPONSOR, grants=(LASTING, OVERRIDE))
 
-    seen = see_patron(known, PatreonIdentity(PATRON, patronages), campaign_id=CAMPAIGN, now=NOW)
+    seen = record_patronage(
+        known, PatreonIdentity(PATRON, patronages), campaign_id=CAMPAIGN, now=NOW
+    )
 
     assert seen == replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
@@ -186,7 +192,7 @@ def test_of_several_campaigns_the_right_one_counts() -> None:
     other = replace(PATRONAGE, campaign_id=OTHER_CAMPAIGN, cents=5000)
     identity = PatreonIdentity(PATRON, (other, PATRONAGE, other))
 
-    grant = find_patronage(see_patron(NOBODY, identity, campaign_id=CAMPAIGN, now=NOW))
+    grant = find_patronage(record_patronage(NOBODY, identity, campaign_id=CAMPAIGN, now=NOW))
 
     assert grant is not None
     assert grant.cents == 1000
@@ -194,11 +200,11 @@ def test_of_several_campaigns_the_right_one_counts() -> None:
 
 def test_forgetting_leaves_all_else() -> None:
     """Also where there is nothing to forget."""
-    known = replace(COVERED, grants=(ORGANIZATION, LASTING, OVERRIDE))
+    known = replace(ENTITLED, grants=(ORGANIZATION, LASTING, OVERRIDE))
 
-    assert forget_patron(known) == replace(COVERED, grants=(ORGANIZATION, OVERRIDE))
-    assert forget_patron(COVERED) == COVERED
-    assert find_patronage(COVERED) is None
+    assert remove_patronage(known) == replace(ENTITLED, grants=(ORGANIZATION, OVERRIDE))
+    assert remove_patronage(ENTITLED) == ENTITLED
+    assert find_patronage(ENTITLED) is None
 
 
 @pytest.mark.parametrize(
@@ -206,12 +212,12 @@ def test_forgetting_leaves_all_else() -> None:
     [
         (
             NOW + 20 * DAY - SECOND,
-            CoverStatus.COVERED,
+            EntitlementStatus.ENTITLED,
             "You support maintainer on Patreon with $10.00 a month until 2026-12-12.",
         ),
         (
             NOW + 20 * DAY,
-            CoverStatus.NOT_COVERED,
+            EntitlementStatus.NOT_ENTITLED,
             (
                 "Your support of maintainer on Patreon was last seen for the time before "
                 "2026-12-12. Link Patreon again if it goes on."
@@ -220,11 +226,11 @@ def test_forgetting_leaves_all_else() -> None:
     ],
 )
 def test_the_paid_time_ends_in_a_certain_second(
-    now: datetime, status: CoverStatus, reason: str
+    now: datetime, status: EntitlementStatus, reason: str
 ) -> None:
     """Nobody asks Patreon then: the sentence says what to do."""
     facts = _see(PATRONAGE, facts=NOT_A_SPONSOR)
 
-    cover = judge("maintainer", facts, policy=POLICY, now=now)
+    entitlement = evaluate("maintainer", facts, policy=POLICY, now=now)
 
-    assert (cover.status, cover.reason) == (status, reason)
+    assert (entitlement.status, entitlement.reason) == (status, reason)

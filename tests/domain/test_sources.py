@@ -8,26 +8,26 @@ from typing import cast
 
 import pytest
 
-from sponsorsync.domain.cover import judge
-from sponsorsync.domain.sources import CoverSource, Grant, explain
-from tests.support.covers import NOT_A_SPONSOR, NOW, POLICY, YESTERDAY
+from sponsorsync.domain.entitlement import evaluate
+from sponsorsync.domain.sources import EntitlementSource, Grant, explain
+from tests.support.entitlements import NOT_A_SPONSOR, NOW, POLICY, YESTERDAY
 
-GRANT = Grant(source=CoverSource.PATREON, since=YESTERDAY, until=None)
+GRANT = Grant(source=EntitlementSource.PATREON, since=YESTERDAY, until=None)
 
 
 @pytest.mark.parametrize("until", [None, NOW - timedelta(hours=1)])
 def test_each_source_has_sentences_of_its_own(until: datetime | None) -> None:
     """Nobody is told of one source where another one let them in."""
-    sources = [each for each in CoverSource if each is not CoverSource.NONE]
+    sources = [each for each in EntitlementSource if each is not EntitlementSource.NONE]
     grants = [replace(GRANT, source=each, until=until) for each in sources]
 
     assert len({explain(each, "maintainer", now=NOW) for each in grants}) == len(sources)
 
 
-@pytest.mark.parametrize("source", [CoverSource.NONE, cast("CoverSource", "liberapay")])
-def test_an_unknown_source_is_taken_for_no_other(source: CoverSource) -> None:
+@pytest.mark.parametrize("source", [EntitlementSource.NONE, cast("EntitlementSource", "liberapay")])
+def test_an_unknown_source_is_taken_for_no_other(source: EntitlementSource) -> None:
     """A source that nobody has added fails loudly, whatever asks for the answer."""
     facts = replace(NOT_A_SPONSOR, grants=(replace(GRANT, source=source),))
 
     with pytest.raises(AssertionError):
-        judge("maintainer", facts, policy=POLICY, now=NOW)
+        evaluate("maintainer", facts, policy=POLICY, now=NOW)

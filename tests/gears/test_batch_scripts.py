@@ -43,9 +43,9 @@ def _counts(done: int, *, failed: int = 0, **skipped: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def people(shipped: Shipped) -> Shipped:
-    """Who is covered, who is not, and who was, each with {a}; durable has heard of nobody."""
+    """Who is entitled, who is not, and who was, each with {a}; durable has heard of nobody."""
     await shipped.pair.sign_in()
-    await shipped.pair.sign_in(OTHER, covered=False)
+    await shipped.pair.sign_in(OTHER, entitled=False)
     await shipped.pair.sign_in(THIRD)
     await shipped.pair.lapse(THIRD)
     for person in (PERSON, OTHER, THIRD):
@@ -64,7 +64,7 @@ async def test_profiles_of_all_are_copied(people: Shipped) -> None:
         assert await people.pair.kept(person) == set()
 
 
-async def test_covers_of_all_are_copied(people: Shipped) -> None:
+async def test_entitlements_of_all_are_copied(people: Shipped) -> None:
     """Also what is over; durable makes its own index of it."""
     assert await people.run_batch("sync_sponsors") == _counts(3)
 
@@ -75,7 +75,7 @@ async def test_covers_of_all_are_copied(people: Shipped) -> None:
     assert await people.pair.durable.exists(PROFILE) == 0
 
 
-async def test_preferences_of_the_covered_are_copied(people: Shipped) -> None:
+async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
     """With what counts of those who are not, of visitors, and of keys that are no collections."""
     await people.pair.local.hset("user:7", "name", "visitor")
     await people.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
@@ -84,7 +84,7 @@ async def test_preferences_of_the_covered_are_copied(people: Shipped) -> None:
 
     counts = await people.run_batch("sync_preferences")
 
-    assert counts == _counts(1, not_covered=3, not_ours=2)
+    assert counts == _counts(1, not_entitled=3, not_ours=2)
     assert await people.pair.kept() == {"a"}
     assert await people.pair.kept(OTHER) == await people.pair.kept(THIRD) == set()
     assert await people.pair.durable.exists(f"user:7:{COLLECTION}") == 0
@@ -109,7 +109,7 @@ async def test_versions_and_presence_travel_along(people: Shipped) -> None:
 
     here, there = [await side.hgetall(META) for side in (people.pair.local, people.pair.durable)]
     fields = {field for field in there if field[:2] in {"v:", "p:"}}
-    assert {VERSION, "p:profile", f"v:cover:{SPONSORABLE}"} <= fields
+    assert {VERSION, "p:profile", f"v:entitlement:{SPONSORABLE}"} <= fields
     assert {field: here[field] for field in fields} == {field: there[field] for field in fields}
 
 
@@ -174,14 +174,14 @@ async def test_an_import_is_united_with_what_durable_has(people: Shipped) -> Non
 @pytest.mark.parametrize(
     ("sponsorables", "done"), [((SPONSORABLE,), 1), ((), 1), (("somebody-else",), 0)]
 )
-async def test_covered_is_who_is_by_those_that_are_named(
+async def test_entitled_is_who_is_by_those_that_are_named(
     people: Shipped, sponsorables: tuple[str, ...], done: int
 ) -> None:
     """Or, where none is, by any that has an index here."""
     config = GearsConfig(sponsorables, (COLLECTION,), hook_profiles=False)
     counts = await people.run_batch("sync_preferences", config)
 
-    assert counts == _counts(done, not_covered=3 - done)
+    assert counts == _counts(done, not_entitled=3 - done)
     assert await people.pair.kept() == ({"a"} if done else set())
 
 
@@ -192,7 +192,7 @@ async def test_what_durable_has_newer_is_left(people: Shipped) -> None:
     await people.pair.durable.sadd(SET, "z")
     await people.pair.durable.hincrby(META, VERSION, 3600 * 10**6)
 
-    assert await people.run_batch("sync_preferences") == _counts(0, newer=1, not_covered=2)
+    assert await people.run_batch("sync_preferences") == _counts(0, newer=1, not_entitled=2)
     assert await people.pair.here() == {"a", "z"}
 
 
@@ -236,14 +236,14 @@ async def test_with_durable_down_everybody_is_counted_as_failed(people: Shipped)
     assert counts is not None
     assert (counts["done"], counts["failed"]) == (0, 3)
     assert "durable cannot be asked" in counts["errors"][0]
-    assert await people.pair.local.hlen(keys.DEAD) == 0
+    assert await people.pair.local.hlen(keys.DEAD_LETTERS) == 0
     await point_at(people.gears, environment_for(people.gears.durable_url))
     assert await people.run_batch("sync_profiles") == _counts(3)
 
 
 async def test_nothing_is_copied_before_both_sides_were_compared(people: Shipped) -> None:
     """Local may have come back older."""
-    await people.pair.local.hset(keys.EPOCH, "local", ANOTHER_INCARNATION)
+    await people.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
     counts = await people.run_batch("sync_profiles")
 
     assert counts is not None
@@ -255,8 +255,8 @@ async def test_nothing_is_copied_before_both_sides_were_compared(people: Shipped
 async def test_the_command_copies_by_the_scripts(people: Shipped, tmp_path: Path) -> None:
     """All three, one after the other, with their counts."""
     command = ("snapshot", "--engine", "gears", "--json")
-    sides = (people.gears.url, people.gears.durable_url)
-    status, out, errors = await run_command(tmp_path, *sides, *command)
+    redis_pair = (people.gears.url, people.gears.durable_url)
+    status, out, errors = await run_command(tmp_path, *redis_pair, *command)
 
     assert (status, errors) == (0, "")
     summary = json.loads(out)
@@ -272,8 +272,8 @@ async def test_the_command_copies_nothing_where_there_is_nothing(
 ) -> None:
     """That is no failure."""
     command = ("snapshot", "--engine", "gears", "--json")
-    sides = (shipped.gears.url, shipped.gears.durable_url)
-    status, out, _ = await run_command(tmp_path, *sides, *command)
+    redis_pair = (shipped.gears.url, shipped.gears.durable_url)
+    status, out, _ = await run_command(tmp_path, *redis_pair, *command)
 
     assert status == 0
     assert [(each["done"], each["failed"]) for each in json.loads(out)["scripts"]] == [(0, 0)] * 3
@@ -283,8 +283,8 @@ async def test_the_command_fails_when_durable_is_down(people: Shipped, tmp_path:
     """Nothing listens where the scripts look for it."""
     await point_at(people.gears, environment_for("redis://127.0.0.1:1/0"))
     command = ("snapshot", "--engine", "gears")
-    sides = (people.gears.url, people.gears.durable_url)
-    status, out, errors = await run_command(tmp_path, *sides, *command)
+    redis_pair = (people.gears.url, people.gears.durable_url)
+    status, out, errors = await run_command(tmp_path, *redis_pair, *command)
 
     assert status == 1
     assert "durable cannot be asked" in out + errors

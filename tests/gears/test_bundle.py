@@ -78,7 +78,7 @@ def test_names_and_numbers_are_the_services(name: str) -> None:
     constants = _constants(name)
     names = constants.keys() & keys.NAMES.keys()
 
-    assert {"EPOCH", "SPONSORS"} <= names
+    assert {"INCARNATIONS", "SPONSORS"} <= names
     assert {n: constants[n] for n in names} == {n: keys.NAMES[n] for n in names}
     numbers = constants.keys() & NUMBERS.keys()
     assert "PEOPLE_A_SCRIPT" in numbers

@@ -25,7 +25,7 @@ FOREIGN = "foreign"  # a set {x} of the application's
 
 @pytest.fixture
 async def captured(shipped: Shipped) -> Shipped:
-    """A covered person with {a, b} on both sides, and a script that sees who changes that."""
+    """An entitled person with {a, b} on both sides, and a script that sees who changes that."""
     await shipped.upload("write_behind")
     await shipped.pair.sign_in()
     await shipped.pair.add("a", "b")
@@ -275,7 +275,7 @@ async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
     await captured.pair.local.flushall()
     assert await captured.pair.items() == ["a", "b", "c"]
     assert await captured.is_settled()
-    assert not await captured.pair.local.exists(keys.NAMES["QUIET"])
+    assert not await captured.pair.local.exists(keys.NAMES["CAPTURE_SUPPRESSED"])
 
 
 async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:

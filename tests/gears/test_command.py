@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from sponsorsync.commands.deploy_gears import choose_address
 from sponsorsync.commands.doctor import examine
+from sponsorsync.diagnostics import Level
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
-from sponsorsync.findings import Level
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.gears.client import open_gears
 from sponsorsync.settings import Settings

@@ -98,7 +98,7 @@ async def test_errors_raise(gears: Gears, statement: str, message: str) -> None:
 
 
 async def test_a_wrong_type_raises(gears: Gears) -> None:
-    """A foreign key of another type among ours must be noticed."""
+    """A wrong-type key of another type among ours must be noticed."""
     await gears.client.set("key", "value")
     assert (await error_of(gears, "execute('SADD', 'key', 'm')")).startswith(
         "gears.error: WRONGTYPE"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import EntitlementStore
 from tests.support.outages import (
@@ -67,9 +67,9 @@ async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
     assert await drained.no_registration_failed()
 
 
-async def test_preferences_of_who_is_not_covered_stay(drained: Shipped) -> None:
+async def test_preferences_of_who_is_not_entitled_stay(drained: Shipped) -> None:
     """Their profile travels, and nothing more."""
-    await drained.pair.sign_in(covered=False)
+    await drained.pair.sign_in(entitled=False)
     await drained.pair.add("a")
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
@@ -107,13 +107,13 @@ async def test_what_durable_has_newer_wins(drained: Shipped) -> None:
     assert await drained.version() == newer
 
 
-async def test_an_unknown_cover_is_fetched_first(drained: Shipped) -> None:
+async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None:
     """A login to which GitHub did not tell it, after a FLUSHALL: durable knows it."""
     await drained.pair.sign_in()
     await drained.pair.add("a")
     await drained.settle()
     await drained.pair.local.flushall()
-    await drained.pair.save_login(covered=None)
+    await drained.pair.save_login(entitled=None)
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
@@ -123,25 +123,28 @@ async def test_an_unknown_cover_is_fetched_first(drained: Shipped) -> None:
 
 async def test_facts_that_were_told_after_a_flush_are_completed_first(drained: Shipped) -> None:
     """Nobody had asked durable before, which knows what an administrator decided."""
-    override = Grant(source=CoverSource.OVERRIDE, since=datetime.now(UTC), until=None)
-    covers = EntitlementStore(
+    override = Grant(source=EntitlementSource.OVERRIDE, since=datetime.now(UTC), until=None)
+    entitlements = EntitlementStore(
         drained.pair.local_store,
         drained.pair.people,
         collections=(COLLECTION,),
         fetcher=drained.pair.engine.hydrator,
     )
-    await drained.pair.sign_in(covered=False)
-    await covers.change(
+    await drained.pair.sign_in(entitled=False)
+    await entitlements.change(
         SPONSORABLE, PERSON, lambda known: known and replace(known, grants=(override,)), by="test"
     )
     await drained.pair.add("a")
     await drained.settle()
     await drained.pair.local.flushall()
-    await drained.pair.save_login(covered=False)
+    await drained.pair.save_login(entitled=False)
     await drained.settle()
 
-    cover = keys.sponsorship(SPONSORABLE, PERSON)
-    here, there = await drained.pair.local.hgetall(cover), await drained.pair.durable.hgetall(cover)
+    entitlement = keys.sponsorship(SPONSORABLE, PERSON)
+    here, there = (
+        await drained.pair.local.hgetall(entitlement),
+        await drained.pair.durable.hgetall(entitlement),
+    )
     assert here == there
     assert ("partial" in here, here.get("also_until")) == (False, "never")
     assert await drained.pair.durable.sismember(keys.sponsors(SPONSORABLE), str(PERSON))
@@ -189,11 +192,11 @@ async def test_what_durable_refuses_is_set_aside_and_stops_nobody(drained: Shipp
     await drained.let_go()
 
     async def is_told() -> bool:
-        return await drained.pair.local.hexists(keys.DEAD, str(PERSON))
+        return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
 
     await until(is_told)
     await until(lambda: _has_no_entry(drained))
-    record = json.loads(await drained.pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    record = json.loads(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert record["reason"].startswith(f"WRONGTYPE {SET} holds a string")
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
     assert await drained.pair.dirty() == {PERSON}
@@ -202,7 +205,7 @@ async def test_what_durable_refuses_is_set_aside_and_stops_nobody(drained: Shipp
     await drained.pair.sign_in()
     await drained.pair.relay()
     assert await drained.pair.kept() == {"a"}
-    assert await drained.pair.local.hlen(keys.DEAD) == 0
+    assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
 async def _is_well(drained: Shipped) -> bool:
@@ -225,7 +228,7 @@ async def test_what_local_cannot_read_is_set_aside(drained: Shipped) -> None:
     await drained.let_go()
 
     async def is_told() -> bool:
-        return await drained.pair.local.hexists(keys.DEAD, str(PERSON))
+        return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
 
     await until(is_told)
     await until(lambda: _has_no_entry(drained))
@@ -257,7 +260,7 @@ async def test_nothing_travels_before_both_sides_were_compared(drained: Shipped,
     """Either may have come back older, and what it says may not be so any more."""
     await drained.pair.sign_in()
     await drained.settle()
-    await drained.pair.local.hset(keys.EPOCH, side, ANOTHER_INCARNATION)
+    await drained.pair.local.hset(keys.INCARNATIONS, side, ANOTHER_INCARNATION)
     # A restart ends connections.
     await point_at(drained.gears, environment_for(drained.gears.durable_url))
     before = await drained.pair.durable.get(keys.APPLIED)
@@ -315,7 +318,7 @@ def _port_of(gears: Gears) -> int:
 
 
 async def test_a_copy_that_cannot_be_narrowed_stops_nobody(drained: Shipped) -> None:
-    """A foreign key lies in its place on durable: that is theirs alone, and no outage."""
+    """A wrong-type key lies in its place on durable: that is theirs alone, and no outage."""
     for person in (PERSON, OTHER):
         await drained.pair.sign_in(person)
         await drained.pair.add("a", "b", person_id=person)
@@ -330,7 +333,7 @@ async def test_a_copy_that_cannot_be_narrowed_stops_nobody(drained: Shipped) -> 
 
     await until(is_set_aside)
     assert await drained.pair.kept(OTHER) == {"a", "b", "c"}
-    assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD, str(PERSON)))
+    assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
 
 # ------------------------------------------------------------------ outages
@@ -367,13 +370,13 @@ async def test_a_drain_through_durables_outage_buries_nobody_and_loses_nothing(
             await drained.pair.local.sadd(SET, "b")
             await drained.pair.save_login(OTHER)
             await until(drained.drain_waits, limit_s=LIMIT_S)
-            assert await drained.pair.local.hlen(keys.DEAD) == 0
+            assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
             assert await drained.pair.dirty() == {PERSON, OTHER}
         await until(lambda: _is_clean(drained), limit_s=LIMIT_S)
 
         assert await drained.pair.kept() == {"a", "b"}
         assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
-        assert await drained.pair.local.hlen(keys.DEAD) == 0
+        assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
 async def test_the_drain_says_what_is_wrong_and_waits(own: OwnServer, gears: Gears) -> None:

@@ -62,7 +62,7 @@ WITH_PROFILES = GearsConfig(
 
 @pytest.fixture
 async def kept(live: Shipped) -> Shipped:
-    """A covered person with some items on both sides, and all scripts."""
+    """An entitled person with some items on both sides, and all scripts."""
     await live.pair.sign_in()
     await live.pair.add(*ITEMS)
     await live.settle()
@@ -140,7 +140,7 @@ async def test_what_is_no_text_comes_back(kept: Shipped) -> None:
     assert raw in await kept.gears.client.smembers(SET)
 
 
-async def test_profile_and_cover_come_back_along(kept: Shipped) -> None:
+async def test_profile_and_entitlement_come_back_along(kept: Shipped) -> None:
     """Whoever reads them next need not wait, and the index knows the person again."""
     profile = await kept.pair.local.hgetall(PROFILE)
     await kept.pair.local.flushall()
@@ -398,7 +398,7 @@ async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) 
 async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) -> None:
     """It may have come back older, and what it lacks may not be missing."""
     await kept.pair.evict()
-    await kept.pair.local.hset(keys.EPOCH, "durable", ANOTHER_INCARNATION)
+    await kept.pair.local.hset(keys.INCARNATIONS, "durable", ANOTHER_INCARNATION)
 
     with pytest.raises(ResponseError, match="the durable Redis has been restarted"):
         await kept.pair.here()

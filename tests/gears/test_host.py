@@ -59,9 +59,9 @@ async def test_who_left_while_waiting_takes_nothing(gears: Gears, reader: Redis)
 async def test_messages_come_by_themselves(gears: Gears, reader: Redis) -> None:
     """The listener hears of events on such a connection."""
     async with reader.pubsub() as subscriber:
-        await subscriber.psubscribe("news*")
+        await subscriber.psubscribe("event*")
         await subscriber.get_message(timeout=20)
-        await gears.client.publish("news", "a")
+        await gears.client.publish("event", "a")
         message = await subscriber.get_message(timeout=20)
     assert message is not None
     assert message["data"] == b"a"

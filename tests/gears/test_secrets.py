@@ -44,7 +44,7 @@ async def _all_that_can_be_read(shipped: Shipped) -> str:
         *(await shipped.gears.run("RG.DUMPREGISTRATIONS")),
         *(await shipped.gears.run("RG.PYDUMPSESSIONS", "VERBOSE")),
         *(await shipped.gears.run("RG.DUMPEXECUTIONS")),
-        await shipped.pair.local.hgetall(keys.DEAD),
+        await shipped.pair.local.hgetall(keys.DEAD_LETTERS),
         await shipped.pair.local.keys("*"),
     ]
     return repr(told)
@@ -71,7 +71,7 @@ async def test_password_and_address_are_told_to_nobody(own: OwnServer, gears: Ge
         with pytest.raises(ResponseError, match="durable c") as refusal:
             await shipped.pair.local.smembers(SET)
         told += [str(refusal.value), await _all_that_can_be_read(shipped)]
-        assert await shipped.pair.local.hlen(keys.DEAD) == 0
+        assert await shipped.pair.local.hlen(keys.DEAD_LETTERS) == 0
         await point_at(gears, wrong | {"REDISENT_PWD": PASSWORD})
         await shipped.settle()
 
@@ -104,7 +104,7 @@ async def test_a_stranger_is_an_outage(shipped: Shipped, tmp_path: Path, *, is_n
         await until(shipped.drain_waits)
 
         assert await shipped.pair.durable.zcard(keys.PEOPLE) == 0
-        assert await shipped.pair.local.hlen(keys.DEAD) == 0
+        assert await shipped.pair.local.hlen(keys.DEAD_LETTERS) == 0
         await point_at(shipped.gears, environment_for(shipped.gears.durable_url))
         await shipped.settle()
 

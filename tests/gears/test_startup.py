@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync import background
-from sponsorsync import registrations as registrations_module
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.errors import GearsError, GearsUnsupportedError, NoDurableError
 from sponsorsync.gears.client import open_gears
-from sponsorsync.registrations import Registrations
+from sponsorsync.operations import registrations as registrations_module
+from sponsorsync.operations.registrations import Registrations
 from sponsorsync.store import keys
 from tests.gears.host.process import run_host
 from tests.support.gears import (
@@ -119,19 +119,19 @@ async def test_with_auto_a_user_who_may_not_look_is_no_failure(
 ) -> None:
     """Nobody on a plain Redis should have to grant that."""
     await local.acl_setuser(
-        "narrow",
+        "prune",
         enabled=True,
         nopass=True,
         keys=["*"],
         channels=["*"],
         commands=["+@all", "-module|list"],
     )
-    overrides["redis_url"] = SecretStr(local_server.url.replace("://", "://narrow:x@"))
+    overrides["redis_url"] = SecretStr(local_server.url.replace("://", "://prune:x@"))
     async with run_service(engine="auto", **overrides) as service:
         browser = await service.open_browser()
         await _wait_for_detail(browser, "module|list")
         state = (await browser.get("/readyz")).json()["gears"]
-    await local.acl_deluser("narrow")
+    await local.acl_deluser("prune")
 
     assert state["status"] == "not_used"
 

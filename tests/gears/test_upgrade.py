@@ -46,7 +46,7 @@ async def client(gears: Gears) -> AsyncIterator[GearsClient]:
 async def scripted(
     own_gears: Gears, client: GearsClient, durable_server: EmbeddedValkey
 ) -> AsyncIterator[Pair]:
-    """A pair between which only the scripts move anything; everybody is covered."""
+    """A pair between which only the scripts move anything; everybody is entitled."""
     durable_url = REAL_DURABLE_URL if own_gears.is_real else durable_server.url
     await deploy(client, load_scripts(REGISTERING, CONFIG), limit_s=LIMIT_S)
     async with open_pair(own_gears.url, durable_url) as pair:
@@ -153,5 +153,5 @@ async def _check_all_arrived(pair: Pair, written: list[tuple[int, str]]) -> None
         assert wanted
         # An add whose answer was lost may be there, too; then on both sides.
         assert wanted <= await pair.kept(person) == await pair.here(person)
-    assert await pair.local.hlen(keys.DEAD) == 0
+    assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
     assert (await pair.engine.verifier.run()).agrees

@@ -215,7 +215,7 @@ async def test_sponsorships_of_others_are_not_asked_for(
 async def test_every_page_is_read(
     client: GitHubClient, github: SimulatedGitHub, number: int, pages: int
 ) -> None:
-    """The one that covers may be the last."""
+    """The one that entitles may be the last."""
     for days_ago in range(number):
         github.people.sponsor("stranger", "maintainer", days_ago=days_ago)
 
@@ -322,7 +322,7 @@ async def test_every_page_of_organizations_is_read_up_to_a_thousand(
     *,
     is_complete: bool,
 ) -> None:
-    """The one that covers may be the last; but no login waits for more than ten pages."""
+    """The one that entitles may be the last; but no login waits for more than ten pages."""
     person = github.people.get_person("stranger")
     for each in range(number):
         github.people.add_organization(f"organization-{each}", members=[person])
@@ -418,7 +418,7 @@ async def test_who_gives_nothing_to_the_maintainer_is_told_as_such(
 async def test_anybody_elses_token_answers_for_somebody_else(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """The answer names whom it is about, so that a wrong token ends nobody's cover."""
+    """The answer names whom it is about, so that a wrong token ends nobody's entitlement."""
     sponsor = github.people.get("monthly")
 
     answer = await client.fetch_sponsor(_token(github, "stranger"), sponsor.id)

@@ -76,7 +76,7 @@ def test_a_page_of_organizations_says_where_the_next_begins() -> None:
 def test_an_organization_that_is_kept_back_hides_no_other(
     hidden: list[Json], shown: tuple[Membership, ...], error: Json
 ) -> None:
-    """A person who belongs to one that restricts OAuth apps is still covered by another."""
+    """A person who belongs to one that restricts OAuth apps is still entitled by another."""
     page = parse_organizations(organizations_answer(*hidden, errors=[error]))
 
     assert page.organizations == shown
@@ -188,6 +188,6 @@ def test_an_organization_of_the_wrong_types_makes_the_answer_unreadable(
     ids=["null", "absent"],
 )
 def test_a_next_page_of_organizations_needs_a_cursor(page: Json) -> None:
-    """The organization that covers may stand on the page that cannot be asked for."""
+    """The organization that entitles may stand on the page that cannot be asked for."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations(organizations_answer(ORGANIZATION, page=page))

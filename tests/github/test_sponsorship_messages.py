@@ -66,7 +66,7 @@ def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> Non
 
 
 def test_what_github_adds_to_its_enums_hides_no_sponsorship() -> None:
-    """Neither decides about cover; of two ways to show it the cautious one is taken."""
+    """Neither decides about entitlement; of two ways to show it the cautious one is taken."""
     told = {**NODE, "privacyLevel": "SECRET", "paymentSource": "STRIPE"}
 
     sponsorships = parse_sponsorships(answer_with(NODE, told)).sponsorships
@@ -134,7 +134,7 @@ def test_an_answer_with_errors_is_no_answer(data: Json, errors: list[Json], name
     ids=["null", "absent"],
 )
 def test_a_next_page_without_a_cursor_is_no_complete_answer(page: Json) -> None:
-    """The sponsorship that covers may stand on the page that cannot be asked for."""
+    """The sponsorship that entitles may stand on the page that cannot be asked for."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with(NODE, page=page))
 

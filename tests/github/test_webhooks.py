@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sponsorsync.domain.errors import MalformedEventError
-from sponsorsync.domain.sponsorship import NewsKind, Privacy
+from sponsorsync.domain.sponsorship import EventKind, Privacy
 from sponsorsync.github.webhooks import (
     find_sponsorable,
     is_signed,
@@ -63,14 +63,14 @@ def test_another_signature_is_none(signature: str | None) -> None:
     assert not is_signed(b"body", signature, "secret")
 
 
-def test_what_decides_about_cover_is_read() -> None:
+def test_what_decides_about_entitlement_is_read() -> None:
     """And nothing else is needed."""
-    news = parse_sponsorship(_event(effective_date="2026-12-01T00:00:00Z"))
+    event = parse_sponsorship(_event(effective_date="2026-12-01T00:00:00Z"))
 
-    assert news is not None
-    assert (news.kind, news.sponsorable, news.sponsor_id) == (NewsKind.CREATED, "maintainer", 2)
-    assert (news.tier_cents, news.is_one_time, news.privacy) == (500, True, Privacy.PRIVATE)
-    assert news.effective_at is not None
+    assert event is not None
+    assert (event.kind, event.sponsorable, event.sponsor_id) == (EventKind.CREATED, "maintainer", 2)
+    assert (event.tier_cents, event.is_one_time, event.privacy) == (500, True, Privacy.PRIVATE)
+    assert event.effective_at is not None
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_a_date_that_is_written_otherwise_costs_no_event(
     effective_date: object, moment: datetime | None
 ) -> None:
     """GitHub promises a string and no form of it; a cancellation counts without one."""
-    news = parse_sponsorship(_event(action="cancelled", effective_date=effective_date))
+    event = parse_sponsorship(_event(action="cancelled", effective_date=effective_date))
 
-    assert news is not None
-    assert news.effective_at == moment
+    assert event is not None
+    assert event.effective_at == moment
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_what_is_not_certain_is_no_news(event: dict[str, Any]) -> None:
 
 def test_a_missing_tier_and_privacy_are_not_known() -> None:
     """The sponsorship is there nevertheless."""
-    event = _changed("tier", None)
-    event["sponsorship"]["privacy_level"] = ["public"]
-    news = parse_sponsorship(event)
+    payload = _changed("tier", None)
+    payload["sponsorship"]["privacy_level"] = ["public"]
+    event = parse_sponsorship(payload)
 
-    assert news is not None
-    assert (news.tier_cents, news.is_one_time, news.privacy) == (None, False, None)
+    assert event is not None
+    assert (event.tier_cents, event.is_one_time, event.privacy) == (None, False, None)
 
 
 def test_a_privacy_that_github_adds_is_not_shown_as_public() -> None:
     """It is not known who may see it."""
-    news = parse_sponsorship(_changed("privacy_level", "secret"))
+    event = parse_sponsorship(_changed("privacy_level", "secret"))
 
-    assert news is not None
-    assert news.privacy is Privacy.PRIVATE
+    assert event is not None
+    assert event.privacy is Privacy.PRIVATE
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])
@@ -149,13 +149,13 @@ def test_githubs_own_examples_are_read() -> None:
     folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
     if not folder:
         pytest.skip(HOW_TO_GET_THEM)
-    events = [
+    payloads = [
         parse_event(path.read_bytes()) for path in sorted(Path(folder).rglob("sponsorship.*.json"))
     ]
 
-    assert events
-    for event in events:
-        news = parse_sponsorship(event)
-        assert find_sponsorable(event)
-        assert (news is None) == (event["sponsorship"]["sponsor"] is None)
-        assert news is None or json.dumps(event).count(str(news.tier_cents))
+    assert payloads
+    for payload in payloads:
+        event = parse_sponsorship(payload)
+        assert find_sponsorable(payload)
+        assert (event is None) == (payload["sponsorship"]["sponsor"] is None)
+        assert event is None or json.dumps(payload).count(str(event.tier_cents))

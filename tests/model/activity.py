@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from sponsorsync.store import keys
 from tests.gears.real import REAL_COMMAND
 from tests.model.run import ITEMS
-from tests.model.truth import CoverValue, OverrideValue
+from tests.model.truth import EntitlementValue, OverrideValue
 from tests.model.world import (
     COLLECTIONS,
     GearsServer,
@@ -97,7 +97,7 @@ class Activity:
 
     async def _log_in(self, person: Person, replica: Replica, rng: random.Random) -> None:
         now = time.time()
-        cover, until = rng.choices(
+        entitlement, until = rng.choices(
             (
                 (True, None),
                 (True, now + rng.uniform(0.5, 3)),
@@ -111,11 +111,11 @@ class Activity:
         person.logins += 1
         name = f"login {person.logins}"
         answer = await self._call(
-            person, replica, op="login", name=name, covered=cover, until=until
+            person, replica, op="login", name=name, entitled=entitlement, until=until
         )
         person.truth.login(
             name,
-            None if cover is None else CoverValue(cover, until),
+            None if entitlement is None else EntitlementValue(entitlement, until),
             is_sure=answer is not None,
             now=now,
         )

@@ -109,7 +109,7 @@ class _Model:
         local, durable = self._run.world.look_local, self._run.world.look_durable
         now = time.time()
         # Before the dirty: the sweep makes one of these of the other.
-        ended = await local.zcount(keys.COVER_ENDS, "-inf", now)
+        ended = await local.zcount(keys.ENTITLEMENT_ENDS, "-inf", now)
         dirty = {
             int(each) for each in await cast("Awaitable[set[str]]", local.smembers(keys.DIRTY))
         }
@@ -117,17 +117,19 @@ class _Model:
             f"pending of {p.id}" for p in self._run.people if await local.exists(keys.pending(p.id))
         ]
         for person_id in sorted(dirty):
-            cover = keys.sponsorship(SPONSORABLE, person_id)
-            # Whose cover nobody ever told stays dirty: there is still something to be learnt.
-            if await local.exists(cover) or await durable.exists(cover):
+            entitlement = keys.sponsorship(SPONSORABLE, person_id)
+            # Whose entitlement nobody ever told stays dirty: there is still something to be learnt.
+            if await local.exists(entitlement) or await durable.exists(entitlement):
                 waiting.append(f"dirty {person_id}")
         if ended:
-            waiting.append("a cover has ended, and the sweep has not come by")
+            waiting.append("an entitlement has ended, and the sweep has not come by")
         waiting += [
-            f"cover of {person.id} ends"
+            f"entitlement of {person.id} ends"
             for person in self._run.people
-            for cover in (*person.truth.covers, *person.truth.overrides)
-            if cover is not None and cover.is_covered(now) and cover.until is not None
+            for entitlement in (*person.truth.entitlements, *person.truth.overrides)
+            if entitlement is not None
+            and entitlement.is_entitled(now)
+            and entitlement.until is not None
         ]
         return waiting
 
@@ -142,19 +144,19 @@ class _Model:
         local = await self._run.load_all(self._run.world.look_local)
         durable = await self._run.load_all(self._run.world.look_durable)
         now = time.time()
-        covered = set()
+        entitled = set()
         for person in self._run.people:
             here, there = local[person.id], durable[person.id]
             self._run.complain(person, person.truth.wrong_at_end(here, there, now))
-            if here.is_covered(now):
-                covered.add(str(person.id))
+            if here.is_entitled(now):
+                entitled.add(str(person.id))
         for name, look in (
             ("local", self._run.world.look_local),
             ("durable", self._run.world.look_durable),
         ):
             index = await cast("Awaitable[set[str]]", look.smembers(keys.sponsors(SPONSORABLE)))
-            if index != covered:
-                self._run.complain(None, [f"index on {name}: {index}, covered are {covered}"])
+            if index != entitled:
+                self._run.complain(None, [f"index on {name}: {index}, entitled are {entitled}"])
 
     async def _read_at_end(self, person: Person, operation: dict[str, Any]) -> dict[str, Any]:
         """Nothing is broken any more; only what was remembered of a fault may take a moment."""

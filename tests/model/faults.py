@@ -177,7 +177,7 @@ class Faults:
             self._run.world.note("all ways to durable go on")
 
     async def _evict(self, rng: random.Random) -> None:
-        """Local loses a set, a profile or a cover of somebody of whom durable has everything."""
+        """Takes a key from local that durable has: a set, a profile or an entitlement."""
         person = rng.choice(self._run.people)
         async with person.lock, self._run.locks["local"], self._run.locks["durable"]:
             if person.may_be_changed_later:
@@ -202,7 +202,7 @@ class Faults:
             self._count("evict", key)
             if collection is not None:
                 held = (await self._run.load_all(self._run.world.look_durable))[person.id]
-                if person.truth.is_surely_covered(time.time()):
+                if person.truth.is_surely_entitled(time.time()):
                     self._run.complain(
                         person,
                         person.truth.wrong_in_read(

@@ -108,7 +108,7 @@ class Run:
         if durable.running is None or durable.is_stopped or not truth.is_fenced:
             return
         held = (await self.load_all(self.world.look_durable))[person.id]
-        if not truth.is_surely_covered(time.time()):
+        if not truth.is_surely_entitled(time.time()):
             return
         for collection in COLLECTIONS:
             items = [item for name, item in held.items if name == collection]

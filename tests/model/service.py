@@ -20,22 +20,22 @@ import structlog
 from pydantic import SecretStr
 
 from sponsorsync.background import open_supervisor
-from sponsorsync.domain.account import KnownCover
-from sponsorsync.domain.assessment import mark_unknown
+from sponsorsync.domain.account import StoredEntitlement
 from sponsorsync.domain.audit import Decision
-from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
 )
+from sponsorsync.domain.fact_derivation import mark_unknown
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
-from sponsorsync.domain.sources import CoverSource
-from sponsorsync.overrides import Overrides
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.entitlements.overrides import Overrides
+from sponsorsync.redis_pair import create_entitlements, open_redis_pair
 from sponsorsync.settings import Settings
-from sponsorsync.sides import create_covers, open_sides
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 
@@ -99,7 +99,7 @@ class Replica:
         for _ in range(_TRIES):
             if await self._try_to_log_in(message):
                 return None
-        raise StoreUnavailableError("Somebody else keeps changing this cover.")
+        raise StoreUnavailableError("Somebody else keeps changing this entitlement.")
 
     async def _try_to_log_in(self, message: Message) -> bool:
         now = datetime.now(UTC)
@@ -114,22 +114,26 @@ class Replica:
             first_seen=before.profile.first_seen if before.profile else now,
             last_login=now,
         )
-        if message["covered"] is None:  # GitHub did not say: as `sponsorsync.login` does it
-            covers = [
-                KnownCover(mark_unknown(known.facts, now=now), known.version)
-                for known in before.covers.values()
+        if (
+            message["entitled"] is None
+        ):  # GitHub did not say: as `sponsorsync.accounts.sign_in` does it
+            entitlements = [
+                StoredEntitlement(mark_unknown(known.facts, now=now), known.version)
+                for known in before.entitlements.values()
             ]
         else:
-            until, known = message["until"], before.covers[self._sponsorable]
+            until, known = message["until"], before.entitlements[self._sponsorable]
             facts = replace(
-                known.facts or CoverFacts(sponsorable=self._sponsorable, checked_at=now),
+                known.facts or EntitlementFacts(sponsorable=self._sponsorable, checked_at=now),
                 checked_at=now,
                 unknown_since=None,
-                source=CoverSource.SPONSORSHIP if message["covered"] else CoverSource.NONE,
+                source=EntitlementSource.SPONSORSHIP
+                if message["entitled"]
+                else EntitlementSource.NONE,
                 valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
-            covers = [KnownCover(facts, known.version)]
-        return await self._people.save_login(profile, covers, replaces=None) is not None
+            entitlements = [StoredEntitlement(facts, known.version)]
+        return await self._people.save_login(profile, entitlements, replaces=None) is not None
 
     async def _account(self, message: Message) -> object:
         account = await self._people.load_account(message["person"])
@@ -140,7 +144,7 @@ class Replica:
         return None
 
     async def _let_in(self, message: Message) -> object:
-        """Returns whether an administrator could cover somebody; False: nothing has changed."""
+        """Returns whether an administrator could entitle somebody; False: nothing has changed."""
         until = message["until"]
         try:
             await self._overrides.put(
@@ -180,26 +184,26 @@ async def _serve() -> None:
         engine=config["engine"],
     )
     async with AsyncExitStack() as stack:
-        sides = await open_sides(stack, settings)
-        if sides.engine is None:
+        redis_pair = await open_redis_pair(stack, settings)
+        if redis_pair.engine is None:
             raise AssertionError("there is a durable side")
-        sides.engine.start(await stack.enter_async_context(open_supervisor()))
+        redis_pair.engine.start(await stack.enter_async_context(open_supervisor()))
         people = PeopleStore(
-            sides.local,
+            redis_pair.local,
             sponsorables=sponsorables,
             collections=collections,
             session_life=timedelta(days=1),
-            fetcher=sides.engine.hydrator,
+            fetcher=redis_pair.engine.hydrator,
         )
         rules = PreferenceRules(
             collections=collections, max_items=1000, max_item_bytes=256, max_batch=100
         )
-        preferences = PreferenceStore(sides.local, rules, sides.engine.hydrator)
+        preferences = PreferenceStore(redis_pair.local, rules, redis_pair.engine.hydrator)
         overrides = Overrides(
-            create_covers(settings, sides, people),
+            create_entitlements(settings, redis_pair, people),
             cast("GitHubClient", None),  # it is asked for logins only
             token=None,
-            policy=settings.cover_policy,
+            policy=settings.entitlement_policy,
             clock=lambda: datetime.now(UTC),
         )
         replica = Replica(people, preferences, overrides, config["sponsorable"])

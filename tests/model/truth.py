@@ -19,18 +19,18 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class CoverValue:
-    """What is known of a cover: `covers` is None while nothing was ever told."""
+class EntitlementValue:
+    """What is known of an entitlement: `entitlements` is None while nothing was ever told."""
 
-    covers: bool | None = None
+    entitlements: bool | None = None
     until: float | None = None
 
-    def is_covered(self, now: float) -> bool:
+    def is_entitled(self, now: float) -> bool:
         """As the scripts judge it: whole seconds, the end is exclusive."""
-        return bool(self.covers) and (self.until is None or int(self.until) > int(now))
+        return bool(self.entitlements) and (self.until is None or int(self.until) > int(now))
 
 
-NEVER_TOLD = CoverValue()
+NEVER_TOLD = EntitlementValue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class OverrideValue:
     cents: int
     until: float | None
 
-    def is_covered(self, now: float) -> bool:
+    def is_entitled(self, now: float) -> bool:
         """Likewise."""
         return self.until is None or int(self.until) > int(now)
 
@@ -51,28 +51,30 @@ class Held:
 
     items: set[Key] = field(default_factory=set)
     profile: Mapping[str, str] = field(default_factory=dict)
-    cover: Mapping[str, str] = field(default_factory=dict)
+    entitlement: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def cover_value(self) -> CoverValue:
-        """The cover's facts, reduced to what the model knows."""
-        if not self.cover:
+    def entitlement_value(self) -> EntitlementValue:
+        """The entitlement's facts, reduced to what the model knows."""
+        if not self.entitlement:
             return NEVER_TOLD
-        until = self.cover.get("valid_until")
-        return CoverValue(self.cover["source"] != "none", None if until is None else float(until))
+        until = self.entitlement.get("valid_until")
+        return EntitlementValue(
+            self.entitlement["source"] != "none", None if until is None else float(until)
+        )
 
     @property
     def override(self) -> OverrideValue | None:
         """What an administrator decided."""
-        for grant in json.loads(self.cover.get("also", "[]")):
+        for grant in json.loads(self.entitlement.get("also", "[]")):
             until = grant.get("until")
             return OverrideValue(grant["cents"], None if until is None else float(until))
         return None
 
-    def is_covered(self, now: float) -> bool:
-        """Whether anything covers them."""
-        return self.cover_value.is_covered(now) or bool(
-            self.override and self.override.is_covered(now)
+    def is_entitled(self, now: float) -> bool:
+        """Whether anything entitles them."""
+        return self.entitlement_value.is_entitled(now) or bool(
+            self.override and self.override.is_entitled(now)
         )
 
 
@@ -82,24 +84,24 @@ class Truth:
 
     Attributes:
         items: For each item whether it is there.
-        covers: The cover by a sponsorship.
+        entitlements: The entitlement by a sponsorship.
         overrides: What an administrator decided; None where that is nothing.
         names: The name in the profile, which each login gives anew; None where there is no profile.
         touched: Values that an item had since durable was last seen to have everything. A package
             of that time may still be on its way when local is flushed.
         fresh: Collections whose newest version fences every package of before the last flush.
-        era: Items that may have been there while the person may have been covered: nothing else may
-            ever be on durable.
+        era: Items that may have been there while the person may have been entitled: nothing else
+            may ever be on durable.
         kept: Items that durable was seen to hold, and that nobody may have removed since.
     """
 
     universe: tuple[Key, ...]
     items: dict[Key, set[bool]] = field(default_factory=dict)
-    covers: set[CoverValue] = field(default_factory=lambda: {NEVER_TOLD})
+    entitlements: set[EntitlementValue] = field(default_factory=lambda: {NEVER_TOLD})
     overrides: set[OverrideValue | None] = field(default_factory=lambda: {None})
     names: set[str | None] = field(default_factory=lambda: {None})
     touched: dict[Key, set[bool]] = field(default_factory=dict)
-    touched_covers: set[CoverValue] = field(default_factory=set)
+    touched_entitlements: set[EntitlementValue] = field(default_factory=set)
     touched_overrides: set[OverrideValue | None] = field(default_factory=set)
     touched_names: set[str | None] = field(default_factory=set)
     fresh: set[str] = field(default_factory=set)
@@ -136,13 +138,15 @@ class Truth:
                 self.fresh.add(key[0])
         self._extend_era(now)
 
-    def login(self, name: str, cover: CoverValue | None, *, is_sure: bool, now: float) -> None:
-        """Somebody signed in; `cover` is None where GitHub did not say."""
+    def login(
+        self, name: str, entitlement: EntitlementValue | None, *, is_sure: bool, now: float
+    ) -> None:
+        """Somebody signed in; `entitlement` is None where GitHub did not say."""
         self.touched_names |= self.names | {name}
         self.names = {name} if is_sure else self.names | {name}
-        if cover is not None:
-            self.touched_covers |= self.covers | {cover}
-            self.covers = {cover} if is_sure else self.covers | {cover}
+        if entitlement is not None:
+            self.touched_entitlements |= self.entitlements | {entitlement}
+            self.entitlements = {entitlement} if is_sure else self.entitlements | {entitlement}
             self.is_account_fresh = self.is_account_fresh or is_sure
         self._extend_era(now)
 
@@ -159,8 +163,8 @@ class Truth:
         for key in self.universe:
             self.touched[key] |= self.items[key] | {False}
             self.items[key] = {False} if is_sure else self.items[key] | {False}
-        self.touched_covers |= self.covers | {NEVER_TOLD}
-        self.covers = {NEVER_TOLD} if is_sure else self.covers | {NEVER_TOLD}
+        self.touched_entitlements |= self.entitlements | {NEVER_TOLD}
+        self.entitlements = {NEVER_TOLD} if is_sure else self.entitlements | {NEVER_TOLD}
         self.touched_overrides |= self.overrides | {None}
         self.overrides = {None} if is_sure else self.overrides | {None}
         self.touched_names |= self.names | {None}
@@ -190,12 +194,12 @@ class Truth:
             for key in self._keys(collection):
                 self.touched[key] = set()
         if self.is_account_fresh:
-            self.touched_covers, self.touched_names = set(), set()
+            self.touched_entitlements, self.touched_names = set(), set()
         if self.is_override_fresh:
             self.touched_overrides = set()
         if self.is_fenced:
             self.old_era = set()
-            if self.is_surely_covered(now):
+            if self.is_surely_entitled(now):
                 self.kept = {key for key, values in self.items.items() if values == {True}}
 
     def lose_local(self, *, is_clean: bool, seen: Iterable[Held], now: float) -> list[str]:
@@ -211,19 +215,19 @@ class Truth:
         for key in self.universe:
             left = {key in each.items for each in held}
             if is_clean and key[0] in self.fresh:
-                if self.is_surely_covered(now) and not left & self.items[key]:
+                if self.is_surely_entitled(now) and not left & self.items[key]:
                     wrong.append(f"durable has confirmed {key}, and holds it: {left}")
                 self.items[key] = left
             else:
                 self.touched[key] |= self.items[key] | left
                 self.items[key] = set(self.touched[key])
-        left_covers = {each.cover_value for each in held}
+        left_entitlements = {each.entitlement_value for each in held}
         left_names = {each.profile.get("name") for each in held}
         if is_clean and self.is_account_fresh:
-            self.covers, self.names = left_covers, left_names
+            self.entitlements, self.names = left_entitlements, left_names
         else:
-            self.touched_covers |= self.covers | left_covers
-            self.covers = set(self.touched_covers)
+            self.touched_entitlements |= self.entitlements | left_entitlements
+            self.entitlements = set(self.touched_entitlements)
             self.touched_names |= self.names | left_names
             self.names = set(self.touched_names)
         left_overrides = {each.override for each in held}
@@ -241,7 +245,7 @@ class Truth:
             self.era |= self.old_era
         self._extend_era(now)
         wrong += [
-            f"on durable without cover: {each.items - self.era - self.old_era}"
+            f"on durable without entitlement: {each.items - self.era - self.old_era}"
             for each in held
             if not each.items <= self.era | self.old_era
         ]
@@ -254,10 +258,10 @@ class Truth:
 
     # ------------------------------------------------------------------ questions
 
-    def is_surely_covered(self, now: float) -> bool:
-        """Whether every possibility covers them, and will for a second."""
-        return all(each.is_covered(now + 1) for each in self.covers) or all(
-            each is not None and each.is_covered(now + 1) for each in self.overrides
+    def is_surely_entitled(self, now: float) -> bool:
+        """Whether every possibility entitles them, and will for a second."""
+        return all(each.is_entitled(now + 1) for each in self.entitlements) or all(
+            each is not None and each.is_entitled(now + 1) for each in self.overrides
         )
 
     def wrong_in_read(self, collection: str, items: Iterable[str]) -> list[str]:
@@ -277,14 +281,14 @@ class Truth:
             if (key in local.items) not in values
         ]
         wrong += self._wrong_facts_at_end(local, durable, now)
-        if local.is_covered(now):
+        if local.is_entitled(now):
             if local.items != durable.items:
                 wrong.append(f"sides differ in {sorted(local.items ^ durable.items)}")
         else:
             if not durable.items <= local.items:
                 wrong.append(f"copy not narrowed: {sorted(durable.items - local.items)}")
             if not durable.items <= self.era:
-                wrong.append(f"durable without cover: {sorted(durable.items - self.era)}")
+                wrong.append(f"durable without entitlement: {sorted(durable.items - self.era)}")
             if not self.kept <= durable.items:
                 wrong.append(f"copy lost before its time: {sorted(self.kept - durable.items)}")
         return wrong
@@ -293,22 +297,22 @@ class Truth:
         wrong: list[str] = []
         if dict(local.profile) != dict(durable.profile):
             wrong.append(f"profiles differ: {local.profile} and {durable.profile}")
-        if dict(local.cover) != dict(durable.cover):
-            wrong.append(f"covers differ: {local.cover} and {durable.cover}")
+        if dict(local.entitlement) != dict(durable.entitlement):
+            wrong.append(f"entitles differ: {local.entitlement} and {durable.entitlement}")
         if local.profile.get("name") not in self.names:
             wrong.append(f"profile is {local.profile.get('name')}, may be {self.names}")
-        found = local.cover_value
-        if found.is_covered(now) not in {each.is_covered(now) for each in self.covers}:
-            wrong.append(f"cover is {found}, may be {self.covers}")
+        found = local.entitlement_value
+        if found.is_entitled(now) not in {each.is_entitled(now) for each in self.entitlements}:
+            wrong.append(f"entitlement is {found}, may be {self.entitlements}")
         if local.override not in self.overrides:
             wrong.append(f"override is {local.override}, may be {self.overrides}")
-        if "partial" in local.cover:
-            wrong.append(f"still partial: {local.cover}")
+        if "partial" in local.entitlement:
+            wrong.append(f"still partial: {local.entitlement}")
         return wrong
 
     def _keys(self, collection: str) -> list[Key]:
         return [key for key in self.universe if key[0] == collection]
 
     def _extend_era(self, now: float) -> None:
-        if any(each and each.is_covered(now) for each in (*self.covers, *self.overrides)):
+        if any(each and each.is_entitled(now) for each in (*self.entitlements, *self.overrides)):
             self.era |= {key for key, values in self.items.items() if True in values}

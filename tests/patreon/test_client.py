@@ -51,7 +51,7 @@ async def test_each_way_to_stand_to_a_campaign_is_told_apart(
     is_gift: bool,
     is_trial: bool,
 ) -> None:
-    """Each of them is covered, or not, for a reason of its own."""
+    """Each of them is entitled, or not, for a reason of its own."""
     identity = await client.fetch_identity(patreon.issue_token(role))
 
     [patronage] = identity.patronages

@@ -212,7 +212,7 @@ def test_a_tier_that_is_only_mentioned_has_no_price() -> None:
     ],
 )
 def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
-    """Whether they cover somebody is decided elsewhere; null is no."""
+    """Whether they entitle somebody is decided elsewhere; null is no."""
     [patronage] = _parse(_answer(_member(**attributes))).patronages
 
     assert (patronage.is_gift, patronage.is_trial) == marks
@@ -304,7 +304,7 @@ def test_a_membership_of_no_campaign_is_passed_over() -> None:
     ],
 )
 def test_whatever_is_not_as_documented_is_unknown_and_never_no(answer: Json) -> None:
-    """Half an answer would take the cover from a patron, or give it to somebody else."""
+    """Half an answer would take the entitlement from a patron, or give it to somebody else."""
     with pytest.raises(PatreonUnreachableError):
         _parse(answer)
 

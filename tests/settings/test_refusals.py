@@ -72,7 +72,7 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_PATREON_CENTS": ["much", "-1", "100000001"],
     "SPONSORSYNC_PATREON_CAMPAIGN": ["mine", "-1", "1.5", "1" * 21, "\u0661", "12 34"],
     "SPONSORSYNC_PATREON_URL": [*BAD_URLS, "https://x?q=1"],
-    "SPONSORSYNC_ORG_COVER": ["on", "MEMBERS"],
+    "SPONSORSYNC_ORG_ENTITLEMENT": ["on", "MEMBERS"],
     "SPONSORSYNC_ORG_TIER": ["500", "Inherit"],
     "SPONSORSYNC_ORG_SEATS": ["all", "0", "1000001"],
     "SPONSORSYNC_ORG_MEMBER_DAYS": ["long", "0", "366"],

@@ -26,7 +26,7 @@ SCRIPTS = {place: sorted(LUA.glob(f"{place}/*.lua")) for place in PLACES}
 DEFINED = {name: set(find_definitions(file.text)) for name, file in INCLUDES.items()}
 
 ON_BOTH = {
-    *("COVER_ENDS", "META", "PEOPLE", "PREFERENCES", "SPONSORS", "SPONSORSHIP"),
+    *("ENTITLEMENT_ENDS", "META", "PEOPLE", "PREFERENCES", "SPONSORS", "SPONSORSHIP"),
     *("USER_DETAILS", "USER_DETAILS_JSON"),
 }
 """Keys that both servers hold and that scripts of either side touch."""
@@ -156,8 +156,8 @@ def test_includes_stand_once_and_before_their_users(tmp_path: Path) -> None:
 
 def test_joined_pieces_are_the_script() -> None:
     """Bundles for RedisGears hold equal pieces of several scripts once."""
-    assert "\n".join(load_pieces("absorb")) == load_script("absorb")
-    assert set(load_pieces("absorb")) & set(load_pieces("apply"))
+    assert "\n".join(load_pieces("merge")) == load_script("merge")
+    assert set(load_pieces("merge")) & set(load_pieces("apply"))
 
 
 def test_an_unknown_script_is_refused() -> None:

@@ -12,14 +12,14 @@ STRANGER, MONTHLY = 112_493_071, 48_210_377
 HTML = {"accept": "text/html"}
 
 
-async def cover_of(browser: Browser) -> dict[str, Any]:
+async def entitlement_of(browser: Browser) -> dict[str, Any]:
     """The one entitlement of the person who is signed in."""
-    [cover] = (await browser.get("/me")).json()["covers"]
-    return dict(cover)
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
+    return dict(entitlement)
 
 
 async def patronage_of(browser: Browser) -> dict[str, Any] | None:
     """The part of it that comes from Patreon, if there is one."""
-    cover = await cover_of(browser)
-    found = [each for each in cover["considered"] if each["source"] == "patreon"]
+    entitlement = await entitlement_of(browser)
+    found = [each for each in entitlement["considered"] if each["source"] == "patreon"]
     return found[0] if found else None

@@ -82,16 +82,16 @@ class Shipped:
 
     async def hold(self) -> None:
         """Keeps the drain from asking durable: local counts as not yet compared."""
-        await self.pair.local.hset(keys.EPOCH, "local", ANOTHER_INCARNATION)
+        await self.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
 
     async def come_back_older(self, keys_then: Mapping[str, bytes | None]) -> None:
         """Makes local what it was, as a restart on an older file does; nobody has compared it."""
-        await self.pair.local.set(keys.NAMES["QUIET"], "1")
+        await self.pair.local.set(keys.NAMES["CAPTURE_SUPPRESSED"], "1")
         for key, dump in keys_then.items():
             await self.pair.local.delete(key)
             if dump is not None:
                 await self.pair.local_store.run("RESTORE", key, 0, dump)
-        await self.pair.local.delete(keys.NAMES["QUIET"])
+        await self.pair.local.delete(keys.NAMES["CAPTURE_SUPPRESSED"])
         forget = "import redis\nredis.sponsorsync_local_compared = False\n"
         assert await self.gears.upload(forget, "REQUIREMENTS", REQUIREMENT) == b"OK"
         await self.hold()

@@ -16,20 +16,20 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from sponsorsync.background import open_supervisor
-from sponsorsync.domain.account import KnownCover
-from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.account import StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
 from sponsorsync.settings import Settings
-from sponsorsync.sides import open_sides
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.names import KnownNames
-from sponsorsync.sync.packages import export_people
+from sponsorsync.sync.person_records import pack_people
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.engine import SyncEngine
-    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.person_records import PersonRecord
     from sponsorsync.sync.relay import Relay
 
 SPONSORABLE = "maintainer"
@@ -73,18 +73,22 @@ class Pair:
     _stack: AsyncExitStack = field(repr=False)
 
     async def sign_in(
-        self, person_id: int = PERSON, *, covered: bool | None = True, until: datetime | None = None
+        self,
+        person_id: int = PERSON,
+        *,
+        entitled: bool | None = True,
+        until: datetime | None = None,
     ) -> None:
-        """Keeps a login of somebody who is covered, is not, or of whom GitHub did not tell."""
+        """Keeps a login of somebody who is entitled, is not, or of whom GitHub did not tell."""
         before = await self.people.load_account_for_login(person_id)
         first_seen = before.profile.first_seen if before.profile else None
-        await self.save_login(person_id, covered=covered, until=until, first_seen=first_seen)
+        await self.save_login(person_id, entitled=entitled, until=until, first_seen=first_seen)
 
     async def save_login(
         self,
         person_id: int = PERSON,
         *,
-        covered: bool | None = True,
+        entitled: bool | None = True,
         until: datetime | None = None,
         first_seen: datetime | None = None,
         version: str | None = None,
@@ -100,18 +104,18 @@ class Pair:
             first_seen=first_seen or now,
             last_login=now,
         )
-        facts = CoverFacts(
+        facts = EntitlementFacts(
             sponsorable=SPONSORABLE,
             checked_at=now,
-            source=CoverSource.SPONSORSHIP if covered else CoverSource.NONE,
+            source=EntitlementSource.SPONSORSHIP if entitled else EntitlementSource.NONE,
             valid_until=until,
         )
-        known = KnownCover(facts, version or await self.version_of_cover(person_id))
-        await self.people.save_login(profile, [] if covered is None else [known], replaces=None)
+        known = StoredEntitlement(facts, version or await self.version_of_entitlement(person_id))
+        await self.people.save_login(profile, [] if entitled is None else [known], replaces=None)
 
-    async def version_of_cover(self, person_id: int = PERSON) -> str:
-        """Returns the version of what local knows of a cover."""
-        reply = await self.local_store.run_script("load_covers", SPONSORABLE, person_id)
+    async def version_of_entitlement(self, person_id: int = PERSON) -> str:
+        """Returns the version of what local knows of an entitlement."""
+        reply = await self.local_store.run_script("load_entitlements", SPONSORABLE, person_id)
         [(version, _, _)] = cast("list[tuple[bytes, int, list[bytes]]]", reply)
         return version.decode()
 
@@ -182,13 +186,13 @@ class Pair:
     async def read_for_fetch(self, token: str, person_id: int = PERSON) -> bytes:
         """Takes the lease and reads durable, as a fetch does that then takes very long."""
         await self.local.set(keys.lease(person_id), token)
-        packages = await export_people(self.durable_store, [person_id], what="all", names=NAMES)
-        return packages[0].content
+        records = await pack_people(self.durable_store, [person_id], what="all", names=NAMES)
+        return records[0].content
 
     async def fill(self, token: str, content: bytes, person_id: int = PERSON) -> str:
         """Ends such a fetch; returns what local says to it."""
         reply = await self.local_store.run_script(
-            "absorb", token, NAMES.all_json, person_id, content
+            "merge", token, NAMES.all_json, person_id, content
         )
         return cast("bytes", reply).decode()
 
@@ -301,31 +305,31 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
         manage_notifications=True,
     )
     async with AsyncExitStack() as stack:
-        sides = await open_sides(stack, settings)
-        assert sides.durable is not None
-        assert sides.engine is not None
+        redis_pair = await open_redis_pair(stack, settings)
+        assert redis_pair.durable is not None
+        assert redis_pair.engine is not None
         pair = Pair(
             local=await stack.enter_async_context(_create_client(local_url)),
             durable=await stack.enter_async_context(_create_client(durable_url)),
-            local_store=sides.local,
-            durable_store=sides.durable,
-            engine=sides.engine,
+            local_store=redis_pair.local,
+            durable_store=redis_pair.durable,
+            engine=redis_pair.engine,
             people=PeopleStore(
-                sides.local,
+                redis_pair.local,
                 sponsorables=(SPONSORABLE,),
                 collections=(COLLECTION,),
                 session_life=timedelta(days=1),
-                fetcher=sides.engine.hydrator,
+                fetcher=redis_pair.engine.hydrator,
             ),
             preferences=PreferenceStore(
-                sides.local,
+                redis_pair.local,
                 PreferenceRules(
                     collections=(COLLECTION,),
                     max_items=100_000,
                     max_item_bytes=256,
                     max_batch=10_000,
                 ),
-                sides.engine.hydrator,
+                redis_pair.engine.hydrator,
             ),
             _stack=stack,
         )
@@ -351,12 +355,12 @@ async def running_listener(pair: Pair) -> AsyncIterator[None]:
 
 
 async def confirm_taken(
-    relay: Relay, packages: Sequence[Package], answers: Sequence[tuple[int, str]]
+    relay: Relay, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
 ) -> None:
     """Confirms on local, as a relay does, what durable has just taken."""
     taken = [
-        (count, package)
-        for package, (count, answer) in zip(packages, answers, strict=True)
+        (count, record)
+        for record, (count, answer) in zip(records, answers, strict=True)
         if answer == "ok"
     ]
     await relay._confirm(taken)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sponsorsync.store import keys
-from sponsorsync.sync.packages import apply_packages
+from sponsorsync.sync.person_records import apply_records
 from tests.support.sync import COLLECTION, PERSON, confirm_taken
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     """Takes the person to durable; something happens between durable's answer and the confirm."""
     relay = pair.engine.relay
-    packages = await relay._export([PERSON])
-    answers = await apply_packages(pair.durable_store, packages, names=relay._names)
+    records = await relay._export([PERSON])
+    answers = await apply_records(pair.durable_store, records, names=relay._names)
     await meanwhile
-    await confirm_taken(relay, packages, answers)
+    await confirm_taken(relay, records, answers)
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
@@ -38,9 +38,9 @@ async def test_a_change_that_waits_is_not_confirmed_with_what_travelled_before(p
     await pair.sign_in()
 
     async def add_while_durable_is_away() -> None:
-        pair.engine.epochs.is_local_verified = False
+        pair.engine.incarnations.is_local_verified = False
         await pair.add("a")
-        pair.engine.epochs.is_local_verified = True
+        pair.engine.incarnations.is_local_verified = True
 
     await _relay_with(pair, add_while_durable_is_away())
     assert await pair.dirty() == {PERSON}
@@ -50,15 +50,15 @@ async def test_a_change_that_waits_is_not_confirmed_with_what_travelled_before(p
     assert await pair.dirty() == set()
 
 
-async def test_a_cover_that_ends_while_it_travels_travels_again(pair: Pair) -> None:
-    """Durable's index went on to name somebody whose cover had ended."""
+async def test_a_entitlement_that_ends_while_it_travels_travels_again(pair: Pair) -> None:
+    """Durable's index went on to name somebody whose entitlement had ended."""
     await pair.sign_in()
     facts = keys.sponsorship("maintainer", PERSON)
 
     async def end() -> None:
         await pair.local.hset(facts, "valid_until", str(int(time.time()) - 1))
-        await pair.local.zadd(keys.COVER_ENDS, {f"maintainer:{PERSON}": time.time() - 1})
-        await pair.local_store.run_script("sweep_covers", 10)
+        await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{PERSON}": time.time() - 1})
+        await pair.local_store.run_script("sweep_entitlements", 10)
 
     await _relay_with(pair, end())
 
@@ -70,11 +70,11 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     await pair.settle("a")
     await pair.add("b")
     relay = pair.engine.relay
-    packages = await relay._export([PERSON])
+    records = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_packages(pair.durable_store, packages, names=relay._names)
-    await confirm_taken(relay, packages, answers)
+    answers = await apply_records(pair.durable_store, records, names=relay._names)
+    await confirm_taken(relay, records, answers)
     await pair.relay()
 
     assert await pair.items() == ["a", "b"]
@@ -102,7 +102,7 @@ async def test_a_late_narrowing_does_not_pass_for_all_of_a_later_state(pair: Pai
     await pair.sign_in()
     await pair.remove("a")
     await pair.add("c")
-    await pair.engine.relay._narrow(PERSON)  # of a relay that saw the lapse, and was stopped
+    await pair.engine.relay._prune(PERSON)  # of a relay that saw the lapse, and was stopped
     await pair.relay()
 
     assert await pair.kept() == {"b", "c"}
@@ -113,11 +113,11 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     relay = pair.engine.relay
-    packages = await relay._export([PERSON])
+    records = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_packages(pair.durable_store, packages, names=relay._names)
-    await confirm_taken(relay, packages, answers)
+    answers = await apply_records(pair.durable_store, records, names=relay._names)
+    await confirm_taken(relay, records, answers)
     await pair.relay()
 
     assert await pair.items() == []
@@ -131,8 +131,8 @@ async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair)
     await pair.sign_in()
     await pair.add("a", "b")
     relay = pair.engine.relay
-    packages = await relay._export([PERSON])
-    await apply_packages(pair.durable_store, packages, names=relay._names)
+    records = await relay._export([PERSON])
+    await apply_records(pair.durable_store, records, names=relay._names)
     await pair.lapse()
     await pair.remove("a")
     await pair.relay()

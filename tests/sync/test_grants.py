@@ -1,4 +1,4 @@
-"""Covers by something else than a sponsorship of one's own, on both sides."""
+"""Entitlements by something else than a sponsorship of one's own, on both sides."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ import pytest
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.audit import Decision
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, CoverStatus, judge
+from sponsorsync.domain.entitlement import (
+    EntitlementFacts,
+    EntitlementPolicy,
+    EntitlementStatus,
+    evaluate,
+)
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotFoundError,
     StoreUnavailableError,
 )
-from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
-from sponsorsync.members import Members
-from sponsorsync.overrides import Overrides
+from sponsorsync.entitlements.organization_members import Members
+from sponsorsync.entitlements.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.store.entitlement_fields import parse_cover_facts
-from sponsorsync.store.entitlements import CoverChange, EntitlementStore, Saved, end_covers
+from sponsorsync.store.entitlement_fields import parse_entitlement_facts
+from sponsorsync.store.entitlements import (
+    EntitlementChange,
+    EntitlementStore,
+    Saved,
+    end_entitlements,
+)
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from sponsorsync.store.organizations import OrganizationStore
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
@@ -37,17 +47,17 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from sponsorsync.domain.account import KnownCover
+    from sponsorsync.domain.account import StoredEntitlement
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.connect import RedisStore
     from tests.support.proxy import TcpProxy
 
 ORG, OTHER_ORG = 17_562_948, 17_562_955
-COVER = keys.sponsorship(SPONSORABLE, PERSON)
+ENTITLEMENT = keys.sponsorship(SPONSORABLE, PERSON)
 INDEX = keys.sponsors(SPONSORABLE)
 SEATS = keys.members(SPONSORABLE, ORG)
 MEMBER = f"{SPONSORABLE}:{PERSON}"
-POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
 ADMIN = Decision("admin", "helped with the release")
 BATCH = 100
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -55,13 +65,13 @@ DAY = timedelta(days=1)
 YESTERDAY, TOMORROW, NEXT_WEEK = NOW - DAY, NOW + DAY, NOW + 7 * DAY
 
 OVERRIDE = Grant(
-    source=CoverSource.OVERRIDE, since=YESTERDAY, until=None, actor="admin", reason="helped"
+    source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None, actor="admin", reason="helped"
 )
 PATRON = Grant(
-    source=CoverSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, patron_id="4711"
+    source=EntitlementSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, patron_id="4711"
 )
 MEMBERSHIP = Grant(
-    source=CoverSource.ORGANIZATION,
+    source=EntitlementSource.ORGANIZATION,
     since=YESTERDAY,
     until=NEXT_WEEK,
     cents=10_000,
@@ -69,18 +79,20 @@ MEMBERSHIP = Grant(
     organization="sponsoring-org",
     member_until=NEXT_WEEK,
 )
-NO_SPONSOR = CoverFacts(sponsorable=SPONSORABLE, checked_at=NOW)
-SPONSOR = replace(NO_SPONSOR, source=CoverSource.SPONSORSHIP, tier_cents=1000, since=YESTERDAY)
+NO_SPONSOR = EntitlementFacts(sponsorable=SPONSORABLE, checked_at=NOW)
+SPONSOR = replace(
+    NO_SPONSOR, source=EntitlementSource.SPONSORSHIP, tier_cents=1000, since=YESTERDAY
+)
 
 
 @dataclass
 class Desk:
-    """What changes covers without a login, on a pair."""
+    """What changes entitles without a login, on a pair."""
 
     pair: Pair
 
     @property
-    def covers(self) -> EntitlementStore:
+    def entitlements(self) -> EntitlementStore:
         """Where they are kept."""
         return EntitlementStore(
             self.pair.local_store,
@@ -93,7 +105,7 @@ class Desk:
     def overrides(self) -> Overrides:
         """What an administrator does."""
         return Overrides(
-            self.covers,
+            self.entitlements,
             cast("GitHubClient", None),  # it is asked for logins only
             token=None,
             policy=POLICY,
@@ -103,38 +115,42 @@ class Desk:
     async def find_patron(self, patron_id: str) -> int | None:
         """Returns the person that linked an account of Patreon's."""
         linked_accounts = LinkedAccountStore(self.pair.local_store)
-        return await linked_accounts.find_person(CoverSource.PATREON, SPONSORABLE, patron_id)
+        return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, patron_id)
 
     @property
     def members(self) -> Members:
         """What follows organizations."""
-        policy = replace(POLICY, covers_members=True)
+        policy = replace(POLICY, entitles_members=True)
         organizations = OrganizationStore(self.pair.local_store)
-        return Members(self.covers, organizations, policy=policy, clock=lambda: datetime.now(UTC))
+        return Members(
+            self.entitlements, organizations, policy=policy, clock=lambda: datetime.now(UTC)
+        )
 
-    async def keep(self, facts: CoverFacts, person_id: int = PERSON, *, by: str = "test") -> None:
+    async def keep(
+        self, facts: EntitlementFacts, person_id: int = PERSON, *, by: str = "test"
+    ) -> None:
         """Keeps facts, whatever was known."""
-        await self.covers.change(SPONSORABLE, person_id, lambda _: facts, by=by)
+        await self.entitlements.change(SPONSORABLE, person_id, lambda _: facts, by=by)
 
-    async def tell(self, facts: CoverFacts, person_id: int = PERSON) -> None:
+    async def tell(self, facts: EntitlementFacts, person_id: int = PERSON) -> None:
         """Keeps what GitHub tells, as a webhook does: what else was known stays."""
 
-        def decide(known: CoverFacts | None) -> CoverFacts:
+        def decide(known: EntitlementFacts | None) -> EntitlementFacts:
             return replace(facts, grants=known.grants if known else ())
 
-        await self.covers.change(SPONSORABLE, person_id, decide, by="webhook")
+        await self.entitlements.change(SPONSORABLE, person_id, decide, by="webhook")
 
-    async def facts(self, person_id: int = PERSON) -> CoverFacts | None:
+    async def facts(self, person_id: int = PERSON) -> EntitlementFacts | None:
         """Returns what is known."""
-        return (await self.covers.load(SPONSORABLE, [person_id]))[person_id].facts
+        return (await self.entitlements.load(SPONSORABLE, [person_id]))[person_id].facts
 
-    async def status(self, person_id: int = PERSON) -> CoverStatus:
+    async def status(self, person_id: int = PERSON) -> EntitlementStatus:
         """Returns the answer."""
         facts = await self.facts(person_id)
-        return judge(SPONSORABLE, facts, policy=POLICY, now=datetime.now(UTC)).status
+        return evaluate(SPONSORABLE, facts, policy=POLICY, now=datetime.now(UTC)).status
 
-    async def sources(self, person_id: int = PERSON) -> set[CoverSource]:
-        """Returns what else than a sponsorship is known to cover somebody, or did."""
+    async def sources(self, person_id: int = PERSON) -> set[EntitlementSource]:
+        """Returns what else than a sponsorship is known to entitle somebody, or did."""
         facts = await self.facts(person_id)
         return {grant.source for grant in facts.grants} if facts else set()
 
@@ -156,11 +172,11 @@ def cut_desk(cuttable: Pair) -> Desk:
     return Desk(cuttable)
 
 
-async def _facts_on(client: Redis) -> CoverFacts | None:
+async def _facts_on(client: Redis) -> EntitlementFacts | None:
     """Returns a side's facts, with the grants taken apart: their text may differ."""
-    fields = await client.hgetall(COVER)
+    fields = await client.hgetall(ENTITLEMENT)
     raw = {str(name).encode(): str(value).encode() for name, value in fields.items()}
-    return parse_cover_facts(SPONSORABLE, raw)
+    return parse_entitlement_facts(SPONSORABLE, raw)
 
 
 async def _serves(store: RedisStore) -> bool:
@@ -173,14 +189,14 @@ async def _serves(store: RedisStore) -> bool:
 async def _are_equal(pair: Pair) -> bool:
     """Whether both sides have the same hash, and each an index that says so."""
     return bool(
-        await pair.local.hgetall(COVER) == await pair.durable.hgetall(COVER)
+        await pair.local.hgetall(ENTITLEMENT) == await pair.durable.hgetall(ENTITLEMENT)
         and await pair.local.sismember(INDEX, str(PERSON))
         == await pair.durable.sismember(INDEX, str(PERSON))
         and (await pair.engine.verifier.run()).agrees
     )
 
 
-# ---------------------------------------------------------------------- what covers by a grant
+# --- what entitles by a grant ---
 
 
 @pytest.mark.parametrize(
@@ -201,7 +217,7 @@ async def test_the_scripts_are_told_the_latest_end(
     """They read no JSON to judge somebody."""
     await desk.keep(replace(NO_SPONSOR, grants=grants))
 
-    assert await desk.pair.local.hget(COVER, "also_until") == also_until
+    assert await desk.pair.local.hget(ENTITLEMENT, "also_until") == also_until
     is_indexed = await desk.pair.local.sismember(INDEX, str(PERSON))
     assert bool(is_indexed) is (also_until is not None)
 
@@ -225,13 +241,14 @@ async def test_of_two_ends_the_next_is_an_event_here_and_the_last_counts_there(
     next_end: datetime | None,
     last_end: datetime | None,
 ) -> None:
-    """Each end may be a change of the tier; durable has to know when nothing covers any more."""
+    """Each end may be a change of the tier; durable has to know when nothing entitles any more."""
     facts = replace(SPONSOR, valid_until=own_end, grants=(replace(OVERRIDE, until=grant_end),))
     await desk.keep(facts)
     await desk.pair.relay()
 
     calendars = [
-        await side.zscore(keys.COVER_ENDS, MEMBER) for side in (desk.pair.local, desk.pair.durable)
+        await side.zscore(keys.ENTITLEMENT_ENDS, MEMBER)
+        for side in (desk.pair.local, desk.pair.durable)
     ]
     assert calendars == [end and end.timestamp() for end in (next_end, last_end)]
     assert await _are_equal(desk.pair)
@@ -243,18 +260,18 @@ async def test_an_end_that_leaves_something_else_is_a_change(desk: Desk) -> None
     given = replace(OVERRIDE, cents=50_000, until=NEXT_WEEK)
     await desk.keep(replace(SPONSOR, grants=(given,)))
     over = json.dumps([{"source": "override", "until": int(moment.timestamp()), "since": 1}])
-    await desk.pair.local.hset(COVER, mapping={"also": over, "also_until": "1"})
-    await desk.pair.local.zadd(keys.COVER_ENDS, {MEMBER: moment.timestamp()})
-    await end_covers(desk.pair.local_store)
+    await desk.pair.local.hset(ENTITLEMENT, mapping={"also": over, "also_until": "1"})
+    await desk.pair.local.zadd(keys.ENTITLEMENT_ENDS, {MEMBER: moment.timestamp()})
+    await end_entitlements(desk.pair.local_store)
 
     assert await desk.audited() == [("granted", "test"), ("changed", "end")]
     assert await desk.pair.local.sismember(INDEX, str(PERSON))
-    assert await desk.pair.local.zscore(keys.COVER_ENDS, MEMBER) is None
+    assert await desk.pair.local.zscore(keys.ENTITLEMENT_ENDS, MEMBER) is None
 
 
 async def test_who_was_let_in_takes_their_preferences_to_durable(desk: Desk) -> None:
     """Like a sponsor, those of before included."""
-    await desk.pair.sign_in(covered=False)
+    await desk.pair.sign_in(entitled=False)
     await desk.pair.add("a")
     await desk.pair.relay()
     before = await desk.pair.kept()
@@ -272,22 +289,22 @@ async def test_a_login_without_a_sponsorship_leaves_a_grant_alone(desk: Desk) ->
     await desk.tell(replace(SPONSOR, valid_until=YESTERDAY))
     await desk.pair.relay()
 
-    assert await desk.status() is CoverStatus.COVERED
+    assert await desk.status() is EntitlementStatus.ENTITLED
     assert await desk.pair.durable.sismember(INDEX, str(PERSON))
     assert await _are_equal(desk.pair)
 
 
 async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
     """The sweep makes it an event: durable learns it, and the copy is narrowed from then on."""
-    await desk.pair.sign_in(covered=False)
+    await desk.pair.sign_in(entitled=False)
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=TOMORROW)
     await desk.pair.add("a", "b")
     await desk.pair.relay()
     # As if its time had come, on either side.
     for client in (desk.pair.local, desk.pair.durable):
-        await client.hset(COVER, "also_until", "1")
-    await desk.pair.local.zadd(keys.COVER_ENDS, {MEMBER: 1})
-    swept = await desk.pair.local_store.run_script("sweep_covers", BATCH)
+        await client.hset(ENTITLEMENT, "also_until", "1")
+    await desk.pair.local.zadd(keys.ENTITLEMENT_ENDS, {MEMBER: 1})
+    swept = await desk.pair.local_store.run_script("sweep_entitlements", BATCH)
     await desk.pair.add("c")
     await desk.pair.remove("a")
     await desk.pair.relay()
@@ -301,14 +318,14 @@ async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
 
 async def test_a_snapshot_takes_grants_along(desk: Desk) -> None:
     """Into an empty durable, whose indexes are made of them."""
-    await desk.pair.sign_in(covered=False)
+    await desk.pair.sign_in(entitled=False)
     await desk.keep(replace(NO_SPONSOR, grants=(replace(OVERRIDE, until=TOMORROW), PATRON)))
     await desk.pair.add("a")
     await desk.pair.durable.flushall()
     await desk.pair.engine.snapshot.run()
 
     assert await desk.pair.durable.sismember(INDEX, str(PERSON))
-    assert await desk.pair.durable.zscore(keys.COVER_ENDS, MEMBER) == NEXT_WEEK.timestamp()
+    assert await desk.pair.durable.zscore(keys.ENTITLEMENT_ENDS, MEMBER) == NEXT_WEEK.timestamp()
     assert await desk.pair.kept() == {"a"}
 
 
@@ -319,7 +336,7 @@ async def test_an_end_that_somebody_changed_by_hand_is_found(desk: Desk, side: s
     await desk.pair.relay()
     agreed = (await desk.pair.engine.verifier.run()).agrees
     changed: Redis = getattr(desk.pair, side)
-    await changed.hset(COVER, "also_until", "never")
+    await changed.hset(ENTITLEMENT, "also_until", "never")
     found = await desk.pair.engine.verifier.run()
     fixed = await desk.pair.engine.verifier.run(fix=True)
 
@@ -329,7 +346,7 @@ async def test_an_end_that_somebody_changed_by_hand_is_found(desk: Desk, side: s
 
 
 async def test_after_a_flush_a_read_brings_grants_back(desk: Desk) -> None:
-    """With all indexes that are made of them: seats, patrons, who is covered."""
+    """With all indexes that are made of them: seats, patrons, who is entitled."""
     kept = replace(SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON))
     await desk.keep(kept)
     await desk.pair.relay()
@@ -361,17 +378,19 @@ async def test_who_has_no_seat_gets_none_by_a_flush(desk: Desk) -> None:
 
 async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
     """On neither side, and in no index; the trail tells what it lost by."""
-    await desk.pair.sign_in(covered=False)
+    await desk.pair.sign_in(entitled=False)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON)))
     await desk.pair.add("a")
     await desk.pair.relay()
     await desk.pair.people.delete_account(PERSON)
-    here = await desk.pair.local.exists(COVER, SEATS, keys.patrons(SPONSORABLE), INDEX)
+    here = await desk.pair.local.exists(ENTITLEMENT, SEATS, keys.patrons(SPONSORABLE), INDEX)
     await desk.pair.relay()
 
     assert here == 0
-    assert await desk.pair.local.zscore(keys.COVER_ENDS, MEMBER) is None
-    assert await desk.pair.durable.exists(COVER, INDEX, keys.COVER_ENDS, keys.LAPSED) == 0
+    assert await desk.pair.local.zscore(keys.ENTITLEMENT_ENDS, MEMBER) is None
+    assert (
+        await desk.pair.durable.exists(ENTITLEMENT, INDEX, keys.ENTITLEMENT_ENDS, keys.LAPSED) == 0
+    )
     assert await desk.pair.kept() == set()
     assert (await desk.audited())[-1] == ("lost", "deletion")
     assert (await desk.pair.engine.verifier.run()).agrees
@@ -397,13 +416,13 @@ async def test_of_two_who_linked_the_same_account_the_later_one_has_it(
     await desk.keep(replace(NO_SPONSOR, grants=(PATRON, OVERRIDE)))
     await desk.keep(replace(NO_SPONSOR, grants=(PATRON,)), PERSON + 1)
     await desk.pair.relay()
-    await desk.pair.local.delete(COVER, other, keys.patrons(SPONSORABLE))
+    await desk.pair.local.delete(ENTITLEMENT, other, keys.patrons(SPONSORABLE))
     await desk.facts(first)
     await desk.facts(second)
     await desk.pair.relay()
 
-    assert await desk.sources() == {CoverSource.OVERRIDE}
-    assert await desk.sources(PERSON + 1) == {CoverSource.PATREON}
+    assert await desk.sources() == {EntitlementSource.OVERRIDE}
+    assert await desk.sources(PERSON + 1) == {EntitlementSource.PATREON}
     assert await desk.find_patron("4711") == PERSON + 1
     assert await _are_equal(desk.pair)
 
@@ -411,7 +430,7 @@ async def test_of_two_who_linked_the_same_account_the_later_one_has_it(
 # ---------------------------------------------------------------------- durable is away
 
 
-async def _facts_when_back(desk: Desk) -> CoverFacts | None:
+async def _facts_when_back(desk: Desk) -> EntitlementFacts | None:
     async def is_back() -> bool:
         return await desk.facts() is not None
 
@@ -419,7 +438,9 @@ async def _facts_when_back(desk: Desk) -> CoverFacts | None:
     return await desk.facts()
 
 
-async def _lose_local_while_durable_is_away(desk: Desk, way: TcpProxy, facts: CoverFacts) -> None:
+async def _lose_local_while_durable_is_away(
+    desk: Desk, way: TcpProxy, facts: EntitlementFacts
+) -> None:
     """Leaves what only durable knows."""
     await desk.keep(facts)
     await desk.pair.relay()
@@ -433,13 +454,13 @@ async def test_what_somebody_else_fetches_meanwhile_is_not_overwritten_unread(
     """It may come back under the very version that was known before the loss."""
     await cut_desk.keep(replace(NO_SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.relay()
-    await cut_desk.pair.local.delete(COVER)
+    await cut_desk.pair.local.delete(ENTITLEMENT)
     way.cut()
-    unknown = (await cut_desk.covers.load(SPONSORABLE, [PERSON]))[PERSON]
+    unknown = (await cut_desk.entitlements.load(SPONSORABLE, [PERSON]))[PERSON]
     way.flow()
     fetched = await _facts_when_back(cut_desk)
-    change = CoverChange(PERSON, SPONSOR, unknown.version, by="webhook", reference="")
-    [saved] = await cut_desk.covers.save([change])
+    change = EntitlementChange(PERSON, SPONSOR, unknown.version, by="webhook", reference="")
+    [saved] = await cut_desk.entitlements.save([change])
 
     assert unknown.facts is None
     assert saved is Saved.CHANGED
@@ -461,25 +482,25 @@ async def test_what_github_tells_meanwhile_is_told_and_completed_later(
     await cut_desk.pair.relay_when_back()
 
     assert meanwhile is not None
-    assert (meanwhile.source, meanwhile.is_partial) == (CoverSource.SPONSORSHIP, True)
+    assert (meanwhile.source, meanwhile.is_partial) == (EntitlementSource.SPONSORSHIP, True)
     assert kept is not None
     assert kept.grants == grants
     facts = await cut_desk.facts()
     assert facts is not None
     assert (facts.grants, facts.is_partial) == (grants, False)
-    assert await cut_desk.pair.local.hget(COVER, "also_until") == "never"
+    assert await cut_desk.pair.local.hget(ENTITLEMENT, "also_until") == "never"
     assert await cut_desk.find_patron("4711") == PERSON
     assert await _are_equal(cut_desk.pair)
 
 
 @pytest.mark.parametrize("teller", ["login", "webhook"])
-async def test_who_github_does_not_cover_is_unknown_meanwhile(
+async def test_who_github_does_not_entitle_is_unknown_meanwhile(
     cut_desk: Desk, way: TcpProxy, teller: str
 ) -> None:
     """Durable may know that an administrator has let them in, and it has."""
     await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
     tell: dict[str, Callable[[], Awaitable[None]]] = {
-        "login": lambda: cut_desk.pair.sign_in(covered=False),
+        "login": lambda: cut_desk.pair.sign_in(entitled=False),
         "webhook": lambda: cut_desk.tell(replace(SPONSOR, valid_until=YESTERDAY)),
     }
     await tell[teller]()
@@ -487,9 +508,9 @@ async def test_who_github_does_not_cover_is_unknown_meanwhile(
     way.flow()
     await cut_desk.pair.relay_when_back()
 
-    assert meanwhile is CoverStatus.UNKNOWN
-    assert await cut_desk.status() is CoverStatus.COVERED
-    assert await cut_desk.sources() == {CoverSource.OVERRIDE}
+    assert meanwhile is EntitlementStatus.UNKNOWN
+    assert await cut_desk.status() is EntitlementStatus.ENTITLED
+    assert await cut_desk.sources() == {EntitlementSource.OVERRIDE}
     assert await _are_equal(cut_desk.pair)
 
 
@@ -506,7 +527,7 @@ async def test_a_second_webhook_meanwhile_does_not_make_it_whole(
 
     assert meanwhile is not None
     assert meanwhile.is_partial
-    assert await cut_desk.sources() == {CoverSource.OVERRIDE}
+    assert await cut_desk.sources() == {EntitlementSource.OVERRIDE}
     assert await _are_equal(cut_desk.pair)
 
 
@@ -515,7 +536,7 @@ async def test_while_somebody_else_asks_durable_it_does_not_travel(
 ) -> None:
     """Nor in a snapshot; it stays to be done."""
     await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
-    await cut_desk.pair.sign_in(covered=False)
+    await cut_desk.pair.sign_in(entitled=False)
     way.flow()
     await cut_desk.pair.local.set(keys.lease(PERSON), "somebody else's")
     await until(partial(_serves, cut_desk.pair.durable_store))
@@ -526,9 +547,9 @@ async def test_while_somebody_else_asks_durable_it_does_not_travel(
     await cut_desk.pair.relay_when_back()
 
     assert kept is not None
-    assert (kept.source, kept.grants) == (CoverSource.SPONSORSHIP, (OVERRIDE,))
+    assert (kept.source, kept.grants) == (EntitlementSource.SPONSORSHIP, (OVERRIDE,))
     assert dirty == {PERSON}
-    assert await cut_desk.sources() == {CoverSource.OVERRIDE}
+    assert await cut_desk.sources() == {EntitlementSource.OVERRIDE}
     assert await _are_equal(cut_desk.pair)
 
 
@@ -537,21 +558,21 @@ async def test_of_whom_durable_knows_nothing_what_was_told_is_all(
 ) -> None:
     """It becomes whole, and travels."""
     way.cut()
-    await cut_desk.pair.sign_in(covered=False)
+    await cut_desk.pair.sign_in(entitled=False)
     meanwhile = await cut_desk.status()
     way.flow()
     await cut_desk.pair.relay_when_back()
 
-    assert meanwhile is CoverStatus.UNKNOWN
-    assert await cut_desk.status() is CoverStatus.NOT_COVERED
+    assert meanwhile is EntitlementStatus.UNKNOWN
+    assert await cut_desk.status() is EntitlementStatus.NOT_ENTITLED
     assert await _are_equal(cut_desk.pair)
 
 
 async def test_with_one_redis_there_is_nobody_else_to_know(desk: Desk) -> None:
     """Nor where durable has just said that it has nothing."""
-    await desk.pair.sign_in(covered=False)
+    await desk.pair.sign_in(entitled=False)
 
-    assert await desk.status() is CoverStatus.NOT_COVERED
+    assert await desk.status() is EntitlementStatus.NOT_ENTITLED
 
 
 async def test_an_administrator_waits_for_what_only_durable_knows(
@@ -581,8 +602,8 @@ async def test_a_local_that_came_back_partial_takes_what_durable_has_newer(
 ) -> None:
     """Somebody else had completed it, and gone on, before local fell back."""
     await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, grants=(OVERRIDE,)))
-    await cut_desk.pair.sign_in(covered=False)
-    names = (COVER, keys.meta(PERSON), keys.PEOPLE)
+    await cut_desk.pair.sign_in(entitled=False)
+    names = (ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
     before = {name: await cut_desk.pair.local.dump(name) for name in names}
     way.flow()
     await cut_desk.pair.relay_when_back()
@@ -590,7 +611,7 @@ async def test_a_local_that_came_back_partial_takes_what_durable_has_newer(
     await cut_desk.pair.relay()
     for name, dump in before.items():
         await cut_desk.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
-    was_partial = await cut_desk.pair.local.hexists(COVER, "partial")
+    was_partial = await cut_desk.pair.local.hexists(ENTITLEMENT, "partial")
     await cut_desk.pair.local.sadd(keys.DIRTY, PERSON)
     await cut_desk.pair.relay()
 
@@ -637,7 +658,7 @@ async def test_a_tier_and_an_announced_end_come_back(cut_desk: Desk, way: TcpPro
     ids=["something else", "of another one", "that there is none"],
 )
 async def test_what_github_told_meanwhile_stays(
-    cut_desk: Desk, way: TcpProxy, told: CoverFacts
+    cut_desk: Desk, way: TcpProxy, told: EntitlementFacts
 ) -> None:
     """It is later than all that durable has."""
     await _lose_local_while_durable_is_away(cut_desk, way, replace(SPONSOR, valid_until=TOMORROW))
@@ -712,9 +733,9 @@ async def test_that_memberships_were_seen_comes_back(cut_desk: Desk, way: TcpPro
 
 @pytest.mark.parametrize("also", ['"none of ours"', "[1]", '{"until":1}', "no JSON"])
 async def test_grants_of_somebody_else_stop_nobody(desk: Desk, also: str) -> None:
-    """They cover nobody, and the next change replaces them."""
+    """They entitlement nobody, and the next change replaces them."""
     await desk.pair.sign_in()
-    await desk.pair.local.hset(COVER, "also", also)
+    await desk.pair.local.hset(ENTITLEMENT, "also", also)
     await desk.pair.sign_in()
     await desk.pair.relay()
     await desk.pair.people.delete_account(PERSON)
@@ -735,18 +756,18 @@ async def _are_noted(pair: Pair) -> set[str]:
 
 ORG_FIELD = f"{SPONSORABLE}:{ORG}"
 NEWCOMER_FIELD = f"{ORG_FIELD}:{PERSON}"
-ORG_COVER = keys.sponsorship(SPONSORABLE, ORG)
+ORG_ENTITLEMENT = keys.sponsorship(SPONSORABLE, ORG)
 
 
-def _watch(covers: EntitlementStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
+def _watch(entitlements: EntitlementStore, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[int]]:
     """Returns where it is noted who is read together."""
-    load, seen = type(covers).load, []
+    load, seen = type(entitlements).load, []
 
     async def note(
-        covers: EntitlementStore, sponsorable: str, person_ids: Sequence[int]
-    ) -> Mapping[int, KnownCover]:
+        entitlements: EntitlementStore, sponsorable: str, person_ids: Sequence[int]
+    ) -> Mapping[int, StoredEntitlement]:
         seen.append(person_ids)
-        return await load(covers, sponsorable, person_ids)
+        return await load(entitlements, sponsorable, person_ids)
 
     monkeypatch.setattr(EntitlementStore, "load", note)
     return seen
@@ -783,7 +804,7 @@ async def test_a_member_who_joins_is_judged_once_more(desk: Desk) -> None:
     assert (joined, renewed) == ({NEWCOMER_FIELD}, set())
 
 
-async def test_while_an_organization_is_not_known_its_members_keep_their_cover(
+async def test_while_an_organization_is_not_known_its_members_keep_their_entitlement(
     cut_desk: Desk, way: TcpProxy
 ) -> None:
     """Only durable knows it, and is away: the note stays, and others are not kept waiting."""
@@ -792,7 +813,7 @@ async def test_while_an_organization_is_not_known_its_members_keep_their_cover(
     await cut_desk.keep(replace(SPONSOR, tier_cents=2500), OTHER_ORG)
     await cut_desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)))
     await cut_desk.pair.relay()
-    await cut_desk.pair.evict(ORG_COVER)
+    await cut_desk.pair.evict(ORG_ENTITLEMENT)
     way.cut()
     with pytest.raises(DurableUnavailableError):
         await cut_desk.members.follow()
@@ -837,7 +858,7 @@ async def test_only_who_is_new_is_judged_when_somebody_joins(
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     await desk.members.follow()
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), PERSON + 1)
-    judged = _watch(desk.covers, monkeypatch)
+    judged = _watch(desk.entitlements, monkeypatch)
     await desk.members.follow()
 
     assert judged == [[PERSON + 1]]
@@ -858,8 +879,8 @@ async def test_members_are_judged_by_the_hundred(
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), PERSON)
     await desk.keep(SPONSOR, ORG)
     before = await desk.pair.local.zscore(keys.PEOPLE, str(PERSON + 1))
-    monkeypatch.setattr("sponsorsync.members._CHUNK", 2)
-    judged = _watch(desk.covers, monkeypatch)
+    monkeypatch.setattr("sponsorsync.entitlements.organization_members._CHUNK", 2)
+    judged = _watch(desk.entitlements, monkeypatch)
     await desk.members.follow()
 
     assert judged == [numbers[:2], numbers[2:]]
@@ -875,10 +896,12 @@ async def test_who_changes_meanwhile_is_judged_alone(
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     save = EntitlementStore.save
 
-    async def come_between(covers: EntitlementStore, changes: list[CoverChange]) -> list[Saved]:
+    async def come_between(
+        entitlements: EntitlementStore, changes: list[EntitlementChange]
+    ) -> list[Saved]:
         monkeypatch.setattr(EntitlementStore, "save", save)
         await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
-        return await save(covers, changes)
+        return await save(entitlements, changes)
 
     monkeypatch.setattr(EntitlementStore, "save", come_between)
     await desk.members.follow()
@@ -893,15 +916,15 @@ async def test_one_replica_follows_at_a_time(desk: Desk) -> None:
     """Each of several would do the same work; who dies leaves the right for seconds."""
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
-    await desk.pair.local.set(keys.FOLLOWING, "another", px=keys.FOLLOWING_TTL_MS)
+    await desk.pair.local.set(keys.RECOMPUTING, "another", px=keys.RECOMPUTING_TTL_MS)
     await desk.members.follow()
     noted = await _are_noted(desk.pair)
-    await desk.pair.local.delete(keys.FOLLOWING)
+    await desk.pair.local.delete(keys.RECOMPUTING)
     await desk.members.follow()
 
     assert noted == {NEWCOMER_FIELD}
     assert await _are_noted(desk.pair) == set()
-    assert await desk.pair.local.exists(keys.FOLLOWING) == 0
+    assert await desk.pair.local.exists(keys.RECOMPUTING) == 0
 
 
 async def test_while_members_are_judged_the_right_to_is_renewed(
@@ -911,13 +934,13 @@ async def test_while_members_are_judged_the_right_to_is_renewed(
     await desk.keep(SPONSOR, ORG)
     for number in (PERSON, PERSON + 1):
         await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), number)
-    monkeypatch.setattr("sponsorsync.members._CHUNK", 1)
+    monkeypatch.setattr("sponsorsync.entitlements.organization_members._CHUNK", 1)
     load, left_ms = EntitlementStore.load, []
 
-    async def take_time(covers: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
-        left_ms.append(await desk.pair.local.pttl(keys.FOLLOWING))
-        await desk.pair.local.pexpire(keys.FOLLOWING, 1000)
-        return await load(covers, *arguments)
+    async def take_time(entitlements: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+        left_ms.append(await desk.pair.local.pttl(keys.RECOMPUTING))
+        await desk.pair.local.pexpire(keys.RECOMPUTING, 1000)
+        return await load(entitlements, *arguments)
 
     monkeypatch.setattr(EntitlementStore, "load", take_time)
     await desk.members.follow()
@@ -934,24 +957,24 @@ async def test_who_lost_the_right_to_judge_leaves_the_rest_to_who_has_it(
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     load = EntitlementStore.load
 
-    async def be_away(covers: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
-        await desk.pair.local.set(keys.FOLLOWING, "another")
-        return await load(covers, *arguments)
+    async def be_away(entitlements: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+        await desk.pair.local.set(keys.RECOMPUTING, "another")
+        return await load(entitlements, *arguments)
 
     monkeypatch.setattr(EntitlementStore, "load", be_away)
     with pytest.raises(StoreUnavailableError, match="another replica"):
         await desk.members.follow()
 
     assert await _are_noted(desk.pair) == {NEWCOMER_FIELD}
-    assert await desk.pair.local.get(keys.FOLLOWING) == "another"
+    assert await desk.pair.local.get(keys.RECOMPUTING) == "another"
 
 
-async def test_an_organization_that_gives_nothing_for_certain_covers_nobody(desk: Desk) -> None:
+async def test_an_organization_that_gives_nothing_for_certain_entitles_nobody(desk: Desk) -> None:
     """It was never one, or its account is gone."""
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
     await desk.members.follow()
 
-    assert await desk.sources() == {CoverSource.OVERRIDE}
+    assert await desk.sources() == {EntitlementSource.OVERRIDE}
     assert await desk.pair.local.exists(SEATS) == 0
 
 
@@ -959,7 +982,7 @@ async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: 
     """The seat and the link to a patron go with the grants."""
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, PATRON)))
     await desk.pair.relay()
-    names = (COVER, keys.meta(PERSON), keys.PEOPLE, SEATS, keys.patrons(SPONSORABLE))
+    names = (ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, keys.patrons(SPONSORABLE))
     before = {name: await desk.pair.local.dump(name) for name in names}
     await desk.keep(NO_SPONSOR)
     await desk.pair.relay()
@@ -978,7 +1001,7 @@ async def test_a_local_that_came_back_older_judges_members_on_what_is_newer(desk
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     await desk.members.follow()
     await desk.pair.relay()
-    names = (ORG_COVER, keys.meta(ORG), COVER, keys.meta(PERSON), keys.PEOPLE)
+    names = (ORG_ENTITLEMENT, keys.meta(ORG), ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
     before = {name: await desk.pair.local.dump(name) for name in names}
     await desk.keep(replace(SPONSOR, valid_until=YESTERDAY), ORG)
     await desk.pair.relay()
@@ -1003,7 +1026,7 @@ def _belongs_to(*organizations: int, is_complete: bool = True) -> Memberships:
     )
 
 
-async def test_an_organization_that_only_durable_knows_covers_who_signs_in(desk: Desk) -> None:
+async def test_an_organization_that_only_durable_knows_entitles_who_signs_in(desk: Desk) -> None:
     """After a flush; nobody of its members sees its private sponsorship."""
     await desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await desk.pair.relay()
@@ -1068,9 +1091,9 @@ async def test_an_organization_that_cannot_be_told_keeps_its_members(
     assert seen.grants == (MEMBERSHIP,)
     assert seen.memberships_unknown_since is not None
     assert unknown is not None
-    policy = replace(POLICY, covers_members=True)
-    cover = judge(SPONSORABLE, unknown, policy=policy, now=datetime.now(UTC))
-    assert cover.status is CoverStatus.UNKNOWN
+    policy = replace(POLICY, entitles_members=True)
+    entitlement = evaluate(SPONSORABLE, unknown, policy=policy, now=datetime.now(UTC))
+    assert entitlement.status is EntitlementStatus.UNKNOWN
     assert left is not None
     assert (left.grants, left.memberships_unknown_since) == ((), None)
 
@@ -1078,7 +1101,7 @@ async def test_an_organization_that_cannot_be_told_keeps_its_members(
 async def test_of_an_organization_that_durable_does_not_know_there_is_nothing_to_know(
     desk: Desk,
 ) -> None:
-    """It says so, and whoever belongs there is not covered by it."""
+    """It says so, and whoever belongs there is not entitled by it."""
     seen = await desk.members.see(
         PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG), asked_at=datetime.now(UTC)
     )

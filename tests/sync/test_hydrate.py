@@ -30,7 +30,7 @@ SET = keys.preferences(PERSON, COLLECTION)
 async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
     cuttable: Pair, way: TcpProxy
 ) -> None:
-    """It knows that they are covered, and must not take the missing set for an empty one."""
+    """It knows that they are entitled, and must not take the missing set for an empty one."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
     way.cut()
@@ -126,7 +126,7 @@ async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
     cuttable: Pair, way: TcpProxy
 ) -> None:
     """It had taken the lease, and kept it."""
-    await cuttable.sign_in(covered=None)  # unknown cover: to be fetched by the relay
+    await cuttable.sign_in(entitled=None)  # unknown entitlement: to be fetched by the relay
     way.cut()
     with pytest.raises(StoreUnavailableError):
         await cuttable.relay()

@@ -16,15 +16,15 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from sponsorsync.domain.account import NO_VERSION, KnownCover
-from sponsorsync.domain.cover import CoverFacts
+from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.profile import Profile
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
-from sponsorsync.sync.packages import apply_packages, export_people
+from sponsorsync.sync.person_records import apply_records, pack_people
 from tests.support.sync import NAMES, PERSON, SPONSORABLE, Pair, open_pair
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def either(
     """The same; and one whose users may not restore dumps, so that values travel."""
     commands = [] if request.param == "dumps" else ["-restore"]
     async with _open_empty(json_servers, user="some", commands=commands) as opened:
-        assert opened.engine.epochs.can_dump_to_durable == (request.param == "dumps")
+        assert opened.engine.incarnations.can_dump_to_durable == (request.param == "dumps")
         yield opened
 
 
@@ -123,7 +123,7 @@ async def test_a_login_writes_all_that_is_known_as_one_document(pair: Pair) -> N
 
 async def test_who_has_no_sponsorship_yet_has_an_object_for_them_all_the_same(pair: Pair) -> None:
     """An empty list would become an object, and an index would not find its way."""
-    await pair.sign_in(covered=None)
+    await pair.sign_in(entitled=None)
 
     document = await pair.local_store.run("JSON.GET", DOCUMENT, ".sponsorships")
     assert document == b"{}"
@@ -134,7 +134,7 @@ async def test_what_is_not_a_number_of_ours_stays_a_text(pair: Pair, text: str) 
     """JSON has no nan, and cjson would round what is too long: neither may fail a login."""
     await pair.sign_in()
     await pair.local.hset(FACTS, "tier_cents", text)
-    await pair.sign_in(covered=None)
+    await pair.sign_in(entitled=None)
 
     document = await _load(pair.local)
     assert document["sponsorships"][SPONSORABLE]["tier_cents"] == text
@@ -232,8 +232,8 @@ async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair)
 async def test_what_a_deletion_takes_from_local_leaves_the_document_too(pair: Pair) -> None:
     """Local came back from before the deletion that durable knows of."""
     await pair.sign_in()
-    package = await export_people(pair.local_store, [PERSON], what="covered", names=NAMES)
-    await apply_packages(pair.durable_store, package, names=NAMES)
+    record = await pack_people(pair.local_store, [PERSON], what="entitled", names=NAMES)
+    await apply_records(pair.durable_store, record, names=NAMES)
     deleted = await pair.local.hget(keys.meta(PERSON), "v:profile")
     await pair.durable.hset(keys.meta(PERSON), "x", str(deleted))
     await pair.durable.delete(PROFILE, FACTS)
@@ -265,7 +265,7 @@ async def test_a_foreign_key_in_the_place_of_the_facts_is_no_sponsorship(pair: P
     await pair.sign_in()
     await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
-    await pair.save_login(covered=None, version=NO_VERSION)
+    await pair.save_login(entitled=None, version=NO_VERSION)
 
     assert (await _load(pair.local))["sponsorships"] == {}
 
@@ -322,7 +322,7 @@ async def test_a_server_without_the_module_runs_no_command_for_it(plain: Pair) -
 
 async def test_redis_6_is_asked_in_its_own_way(plain: Pair, pair: Pair) -> None:
     """It has no `acl_check_cmd`, and RedisGears runs on it."""
-    script = load_script("mend").replace("redis.acl_check_cmd then", "nil then")
+    script = load_script("repair").replace("redis.acl_check_cmd then", "nil then")
     for each in (plain, pair):
         await each.sign_in()
         await each.local.delete(DOCUMENT)
@@ -369,10 +369,10 @@ async def _sign_in(pair: Pair) -> None:
         first_seen=MONDAY,
         last_login=MONDAY,
     )
-    facts = CoverFacts(
+    facts = EntitlementFacts(
         sponsorable=SPONSORABLE,
         checked_at=MONDAY,
-        source=CoverSource.SPONSORSHIP,
+        source=EntitlementSource.SPONSORSHIP,
         tier_cents=500,
         is_one_time=True,
         privacy=Privacy.PRIVATE,
@@ -381,7 +381,7 @@ async def _sign_in(pair: Pair) -> None:
         valid_until=MONDAY + timedelta(days=1),
         unknown_since=MONDAY,
     )
-    await pair.people.save_login(profile, [KnownCover(facts, NO_VERSION)], replaces=None)
+    await pair.people.save_login(profile, [StoredEntitlement(facts, NO_VERSION)], replaces=None)
 
 
 async def _load(client: Redis) -> dict[str, Any]:

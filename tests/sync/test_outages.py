@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.settings import Settings
-from sponsorsync.sides import open_sides
 from sponsorsync.store import keys
-from sponsorsync.sync.packages import apply_packages, export_people
+from sponsorsync.sync.person_records import apply_records, pack_people
 from tests.support.outages import (
     DURABLE_OUTAGES,
     OUTAGES,
@@ -84,13 +84,13 @@ async def test_durables_outage_buries_nobody_and_loses_nothing(
             await pair.save_login(OTHER)
             with pytest.raises(StoreUnavailableError, match="durable"):
                 await pair.engine.relay.drain([OTHER])
-            assert await local.hlen(keys.DEAD) == 0
+            assert await local.hlen(keys.DEAD_LETTERS) == 0
             assert await pair.dirty() == {PERSON, OTHER}
         await pair.relay_when_back()
 
         assert await pair.kept() == {"a", "b"}
         assert await pair.durable.exists(keys.user_details(OTHER)) == 1
-        assert await local.hlen(keys.DEAD) == 0
+        assert await local.hlen(keys.DEAD_LETTERS) == 0
 
 
 async def _add(pair: Pair) -> None:
@@ -139,9 +139,9 @@ async def test_locals_outage_is_told_and_leaves_nothing_half_done(
             assert refusal.value.retry_after_s > 0
         await until(lambda: _is_compared(pair))
 
-        epoch = keys.EPOCH.encode()  # names the incarnation, which may be another
+        incarnation = keys.INCARNATIONS.encode()  # names the incarnation, which may be another
         after = await dump_all(pair.local_store)
-        assert {**after, epoch: b""} == {**before, epoch: b""}
+        assert {**after, incarnation: b""} == {**before, incarnation: b""}
         await pair.add("d")
         await pair.relay()
         assert await pair.kept() == {"a", "d"}
@@ -233,7 +233,7 @@ async def test_a_start_is_no_outage(
         redis_url=SecretStr(local_server.url), durable_url=SecretStr(durable_server.url)
     )
     async with AsyncExitStack() as stack:
-        engine = (await open_sides(stack, settings)).engine
+        engine = (await open_redis_pair(stack, settings)).engine
         assert engine is not None
         compare = engine._compare
 
@@ -278,12 +278,12 @@ async def test_no_error_ends_the_sweep(pair: Pair) -> None:
 
     await pair.sign_in()
     await pair.local.delete(keys.OUTBOX)  # so nothing wakes the relay
-    await pair.local.hset(keys.DEAD, str(OTHER), "no JSON")
+    await pair.local.hset(keys.DEAD_LETTERS, str(OTHER), "no JSON")
     async with running_engine(pair) as engine:
         [sweep] = [loop for loop in engine.list_loops() if loop.name == "sweep"]
         await until(has_failed)
         failed = sweep.status, sweep.last_error
-        await pair.local.delete(keys.DEAD)
+        await pair.local.delete(keys.DEAD_LETTERS)
         await until(lambda: _is_clean(pair))
 
     assert failed == ("failing", "JSONDecodeError")
@@ -335,7 +335,7 @@ async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
 
     assert await pair.kept(OTHER) == {"a", "b"}
     assert await pair.dirty() == {PERSON}
-    record = json.loads(await pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    record = json.loads(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert key in record["reason"]
     assert record["next_try"] > time.time()
     assert await pair.durable.get(key) == "foreign"
@@ -345,12 +345,12 @@ async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
         await pair.engine.relay.sweep()
     assert await pair.dirty() == {PERSON}  # it is not time yet
     record["next_try"] = 0
-    await pair.local.hset(keys.DEAD, str(PERSON), json.dumps(record))
+    await pair.local.hset(keys.DEAD_LETTERS, str(PERSON), json.dumps(record))
     for _ in range(2):
         await pair.engine.relay.sweep()
     assert await pair.kept() == {"a", "b"}
     assert await pair.dirty() == set()
-    assert await pair.local.hlen(keys.DEAD) == 0
+    assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
 @pytest.mark.parametrize("key", PARTS)
@@ -367,11 +367,13 @@ async def test_a_foreign_key_on_local_sets_one_person_aside_until_it_is_gone(
 
     assert await pair.kept(OTHER) == {"a"}
     assert await pair.dirty() == {PERSON}
-    assert key in (await pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    assert key in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
 
     await pair.local.rename("aside", key)
     await pair.local.hset(
-        keys.DEAD, str(PERSON), json.dumps({"next_try": 0, "reason": "", "since": 0, "tries": 1})
+        keys.DEAD_LETTERS,
+        str(PERSON),
+        json.dumps({"next_try": 0, "reason": "", "since": 0, "tries": 1}),
     )
     for _ in range(2):
         await pair.engine.relay.sweep()
@@ -386,16 +388,16 @@ async def test_a_foreign_key_in_the_way_of_a_fetch_sets_one_person_aside(pair: P
     await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
     for person in (PERSON, OTHER):
-        await pair.save_login(person, covered=None)
+        await pair.save_login(person, entitled=None)
     await pair.relay()
 
     assert await pair.dirty() == {PERSON}
     assert await pair.here(OTHER) == {"a"}
-    assert SET in (await pair.local.hget(keys.DEAD, str(PERSON)) or "")
+    assert SET in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert await pair.local.exists(keys.lease(PERSON)) == 0
 
 
-async def test_a_cover_that_ends_for_somebody_with_a_foreign_key_ends_for_others_too(
+async def test_a_entitlement_that_ends_for_somebody_with_a_foreign_key_ends_for_others_too(
     pair: Pair,
 ) -> None:
     """The sweep over the ends is one script for many people."""
@@ -403,13 +405,13 @@ async def test_a_cover_that_ends_for_somebody_with_a_foreign_key_ends_for_others
         await pair.sign_in(person)
         await pair.relay()
         await pair.local.hset(keys.sponsorship("maintainer", person), "valid_until", "1")
-        await pair.local.zadd(keys.COVER_ENDS, {f"maintainer:{person}": 1})
+        await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{person}": 1})
     await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
     await pair.engine._sweep()
 
     assert str(OTHER) not in await pair.local.smembers(keys.sponsors("maintainer"))
-    assert await pair.local.zcard(keys.COVER_ENDS) == 0
+    assert await pair.local.zcard(keys.ENTITLEMENT_ENDS) == 0
 
 
 # ------------------------------------------------------------------ nothing half done
@@ -432,7 +434,7 @@ LOCAL = {
             keys.DIRTY,
             keys.OUTBOX,
             keys.PEOPLE,
-            keys.COVER_ENDS,
+            keys.ENTITLEMENT_ENDS,
         ],
     ),
     "a deletion": (
@@ -444,7 +446,7 @@ LOCAL = {
             keys.DIRTY,
             keys.OUTBOX,
             keys.PEOPLE,
-            keys.COVER_ENDS,
+            keys.ENTITLEMENT_ENDS,
         ],
     ),
 }
@@ -461,7 +463,7 @@ async def test_a_foreign_key_on_local_leaves_nothing_half_done(
     pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
 ) -> None:
     """Every type is checked before the first write; also for somebody who would join by it."""
-    await pair.sign_in(covered=False)
+    await pair.sign_in(entitled=False)
     await pair.add("a", "b")
     await _put_in_the_way(pair.local, key)
     before = await dump_all(pair.local_store)
@@ -510,7 +512,7 @@ async def test_a_deletion_leaves_keys_of_another_kind_on_durable_alone(pair: Pai
         keys.DIRTY,
         keys.OUTBOX,
         keys.PEOPLE,
-        keys.COVER_ENDS,
+        keys.ENTITLEMENT_ENDS,
     ],
 )
 async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
@@ -537,7 +539,7 @@ async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
         keys.user_details(PERSON),
         keys.sponsors("maintainer"),
         keys.PEOPLE,
-        keys.COVER_ENDS,
+        keys.ENTITLEMENT_ENDS,
         keys.LAPSED,
     ],
 )
@@ -551,10 +553,10 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
         await pair.people.delete_account(PERSON)
     await pair.sign_in()
     await pair.add("b")
-    packages = await export_people(pair.local_store, [PERSON], what="covered", names=NAMES)
+    records = await pack_people(pair.local_store, [PERSON], what="entitled", names=NAMES)
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
-    answers = await apply_packages(pair.durable_store, packages, names=NAMES)
+    answers = await apply_records(pair.durable_store, records, names=NAMES)
 
     assert answers[0][1].startswith("WRONGTYPE")
     assert await _dump_durable(pair.durable_store) == before
@@ -570,7 +572,7 @@ async def test_a_copy_that_cannot_be_narrowed_is_set_aside(pair: Pair) -> None:
 
     assert await pair.dirty() == {PERSON}
     assert await pair.kept(OTHER) == {"a", "b"}
-    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD, str(PERSON)))
+    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
 
 @pytest.mark.parametrize("key", [SET, META, keys.PEOPLE])
@@ -582,7 +584,7 @@ async def test_a_narrowing_that_meets_a_foreign_key_leaves_nothing_half_done(
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
     with pytest.raises(StoreConflictError):
-        await pair.durable_store.run_script("narrow", PERSON, COLLECTION, 2**53, "a")
+        await pair.durable_store.run_script("prune", PERSON, COLLECTION, 2**53, "a")
 
     assert await _dump_durable(pair.durable_store) == before
 

@@ -12,7 +12,7 @@ import pytest
 
 from sponsorsync.store import keys
 from sponsorsync.sync.hydrate import Hydrator
-from sponsorsync.sync.packages import apply_packages, export_people
+from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay
 from tests.support.sync import COLLECTION, NAMES, PERSON, Pair, confirm_taken
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.person_records import PersonRecord
     from tests.support.proxy import TcpProxy
 
 OTHER = PERSON + 1
@@ -28,8 +28,8 @@ SET = keys.preferences(PERSON, COLLECTION)
 A_YEAR_US = 365 * 86400 * 10**6
 
 
-async def _export(pair: Pair, person_id: int = PERSON) -> list[Package]:
-    return await export_people(pair.local_store, [person_id], what="covered", names=NAMES)
+async def _export(pair: Pair, person_id: int = PERSON) -> list[PersonRecord]:
+    return await pack_people(pair.local_store, [person_id], what="entitled", names=NAMES)
 
 
 def _create_relay(pair: Pair) -> Relay:
@@ -39,7 +39,7 @@ def _create_relay(pair: Pair) -> Relay:
         pair.durable_store,
         names=NAMES,
         hydrator=engine.hydrator,
-        epochs=engine.epochs,
+        incarnations=engine.incarnations,
     )
 
 
@@ -53,7 +53,7 @@ async def test_a_late_relay_does_not_put_an_older_state_back(pair: Pair) -> None
     stalled = await _export(pair)
     await pair.remove("a")
     await pair.relay()
-    answers = await apply_packages(pair.durable_store, stalled, names=NAMES)
+    answers = await apply_records(pair.durable_store, stalled, names=NAMES)
 
     assert [answer for _, answer in answers] == ["newer"]
     assert await pair.kept() == {"b"}
@@ -66,7 +66,7 @@ async def test_a_late_relay_does_not_bring_a_deleted_account_back(pair: Pair) ->
     stalled = await _export(pair)
     await pair.people.delete_account(PERSON)
     await pair.relay()
-    await apply_packages(pair.durable_store, stalled, names=NAMES)
+    await apply_records(pair.durable_store, stalled, names=NAMES)
 
     assert await pair.kept() == set()
     assert await pair.durable.exists(keys.user_details(PERSON)) == 0
@@ -78,10 +78,10 @@ async def test_what_changed_while_it_travelled_stays_dirty(pair: Pair) -> None:
     await pair.sign_in()
     await pair.add("a")
     relay = pair.engine.relay
-    packages = await relay._export([PERSON])
-    answers = await apply_packages(pair.durable_store, packages, names=NAMES)
+    records = await relay._export([PERSON])
+    answers = await apply_records(pair.durable_store, records, names=NAMES)
     await pair.add("b")
-    await confirm_taken(relay, packages, answers)
+    await confirm_taken(relay, records, answers)
 
     assert await pair.dirty() == {PERSON}
     await pair.relay()
@@ -92,11 +92,11 @@ async def test_a_profile_that_is_newer_on_durable_does_not_keep_a_set_from_trave
     pair: Pair,
 ) -> None:
     """Who signs in every day and joins at last: each part has its own version."""
-    await pair.sign_in(covered=False)
+    await pair.sign_in(entitled=False)
     await pair.add("a")
-    await pair.sign_in(covered=False)
+    await pair.sign_in(entitled=False)
     await pair.relay()
-    await pair.sign_in(covered=True)
+    await pair.sign_in(entitled=True)
     await pair.relay()
 
     assert await pair.kept() == {"a"}
@@ -127,7 +127,7 @@ async def test_a_late_narrowing_takes_nothing_from_who_has_rejoined(pair: Pair) 
     )
     await pair.settle("a")
 
-    assert await pair.durable_store.run_script("narrow", PERSON, COLLECTION, *found) == 0
+    assert await pair.durable_store.run_script("prune", PERSON, COLLECTION, *found) == 0
     assert await pair.kept() == {"a", "b"}
 
 
@@ -178,11 +178,11 @@ async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
 
 async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
     """Does what a drain does, and stops after each step."""
-    packages = await relay._export([PERSON])
+    records = await relay._export([PERSON])
     yield
-    answers = await apply_packages(pair.durable_store, packages, names=NAMES)
+    answers = await apply_records(pair.durable_store, records, names=NAMES)
     yield
-    await confirm_taken(relay, packages, answers)
+    await confirm_taken(relay, records, answers)
     yield
 
 
@@ -279,9 +279,9 @@ def _create_mortal_relay(pair: Pair, fuse: _Fuse) -> Relay:
         cast("RedisStore", _FusedStore(store, fuse))
         for store in (pair.local_store, pair.durable_store)
     )
-    epochs = pair.engine.epochs
-    hydrator = Hydrator(local, durable, names=NAMES, epochs=epochs)
-    return Relay(local, durable, names=NAMES, hydrator=hydrator, epochs=epochs)
+    incarnations = pair.engine.incarnations
+    hydrator = Hydrator(local, durable, names=NAMES, incarnations=incarnations)
+    return Relay(local, durable, names=NAMES, hydrator=hydrator, incarnations=incarnations)
 
 
 async def _change(pair: Pair, person: int) -> None:
@@ -293,7 +293,7 @@ async def _change(pair: Pair, person: int) -> None:
 
 
 async def _join(pair: Pair, person: int) -> None:
-    await pair.sign_in(person, covered=False)
+    await pair.sign_in(person, entitled=False)
     await pair.add("b", "c", person_id=person)
     await pair.relay()
     await pair.sign_in(person)
@@ -309,9 +309,9 @@ async def _lapse(pair: Pair, person: int) -> None:
 
 async def _wait(pair: Pair, person: int) -> None:
     await _change(pair, person)
-    pair.engine.epochs.is_local_verified = False
+    pair.engine.incarnations.is_local_verified = False
     await pair.add("c", person_id=person)
-    pair.engine.epochs.is_local_verified = True
+    pair.engine.incarnations.is_local_verified = True
 
 
 async def _be_older(pair: Pair, person: int) -> None:
@@ -452,7 +452,7 @@ async def test_ten_thousand_items_are_narrowed(pair: Pair) -> None:
 async def test_a_relay_takes_more_people_than_lua_unpacks(pair: Pair) -> None:
     """A confirm of all of them is one script."""
     people = range(PERSON, PERSON + 5000)
-    notes = ("v:profile", "5", "p:profile", "1", "p:cover:maintainer", "0")
+    notes = ("v:profile", "5", "p:profile", "1", "p:entitlement:maintainer", "0")
     await pair.local_store.run_together(
         [("HSET", keys.user_details(person), "id", person) for person in people]
         + [("HSET", keys.meta(person), *notes) for person in people]
@@ -495,7 +495,7 @@ async def test_an_outage_costs_one_entry_for_each_changed_person(
 # ------------------------------------------------------------------ lapse and join by time
 
 
-async def test_a_cover_that_ends_by_time_reaches_durables_index(pair: Pair) -> None:
+async def test_a_entitlement_that_ends_by_time_reaches_durables_index(pair: Pair) -> None:
     """Nobody signs in at that moment; the sweep makes it an event."""
     soon = datetime.now(UTC) + timedelta(hours=1)
     await pair.sign_in(until=soon)
@@ -503,7 +503,7 @@ async def test_a_cover_that_ends_by_time_reaches_durables_index(pair: Pair) -> N
     await pair.relay()
     assert await pair.durable.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
     past = int((datetime.now(UTC) - timedelta(seconds=5)).timestamp())
-    await _let_cover_end(pair, past)
+    await _let_entitlement_end(pair, past)
     await pair.engine._sweep()
     await pair.relay()
 
@@ -513,7 +513,7 @@ async def test_a_cover_that_ends_by_time_reaches_durables_index(pair: Pair) -> N
     assert await pair.kept() == {"a"}
 
 
-async def test_a_cover_that_ended_while_local_was_flushed_reaches_durables_index(
+async def test_a_entitlement_that_ended_while_local_was_flushed_reaches_durables_index(
     pair: Pair,
 ) -> None:
     """The calendar was flushed along; who comes back finds out that it has ended."""
@@ -521,9 +521,9 @@ async def test_a_cover_that_ended_while_local_was_flushed_reaches_durables_index
     await pair.add("a")
     await pair.relay()
     past = int((datetime.now(UTC) - timedelta(seconds=5)).timestamp())
-    await _let_cover_end(pair, past)
+    await _let_entitlement_end(pair, past)
     await pair.local.flushall()
-    await pair.compare()  # fetches the covered people
+    await pair.compare()  # fetches the entitled people
     await pair.engine._sweep()
     await pair.relay()
 
@@ -531,8 +531,8 @@ async def test_a_cover_that_ended_while_local_was_flushed_reaches_durables_index
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) == past
 
 
-async def _let_cover_end(pair: Pair, second: int) -> None:
-    """Sets the end of the cover on both sides, as if it had been this from the start."""
+async def _let_entitlement_end(pair: Pair, second: int) -> None:
+    """Sets the end of the entitlement on both sides, as if it had been this from the start."""
     for side in (pair.local, pair.durable):
         await side.hset(keys.sponsorship("maintainer", PERSON), "valid_until", str(second))
-        await side.zadd(keys.COVER_ENDS, {f"maintainer:{PERSON}": second})
+        await side.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{PERSON}": second})

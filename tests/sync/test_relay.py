@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
-    """The main path: profile, cover, preferences, and the index there."""
+    """The main path: profile, entitlement, preferences, and the index there."""
     await pair.settle("a", "b")
 
     assert await pair.kept() == {"a", "b"}
@@ -21,9 +21,9 @@ async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
     assert await pair.dirty() == set()
 
 
-async def test_who_is_not_covered_keeps_their_preferences_to_local(pair: Pair) -> None:
-    """Profile and cover travel, preferences do not."""
-    await pair.sign_in(covered=False)
+async def test_who_is_not_entitled_keeps_their_preferences_to_local(pair: Pair) -> None:
+    """Profile and entitlement travel, preferences do not."""
+    await pair.sign_in(entitled=False)
     await pair.add("a")
     await pair.relay()
 
@@ -33,11 +33,11 @@ async def test_who_is_not_covered_keeps_their_preferences_to_local(pair: Pair) -
 
 
 async def test_who_joins_brings_along_what_is_there(pair: Pair) -> None:
-    """Becoming covered is a change of every collection."""
-    await pair.sign_in(covered=False)
+    """Becoming entitled is a change of every collection."""
+    await pair.sign_in(entitled=False)
     await pair.add("a")
     await pair.relay()
-    await pair.sign_in(covered=True)
+    await pair.sign_in(entitled=True)
     await pair.relay()
 
     assert await pair.kept() == {"a"}
@@ -65,7 +65,7 @@ async def test_an_emptied_set_stays_empty_after_a_flush(pair: Pair) -> None:
 
 
 async def test_after_a_flush_the_first_read_is_right(pair: Pair) -> None:
-    """And cover and profile come back with it."""
+    """And entitlement and profile come back with it."""
     await pair.settle("a", "b")
     await pair.local.flushall()
 
@@ -153,7 +153,7 @@ async def test_data_of_another_kind_set_one_person_aside_and_nobody_else(pair: P
     await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
     for person in (PERSON, other):
         await pair.sign_in(person)
-    await pair.preferences._local.run_script("sweep_covers", 1)
+    await pair.preferences._local.run_script("sweep_entitlements", 1)
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "a")
     await pair.local.hset(keys.meta(PERSON), mapping={"p:mnodes": "1", "v:mnodes": "5"})
     await pair.add("b", person_id=other)
@@ -161,7 +161,7 @@ async def test_data_of_another_kind_set_one_person_aside_and_nobody_else(pair: P
 
     assert await pair.kept(other) == {"b"}
     assert await pair.dirty() == {PERSON}
-    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD, str(PERSON)))
+    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
     assert await pair.durable.get(keys.preferences(PERSON, COLLECTION)) == "foreign"
 
 

@@ -1,4 +1,4 @@
-"""What is kept of people after their cover has ended, and for how long."""
+"""What is kept of people after their entitlement has ended, and for how long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RETENTION = timedelta(days=90)
 
 
 async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> int:
-    """Lets somebody have been covered until then; returns the second in which it ended."""
+    """Lets somebody have been entitled until then; returns the second in which it ended."""
     end = datetime.now(UTC) - timedelta(days=days)
     await pair.sign_in(person_id)
     await pair.add("a", "b", person_id=person_id)
@@ -48,7 +48,7 @@ async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None
 
 
 async def test_the_end_of_the_retention_removes_the_sets_and_says_which(pair: Pair) -> None:
-    """Profile and cover stay: they belong to all who signed in."""
+    """Profile and entitlement stay: they belong to all who signed in."""
     await _lapse_days_ago(pair, 90.1)
     await _lapse_days_ago(pair, 89.9, OTHER)
 
@@ -99,7 +99,7 @@ async def test_who_rejoins_between_the_listing_and_the_removal_keeps_everything(
     assert await pair.kept() == {"a", "b"}
 
 
-async def test_a_cover_that_the_list_of_lapses_does_not_know_of_keeps_everything(
+async def test_a_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
     pair: Pair,
 ) -> None:
     """The facts decide, not the list."""
@@ -126,7 +126,7 @@ async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair
 async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
     """It counts from the lapse, not from the last time that they were seen."""
     lapse = await _lapse_days_ago(pair, 90.1)
-    await pair.sign_in(covered=False)
+    await pair.sign_in(entitled=False)
     await pair.relay()
 
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) == lapse

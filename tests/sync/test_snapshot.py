@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from sponsorsync.sync.snapshot import SnapshotSummary
     from tests.support.sync import Pair
 
-UNCOVERED = PERSON + 1
+UNENTITLED = PERSON + 1
 OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE)
 
 
 async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
-    """Profiles and cover of all, preferences of the covered only; and it is confirmed."""
-    for person, covered in ((PERSON, True), (UNCOVERED, False)):
-        await pair.sign_in(person, covered=covered)
+    """Profiles and entitlement of all, preferences of the entitled only; and it is confirmed."""
+    for person, entitled in ((PERSON, True), (UNENTITLED, False)):
+        await pair.sign_in(person, entitled=entitled)
         await pair.add("a", person_id=person)
 
     summary = await pair.engine.snapshot.run()
 
     assert (summary.records, summary.agrees) == (2, True)
     assert await pair.kept() == {"a"}
-    assert await pair.kept(UNCOVERED) == set()
-    assert await pair.durable.exists(keys.user_details(UNCOVERED)) == 1
+    assert await pair.kept(UNENTITLED) == set()
+    assert await pair.durable.exists(keys.user_details(UNENTITLED)) == 1
     assert await pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
     assert await pair.dirty() == set()
 
@@ -97,10 +97,10 @@ async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
     assert await pair.dirty() == {PERSON}
 
 
-async def test_one_collection_is_that_of_the_covered(pair: Pair) -> None:
+async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
     """Nobody else is even looked at, and profiles stay where they are."""
-    for person, covered in ((PERSON, True), (UNCOVERED, False)):
-        await pair.sign_in(person, covered=covered)
+    for person, entitled in ((PERSON, True), (UNENTITLED, False)):
+        await pair.sign_in(person, entitled=entitled)
         await pair.add("a", person_id=person)
         await pair.relay()
     await pair.durable.flushall()
@@ -133,10 +133,10 @@ async def test_a_collection_that_does_not_exist_is_refused(pair: Pair) -> None:
 async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> None:
     """They are the application's; everybody else is copied all the same."""
     foreign = PERSON + 2
-    for person in (PERSON, UNCOVERED, foreign):
+    for person in (PERSON, UNENTITLED, foreign):
         await pair.sign_in(person)
         await pair.add("a", person_id=person)
-    await pair.local.hset(keys.visitor(UNCOVERED), "theirs", "1")
+    await pair.local.hset(keys.visitor(UNENTITLED), "theirs", "1")
     await pair.local.delete(keys.preferences(foreign, COLLECTION))
     await pair.local.set(keys.preferences(foreign, COLLECTION), "foreign")
 
@@ -146,7 +146,7 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
     assert str(foreign) in summary.errors[0]
     assert not summary.agrees
     assert await pair.kept() == {"a"}
-    assert await pair.kept(UNCOVERED) == set()
+    assert await pair.kept(UNENTITLED) == set()
 
 
 async def test_what_durable_refuses_is_told(pair: Pair) -> None:
@@ -168,20 +168,20 @@ async def test_a_scan_adopts_what_the_old_code_wrote(pair: Pair) -> None:
     await pair.compare()
     await pair.local.delete(keys.meta(PERSON), keys.preferences(PERSON, COLLECTION))
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "found")
-    await pair.local.hset(keys.user_details(UNCOVERED), "user_login", "old")
+    await pair.local.hset(keys.user_details(UNENTITLED), "user_login", "old")
     await pair.local.set(keys.preferences(PERSON + 2, COLLECTION), "no set")
     await pair.local.sadd(keys.preferences(PERSON + 3, COLLECTION), "theirs")
     await pair.local.hset(keys.visitor(PERSON + 3), "theirs", "1")
 
     summary = await pair.engine.snapshot.run(scan=True)
 
-    assert summary.adopted == 2
+    assert summary.imported == 2
     assert summary.skipped["visitor"] == 1
     assert summary.skipped["wrong type"] == 1
     assert await pair.kept() == {"kept", "found"}
-    assert await pair.durable.hget(keys.user_details(UNCOVERED), "user_login") == "old"
+    assert await pair.durable.hget(keys.user_details(UNENTITLED), "user_login") == "old"
     assert await pair.kept(PERSON + 3) == set()
-    assert await pair.dirty() == {UNCOVERED}  # their cover is not known yet
+    assert await pair.dirty() == {UNENTITLED}  # their entitlement is not known yet
 
 
 async def test_a_dry_scan_marks_nobody(pair: Pair) -> None:
@@ -190,8 +190,8 @@ async def test_a_dry_scan_marks_nobody(pair: Pair) -> None:
 
     summary = await pair.engine.snapshot.run(scan=True, dry_run=True)
 
-    assert summary.adopted == 1
-    assert await pair.local.keys("sponsorsync:*") == [keys.EPOCH]
+    assert summary.imported == 1
+    assert await pair.local.keys("sponsorsync:*") == [keys.INCARNATIONS]
 
 
 async def test_large_collections_make_smaller_batches(

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from tests.support.sync import Pair
 
-UNCOVERED = PERSON + 1
+UNENTITLED = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 
 
 @pytest.fixture
 async def equal(pair: Pair) -> Pair:
-    """Both sides equal: a sponsor with preferences, and somebody who is not covered."""
-    for person, covered in ((PERSON, True), (UNCOVERED, False)):
-        await pair.sign_in(person, covered=covered)
+    """Both sides equal: a sponsor with preferences, and somebody who is not entitled."""
+    for person, entitled in ((PERSON, True), (UNENTITLED, False)):
+        await pair.sign_in(person, entitled=entitled)
         await pair.add("a", "b", person_id=person)
     await pair.relay()
     return pair
 
 
 async def test_equal_sides_agree(equal: Pair) -> None:
-    """Collections of who is not covered are on one side only, and that is right."""
+    """Collections of who is not entitled are on one side only, and that is right."""
     summary = await equal.engine.verifier.run()
 
     assert summary.agrees
@@ -83,7 +83,7 @@ async def _lose_the_dirty_mark(pair: Pair) -> None:
 
 
 async def _lose_the_deletion(pair: Pair) -> None:
-    await pair.people.delete_account(UNCOVERED)
+    await pair.people.delete_account(UNENTITLED)
     await pair.local.delete(keys.DIRTY)
 
 
@@ -96,7 +96,7 @@ async def _write_newer_on_durable(pair: Pair) -> None:
 
 
 async def _spoil_the_local_index(pair: Pair) -> None:
-    await pair.local.sadd(keys.sponsors(SPONSORABLE), UNCOVERED)
+    await pair.local.sadd(keys.sponsors(SPONSORABLE), UNENTITLED)
 
 
 async def _spoil_the_durable_index(pair: Pair) -> None:
@@ -120,8 +120,8 @@ async def _spoil_the_durable_index(pair: Pair) -> None:
             {"deletion missing on durable", "lost or never there on local"},
         ),
         (_write_newer_on_durable, {"newer on durable"}),
-        (_spoil_the_local_index, {"index of the covered wrong on local"}),
-        (_spoil_the_durable_index, {"index of the covered wrong on durable"}),
+        (_spoil_the_local_index, {"index of the entitled wrong on local"}),
+        (_spoil_the_durable_index, {"index of the entitled wrong on durable"}),
     ],
 )
 async def test_each_difference_is_found_and_mended(
@@ -136,7 +136,7 @@ async def test_each_difference_is_found_and_mended(
     assert set(found.counts) == kinds
     assert not found.agrees
     assert (fixed.agrees, fixed.counts) == (True, {})
-    assert fixed.mended == sum(found.counts.values())
+    assert fixed.repaired == sum(found.counts.values())
     assert await equal.kept() >= {"a", "b"}
     assert await equal.here() == await equal.kept()
 
@@ -172,15 +172,15 @@ async def test_the_copy_after_a_lapse_may_be_narrower_and_nothing_else(equal: Pa
     assert await equal.kept() == {"b"}
 
 
-async def test_a_copy_of_who_was_never_covered_is_found(equal: Pair) -> None:
-    """Preferences of who is not covered never leave local."""
-    await equal.durable.sadd(keys.preferences(UNCOVERED, COLLECTION), "b", "x")
+async def test_a_copy_of_who_was_never_entitled_is_found(equal: Pair) -> None:
+    """Preferences of who is not entitled never leave local."""
+    await equal.durable.sadd(keys.preferences(UNENTITLED, COLLECTION), "b", "x")
 
     found = await equal.engine.verifier.run()
     await equal.engine.verifier.run(fix=True)
 
-    assert found.counts == {"kept of somebody not covered": 1}
-    assert await equal.kept(UNCOVERED) == {"b"}  # its retention begins
+    assert found.counts == {"kept of somebody not entitled": 1}
+    assert await equal.kept(UNENTITLED) == {"b"}  # its retention begins
 
 
 async def test_who_is_on_their_way_is_no_difference_and_no_agreement(equal: Pair) -> None:
@@ -192,14 +192,14 @@ async def test_who_is_on_their_way_is_no_difference_and_no_agreement(equal: Pair
     assert (summary.counts, summary.on_their_way, summary.agrees) == ({}, 1, False)
 
 
-async def test_who_waits_for_their_cover_is_counted_apart(pair: Pair) -> None:
+async def test_who_waits_for_their_entitlement_is_counted_apart(pair: Pair) -> None:
     """There is nothing to be done about it here: GitHub has to tell."""
-    await pair.sign_in(covered=None)
+    await pair.sign_in(entitled=None)
     await pair.relay()
 
     summary = await pair.engine.verifier.run()
 
-    assert (summary.on_their_way, summary.waiting_for_cover) == (1, 1)
+    assert (summary.on_their_way, summary.waiting_for_entitlement) == (1, 1)
     assert not summary.agrees
 
 
@@ -212,9 +212,9 @@ async def test_the_dead_are_listed_with_reason_and_next_try(equal: Pair) -> None
 
     summary = await equal.engine.verifier.run()
 
-    assert [letter.id for letter in summary.dead] == [PERSON]
-    assert SET in summary.dead[0].reason
-    assert summary.dead[0].next_try > 0
+    assert [letter.id for letter in summary.dead_letters] == [PERSON]
+    assert SET in summary.dead_letters[0].reason
+    assert summary.dead_letters[0].next_try > 0
     assert not summary.agrees
 
 
@@ -226,26 +226,26 @@ async def test_a_key_of_another_type_is_named_and_not_mended(equal: Pair) -> Non
     summary = await equal.engine.verifier.run(fix=True)
 
     assert summary.counts == {"wrong type on local": 1}
-    assert summary.mended == 0
+    assert summary.repaired == 0
     assert SET in summary.differences[0].part
     assert await equal.local.get(SET) == "foreign"
 
 
 async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
     """They are the application's."""
-    await equal.local.hset(keys.visitor(UNCOVERED), "theirs", "1")
-    await equal.durable.sadd(keys.preferences(UNCOVERED, COLLECTION), "x")
+    await equal.local.hset(keys.visitor(UNENTITLED), "theirs", "1")
+    await equal.durable.sadd(keys.preferences(UNENTITLED, COLLECTION), "x")
 
     summary = await equal.engine.verifier.run()
 
     assert (summary.agrees, summary.visitors) == (True, 1)
 
 
-async def test_a_cover_that_ended_just_now_is_no_difference(equal: Pair) -> None:
+async def test_a_entitlement_that_ended_just_now_is_no_difference(equal: Pair) -> None:
     """Both indexes learn it by the sweep and the relay; until then they are on their way."""
     await equal.local.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
     await equal.durable.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
-    await equal.local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{PERSON}": 1000})
+    await equal.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{PERSON}": 1000})
 
     found = await equal.engine.verifier.run()
     fixed = await equal.engine.verifier.run(fix=True)
@@ -291,8 +291,8 @@ def test_versions_decide_before_contents() -> None:
 
     found = [compare(1, here, there), compare(1, there, here)]
 
-    assert [(each.kind, each.mend) for (each,) in found] == [
-        ("newer on durable", "absorb"),
+    assert [(each.kind, each.repair) for (each,) in found] == [
+        ("newer on durable", "merge"),
         ("older on durable", "mark"),
     ]
 
@@ -310,7 +310,7 @@ async def test_the_command_tells_by_its_status(
     assert (found[0], fixed[0]) == (1, 0)
     assert "missing on durable" in found[1]
     assert "It cannot be said that both sides agree." in found[1]
-    assert json.loads(fixed[1])["mended"] == 1
+    assert json.loads(fixed[1])["repaired"] == 1
 
 
 async def test_what_one_side_refuses_is_not_counted_as_mended(equal: Pair) -> None:
@@ -320,4 +320,4 @@ async def test_what_one_side_refuses_is_not_counted_as_mended(equal: Pair) -> No
 
     summary = await equal.engine.verifier.run(fix=True)
 
-    assert (summary.agrees, summary.mended) == (False, 0)
+    assert (summary.agrees, summary.repaired) == (False, 0)

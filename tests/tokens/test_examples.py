@@ -12,8 +12,8 @@ from hypothesis import given
 
 from examples import fastapi_app, flask_app
 from examples.sponsor_tokens import SponsorTokens
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, judge
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy, evaluate
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
 from tests.support.forged_tokens import HOSTILE_HEADERS, encode_part, forge, forged_tokens
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
-POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
 NOW = datetime.now(UTC)
 KEYRING = create_keyring(NOW)
 
@@ -35,9 +35,9 @@ def _issue(
     now: datetime = NOW,
 ) -> str:
     issuer = TokenIssuer(KEYRING, issuer=ISSUER, audience=audience, life=timedelta(days=1))
-    source = CoverSource.NONE if cents is None else CoverSource.SPONSORSHIP
-    facts = CoverFacts(sponsorable, checked_at=now, source=source, tier_cents=cents)
-    return issuer.issue(7, judge(sponsorable, facts, policy=POLICY, now=now), now=now).token
+    source = EntitlementSource.NONE if cents is None else EntitlementSource.SPONSORSHIP
+    facts = EntitlementFacts(sponsorable, checked_at=now, source=source, tier_cents=cents)
+    return issuer.issue(7, evaluate(sponsorable, facts, policy=POLICY, now=now), now=now).token
 
 
 def _fetch_keys() -> dict[str, Any]:

@@ -12,8 +12,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from sponsorsync.domain.cover import CoverFacts, CoverPolicy, judge
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy, evaluate
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
 from tests.support.forged_tokens import encode_part
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Read = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
-POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
 NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)
 KEYRING = create_keyring(NOW - 80 * MINUTE)
@@ -71,12 +71,12 @@ def _issuer(keyring: Keyring, audience: str = AUDIENCE) -> TokenIssuer:
 def _issue(
     *, keyring: Keyring = KEYRING, audience: str = AUDIENCE, age: timedelta = timedelta()
 ) -> str:
-    facts = CoverFacts(
-        "maintainer", checked_at=NOW, source=CoverSource.SPONSORSHIP, tier_cents=1000
+    facts = EntitlementFacts(
+        "maintainer", checked_at=NOW, source=EntitlementSource.SPONSORSHIP, tier_cents=1000
     )
-    cover = judge("maintainer", facts, policy=POLICY, now=NOW)
+    entitlement = evaluate("maintainer", facts, policy=POLICY, now=NOW)
     # The libraries go by the real clock, and a run of all tests may take longer than a token lives.
-    return _issuer(keyring, audience).issue(7, cover, now=datetime.now(UTC) - age).token
+    return _issuer(keyring, audience).issue(7, entitlement, now=datetime.now(UTC) - age).token
 
 
 def _public(keyring: Keyring = KEYRING, *, at: datetime = NOW) -> dict[str, Any]:

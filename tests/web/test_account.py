@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("login", "status", "cents", "reason"),
     [
-        ("monthly", "covered", 1000, "You sponsor maintainer with $10.00 a month."),
-        ("private", "covered", 500, "You sponsor maintainer with $5.00 a month."),
-        ("patreon", "covered", None, "You sponsor maintainer through Patreon."),
-        ("stranger", "not_covered", None, "GitHub shows no sponsorship of maintainer"),
-        ("org-member", "not_covered", None, "GitHub shows no sponsorship of maintainer"),
-        ("former", "not_covered", None, "Your sponsorship of maintainer"),
+        ("monthly", "entitled", 1000, "You sponsor maintainer with $10.00 a month."),
+        ("private", "entitled", 500, "You sponsor maintainer with $5.00 a month."),
+        ("patreon", "entitled", None, "You sponsor maintainer through Patreon."),
+        ("stranger", "not_entitled", None, "GitHub shows no sponsorship of maintainer"),
+        ("org-member", "not_entitled", None, "GitHub shows no sponsorship of maintainer"),
+        ("former", "not_entitled", None, "Your sponsorship of maintainer"),
     ],
 )
-async def test_me_tells_the_cover_and_why(
+async def test_me_tells_the_entitlement_and_why(
     browser: Browser, login: str, status: str, cents: int | None, reason: str
 ) -> None:
     """Each kind of person that GitHub has."""
     await browser.sign_in(login)
 
-    [cover] = (await browser.get("/me")).json()["covers"]
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
 
-    assert (cover["status"], cover["tier_cents"]) == (status, cents)
-    assert cover["reason"].startswith(reason)
+    assert (entitlement["status"], entitlement["tier_cents"]) == (status, cents)
+    assert entitlement["reason"].startswith(reason)
 
 
-async def test_a_one_time_payment_covers_until_its_end(browser: Browser, clock: Clock) -> None:
+async def test_a_one_time_payment_entitles_until_its_end(browser: Browser, clock: Clock) -> None:
     """GitHub sends no event when that is."""
     await browser.sign_in("one-time")
-    before = (await browser.get("/me")).json()["covers"][0]
+    before = (await browser.get("/me")).json()["entitlements"][0]
     clock.advance(days=27)
-    after = (await browser.get("/me")).json()["covers"][0]
+    after = (await browser.get("/me")).json()["entitlements"][0]
 
-    assert (before["status"], before["is_one_time"]) == ("covered", True)
+    assert (before["status"], before["is_one_time"]) == ("entitled", True)
     assert before["until"] is not None
-    assert after["status"] == "not_covered"
+    assert after["status"] == "not_entitled"
 
 
 async def test_a_private_email_is_taken_from_the_list(browser: Browser) -> None:
@@ -65,17 +65,17 @@ async def test_a_private_email_is_taken_from_the_list(browser: Browser) -> None:
 async def test_an_unanswered_question_leaves_the_last_answer(
     browser: Browser, github: SimulatedGitHub
 ) -> None:
-    """Unknown is not no: the cover stays, and says since when it could not be confirmed."""
+    """Unknown is not no: the entitlement stays, and says since when it could not be confirmed."""
     await browser.sign_in("monthly")
     github.switches.forbidden_data = True
 
     done = await browser.sign_in("monthly")
 
-    [cover] = (await browser.get("/me")).json()["covers"]
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
     assert done.status_code == 303
-    assert cover["status"] == "covered"
-    assert cover["unknown_since"] is not None
-    assert "could not be asked" in cover["reason"]
+    assert entitlement["status"] == "entitled"
+    assert entitlement["unknown_since"] is not None
+    assert "could not be asked" in entitlement["reason"]
 
 
 async def test_who_was_never_told_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
@@ -84,8 +84,8 @@ async def test_who_was_never_told_is_unknown(browser: Browser, github: Simulated
 
     await browser.sign_in("monthly")
 
-    [cover] = (await browser.get("/me")).json()["covers"]
-    assert (cover["status"], cover["source"]) == ("unknown", "none")
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
+    assert (entitlement["status"], entitlement["source"]) == ("unknown", "none")
 
 
 async def test_several_sponsorables_each_have_an_answer(
@@ -96,11 +96,11 @@ async def test_several_sponsorables_each_have_an_answer(
     github.people.sponsor("monthly", "Big-Org", cents=2500)
     async with run_service(sponsorables=("maintainer", "big-org")) as service:
         browser = await service.sign_in("monthly")
-        covers = (await browser.get("/me")).json()["covers"]
+        entitlements = (await browser.get("/me")).json()["entitlements"]
 
-    assert [(c["sponsorable"], c["status"], c["tier_cents"]) for c in covers] == [
-        ("maintainer", "covered", 1000),
-        ("big-org", "covered", 2500),
+    assert [(c["sponsorable"], c["status"], c["tier_cents"]) for c in entitlements] == [
+        ("maintainer", "entitled", 1000),
+        ("big-org", "entitled", 2500),
     ]
 
 
@@ -108,14 +108,14 @@ async def test_a_login_writes_what_the_design_says(sponsor: Browser, local: Redi
     """Other programs read these keys."""
     assert sponsor is not None
     profile = await local.hgetall("user_details:48210377")
-    cover = await local.hgetall("sponsorship:maintainer:48210377")
+    entitlement = await local.hgetall("sponsorship:maintainer:48210377")
     meta = await local.hgetall(keys.meta(48210377))
 
     assert profile["user_login"] == "monthly"
     assert {"id", "email", "name", "avatar_url", "first_seen", "last_login"} <= set(profile)
-    assert cover["tier_cents"] == "1000"
+    assert entitlement["tier_cents"] == "1000"
     assert await local.smembers("sponsors:maintainer") == {"48210377"}
-    assert (meta["p:profile"], meta["p:cover:maintainer"]) == ("1", "1")
+    assert (meta["p:profile"], meta["p:entitlement:maintainer"]) == ("1", "1")
     assert re.fullmatch(r"\d{16}", str(meta["v:profile"]))
 
 
@@ -134,7 +134,7 @@ async def test_the_account_page_shows_me_and_removes_what_i_excluded(sponsor: Br
     assert (await sponsor.get("/preferences/mnodes")).json()["items"] == ["<b>&x"]
 
 
-async def test_who_is_not_covered_is_led_to_the_sponsorables_page(browser: Browser) -> None:
+async def test_who_is_not_entitled_is_led_to_the_sponsorables_page(browser: Browser) -> None:
     """Of the GitHub in the settings, as forward auth does."""
     await browser.sign_in("stranger")
 
@@ -161,11 +161,11 @@ async def test_a_field_that_cannot_be_read_is_unknown(browser: Browser, local: R
     await browser.sign_in("monthly")
     await local.hset("sponsorship:maintainer:48210377", "tier_cents", "much")
 
-    broken = (await browser.get("/me")).json()["covers"][0]
+    broken = (await browser.get("/me")).json()["entitlements"][0]
     await browser.sign_in("monthly")
-    mended = (await browser.get("/me")).json()["covers"][0]
+    repaired = (await browser.get("/me")).json()["entitlements"][0]
 
-    assert (broken["status"], mended["status"]) == ("unknown", "covered")
+    assert (broken["status"], repaired["status"]) == ("unknown", "entitled")
 
 
 async def test_the_start_page_needs_no_redis(run_service: RunService) -> None:

@@ -137,7 +137,7 @@ async def test_a_comparison_finds_and_mends(admin: Browser, local: Redis, durabl
     assert found["differences"] == [
         {"person_id": PERSON, "kind": "missing on durable", "part": "profile"}
     ]
-    assert (fixed["agrees"], fixed["mended"]) == (True, 1)
+    assert (fixed["agrees"], fixed["repaired"]) == (True, 1)
 
 
 async def test_without_a_durable_side_there_is_nothing_to_copy_to(

@@ -1,4 +1,4 @@
-"""The audit trail: each grant, change and loss of a cover, with its cause, to read and to file."""
+"""The audit trail: each grant, change and loss of an entitlement, with its cause."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ MONTHLY, STRANGER, MEMBER = 48_210_377, 112_493_071, 90_126_733
 
 @pytest.fixture
 async def service(run_service: RunService, github: SimulatedGitHub) -> AsyncIterator[Service]:
-    """A service with everything by which a cover may change."""
+    """A service with everything by which an entitlement may change."""
     token = github.tokens.issue(github.people.get_person(SPONSORABLE))
     async with run_service(
         admin_token=SecretStr(TOKEN),
         webhook_secret=SecretStr(SECRET),
         maintainer_token=SecretStr(token),
         reconcile_hours=0,
-        org_cover="members",
+        org_entitlement="members",
         **PATREON_SETTINGS,
     ) as running:
         yield running
@@ -203,7 +203,7 @@ async def test_an_override_without_a_reason_to_take_it_back(admin: Browser) -> N
 async def test_an_organization_takes_its_members_along(
     service: Service, admin: Browser, hook: Hook, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """The member's cover is granted by their login, and changes with the organization's."""
+    """The member's entitlement is granted by their login, and changes with the organization's."""
     clock.advance(days=-1)
     browser = await service.open_browser()
     [sponsorship] = github.people.sponsorships_of(github.people.get("sponsoring-org"))
@@ -252,7 +252,7 @@ async def test_patreon(service: Service, admin: Browser) -> None:
 
 
 async def test_a_deleted_account(service: Service, admin: Browser) -> None:
-    """Who is not covered loses nothing by it."""
+    """Who is not entitled loses nothing by it."""
     for login in ("monthly", "stranger"):
         browser = await service.sign_in(login)
         await browser.delete("/me")
@@ -268,9 +268,9 @@ async def test_an_end_that_comes_by_itself(
     """When it is swept, once."""
     await admin.put(f"/admin/overrides/{STRANGER}", json={"actor": "a", "reason": "b"})
     await local.hset(keys.sponsorship(SPONSORABLE, STRANGER), "also_until", "1000")
-    await local.zadd(keys.COVER_ENDS, {f"{SPONSORABLE}:{STRANGER}": 1000})
-    await local_store.run_script("sweep_covers", 10)
-    await local_store.run_script("sweep_covers", 10)
+    await local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{STRANGER}": 1000})
+    await local_store.run_script("sweep_entitlements", 10)
+    await local_store.run_script("sweep_entitlements", 10)
 
     assert _causes(await _trail(admin)) == [("granted", "override"), ("lost", "end")]
     assert not await local.sismember(keys.sponsors(SPONSORABLE), str(STRANGER))

@@ -49,7 +49,7 @@ FORWARDED = {
         ("patreon", 0, {"id": "55618204", "login": "patreon"}),
     ],
 )
-async def test_who_is_covered_is_let_through(
+async def test_who_is_entitled_is_let_through(
     browser: Browser, login: str, min_cents: int | None, headers: dict[str, str]
 ) -> None:
     """With what is known of them, and nothing where it is not."""
@@ -61,16 +61,16 @@ async def test_who_is_covered_is_let_through(
     assert _told(answer) == headers
 
 
-async def test_a_cover_that_ends_tells_when(browser: Browser, clock: Clock) -> None:
+async def test_a_entitlement_that_ends_tells_when(browser: Browser, clock: Clock) -> None:
     """A whole second, in UTC, and then it is over."""
     await browser.sign_in("one-time")
     before = await _ask(browser, 2500)
     clock.advance(days=26)
     after = await _ask(browser)
 
-    covers = (await browser.get("/me")).json()["covers"]
+    entitlements = (await browser.get("/me")).json()["entitlements"]
     assert (before.status_code, after.status_code) == (204, 403)
-    assert _told(before)["until"] == covers[0]["considered"][0]["until"]
+    assert _told(before)["until"] == entitlements[0]["considered"][0]["until"]
     assert _told(before)["until"].endswith("Z")
 
 
@@ -131,7 +131,7 @@ async def test_signing_out_closes_it_at_once(sponsor: Browser) -> None:
     assert (await _ask(sponsor)).status_code == 401
 
 
-async def test_losing_the_cover_closes_it_at_once(
+async def test_losing_the_entitlement_closes_it_at_once(
     sponsor: Browser, local: Redis, clock: Clock
 ) -> None:
     """The facts are read each time; nothing is remembered."""
@@ -156,7 +156,7 @@ async def test_the_last_answer_holds_while_github_cannot_be_asked(
 
     assert (before.status_code, after.status_code) == (204, 403)
     assert "until" in _told(before)
-    assert after.json()["code"] == "cover_unknown"
+    assert after.json()["code"] == "entitlement_unknown"
     assert "not known" in after.json()["detail"]
 
 
@@ -169,7 +169,7 @@ async def test_who_was_never_told_is_not_called_a_stranger(
 
     answer = await _ask(browser)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "cover_unknown")
+    assert (answer.status_code, answer.json()["code"]) == (403, "entitlement_unknown")
 
 
 async def test_each_sponsorable_has_its_own_answer(

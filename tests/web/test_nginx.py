@@ -115,7 +115,7 @@ async def test_who_is_not_entitled_sees_where_to_become_so(site: Site, login: st
     assert (page.status_code, page.text) == (403, f"{REFUSAL}: {SPONSOR_URL}")
 
 
-async def test_a_cover_that_expires_closes_the_page_at_once(
+async def test_a_entitlement_that_expires_closes_the_page_at_once(
     site: Site, local: Redis, clock: Clock
 ) -> None:
     """The same browser, a moment later."""

@@ -55,7 +55,7 @@ async def test_a_failing_loop_shows_until_it_works_again(
     run_service: RunService, local: Redis, durable_server: EmbeddedValkey
 ) -> None:
     """The service stays ready: requests are served, and the loop runs again by itself."""
-    await local.hset(keys.DEAD, "1", "no JSON: the sweep reads it")
+    await local.hset(keys.DEAD_LETTERS, "1", "no JSON: the sweep reads it")
     async with run_service(durable_url=SecretStr(durable_server.url)) as service:
         browser = await service.open_browser()
 
@@ -71,7 +71,7 @@ async def test_a_failing_loop_shows_until_it_works_again(
         before = await load_sweep()
         await until(lambda: has_status("failing"))
         failed, text = await load_sweep(), (await browser.get("/metrics")).text
-        await local.delete(keys.DEAD)
+        await local.delete(keys.DEAD_LETTERS)
         await until(lambda: has_status("running"))
         after = await load_sweep()
 
@@ -91,12 +91,12 @@ async def test_a_failing_loop_shows_until_it_works_again(
 
 async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) -> None:
     """What an alarm is made of."""
-    await local.hset(keys.DEAD, "1", "{}")
+    await local.hset(keys.DEAD_LETTERS, "1", "{}")
     browser = await service.sign_in("monthly")
 
     text = (await browser.get("/metrics")).text
 
-    assert "sponsorsync_dead_people 1.0" in text
+    assert "sponsorsync_dead_letters 1.0" in text
     assert "sponsorsync_dirty_people 1.0" in text
     assert 'sponsorsync_redis_up{side="local"} 1.0' in text
 

@@ -33,7 +33,7 @@ async def test_an_export_shows_both_sides(
     for side in ("local", "durable"):
         assert export[side]["preferences"] == {"mnodes": ["a"]}
         assert export[side]["profile"]["user_login"] == "monthly"
-        assert export[side]["covers"]["maintainer"]["tier_cents"] == "1000"
+        assert export[side]["entitlements"]["maintainer"]["tier_cents"] == "1000"
 
 
 async def test_an_export_says_when_durable_is_away(run_service: RunService) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from sponsorsync.domain.profile import GitHubAccount
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.reconcile_schedule import ReconcileSchedule
+from sponsorsync.reconcile.schedule import ReconcileSchedule
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, SPONSORABLE, TickingClock
 from tests.support.contents import read_everything
@@ -62,9 +62,9 @@ def clock() -> TickingClock:
     return TickingClock()
 
 
-async def _cover_of(browser: Browser) -> dict[str, Any]:
-    [cover] = (await browser.get("/me")).json()["covers"]
-    return dict(cover)
+async def _entitlement_of(browser: Browser) -> dict[str, Any]:
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
+    return dict(entitlement)
 
 
 async def _version(local: Redis) -> object:
@@ -139,9 +139,13 @@ async def test_a_missed_created_is_found(service: Service, github: SimulatedGitH
     asked = github.requests.all()
     door = await browser.get("/auth/sponsor")
 
-    [cover] = answer.json()["covers"]
+    [entitlement] = answer.json()["entitlements"]
     assert (answer.status_code, answer.json()["profile"]["id"]) == (200, STRANGER)
-    assert (cover["status"], cover["tier_cents"], cover["privacy"]) == ("covered", 700, "private")
+    assert (entitlement["status"], entitlement["tier_cents"], entitlement["privacy"]) == (
+        "entitled",
+        700,
+        "private",
+    )
     assert [request.endpoint for request in asked] == ["account", "graphql"]
     assert door.status_code == 204
 
@@ -155,21 +159,21 @@ async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) 
     answer = await browser.post("/me/refresh")
     door = await browser.get("/auth/sponsor")
 
-    assert (answer.status_code, answer.json()["covers"][0]["status"]) == (200, "not_covered")
+    assert (answer.status_code, answer.json()["entitlements"][0]["status"]) == (200, "not_entitled")
     assert door.status_code == 403
 
 
 async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) -> None:
     """And what was known of its beginning stays."""
     browser = await service.sign_in("monthly")
-    before = await _cover_of(browser)
+    before = await _entitlement_of(browser)
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     assert sponsorship.tier is not None
     sponsorship.tier.monthly_price_in_cents = 2500
 
-    [cover] = (await browser.post("/me/refresh")).json()["covers"]
+    [entitlement] = (await browser.post("/me/refresh")).json()["entitlements"]
 
-    assert (cover["tier_cents"], cover["since"]) == (2500, before["since"])
+    assert (entitlement["tier_cents"], entitlement["since"]) == (2500, before["since"])
 
 
 async def test_a_renamed_account_is_asked_about_by_its_number(
@@ -181,7 +185,7 @@ async def test_a_renamed_account_is_asked_about_by_its_number(
 
     answer = await browser.post("/me/refresh")
 
-    assert (answer.status_code, answer.json()["covers"][0]["status"]) == (200, "covered")
+    assert (answer.status_code, answer.json()["entitlements"][0]["status"]) == (200, "entitled")
 
 
 async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
@@ -195,7 +199,7 @@ async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
 
     answer = await browser.post("/me/refresh")
 
-    assert (answer.status_code, answer.json()["covers"][0]["status"]) == (200, "not_covered")
+    assert (answer.status_code, answer.json()["entitlements"][0]["status"]) == (200, "not_entitled")
 
 
 async def test_an_answer_about_another_account_decides_nothing(
@@ -212,7 +216,7 @@ async def test_an_answer_about_another_account_decides_nothing(
     answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert answer.json()["covers"][0]["status"] == "not_covered"
+    assert answer.json()["entitlements"][0]["status"] == "not_entitled"
 
 
 async def test_an_account_that_is_gone_is_no_answer(
@@ -224,11 +228,11 @@ async def test_an_account_that_is_gone_is_no_answer(
     github.people.add_person("monthly")
 
     answer = await browser.post("/me/refresh")
-    cover = await _cover_of(browser)
+    entitlement = await _entitlement_of(browser)
 
     assert answer.status_code == 502
     assert "shows no account with your number" in answer.json()["detail"]
-    assert (cover["status"], cover["unknown_since"] is not None) == ("covered", True)
+    assert (entitlement["status"], entitlement["unknown_since"] is not None) == ("entitled", True)
 
 
 async def test_a_single_answer_that_is_inactive_does_not_decide(
@@ -241,8 +245,8 @@ async def test_a_single_answer_that_is_inactive_does_not_decide(
     answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert answer.json()["covers"][0]["status"] == "covered"
-    assert answer.json()["covers"][0]["unknown_since"] is None
+    assert answer.json()["entitlements"][0]["status"] == "entitled"
+    assert answer.json()["entitlements"][0]["unknown_since"] is None
 
 
 async def test_what_an_organization_receives_takes_a_look_at_all(
@@ -261,9 +265,12 @@ async def test_what_an_organization_receives_takes_a_look_at_all(
         github.people.sponsor("stranger", "big-org")
         answer = await browser.post("/me/refresh")
 
-    covers = {cover["sponsorable"]: cover["status"] for cover in answer.json()["covers"]}
+    entitlements = {
+        entitlement["sponsorable"]: entitlement["status"]
+        for entitlement in answer.json()["entitlements"]
+    }
     assert (answer.status_code, looks) == (202, ["big-org"])
-    assert covers == {SPONSORABLE: "covered", "big-org": "not_covered"}
+    assert entitlements == {SPONSORABLE: "entitled", "big-org": "not_entitled"}
 
 
 async def test_a_payment_beside_a_monthly_sponsorship_takes_a_look_at_all(
@@ -274,12 +281,12 @@ async def test_a_payment_beside_a_monthly_sponsorship_takes_a_look_at_all(
     github.people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=0, one_time=True)
     answer = await browser.post("/me/refresh")
 
-    [cover] = answer.json()["covers"]
+    [entitlement] = answer.json()["entitlements"]
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert (cover["tier_cents"], cover["until"]) == (1000, None)
+    assert (entitlement["tier_cents"], entitlement["until"]) == (1000, None)
 
 
-async def test_somebodys_first_payment_covers_at_once(
+async def test_somebodys_first_payment_entitles_at_once(
     service: Service, github: SimulatedGitHub, looks: list[str]
 ) -> None:
     """Whether there is more than that, a look at all tells."""
@@ -287,9 +294,9 @@ async def test_somebodys_first_payment_covers_at_once(
     github.people.sponsor("stranger", SPONSORABLE, cents=2500, days_ago=0, one_time=True)
     answer = await browser.post("/me/refresh")
 
-    [cover] = answer.json()["covers"]
+    [entitlement] = answer.json()["entitlements"]
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert (cover["status"], cover["tier_cents"]) == ("covered", 2500)
+    assert (entitlement["status"], entitlement["tier_cents"]) == ("entitled", 2500)
 
 
 async def test_a_maintainers_token_that_is_over_tells_nothing_about_people(
@@ -299,11 +306,11 @@ async def test_a_maintainers_token_that_is_over_tells_nothing_about_people(
     async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
         browser = await service.sign_in("monthly")
         answer = await browser.post("/me/refresh")
-        cover = await _cover_of(browser)
+        entitlement = await _entitlement_of(browser)
 
     assert (answer.status_code, answer.json()["code"]) == (502, "github_unavailable")
     assert "token" in answer.json()["detail"]
-    assert (cover["status"], cover["unknown_since"]) == ("covered", None)
+    assert (entitlement["status"], entitlement["unknown_since"]) == ("entitled", None)
 
 
 async def test_a_token_of_somebody_else_decides_nothing(
@@ -316,7 +323,7 @@ async def test_a_token_of_somebody_else_decides_nothing(
         answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert answer.json()["covers"][0]["status"] == "covered"
+    assert answer.json()["entitlements"][0]["status"] == "entitled"
     assert await local.keys("sponsorship:private:*") == []
 
 
@@ -408,22 +415,22 @@ async def test_without_an_answer_the_last_one_holds_marked(
     code: str,
     login: str,
 ) -> None:
-    """Unknown is not no: who was covered stays so for a while; the mark stays the first one."""
+    """Unknown is not no: who was entitled stays so for a while; the mark stays the first one."""
     browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
-    before = await _cover_of(browser)
+    before = await _entitlement_of(browser)
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")
-    after, version = await _cover_of(browser), await _version(local)
+    after, version = await _entitlement_of(browser), await _version(local)
     await _let_again(local)
     await browser.post("/me/refresh")
-    again = await _cover_of(browser)
+    again = await _entitlement_of(browser)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert ("retry-after" in answer.headers) == (status == 503)
     assert (before["unknown_since"], after["unknown_since"] is not None) == (None, True)
     assert after["checked_at"] == before["checked_at"]
-    assert after["status"] == {"covered": "covered", "not_covered": "unknown"}[before["status"]]
+    assert after["status"] == {"entitled": "entitled", "not_entitled": "unknown"}[before["status"]]
     assert (again, await _version(local)) == (after, version)
     assert await local.xlen(keys.AUDIT) == trail
 
@@ -439,7 +446,7 @@ async def test_the_next_answer_takes_the_mark_away(
     await _let_again(local)
     answer = await browser.post("/me/refresh")
 
-    assert answer.json()["covers"][0]["unknown_since"] is None
+    assert answer.json()["entitlements"][0]["unknown_since"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""For whoever runs the service: covers given by hand, who is covered, and sessions."""
+"""For whoever runs the service: entitles given by hand, who is entitled, and sessions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 async def service(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, github: SimulatedGitHub
 ) -> AsyncIterator[Service]:
-    """A service with two sides, a maintainer's token, a webhook, and organizations that cover."""
+    """A service with two sides, a maintainer's token, a webhook, and organizations that entitle."""
     assert durable is not None  # it is empty now
     token = github.tokens.issue(github.people.get_person(SPONSORABLE))
     async with run_service(
@@ -50,7 +50,7 @@ async def service(
         webhook_secret=SecretStr(SECRET),
         maintainer_token=SecretStr(token),
         reconcile_hours=0,
-        org_cover="members",
+        org_entitlement="members",
     ) as running:
         yield running
 
@@ -94,9 +94,9 @@ async def _reconcile(admin: Browser) -> dict[str, Any]:
     return summary
 
 
-async def _cover_of(browser: Browser) -> dict[str, Any]:
-    [cover] = (await browser.get("/me")).json()["covers"]
-    return dict(cover)
+async def _entitlement_of(browser: Browser) -> dict[str, Any]:
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
+    return dict(entitlement)
 
 
 # ---------------------------------------------------------------------- who may
@@ -135,7 +135,7 @@ async def test_each_route_needs_the_administrators_token(
 # ---------------------------------------------------------------------- giving
 
 
-async def test_by_number_somebody_is_covered_who_never_signed_in(
+async def test_by_number_somebody_is_entitled_who_never_signed_in(
     service: Service, admin: Browser, github: SimulatedGitHub, durable: Redis
 ) -> None:
     """At their first login they find it, whatever GitHub says; durable has it, too."""
@@ -148,12 +148,12 @@ async def test_by_number_somebody_is_covered_who_never_signed_in(
     await until(is_durable)
     browser = await service.open_browser()
     await browser.sign_in("stranger")
-    mine = await _cover_of(browser)
+    mine = await _entitlement_of(browser)
     door = await browser.get("/auth/sponsor", params={"min_cents": 1500})
 
     assert (given.status_code, given.json()["id"], asked) == (200, STRANGER, [])
-    assert given.json()["cover"]["status"] == "covered"
-    assert (mine["status"], mine["source"], mine["tier_cents"]) == ("covered", "override", 1500)
+    assert given.json()["entitlement"]["status"] == "entitled"
+    assert (mine["status"], mine["source"], mine["tier_cents"]) == ("entitled", "override", 1500)
     assert mine["reason"] == "You were let in by an administrator."
     assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
 
@@ -166,7 +166,7 @@ async def test_by_login_github_is_asked_once(admin: Browser, github: SimulatedGi
 
     assert (given.status_code, given.json()["id"]) == (200, STRANGER)
     assert [request.path for request in requests] == ["/api/users/StrangeR"]
-    assert seen.json()["cover"]["status"] == "covered"
+    assert seen.json()["entitlement"]["status"] == "entitled"
 
 
 async def test_without_a_maintainers_token_github_is_asked_by_nobody(
@@ -225,9 +225,9 @@ async def test_a_renamed_account_keeps_it_and_nobody_inherits_it(
 
     seen = await admin.get(f"/admin/sponsors/{heir.database_id}")
 
-    assert (await _cover_of(renamed))["source"] == "override"
-    assert (await _cover_of(other))["status"] == "not_covered"
-    assert seen.json()["cover"]["status"] == "not_covered"
+    assert (await _entitlement_of(renamed))["source"] == "override"
+    assert (await _entitlement_of(other))["status"] == "not_entitled"
+    assert seen.json()["entitlement"]["status"] == "not_entitled"
 
 
 @pytest.mark.parametrize("who", ["0", "007", "1234567890123456", "9" * 30])
@@ -350,15 +350,18 @@ async def test_another_sponsorable_than_those_configured_is_404(
 
 
 async def test_giving_again_replaces_and_keeps_its_beginning(admin: Browser, clock: Clock) -> None:
-    """There is one at a time; `since` is when it began to cover without a break."""
+    """There is one at a time; `since` is when it began to entitle without a break."""
     until_then = (clock.now + timedelta(days=9)).replace(microsecond=0)
-    first = (await _put(admin, STRANGER, cents=500)).json()["cover"]
+    first = (await _put(admin, STRANGER, cents=500)).json()["entitlement"]
     clock.advance(days=2)
     again = await _put(admin, STRANGER, reason="For the docs", until=until_then.isoformat())
     seen = (await admin.get(f"/admin/sponsors/{STRANGER}")).json()
 
-    assert again.json()["cover"] == seen["cover"]
-    assert (seen["cover"]["since"], seen["cover"]["tier_cents"]) == (first["since"], None)
+    assert again.json()["entitlement"] == seen["entitlement"]
+    assert (seen["entitlement"]["since"], seen["entitlement"]["tier_cents"]) == (
+        first["since"],
+        None,
+    )
     assert [each["note"] for each in seen["considered"] if each["source"] == "override"] == [
         "an-operator: For the docs"
     ]
@@ -367,9 +370,9 @@ async def test_giving_again_replaces_and_keeps_its_beginning(admin: Browser, clo
 async def test_after_a_break_it_begins_anew(admin: Browser, clock: Clock) -> None:
     """What had ended is not what is given now."""
     ends = clock.now + timedelta(hours=1)
-    first = (await _put(admin, STRANGER, until=ends.isoformat())).json()["cover"]
+    first = (await _put(admin, STRANGER, until=ends.isoformat())).json()["entitlement"]
     clock.advance(hours=2)
-    second = (await _put(admin, STRANGER)).json()["cover"]
+    second = (await _put(admin, STRANGER)).json()["entitlement"]
 
     assert first["since"] < second["since"]
 
@@ -400,7 +403,7 @@ async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
         given, taken = await _put(client, STRANGER), await _delete(client, STRANGER)
         stored = await local.keys(keys.sponsorship("*", STRANGER))
         trail = await local.xlen(keys.AUDIT)
-        unknown = (await client.get(f"/admin/sponsors/{STRANGER}")).json()["cover"]
+        unknown = (await client.get(f"/admin/sponsors/{STRANGER}")).json()["entitlement"]
 
     assert [(a.status_code, a.json()["code"]) for a in (given, taken)] == [
         (503, "store_unavailable")
@@ -421,7 +424,7 @@ async def test_what_is_known_in_part_is_not_taken_for_all(run_service: RunServic
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
 
 
-async def test_who_is_known_here_is_covered_while_durable_is_away(
+async def test_who_is_known_here_is_entitled_while_durable_is_away(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
 ) -> None:
     """It travels when durable is back."""
@@ -447,7 +450,7 @@ async def test_it_outlasts_whatever_github_says(
     await _put(admin, FORMER, cents=700)
     browser = await service.open_browser()
     await browser.sign_in("former")
-    after_login = await _cover_of(browser)
+    after_login = await _entitlement_of(browser)
     hook = Hook(
         url=f"{ORIGIN}/webhooks/github",
         secret=SECRET,
@@ -456,14 +459,16 @@ async def test_it_outlasts_whatever_github_says(
     )
     [sponsorship] = github.people.sponsorships_of(github.people.get("former"))
     await hook.send(hook.tell("cancelled", sponsorship))
-    after_webhook = await _cover_of(browser)
+    after_webhook = await _entitlement_of(browser)
     await _reconcile(admin)
-    after_reconcile = await _cover_of(browser)
+    after_reconcile = await _entitlement_of(browser)
     await browser.post("/me/refresh")
-    after_refresh = await _cover_of(browser)
+    after_refresh = await _entitlement_of(browser)
 
     seen = [after_login, after_webhook, after_reconcile, after_refresh]
-    assert [(cover["source"], cover["tier_cents"]) for cover in seen] == [("override", 700)] * 4
+    assert [(entitlement["source"], entitlement["tier_cents"]) for entitlement in seen] == [
+        ("override", 700)
+    ] * 4
 
 
 async def test_its_end_closes_forward_auth_in_that_second(
@@ -497,10 +502,10 @@ async def test_taking_it_back_closes_forward_auth_at_once(service: Service, admi
     left = await _delete(admin, MONTHLY)
 
     assert (before.status_code, after.status_code) == (204, 403)
-    assert (taken.status_code, taken.json()["cover"]["status"]) == (200, "not_covered")
+    assert (taken.status_code, taken.json()["entitlement"]["status"]) == (200, "not_entitled")
     assert (again.status_code, again.json()["code"]) == (404, "not_found")
     assert str(STRANGER) in again.json()["detail"]
-    assert (left.json()["cover"]["source"], left.json()["cover"]["tier_cents"]) == (
+    assert (left.json()["entitlement"]["source"], left.json()["entitlement"]["tier_cents"]) == (
         "sponsorship",
         1000,
     )
@@ -528,14 +533,14 @@ async def test_a_deleted_account_takes_it_along(service: Service, admin: Browser
     await browser.delete("/me")
     await browser.sign_in("stranger")
 
-    assert (await _cover_of(browser))["status"] == "not_covered"
+    assert (await _entitlement_of(browser))["status"] == "not_entitled"
     assert (await _delete(admin, STRANGER)).status_code == 404
 
 
 # ---------------------------------------------------------------------- the list
 
 
-async def test_the_list_tells_by_what_each_is_covered(service: Service, admin: Browser) -> None:
+async def test_the_list_tells_by_what_each_is_entitled(service: Service, admin: Browser) -> None:
     """Publicly, privately, once, through an organization, by hand; also who never signed in."""
     browser = await service.open_browser()
     await browser.sign_in("monthly")
@@ -546,7 +551,11 @@ async def test_the_list_tells_by_what_each_is_covered(service: Service, admin: B
     listed = await _list(admin)
 
     told = {
-        number: (each["user_login"], each["cover"]["source"], each["cover"]["tier_cents"])
+        number: (
+            each["user_login"],
+            each["entitlement"]["source"],
+            each["entitlement"]["tier_cents"],
+        )
         for number, each in listed.items()
     }
     assert {number: told[number] for number in told if number != 55_618_204} == {
@@ -557,8 +566,8 @@ async def test_the_list_tells_by_what_each_is_covered(service: Service, admin: B
         MEMBER: ("org-member", "organization", 10_000),
         STRANGER: (None, "override", None),
     }
-    assert listed[ONE_TIME]["cover"]["until"] is not None
-    assert listed[PRIVATE]["cover"]["privacy"] == "private"
+    assert listed[ONE_TIME]["entitlement"]["until"] is not None
+    assert listed[PRIVATE]["entitlement"]["privacy"] == "private"
     assert [(each["source"], each["note"]) for each in listed[MONTHLY]["considered"]][:2] == [
         ("sponsorship", None),
         ("override", "an-operator: Wrote the translation"),
@@ -579,14 +588,14 @@ async def test_a_foreign_key_of_one_person_hides_nobody_else_from_the_list(
     listed = await _list(admin)
 
     assert (listed[MONTHLY]["user_login"], listed[MEMBER]["user_login"]) == ("monthly", None)
-    assert {number: entry["cover"]["status"] for number, entry in listed.items()} == {
-        MONTHLY: "covered",
-        MEMBER: "covered",
+    assert {number: entry["entitlement"]["status"] for number, entry in listed.items()} == {
+        MONTHLY: "entitled",
+        MEMBER: "entitled",
         STRANGER: "unknown",
     }
 
 
-@pytest.mark.parametrize("part", ["cover", "profile", "meta"])
+@pytest.mark.parametrize("part", ["entitlement", "profile", "meta"])
 async def test_the_log_names_the_foreign_key_that_an_answer_met(
     service: Service, local: Redis, part: str
 ) -> None:
@@ -594,7 +603,7 @@ async def test_the_log_names_the_foreign_key_that_an_answer_met(
     browser = await service.open_browser()
     await browser.sign_in("monthly")
     key = {
-        "cover": keys.sponsorship(SPONSORABLE, MONTHLY),
+        "entitlement": keys.sponsorship(SPONSORABLE, MONTHLY),
         "profile": keys.user_details(MONTHLY),
         "meta": keys.meta(MONTHLY),
     }[part]
@@ -641,17 +650,17 @@ async def test_over_all_pages_everybody_comes_at_least_once(admin: Browser, loca
             )
             _ = pipeline.hset(
                 keys.meta(person_id),
-                mapping={f"v:cover:{SPONSORABLE}": "1", f"p:cover:{SPONSORABLE}": "1"},
+                mapping={f"v:entitlement:{SPONSORABLE}": "1", f"p:entitlement:{SPONSORABLE}": "1"},
             )
         await pipeline.execute()
     seen: dict[int, str] = {}
     cursor, pages = 0, 0
     while cursor is not None:
         page = (await admin.get("/admin/sponsors", params={"cursor": cursor, "limit": 100})).json()
-        seen |= {each["id"]: each["cover"]["status"] for each in page["sponsors"]}
+        seen |= {each["id"]: each["entitlement"]["status"] for each in page["sponsors"]}
         cursor, pages = page["next_cursor"], pages + 1
 
-    assert seen == dict.fromkeys(people, "covered")
+    assert seen == dict.fromkeys(people, "entitled")
     assert pages > 5
 
 
@@ -666,7 +675,7 @@ async def test_a_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
     assert query.partition("=")[0] in answer.json()["detail"]
 
 
-async def test_somebody_whose_cover_has_just_ended_is_told_so(
+async def test_somebody_whose_entitlement_has_just_ended_is_told_so(
     service: Service, admin: Browser, clock: Clock, local: Redis
 ) -> None:
     """They stand in the index until it is swept: `status` is what counts."""
@@ -677,8 +686,8 @@ async def test_somebody_whose_cover_has_just_ended_is_told_so(
     listed = await _list(admin)
 
     assert await local.sismember(keys.sponsors(SPONSORABLE), str(STRANGER))
-    assert listed[STRANGER]["cover"]["status"] == "not_covered"
-    assert listed[STRANGER]["cover"]["source"] == "none"
+    assert listed[STRANGER]["entitlement"]["status"] == "not_entitled"
+    assert listed[STRANGER]["entitlement"]["source"] == "none"
 
 
 async def test_of_anybody_it_is_told_why_not(service: Service, admin: Browser) -> None:
@@ -691,9 +700,9 @@ async def test_of_anybody_it_is_told_why_not(service: Service, admin: Browser) -
     ]
     refused = await admin.get("/admin/sponsors/nobody")
 
-    assert (former["user_login"], former["cover"]["status"]) == ("former", "not_covered")
-    assert former["cover"]["reason"].startswith("Your sponsorship of maintainer with $10.00")
-    assert (nobody["user_login"], nobody["cover"]["status"]) == (None, "unknown")
+    assert (former["user_login"], former["entitlement"]["status"]) == ("former", "not_entitled")
+    assert former["entitlement"]["reason"].startswith("Your sponsorship of maintainer with $10.00")
+    assert (nobody["user_login"], nobody["entitlement"]["status"]) == (None, "unknown")
     assert refused.status_code == 422
 
 

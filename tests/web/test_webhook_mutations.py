@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from sponsorsync.domain.cover import CoverStatus, judge
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
 from sponsorsync.sandbox.hooks import Hook
-from sponsorsync.sides import create_covers, create_people, open_sides
 from sponsorsync.store import keys
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
-from tests.support.covers import POLICY
+from tests.support.entitlements import POLICY
 from tests.support.mutations import create_request, forge, mutate
 from tests.support.scale import scale
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
-    from sponsorsync.domain.cover import CoverFacts
+    from sponsorsync.domain.entitlement import EntitlementFacts
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
@@ -58,14 +58,14 @@ class Target:
         self,
         app: ASGIApp,
         bodies: list[bytes],
-        covers: EntitlementStore,
+        entitlements: EntitlementStore,
         local: Redis,
         clock: Clock,
     ) -> None:
         self.bodies = bodies
         self.local = local
         self._app = app
-        self._covers = covers
+        self._entitlements = entitlements
         self._clock = clock
 
     async def send(self, request: Request) -> tuple[int, bytes]:
@@ -102,7 +102,7 @@ class Target:
         return {name: await self.local.dump(name) for name in await self.local.keys("*")}
 
     async def find_wrong(self) -> list[str]:
-        """Returns what there is against the covers that are kept: nothing, it should be."""
+        """Returns what there is against the entitlements that are kept: nothing, it should be."""
         wrong = []
         for sponsorable in SPONSORABLES:
             ids = [
@@ -110,25 +110,25 @@ class Target:
                 for name in await self.local.keys(f"{keys.sponsorship(sponsorable, 0)[:-1]}*")
                 if isinstance(name, bytes)
             ]
-            known = await self._covers.load(sponsorable, ids)
-            wrong += [f"{id_}: {why}" for id_ in ids for why in _judge(known[id_].facts)]
+            known = await self._entitlements.load(sponsorable, ids)
+            wrong += [f"{id_}: {why}" for id_ in ids for why in _evaluate(known[id_].facts)]
             indexed = await self.local.smembers(keys.sponsors(sponsorable))
             if {int(each) for each in indexed} != {
                 id_
                 for id_ in ids
-                if judge(sponsorable, known[id_].facts, policy=POLICY, now=self._clock()).status
-                is CoverStatus.COVERED
+                if evaluate(sponsorable, known[id_].facts, policy=POLICY, now=self._clock()).status
+                is EntitlementStatus.ENTITLED
             }:
                 wrong.append(f"the index of {sponsorable}: {indexed!r}")
         return wrong
 
 
-def _judge(facts: CoverFacts | None) -> list[str]:
+def _evaluate(facts: EntitlementFacts | None) -> list[str]:
     if facts is None:
         return ["cannot be read"]
     moments = [facts.checked_at or EARLIEST, facts.since or EARLIEST, facts.valid_until or EARLIEST]
     rules = {
-        "source": facts.source is CoverSource.SPONSORSHIP,
+        "source": facts.source is EntitlementSource.SPONSORSHIP,
         "since": facts.since is not None,
         "moments": all(EARLIEST <= moment <= LATEST for moment in moments),
         "tier_cents": 0 <= (facts.tier_cents or 0) <= 10**9,
@@ -150,14 +150,14 @@ async def target(
     assert await local.ping()
     settings = settings.model_copy(update={"sponsorables": SPONSORABLES})
     async with AsyncExitStack() as stack:
-        sides = await open_sides(stack, settings)
+        redis_pair = await open_redis_pair(stack, settings)
         service = await stack.enter_async_context(
             run_service(webhook_secret=SecretStr(SECRET), sponsorables=SPONSORABLES)
         )
         yield Target(
             service.app,
             bodies,
-            create_covers(settings, sides, create_people(settings, sides)),
+            create_entitlements(settings, redis_pair, create_people(settings, redis_pair)),
             await stack.enter_async_context(Redis.from_url(local_server.url)),
             clock,
         )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.github import SimulatedGitHub
     from sponsorsync.sandbox.people import Sponsorship
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.entitlements import CoverChange, Saved
+    from sponsorsync.store.entitlements import EntitlementChange, Saved
     from tests.conftest import Clock, RunService, Service
 
 SECRET = "a-secret-shared-with-github"
@@ -73,7 +73,7 @@ async def _facts(local: Redis, person_id: int = STRANGER) -> dict[str, str]:
     return {str(field): str(value) for field, value in facts.items()}
 
 
-async def _is_covered(local: Redis, person_id: int = STRANGER) -> bool:
+async def _is_entitled(local: Redis, person_id: int = STRANGER) -> bool:
     return bool(await local.sismember(keys.sponsors(SPONSORABLE), str(person_id)))
 
 
@@ -166,22 +166,22 @@ async def test_what_is_of_no_use_is_accepted(
     assert await local.keys("*") == []
 
 
-async def test_a_sponsor_who_never_signed_in_is_covered_when_they_do(
+async def test_a_sponsor_who_never_signed_in_is_entitled_when_they_do(
     listening: Service, hook: Hook, joining: Sponsorship, github: SimulatedGitHub, local: Redis
 ) -> None:
     """Also while GitHub tells nothing at that moment."""
     answer = await hook.send(hook.tell("created", joining))
-    kept, is_indexed = await _facts(local), await _is_covered(local)
+    kept, is_indexed = await _facts(local), await _is_entitled(local)
     github.switches.forbidden = True
     browser = await listening.sign_in("stranger")
-    [cover] = (await browser.get("/me")).json()["covers"]
+    [entitlement] = (await browser.get("/me")).json()["entitlements"]
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
     assert (kept["tier_cents"], kept["source"], is_indexed) == ("1000", "sponsorship", True)
-    assert cover["status"] == "covered"
+    assert entitlement["status"] == "entitled"
 
 
-async def test_cover_of_who_never_signed_in_reaches_durable(
+async def test_entitlement_of_who_never_signed_in_reaches_durable(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
 ) -> None:
     """It travels like any change, and nobody stays dirty."""
@@ -193,7 +193,7 @@ async def test_cover_of_who_never_signed_in_reaches_durable(
         await until(lambda: _is_indexed(durable))
 
 
-async def test_the_cover_by_another_sponsorable_need_not_be_known(
+async def test_the_entitlement_by_another_sponsorable_need_not_be_known(
     run_service: RunService,
     durable_server: EmbeddedValkey,
     local: Redis,
@@ -255,7 +255,7 @@ async def test_the_life_of_a_sponsorship(
     await hook.send(hook.tell("tier_changed", joining, former_cents=1000))
     changed = await _facts(local)
     await hook.send(hook.tell("pending_cancellation", joining, effective_date=end))
-    announced, was_covered = await _facts(local), await _is_covered(local)
+    announced, was_entitled = await _facts(local), await _is_entitled(local)
     clock.advance(days=-1)
     await hook.send(hook.tell("cancelled", joining))
     ended = await _facts(local)
@@ -265,9 +265,9 @@ async def test_the_life_of_a_sponsorship(
         "1000",
         "2500",
     )
-    assert (int(announced["valid_until"]), was_covered) == (int(end.timestamp()), True)
+    assert (int(announced["valid_until"]), was_entitled) == (int(end.timestamp()), True)
     assert int(ended["valid_until"]) == int(clock.now.timestamp())
-    assert not await _is_covered(local)
+    assert not await _is_entitled(local)
 
 
 async def test_a_one_time_payment_ends_by_itself(
@@ -308,7 +308,7 @@ async def test_an_event_that_comes_again_is_known(
     ]
 
     assert outcomes == ["applied", "seen_before", "applied", "seen_before", "seen_before"]
-    assert not await _is_covered(local)
+    assert not await _is_entitled(local)
     assert 0 < await local.ttl(keys.delivery(created.number)) <= keys.DELIVERY_TTL_S
 
 
@@ -335,7 +335,7 @@ async def test_an_older_event_after_a_newer_one(
     created = await hook.send(hook.tell("created", joining))
 
     assert (cancelled.json()["outcome"], created.json()["outcome"]) == ("applied", "nothing_new")
-    assert not await _is_covered(local)
+    assert not await _is_entitled(local)
 
 
 async def test_a_tier_of_long_ago_does_not_come_back(
@@ -363,9 +363,9 @@ async def test_what_does_not_fit_is_left_to_a_look(
     ) as service:
         hook = create_hook(service)
         await hook.send(hook.tell("created", joining))
-        await local.delete(keys.LOOKS)
+        await local.delete(keys.RECONCILE_REQUESTS)
         answer = await hook.send(hook.tell("tier_changed", joining, former_cents=700))
-        kept = await local.hkeys(keys.LOOKS)
+        kept = await local.hkeys(keys.RECONCILE_REQUESTS)
 
     assert answer.json() == {"outcome": "looking"}
     assert kept == [SPONSORABLE]  # whatever becomes of this replica
@@ -387,19 +387,19 @@ async def test_two_replicas_apply_an_event_once(
     assert outcomes[:2].count("applied") <= 1
     assert outcomes[2:].count("applied") == 1
     assert await local.xlen(keys.AUDIT) == 1
-    assert await _is_covered(local)
+    assert await _is_entitled(local)
 
 
 def _let_others_change(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -> None:
-    """Others change the cover just before it is kept, so many times."""
+    """Others change the entitlement just before it is kept, so many times."""
     save, left = EntitlementStore.save, iter(range(times))
 
     async def save_after_others(
-        covers: EntitlementStore, changes: Sequence[CoverChange]
+        entitlements: EntitlementStore, changes: Sequence[EntitlementChange]
     ) -> list[Saved]:
         if next(left, None) is not None:
-            await local.hincrby(keys.meta(STRANGER), f"v:cover:{SPONSORABLE}", 1)
-        return await save(covers, changes)
+            await local.hincrby(keys.meta(STRANGER), f"v:entitlement:{SPONSORABLE}", 1)
+        return await save(entitlements, changes)
 
     patch.setattr(EntitlementStore, "save", save_after_others)
 
@@ -413,7 +413,7 @@ async def test_an_event_is_applied_on_what_others_changed_meanwhile(
     answer = await hook.send(hook.tell("cancelled", joining))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
-    assert not await _is_covered(local)
+    assert not await _is_entitled(local)
 
 
 async def test_an_event_that_others_keep_from_being_applied_may_come_again(
@@ -431,10 +431,10 @@ async def test_an_event_that_others_keep_from_being_applied_may_come_again(
     assert answer.json() == {"outcome": "applied"}
 
 
-async def test_who_becomes_covered_brings_along_what_is_there(
+async def test_who_becomes_entitled_brings_along_what_is_there(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
 ) -> None:
-    """As at a login: preferences of who is not covered had not left local."""
+    """As at a login: preferences of who is not entitled had not left local."""
     joining.is_ended = True
     async with run_service(
         webhook_secret=SecretStr(SECRET), durable_url=SecretStr(durable_server.url)

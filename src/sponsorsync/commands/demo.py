@@ -159,7 +159,7 @@ async def _walk_through(walk: _Walk, settings: Settings, server: _Durable) -> No
         await _exclude(walk)
         await _filter(walk)
         await _look_into_redis(walk, local, durable, person_id, settings.sponsorables[0])
-        await _cover_by_hand(walk)
+        await _entitlement_by_hand(walk)
         await _lose_everything(walk, local)
         await _outlive_an_outage(walk, local, durable, person_id, server)
 
@@ -169,8 +169,8 @@ async def _sign_in(walk: _Walk) -> int:
     done = await _go_round_by_github(walk)
     walk.expect("the callback answers who it is", true=done.json().get("user_login") == _WHO)
     me = (await walk.ask("GET", "/me")).json()
-    cover = me["covers"][0]
-    walk.expect(f"covered: {cover['reason']}", true=cover["status"] == "covered")
+    entitlement = me["entitlements"][0]
+    walk.expect(f"entitled: {entitlement['reason']}", true=entitlement["status"] == "entitled")
     person_id: int = me["profile"]["id"]
     return person_id
 
@@ -210,15 +210,15 @@ async def _look_into_redis(
     )
     await walk.ask_redis(local, "HGETALL", keys.user_details(person_id))
     await walk.ask_redis(local, "HGETALL", keys.sponsorship(sponsorable, person_id))
-    covered = await walk.ask_redis(local, "SISMEMBER", keys.sponsors(sponsorable), person_id)
-    walk.expect("the index of the covered knows the person", true=covered == 1)
+    entitled = await walk.ask_redis(local, "SISMEMBER", keys.sponsors(sponsorable), person_id)
+    walk.expect("the index of the entitled knows the person", true=entitled == 1)
     await _until_confirmed(walk, local)
     copy = await walk.ask_redis(durable, "SMEMBERS", keys.preferences(person_id, "mnodes"))
     walk.expect("durable holds the same", true=set(copy) == set(members))
 
 
-async def _cover_by_hand(walk: _Walk) -> None:
-    walk.begin(5, f"An administrator covers '{_FORMER}', who sponsors no more")
+async def _entitlement_by_hand(walk: _Walk) -> None:
+    walk.begin(5, f"An administrator entitles '{_FORMER}', who sponsors no more")
     await _go_round_by_github(walk, _FORMER)
     answer = await walk.ask("GET", "/auth/sponsor")
     walk.expect(
@@ -226,7 +226,9 @@ async def _cover_by_hand(walk: _Walk) -> None:
     )
     decision = {"reason": "Wrote the translation", "actor": "an operator"}
     answer = await walk.ask("PUT", f"/admin/overrides/{_FORMER}", decision)
-    walk.expect("they are covered by hand", true=answer.json()["cover"]["source"] == "override")
+    walk.expect(
+        "they are entitled by hand", true=answer.json()["entitlement"]["source"] == "override"
+    )
     answer = await walk.ask("GET", "/auth/sponsor")
     walk.expect("it is open at once", true=answer.status_code == httpx.codes.NO_CONTENT)
 

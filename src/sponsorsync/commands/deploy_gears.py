@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
-from sponsorsync.findings import Finding, Level, print_findings
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.gears.client import format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, remove
 from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
+from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import Report
-from sponsorsync.sides import configure_scripts, open_local_gears
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class _DeployReport(Report):
     version: str
     scripts: list[ScriptOutcome]
     registrations: list[Registration]
-    checks: list[Finding]
+    checks: list[Diagnostic]
 
 
 async def run_deploy(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
@@ -83,9 +83,9 @@ async def run_look(
     async with open_local_gears(settings) as client:
         await client.require_version()
         outcomes = await look(client, scripts)
-        findings = await examine_gears(client) if with_checks else []
-        await _print(client, outcomes, findings, as_json=as_json)
-    is_fine = not any(finding.level is Level.ERROR for finding in findings)
+        diagnostics = await examine_gears(client) if with_checks else []
+        await _print(client, outcomes, diagnostics, as_json=as_json)
+    is_fine = not any(finding.level is Level.ERROR for finding in diagnostics)
     return _are_live(outcomes) and is_fine
 
 
@@ -152,7 +152,7 @@ def _are_live(outcomes: Sequence[ScriptOutcome]) -> bool:
 async def _print(
     client: GearsClient,
     outcomes: Sequence[ScriptOutcome],
-    findings: Sequence[Finding],
+    diagnostics: Sequence[Diagnostic],
     *,
     as_json: bool,
 ) -> None:
@@ -163,7 +163,7 @@ async def _print(
             version=format_version(version),
             scripts=list(outcomes),
             registrations=list(registrations),
-            checks=list(findings),
+            checks=list(diagnostics),
         )
         print(report.model_dump_json(indent=2))  # noqa: T201 - the CLI's word
         return
@@ -176,9 +176,9 @@ async def _print(
     if registrations:
         console.print()
         console.print(_tabulate(registrations))
-    if findings:
+    if diagnostics:
         console.print()
-        print_findings(findings)
+        print_diagnostics(diagnostics)
 
 
 def _tabulate(registrations: Sequence[Registration]) -> Table:

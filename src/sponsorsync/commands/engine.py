@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.errors import NoDurableError
-from sponsorsync.sides import open_sides
+from sponsorsync.redis_pair import open_redis_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[SyncEngine]:
     """
     settings.require_for_sync()
     async with AsyncExitStack() as stack:
-        sides = await open_sides(stack, settings)
-        if sides.engine is None:
+        redis_pair = await open_redis_pair(stack, settings)
+        if redis_pair.engine is None:
             raise NoDurableError
-        yield sides.engine
+        yield redis_pair.engine

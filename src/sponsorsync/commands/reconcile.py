@@ -12,12 +12,12 @@ from sponsorsync.commands.progress import show_progress
 from sponsorsync.commands.show_report import show_report
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client, open_transport
-from sponsorsync.reconcile import Reconciler
-from sponsorsync.sides import create_covers, create_people, open_sides
+from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
 from sponsorsync.store.reconciliations import ReconciliationStore
 
 if TYPE_CHECKING:
-    from sponsorsync.reconcile import ReconcileSummary
+    from sponsorsync.reconcile.reconciler import ReconcileSummary
     from sponsorsync.settings import Settings
 
 
@@ -34,19 +34,19 @@ async def run_reconcile(
     settings.require_for_sync()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
-        sides = await open_sides(stack, settings)
-        if sides.engine is not None:
-            await sides.engine.open()
+        redis_pair = await open_redis_pair(stack, settings)
+        if redis_pair.engine is not None:
+            await redis_pair.engine.open()
         transport = await stack.enter_async_context(open_transport())
         client = create_http_client(transport, timeout_s=settings.github_timeout_s)
         await stack.enter_async_context(client)
         reconciler = Reconciler(
             GitHubClient(client, api_url=settings.github_api_url),
-            create_covers(settings, sides, create_people(settings, sides)),
-            ReconciliationStore(sides.local, sponsorables=settings.sponsorables),
+            create_entitlements(settings, redis_pair, create_people(settings, redis_pair)),
+            ReconciliationStore(redis_pair.local, sponsorables=settings.sponsorables),
             token=settings.maintainer_token,
             sponsorables=settings.sponsorables,
-            policy=settings.cover_policy,
+            policy=settings.entitlement_policy,
         )
         with show_progress("Comparing with GitHub", to_stderr=as_json) as report_counts:
 
@@ -71,13 +71,13 @@ def _print_reconcile(console: Console, summary: ReconcileSummary) -> None:
         console.print(table)
     would = "would be" if summary.is_dry_run else "were"
     for kind, count in sorted(summary.counts.items()):
-        console.print(f"{count:,} covers {would} {kind}.")
+        console.print(f"{count:,} entitles {would} {kind}.")
     if summary.newer:
-        console.print(f"{summary.newer:,} covers changed meanwhile and were left as they are.")
+        console.print(f"{summary.newer:,} entitles changed meanwhile and were left as they are.")
     if summary.hidden:
         console.print(
             f"GitHub does not show whose {summary.hidden:,} sponsorships are, so "
-            f"{summary.unknown:,} people whom it does not list keep their cover."
+            f"{summary.unknown:,} people whom it does not list keep their entitlement."
         )
     if summary.conflicts:
         console.print(
@@ -95,4 +95,4 @@ def _print_reconcile(console: Console, summary: ReconcileSummary) -> None:
         f"{summary.seconds:.2f} s."
     )
     if summary.reason is not None:
-        console.print(f"It is not complete, so nobody's cover was ended: {summary.reason}")
+        console.print(f"It is not complete, so nobody's entitlement was ended: {summary.reason}")

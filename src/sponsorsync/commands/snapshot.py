@@ -11,7 +11,7 @@ from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.progress import show_progress
 from sponsorsync.commands.show_report import show_report
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.sides import run_scripts_snapshot
+from sponsorsync.redis_pair import run_scripts_snapshot
 from sponsorsync.sync.snapshot import SnapshotSummary
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _print_snapshot(console: Console, summary: SnapshotSummary) -> None:
         f"{summary.records:,} of {summary.people:,} people {verb}: "
         f"{summary.bytes:,} bytes in {summary.seconds:.2f} s."
     )
-    if summary.adopted:
-        console.print(f"{summary.adopted:,} had data that nobody had versioned yet.")
+    if summary.imported:
+        console.print(f"{summary.imported:,} had data that nobody had versioned yet.")
     for reason, count in sorted(summary.skipped.items()):
         console.print(f"{count:,} {_SKIPPED[reason]}")
     for error in summary.errors:
@@ -90,7 +90,7 @@ def _print_snapshot(console: Console, summary: SnapshotSummary) -> None:
 _SKIPPED = {
     "visitor": "numbers are those of anonymous visitors; their sets stay where they are.",
     "wrong type": "people have data of another type, which were left alone:",
-    "unknown": "people have something that is not known yet (such as their cover).",
+    "unknown": "people have something that is not known yet (such as their entitlement).",
     "newer": "people were newer on durable; that was taken over here.",
 }
 

@@ -47,18 +47,18 @@ def _print_verify(console: Console, summary: VerifySummary) -> None:
         console.print(table)
     for kind, count in sorted(summary.counts.items()):
         console.print(f"{count:,} differences: {kind}")
-    for letter in summary.dead:
+    for letter in summary.dead_letters:
         console.print(
             f"durable refuses {letter.id}: {letter.reason} (next try at {letter.next_try})",
             markup=False,
         )
-    if summary.mended:
-        console.print(f"{summary.mended:,} differences were mended.")
+    if summary.repaired:
+        console.print(f"{summary.repaired:,} differences were mended.")
     if summary.on_their_way:
         console.print(
             f"{summary.on_their_way:,} people are on their way to durable; "
-            f"{summary.waiting_for_cover:,} of them wait until GitHub tells whether they are "
-            "covered."
+            f"{summary.waiting_for_entitlement:,} of them wait until GitHub tells whether they are "
+            "entitled."
         )
     if summary.visitors:
         console.print(f"{summary.visitors:,} numbers are those of anonymous visitors, too.")

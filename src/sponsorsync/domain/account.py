@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sponsorsync.domain.cover import Cover, CoverFacts
+    from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
     from sponsorsync.domain.profile import Profile
 
 
@@ -17,59 +17,59 @@ NO_VERSION = "0?"
 
 
 @dataclass(frozen=True, slots=True)
-class KnownCover:
-    """What is known of one person's cover by one sponsorable.
+class StoredEntitlement:
+    """What is known of one person's entitlement by one sponsorable.
 
     Attributes:
         facts: None while nothing is known.
         version: Of what is known; whoever keeps something that is built on it names it.
     """
 
-    facts: CoverFacts | None
+    facts: EntitlementFacts | None
     version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A profile and what is known of the person's cover by each sponsorable.
+    """A profile and what is known of the person's entitlement by each sponsorable.
 
     `profile` is None when the local Redis has lost it.
     """
 
     profile: Profile | None
-    covers: Mapping[str, KnownCover]
+    entitlements: Mapping[str, StoredEntitlement]
 
 
 @dataclass(frozen=True, slots=True)
 class SponsorEntry:
-    """Somebody's cover as an administrator sees it; `login` is None of who never signed in."""
+    """A person's entitlement for administrators; `login` is None before the first sign-in."""
 
     person_id: int
     login: str | None
-    cover: Cover
+    entitlement: Entitlement
 
 
 @dataclass(frozen=True, slots=True)
 class SponsorPage:
-    """Some of those who are covered; `next_cursor` is None on the last page."""
+    """Some of those who are entitled; `next_cursor` is None on the last page."""
 
     entries: Sequence[SponsorEntry]
     next_cursor: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class StoredPersonalData:
     """All that one Redis holds of a person, as text.
 
     Attributes:
-        covers: Fields by sponsorable.
+        entitlements: Fields by sponsorable.
         preferences: Sorted items by collection.
         pending: Changes that wait for the durable side, '+' or '-' by collection and item.
         versions: The service's own notes on the parts above.
     """
 
     profile: Mapping[str, str]
-    covers: Mapping[str, Mapping[str, str]]
+    entitlements: Mapping[str, Mapping[str, str]]
     preferences: Mapping[str, Sequence[str]]
     pending: Mapping[str, str]
     versions: Mapping[str, str]
@@ -79,8 +79,8 @@ class Holdings:
 class PersonalExport:
     """What both sides hold; `durable` is None where it could not be asked, and `note` says why."""
 
-    local: Holdings
-    durable: Holdings | None
+    local: StoredPersonalData
+    durable: StoredPersonalData | None
     note: str | None
 
 

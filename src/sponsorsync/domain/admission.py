@@ -8,30 +8,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import CoverStatus
+from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import (
-    CoverUnknownError,
+    EntitlementUnknownError,
     NotASponsorError,
     TierTooLowError,
     TierUnknownError,
 )
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.cover import Cover, CoverFacts
+    from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who calls, and what is known of their cover by one sponsorable.
+    """Who calls, and what is known of their entitlement by one sponsorable.
 
     Attributes:
         login: None where the local Redis has lost the profile.
-        facts: None while the cover is unknown.
+        facts: None while the entitlement is unknown.
     """
 
     person_id: int
     login: str | None
-    facts: CoverFacts | None
+    facts: EntitlementFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +42,27 @@ class IssuedToken:
     expires_in_s: int
 
 
-def require_cover(cover: Cover, *, min_cents: int, sponsor_url: str) -> None:
-    """Returns for who is covered, with a tier of at least so many cents.
+def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url: str) -> None:
+    """Returns for who is entitled, with a tier of at least so many cents.
 
     Args:
-        cover: The answer for this moment.
-        min_cents: 0 asks for any cover, one without a known tier included.
+        entitlement: The answer for this moment.
+        min_cents: 0 asks for any entitlement, one without a known tier included.
         sponsor_url: Where a person becomes a sponsor, or changes the tier.
 
     Raises:
         NotEntitledError: It is not so, or not known to be so; the message says what is.
     """
-    if cover.status is CoverStatus.NOT_COVERED:
-        raise NotASponsorError(cover.reason, sponsor_url=sponsor_url)
-    if cover.status is CoverStatus.UNKNOWN:
-        raise CoverUnknownError(cover.reason, sponsor_url=sponsor_url)
-    cents = cover.tier_cents
+    if entitlement.status is EntitlementStatus.NOT_ENTITLED:
+        raise NotASponsorError(entitlement.reason, sponsor_url=sponsor_url)
+    if entitlement.status is EntitlementStatus.UNKNOWN:
+        raise EntitlementUnknownError(entitlement.reason, sponsor_url=sponsor_url)
+    cents = entitlement.tier_cents
     wanted = f"This is for those who give ${min_cents / 100:,.2f} or more."
     if cents is None and min_cents > 0:
         raise TierUnknownError(
-            f"{wanted} {cover.reason} With how much is not known here.", sponsor_url=sponsor_url
+            f"{wanted} {entitlement.reason} With how much is not known here.",
+            sponsor_url=sponsor_url,
         )
     if cents is not None and cents < min_cents:
-        raise TierTooLowError(f"{wanted} {cover.reason}", sponsor_url=sponsor_url)
+        raise TierTooLowError(f"{wanted} {entitlement.reason}", sponsor_url=sponsor_url)

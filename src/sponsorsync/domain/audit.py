@@ -1,4 +1,4 @@
-"""What the audit trail tells: who gained, changed or lost a cover, by what, and when."""
+"""What the audit trail tells: who gained, changed or lost an entitlement, by what, and when."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who decided about somebody's cover, and why."""
+    """Who decided about somebody's entitlement, and why."""
 
     actor: str
     reason: str

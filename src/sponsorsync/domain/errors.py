@@ -14,10 +14,10 @@
     │   └── BearerRefusedError   … and the token is not, or no longer, one of ours
     ├── TokenReadsOnlyError      a token, where a session is needed
     ├── NotEntitledError         signed in, and not let through to what is for sponsors
-    │   ├── NotASponsorError         … there is no cover, or it ended
+    │   ├── NotASponsorError         … there is no entitlement, or it ended
     │   ├── TierTooLowError          … the tier is lower than what is asked for
     │   ├── TierUnknownError         … nobody told the tier
-    │   └── CoverUnknownError        … nobody could tell; that is not 'no'
+    │   └── EntitlementUnknownError        … nobody could tell; that is not 'no'
     ├── NotFoundError            what a call is about does not exist
     ├── AdminTokenMissingError   a call for administrators without their token
     ├── AdminForbiddenError      … with another one, or there is none
@@ -181,21 +181,21 @@ class NotEntitledError(SponsorSyncError):
 
 
 class NotASponsorError(NotEntitledError, code="not_a_sponsor", title="This is for sponsors"):
-    """They are not covered, or no longer."""
+    """They are not entitled, or no longer."""
 
 
 class TierTooLowError(NotEntitledError, code="tier_too_low", title="This is for a higher tier"):
-    """They are covered, by a lower tier than the one that is asked for."""
+    """They are entitled, by a lower tier than the one that is asked for."""
 
 
 class TierUnknownError(NotEntitledError, code="tier_unknown", title="Your tier is not known"):
-    """They are covered, and nobody told the tier (Patreon)."""
+    """They are entitled, and nobody told the tier (Patreon)."""
 
 
-class CoverUnknownError(
-    NotEntitledError, code="cover_unknown", title="It is not known whether you are a sponsor"
+class EntitlementUnknownError(
+    NotEntitledError, code="entitlement_unknown", title="It is not known whether you are a sponsor"
 ):
-    """Whether they are covered is not known."""
+    """Whether they are entitled is not known."""
 
 
 class NotFoundError(SponsorSyncError, code="not_found", title="That is not there"):

@@ -1,8 +1,8 @@
-"""Organizations that sponsor, and what that makes of their members' cover. Pure.
+"""Organizations that sponsor, and what that makes of their members' entitlement. Pure.
 
 An organization's sponsorship does not make its members sponsors by GitHub's word; it is the
-maintainer who may decide so (`SPONSORSYNC_ORG_COVER`). Who belongs to it, only a member's own login
-shows, so a membership holds for a bounded time.
+maintainer who may decide so (`SPONSORSYNC_ORG_ENTITLEMENT`). Who belongs to it, only a member's own
+login shows, so a membership holds for a bounded time.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.cover import cents_of
-from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.entitlement import cents_of
+from sponsorsync.domain.sources import EntitlementSource, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from sponsorsync.domain.cover import CoverFacts, CoverPolicy
+    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class SponsoringOrganization:
 
     Attributes:
         id: GitHub's number.
-        facts: Of its own cover by the sponsorable.
+        facts: Of its own entitlement by the sponsorable.
         has_seat: Whether one of its seats is the member's.
     """
 
     id: int
     login: str
-    facts: CoverFacts
+    facts: EntitlementFacts
     has_seat: bool
 
 
-def find_member_until(policy: CoverPolicy, now: datetime) -> datetime:
+def find_member_until(policy: EntitlementPolicy, now: datetime) -> datetime:
     """Returns until when a membership that is seen now holds: the end of that day.
 
     Whole days, so that not each login is a change.
@@ -46,19 +46,19 @@ def find_member_until(policy: CoverPolicy, now: datetime) -> datetime:
     return day + timedelta(days=1)
 
 
-def see_memberships(
-    facts: CoverFacts,
+def record_memberships(
+    facts: EntitlementFacts,
     sponsoring: Sequence[SponsoringOrganization],
     *,
     hidden: Collection[int],
     is_complete: bool,
-    policy: CoverPolicy,
+    policy: EntitlementPolicy,
     now: datetime,
-) -> CoverFacts:
+) -> EntitlementFacts:
     """Returns the facts after GitHub showed to which organizations a person belongs.
 
     Args:
-        facts: Of the person's cover.
+        facts: Of the person's entitlement.
         sponsoring: Those of them that sponsor.
         hidden: Numbers of organizations of former grants that GitHub may have left out now; theirs
             stay until their time is over.
@@ -71,7 +71,7 @@ def see_memberships(
     return replace(
         facts,
         grants=tuple(
-            [g for g in facts.grants if g.source is not CoverSource.ORGANIZATION]
+            [g for g in facts.grants if g.source is not EntitlementSource.ORGANIZATION]
             + [g for g in facts.grants if g.organization_id in hidden]
             + sorted(seen, key=lambda grant: grant.organization_id or 0)
         ),
@@ -80,19 +80,23 @@ def see_memberships(
     )
 
 
-def miss_memberships(facts: CoverFacts, *, now: datetime) -> CoverFacts:
+def mark_memberships_unknown(facts: EntitlementFacts, *, now: datetime) -> EntitlementFacts:
     """Returns the facts after GitHub did not show them; what was seen holds for its time."""
     return replace(facts, memberships_unknown_since=facts.memberships_unknown_since or now)
 
 
-def follow_organization(
-    facts: CoverFacts, organization_id: int, sponsor: CoverFacts, *, policy: CoverPolicy
-) -> CoverFacts:
+def recompute_member(
+    facts: EntitlementFacts,
+    organization_id: int,
+    sponsor: EntitlementFacts,
+    *,
+    policy: EntitlementPolicy,
+) -> EntitlementFacts:
     """Returns a member's facts after those of an organization have changed.
 
-    What else covers an organization than its sponsorship is for itself alone.
+    What else entitles an organization than its sponsorship is for itself alone.
     """
-    is_sponsor = sponsor.source is CoverSource.SPONSORSHIP
+    is_sponsor = sponsor.source is EntitlementSource.SPONSORSHIP
     return replace(
         facts,
         grants=tuple(
@@ -104,10 +108,10 @@ def follow_organization(
 
 
 def _grant(
-    organization: SponsoringOrganization, member_until: datetime, policy: CoverPolicy
+    organization: SponsoringOrganization, member_until: datetime, policy: EntitlementPolicy
 ) -> Grant:
     known = Grant(
-        source=CoverSource.ORGANIZATION,
+        source=EntitlementSource.ORGANIZATION,
         since=organization.facts.since or member_until,
         until=None,
         organization_id=organization.id,
@@ -118,7 +122,7 @@ def _grant(
     return _follow(known, organization.facts, policy)
 
 
-def _follow(grant: Grant, sponsor: CoverFacts, policy: CoverPolicy) -> Grant:
+def _follow(grant: Grant, sponsor: EntitlementFacts, policy: EntitlementPolicy) -> Grant:
     ends = [end for end in (grant.member_until, sponsor.valid_until) if end is not None]
     return replace(
         grant,

@@ -1,7 +1,7 @@
 """A person's data travels in parts, each with its own version and presence.
 
-The parts are `profile`, one `cover:{sponsorable}` for each account that can be sponsored, and each
-collection of preferences by its own name.
+The parts are `profile`, one `entitlement:{sponsorable}` for each account that can be sponsored, and
+each collection of preferences by its own name.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from enum import StrEnum
 PROFILE = "profile"
 
 
-def cover_part(sponsorable: str) -> str:
-    """Returns the name of the part that holds the cover by one sponsorable."""
-    return f"cover:{sponsorable}"
+def entitlement_part(sponsorable: str) -> str:
+    """Returns the name of the part that holds the entitlement by one sponsorable."""
+    return f"entitlement:{sponsorable}"
 
 
 class Presence(StrEnum):

@@ -1,4 +1,4 @@
-"""What somebody gives at Patreon, reduced to what decides about cover."""
+"""What somebody gives at Patreon, reduced to what decides about entitlement."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.sources import EntitlementSource, Grant
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sponsorsync.domain.cover import CoverFacts
+    from sponsorsync.domain.entitlement import EntitlementFacts
 
 UNDATED = timedelta(days=31)
-"""How long an active patron, or a gift, is covered where Patreon does not say until when."""
+"""How long an active patron, or a gift, is entitled where Patreon does not say until when."""
 
 UNSETTLED = timedelta(days=7)
 """How long it goes on where Patreon's own date has come, and of a patron who has cancelled what is
@@ -77,15 +77,16 @@ class LinkAttempt:
     state: str
 
 
-def see_patron(
-    facts: CoverFacts, identity: PatreonIdentity, *, campaign_id: str, now: datetime
-) -> CoverFacts:
+def record_patronage(
+    facts: EntitlementFacts, identity: PatreonIdentity, *, campaign_id: str, now: datetime
+) -> EntitlementFacts:
     """Returns somebody's facts after Patreon told what they give.
 
-    Nothing is asked of Patreon later, so a cover by it has an end: linking again moves that on.
+    Nothing is asked of Patreon later, so an entitlement by it has an end: linking again moves that
+    on.
 
     Args:
-        facts: Of the person's cover.
+        facts: Of the person's entitlement.
         identity: Who they are at Patreon, and what they give to whomever.
         campaign_id: Whose money counts.
         now: The moment of the answer.
@@ -94,11 +95,11 @@ def see_patron(
     former = known if known and known.patron_id == identity.patron_id else None
     patronage = next((p for p in identity.patronages if p.campaign_id == campaign_id), None)
     given = None if patronage is None else _find_end(patronage, former, now)
-    others = forget_patron(facts).grants
+    others = remove_patronage(facts).grants
     if patronage is None or given is None:
         return replace(facts, grants=others)
     grant = Grant(
-        source=CoverSource.PATREON,
+        source=EntitlementSource.PATREON,
         since=patronage.since or now,
         until=given,
         cents=patronage.cents,
@@ -107,20 +108,20 @@ def see_patron(
     return replace(facts, grants=(*others, grant))
 
 
-def find_patronage(facts: CoverFacts) -> Grant | None:
-    """Returns by which account of Patreon's somebody is covered, or was."""
-    return next((g for g in facts.grants if g.source is CoverSource.PATREON), None)
+def find_patronage(facts: EntitlementFacts) -> Grant | None:
+    """Returns by which account of Patreon's somebody is entitled, or was."""
+    return next((g for g in facts.grants if g.source is EntitlementSource.PATREON), None)
 
 
-def forget_patron(facts: CoverFacts) -> CoverFacts:
+def remove_patronage(facts: EntitlementFacts) -> EntitlementFacts:
     """Returns the facts without what Patreon told."""
     return replace(
-        facts, grants=tuple(g for g in facts.grants if g.source is not CoverSource.PATREON)
+        facts, grants=tuple(g for g in facts.grants if g.source is not EntitlementSource.PATREON)
     )
 
 
 def _find_end(patronage: Patronage, former: Grant | None, now: datetime) -> datetime | None:
-    """Returns until when it covers; `now` where it covers no more, None where it never did."""
+    """Returns until when it entitles; `now` where it entitles no more, None where it never did."""
     if patronage.status is PatronStatus.ACTIVE or patronage.is_gift:
         if patronage.paid_until is None:
             return now + UNDATED

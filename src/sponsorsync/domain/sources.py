@@ -1,4 +1,4 @@
-"""The sources of entitlement. Each is one value of `CoverSource` and one case of `explain`.
+"""The sources of entitlement. Each is one value of `EntitlementSource` and one case of `explain`.
 
 A new source is added here, and mypy shows a case that is missing. One that is unknown raises an
 error when the program runs: it is never taken for another one.
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class CoverSource(StrEnum):
-    """What a cover comes from."""
+class EntitlementSource(StrEnum):
+    """What an entitlement comes from."""
 
     NONE = "none"
     SPONSORSHIP = "sponsorship"
@@ -26,7 +26,7 @@ class CoverSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A cover by something else than the sponsorship at GitHub that is known best.
+    """An entitlement by something else than the sponsorship at GitHub that is known best.
 
     Attributes:
         source: ORGANIZATION, OVERRIDE or PATREON; or SPONSORSHIP, of a one-time payment beside a
@@ -37,13 +37,14 @@ class Grant:
         organization_id: GitHub's number of the organization.
         organization: Its login, as it was at the last login of the member.
         member_until: When the membership has to be shown again. `until` is no later.
-        has_seat: False where the organization's seats were taken by others: then it covers nobody.
+        has_seat: False where the organization's seats were taken by others: then it entitles
+            nobody.
         reason: Of an override, why; for administrators.
         actor: Of an override, who decided.
         patron_id: Patreon's number of the patron.
     """
 
-    source: CoverSource
+    source: EntitlementSource
     since: datetime
     until: datetime | None
     cents: int | None = None
@@ -55,23 +56,23 @@ class Grant:
     actor: str | None = None
     patron_id: str | None = None
 
-    def is_covering(self, now: datetime) -> bool:
-        """Tells whether this covers somebody at `now`."""
+    def is_entitling(self, now: datetime) -> bool:
+        """Tells whether this entitles somebody at `now`."""
         return self.has_seat and (self.until is None or now < self.until)
 
 
 def explain(grant: Grant, sponsorable: str, *, now: datetime) -> str:
     """Returns one sentence for the person: what a grant gives or gave, and until when."""
     match grant.source:
-        case CoverSource.SPONSORSHIP:
+        case EntitlementSource.SPONSORSHIP:
             return _explain_payment(grant, sponsorable, now)
-        case CoverSource.ORGANIZATION:
+        case EntitlementSource.ORGANIZATION:
             return _explain_organization(grant, sponsorable, now)
-        case CoverSource.OVERRIDE:
+        case EntitlementSource.OVERRIDE:
             return _explain_override(grant, now)
-        case CoverSource.PATREON:
+        case EntitlementSource.PATREON:
             return _explain_patronage(grant, sponsorable, now)
-        case CoverSource.NONE:
+        case EntitlementSource.NONE:
             raise AssertionError("unreachable: a grant has a source")
         case _:
             assert_never(grant.source)
@@ -79,14 +80,14 @@ def explain(grant: Grant, sponsorable: str, *, now: datetime) -> str:
 
 def _explain_payment(grant: Grant, sponsorable: str, now: datetime) -> str:
     what = "" if grant.cents is None else f" with a one-time {format_dollars(grant.cents)}"
-    if grant.is_covering(now):
+    if grant.is_entitling(now):
         return f"You sponsor {sponsorable}{what}{format_until(grant.until)}."
     return f"Your sponsorship of {sponsorable}{what} ended by {grant.until:%Y-%m-%d}."
 
 
 def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
     sponsors = f"{grant.organization}, to which you belong, sponsors {sponsorable}"
-    if grant.is_covering(now):
+    if grant.is_entitling(now):
         return f"{sponsors}{format_a_month(grant.cents)}{format_until(grant.until)}."
     if not grant.has_seat:
         return f"{sponsors}, but its seats are taken by other members."
@@ -102,13 +103,13 @@ def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
 
 
 def _explain_override(grant: Grant, now: datetime) -> str:
-    if grant.is_covering(now):
+    if grant.is_entitling(now):
         return f"You were let in by an administrator{format_until(grant.until)}."
     return f"An administrator had let you in; that ended by {grant.until:%Y-%m-%d}."
 
 
 def _explain_patronage(grant: Grant, sponsorable: str, now: datetime) -> str:
-    if grant.is_covering(now):
+    if grant.is_entitling(now):
         with_cents = format_a_month(grant.cents)
         return f"You support {sponsorable} on Patreon{with_cents}{format_until(grant.until)}."
     return (

@@ -1,4 +1,4 @@
-"""A sponsorship as GitHub knows it, reduced to what decides about cover."""
+"""A sponsorship as GitHub knows it, reduced to what decides about entitlement."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Memberships:
     is_complete: bool
 
 
-class NewsKind(StrEnum):
+class EventKind(StrEnum):
     """The actions of the event `sponsorship`."""
 
     CREATED = "created"
@@ -90,7 +90,7 @@ class NewsKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SponsorshipNews:
+class SponsorshipEvent:
     """One event.
 
     Attributes:
@@ -102,7 +102,7 @@ class SponsorshipNews:
         effective_at: When what is announced becomes true, where GitHub says it.
     """
 
-    kind: NewsKind
+    kind: EventKind
     sponsorable: str
     sponsor_id: int
     created_at: datetime

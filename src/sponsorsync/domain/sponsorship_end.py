@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.sources import CoverSource
-from sponsorsync.domain.sponsorship import NewsKind
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.domain.sponsorship import EventKind
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sponsorsync.domain.cover import CoverFacts, CoverPolicy
-    from sponsorsync.domain.sponsorship import Sponsorship, SponsorshipNews
+    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
+    from sponsorsync.domain.sponsorship import Sponsorship, SponsorshipEvent
 
 
 def end_by_answer(
     sponsorship: Sponsorship,
     *,
-    previous: CoverFacts | None,
-    policy: CoverPolicy,
+    previous: EntitlementFacts | None,
+    policy: EntitlementPolicy,
     now: datetime,
 ) -> datetime | None:
     """Returns the end after GitHub listed a sponsorship; None while it has none."""
@@ -38,49 +38,51 @@ def end_by_answer(
     return _first_end(sponsorship, previous, policy=policy, now=now)
 
 
-def end_by_absence(previous: CoverFacts, *, policy: CoverPolicy, now: datetime) -> datetime:
+def end_by_absence(
+    previous: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
+) -> datetime:
     """Returns the end after GitHub did not list a sponsorship that is known."""
     return now + policy.grace if previous.valid_until is None else previous.valid_until
 
 
 def end_by_event(
-    news: SponsorshipNews,
-    previous: CoverFacts | None,
+    event: SponsorshipEvent,
+    previous: EntitlementFacts | None,
     *,
     is_one_time: bool,
-    policy: CoverPolicy,
+    policy: EntitlementPolicy,
     now: datetime,
 ) -> datetime | None:
     """Returns the end after an event; None while there is none.
 
     Args:
-        news: The event.
+        event: The event.
         previous: What is known of the same sponsorship; None where that is nothing.
         is_one_time: Whether the sponsorship is a payment after the event.
-        policy: How long a payment covers, and the grace after an end.
+        policy: How long a payment entitles, and the grace after an end.
         now: When the event came.
     """
     known = None if previous is None else _still_known_end(previous, is_one_time, now)
     if is_one_time:
         # Of an old sponsorship that has changed to a payment, this is the payment's moment.
-        paid_at = now if news.kind is NewsKind.TIER_CHANGED else news.created_at
+        paid_at = now if event.kind is EventKind.TIER_CHANGED else event.created_at
         return known or paid_at + policy.one_time
-    if news.kind is NewsKind.PENDING_CANCELLATION:
+    if event.kind is EventKind.PENDING_CANCELLATION:
         # An end that has come stays: what announces it was late.
         is_over = known is not None and known <= now
-        announced = news.effective_at and news.effective_at + policy.grace
+        announced = event.effective_at and event.effective_at + policy.grace
         return known if is_over else announced or known
-    if news.kind is NewsKind.CANCELLED:
-        ended = (news.effective_at or now) + policy.grace
-        return ended if news.effective_at else min(known or ended, ended)
+    if event.kind is EventKind.CANCELLED:
+        ended = (event.effective_at or now) + policy.grace
+        return ended if event.effective_at else min(known or ended, ended)
     return known
 
 
-def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetime | None:
+def _known_end(sponsorship: Sponsorship, previous: EntitlementFacts | None) -> datetime | None:
     if (
         previous is None
         or previous.is_one_time
-        or previous.source is not CoverSource.SPONSORSHIP
+        or previous.source is not EntitlementSource.SPONSORSHIP
         or previous.since != sponsorship.created_at
     ):
         return None
@@ -88,10 +90,14 @@ def _known_end(sponsorship: Sponsorship, previous: CoverFacts | None) -> datetim
 
 
 def _first_end(
-    sponsorship: Sponsorship, previous: CoverFacts | None, *, policy: CoverPolicy, now: datetime
+    sponsorship: Sponsorship,
+    previous: EntitlementFacts | None,
+    *,
+    policy: EntitlementPolicy,
+    now: datetime,
 ) -> datetime:
     """GitHub does not say when a monthly sponsorship ended: it is when we first learnt of it."""
-    if previous is None or previous.source is not CoverSource.SPONSORSHIP:
+    if previous is None or previous.source is not EntitlementSource.SPONSORSHIP:
         return now  # first seen when it had ended already
     if previous.valid_until is None:
         # Of another one than the one that was known it is not known that it was paid until now.
@@ -100,7 +106,9 @@ def _first_end(
     return min(now, previous.valid_until)
 
 
-def _still_known_end(previous: CoverFacts, is_one_time: bool, now: datetime) -> datetime | None:
+def _still_known_end(
+    previous: EntitlementFacts, is_one_time: bool, now: datetime
+) -> datetime | None:
     """Returns the known end, unless the sponsorship has become another kind since."""
     known = previous.valid_until
     is_over = known is not None and known <= now

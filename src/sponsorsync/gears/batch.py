@@ -31,7 +31,7 @@ class ScriptRun(Report):
     done: int = Field(default=0, description="Records that durable has now.")
     skipped: dict[str, int] = Field(
         default_factory=dict,
-        examples=[{"not covered": 3}],
+        examples=[{"not entitled": 3}],
         description="Records that were left out, by the reason.",
     )
     failed: int = Field(default=0, description="Records that could not be copied.")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from redis.exceptions import ResponseError
 
+from sponsorsync.diagnostics import Diagnostic, Level
 from sponsorsync.domain.errors import GearsError, StoreError, StoreUnavailableError
-from sponsorsync.findings import Finding, Level
 from sponsorsync.gears.client import explain_unsupported, format_version
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ GearsBuilder('PythonReader').run(name_those_set)
 """
 
 
-async def examine_gears(client: GearsClient) -> list[Finding]:
+async def examine_gears(client: GearsClient) -> list[Diagnostic]:
     """Returns what was found; a tiny script is run, and nothing is changed.
 
     Raises:
@@ -45,9 +45,9 @@ async def examine_gears(client: GearsClient) -> list[Finding]:
     version = await client.load_version()
     reason = explain_unsupported(version)
     if reason is not None or version is None:
-        return [Finding(_SUBJECT, Level.ERROR, f"the local Redis {reason}")]
+        return [Diagnostic(_SUBJECT, Level.ERROR, f"the local Redis {reason}")]
     return [
-        Finding(_SUBJECT, Level.OK, f"version {format_version(version)}"),
+        Diagnostic(_SUBJECT, Level.OK, f"version {format_version(version)}"),
         await _examine_file(client),
         await _examine_threads(client),
         await _examine_environment(client),
@@ -69,50 +69,50 @@ async def require_environment(client: GearsClient) -> None:
         )
 
 
-async def _examine_file(client: GearsClient) -> Finding:
+async def _examine_file(client: GearsClient) -> Diagnostic:
     missing = []
     for name in ("appendonly", "aof-use-rdb-preamble"):
         try:
             reply = await client.store.run("CONFIG", "GET", name)
         except (StoreError, ResponseError):
             advice = "Make sure of `appendonly yes` and `aof-use-rdb-preamble yes`."
-            return Finding(_SUBJECT, Level.WARNING, f"the server does not show {name}", advice)
+            return Diagnostic(_SUBJECT, Level.WARNING, f"the server does not show {name}", advice)
         if cast("dict[bytes, bytes]", reply) != {name.encode(): b"yes"}:
             missing.append(f"{name} yes")
     if missing:
         advice = f"Set {' and '.join(missing)}: else a restart can lose every registration."
-        return Finding(_SUBJECT, Level.ERROR, "registrations may not outlive a restart", advice)
-    return Finding(_SUBJECT, Level.OK, "registrations outlive a restart (AOF with RDB preamble)")
+        return Diagnostic(_SUBJECT, Level.ERROR, "registrations may not outlive a restart", advice)
+    return Diagnostic(_SUBJECT, Level.OK, "registrations outlive a restart (AOF with RDB preamble)")
 
 
-async def _examine_threads(client: GearsClient) -> Finding:
+async def _examine_threads(client: GearsClient) -> Diagnostic:
     try:
         threads = await client.load_execution_threads()
     except GearsError as error:
-        return Finding(_SUBJECT, Level.WARNING, f"does not show ExecutionThreads: {error}")
+        return Diagnostic(_SUBJECT, Level.WARNING, f"does not show ExecutionThreads: {error}")
     seen = f"ExecutionThreads {threads}: so many misses are fetched side by side"
     if threads < _FEW_THREADS:
         advice = "Load the module with ExecutionThreads 12: the others wait meanwhile."
-        return Finding(_SUBJECT, Level.WARNING, seen, advice)
-    return Finding(_SUBJECT, Level.OK, seen)
+        return Diagnostic(_SUBJECT, Level.WARNING, seen, advice)
+    return Diagnostic(_SUBJECT, Level.OK, seen)
 
 
-async def _examine_environment(client: GearsClient) -> Finding:
+async def _examine_environment(client: GearsClient) -> Diagnostic:
     try:
         names = (await client.run(_NAME_THOSE_SET)).records
     except (GearsError, StoreUnavailableError) as error:
         advice = "Its Python does not run, or the user may not `rg.pyexecute`."
-        return Finding(_SUBJECT, Level.ERROR, str(error), advice)
+        return Diagnostic(_SUBJECT, Level.ERROR, str(error), advice)
     if "REDISENT_HOST" not in names:
         advice = (
             "Start the Redis server with REDISENT_HOST and the others in its environment "
             "(`.env.gears`): scripts have no other way to durable."
         )
-        return Finding(_SUBJECT, Level.ERROR, "scripts do not see REDISENT_HOST", advice)
-    return Finding(_SUBJECT, Level.OK, f"scripts see {', '.join(names)}")
+        return Diagnostic(_SUBJECT, Level.ERROR, "scripts do not see REDISENT_HOST", advice)
+    return Diagnostic(_SUBJECT, Level.OK, f"scripts see {', '.join(names)}")
 
 
-async def _examine_hooks(client: GearsClient) -> list[Finding]:
+async def _examine_hooks(client: GearsClient) -> list[Diagnostic]:
     """Says what nobody would expect of a Redis whose reads are answered by scripts."""
     live = await client.load_registrations()
     commands = sorted({command for each in live for command in each.commands})
@@ -123,4 +123,4 @@ async def _examine_hooks(client: GearsClient) -> list[Finding]:
         "SPONSORSYNC_GEARS_HOOK_COLLECTIONS=false: two of these in a transaction end the server."
     )
     seen = f"answers {', '.join(commands)} of keys that are missing"
-    return [Finding(_SUBJECT, Level.WARNING, seen, advice)]
+    return [Diagnostic(_SUBJECT, Level.WARNING, seen, advice)]

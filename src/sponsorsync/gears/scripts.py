@@ -19,7 +19,7 @@ REGISTERING = ("fetch_on_keymiss", "write_behind")
 """Scripts that stay live once they are uploaded."""
 
 BATCH = ("sync_profiles", "sync_sponsors", "sync_preferences")
-"""Scripts that run once; in this order, durable knows who is covered before it gets more."""
+"""Scripts that run once; in this order, durable knows who is entitled before it gets more."""
 
 SESSION_PREFIX = "sponsorsync-"
 """How the names of our sessions begin: all that begin so are ours to remove."""
@@ -36,7 +36,7 @@ class GearsConfig:
     """What a script is told when it is uploaded; never a secret, since it can be read in Redis.
 
     Attributes:
-        sponsorables: Logins; of these the scripts copy cover and preferences.
+        sponsorables: Logins; of these the scripts copy entitlement and preferences.
         collections: Names of the collections that exist.
         hook_collections: Whether commands that miss a collection are answered at once; such a
             command must not stand in a MULTI (docs/gears.md).

@@ -44,7 +44,7 @@ PAGE_SIZE = 100
 # https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
 _DEFAULT_RETRY_AFTER_S = 60
 
-# What decides about a cover; each query that asks for sponsorships ends with it.
+# What decides about an entitlement; each query that asks for sponsorships ends with it.
 _GIVEN = """
 fragment Given on Sponsorship {
   createdAt
@@ -413,9 +413,9 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
 def parse_organizations(body: bytes) -> OrganizationPage:
     """Returns one page of the answer to VIEWER_ORGANIZATIONS.
 
-    An organization can restrict OAuth apps, or have its members sign in to it. GitHub then keeps
-    it back with an error of type FORBIDDEN and leaves the others in the answer. They count here,
-    as one organization must not decide what the others give; the answer is then not complete.
+    An organization can restrict OAuth apps, or have its members sign in to it. GitHub then keeps it
+    back with an error of type FORBIDDEN and leaves the others in the answer. They count here, as
+    one organization must not decide what the others give; the answer is then not complete.
     https://docs.github.com/organizations/managing-oauth-access-to-your-organizations-data/about-oauth-app-access-restrictions
 
     Raises:

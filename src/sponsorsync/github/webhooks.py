@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sponsorsync.domain.errors import MalformedEventError
-from sponsorsync.domain.sponsorship import NewsKind, Privacy, SponsorshipNews, normalize_login
+from sponsorsync.domain.sponsorship import EventKind, Privacy, SponsorshipEvent, normalize_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,11 +63,11 @@ def find_sponsorable(event: Mapping[str, Any]) -> str | None:
     return normalize_login(login) if isinstance(login, str) else None
 
 
-def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipNews | None:
+def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipEvent | None:
     """Returns the news in an event of the kind `sponsorship`.
 
-    Only what decides about cover is read. None stands for whatever tells nothing for certain: an
-    action that is not known, a sponsor that is null, a value of another kind.
+    Only what decides about entitlement is read. None stands for whatever tells nothing for certain:
+    an action that is not known, a sponsor that is null, a value of another kind.
     """
     sponsorship = _member(event, "sponsorship")
     tier = _member(sponsorship, "tier")
@@ -75,13 +75,13 @@ def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipNews | None:
     sponsor_id = _number(_member(sponsorship, "sponsor"), "id", _GREATEST_ID)
     created_at = _moment(sponsorship.get("created_at"))
     action = event.get("action")
-    if not isinstance(action, str) or action not in set(NewsKind):
+    if not isinstance(action, str) or action not in set(EventKind):
         return None
     if not sponsorable or not sponsor_id or created_at is None:
         return None
     former = _member(_member(_member(event, "changes"), "tier"), "from")
-    return SponsorshipNews(
-        kind=NewsKind(action),
+    return SponsorshipEvent(
+        kind=EventKind(action),
         sponsorable=sponsorable,
         sponsor_id=sponsor_id,
         created_at=created_at,

@@ -34,7 +34,7 @@ _Node: TypeAlias = Sponsorship | GraphQLError | None
 _Shown: TypeAlias = Organization | GraphQLError
 _Account = TypeVar("_Account", bound=Account)
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INCARNATIONS = datetime(1970, 1, 1, tzinfo=UTC)
 INSUFFICIENT_SCOPES = "INSUFFICIENT_SCOPES"
 
 
@@ -460,7 +460,7 @@ def _is_descending(order_by: Order | None) -> bool:
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return (moment - INCARNATIONS) // timedelta(microseconds=1)
 
 
 # --- Sponsorship --------------------------------------------------------------------------------

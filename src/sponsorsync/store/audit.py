@@ -1,4 +1,4 @@
-"""The audit trail of covers, which the scripts that change them write."""
+"""The audit trail of entitlements, which the scripts that change them write."""
 
 from __future__ import annotations
 

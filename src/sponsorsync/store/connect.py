@@ -86,7 +86,7 @@ class Gate:
 
     A server that was restarted may have come back older than what is known of it. Each connection
     therefore asks, before anything else, which incarnation it has reached; until somebody has
-    compared that one (`sync/epochs.py`) and opened the gate for it, connecting fails.
+    compared that one (`sync/incarnations.py`) and opened the gate for it, connecting fails.
     """
 
     def __init__(self) -> None:
@@ -231,8 +231,8 @@ class RedisStore:
         """Returns when the server takes a write: one that is full or read-only answers PING too."""
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
-    def say_conflict(self, sentence: str | None = None) -> StoreConflictError:
-        """Returns the error of who has met a foreign key.
+    def create_conflict_error(self, sentence: str | None = None) -> StoreConflictError:
+        """Returns the error of who has met a wrong-type key.
 
         Args:
             sentence: What names it, for the log; None where that was logged.
@@ -280,7 +280,7 @@ class RedisStore:
             if word in text:
                 return self._say(kind(text))
         if "WRONGTYPE" in text:
-            return self.say_conflict(text)
+            return self.create_conflict_error(text)
         return error
 
 

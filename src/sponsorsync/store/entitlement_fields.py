@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from sponsorsync.domain.account import KnownCover
-from sponsorsync.domain.cover import CoverFacts
-from sponsorsync.domain.sources import CoverSource, Grant
+from sponsorsync.domain.account import StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
 from sponsorsync.store.fields import (
     as_hash,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.fields import Fields, Hash
 
 
-def dump_cover_facts(facts: CoverFacts) -> Fields:
+def dump_entitlement_facts(facts: EntitlementFacts) -> Fields:
     """Returns the fields of `sponsorship:{login}:{id}`; None stands for no field."""
     return {
         "source": facts.source.value,
@@ -44,17 +44,17 @@ def dump_cover_facts(facts: CoverFacts) -> Fields:
     }
 
 
-def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
+def parse_entitlement_facts(sponsorable: str, fields: Hash) -> EntitlementFacts | None:
     """Returns the facts that a hash holds, or None where it holds none."""
     if b"source" not in fields:
         return None
     privacy = parse_text(fields, b"privacy")
     payment_source = parse_text(fields, b"payment_source")
     tier_cents = fields.get(b"tier_cents")
-    return CoverFacts(
+    return EntitlementFacts(
         sponsorable=sponsorable,
         checked_at=parse_moment(fields, b"checked_at"),
-        source=CoverSource(parse_text(fields, b"source") or CoverSource.NONE),
+        source=EntitlementSource(parse_text(fields, b"source") or EntitlementSource.NONE),
         tier_cents=None if tier_cents is None else int(tier_cents),
         is_one_time=fields.get(b"is_one_time") == b"1",
         privacy=None if privacy is None else Privacy(privacy),
@@ -69,18 +69,21 @@ def parse_cover_facts(sponsorable: str, fields: Hash) -> CoverFacts | None:
     )
 
 
-def parse_known_cover(
+def parse_stored_entitlement(
     sponsorable: str, person_id: int, version: object, flat: object
-) -> KnownCover:
-    """Returns what a script replied of one person's cover: its version, and the hash."""
-    read = partial(parse_cover_facts, sponsorable, as_hash(flat))
-    return KnownCover(facts=or_unknown(person_id, read), version=cast("bytes", version).decode())
+) -> StoredEntitlement:
+    """Returns what a script replied of one person's entitlement: its version, and the hash."""
+    read = partial(parse_entitlement_facts, sponsorable, as_hash(flat))
+    return StoredEntitlement(
+        facts=or_unknown(person_id, read), version=cast("bytes", version).decode()
+    )
 
 
 def _dump_grants(grants: Sequence[Grant]) -> str:
     """Returns them as JSON, in one order and without what is None: equal ones are equal texts.
 
-    Each source is put behind the others when it is seen again, and that is no change of the cover.
+    Each source is put behind the others when it is seen again, and that is no change of the
+    entitlement.
     """
     told = [
         {
@@ -106,7 +109,7 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
 
 
 def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
-    """Returns until when any of them covers, as the scripts read it; None where none does."""
+    """Returns until when any of them entitles, as the scripts read it; None where none does."""
     ends = [grant.until for grant in grants if grant.has_seat]
     if not ends:
         return None
@@ -136,9 +139,9 @@ def _parse_grants(text: bytes) -> tuple[Grant, ...]:
         raise ValueError("its grants are none of ours") from error
 
 
-def _parse_source(text: str) -> CoverSource:
-    source = CoverSource(text)
-    if source is CoverSource.NONE:
+def _parse_source(text: str) -> EntitlementSource:
+    source = EntitlementSource(text)
+    if source is EntitlementSource.NONE:
         raise ValueError("a grant has no source")
     return source
 

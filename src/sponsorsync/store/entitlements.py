@@ -17,13 +17,13 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.store.entitlement_fields import dump_cover_facts, parse_known_cover
+from sponsorsync.store.entitlement_fields import dump_entitlement_facts, parse_stored_entitlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from sponsorsync.domain.account import KnownCover
-    from sponsorsync.domain.cover import CoverFacts
+    from sponsorsync.domain.account import StoredEntitlement
+    from sponsorsync.domain.entitlement import EntitlementFacts
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
     from sponsorsync.store.people import PeopleStore
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 _FETCHES = 8
 _SCAN_COUNT = 500
 _BATCH = 100
-# Webhooks, logins and comparisons may change the same cover at the same time.
+# Webhooks, logins and comparisons may change the same entitlement at the same time.
 _TRIES = 5
-# So begins a script's sentence on a foreign key.
+# So begins a script's sentence on a wrong-type key.
 _FOREIGN = "WRONGTYPE "
 
 _log = structlog.get_logger(__name__)
 
 
-async def end_covers(local: RedisStore) -> None:
-    """Makes each cover that has ended by now an event.
+async def end_entitlements(local: RedisStore) -> None:
+    """Makes each entitlement that has ended by now an event.
 
     Raises:
         StoreUnavailableError: Local cannot be asked.
     """
-    while cast("int", await local.run_script("sweep_covers", _BATCH)) == _BATCH:
+    while cast("int", await local.run_script("sweep_entitlements", _BATCH)) == _BATCH:
         pass
 
 
 class Saved(StrEnum):
-    """What became of a change of cover.
+    """What became of a change of entitlement.
 
     Attributes:
-        CONFLICT: There is a foreign key in the place of one of this person's; the log names it.
+        CONFLICT: There is a wrong-type key in the place of one of this person's; the log names it.
     """
 
     OK = "ok"
@@ -64,7 +64,7 @@ class Saved(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CoverChange:
+class EntitlementChange:
     """Facts to keep.
 
     Attributes:
@@ -73,7 +73,7 @@ class CoverChange:
     """
 
     person_id: int
-    facts: CoverFacts
+    facts: EntitlementFacts
     version: str
     by: str
     reference: str
@@ -96,55 +96,57 @@ class EntitlementStore:
         self._collections = collections
         self._fetcher = fetcher
 
-    async def load(self, sponsorable: str, person_ids: Sequence[int]) -> Mapping[int, KnownCover]:
+    async def load(
+        self, sponsorable: str, person_ids: Sequence[int]
+    ) -> Mapping[int, StoredEntitlement]:
         """Returns what is known of each; what only durable knows is brought here first.
 
-        While durable cannot be asked, that counts as nothing; so does what a foreign key is in the
-        place of.
+        While durable cannot be asked, that counts as nothing; so does what a wrong-type key is in
+        the place of.
         """
-        covers = await self._load_here(sponsorable, person_ids)
-        missing = [person_id for person_id, (_, is_known) in covers.items() if not is_known]
+        entitlements = await self._load_here(sponsorable, person_ids)
+        missing = [person_id for person_id, (_, is_known) in entitlements.items() if not is_known]
         if missing and self._fetcher is not None:
             await self._fetch(missing)
-            covers |= await self._load_here(sponsorable, missing)
-        return {person_id: cover for person_id, (cover, _) in covers.items()}
+            entitlements |= await self._load_here(sponsorable, missing)
+        return {person_id: entitlement for person_id, (entitlement, _) in entitlements.items()}
 
-    async def load_for_certain(self, sponsorable: str, person_id: int) -> KnownCover:
-        """Returns what is known of one person's cover, for who adds to that.
+    async def load_for_certain(self, sponsorable: str, person_id: int) -> StoredEntitlement:
+        """Returns what is known of one person's entitlement, for who adds to that.
 
         Raises:
             DurableUnavailableError: Only durable knows, and it cannot be asked.
-            StoreConflictError: There is a foreign key in the place of one of theirs.
+            StoreConflictError: There is a wrong-type key in the place of one of theirs.
         """
-        cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
-        self._require_ours(cover)
+        entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        self._require_ours(entitlement)
         if is_known or self._fetcher is None:
-            return cover
+            return entitlement
         await self._people.load_account(person_id)
-        cover, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
+        entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
         if not is_known:
             # Local has a part of it (`partial`); the relay adds the rest when durable is back.
             raise DurableUnavailableError(
-                "Durable storage, which may know more of this cover, could not be asked yet."
+                "Durable storage, which may know more of this entitlement, could not be asked yet."
             )
-        return cover
+        return entitlement
 
     async def change(
         self,
         sponsorable: str,
         person_id: int,
-        decide: Callable[[CoverFacts | None], CoverFacts | None],
+        decide: Callable[[EntitlementFacts | None], EntitlementFacts | None],
         *,
         by: str,
         reference: str = "",
         delivery: str = "",
         for_certain: bool = False,
-    ) -> tuple[Saved | None, CoverFacts | None]:
-        """Changes what is known of one person's cover, however many others do so meanwhile.
+    ) -> tuple[Saved | None, EntitlementFacts | None]:
+        """Changes what is known of one person's entitlement, however many others do so meanwhile.
 
         Args:
             sponsorable: The login that receives, lower-cased.
-            person_id: Whose cover it is.
+            person_id: Whose entitlement it is.
             decide: Returns the new facts for those that are known; None to leave them.
             by: What it comes from, for the audit trail.
             reference: Which one of these.
@@ -156,7 +158,7 @@ class EntitlementStore:
 
         Raises:
             DurableUnavailableError: See `for_certain`.
-            StoreConflictError: There is a foreign key in the place of one that it would change.
+            StoreConflictError: There is a wrong-type key in the place of one that it would change.
             StoreUnavailableError: Local cannot be asked, or others keep changing it.
         """
         for _ in range(_TRIES):
@@ -168,28 +170,28 @@ class EntitlementStore:
             facts = decide(known.facts)
             if facts is None:
                 return None, known.facts
-            change = CoverChange(
+            change = EntitlementChange(
                 person_id, facts, known.version, by=by, reference=reference, delivery=delivery
             )
             [saved] = await self.save([change])
             if saved is Saved.CONFLICT:
-                raise self._local.say_conflict()
+                raise self._local.create_conflict_error()
             if saved is not Saved.CHANGED:
                 return saved, facts if saved is Saved.OK else known.facts
-        raise StoreUnavailableError("Somebody else keeps changing the same cover.")
+        raise StoreUnavailableError("Somebody else keeps changing the same entitlement.")
 
-    async def save(self, changes: Sequence[CoverChange]) -> list[Saved]:
+    async def save(self, changes: Sequence[EntitlementChange]) -> list[Saved]:
         """Keeps facts, each person's in one script that also notes it in the audit trail.
 
         Raises:
-            StoreConflictError: There is a foreign key in the place of one that is everybody's.
+            StoreConflictError: There is a wrong-type key in the place of one that is everybody's.
             StoreUnavailableError: Local cannot be asked.
         """
         if not changes:
             return []
         is_verified = self._fetcher is None or self._fetcher.is_local_verified
         replies = await self._local.run_scripts(
-            "save_cover", [self._dump(change, is_verified=is_verified) for change in changes]
+            "save_entitlement", [self._dump(change, is_verified=is_verified) for change in changes]
         )
         return [
             self._tell(change, cast("bytes", reply).decode(errors="replace"))
@@ -203,13 +205,13 @@ class EntitlementStore:
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
         """Returns of whom more may be known than `load` has just returned.
 
-        That is what durable knows, while it is away, and what a foreign key is in the place of.
+        That is what durable knows, while it is away, and what a wrong-type key is in the place of.
         """
-        covers = await self._load_here(sponsorable, person_ids)
+        entitlements = await self._load_here(sponsorable, person_ids)
         return {
             person_id
-            for person_id, (cover, is_known) in covers.items()
-            if not is_known and (self._fetcher is not None or _is_foreign(cover))
+            for person_id, (entitlement, is_known) in entitlements.items()
+            if not is_known and (self._fetcher is not None or _is_wrong_type(entitlement))
         }
 
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
@@ -222,10 +224,10 @@ class EntitlementStore:
             for person_id, login in zip(person_ids, reply, strict=True)
         }
 
-    async def load_covered(
+    async def load_entitled(
         self, sponsorable: str, cursor: int, count: int
     ) -> tuple[int, list[int]]:
-        """Returns some ids of the index of who is covered, and where the next ones begin (0: none).
+        """Returns some ids of the index of entitled people, and the next cursor (0: no more).
 
         Over all of them each comes at least once.
         """
@@ -233,26 +235,29 @@ class EntitlementStore:
         cursor, members = cast("tuple[int, list[bytes]]", reply)
         return cursor, [int(member) for member in members if member.isdigit()]
 
-    async def walk_covered(self, sponsorable: str) -> AsyncIterator[list[int]]:
-        """Yields the ids that stand in the index of who is covered; some may come twice."""
+    async def scan_entitled(self, sponsorable: str) -> AsyncIterator[list[int]]:
+        """Yields the ids that stand in the index of who is entitled; some may come twice."""
         cursor = 0
         while True:
-            cursor, members = await self.load_covered(sponsorable, cursor, _SCAN_COUNT)
+            cursor, members = await self.load_entitled(sponsorable, cursor, _SCAN_COUNT)
             yield members
             if cursor == 0:
                 return
 
     async def _load_here(
         self, sponsorable: str, person_ids: Sequence[int]
-    ) -> dict[int, tuple[KnownCover, bool]]:
+    ) -> dict[int, tuple[StoredEntitlement, bool]]:
         if not person_ids:
             return {}
         replies = cast(
             "list[tuple[bytes, int, list[bytes]]]",
-            await self._local.run_script("load_covers", sponsorable, *person_ids),
+            await self._local.run_script("load_entitlements", sponsorable, *person_ids),
         )
         return {
-            person_id: (parse_known_cover(sponsorable, person_id, version, flat), is_known == 1)
+            person_id: (
+                parse_stored_entitlement(sponsorable, person_id, version, flat),
+                is_known == 1,
+            )
             for person_id, (version, is_known, flat) in zip(person_ids, replies, strict=True)
         }
 
@@ -261,21 +266,21 @@ class EntitlementStore:
 
         async def fetch(person_id: int) -> None:
             async with places:
-                # A foreign key is in the way of this person alone; their parts stay unknown.
+                # A wrong-type key is in the way of this person alone; their parts stay unknown.
                 with suppress(StoreConflictError):
                     await self._people.load_account_for_login(person_id)
 
         await asyncio.gather(*(fetch(person_id) for person_id in person_ids))
 
-    def _require_ours(self, cover: KnownCover) -> None:
-        if _is_foreign(cover):
-            raise self._local.say_conflict(cover.version)
+    def _require_ours(self, entitlement: StoredEntitlement) -> None:
+        if _is_wrong_type(entitlement):
+            raise self._local.create_conflict_error(entitlement.version)
 
-    def _tell(self, change: CoverChange, reply: str) -> Saved:
+    def _tell(self, change: EntitlementChange, reply: str) -> Saved:
         if not reply.startswith(_FOREIGN):
             return Saved(reply)
         _log.warning(
-            "cover_not_kept",
+            "entitlement_not_kept",
             person=change.person_id,
             sponsorable=change.facts.sponsorable,
             by=change.by,
@@ -283,9 +288,9 @@ class EntitlementStore:
         )
         return Saved.CONFLICT
 
-    def _dump(self, change: CoverChange, *, is_verified: bool) -> tuple[int | str, ...]:
+    def _dump(self, change: EntitlementChange, *, is_verified: bool) -> tuple[int | str, ...]:
         told = {
-            "facts": dump_cover_facts(change.facts),
+            "facts": dump_entitlement_facts(change.facts),
             "collections": list(self._collections),
             "is_verified": is_verified,
             "has_durable": self._fetcher is not None,
@@ -301,5 +306,5 @@ class EntitlementStore:
         )
 
 
-def _is_foreign(cover: KnownCover) -> bool:
-    return cover.version.startswith(_FOREIGN)
+def _is_wrong_type(entitlement: StoredEntitlement) -> bool:
+    return entitlement.version.startswith(_FOREIGN)

@@ -34,7 +34,7 @@ class Fetcher(Protocol):
 
 
 class ScriptRunner(Protocol):
-    """Runs scripts on local: a `RedisStore`, or a `Gathering` before it."""
+    """Runs scripts on local: a `RedisStore`, or a `ScriptBatching` before it."""
 
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script of `store/lua`."""

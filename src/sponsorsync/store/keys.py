@@ -18,7 +18,8 @@ NAMES = {
     # deletion of the account. On local also `d:{collection}` once durable holds a copy, and `m`,
     # how often the person was marked dirty. No TTL.
     "META": "sponsorsync:meta:{id}",
-    # JSON: a copy of the profile and all covers, where the server has RedisJSON; never read by us.
+    # JSON: a copy of the profile and all entitlements, where the server has RedisJSON; never read
+    # by us.
     "USER_DETAILS_JSON": "user_details_json:{id}",
     # Within a script only: a part that came as a dump, while its members are read.
     "UNPACKED": "sponsorsync:unpacked",
@@ -32,7 +33,7 @@ NAMES = {
     # --- local: what travels ---
     "DIRTY": "sponsorsync:dirty",
     "OUTBOX": "sponsorsync:outbox",
-    "DEAD": "sponsorsync:dead",
+    "DEAD_LETTERS": "sponsorsync:dead_letters",
     # Sorted set: everybody by durable's APPLIED when it last confirmed them.
     "CONFIRMED": "sponsorsync:confirmed",
     # --- local: what comes back ---
@@ -41,16 +42,16 @@ NAMES = {
     "PENDING": "sponsorsync:pending:{id}",
     # Hash: the incarnations of both servers that were last compared; `dumps:{side}`, whether that
     # one reads the other one's dumps; `checked`, durable's APPLIED up to which local is known to
-    # have all that durable took (arrivals.py).
-    "EPOCH": "sponsorsync:epoch",
+    # have all that durable took (unconfirmed.py).
+    "INCARNATIONS": "sponsorsync:incarnation",
     # String while a script of ours writes sets: the capture of foreign writes then looks away.
-    "QUIET": "sponsorsync:quiet",
+    "CAPTURE_SUPPRESSED": "sponsorsync:quiet",
     # --- local: time ---
-    "COVER_ENDS": "sponsorsync:cover_ends",
+    "ENTITLEMENT_ENDS": "sponsorsync:entitlement_ends",
     # --- local: what GitHub tells by itself ---
     # String: an event of this number was applied.
     "DELIVERY": "sponsorsync:delivery:{delivery}",
-    # Stream: each grant, change and loss of a cover, capped.
+    # Stream: each grant, change and loss of an entitlement, capped.
     "AUDIT": "sponsorsync:audit",
     # String: which replica compares with GitHub.
     "RECONCILING": "sponsorsync:reconciling",
@@ -59,25 +60,25 @@ NAMES = {
     # Hash: by sponsorable, JSON with when and why a comparison has failed since the last complete.
     "RECONCILE_FAILED": "sponsorsync:reconcile_failed",
     # Hash: sponsorables at whom GitHub is to be looked again, to what names the latest who asked.
-    "LOOKS": "sponsorsync:looks",
-    # --- local: organizations whose members are covered ---
+    "RECONCILE_REQUESTS": "sponsorsync:looks",
+    # --- local: organizations whose members are entitled ---
     # Sorted set: members by the second until which their membership holds; each has one seat.
     "MEMBERS": "sponsorsync:members:{sponsorable}:{id}",
-    # Hash: `{sponsorable}:{id}` of an organization whose cover changed since its members were last
-    # judged, and `{sponsorable}:{id}:{member}` of who is new there, to a version that no other note
-    # has.
+    # Hash: `{sponsorable}:{id}` of an organization whose entitlement changed since its members were
+    # last judged, and `{sponsorable}:{id}:{member}` of who is new there, to a version that no other
+    # note has.
     "ORGANIZATIONS": "sponsorsync:organizations",
     # String: which replica judges members again.
-    "FOLLOWING": "sponsorsync:following",
+    "RECOMPUTING": "sponsorsync:following",
     # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
-    "PATRONS": "sponsorsync:patrons:{sponsorable}",
+    "LINKED_ACCOUNTS": "sponsorsync:patrons:{sponsorable}",
     # String: somebody is linking this account of Patreon's at the moment.
     "LINKING": "sponsorsync:linking:{id}",
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
     # Set: whom a complete comparison has to tell something, be it that they are no sponsor.
-    "ASKED": "sponsorsync:asked:{sponsorable}",
+    "AWAITING_RECONCILE": "sponsorsync:asked:{sponsorable}",
     # --- local: who uploads the scripts for RedisGears ---
     "DEPLOYING": "sponsorsync:deploying",
     # --- local: who is signed in ---
@@ -85,7 +86,7 @@ NAMES = {
     "SESSIONS": "sponsorsync:sessions:{id}",
     # --- durable ---
     "APPLIED": "sponsorsync:applied",
-    # Sorted set: who has preferences here without being covered, by the second of the lapse.
+    # Sorted set: who has preferences here without being entitled, by the second of the lapse.
     "LAPSED": "sponsorsync:lapsed",
 }
 """Names of keys by the name of a constant (or function) of the Lua scripts."""
@@ -99,23 +100,23 @@ OUTBOX = NAMES["OUTBOX"]
 OUTBOX_GROUP = "relay"
 """The relays' consumer group: each entry wakes one of them."""
 
-DEAD = NAMES["DEAD"]
+DEAD_LETTERS = NAMES["DEAD_LETTERS"]
 """Hash by id: JSON with the reason for which durable refuses a person's data, and the next try."""
 
-COVER_ENDS = NAMES["COVER_ENDS"]
-"""Sorted set of `{login}:{id}` by the second in which something that covers them ends next."""
+ENTITLEMENT_ENDS = NAMES["ENTITLEMENT_ENDS"]
+"""Sorted set of `{login}:{id}` by the second in which something that entitles them ends next."""
 
 DEPLOYING = NAMES["DEPLOYING"]
 """String: the random token of the replica that uploads scripts; the others wait for it."""
 
 PEOPLE = NAMES["PEOPLE"]
 CONFIRMED = NAMES["CONFIRMED"]
-EPOCH = NAMES["EPOCH"]
+INCARNATIONS = NAMES["INCARNATIONS"]
 APPLIED = NAMES["APPLIED"]
 LAPSED = NAMES["LAPSED"]
 
 AUDIT = NAMES["AUDIT"]
-"""Stream: who gained, changed or lost a cover, by what, before and after; on local only."""
+"""Stream: who gained, changed or lost an entitlement, by what, before and after; on local only."""
 
 RECONCILING = NAMES["RECONCILING"]
 """String: the random token of the replica that compares with GitHub."""
@@ -128,16 +129,16 @@ RECONCILE_FAILED = NAMES["RECONCILE_FAILED"]
 
 ORGANIZATIONS = NAMES["ORGANIZATIONS"]
 
-FOLLOWING = NAMES["FOLLOWING"]
+RECOMPUTING = NAMES["RECOMPUTING"]
 """String: the random token of the replica that judges members again."""
 
-FOLLOWING_TTL_MS = 20_000
+RECOMPUTING_TTL_MS = 20_000
 """Each hundred members renew it; who dies keeps the others from going on for no longer."""
 
 SEAT_TTL_S = 600
 """A sign-in takes seconds; one that fails keeps the seat that it took from others for no longer."""
 
-LOOKS = NAMES["LOOKS"]
+RECONCILE_REQUESTS = NAMES["RECONCILE_REQUESTS"]
 
 AUDIT_LENGTH = 100_000
 """Entries that the audit trail keeps at least; Redis drops older ones by whole nodes."""
@@ -157,7 +158,7 @@ REFRESHES_A_MINUTE = 30
 LEASE_TTL_MS = 10_000
 """A fetch from durable takes milliseconds; whoever dies in the middle blocks nobody for longer."""
 
-QUIET_TTL_MS = 1000
+CAPTURE_SUPPRESSED_TTL_MS = 1000
 """A script takes milliseconds; should one fail, foreign writes are not missed for longer."""
 
 NEGATIVE_TTL_S = 30
@@ -181,7 +182,7 @@ def user_details(person_id: int) -> str:
 
 
 def user_details_json(person_id: int) -> str:
-    """JSON: what the profile and all covers say, for those who query it (RedisJSON)."""
+    """JSON: what the profile and all entitlements say, for those who query it (RedisJSON)."""
     return NAMES["USER_DETAILS_JSON"].format(id=person_id)
 
 
@@ -191,12 +192,12 @@ def preferences(person_id: int, collection: str) -> str:
 
 
 def sponsorship(sponsorable: str, person_id: int) -> str:
-    """Hash: the facts of one person's cover by one sponsorable."""
+    """Hash: the facts of one person's entitlement by one sponsorable."""
     return NAMES["SPONSORSHIP"].format(sponsorable=sponsorable, id=person_id)
 
 
 def sponsors(sponsorable: str) -> str:
-    """Set of the ids that are covered now: an index."""
+    """Set of the ids that are entitled now: an index."""
     return NAMES["SPONSORS"].format(sponsorable=sponsorable)
 
 
@@ -226,13 +227,13 @@ def pending(person_id: int) -> str:
 
 
 def members(sponsorable: str, organization_id: int) -> str:
-    """Sorted set: who is covered through an organization, by the end of their membership."""
+    """Sorted set: who is entitled through an organization, by the end of their membership."""
     return NAMES["MEMBERS"].format(sponsorable=sponsorable, id=organization_id)
 
 
 def patrons(sponsorable: str) -> str:
     """Hash: who linked which account of Patreon's; each counts for one person."""
-    return NAMES["PATRONS"].format(sponsorable=sponsorable)
+    return NAMES["LINKED_ACCOUNTS"].format(sponsorable=sponsorable)
 
 
 def linking(patron_id: str) -> str:
@@ -242,7 +243,7 @@ def linking(patron_id: str) -> str:
 
 def asked(sponsorable: str) -> str:
     """Set: who has asked what GitHub tells of them, and waits for a complete comparison."""
-    return NAMES["ASKED"].format(sponsorable=sponsorable)
+    return NAMES["AWAITING_RECONCILE"].format(sponsorable=sponsorable)
 
 
 def delivery(number: str) -> str:

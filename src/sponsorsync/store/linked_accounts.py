@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.store.connect import RedisStore
 
-_INDEXES = {CoverSource.PATREON: keys.patrons}
+_INDEXES = {EntitlementSource.PATREON: keys.patrons}
 _WAIT_S = 5.0
 
 
@@ -26,7 +26,7 @@ class LinkedAccountStore:
         self._local = local
 
     async def find_person(
-        self, source: CoverSource, sponsorable: str, account_id: str
+        self, source: EntitlementSource, sponsorable: str, account_id: str
     ) -> int | None:
         """Returns the person that linked an account of another service, or None.
 
@@ -39,7 +39,7 @@ class LinkedAccountStore:
         return None if reply is None else int(cast("bytes", reply))
 
     @asynccontextmanager
-    async def hold_lock(self, source: CoverSource, account_id: str) -> AsyncIterator[None]:
+    async def hold_lock(self, source: EntitlementSource, account_id: str) -> AsyncIterator[None]:
         """Keeps others from linking the same account while the context is open.
 
         Raises:

@@ -53,7 +53,7 @@ class OrganizationStore:
 
     def hold_lock(self) -> AbstractAsyncContextManager[HeldLock | None]:
         """Holds the right to judge members again; one replica has it at a time."""
-        return hold_lock(self._local, keys.FOLLOWING, ttl_ms=keys.FOLLOWING_TTL_MS)
+        return hold_lock(self._local, keys.RECOMPUTING, ttl_ms=keys.RECOMPUTING_TTL_MS)
 
     async def has_changed_organizations(self) -> bool:
         """Tells whether `find_changed_organizations` would find any."""
@@ -87,11 +87,11 @@ class OrganizationStore:
             await self._local.run_script("settle_organization", *flat)
 
     async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
-        """Returns who is, or was, covered by an organization's sponsorship."""
+        """Returns who is, or was, entitled by an organization's sponsorship."""
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply) if member.isdigit()]
 
-    async def take_seat(
+    async def claim_seat(
         self,
         sponsorable: str,
         organization_id: int,
@@ -110,7 +110,7 @@ class OrganizationStore:
             seats: How many there are; None is one for each.
         """
         reply = await self._local.run_script(
-            "take_seat",
+            "claim_seat",
             sponsorable,
             organization_id,
             person_id,

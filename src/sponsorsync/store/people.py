@@ -1,4 +1,4 @@
-"""Profiles, cover facts and sessions on the local Redis: what a login writes and a page reads."""
+"""Profiles, entitlement facts and sessions on the local Redis."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sponsorsync.domain.errors import DurableUnavailableError
 from sponsorsync.domain.profile import Profile
 from sponsorsync.store import keys
 from sponsorsync.store.entitlement_fields import (
-    dump_cover_facts,
-    parse_cover_facts,
-    parse_known_cover,
+    dump_entitlement_facts,
+    parse_entitlement_facts,
+    parse_stored_entitlement,
 )
 from sponsorsync.store.fetching import ask_until_known
 from sponsorsync.store.fields import as_hash, dump_moment, or_unknown, parse_moment, parse_text
-from sponsorsync.store.gathering import Gathering
+from sponsorsync.store.script_batching import ScriptBatching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sponsorsync.domain.account import KnownCover
+    from sponsorsync.domain.account import StoredEntitlement
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
     from sponsorsync.store.fields import Fields, Hash
@@ -34,7 +34,7 @@ _SESSION_TOKEN_BYTES = 32
 
 
 class PeopleStore:
-    """Keeps people, their cover and their sessions."""
+    """Keeps people, their entitlement and their sessions."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class PeopleStore:
         fetcher: Fetcher | None = None,
     ) -> None:
         self._local = local
-        self._gathering = Gathering(local)
+        self._gathering = ScriptBatching(local)
         self._sponsorables = sponsorables
         self._collections = collections
         self._session_s = int(session_life.total_seconds())
@@ -68,32 +68,32 @@ class PeopleStore:
             return await self._load_account(person_id, None)
 
     async def save_login(
-        self, profile: Profile, covers: Sequence[KnownCover], *, replaces: str | None
+        self, profile: Profile, entitlements: Sequence[StoredEntitlement], *, replaces: str | None
     ) -> str | None:
         """Keeps a login in one script and opens a session.
 
         Args:
             profile: Of who signed in.
-            covers: What is known now, each with the version of what it was built on; a sponsorable
-                that is missing keeps its presence.
+            entitlements: What is known now, each with the version of what it was built on; a
+                sponsorable that is missing keeps its presence.
             replaces: The session token that the browser had before; that session ends.
 
         Returns:
             The new session's token, for the cookie. It is not stored, only a hash of it. None where
-            a cover has changed meanwhile: then nothing was kept.
+            an entitlement has changed meanwhile: then nothing was kept.
         """
         token = secrets.token_urlsafe(_SESSION_TOKEN_BYTES)
         told = {
             "profile": dump_profile(profile),
-            "covers": {
-                cover.facts.sponsorable: dump_cover_facts(cover.facts)
-                for cover in covers
-                if cover.facts is not None
+            "entitlements": {
+                entitlement.facts.sponsorable: dump_entitlement_facts(entitlement.facts)
+                for entitlement in entitlements
+                if entitlement.facts is not None
             },
             "versions": {
-                cover.facts.sponsorable: cover.version
-                for cover in covers
-                if cover.facts is not None
+                entitlement.facts.sponsorable: entitlement.version
+                for entitlement in entitlements
+                if entitlement.facts is not None
             },
             "collections": list(self._collections),
             "is_verified": self._fetcher is None or self._fetcher.is_local_verified,
@@ -115,7 +115,7 @@ class PeopleStore:
         return None if reply is None else int(cast("bytes", reply))
 
     async def load_standing(self, caller: str | int, sponsorable: str) -> Standing | None:
-        """Returns who calls and their cover, in one round trip where both are known.
+        """Returns who calls and their entitlement, in one round trip where both are known.
 
         Args:
             caller: The token of their session, or their id.
@@ -138,12 +138,14 @@ class PeopleStore:
         )
         if len(answer) == 1:
             return None
-        _, person, login, cover = answer
+        _, person, login, entitlement = answer
         person_id = int(cast("bytes", person))
         return Standing(
             person_id=person_id,
             login=cast("bytes", login).decode(errors="replace") or None,
-            facts=or_unknown(person_id, partial(parse_cover_facts, sponsorable, as_hash(cover))),
+            facts=or_unknown(
+                person_id, partial(parse_entitlement_facts, sponsorable, as_hash(entitlement))
+            ),
         )
 
     async def end_session(self, token: str) -> None:
@@ -182,8 +184,8 @@ class PeopleStore:
         profile = as_hash(answer[1])
         return Account(
             profile=or_unknown(person_id, lambda: parse_profile(profile)),
-            covers={
-                sponsorable: parse_known_cover(sponsorable, person_id, version, flat)
+            entitlements={
+                sponsorable: parse_stored_entitlement(sponsorable, person_id, version, flat)
                 for sponsorable, version, flat in zip(
                     self._sponsorables, answer[2::2], answer[3::2], strict=True
                 )

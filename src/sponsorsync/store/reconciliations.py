@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.comparisons import FailedComparison
+from sponsorsync.domain.reconciliation import FailedComparison
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
 
@@ -62,7 +62,8 @@ class ReconciliationStore:
         Args:
             sponsorable: Who was compared.
             began_at: Before GitHub was asked.
-            look: What `load_looks` told then: that look is done, unless somebody asked again since.
+            look: What `load_requests` told then: that look is done, unless somebody asked again
+                since.
         """
         await self._local.run_script(
             "save_reconciled", sponsorable, int(began_at.timestamp()), look or ""
@@ -77,31 +78,33 @@ class ReconciliationStore:
         told = {"at": int(failed.at.timestamp()), "reason": failed.reason}
         await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(told))
 
-    async def load_looks(self) -> dict[str, str]:
+    async def load_requests(self) -> dict[str, str]:
         """Returns at whom GitHub has to be looked again, and what names the latest who asked.
 
-        Besides those of `save_look` these are sponsorables of whom a monthly cover has ended by
-        itself.
+        Besides those of `save_request` these are sponsorables of whom a monthly entitlement has
+        ended by itself.
         """
-        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.LOOKS))
+        reply = cast(
+            "dict[bytes, bytes]", await self._local.run("HGETALL", keys.RECONCILE_REQUESTS)
+        )
         found = {field.decode(): name.decode() for field, name in reply.items()}
         return {each: name for each, name in found.items() if each in self._sponsorables}
 
-    async def save_look(self, sponsorable: str) -> None:
+    async def save_request(self, sponsorable: str) -> None:
         """Notes that GitHub has to be looked at again, until somebody has done so."""
-        await self._local.run("HSET", keys.LOOKS, sponsorable, secrets.token_hex(8))
+        await self._local.run("HSET", keys.RECONCILE_REQUESTS, sponsorable, secrets.token_hex(8))
 
-    async def take_refresh(self, person_id: int) -> int:
+    async def admit_refresh(self, person_id: int) -> int:
         """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
         return cast(
-            "int", await self._local.run_script("take_refresh", person_id, *self._sponsorables)
+            "int", await self._local.run_script("admit_refresh", person_id, *self._sponsorables)
         )
 
-    async def load_asked(self, sponsorable: str) -> list[int]:
+    async def load_awaiting(self, sponsorable: str) -> list[int]:
         """Returns who has asked since, and waits for, a complete comparison."""
         reply = await self._local.run("SMEMBERS", keys.asked(sponsorable))
         return [int(member) for member in cast("set[bytes]", reply) if member.isdigit()]
 
-    async def settle_asked(self, sponsorable: str, person_ids: Sequence[int]) -> None:
+    async def settle_awaiting(self, sponsorable: str, person_ids: Sequence[int]) -> None:
         """Notes that these have been answered."""
         await self._local.run("SREM", keys.asked(sponsorable), *person_ids)

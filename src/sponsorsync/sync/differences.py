@@ -9,8 +9,8 @@ from pydantic import Field
 from sponsorsync.domain.parts import PROFILE
 from sponsorsync.reports import FrozenReport
 
-COVER = "cover:"
-"""The names of the parts that are covers begin with it."""
+ENTITLEMENT = "entitlement:"
+"""The names of the parts that are entitles begin with it."""
 
 
 class Difference(FrozenReport):
@@ -22,8 +22,8 @@ class Difference(FrozenReport):
         default="", examples=["mnodes"], description="Empty where it is about the whole person."
     )
     # For `--fix` alone: 'absorb' and 'hydrate' take from durable, 'index' is reindex.lua, the rest
-    # is mend.lua's; empty where only the operator can mend it.
-    mend: str = Field(default="", exclude=True)
+    # is repair.lua's; empty where only the operator can mend it.
+    repair: str = Field(default="", exclude=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Person:
 def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
     """Returns in what local (here) and durable (there) differ.
 
-    Copies of who is not covered are not judged here: that needs their members.
+    Copies of who is not entitled are not judged here: that needs their members.
     """
     wrong = [
         Difference(person_id=person_id, kind=f"wrong type on {side}", part=person.error)
@@ -62,26 +62,26 @@ def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
     found = []
     if here.deleted > there.deleted:
         found.append(
-            Difference(person_id=person_id, kind="deletion missing on durable", mend="mark")
+            Difference(person_id=person_id, kind="deletion missing on durable", repair="mark")
         )
     elif here.deleted < there.deleted:
         found.append(
-            Difference(person_id=person_id, kind="deletion missing on local", mend="absorb")
+            Difference(person_id=person_id, kind="deletion missing on local", repair="merge")
         )
     for side, person in (("local", here), ("durable", there)):
         if person.stale_indexes:
-            kind = f"index of the covered wrong on {side}"
+            kind = f"index of the entitled wrong on {side}"
             stale = person.stale_indexes
-            found.append(Difference(person_id=person_id, kind=kind, part=stale, mend="index"))
+            found.append(Difference(person_id=person_id, kind=kind, part=stale, repair="index"))
     for part in sorted(here.parts.keys() | there.parts.keys()):
         if is_set(part) and ("v" in here.flags or "c" not in here.flags):
             continue
         difference = _compare_part(here.parts.get(part, Held()), there.parts.get(part, Held()))
         if difference is not None:
-            kind, mend = difference
-            if mend == "settle":
-                mend = "unite" if is_set(part) else "raise"
-            found.append(Difference(person_id=person_id, kind=kind, part=part, mend=mend))
+            kind, repair = difference
+            if repair == "settle":
+                repair = "merge_sets" if is_set(part) else "raise"
+            found.append(Difference(person_id=person_id, kind=kind, part=part, repair=repair))
     return found
 
 
@@ -89,11 +89,11 @@ def _compare_part(here: Held, there: Held) -> tuple[str, str] | None:
     """Returns the kind of the difference and how to mend it, or None."""
     is_known_there = there.state in {"there", "empty"}
     if here.state == "unnoted":
-        return "not versioned on local", "unite"
+        return "not versioned on local", "merge_sets"
     if here.state == "unknown":
         return ("lost or never there on local", "hydrate") if is_known_there else None
     if there.version > here.version:
-        return "newer on durable", "absorb"
+        return "newer on durable", "merge"
     if there.version < here.version or not is_known_there:
         return ("older" if is_known_there else "missing") + " on durable", "mark"
     if (here.state, here.digest) != (there.state, there.digest):
@@ -103,7 +103,7 @@ def _compare_part(here: Held, there: Held) -> tuple[str, str] | None:
 
 def is_set(part: str) -> bool:
     """Tells whether a part is a collection of preferences."""
-    return part != PROFILE and not part.startswith(COVER)
+    return part != PROFILE and not part.startswith(ENTITLEMENT)
 
 
 def parse_row(row: list[bytes]) -> Person:

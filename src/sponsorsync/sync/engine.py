@@ -10,14 +10,14 @@ import structlog
 
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
-from sponsorsync.store.entitlements import end_covers
-from sponsorsync.sync.arrivals import Arrivals
-from sponsorsync.sync.epochs import Epochs
+from sponsorsync.store.entitlements import end_entitlements
 from sponsorsync.sync.hydrate import Hydrator
+from sponsorsync.sync.incarnations import Incarnations
 from sponsorsync.sync.listener import Listener
 from sponsorsync.sync.relay import BATCH, Relay
 from sponsorsync.sync.retention import forget_lapsed
 from sponsorsync.sync.snapshot import Snapshot
+from sponsorsync.sync.unconfirmed import UnconfirmedChanges
 from sponsorsync.sync.verify import Verifier
 
 if TYPE_CHECKING:
@@ -65,16 +65,18 @@ class SyncEngine:
         self._retention = retention
         self._drains = drains
         self._local_gate, self._durable_gate = gates
-        self.epochs = Epochs(*ungated, local_gate=gates[0], durable_gate=gates[1])
-        self.hydrator = Hydrator(local, durable, names=names, epochs=self.epochs)
+        self.incarnations = Incarnations(*ungated, local_gate=gates[0], durable_gate=gates[1])
+        self.hydrator = Hydrator(local, durable, names=names, incarnations=self.incarnations)
         # Comparing goes on before the gates are open to others.
-        self._comparer = Hydrator(*ungated, names=names, epochs=self.epochs)
-        self.relay = Relay(local, durable, names=names, hydrator=self.hydrator, epochs=self.epochs)
-        self._arrivals = Arrivals(
+        self._comparer = Hydrator(*ungated, names=names, incarnations=self.incarnations)
+        self.relay = Relay(
+            local, durable, names=names, hydrator=self.hydrator, incarnations=self.incarnations
+        )
+        self._arrivals = UnconfirmedChanges(
             local,
             durable,
-            absorb_newer=self.hydrator.absorb_newer,
-            push_again=self.epochs.push_again,
+            merge_newer=self.hydrator.merge_newer,
+            push_again=self.incarnations.push_again,
         )
         self.snapshot = Snapshot(local, names=names, relay=self.relay)
         self.verifier = Verifier(
@@ -90,7 +92,7 @@ class SyncEngine:
 
         The gates are closed until then, so the others would report an outage at each start.
         """
-        supervisor.start("incarnations", self._keep_epoch)
+        supervisor.start("incarnations", self._watch_incarnations)
         loops: list[tuple[str, Callable[[], Coroutine[None, None, None]], float | None]] = [
             ("sweep", self._sweep, _SWEEP_S),
             ("retention", self._forget_lapsed, _RETENTION_S),
@@ -121,7 +123,7 @@ class SyncEngine:
         """
         await self._compare()
 
-    async def _keep_epoch(self) -> None:
+    async def _watch_incarnations(self) -> None:
         """Compares at once when a gate has refused somebody, and looks for a FLUSHALL meanwhile."""
         while True:
             try:
@@ -151,13 +153,17 @@ class SyncEngine:
 
     async def _is_settled(self) -> bool:
         is_refused = self._local_gate.refused.is_set() or self._durable_gate.refused.is_set()
-        return not is_refused and self.epochs.is_local_verified and await self.epochs.is_known()
+        return (
+            not is_refused
+            and self.incarnations.is_local_verified
+            and await self.incarnations.is_known()
+        )
 
     async def _compare(self) -> None:
-        if await self.epochs.check(self._comparer.absorb_newer):
-            await self._hydrate_covered()
+        if await self.incarnations.check(self._comparer.merge_newer):
+            await self._hydrate_entitled()
 
-    async def _hydrate_covered(self) -> None:
+    async def _hydrate_entitled(self) -> None:
         """Local is new or was flushed: direct readers should find what belongs to sponsors."""
         for sponsorable in self._names.sponsorables:
             cursor = 0
@@ -172,7 +178,7 @@ class SyncEngine:
                     break
 
     async def _sweep(self) -> None:
-        await end_covers(self._local)
+        await end_entitlements(self._local)
         await self.relay.sweep()
         await self._arrivals.check()
 

@@ -14,15 +14,15 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.sync.packages import export_people
+from sponsorsync.sync.person_records import pack_people
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
-    from sponsorsync.sync.epochs import Epochs
+    from sponsorsync.sync.incarnations import Incarnations
     from sponsorsync.sync.names import KnownNames
-    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.person_records import PersonRecord
 
 # After durable failed, nobody queues behind its time-outs for so long.
 _DOWN_S = 1.0
@@ -31,15 +31,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Hydrator:
-    """Fetches people, fenced by leases: see `absorb.lua`."""
+    """Fetches people, fenced by leases: see `merge.lua`."""
 
     def __init__(
-        self, local: RedisStore, durable: RedisStore, *, names: KnownNames, epochs: Epochs
+        self,
+        local: RedisStore,
+        durable: RedisStore,
+        *,
+        names: KnownNames,
+        incarnations: Incarnations,
     ) -> None:
         self._local = local
         self._durable = durable
         self._names = names
-        self._epochs = epochs
+        self._epochs = incarnations
         self._down_until = 0.0
 
     @property
@@ -80,7 +85,7 @@ class Hydrator:
         refused, _ = await self._fetch_leased(mine, token)
         return refused
 
-    async def absorb_newer(self, ids: Sequence[int]) -> dict[int, str]:
+    async def merge_newer(self, ids: Sequence[int]) -> dict[int, str]:
         """Takes from durable whatever is known on local and newer there.
 
         Returns the reasons for which that could not be done of some.
@@ -105,27 +110,27 @@ class Hydrator:
         self, ids: Sequence[int], token: str, then: ScriptCall | None = None
     ) -> tuple[dict[int, str], Reply]:
         """Returns the reasons of those who have a key of another type, and the answer to `then`."""
-        packages = await self._ask_durable(ids)
-        refused = {p.person_id: p.error for p in packages if p.error is not None}
-        good = [package for package in packages if package.error is None]
+        records = await self._ask_durable(ids)
+        refused = {p.person_id: p.error for p in records if p.error is not None}
+        good = [record for record in records if record.error is None]
         calls: list[ScriptCall] = [
-            ("absorb", (token, self._names.all_json, package.person_id, package.content))
-            for package in good
+            ("merge", (token, self._names.all_json, record.person_id, record.content))
+            for record in good
         ]
         replies = await self._local.run_calls([*calls, *([then] if then and good else [])])
-        for package, reply in zip(good, replies, strict=False):
+        for record, reply in zip(good, replies, strict=False):
             if reply not in (b"ok", b"lost"):
-                refused[package.person_id] = cast("bytes", reply).decode(errors="replace")
+                refused[record.person_id] = cast("bytes", reply).decode(errors="replace")
         for person_id, reason in refused.items():
             _log.warning("not_fetched", person=person_id, reason=reason)
         return refused, replies[-1] if replies else None
 
-    async def _ask_durable(self, ids: Sequence[int]) -> list[Package]:
+    async def _ask_durable(self, ids: Sequence[int]) -> list[PersonRecord]:
         loop = asyncio.get_running_loop()
         if loop.time() < self._down_until:
             raise _unavailable()
         try:
-            return await export_people(
+            return await pack_people(
                 self._durable,
                 ids,
                 what="all",

@@ -19,7 +19,7 @@ class KnownNames:
 
     @property
     def sponsorables_json(self) -> str:
-        """For scripts that ask who is covered."""
+        """For scripts that ask who is entitled."""
         return json.dumps(list(self.sponsorables))
 
     @property

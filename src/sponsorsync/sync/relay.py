@@ -20,16 +20,16 @@ from redis.exceptions import ResponseError
 
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
-from sponsorsync.sync.packages import apply_packages, export_people, split_for_scripts
+from sponsorsync.sync.person_records import apply_records, pack_people, split_for_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.epochs import Epochs
     from sponsorsync.sync.hydrate import Hydrator
+    from sponsorsync.sync.incarnations import Incarnations
     from sponsorsync.sync.names import KnownNames
-    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.person_records import PersonRecord
 
 BATCH = 500
 _BLOCK_MS = 1000
@@ -48,7 +48,7 @@ class RelayCounts:
 
     sent: int = 0
     confirmed: int = 0
-    buried: int = 0
+    dead_lettered: int = 0
     outages: int = 0
 
 
@@ -72,7 +72,7 @@ class _Sweep:
     """What the sweep remembers: who was dirty the last time, and what was sent to no avail."""
 
     seen: set[int] = field(default_factory=set)
-    stamps: dict[int, bytes] = field(default_factory=dict)
+    version_vectors: dict[int, bytes] = field(default_factory=dict)
 
 
 class Relay:
@@ -85,13 +85,13 @@ class Relay:
         *,
         names: KnownNames,
         hydrator: Hydrator,
-        epochs: Epochs,
+        incarnations: Incarnations,
     ) -> None:
         self._local = local
         self._durable = durable
         self._names = names
         self._hydrator = hydrator
-        self._epochs = epochs
+        self._epochs = incarnations
         self._highest_applied = 0
         self._consumer = f"relay-{secrets.token_hex(4)}"
         self._sweep = _Sweep()
@@ -123,7 +123,9 @@ class Relay:
         dirty = await self._load_dirty(now_s)
         stale = sorted(dirty & self._sweep.seen)
         self._sweep.seen = dirty
-        self._sweep.stamps = {i: s for i, s in self._sweep.stamps.items() if i in dirty}
+        self._sweep.version_vectors = {
+            i: s for i, s in self._sweep.version_vectors.items() if i in dirty
+        }
         for at in range(0, len(stale), BATCH):
             await self.drain(stale[at : at + BATCH])
         await self._trim_outbox(now_s)
@@ -137,86 +139,86 @@ class Relay:
         """
         if not ids:
             return
-        packages = await self._export(list(dict.fromkeys(ids)))
-        wanted = [p for p in packages if p.is_dirty and self._is_news(p)]
+        records = await self._export(list(dict.fromkeys(ids)))
+        wanted = [p for p in records if p.is_dirty and self._is_news(p)]
         if wanted:
             await self.deliver(wanted)
 
-    async def deliver(self, packages: Sequence[Package]) -> Delivery:
+    async def deliver(self, records: Sequence[PersonRecord]) -> Delivery:
         """Hands packages to durable and draws the consequences; a round trip each.
 
         Also of people who are not dirty: nothing is lost by saying again what durable knows.
 
         Args:
-            packages: Exported from local without an error, at least one.
+            records: Exported from local without an error, at least one.
 
         Raises:
             StoreUnavailableError: A server is down; nobody left dirty who should not.
         """
         before = self._highest_applied
-        answers = await apply_packages(self._durable, packages, names=self._names)
-        self.counts.sent += len(packages)
+        answers = await apply_records(self._durable, records, names=self._names)
+        self.counts.sent += len(records)
         applied = max(count for count, _ in answers)
-        if applied - len(split_for_scripts(packages)) < before:
-            await self._start_over(packages, answers)
+        if applied - len(split_for_scripts(records)) < before:
+            await self._start_over(records, answers)
             self._highest_applied = applied
         self._highest_applied = max(applied, self._highest_applied)
-        taken: list[tuple[int, Package]] = []
+        taken: list[tuple[int, PersonRecord]] = []
         newer: list[int] = []
         refused: dict[int, str] = {}
-        for package, (count, answer) in zip(packages, answers, strict=True):
+        for record, (count, answer) in zip(records, answers, strict=True):
             if answer == "ok":
-                taken.append((count, package))
+                taken.append((count, record))
             elif answer == "newer":
-                newer.append(package.person_id)
+                newer.append(record.person_id)
             else:
-                refused[package.person_id] = answer
-                if package.is_dirty:
-                    await self._bury(package.person_id, answer)
-        for person_id, reason in (await self._narrow_lapsed(taken)).items():
+                refused[record.person_id] = answer
+                if record.is_dirty:
+                    await self._add_dead_letter(record.person_id, answer)
+        for person_id, reason in (await self._prune_lapsed(taken)).items():
             refused[person_id] = reason
-            await self._bury(person_id, reason)
+            await self._add_dead_letter(person_id, reason)
         taken = [each for each in taken if each[1].person_id not in refused]
         await self._confirm(taken)
         if newer:
             # Local came back older: what durable has newer wins, the rest travels again.
-            conflicts = await self._hydrator.absorb_newer(newer)
+            conflicts = await self._hydrator.merge_newer(newer)
             for person_id, reason in conflicts.items():
-                await self._bury(person_id, reason)
+                await self._add_dead_letter(person_id, reason)
             await self._wake([each for each in newer if each not in conflicts])
         return Delivery(taken=len(taken), newer=newer, refused=refused)
 
     async def _start_over(
-        self, packages: Sequence[Package], answers: Sequence[tuple[int, str]]
+        self, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
     ) -> None:
         """Durable was emptied under an open connection, since each script raises its counter.
 
         Everybody travels again, but for those who are in these packages as a whole.
         """
         whole = [
-            package.person_id
-            for package, (_, answer) in zip(packages, answers, strict=True)
-            if answer == "ok" and b"p" not in package.flags
+            record.person_id
+            for record, (_, answer) in zip(records, answers, strict=True)
+            if answer == "ok" and b"p" not in record.flags
         ]
         if whole:
             await self._local.run("ZREM", keys.CONFIRMED, *whole)
         await self._epochs.push_again(0)
 
-    async def _export(self, ids: list[int]) -> list[Package]:
-        packages = await self.export(ids, "covered")
+    async def _export(self, ids: list[int]) -> list[PersonRecord]:
+        records = await self.pack(ids, "entitled")
         refused: dict[int, str] = {}
-        unknown = [p.person_id for p in packages if p.needs_fetch and p.is_dirty]
+        unknown = [p.person_id for p in records if p.needs_fetch and p.is_dirty]
         if unknown:
             refused = await self._hydrator.hydrate(unknown)
-            packages = await self.export(ids, "covered")
-        refused |= {p.person_id: p.error for p in packages if p.error is not None}
+            records = await self.pack(ids, "entitled")
+        refused |= {p.person_id: p.error for p in records if p.error is not None}
         for person_id, reason in refused.items():
-            await self._bury(person_id, reason)
-        return [package for package in packages if package.person_id not in refused]
+            await self._add_dead_letter(person_id, reason)
+        return [record for record in records if record.person_id not in refused]
 
-    async def export(self, ids: Sequence[int], what: str) -> list[Package]:
+    async def pack(self, ids: Sequence[int], what: str) -> list[PersonRecord]:
         """Returns packages of local for durable, in the fastest form that it reads."""
-        return await export_people(
+        return await pack_people(
             self._local,
             ids,
             what=what,
@@ -224,12 +226,12 @@ class Relay:
             as_dumps=self._epochs.can_dump_to_durable,
         )
 
-    def _is_news(self, package: Package) -> bool:
+    def _is_news(self, record: PersonRecord) -> bool:
         """Whether it differs from what was sent and could not be confirmed the last time."""
-        return self._sweep.stamps.get(package.person_id) != package.stamp
+        return self._sweep.version_vectors.get(record.person_id) != record.version_vector
 
-    async def _confirm(self, taken: Sequence[tuple[int, Package]]) -> None:
-        rows = [(n, p.person_id, p.stamp, p.flags) for n, p in taken if p.is_dirty]
+    async def _confirm(self, taken: Sequence[tuple[int, PersonRecord]]) -> None:
+        rows = [(n, p.person_id, p.version_vector, p.flags) for n, p in taken if p.is_dirty]
         clean = [(count, p.person_id) for count, p in taken if not p.is_dirty]
         if rows:
             left = await self._local.run_script(
@@ -240,22 +242,24 @@ class Relay:
             # Who changed meanwhile is dirty by now, and travels again.
             pairs = (value for pair in clean for value in pair)
             await self._local.run("ZADD", keys.CONFIRMED, *pairs)
-        self._sweep.stamps |= {p.person_id: p.stamp for _, p in taken if p.needs_fetch}
+        self._sweep.version_vectors |= {
+            p.person_id: p.version_vector for _, p in taken if p.needs_fetch
+        }
 
-    async def _narrow_lapsed(self, taken: Sequence[tuple[int, Package]]) -> dict[int, str]:
-        """Narrows the copies of who is not covered any more; returns why some could not be."""
+    async def _prune_lapsed(self, taken: Sequence[tuple[int, PersonRecord]]) -> dict[int, str]:
+        """Narrows the copies of who is not entitled any more; returns why some could not be."""
         refused: dict[int, str] = {}
-        for _, package in taken:
-            if package.needs_narrowing and package.is_dirty:
+        for _, record in taken:
+            if record.needs_pruning and record.is_dirty:
                 try:
-                    await self._narrow(package.person_id)
+                    await self._prune(record.person_id)
                 except StoreConflictError:
-                    key = keys.preferences(package.person_id, "…")
-                    refused[package.person_id] = f"WRONGTYPE {key} on durable, of one collection"
+                    key = keys.preferences(record.person_id, "…")
+                    refused[record.person_id] = f"WRONGTYPE {key} on durable, of one collection"
         return refused
 
-    async def _narrow(self, person_id: int) -> None:
-        """Removes from durable's copy what somebody who is not covered removed here."""
+    async def _prune(self, person_id: int) -> None:
+        """Removes from durable's copy what somebody who is not entitled removed here."""
         for collection in self._names.collections:
             key = keys.preferences(person_id, collection)
             copy = cast("set[bytes]", await self._durable.run("SMEMBERS", key))
@@ -264,15 +268,15 @@ class Relay:
                 await self._local.run_script("find_removed", person_id, collection, *copy),
             )
             if len(found) > 1:
-                await self._durable.run_script("narrow", person_id, collection, *found)
+                await self._durable.run_script("prune", person_id, collection, *found)
 
-    async def _bury(self, person_id: int, reason: str) -> None:
+    async def _add_dead_letter(self, person_id: int, reason: str) -> None:
         """Sets aside a person whose data one side does not take; nobody else waits for them."""
         if reason == "visitor":
             return
-        self.counts.buried += 1
+        self.counts.dead_lettered += 1
         next_try = await self._local.run_script(
-            "bury", person_id, reason, _DEAD_FIRST_S, _DEAD_LONGEST_S
+            "add_dead_letter", person_id, reason, _DEAD_FIRST_S, _DEAD_LONGEST_S
         )
         _log.error("set_aside", person=person_id, reason=reason, next_try=next_try)
 
@@ -285,7 +289,7 @@ class Relay:
 
     async def _load_dirty(self, now_s: int) -> set[int]:
         dirty = {int(each) for each in await self._scan(keys.DIRTY)}
-        resting = await self._local.run("HGETALL", keys.DEAD)
+        resting = await self._local.run("HGETALL", keys.DEAD_LETTERS)
         return dirty - _not_due(cast("dict[bytes, bytes]", resting), now_s)
 
     async def _scan(self, key: str) -> list[bytes]:
@@ -340,5 +344,7 @@ def _entries_in(reply: object) -> list[tuple[bytes, int]]:
     return [(entry, int(fields[b"u"])) for _, entries in streams for entry, fields in entries]
 
 
-def _not_due(dead: dict[bytes, bytes], now_s: int) -> set[int]:
-    return {int(each) for each, record in dead.items() if json.loads(record)["next_try"] > now_s}
+def _not_due(dead_letters: dict[bytes, bytes], now_s: int) -> set[int]:
+    return {
+        int(each) for each, record in dead_letters.items() if json.loads(record)["next_try"] > now_s
+    }

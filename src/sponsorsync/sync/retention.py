@@ -1,4 +1,4 @@
-"""Ends the keeping of preferences of people who have not been covered for a long time."""
+"""Ends the keeping of preferences of people who have not been entitled for a long time."""
 
 from __future__ import annotations
 

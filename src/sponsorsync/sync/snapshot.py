@@ -18,7 +18,7 @@ from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, Sto
 from sponsorsync.reports import Report
 from sponsorsync.store import keys
 from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
-from sponsorsync.sync.walk import in_batches, walk_covered, walk_keyspace, walk_people
+from sponsorsync.sync.scan import in_batches, scan_entitled, scan_keyspace, scan_people
 from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.names import KnownNames
-    from sponsorsync.sync.packages import Package
+    from sponsorsync.sync.person_records import PersonRecord
     from sponsorsync.sync.relay import Relay
 
 _BATCH = 1000
@@ -50,7 +50,7 @@ class SnapshotSummary(Report):
         description="People whom durable has as they are on local; in a dry run: would have.",
     )
     bytes: int = Field(default=0, description="Size of the data that were handed over.")
-    adopted: int = Field(
+    imported: int = Field(
         default=0, description="People with data that nobody had versioned yet (`--scan`)."
     )
     skipped: dict[str, int] = Field(
@@ -108,7 +108,7 @@ class Snapshot:
         """Copies, and returns what it did; an outage ends it early, and is told there.
 
         Args:
-            collection: Only this one, of people who are covered; else everybody's everything.
+            collection: Only this one, of people who are entitled; else everybody's everything.
             dry_run: Reads and counts only.
             scan: First looks through all keys for what nobody has versioned yet.
             report: Told from time to time how far it is.
@@ -147,34 +147,36 @@ class Snapshot:
 
     async def _adopt(self, summary: SnapshotSummary, tell: Callable[[], None]) -> None:
         how = "count" if summary.is_dry_run else "mark"
-        pages = in_batches(walk_keyspace(self._local, self._names), PEOPLE_A_SCRIPT)
+        pages = in_batches(scan_keyspace(self._local, self._names), PEOPLE_A_SCRIPT)
         async with aclosing(pages):
             async for ids in pages:
-                reply = await self._local.run_script("adopt", how, self._names.all_json, *ids)
-                adopted, visitors, wrongs = cast("tuple[list[bytes], int, list[bytes]]", reply)
-                summary.adopted += len(adopted)
+                reply = await self._local.run_script(
+                    "import_unversioned", how, self._names.all_json, *ids
+                )
+                imported, visitors, wrongs = cast("tuple[list[bytes], int, list[bytes]]", reply)
+                summary.imported += len(imported)
                 summary.skip("visitor", visitors)
                 for wrong in wrongs:
                     summary.fail(wrong.decode(errors="replace"))
-                if adopted and not summary.is_dry_run:
-                    await self._relay_people([int(each) for each in adopted])
+                if imported and not summary.is_dry_run:
+                    await self._relay_people([int(each) for each in imported])
                 tell()
 
     async def _copy(
         self, collection: str | None, summary: SnapshotSummary, tell: Callable[[], None]
     ) -> None:
-        queue: asyncio.Queue[list[Package] | None] = asyncio.Queue(1)
+        queue: asyncio.Queue[list[PersonRecord] | None] = asyncio.Queue(1)
 
         async def read() -> None:
-            async with aclosing(self._export_all(collection, summary)) as batches:
-                async for packages in batches:
-                    await queue.put(packages)
+            async with aclosing(self._pack_all(collection, summary)) as batches:
+                async for records in batches:
+                    await queue.put(records)
             for _ in range(_SENDERS):
                 await queue.put(None)
 
         async def send() -> None:
-            while (packages := await queue.get()) is not None:
-                await self._hand_over(packages, summary)
+            while (records := await queue.get()) is not None:
+                await self._hand_over(records, summary)
                 tell()
 
         tasks = [asyncio.create_task(work()) for work in (read, *[send] * _SENDERS)]
@@ -183,15 +185,15 @@ class Snapshot:
         finally:
             await end_tasks(*tasks)
 
-    async def _export_all(
+    async def _pack_all(
         self, collection: str | None, summary: SnapshotSummary
-    ) -> AsyncGenerator[list[Package], None]:
+    ) -> AsyncGenerator[list[PersonRecord], None]:
         """Yields batches of packages; their size follows what people have."""
-        what = "covered" if collection is None else f"only:{collection}"
+        what = "entitled" if collection is None else f"only:{collection}"
         people = (
-            walk_people(self._local)
+            scan_people(self._local)
             if collection is None
-            else walk_covered(self._local, self._names)
+            else scan_entitled(self._local, self._names)
         )
         size = _BATCH
         async for batch in in_batches(people, _BATCH):
@@ -199,26 +201,26 @@ class Snapshot:
             while at < len(batch):
                 ids = batch[at : at + size]
                 at += len(ids)
-                packages = await self._relay.export(ids, what)
-                summary.people += len(packages)
-                yield packages
-                content = sum(len(package.content) for package in packages)
+                records = await self._relay.pack(ids, what)
+                summary.people += len(records)
+                yield records
+                content = sum(len(record.content) for record in records)
                 if content > _BATCH_BYTES:
                     size = max(size // 2, _BATCH_LEAST)
                 elif content < _BATCH_BYTES // 4:
                     size = min(size * 2, _BATCH)
 
-    async def _hand_over(self, packages: Sequence[Package], summary: SnapshotSummary) -> None:
+    async def _hand_over(self, records: Sequence[PersonRecord], summary: SnapshotSummary) -> None:
         good = []
-        for package in packages:
-            if package.error is None:
-                good.append(package)
-                summary.skip("visitor", int(package.is_visitor))
+        for record in records:
+            if record.error is None:
+                good.append(record)
+                summary.skip("visitor", int(record.is_visitor))
             else:
-                summary.fail(f"local, person {package.person_id}: {package.error}")
-        waiting = [package.person_id for package in good if package.needs_fetch]
+                summary.fail(f"local, person {record.person_id}: {record.error}")
+        waiting = [record.person_id for record in good if record.needs_fetch]
         summary.skip("unknown", len(waiting))
-        summary.bytes += sum(len(package.content) for package in good)
+        summary.bytes += sum(len(record.content) for record in good)
         if summary.is_dry_run or not good:
             summary.records += len(good)
             return

@@ -19,10 +19,18 @@ from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.domain.parts import PROFILE
 from sponsorsync.reports import FrozenReport, Report
 from sponsorsync.store import keys
-from sponsorsync.store.entitlements import end_covers
-from sponsorsync.sync.differences import COVER, Difference, Held, Person, compare, is_set, parse_row
-from sponsorsync.sync.packages import chunks
-from sponsorsync.sync.walk import in_batches, walk_people, walk_set
+from sponsorsync.store.entitlements import end_entitlements
+from sponsorsync.sync.differences import (
+    ENTITLEMENT,
+    Difference,
+    Held,
+    Person,
+    compare,
+    is_set,
+    parse_row,
+)
+from sponsorsync.sync.person_records import chunks
+from sponsorsync.sync.scan import in_batches, scan_people, scan_set
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -56,19 +64,20 @@ class VerifySummary(Report):
         description="Numbers that a visitor of the application has, too: the sets are left alone.",
     )
     on_their_way: int = Field(
-        default=0, description="People with changes that durable has not confirmed; without `dead`."
+        default=0,
+        description="People with changes that durable has not confirmed; without `dead_letters`.",
     )
-    waiting_for_cover: int = Field(
-        default=0, description="Those of them who wait only until GitHub tells their cover."
+    waiting_for_entitlement: int = Field(
+        default=0, description="Those of them who wait only until GitHub tells their entitlement."
     )
-    dead: list[DeadLetter] = Field(default_factory=list)
+    dead_letters: list[DeadLetter] = Field(default_factory=list)
     counts: dict[str, int] = Field(
         default_factory=dict,
         examples=[{"missing on durable": 2}],
         description="Differences of each kind.",
     )
     differences: list[Difference] = Field(default_factory=list, description="The first 100.")
-    mended: int = Field(
+    repaired: int = Field(
         default=0, description="Differences that were mended, before the second comparison."
     )
     seconds: float = 0.0
@@ -78,7 +87,7 @@ class VerifySummary(Report):
     @property
     def agrees(self) -> bool:
         """Both sides are known to be equal."""
-        return not (self.reason or self.counts or self.dead or self.on_their_way)
+        return not (self.reason or self.counts or self.dead_letters or self.on_their_way)
 
     def add(self, differences: Iterable[Difference]) -> None:
         """Counts differences, and keeps the first of them."""
@@ -126,8 +135,8 @@ class Verifier:
             await self._compare_all(summary, tell, fix=fix)
             if fix:
                 await self._drain_all()
-                mended, summary = summary.mended, VerifySummary()
-                summary.mended = mended
+                repaired, summary = summary.repaired, VerifySummary()
+                summary.repaired = repaired
                 await self._compare_all(summary, tell, fix=False)
         except StoreUnavailableError as error:
             summary.reason = str(error)
@@ -138,18 +147,18 @@ class Verifier:
         self, summary: VerifySummary, tell: Callable[[], None], *, fix: bool
     ) -> None:
         # What ended by now would otherwise be found as a difference of the indexes.
-        await end_covers(self._local)
+        await end_entitlements(self._local)
         summary.total = cast("int", await self._local.run("ZCARD", keys.PEOPLE))
-        summary.dead = await self._load_dead()
-        dead = {letter.id for letter in summary.dead}
-        everybody = self._walk_everybody()
+        summary.dead_letters = await self._load_dead_letters()
+        dead_letters = {letter.id for letter in summary.dead_letters}
+        everybody = self._scan_everybody()
         async with aclosing(everybody):
             async for ids in everybody:
-                await self._compare_batch(ids, summary, dead, fix=fix)
+                await self._compare_batch(ids, summary, dead_letters, fix=fix)
                 tell()
 
     async def _compare_batch(
-        self, ids: list[int], summary: VerifySummary, dead: set[int], *, fix: bool
+        self, ids: list[int], summary: VerifySummary, dead_letters: set[int], *, fix: bool
     ) -> None:
         summary.people += len(ids)
         here, there = await self._look(ids)
@@ -166,28 +175,28 @@ class Verifier:
             here, there = await self._look(doubtful)
         for each in doubtful:
             found = compare(each, here[each], there[each])
-            if each in dead:
+            if each in dead_letters:
                 continue
             if "d" in here[each].flags:
                 summary.on_their_way += 1
-                summary.waiting_for_cover += not found and self._lacks_cover(here[each])
+                summary.waiting_for_entitlement += not found and self._lacks_entitlement(here[each])
                 continue
             found += await self._compare_copies(each, here[each], there[each])
             summary.add(found)
             summary.equal += not found
             if fix and found:
-                summary.mended += await self._mend(each, found)
+                summary.repaired += await self._repair(each, found)
 
-    def _lacks_cover(self, here: Person) -> bool:
+    def _lacks_entitlement(self, here: Person) -> bool:
         return any(
-            here.parts.get(f"{COVER}{each}", Held()).state == "unknown"
+            here.parts.get(f"{ENTITLEMENT}{each}", Held()).state == "unknown"
             for each in self._names.sponsorables
         )
 
     async def _compare_copies(
         self, person_id: int, here: Person, there: Person
     ) -> list[Difference]:
-        """Judges what durable still holds of who is not covered: nothing that local has not."""
+        """Judges what durable still holds of who is not entitled: nothing that local has not."""
         found = []
         if not _may_have_copy(here, there):
             return []
@@ -196,14 +205,14 @@ class Verifier:
                 continue
             mine = here.parts.get(part, Held())
             if mine.state == "unknown":
-                kind, mend = "lost or never there on local", "hydrate"
+                kind, repair = "lost or never there on local", "hydrate"
             elif not mine.has_copy:
-                kind, mend = "kept of somebody not covered", "narrow"
+                kind, repair = "kept of somebody not entitled", "prune"
             elif await self._is_wider(person_id, part):
-                kind, mend = "copy not narrowed", "narrow"
+                kind, repair = "copy not narrowed", "prune"
             else:
                 continue
-            found.append(Difference(person_id=person_id, kind=kind, part=part, mend=mend))
+            found.append(Difference(person_id=person_id, kind=kind, part=part, repair=repair))
         return found
 
     async def _is_wider(self, person_id: int, part: str) -> bool:
@@ -214,11 +223,11 @@ class Verifier:
 
     # ------------------------------------------------------------------ looking
 
-    async def _walk_everybody(self) -> AsyncGenerator[list[int], None]:
+    async def _scan_everybody(self) -> AsyncGenerator[list[int], None]:
         """Yields everybody whom any index of either side knows, by the first that does."""
         before: list[tuple[RedisStore, str, str]] = []
         for store, key, asks in self._indexes():
-            pages = walk_people(store) if asks == "ZMSCORE" else walk_set(store, key)
+            pages = scan_people(store) if asks == "ZMSCORE" else scan_set(store, key)
             batches = in_batches(pages, _BATCH)
             async with aclosing(batches):
                 async for ids in batches:
@@ -258,8 +267,8 @@ class Verifier:
             waiting = left
         return people
 
-    async def _load_dead(self) -> list[DeadLetter]:
-        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.DEAD))
+    async def _load_dead_letters(self) -> list[DeadLetter]:
+        reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.DEAD_LETTERS))
         letters = []
         for person_id, record in reply.items():
             told = json.loads(record)
@@ -270,37 +279,37 @@ class Verifier:
 
     # ------------------------------------------------------------------ mending
 
-    async def _mend(self, person_id: int, found: Sequence[Difference]) -> int:
-        by_mend: dict[str, list[Difference]] = defaultdict(list)
+    async def _repair(self, person_id: int, found: Sequence[Difference]) -> int:
+        by_repair: dict[str, list[Difference]] = defaultdict(list)
         for each in found:
-            by_mend[each.mend].append(each)
-        beyond_us = by_mend.pop("", [])
+            by_repair[each.repair].append(each)
+        beyond_us = by_repair.pop("", [])
         refused: dict[int, str] = {}
         try:
-            if by_mend.pop("absorb", None):
-                refused |= await self._hydrator.absorb_newer([person_id])
-            if by_mend.pop("hydrate", None):
+            if by_repair.pop("merge", None):
+                refused |= await self._hydrator.merge_newer([person_id])
+            if by_repair.pop("hydrate", None):
                 refused |= await self._hydrator.hydrate([person_id])
-            if by_mend.pop("index", None):
+            if by_repair.pop("index", None):
                 for store in (self._local, self._durable):
                     await store.run_script("reindex", person_id, self._names.sponsorables_json)
             steps = [
                 word
-                for how, differences in by_mend.items()
+                for how, differences in by_repair.items()
                 for each in differences
                 for word in (how, each.part or PROFILE)
             ]
             if steps:
-                await self._local.run_script("mend", person_id, *steps)
-            if "unite" in by_mend:
+                await self._local.run_script("repair", person_id, *steps)
+            if "merge_sets" in by_repair:
                 refused |= await self._hydrator.hydrate([person_id])
         except StoreConflictError:
-            return 0  # a foreign key came in between; the next comparison names it
+            return 0  # a wrong-type key came in between; the next comparison names it
         return 0 if refused else len(found) - len(beyond_us)
 
     async def _drain_all(self) -> None:
         for _ in range(_DRAINS):
-            batches = in_batches(walk_set(self._local, keys.DIRTY), _BATCH)
+            batches = in_batches(scan_set(self._local, keys.DIRTY), _BATCH)
             async with aclosing(batches):
                 async for ids in batches:
                     with suppress(StoreConflictError):

@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from sponsorsync.domain.admission import IssuedToken
-from sponsorsync.domain.cover import CoverStatus
+from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import ECKey, GuestProtocol
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.domain.cover import Cover
+    from sponsorsync.domain.entitlement import Entitlement
     from sponsorsync.settings import Settings
     from sponsorsync.tokens.keyring import Keyring
 
@@ -48,10 +48,10 @@ class TokenIssuer:
         self._audience = audience
         self._life = life
 
-    def issue(self, person_id: int, cover: Cover, *, now: datetime) -> IssuedToken:
-        """Returns a token that says who somebody is and what is known of their cover.
+    def issue(self, person_id: int, entitlement: Entitlement, *, now: datetime) -> IssuedToken:
+        """Returns a token that says who somebody is and what is known of their entitlement.
 
-        It ends with the cover, if that ends first.
+        It ends with the entitlement, if that ends first.
         """
         issued_at = int(now.timestamp())
         expires_at = issued_at + int(self._life.total_seconds())
@@ -60,14 +60,16 @@ class TokenIssuer:
             "aud": self._audience,
             "sub": str(person_id),
             "iat": issued_at,
-            "sponsorable": cover.sponsorable,
+            "sponsorable": entitlement.sponsorable,
         }
-        if cover.status is not CoverStatus.UNKNOWN:  # unknown is not no: then nothing is claimed
-            claims["covered"] = cover.status is CoverStatus.COVERED
-        if cover.tier_cents is not None:
-            claims["cents"] = cover.tier_cents
-        if cover.until is not None:
-            claims["until"] = int(cover.until.timestamp())
+        if (
+            entitlement.status is not EntitlementStatus.UNKNOWN
+        ):  # unknown is not no: then nothing is claimed
+            claims["entitled"] = entitlement.status is EntitlementStatus.ENTITLED
+        if entitlement.tier_cents is not None:
+            claims["cents"] = entitlement.tier_cents
+        if entitlement.until is not None:
+            claims["until"] = int(entitlement.until.timestamp())
             expires_at = min(expires_at, claims["until"])
         key = self.keyring.find_signing(now)
         token = jwt.encode(

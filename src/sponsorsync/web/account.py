@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from sponsorsync.domain.cover import judge
+from sponsorsync.domain.entitlement import evaluate
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     NotSignedInError,
     StoreConflictError,
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
@@ -25,7 +25,7 @@ from sponsorsync.web.schemas import (
 )
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.cover import Cover
+    from sponsorsync.domain.entitlement import Entitlement
     from sponsorsync.domain.profile import Profile
 
 router = APIRouter()
@@ -37,11 +37,11 @@ _SEE_OTHER = 303
 @router.get(
     "/me",
     tags=["account"],
-    summary="My profile and my cover",
+    summary="My profile and my entitlement",
     responses=describe_responses(401, 503),
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
-    """Returns who you are, and for each sponsorable whether you are covered, by what, and why."""
+    """Returns who you are, and for each sponsorable whether you are entitled, by what, and why."""
     return await _load_me(services, person_id)
 
 
@@ -131,8 +131,8 @@ async def show_account(
     services: ServicesDep,
     patreon: Annotated[str, Query(description="`none`: Patreon knew of no support.")] = "",
 ) -> HTMLResponse:
-    """Shows who you are, your cover with its reason, and what you excluded."""
-    profile, covers = await _load(services, person_id)
+    """Shows who you are, your entitlement with its reason, and what you excluded."""
+    profile, entitlements = await _load(services, person_id)
     exclusions, trouble = None, None
     try:
         exclusions = await services.preferences.load(person_id, EXCLUDED_NODES)
@@ -141,13 +141,15 @@ async def show_account(
     return render_page(
         "account.html",
         profile=profile,
-        covers=covers,
+        entitlements=entitlements,
         sponsor_urls=services.sponsor_urls,
         exclusions=exclusions,
         trouble=trouble,
         has_patreon=services.patreon is not None,
         is_patron=any(
-            each.source is CoverSource.PATREON for cover in covers for each in cover.considered
+            each.source is EntitlementSource.PATREON
+            for entitlement in entitlements
+            for each in entitlement.considered
         ),
         was_no_patron=patreon == "none",
         collection=EXCLUDED_NODES,
@@ -171,18 +173,18 @@ async def remove_from_account(
 
 
 async def _load_me(services: ServicesDep, person_id: int) -> Me:
-    profile, covers = await _load(services, person_id)
-    return Me.model_validate({"profile": profile, "covers": covers})
+    profile, entitlements = await _load(services, person_id)
+    return Me.model_validate({"profile": profile, "entitlements": entitlements})
 
 
-async def _load(services: ServicesDep, person_id: int) -> tuple[Profile, list[Cover]]:
+async def _load(services: ServicesDep, person_id: int) -> tuple[Profile, list[Entitlement]]:
     account = await services.people.load_account(person_id)
     if account.profile is None:
         # The local Redis lost it; signing in again is what brings it back.
         raise NotSignedInError
     now = services.clock()
-    covers = [
-        judge(sponsorable, known.facts, policy=services.policy, now=now)
-        for sponsorable, known in account.covers.items()
+    entitlements = [
+        evaluate(sponsorable, known.facts, policy=services.policy, now=now)
+        for sponsorable, known in account.entitlements.items()
     ]
-    return account.profile, covers
+    return account.profile, entitlements

@@ -17,15 +17,15 @@ from sponsorsync.domain.errors import (
     InvalidInputError,
     StoreError,
 )
-from sponsorsync.registrations import RegistrationsReport
+from sponsorsync.operations.registrations import RegistrationsReport
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.schemas import (
+    AnonymousImportRequest,
+    AnonymousImportResult,
     AuditEntryOut,
     AuditPage,
     LastComparisonOut,
-    MergeRequest,
-    MergeResult,
     ReconcileJob,
     SnapshotJob,
     SnapshotRequest,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sponsorsync.domain.audit import AuditEntry
-    from sponsorsync.jobs import Job
+    from sponsorsync.operations.jobs import Job
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
@@ -76,7 +76,7 @@ router = APIRouter(
 )
 
 Collection = Annotated[
-    str | None, Query(examples=["mnodes"], description="Only this collection, of who is covered.")
+    str | None, Query(examples=["mnodes"], description="Only this collection, of who is entitled.")
 ]
 
 
@@ -151,7 +151,7 @@ async def get_reconcile(services: ServicesDep) -> ReconcileJob:
 
 @router.get(
     "/audit",
-    summary="Who gained, changed or lost a cover, by what?",
+    summary="Who gained, changed or lost an entitlement, by what?",
     responses=describe_responses(409, 503),
 )
 async def get_audit(
@@ -219,17 +219,17 @@ async def get_registrations(services: ServicesDep) -> RegistrationsReport:
     summary="Give a visitor's preferences to a person",
     responses=describe_responses(404, 409, 413, 503),
 )
-async def merge_visitor(
+async def import_anonymous(
     person_id: Annotated[int, Path(ge=1, description="GitHub's number of the person.")],
-    request: MergeRequest,
+    request: AnonymousImportRequest,
     services: ServicesDep,
-) -> MergeResult:
+) -> AnonymousImportResult:
     """Adds what an anonymous visitor of the application chose; the visitor's own data stay.
 
     Repeating it adds nothing more.
     """
     given = await services.visitors.merge(person_id, request.visitor)
-    return MergeResult(id=person_id, collections=given)
+    return AnonymousImportResult(id=person_id, collections=given)
 
 
 async def _describe_reconcile(services: Services, job: Job) -> ReconcileJob:

@@ -41,7 +41,7 @@ STATUSES = {
     "not_a_sponsor": HTTPStatus.FORBIDDEN,
     "tier_too_low": HTTPStatus.FORBIDDEN,
     "tier_unknown": HTTPStatus.FORBIDDEN,
-    "cover_unknown": HTTPStatus.FORBIDDEN,
+    "entitlement_unknown": HTTPStatus.FORBIDDEN,
     "not_an_administrator": HTTPStatus.FORBIDDEN,
     "cross_site": HTTPStatus.FORBIDDEN,
     "login_denied": HTTPStatus.FORBIDDEN,

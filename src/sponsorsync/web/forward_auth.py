@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sponsorsync.domain.admission import Standing, require_cover
-from sponsorsync.domain.cover import Cover, judge
+from sponsorsync.domain.admission import Standing, require_entitlement
+from sponsorsync.domain.entitlement import Entitlement, evaluate
 from sponsorsync.domain.errors import NotFoundError, SponsorSyncError
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signed_in
@@ -40,7 +40,7 @@ _TOLD = {
     "X-Sponsor-Id": "GitHub's numeric id of who calls.",
     "X-Sponsor-Login": "Their login; absent where it is not known.",
     "X-Sponsor-Cents": "What they give, in US cents; absent where it is not known (Patreon).",
-    "X-Sponsor-Until": "When the cover ends, exclusively; absent while it has no end.",
+    "X-Sponsor-Until": "When the entitlement ends, exclusively; absent while it has no end.",
 }
 
 Sponsorable = Annotated[
@@ -92,13 +92,13 @@ async def authorize_sponsor(
         Query(ge=0, le=_MAX_CENTS, examples=[1000], description="The least tier, in US cents."),
     ] = 0,
 ) -> Response:
-    """Answers 204 to who is covered now, by at least so many cents; losing the cover ends it.
+    """Answers 204 while the person is entitled by at least so many cents.
 
     401 has the address of the sign-in in `X-Login-Url` and in the body, with the way back where
     one of `SPONSORSYNC_TRUSTED_PROXIES` tells what was asked for (`X-Forwarded-Proto`, `-Host` and
     `-Uri`). 403 has the sponsorable's page in `X-Sponsor-Url`; its `code` tells who is no sponsor
     (`not_a_sponsor`) from who gives less (`tier_too_low`), from whose tier nobody told
-    (`tier_unknown`), and from who may be one, which nobody could tell (`cover_unknown`).
+    (`tier_unknown`), and from who may be one, which nobody could tell (`entitlement_unknown`).
     """
     return await _authorize(request, sponsorable, min_cents)
 
@@ -139,19 +139,21 @@ async def _authorize(request: Request, sponsorable: str | None, min_cents: int) 
     standing = None if caller is None else await services.people.load_standing(caller, receiver)
     if standing is None:
         raise not_signed_in(request, login_url=_login_url(request, services))
-    cover = judge(receiver, standing.facts, policy=services.policy, now=services.clock())
-    require_cover(cover, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver])
-    return Response(status_code=204, headers=_describe(standing, cover))
+    entitlement = evaluate(receiver, standing.facts, policy=services.policy, now=services.clock())
+    require_entitlement(
+        entitlement, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver]
+    )
+    return Response(status_code=204, headers=_describe(standing, entitlement))
 
 
-def _describe(standing: Standing, cover: Cover) -> dict[str, str]:
+def _describe(standing: Standing, entitlement: Entitlement) -> dict[str, str]:
     headers = {"X-Sponsor-Id": str(standing.person_id)}
     if standing.login is not None and _LOGIN.fullmatch(standing.login):
         headers["X-Sponsor-Login"] = standing.login
-    if cover.tier_cents is not None:
-        headers["X-Sponsor-Cents"] = str(cover.tier_cents)
-    if cover.until is not None:
-        headers["X-Sponsor-Until"] = f"{cover.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if entitlement.tier_cents is not None:
+        headers["X-Sponsor-Cents"] = str(entitlement.tier_cents)
+    if entitlement.until is not None:
+        headers["X-Sponsor-Until"] = f"{entitlement.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return headers
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from sponsorsync import __version__
 from sponsorsync.background import LoopState
 from sponsorsync.domain.errors import StoreError
-from sponsorsync.registrations import ScriptsStatus
+from sponsorsync.operations.registrations import ScriptsStatus
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.schemas import Model
 

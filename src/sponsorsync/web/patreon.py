@@ -19,7 +19,7 @@ from sponsorsync.web.errors import describe_responses, respond_to
 from sponsorsync.web.services import Services
 
 if TYPE_CHECKING:
-    from sponsorsync.patreon_link import PatreonLink
+    from sponsorsync.entitlements.account_link import PatreonLink
 
 router = APIRouter(prefix="/patreon", tags=["patreon"])
 
@@ -100,7 +100,7 @@ async def finish_link(
     responses=describe_responses(401, 403, 409, 503),
 )
 async def unlink(person_id: PersonId, services: ServicesDep) -> Response:
-    """Ends what it covered; it is no error to have none."""
+    """Ends what it entitled; it is no error to have none."""
     await _require_patreon(services).unlink(person_id)
     return RedirectResponse("/account", status_code=_SEE_OTHER)
 

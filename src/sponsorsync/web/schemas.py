@@ -14,12 +14,12 @@ from pydantic import (
     StringConstraints,
 )
 
-from sponsorsync.domain.cover import CoverStatus
-from sponsorsync.domain.news import NewsOutcome
-from sponsorsync.domain.sources import CoverSource
+from sponsorsync.domain.entitlement import EntitlementStatus
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sponsorship_event import EventOutcome
 from sponsorsync.gears.batch import BatchSummary
-from sponsorsync.reconcile import ReconcileSummary
+from sponsorsync.reconcile.reconciler import ReconcileSummary
 from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
 
@@ -128,26 +128,26 @@ class ProfileOut(_FromAttributes):
 
 
 class ConsideredOut(_FromAttributes):
-    """One thing by which you could be covered, and what it amounts to; without the note."""
+    """One thing by which you could be entitled, and what it amounts to; without the note."""
 
-    source: CoverSource
-    status: CoverStatus
+    source: EntitlementSource
+    status: EntitlementStatus
     reason: str = Field(examples=["You were let in by an administrator until 2027-01-01."])
     tier_cents: int | None
     since: datetime | None
     until: datetime | None = Field(description="When it ends or ended, exclusively.")
 
 
-class CoverOut(_FromAttributes):
-    """Whether you are covered by one sponsorable, by what, and until when.
+class EntitlementOut(_FromAttributes):
+    """Whether you are entitled by one sponsorable, by what, and until when.
 
     It is flat: some of the facts about your own sponsorship stand beside the answer.
     """
 
     sponsorable: str = Field(examples=["octo-org"])
-    status: CoverStatus
+    status: EntitlementStatus
     reason: str = Field(examples=["You sponsor octo-org with $10.00 a month."])
-    source: CoverSource = Field(description="What covers you; `none` where nothing does.")
+    source: EntitlementSource = Field(description="What entitles you; `none` where nothing does.")
     tier_cents: int | None = Field(
         description="Its price in US cents; null where nobody told, as for Patreon."
     )
@@ -178,21 +178,21 @@ class CoverOut(_FromAttributes):
         validation_alias=AliasPath("facts", "unknown_since"),
         description="The first check after that which failed; the last answer holds for a while.",
     )
-    considered: list[ConsideredOut] = Field(description="Everything that could cover you.")
+    considered: list[ConsideredOut] = Field(description="Everything that could entitle you.")
 
 
 class Me(Model):
-    """Your profile, and your cover by each sponsorable."""
+    """Your profile, and your entitlement by each sponsorable."""
 
     profile: ProfileOut
-    covers: list[CoverOut]
+    entitlements: list[EntitlementOut]
 
 
-class HoldingsOut(_FromAttributes):
+class StoredPersonalDataOut(_FromAttributes):
     """All that one Redis holds of you."""
 
     profile: dict[str, str]
-    covers: dict[str, dict[str, str]] = Field(description="By sponsorable.")
+    entitlements: dict[str, dict[str, str]] = Field(description="By sponsorable.")
     preferences: dict[str, list[str]] = Field(description="By collection.")
     pending: dict[str, str] = Field(description="Changes that wait for the durable side.")
     versions: dict[str, str] = Field(description="The service's notes on the parts above.")
@@ -202,8 +202,8 @@ class ExportOut(_FromAttributes):
     """All that is held of you, on both sides, and when that was."""
 
     exported_at: datetime
-    local: HoldingsOut
-    durable: HoldingsOut | None
+    local: StoredPersonalDataOut
+    durable: StoredPersonalDataOut | None
     note: str | None = Field(description="Why there is nothing of the durable side, if so.")
 
 
@@ -279,7 +279,7 @@ class ReconcileJob(_Job):
 
 
 class AuditEntryOut(_FromAttributes):
-    """Who gained, changed or lost a cover, by what."""
+    """Who gained, changed or lost an entitlement, by what."""
 
     number: str = Field(examples=["1795420800000-0"])
     at: datetime
@@ -302,31 +302,33 @@ class AuditPage(_FromAttributes):
 
 
 class AdminConsideredOut(ConsideredOut):
-    """One thing by which somebody could be covered, with what only administrators see."""
+    """One thing by which somebody could be entitled, with what only administrators see."""
 
     note: str | None = Field(description="Of an override, who decided, and why.")
 
 
 class SponsorOut(_FromAttributes):
-    """Somebody's cover as they see it, and beside it what administrators see."""
+    """Somebody's entitlement as they see it, and beside it what administrators see."""
 
     id: int = Field(validation_alias="person_id")
     user_login: str | None = Field(
         validation_alias="login", description="As of their last sign-in; null: they never did."
     )
-    cover: CoverOut = Field(description="As the person sees it.")
-    considered: list[AdminConsideredOut] = Field(validation_alias=AliasPath("cover", "considered"))
+    entitlement: EntitlementOut = Field(description="As the person sees it.")
+    considered: list[AdminConsideredOut] = Field(
+        validation_alias=AliasPath("entitlement", "considered")
+    )
 
 
 class SponsorList(_FromAttributes):
-    """Some of those who are covered."""
+    """Some of those who are entitled."""
 
     sponsors: list[SponsorOut] = Field(validation_alias="entries")
     next_cursor: int | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
 class OverrideRequest(Model):
-    """A cover that is given by hand."""
+    """An entitlement that is given by hand."""
 
     reason: Reason = Field(examples=["Wrote the translation"])
     actor: Actor = Field(description="Who decides.")
@@ -343,10 +345,10 @@ class OverrideRequest(Model):
 
 
 class OverrideOut(Model):
-    """Whose cover it is, and what there is of it now."""
+    """Whose entitlement it is, and what there is of it now."""
 
     id: int
-    cover: CoverOut
+    entitlement: EntitlementOut
 
 
 class RevokedSessions(Model):
@@ -356,13 +358,13 @@ class RevokedSessions(Model):
     sessions: int
 
 
-class MergeRequest(Model):
+class AnonymousImportRequest(Model):
     """Whose preferences to take."""
 
     visitor: int = Field(alias="from", ge=1, description="The visitor's n in `user:{n}`.")
 
 
-class MergeResult(Model):
+class AnonymousImportResult(Model):
     """What was given to a person, by collection; items that were there already count, too."""
 
     id: int
@@ -372,6 +374,6 @@ class MergeResult(Model):
 class EventAnswer(Model):
     """What became of an event of GitHub's."""
 
-    outcome: NewsOutcome = Field(
+    outcome: EventOutcome = Field(
         description="`looking`: it tells nothing for certain, so GitHub is asked."
     )

@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from sponsorsync.accounts.anonymous_import import AnonymousImport
+    from sponsorsync.accounts.personal_data import PersonalData
+    from sponsorsync.accounts.sign_in import Login
     from sponsorsync.background import Supervisor
-    from sponsorsync.directory import SponsorDirectory
-    from sponsorsync.domain.cover import CoverPolicy
-    from sponsorsync.jobs import Jobs
-    from sponsorsync.login import Login
-    from sponsorsync.metrics import Metrics
-    from sponsorsync.overrides import Overrides
-    from sponsorsync.patreon_link import PatreonLink
-    from sponsorsync.personal_data import PersonalData
-    from sponsorsync.reconcile import Reconciler
-    from sponsorsync.refresh import Refresh
-    from sponsorsync.registrations import Registrations
+    from sponsorsync.domain.entitlement import EntitlementPolicy
+    from sponsorsync.entitlements.account_link import PatreonLink
+    from sponsorsync.entitlements.overrides import Overrides
+    from sponsorsync.entitlements.refresh import Refresh
+    from sponsorsync.entitlements.sponsor_list import SponsorListing
+    from sponsorsync.entitlements.webhook import Webhooks
+    from sponsorsync.operations.jobs import Jobs
+    from sponsorsync.operations.metrics import Metrics
+    from sponsorsync.operations.registrations import Registrations
+    from sponsorsync.reconcile.reconciler import Reconciler
     from sponsorsync.store.audit import AuditTrail
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.people import PeopleStore
     from sponsorsync.store.preferences import PreferenceStore
     from sponsorsync.tokens.issuer import TokenIssuer
-    from sponsorsync.visitors import VisitorMerge
     from sponsorsync.web.cookies import Cookies
-    from sponsorsync.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,17 @@ class Services:
     jobs: Jobs
     comparisons: Reconciler
     registrations: Registrations
-    visitors: VisitorMerge
+    visitors: AnonymousImport
     webhooks: Webhooks
     refresh: Refresh
     overrides: Overrides
-    directory: SponsorDirectory
+    directory: SponsorListing
     patreon: PatreonLink | None
     audit: AuditTrail
     admin_token: SecretStr | None
     metrics: Metrics
     supervisor: Supervisor
-    policy: CoverPolicy
+    policy: EntitlementPolicy
     local: RedisStore
     durable: RedisStore | None
     clock: Callable[[], datetime]

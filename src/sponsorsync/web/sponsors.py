@@ -1,4 +1,4 @@
-"""For whoever runs the service: who is covered, covers given by hand, sessions."""
+"""For whoever runs the service: who is entitled, entitles given by hand, sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import (
     Actor,
-    CoverOut,
+    EntitlementOut,
     OverrideOut,
     OverrideRequest,
     RevokedSessions,
@@ -44,7 +44,7 @@ Who = Annotated[
 
 @router.get(
     "/sponsors",
-    summary="Who is covered, by what, until when?",
+    summary="Who is entitled, by what, until when?",
     responses=describe_responses(404, 503),
 )
 async def list_sponsors(
@@ -55,7 +55,7 @@ async def list_sponsors(
 ) -> SponsorList:
     """Returns some of them, in no order; over all pages each comes at least once.
 
-    Somebody whose cover has just ended may still be among them: `status` is what counts.
+    Somebody whose entitlement has just ended may still be among them: `status` is what counts.
     """
     receiver = choose_sponsorable(services, sponsorable)
     page = await services.directory.load_page(receiver, cursor=cursor, limit=limit)
@@ -64,13 +64,13 @@ async def list_sponsors(
 
 @router.get(
     "/sponsors/{person_id}",
-    summary="Is this person covered, and why not?",
+    summary="Is this person entitled, and why not?",
     responses=describe_responses(404, 503),
 )
 async def get_sponsor(
     person_id: PersonNumber, services: ServicesDep, sponsorable: Sponsorable = None
 ) -> SponsorOut:
-    """Returns what is known of anybody's cover, with all that was considered."""
+    """Returns what is known of anybody's entitlement, with all that was considered."""
     receiver = choose_sponsorable(services, sponsorable)
     return SponsorOut.model_validate(await services.directory.load(receiver, person_id))
 
@@ -90,7 +90,7 @@ async def revoke_sessions(person_id: PersonNumber, services: ServicesDep) -> Rev
 
 @router.put(
     "/overrides/{who}",
-    summary="Cover somebody by hand",
+    summary="Entitlement somebody by hand",
     responses=describe_responses(404, 502, 503),
 )
 async def put_override(
@@ -99,26 +99,26 @@ async def put_override(
     services: ServicesDep,
     sponsorable: Sponsorable = None,
 ) -> OverrideOut:
-    """Covers them from now on, whatever GitHub says, until the moment that is given.
+    """Entitlements them from now on, whatever GitHub says, until the moment that is given.
 
     It replaces what was given to them by hand before. They may never have signed in. Deleting their
     account takes it along.
     """
     receiver = choose_sponsorable(services, sponsorable)
     person_id = await services.overrides.find_person(who)
-    cover = await services.overrides.put(
+    entitlement = await services.overrides.put(
         person_id,
         receiver,
         Decision(actor=request.actor, reason=request.reason),
         cents=request.cents,
         until=_in_utc(request.until),
     )
-    return OverrideOut(id=person_id, cover=CoverOut.model_validate(cover))
+    return OverrideOut(id=person_id, entitlement=EntitlementOut.model_validate(entitlement))
 
 
 @router.delete(
     "/overrides/{who}",
-    summary="Take back a cover given by hand",
+    summary="Take back an entitlement given by hand",
     responses=describe_responses(404, 502, 503),
 )
 async def delete_override(
@@ -129,13 +129,13 @@ async def delete_override(
     *,
     sponsorable: Sponsorable = None,
 ) -> OverrideOut:
-    """Returns what is left of their cover; 404 where there was none by hand."""
+    """Returns what is left of their entitlement; 404 where there was none by hand."""
     receiver = choose_sponsorable(services, sponsorable)
     person_id = await services.overrides.find_person(who)
-    cover = await services.overrides.remove(
+    entitlement = await services.overrides.remove(
         person_id, receiver, Decision(actor=actor, reason=reason)
     )
-    return OverrideOut(id=person_id, cover=CoverOut.model_validate(cover))
+    return OverrideOut(id=person_id, entitlement=EntitlementOut.model_validate(entitlement))
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from sponsorsync.domain.cover import judge
+from sponsorsync.domain.entitlement import evaluate
 from sponsorsync.domain.errors import NoTokensError, NotSignedInError
 from sponsorsync.web.dependencies import ServicesDep, SessionOnly
 from sponsorsync.web.errors import describe_responses
@@ -55,11 +55,11 @@ class JwksOut(Model):
 async def create_token(
     services: ServicesDep, session: SessionOnly, sponsorable: Sponsorable = None
 ) -> TokenOut:
-    """Returns a token of some minutes for who is signed in, covered or not.
+    """Returns a token of some minutes for who is signed in, entitled or not.
 
-    `sub` is GitHub's numeric id; `covered`, `cents` and `until` tell of the cover by `sponsorable`,
-    and are absent where they are not known. The token ends with the cover, if that ends first. It
-    takes a session to get one: a token makes no other token.
+    `sub` is GitHub's numeric id; `entitled`, `cents` and `until` tell of the entitlement by
+    `sponsorable`, and are absent where they are not known. The token ends with the entitlement, if
+    that ends first. It takes a session to get one: a token makes no other token.
     """
     tokens = _require_tokens(services)
     receiver = choose_sponsorable(services, sponsorable)
@@ -67,8 +67,8 @@ async def create_token(
     if standing is None:
         raise NotSignedInError
     now = services.clock()
-    cover = judge(receiver, standing.facts, policy=services.policy, now=now)
-    issued = tokens.issue(standing.person_id, cover, now=now)
+    entitlement = evaluate(receiver, standing.facts, policy=services.policy, now=now)
+    issued = tokens.issue(standing.person_id, entitlement, now=now)
     return TokenOut(access_token=issued.token, expires_in=issued.expires_in_s)
 
 

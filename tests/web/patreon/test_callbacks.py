@@ -9,7 +9,7 @@ import pytest
 
 from sponsorsync.store import keys
 from tests.conftest import SPONSORABLE
-from tests.support.patronages import HTML, cover_of, patronage_of
+from tests.support.patronages import HTML, entitlement_of, patronage_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -50,7 +50,7 @@ async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
     first, second = await stranger.get(back), await stranger.get(back)
 
     assert (first.status_code, second.status_code) == (303, 400)
-    assert (await cover_of(stranger))["source"] == "patreon"
+    assert (await entitlement_of(stranger))["source"] == "patreon"
 
 
 async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, clock: Clock) -> None:
@@ -137,7 +137,7 @@ async def test_without_its_settings_there_is_no_patreon(
 
 
 async def test_another_sites_page_may_not_unlink(stranger: Browser) -> None:
-    """It would end a cover."""
+    """It would end an entitlement."""
     await stranger.link_patreon("active")
 
     refused = await stranger.post("/patreon/unlink", headers={"Origin": "https://evil.example"})

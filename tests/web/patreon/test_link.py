@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
 from tests.support.contents import read_everything
-from tests.support.patronages import HTML, STRANGER, cover_of, patronage_of
+from tests.support.patronages import HTML, STRANGER, entitlement_of, patronage_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("role", "status", "cents", "days"),
     [
-        ("active", "covered", 1000, 20),
-        ("annual", "covered", 1000, 65),
-        ("trial", "covered", 1000, 7),
-        ("gifted", "covered", 1000, 31),
-        ("declined", "not_covered", 0, 0),
-        ("former", "not_covered", 0, 0),
+        ("active", "entitled", 1000, 20),
+        ("annual", "entitled", 1000, 65),
+        ("trial", "entitled", 1000, 7),
+        ("gifted", "entitled", 1000, 31),
+        ("declined", "not_entitled", 0, 0),
+        ("former", "not_entitled", 0, 0),
     ],
 )
 async def test_what_somebody_gives_is_learnt(
@@ -53,7 +53,7 @@ async def test_what_somebody_gives_is_learnt(
     assert abs(datetime.fromisoformat(patronage["until"]) - clock.now - timedelta(days=days)) < (
         timedelta(seconds=2)
     )
-    assert (await cover_of(stranger))["status"] == status
+    assert (await entitlement_of(stranger))["status"] == status
     assert patronage["reason"] in page.text
     assert "Unlink Patreon" in page.text
 
@@ -61,12 +61,12 @@ async def test_what_somebody_gives_is_learnt(
 @pytest.mark.parametrize("role", ["free", "stranger"])
 async def test_who_gives_nothing_is_told_so(stranger: Browser, role: str) -> None:
     """Nothing is stored; without a word the page would look as if nothing had happened."""
-    before = await cover_of(stranger)
+    before = await entitlement_of(stranger)
     done = await stranger.link_patreon(role)
     page = await stranger.get(done.headers["location"])
 
     assert done.status_code == 303
-    assert await cover_of(stranger) == before
+    assert await entitlement_of(stranger) == before
     assert "Patreon shows no support of maintainer by your account there." in page.text
     assert "Unlink Patreon" not in page.text
 
@@ -140,10 +140,10 @@ async def test_the_better_of_both_sources_counts(service: Service) -> None:
     """And both are shown."""
     browser = await service.sign_in("private")
     await browser.link_patreon("active")
-    cover = await cover_of(browser)
+    entitlement = await entitlement_of(browser)
 
-    assert (cover["source"], cover["tier_cents"]) == ("patreon", 1000)
-    assert [(each["source"], each["tier_cents"]) for each in cover["considered"]] == [
+    assert (entitlement["source"], entitlement["tier_cents"]) == ("patreon", 1000)
+    assert [(each["source"], each["tier_cents"]) for each in entitlement["considered"]] == [
         ("sponsorship", 500),
         ("patreon", 1000),
     ]
@@ -156,15 +156,15 @@ async def test_when_the_month_is_over_it_has_to_be_linked_again(
     await stranger.link_patreon("active")
     clock.advance(days=20, seconds=1)
     await stranger.sign_in("stranger")  # the session is over, too
-    ended, door = await cover_of(stranger), await stranger.get("/auth/sponsor")
+    ended, door = await entitlement_of(stranger), await stranger.get("/auth/sponsor")
     patreon.patrons["active"].memberships[0].next_charge_date = clock.now + timedelta(days=30)
     await stranger.link_patreon("active")
-    again = await cover_of(stranger)
+    again = await entitlement_of(stranger)
 
-    assert (ended["status"], door.status_code) == ("not_covered", 403)
+    assert (ended["status"], door.status_code) == ("not_entitled", 403)
     assert ended["reason"].startswith("Your support of maintainer on Patreon was last seen for")
     assert ended["reason"].endswith("Link Patreon again if it goes on.")
-    assert again["status"] == "covered"
+    assert again["status"] == "entitled"
 
 
 async def test_a_login_keeps_what_patreon_told(stranger: Browser) -> None:
@@ -172,13 +172,13 @@ async def test_a_login_keeps_what_patreon_told(stranger: Browser) -> None:
     await stranger.link_patreon("active")
     await stranger.sign_in("stranger")
 
-    assert (await cover_of(stranger))["source"] == "patreon"
+    assert (await entitlement_of(stranger))["source"] == "patreon"
 
 
 async def test_it_outlives_the_local_redis(
     service: Service, stranger: Browser, local: Redis, durable: Redis
 ) -> None:
-    """It travels like the rest of the cover; who the patron is, too."""
+    """It travels like the rest of the entitlement; who the patron is, too."""
     await stranger.link_patreon("active")
 
     async def is_durable() -> bool:
@@ -188,11 +188,11 @@ async def test_it_outlives_the_local_redis(
 
     await until(is_durable)
     await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), keys.patrons(SPONSORABLE))
-    cover = await cover_of(stranger)
+    entitlement = await entitlement_of(stranger)
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert cover["source"] == "patreon"
+    assert entitlement["source"] == "patreon"
     assert await patronage_of(stranger) is None
 
 
@@ -219,7 +219,7 @@ async def test_without_an_answer_all_stays_as_it_was(
 ) -> None:
     """Unknown is not no: the former grant stays, and the page shows the way on."""
     await stranger.link_patreon("active")
-    before = await cover_of(stranger), await local.xlen(keys.AUDIT)
+    before = await entitlement_of(stranger), await local.xlen(keys.AUDIT)
     backs = [await stranger.go_to_patreon("former") for _ in range(2)]
     vars(patreon.switches).update(switches)
     answer, page = (
@@ -232,7 +232,7 @@ async def test_without_an_answer_all_stays_as_it_was(
     assert (answer.headers.get("retry-after") == "9") == (status == 503)
     assert (page.status_code, 'href="/patreon/link"' in page.text) == (status, True)
     assert again.status_code == 400
-    assert (await cover_of(stranger), await local.xlen(keys.AUDIT)) == before
+    assert (await entitlement_of(stranger), await local.xlen(keys.AUDIT)) == before
 
 
 async def test_a_wrong_secret_is_the_operators_affair(

@@ -11,14 +11,14 @@ from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.store import keys
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from tests.conftest import SPONSORABLE
-from tests.support.patronages import MONTHLY, STRANGER, cover_of, patronage_of
+from tests.support.patronages import MONTHLY, STRANGER, entitlement_of, patronage_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.domain.patronage import PatreonIdentity
-    from sponsorsync.domain.sources import CoverSource
+    from sponsorsync.domain.sources import EntitlementSource
     from tests.conftest import Browser, Service
 
 
@@ -38,7 +38,7 @@ async def test_unlinking_ends_it_at_once(service: Service, stranger: Browser) ->
     assert (before.status_code, after.status_code) == (204, 403)
     assert (unlinked.status_code, unlinked.headers["location"]) == (303, "/account")
     assert again.status_code == 303
-    assert (await cover_of(other))["source"] == "patreon"
+    assert (await entitlement_of(other))["source"] == "patreon"
 
 
 async def test_who_links_it_last_has_it(service: Service, stranger: Browser) -> None:
@@ -94,11 +94,11 @@ async def test_an_index_that_came_back_older_takes_nothing(
     key, former = keys.sponsorship(SPONSORABLE, STRANGER), 29_871_456
     grant = f'[{{"source": "patreon", "since": 1, "until": 2, "patron_id": "{patron_id}"}}]'
     await local.hset(keys.sponsorship(SPONSORABLE, former), "also", grant)
-    await local.hset(keys.meta(former), f"v:cover:{SPONSORABLE}", version)
+    await local.hset(keys.meta(former), f"v:entitlement:{SPONSORABLE}", version)
     await local.hset(keys.patrons(SPONSORABLE), "90210010", str(former))
     await local.delete(key)
 
-    assert (await cover_of(stranger))["source"] == "patreon"
+    assert (await entitlement_of(stranger))["source"] == "patreon"
     assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(STRANGER)}
 
 
@@ -111,8 +111,8 @@ async def test_another_account_takes_the_place_of_the_first(
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert (await cover_of(stranger))["source"] == "patreon"
-    assert (await cover_of(other))["source"] == "patreon"
+    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await entitlement_of(other))["source"] == "patreon"
 
 
 async def test_a_deleted_account_frees_it(
@@ -128,7 +128,7 @@ async def test_a_deleted_account_frees_it(
     await stranger.sign_in("stranger")
 
     assert (before, left) == ({"90210010": str(STRANGER)}, {})
-    assert (await cover_of(other))["source"] == "patreon"
+    assert (await entitlement_of(other))["source"] == "patreon"
     assert await patronage_of(stranger) is None
 
 
@@ -152,8 +152,8 @@ async def test_a_stale_index_takes_nothing_from_anybody(
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert (await cover_of(stranger))["source"] == "patreon"
-    assert (await cover_of(other))["source"] == "patreon"
+    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await entitlement_of(other))["source"] == "patreon"
 
 
 async def test_who_died_while_linking_keeps_nobody_waiting_for_long(
@@ -212,7 +212,7 @@ async def test_two_at_once_do_not_both_get_it(
     find, answers = LinkedAccountStore.find_person, []
 
     async def find_while_another_links(
-        accounts: LinkedAccountStore, source: CoverSource, sponsorable: str, account_id: str
+        accounts: LinkedAccountStore, source: EntitlementSource, sponsorable: str, account_id: str
     ) -> int | None:
         holder = await find(accounts, source, sponsorable, account_id)
         monkeypatch.setattr(LinkedAccountStore, "find_person", find)

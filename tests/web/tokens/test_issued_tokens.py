@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from sponsorsync.domain.cover import CoverPolicy
+from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.store import keys
 from tests.support.issued_tokens import (
     AUDIENCE,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.conftest import Browser, Clock, RunService
 
 JWKS = "/.well-known/jwks.json"
-POLICY = CoverPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
 READS = [
     ("GET", "/me", None),
     ("GET", "/preferences/mnodes", None),
@@ -49,7 +49,7 @@ SESSION_ONLY = [
 # --- what stands in them --------------------------------------------------------------------------
 
 
-async def test_a_token_says_who_and_what_of_the_cover(sponsor: Browser, clock: Clock) -> None:
+async def test_a_token_says_who_and_what_of_the_entitlement(sponsor: Browser, clock: Clock) -> None:
     """As RFC 7519 and RFC 6750 have it; the account's number, since logins change hands."""
     answer = await sponsor.post("/token")
     header, claims = await _check_offline(sponsor, answer)
@@ -66,42 +66,44 @@ async def test_a_token_says_who_and_what_of_the_cover(sponsor: Browser, clock: C
         "iat": now,
         "exp": now + 600,
         "sponsorable": "maintainer",
-        "covered": True,
+        "entitled": True,
         "cents": 1000,
     }
 
 
 @pytest.mark.parametrize(
-    ("login", "cover"),
+    ("login", "entitlement"),
     [
-        ("private", {"covered": True, "cents": 500}),
-        ("patreon", {"covered": True}),
-        ("stranger", {"covered": False}),
-        ("former", {"covered": False}),
+        ("private", {"entitled": True, "cents": 500}),
+        ("patreon", {"entitled": True}),
+        ("stranger", {"entitled": False}),
+        ("former", {"entitled": False}),
     ],
 )
 async def test_each_kind_of_person_gets_a_token(
-    program: Browser, login: str, cover: dict[str, object]
+    program: Browser, login: str, entitlement: dict[str, object]
 ) -> None:
     """Whoever is signed in; what is not known is absent."""
     await program.sign_in(login)
 
     _, claims = await _check_offline(program, await program.post("/token"))
 
-    assert {n: claims[n] for n in ("covered", "cents", "until") if n in claims} == cover
+    assert {n: claims[n] for n in ("entitled", "cents", "until") if n in claims} == entitlement
 
 
-async def test_an_unknown_cover_is_not_claimed(program: Browser, github: SimulatedGitHub) -> None:
+async def test_an_unknown_entitlement_is_not_claimed(
+    program: Browser, github: SimulatedGitHub
+) -> None:
     """Neither true nor false."""
     github.switches.forbidden = True
     await program.sign_in("monthly")
 
     _, claims = await _check_offline(program, await program.post("/token"))
 
-    assert "covered" not in claims
+    assert "entitled" not in claims
 
 
-async def test_a_token_never_outlives_the_cover(
+async def test_a_token_never_outlives_the_entitlement(
     sponsor: Browser, local: Redis, clock: Clock
 ) -> None:
     """A minute before the end it lives for a minute."""
@@ -114,7 +116,7 @@ async def test_a_token_never_outlives_the_cover(
     assert (claims["until"], claims["exp"], answer.json()["expires_in"]) == (until, until, 60)
 
 
-async def test_a_stale_cover_ends_the_token_when_it_holds_no_longer(
+async def test_a_stale_entitlement_ends_the_token_when_it_holds_no_longer(
     sponsor: Browser, local: Redis, clock: Clock
 ) -> None:
     """STALE_HOURS after the first check that failed."""
@@ -139,7 +141,7 @@ async def test_a_token_is_about_the_sponsorable_that_is_named(
         _, claims = await _check_offline(browser, answer)
         unknown = await browser.post("/token", params={"sponsorable": "somebody"})
 
-    assert (claims["sponsorable"], claims["covered"]) == ("big-org", False)
+    assert (claims["sponsorable"], claims["entitled"]) == ("big-org", False)
     assert (answer.json()["expires_in"], unknown.status_code) == (60, 404)
 
 
@@ -248,10 +250,10 @@ async def test_a_session_acts_whatever_token_comes_with_it(sponsor: Browser) -> 
     assert [answer.status_code for answer in answers] == [200, 200, 204, 200]
 
 
-async def test_losing_the_cover_closes_forward_auth_to_a_token_at_once(
+async def test_losing_the_entitlement_closes_forward_auth_to_a_token_at_once(
     sponsor: Browser, program: Browser, local: Redis, clock: Clock
 ) -> None:
-    """There the cover is read, not believed."""
+    """There the entitlement is read, not believed."""
     bearer = await fetch_bearer(sponsor)
     before = await program.get("/auth/sponsor?min_cents=1000", headers=bearer)
     ended = int(clock().timestamp()) - 1

@@ -4,13 +4,13 @@
 -- Replies  for each person, in order, {flags, version of the deletion, sponsorables by whom the
 --          index `sponsors:` is not what the facts say (comma-separated), then for each part: name,
 --          version, state, digest}; or {'', error}.
---          Flags: 'd' (is dirty), 'c' (is covered), 'v' (a visitor has the number), '-' (none).
+--          Flags: 'd' (is dirty), 'c' (is entitled), 'v' (a visitor has the number), '-' (none).
 --          State: 'there', 'empty', 'unknown', or 'unnoted' (a key that nobody has versioned); with
 --          '+' behind it where it is noted on local that durable holds a copy.
---          The digest does not depend on the order of members or fields. Sets of who is not covered
+--          The digest does not depend on the order of members or fields. Sets of who is not entitled
 --          have none: their copy need not be equal.
 --          It stops early when it has read much: the caller asks again for the rest.
---- @include cover_of exists is_visitor judge_presence part_key part_type profile read_notes
+--- @include entitlement_of exists is_visitor evaluate_presence part_key part_type profile parse_meta
 --- @include wrong_type
 --- @keys META SPONSORS DIRTY
 
@@ -36,18 +36,18 @@ local function digest_of(kind, data)
 end
 
 -- Returns state and digest of one part.
-local function look(notes, part, key, covered)
+local function look(notes, part, key, entitled)
   local kind, noted = part_type(part), notes['p:' .. part]
-  if kind == 'set' and not covered then
+  if kind == 'set' and not entitled then
     local is_there = exists(key)
-    return (is_there and not noted) and 'unnoted' or judge_presence(noted, is_there), ''
+    return (is_there and not noted) and 'unnoted' or evaluate_presence(noted, is_there), ''
   end
   local data = exists(key) and redis.call(kind == 'hash' and 'HGETALL' or 'SMEMBERS', key) or {}
   values = values + #data
   if #data > 0 and not noted then
     return 'unnoted', ''
   end
-  return judge_presence(noted, #data > 0), #data > 0 and digest_of(kind, data) or ''
+  return evaluate_presence(noted, #data > 0), #data > 0 and digest_of(kind, data) or ''
 end
 
 local function describe(id)
@@ -56,7 +56,7 @@ local function describe(id)
   if wrong then
     return { '', wrong }
   end
-  local notes, parts = read_notes(redis.call('HGETALL', meta))
+  local notes, parts = parse_meta(redis.call('HGETALL', meta))
   local visitor = is_visitor(id)
   local function expect(part)
     if not notes['v:' .. part] then
@@ -65,7 +65,7 @@ local function describe(id)
   end
   expect(PROFILE)
   for _, sponsorable in ipairs(known_names.sponsorables) do
-    expect('cover:' .. sponsorable)
+    expect('entitlement:' .. sponsorable)
   end
   for _, collection in ipairs(known_names.collections) do
     expect(collection)
@@ -82,20 +82,20 @@ local function describe(id)
     return { '', wrong }
   end
 
-  local covered, stale = false, {}
+  local entitled, stale = false, {}
   for _, sponsorable in ipairs(known_names.sponsorables) do
-    local is_now = cover_of(id, sponsorable) or false
-    covered = covered or is_now
+    local is_now = entitlement_of(id, sponsorable) or false
+    entitled = entitled or is_now
     if (redis.call('SISMEMBER', K.SPONSORS(sponsorable), id) == 1) ~= is_now then
       stale[#stale + 1] = sponsorable
     end
   end
   local flags = (redis.call('SISMEMBER', K.DIRTY, id) == 1 and 'd' or '')
-    .. (covered and 'c' or '') .. (visitor and 'v' or '')
+    .. (entitled and 'c' or '') .. (visitor and 'v' or '')
   local row = { flags == '' and '-' or flags, notes.x or '0', table.concat(stale, ',') }
   for _, part in ipairs(parts) do
     if not (visitor and part_type(part) == 'set') then
-      local state, digest = look(notes, part, part_key(id, part), covered)
+      local state, digest = look(notes, part, part_key(id, part), entitled)
       row[#row + 1] = part
       row[#row + 1] = notes['v:' .. part] or '0'
       row[#row + 1] = state .. (notes['d:' .. part] and '+' or '')

@@ -1,13 +1,13 @@
--- On either side: makes the indexes of the covered say what this side's facts say of a person.
+-- On either side: makes the indexes of the entitled say what this side's facts say of a person.
 --
 -- ARGV  1 person id  2 JSON [sponsorable]
 -- Replies  'ok'
---- @include index_cover wrong_type
---- @keys SPONSORSHIP SPONSORS COVER_ENDS
+--- @include index_entitlement wrong_type
+--- @keys SPONSORSHIP SPONSORS ENTITLEMENT_ENDS
 
 local id, sponsorables = ARGV[1], cjson.decode(ARGV[2])
 
-local wrong = wrong_type(K.COVER_ENDS, 'zset')
+local wrong = wrong_type(K.ENTITLEMENT_ENDS, 'zset')
 for _, sponsorable in ipairs(sponsorables) do
   wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
     or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
@@ -16,6 +16,6 @@ if wrong then
   return redis.error_reply(wrong)
 end
 for _, sponsorable in ipairs(sponsorables) do
-  index_cover(id, sponsorable)
+  index_entitlement(id, sponsorable)
 end
 return 'ok'

@@ -2,12 +2,13 @@
 -- the indexes is collected and done in one call for all people of the script: a snapshot is made of
 -- this.
 --
--- ARGV  1 JSON [sponsorable]  2 … packages of export.lua, each of another person
--- Replies  {APPLIED of this script, for each package 'ok' | 'newer' (durable holds a newer part) | an
+-- ARGV  1 JSON [sponsorable]  2 … packages of pack.lua, each of another person
+-- Replies  {APPLIED of this script, for each package 'ok' | 'newer' (durable holds a newer part) |
+-- an
 --          error that begins with 'WRONGTYPE'}
---- @include call_in_chunks chunk delete_up_to incoming_part json_document judge_cover
---- @include judge_presence notes_in now_s part_key part_type sponsorable_of wrong_type
---- @keys SPONSORSHIP META SPONSORS PEOPLE COVER_ENDS APPLIED LAPSED
+--- @include call_in_chunks chunk delete_up_to incoming_part json_document evaluate_entitlement
+--- @include evaluate_presence parse_hash now_s part_key part_type sponsorable_of wrong_type
+--- @keys SPONSORSHIP META SPONSORS PEOPLE ENTITLEMENT_ENDS APPLIED LAPSED
 
 local sponsorables = cjson.decode(ARGV[1])
 
@@ -42,7 +43,7 @@ end
 
 local applied = redis.call('INCR', K.APPLIED)
 local people = batch(K.PEOPLE, 'ZADD')
-local ends_set, ends_unset = batch(K.COVER_ENDS, 'ZADD'), batch(K.COVER_ENDS, 'ZREM')
+local ends_set, ends_unset = batch(K.ENTITLEMENT_ENDS, 'ZADD'), batch(K.ENTITLEMENT_ENDS, 'ZREM')
 local lapses_set, lapses_unset = batch(K.LAPSED, 'ZADD', 'NX'), batch(K.LAPSED, 'ZREM')
 local joined, left, number_of = {}, {}, { [false] = false }
 for i, sponsorable in ipairs(sponsorables) do
@@ -51,19 +52,19 @@ for i, sponsorable in ipairs(sponsorables) do
   left[i] = batch(K.SPONSORS(sponsorable), 'SREM')
 end
 
--- What include/index_cover.lua does for one person, and who is not covered and has preferences
--- here has them for as long as the retention lasts.
+-- What include/index_entitlement.lua does for one person, and who is not entitled and has
+-- preferences here has them for as long as the retention lasts.
 local function index(id, notes, facts)
   local last_end, is_anyones = 0, false
   for i, sponsorable in ipairs(sponsorables) do
-    local covered, ends = judge_cover(unpack(facts[i].about))
+    local entitled, ends = evaluate_entitlement(unpack(facts[i].about))
     local member = sponsorable .. ':' .. id
-    if covered and ends then
+    if entitled and ends then
       ends_set:add(ends, member)
     else
       ends_unset:add(member)
     end
-    if covered then
+    if entitled then
       is_anyones = true
       joined[i]:add(id)
     else
@@ -88,7 +89,7 @@ local function index(id, notes, facts)
 end
 
 local function wrong_index_type()
-  local wrong = wrong_type(K.PEOPLE, 'zset') or wrong_type(K.COVER_ENDS, 'zset')
+  local wrong = wrong_type(K.PEOPLE, 'zset') or wrong_type(K.ENTITLEMENT_ENDS, 'zset')
     or wrong_type(K.LAPSED, 'zset')
   for _, sponsorable in ipairs(sponsorables) do
     wrong = wrong or wrong_type(K.SPONSORS(sponsorable), 'set')
@@ -111,7 +112,8 @@ local function find_existing(id, parts)
   return exists
 end
 
--- Returns what is held of the cover by each sponsorable, or nil and the sentence to refuse with.
+-- Returns what is held of the entitlement by each sponsorable, or nil and the sentence to refuse
+-- with.
 local function load_facts(id)
   local facts = {}
   for i, sponsorable in ipairs(sponsorables) do
@@ -120,21 +122,21 @@ local function load_facts(id)
     if reply.err then
       return nil, wrong_type(key, 'hash') or reply.err
     end
-    facts[i] = { part = 'cover:' .. sponsorable, about = reply }
+    facts[i] = { part = 'entitlement:' .. sponsorable, about = reply }
   end
   return facts
 end
 
--- What a package tells of the cover by each sponsorable replaces what is held.
+-- What a package tells of the entitlement by each sponsorable replaces what is held.
 local function take_facts(facts, part)
-  for _, cover in ipairs(facts) do
-    if cover.part == part[1] then
+  for _, entitlement in ipairs(facts) do
+    if entitlement.part == part[1] then
       local data, about = part[3], part[4]
       if type(data) == 'string' then
-        cover.about = about
+        entitlement.about = about
       else
-        local now = notes_in(data)
-        cover.about = { now.source or false, now.valid_until or false, now.also_until or false }
+        local now = parse_hash(data)
+        entitlement.about = { now.source or false, now.valid_until or false, now.also_until or false }
       end
     end
   end
@@ -172,16 +174,16 @@ end
 
 -- Of a person of whom nothing is held, and whose dumps have just been restored: nothing has to be
 -- read or compared, and no index knows them.
-local function note_new(id, parts)
+local function save_new_parts(id, parts)
   local fields, last_end, is_anyones, holds_set = {}, 0, false, false
   for _, part in ipairs(parts) do
     local name, version, data, about = part[1], part[2], part[3], part[4]
-    note_part(fields, name, version, data, about)
+    add_part_fields(fields, name, version, data, about)
     holds_set = holds_set or part_type(name) == 'set'
     local number = number_of[sponsorable_of(name)]
     if number then
-      local covered, ends = judge_cover(unpack(about))
-      if covered then
+      local entitled, ends = evaluate_entitlement(unpack(about))
+      if entitled then
         is_anyones = true
         joined[number]:add(id)
         if ends then
@@ -202,7 +204,7 @@ end
 local function apply(person, is_held)
   local id, deleted, parts = person[1], person[2], person[3]
   if not is_held and deleted == '0' and #parts > 0 and restore_new(id, parts) then
-    note_new(id, parts)
+    save_new_parts(id, parts)
     return 'ok'
   end
   local meta = K.META(id)
@@ -219,10 +221,10 @@ local function apply(person, is_held)
   if not facts then
     return wrong
   end
-  local notes, hashes_changed = notes_in(flat), false
+  local notes, hashes_changed = parse_hash(flat), false
   if tonumber(deleted) > tonumber(notes.x or '0') then
     delete_up_to(id, meta, deleted)
-    notes, exists = notes_in(redis.call('HGETALL', meta)), find_existing(id, parts)
+    notes, exists = parse_hash(redis.call('HGETALL', meta)), find_existing(id, parts)
     facts = load_facts(id)
     hashes_changed = true
   end
@@ -231,11 +233,11 @@ local function apply(person, is_held)
   for i, part in ipairs(parts) do
     local name, version, data = unpack(part)
     local number, held = tonumber(version), tonumber(notes['v:' .. name] or '0')
-    local lost = judge_presence(notes['p:' .. name], exists[i]) == 'unknown'
+    local lost = evaluate_presence(notes['p:' .. name], exists[i]) == 'unknown'
     if number > deleted and (number > held or (number == held and lost)) then
       write_key(part_key(id, name), part_type(name), data)
       notes['v:' .. name] = version
-      note_part(fields, name, version, data, part[4])
+      add_part_fields(fields, name, version, data, part[4])
       take_facts(facts, part)
       hashes_changed = hashes_changed or part_type(name) == 'hash'
     elseif number < held or number <= deleted then

@@ -1,14 +1,14 @@
--- On durable: ends the retention of one person's preferences, unless they are covered again or the
+-- On durable: ends the retention of one person's preferences, unless they are entitled again or the
 -- lapse is not the one that was listed.
 --
 -- ARGV  1 person id  2 the second of the lapse, as listed  3 JSON [sponsorable]
 -- Replies  names and sizes of the collections that were removed, alternately
---- @include cover_of part_key part_type parts_in size_of wrong_type
+--- @include entitlement_of part_key part_type parts_in size_of wrong_type
 --- @keys META APPLIED LAPSED
 
-local function is_covered(id, sponsorables)
+local function is_entitled(id, sponsorables)
   for _, sponsorable in ipairs(sponsorables) do
-    if cover_of(id, sponsorable) then
+    if entitlement_of(id, sponsorable) then
       return true
     end
   end
@@ -21,7 +21,7 @@ local removed = {}
 if tonumber(redis.call('ZSCORE', K.LAPSED, id) or '-1') ~= tonumber(ARGV[2]) then
   return removed
 end
-if is_covered(id, cjson.decode(ARGV[3])) then
+if is_entitled(id, cjson.decode(ARGV[3])) then
   redis.call('ZREM', K.LAPSED, id)
   return removed
 end

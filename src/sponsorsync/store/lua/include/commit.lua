@@ -1,4 +1,4 @@
---- @include mark_dirty note_presence part_key versions
+--- @include mark_dirty save_presence part_key versions
 
 -- Ends a change of some parts: one new version for all of them. It is later than theirs also where
 -- those are not in the index of people: a capture inside Redis (write_behind.py) leaves it alone.
@@ -13,8 +13,8 @@ local function commit(id, meta, parts)
   local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
   for _, part in ipairs(parts) do
     redis.call('HSET', meta, 'v:' .. part, version)
-    note_presence(meta, part, part_key(id, part))
+    save_presence(meta, part, part_key(id, part))
   end
-  note_person(id, version)
+  index_person(id, version)
   mark_dirty(id)
 end

@@ -1,7 +1,7 @@
 --- @keys SPONSORSHIP
 
--- The grants of a cover, by what else than their own sponsorship somebody is covered, as a table; what
--- somebody else wrote in their place is none.
+-- The grants of an entitlement, by what else than their own sponsorship somebody is entitled, as a
+-- table; what somebody else wrote in their place is none.
 local function grants_in(also)
   local is_fine, told = pcall(cjson.decode, type(also) == 'string' and also or '[]')
   local grants = {}

@@ -1,6 +1,6 @@
--- A part travels as {name, version, data, about}: data is what the key holds as a flat list, or, where
--- the other server can read it, the key as DUMP gives it, a string. What has to be known of a dump
--- without unpacking it stands in `about`: the size of a set; what decides of a cover.
+-- A part travels as {name, version, data, about}: data is what the key holds as a flat list, or,
+-- where the other server can read it, the key as DUMP gives it, a string. What has to be known of a
+-- dump without unpacking it stands in `about`: the size of a set; what decides of an entitlement.
 --- @include call_in_chunks part_type
 
 -- Puts data in the place of whatever a key holds.
@@ -14,7 +14,7 @@ local function write_key(key, kind, data)
 end
 
 -- Adds to a list of fields for meta what is to be noted of a part that the other side has.
-local function note_part(fields, name, version, data, about)
+local function add_part_fields(fields, name, version, data, about)
   local at = #fields
   fields[at + 1], fields[at + 2] = 'v:' .. name, version
   fields[at + 3], fields[at + 4] = 'p:' .. name, #data > 0 and '1' or '0'

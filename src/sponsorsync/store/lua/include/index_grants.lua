@@ -1,5 +1,5 @@
 --- @include versions
---- @keys MEMBERS ORGANIZATIONS PATRONS
+--- @keys MEMBERS ORGANIZATIONS LINKED_ACCOUNTS
 
 local function holds_seat(grant)
   return grant.organization_id and grant.member_until and grant.has_seat ~= false
@@ -9,18 +9,20 @@ local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
 
--- Those who belong to an organization are judged again (members.py), or one of them alone. The note's
--- value never comes back: who has judged them removes the note that they read, and no later one.
-local function note_organization(sponsorable, id, member)
+-- Those who belong to an organization are judged again (members.py), or one of them alone. The
+-- note's value never comes back: who has judged them removes the note that they read, and no later
+-- one.
+local function mark_organization_changed(sponsorable, id, member)
   local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
   redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
 end
 
--- Brings the indexes of organizations' members, and of patrons, from the grants that one person had to
--- those that they have. Whoever is new among an organization's members is judged again (members.py):
--- it may have changed since their grant was made, when nobody knew that it is about them.
+-- Brings the indexes of organizations' members, and of patrons, from the grants that one person had
+-- to those that they have. Whoever is new among an organization's members is judged again
+-- (members.py): it may have changed since their grant was made, when nobody knew that it is about
+-- them.
 local function index_grants(id, sponsorable, had, grants)
-  local patrons, was_member = K.PATRONS(sponsorable), {}
+  local patrons, was_member = K.LINKED_ACCOUNTS(sponsorable), {}
   for _, grant in ipairs(had) do
     if grant.patron_id and redis.pcall('HGET', patrons, grant.patron_id) == id then
       redis.pcall('HDEL', patrons, grant.patron_id)
@@ -38,7 +40,7 @@ local function index_grants(id, sponsorable, had, grants)
       local until_s = string.format('%.0f', grant.member_until)
       redis.pcall('ZADD', members_index(sponsorable, grant), until_s, id)
       if not was_member[grant.organization_id] then
-        note_organization(sponsorable, string.format('%.0f', grant.organization_id), id)
+        mark_organization_changed(sponsorable, string.format('%.0f', grant.organization_id), id)
       end
     end
   end

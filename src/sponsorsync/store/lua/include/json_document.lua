@@ -1,4 +1,4 @@
---- @include exists notes_in part_key parts_in sponsorable_of wrong_type
+--- @include exists parse_hash part_key parts_in sponsorable_of wrong_type
 --- @keys USER_DETAILS META USER_DETAILS_JSON
 
 -- Asked once a script: whether this server has RedisJSON, and whether its user may write with it.
@@ -17,8 +17,8 @@ local function ask_for_json(key)
   end
 end
 
--- A hash as JSON has it; nil where there is none. The type goes by the name of the field: a login may
--- be all digits. Of more than 14 of them cjson writes the first 14, so such a text stays one.
+-- A hash as JSON has it; nil where there is none. The type goes by the name of the field: a login
+-- may be all digits. Of more than 14 of them cjson writes the first 14, so such a text stays one.
 local function object_in(key)
   if not exists(key) or wrong_type(key, 'hash') then
     return nil
@@ -28,7 +28,7 @@ local function object_in(key)
     valid_until = true, checked_at = true, unknown_since = true, also_until = true,
     memberships_checked_at = true, memberships_unknown_since = true,
   }
-  local object = notes_in(redis.call('HGETALL', key))
+  local object = parse_hash(redis.call('HGETALL', key))
   for field, value in pairs(object) do
     if is_number[field] and #value <= 14 and string.find(value, '^%d+$') then
       object[field] = tonumber(value)
@@ -46,9 +46,9 @@ end
 
 -- Brings the document of a person, where there is RedisJSON, to what their hashes say; each script
 -- that writes or removes one of these ends with it. The document is only a copy: where it cannot be
--- written (a text that is not UTF-8, say) there is none, rather than an older one, and a foreign key
--- under its name is left alone. `is_in_step`: the hashes are as they were, so only a document that is
--- missing has to be made.
+-- written (a text that is not UTF-8, say) there is none, rather than an older one, and a wrong-type
+-- key under its name is left alone. `is_in_step`: the hashes are as they were, so only a document
+-- that is missing has to be made.
 local function derive_document(id, is_in_step)
   local key = K.USER_DETAILS_JSON(id)
   ask_for_json(key)

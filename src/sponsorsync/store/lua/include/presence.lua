@@ -1,5 +1,5 @@
---- @include exists judge_presence
+--- @include exists evaluate_presence
 
 local function presence(meta, part, key)
-  return judge_presence(redis.call('HGET', meta, 'p:' .. part), exists(key))
+  return evaluate_presence(redis.call('HGET', meta, 'p:' .. part), exists(key))
 end

@@ -2,7 +2,7 @@
 --- @keys USER_DETAILS
 
 -- Returns what a function reads of one person. It checks no type beforehand, since that would cost
--- each reader something; where it meets a foreign key, the error tells which.
+-- each reader something; where it meets a wrong-type key, the error tells which.
 local function read_person(id, sponsorables, read)
   local is_fine, reply = pcall(read)
   if is_fine then

@@ -9,7 +9,7 @@ local function next_version()
 end
 
 -- On local: notes a version of some part in the index of people, which keeps the greatest.
-local function note_person(id, version)
+local function index_person(id, version)
   local known = tonumber(redis.call('ZSCORE', K.PEOPLE, id) or '0')
   if tonumber(version) > known then
     redis.call('ZADD', K.PEOPLE, version, id)

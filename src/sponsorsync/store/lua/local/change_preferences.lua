@@ -6,10 +6,11 @@
 --         durable side: what is here is all there is)
 --       5 a random token for the lease  6 number of members to add (n)
 --       7 … 6+n members to add  then members to remove
--- Replies  {'ok', added, removed, size} | {'full', size} | {'visitor'} | {'ask', holder of the lease}
+-- Replies  {'ok', added, removed, size} | {'full', size} | {'visitor'} | {'ask', holder of the
+-- lease}
 --          | {'pending'}
---- @include call_in_chunks commit is_visitor known_state look_up mark_dirty presence quietly
---- @include size_of take_lease wrong_service_type wrong_type
+--- @include call_in_chunks commit is_visitor known_state look_up mark_dirty presence suppress_capture
+--- @include size_of acquire_lease wrong_service_type wrong_type
 --- @keys PREFERENCES META PENDING
 
 local id, collection, most, how, token = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
@@ -35,7 +36,7 @@ if how == 'wait!' or (state == 'unknown' and how == 'wait') then
   return { 'pending' }
 end
 if state == 'unknown' and how == 'ask' then
-  return { 'ask', take_lease(id, token) }
+  return { 'ask', acquire_lease(id, token) }
 end
 
 -- How many of ARGV[first..last] are (1) or are not (0) in the set.
@@ -56,7 +57,7 @@ if new > 0 and size + new - count(last_add + 1, last_remove, 1) > most then
 end
 
 local added, removed = 0, 0
-quietly(function()
+suppress_capture(function()
   added = call_in_chunks('SADD', set, ARGV, first_add, last_add)
   removed = call_in_chunks('SREM', set, ARGV, last_add + 1, last_remove)
 end)

@@ -2,21 +2,21 @@
 --
 -- ARGV  for each person: durable's APPLIED when it took them; id, stamp and flags as exported
 -- Replies  the number of people who left dirty
---- @include call_in_chunks read_notes stamp_of
---- @keys META DIRTY OUTBOX DEAD CONFIRMED
+--- @include call_in_chunks parse_meta version_vector_of
+--- @keys META DIRTY OUTBOX DEAD_LETTERS CONFIRMED
 
 local confirmed, alive, clean = {}, {}, {}
 
 for i = 1, #ARGV, 4 do
-  local applied, id, stamp, flags = unpack(ARGV, i, i + 3)
+  local applied, id, version_vector, flags = unpack(ARGV, i, i + 3)
   local meta = K.META(id)
-  local notes, parts = read_notes(redis.call('HGETALL', meta))
+  local notes, parts = parse_meta(redis.call('HGETALL', meta))
   confirmed[#confirmed + 1] = applied
   confirmed[#confirmed + 1] = id
   alive[#alive + 1] = id
-  if stamp_of(notes, parts) ~= stamp then
-    -- Changed while it travelled: the next journey takes the rest. Also of who is not dirty any more:
-    -- local was flushed meanwhile and has what durable had before this.
+  if version_vector_of(notes, parts) ~= version_vector then
+    -- Changed while it travelled: the next journey takes the rest. Also of who is not dirty any
+    -- more: local was flushed meanwhile and has what durable had before this.
     redis.call('SADD', K.DIRTY, id)
     redis.call('XADD', K.OUTBOX, '*', 'u', id)
   elseif not string.find(flags, '[up]') then
@@ -25,5 +25,5 @@ for i = 1, #ARGV, 4 do
   end
 end
 call_in_chunks('ZADD', K.CONFIRMED, confirmed, 1, #confirmed)
-call_in_chunks('HDEL', K.DEAD, alive, 1, #alive)
+call_in_chunks('HDEL', K.DEAD_LETTERS, alive, 1, #alive)
 return call_in_chunks('SREM', K.DIRTY, clean, 1, #clean)

@@ -3,9 +3,9 @@
 --
 -- ARGV  1 person id  2 JSON {"sponsorables": [login], "collections": [name]}
 -- Replies  the version of the deletion
---- @include audit grants index_cover index_grants is_visitor json_document mark_dirty notes_in
---- @include part_key part_type parts_in profile quietly versions wrong_service_type wrong_type
---- @keys META DEAD PENDING AUDIT ASKED SESSIONS
+--- @include audit grants index_entitlement index_grants is_visitor json_document mark_dirty parse_hash
+--- @include part_key part_type parts_in profile suppress_capture versions wrong_service_type wrong_type
+--- @keys META DEAD_LETTERS PENDING AUDIT AWAITING_RECONCILE SESSIONS
 
 local id, known_names = ARGV[1], cjson.decode(ARGV[2])
 local meta, sessions, visitor = K.META(id), K.SESSIONS(id), is_visitor(id)
@@ -22,14 +22,14 @@ for _, collection in ipairs(known_names.collections) do
   parts[#parts + 1] = collection
 end
 for _, sponsorable in ipairs(known_names.sponsorables) do
-  parts[#parts + 1] = 'cover:' .. sponsorable
+  parts[#parts + 1] = 'entitlement:' .. sponsorable
 end
 local before = {}
 for _, sponsorable in ipairs(known_names.sponsorables) do
-  before[sponsorable] = cover_for_audit(id, sponsorable)
+  before[sponsorable] = entitlement_for_audit(id, sponsorable)
   index_grants(id, sponsorable, grants_of(id, sponsorable), {})
 end
-quietly(function()
+suppress_capture(function()
   for _, part in ipairs(parts) do
     local key = part_key(id, part)
     if wrong_type(key, part_type(part)) == nil and not (visitor and part_type(part) == 'set') then
@@ -38,15 +38,15 @@ quietly(function()
   end
 end)
 for _, sponsorable in ipairs(known_names.sponsorables) do
-  index_cover(id, sponsorable)
-  audit_cover(id, sponsorable, before[sponsorable], 'deletion', '')
-  redis.pcall('SREM', K.ASKED(sponsorable), id)
+  index_entitlement(id, sponsorable)
+  audit_entitlement(id, sponsorable, before[sponsorable], 'deletion', '')
+  redis.pcall('SREM', K.AWAITING_RECONCILE(sponsorable), id)
 end
 for _, session in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   redis.call('DEL', session)
 end
 local latest = 0
-for field, version in pairs(notes_in(redis.call('HGETALL', meta))) do
+for field, version in pairs(parse_hash(redis.call('HGETALL', meta))) do
   if string.sub(field, 1, 2) == 'v:' then
     latest = math.max(latest, tonumber(version))
   end
@@ -54,9 +54,9 @@ end
 local version = string.format('%.0f', math.max(tonumber(next_version()), latest + 1))
 redis.call('DEL', sessions, meta, K.PENDING(id))
 redis.call('HSET', meta, 'x', version)
-redis.call('HDEL', K.DEAD, id)
+redis.call('HDEL', K.DEAD_LETTERS, id)
 derive_document(id)
-note_person(id, version)
+index_person(id, version)
 mark_dirty(id)
 redis.call('HDEL', meta, 'm') -- the version of the deletion tells it from all that was before
 return version

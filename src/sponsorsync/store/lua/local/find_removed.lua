@@ -1,4 +1,4 @@
--- On local: which members of a copy on durable did a person, who is not covered, remove here?
+-- On local: which members of a copy on durable did a person, who is not entitled, remove here?
 --
 -- ARGV  1 person id  2 collection  3 … the members of the copy
 -- Replies  {version of the collection here, members that are not in it} | {} (it is unknown here)

@@ -1,10 +1,11 @@
--- Reads one person's profile and cover.
+-- Reads one person's profile and entitlement.
 --
 -- ARGV  1 person id  2 a random token for the lease ('': answer what is here, known or not)
 --       3 … the sponsorables
--- Replies  {'ok', profile, for each sponsorable the version of the cover to name, and the cover} with
+-- Replies  {'ok', profile, for each sponsorable the version of the entitlement to name, and the
+-- entitlement} with
 --          hashes as flat lists | {'ask', holder of the lease}
---- @include exists known_state part_key profile read_person take_lease version_to_name
+--- @include exists known_state part_key profile read_person acquire_lease version_to_name
 --- @keys META
 
 local id, token = ARGV[1], ARGV[2]
@@ -19,12 +20,12 @@ return read_person(id, { unpack(ARGV, 3) }, function()
   end
   read(PROFILE)
   for i = 3, #ARGV do
-    local part = 'cover:' .. ARGV[i]
+    local part = 'entitlement:' .. ARGV[i]
     answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
     read(part)
   end
   if not known and token ~= '' then
-    return { 'ask', take_lease(id, token) }
+    return { 'ask', acquire_lease(id, token) }
   end
   return answer
 end)

@@ -1,7 +1,8 @@
 -- Reads the logins of people, as of when each last signed in.
 --
 -- ARGV  1 … person ids
--- Replies  for each the login, '' of who never did, and where a foreign key is in the profile's place
+-- Replies  for each the login, '' of who never did, and where a wrong-type key is in the profile's
+-- place
 --- @include exists
 --- @keys USER_DETAILS
 

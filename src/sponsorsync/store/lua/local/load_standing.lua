@@ -1,10 +1,12 @@
--- Reads who calls, and their cover by one sponsorable: the session, the profile and the cover at once.
+-- Reads who calls, and their entitlement by one sponsorable: the session, the profile and the
+-- entitlement at once.
 --
 -- ARGV  1 the session's key ('': the caller is known by ARGV 2)  2 person id ('': by the session)
 --       3 a random token for the lease ('': answer what is here, known or not)  4 the sponsorable
--- Replies  {'ok', person id, login or '', cover as a flat list} | {'none'}: there is no such session
+-- Replies  {'ok', person id, login or '', entitlement as a flat list} | {'none'}: there is no such
+-- session
 --          | {'ask', holder of the lease, person id}
---- @include exists known_state profile read_person take_lease
+--- @include exists known_state profile read_person acquire_lease
 --- @keys USER_DETAILS SPONSORSHIP META
 
 local session, id, token, sponsorable = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -14,15 +16,15 @@ if session ~= '' then
     return { 'none' }
   end
 end
-local meta, profile, cover = K.META(id), K.USER_DETAILS(id), K.SPONSORSHIP(sponsorable, id)
+local meta, profile, entitlement = K.META(id), K.USER_DETAILS(id), K.SPONSORSHIP(sponsorable, id)
 return read_person(id, { sponsorable }, function()
   if token ~= '' and (known_state(id, meta, PROFILE, profile) == 'unknown'
-      or known_state(id, meta, 'cover:' .. sponsorable, cover) == 'unknown') then
-    return { 'ask', take_lease(id, token), id }
+      or known_state(id, meta, 'entitlement:' .. sponsorable, entitlement) == 'unknown') then
+    return { 'ask', acquire_lease(id, token), id }
   end
   return {
     'ok', id,
     exists(profile) and redis.call('HGET', profile, 'user_login') or '',
-    exists(cover) and redis.call('HGETALL', cover) or {},
+    exists(entitlement) and redis.call('HGETALL', entitlement) or {},
   }
 end)

@@ -4,7 +4,7 @@
 -- ARGV  1 durable's APPLIED now  2 how many at most
 -- Replies  how many were marked
 --- @include mark_dirty
---- @keys CONFIRMED EPOCH
+--- @keys CONFIRMED INCARNATIONS
 
 local people = redis.call(
   'ZRANGEBYSCORE', K.CONFIRMED, '(' .. ARGV[1], '+inf', 'LIMIT', 0, tonumber(ARGV[2])
@@ -13,7 +13,7 @@ for _, id in ipairs(people) do
   mark_dirty(id)
   redis.call('ZREM', K.CONFIRMED, id)
 end
-if tonumber(redis.call('HGET', K.EPOCH, 'checked') or '0') > tonumber(ARGV[1]) then
-  redis.call('HSET', K.EPOCH, 'checked', ARGV[1]) -- durable counts these anew
+if tonumber(redis.call('HGET', K.INCARNATIONS, 'checked') or '0') > tonumber(ARGV[1]) then
+  redis.call('HSET', K.INCARNATIONS, 'checked', ARGV[1]) -- durable counts these anew
 end
 return #people

@@ -4,7 +4,7 @@
 --       ask)  4 'list' or 'filter'  5 … the ids to filter
 -- Replies  {'unknown' | 'empty' | 'there', members, or a string of '0' and '1' for the ids}
 --          | {'ask', holder of the lease}  | {'visitor'}
---- @include exists is_visitor known_state look_up take_lease wrong_type
+--- @include exists is_visitor known_state look_up acquire_lease wrong_type
 --- @keys PREFERENCES META
 
 -- The members of a set; none where it is missing.
@@ -25,7 +25,7 @@ end
 
 local state = known_state(id, meta, collection, set)
 if state == 'unknown' and token ~= '' then
-  return { 'ask', take_lease(id, token) }
+  return { 'ask', acquire_lease(id, token) }
 end
 if ARGV[4] == 'list' then
   return { state, members_of(set) }

@@ -1,10 +1,10 @@
--- Keeps what a login told: the profile, the cover by each sponsorable, and the new session; unless one
--- of the covers was judged on something that has changed meanwhile.
+-- Keeps what a login told: the profile, the entitlement by each sponsorable, and the new session;
+-- unless one of the entitlements was judged on something that has changed meanwhile.
 --
 -- ARGV  1 person id  2 seconds that the session lives  3 the new session's key
 --       4 the key of the session that the browser had before, which ends ('': none)
---       5 JSON {"profile": {field: text | null}, "covers": {sponsorable: {field: text | null}},
---         "versions": {sponsorable: the version of the cover on which the facts are built},
+--       5 JSON {"profile": {field: text | null}, "entitles": {sponsorable: {field: text | null}},
+--         "versions": {sponsorable: the version of the entitlement on which the facts are built},
 --         "collections": [name], "is_verified": boolean (local is not older than durable),
 --         "has_durable": boolean}; null removes a field
 -- Replies  'ok' | 'changed' (a version is another one: nothing was kept)
@@ -18,7 +18,7 @@ local profile, meta, sessions = K.USER_DETAILS(id), K.META(id), K.SESSIONS(id)
 
 local wrong = wrong_type(profile, 'hash') or wrong_type(meta, 'hash')
   or wrong_type(sessions, 'zset') or wrong_service_type() or wrong_type(K.AUDIT, 'stream')
-for sponsorable in pairs(data.covers) do
+for sponsorable in pairs(data.entitlements) do
   wrong = wrong or wrong_type(K.SPONSORSHIP(sponsorable, id), 'hash')
     or wrong_type(K.SPONSORS(sponsorable), 'set')
 end
@@ -30,7 +30,7 @@ if wrong then
 end
 
 for sponsorable, version in pairs(data.versions) do
-  local part = 'cover:' .. sponsorable
+  local part = 'entitlement:' .. sponsorable
   if version_to_name(id, meta, part, part_key(id, part)) ~= version then
     return 'changed'
   end
@@ -38,11 +38,11 @@ end
 
 local changed, joined = { PROFILE }, false
 save_hash(profile, data.profile)
-for sponsorable, fields in pairs(data.covers) do
-  local before = cover_for_audit(id, sponsorable)
-  joined = save_cover(id, sponsorable, fields, data.is_verified, data.has_durable) or joined
-  audit_cover(id, sponsorable, before, 'login', '')
-  changed[#changed + 1] = 'cover:' .. sponsorable
+for sponsorable, fields in pairs(data.entitlements) do
+  local before = entitlement_for_audit(id, sponsorable)
+  joined = save_entitlement(id, sponsorable, fields, data.is_verified, data.has_durable) or joined
+  audit_entitlement(id, sponsorable, before, 'login', '')
+  changed[#changed + 1] = 'entitlement:' .. sponsorable
 end
 if joined then
   bring_along(id, meta, data.collections, changed)
@@ -58,6 +58,7 @@ end
 redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now)
 redis.call('SET', session, id, 'EX', session_s)
 redis.call('ZADD', sessions, now + session_s, session)
--- Never evicted, which keys with a TTL may be: who ends all sessions would miss those of this index.
+-- Never evicted, which keys with a TTL may be: who ends all sessions would miss those of this
+-- index.
 redis.call('PERSIST', sessions)
 return 'ok'

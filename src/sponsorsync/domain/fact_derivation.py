@@ -1,0 +1,198 @@
+"""From what GitHub answered about sponsorships to the facts that are kept. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.sponsorship_end import end_by_absence, end_by_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sponsorsync.domain.entitlement import EntitlementPolicy
+    from sponsorsync.domain.sponsorship import Sponsorship
+
+
+def derive_facts(
+    sponsorable: str,
+    sponsorships: Iterable[Sponsorship],
+    *,
+    previous: EntitlementFacts | None,
+    policy: EntitlementPolicy,
+    now: datetime,
+) -> EntitlementFacts:
+    """Returns the facts after a complete answer of GitHub; what else entitles somebody stays.
+
+    Args:
+        sponsorable: The login that receives, lower-cased.
+        sponsorships: All of the person's, active or not, to whomever.
+        previous: What was known before; it remembers when an entitlement was first seen to have
+            ended.
+        policy: For how long a payment entitles.
+        now: The moment of the answer, with a time zone.
+    """
+    candidates = [
+        _facts_of(s, previous=previous, policy=policy, now=now)
+        for s in sponsorships
+        if s.sponsorable == sponsorable
+    ]
+    if not candidates:
+        return _without_sponsorship(sponsorable, previous=previous, policy=policy, now=now)
+    best = max(candidates, key=lambda facts: _rank(facts, now))
+    for each in candidates:
+        best = keep_payment(best, each, now=now)
+    return _without_past_payments(best, now)
+
+
+def keep_payment(
+    facts: EntitlementFacts, payment: EntitlementFacts, *, now: datetime
+) -> EntitlementFacts:
+    """Returns facts that remember a one-time payment beside another sponsorship, while it entitles.
+
+    One person may give monthly and once at the same time, and either may be more, or last longer.
+    """
+    if (
+        not payment.is_one_time
+        or not payment.is_sponsoring(now)
+        or payment.since is None
+        or payment.since == facts.since
+    ):
+        return facts
+    beside = Grant(
+        source=EntitlementSource.SPONSORSHIP,
+        since=payment.since,
+        until=payment.valid_until,
+        cents=payment.tier_cents,
+    )
+    others = [
+        grant
+        for grant in facts.grants
+        if grant.source is not EntitlementSource.SPONSORSHIP or grant.since != beside.since
+    ]
+    return replace(facts, grants=(*others, beside))
+
+
+def is_better(facts: EntitlementFacts, other: EntitlementFacts, *, now: datetime) -> bool:
+    """Tells whether facts of one sponsorship count for more than those of another."""
+    return _rank(facts, now) > _rank(other, now)
+
+
+def is_not_older(facts: EntitlementFacts | None, asked_at: datetime) -> bool:
+    """Tells whether facts are of the moment in which GitHub was asked, or later.
+
+    An event may have come before the answer did, which then tells what was before.
+    """
+    # Moments are kept in whole seconds.
+    checked_at = None if facts is None else facts.checked_at
+    return checked_at is not None and checked_at >= asked_at.replace(microsecond=0)
+
+
+def may_be_hidden(
+    sponsorable: str,
+    sponsorships: Iterable[Sponsorship],
+    *,
+    previous: EntitlementFacts | None,
+    now: datetime,
+) -> bool:
+    """Tells whether a person's own token may not show what the maintainer's would.
+
+    GitHub shows a sponsorship that has ended, too. So where the private one that is known to
+    entitle is not among those it shows, it may keep that back.
+    """
+    return (
+        previous is not None
+        and previous.privacy is Privacy.PRIVATE
+        and previous.is_sponsoring(now)
+        and all(
+            each.sponsorable != sponsorable or each.created_at != previous.since
+            for each in sponsorships
+        )
+    )
+
+
+def are_equivalent(facts: EntitlementFacts, other: EntitlementFacts) -> bool:
+    """Tells whether two facts differ in nothing but when GitHub was asked."""
+    return replace(facts, checked_at=other.checked_at) == other
+
+
+def have_same_sponsorship(facts: EntitlementFacts, other: EntitlementFacts) -> bool:
+    """Tells whether two facts differ in nothing that an event of GitHub's tells."""
+    return _told_by_events(facts) == _told_by_events(other)
+
+
+def mark_unknown(previous: EntitlementFacts | None, *, now: datetime) -> EntitlementFacts | None:
+    """Returns what is known after a check that failed: the same as before, marked."""
+    if previous is None or previous.checked_at is None or previous.unknown_since is not None:
+        return previous
+    return replace(previous, unknown_since=now)
+
+
+def _told_by_events(facts: EntitlementFacts) -> tuple[object, ...]:
+    return (
+        facts.source,
+        facts.tier_cents,
+        facts.is_one_time,
+        facts.privacy,
+        facts.since,
+        facts.valid_until,
+    )
+
+
+def _facts_of(
+    sponsorship: Sponsorship,
+    *,
+    previous: EntitlementFacts | None,
+    policy: EntitlementPolicy,
+    now: datetime,
+) -> EntitlementFacts:
+    return replace(
+        previous or EntitlementFacts(sponsorable=sponsorship.sponsorable, checked_at=now),
+        checked_at=now,
+        source=EntitlementSource.SPONSORSHIP,
+        tier_cents=sponsorship.tier_cents,
+        is_one_time=sponsorship.is_one_time,
+        privacy=sponsorship.privacy,
+        payment_source=sponsorship.payment_source,
+        since=sponsorship.created_at,
+        valid_until=end_by_answer(sponsorship, previous=previous, policy=policy, now=now),
+        unknown_since=None,
+    )
+
+
+def _without_sponsorship(
+    sponsorable: str, *, previous: EntitlementFacts | None, policy: EntitlementPolicy, now: datetime
+) -> EntitlementFacts:
+    if previous is None:
+        return EntitlementFacts(sponsorable=sponsorable, checked_at=now)
+    if previous.source is EntitlementSource.NONE:
+        return replace(previous, checked_at=now, unknown_since=None)
+    end = end_by_absence(previous, policy=policy, now=now)
+    return replace(previous, checked_at=now, unknown_since=None, valid_until=end)
+
+
+def _without_past_payments(facts: EntitlementFacts, now: datetime) -> EntitlementFacts:
+    return replace(
+        facts,
+        grants=tuple(
+            grant
+            for grant in facts.grants
+            if grant.source is not EntitlementSource.SPONSORSHIP
+            or (grant.is_entitling(now) and grant.since != facts.since)
+        ),
+    )
+
+
+def _rank(facts: EntitlementFacts, now: datetime) -> tuple[bool, bool, datetime, int]:
+    """Orders candidates: entitled before ended, no end before a late one, then by price."""
+    end = facts.valid_until
+    return (
+        facts.is_sponsoring(now),
+        end is None,
+        end or now,
+        facts.tier_cents or 0,
+    )

@@ -1,0 +1,68 @@
+"""Who is entitled, by what, until when, for whoever runs the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.account import SponsorEntry, SponsorPage
+from sponsorsync.domain.entitlement import evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from sponsorsync.domain.entitlement import EntitlementPolicy
+    from sponsorsync.store.entitlements import EntitlementStore
+
+
+class SponsorListing:
+    """Reads entitles of people who need not have signed in."""
+
+    def __init__(
+        self,
+        entitlements: EntitlementStore,
+        *,
+        policy: EntitlementPolicy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._entitlements = entitlements
+        self._policy = policy
+        self._clock = clock
+
+    async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
+        """Returns some of those who are entitled; over all pages each of them comes at least once.
+
+        Args:
+            sponsorable: The login that receives, lower-cased.
+            cursor: 0, or the `next_cursor` of another page.
+            limit: About how many.
+
+        Raises:
+            StoreUnavailableError: Local cannot be asked.
+        """
+        next_cursor, ids = await self._entitlements.load_entitled(sponsorable, cursor, limit)
+        return SponsorPage(
+            entries=await self._load(sponsorable, ids), next_cursor=next_cursor or None
+        )
+
+    async def load(self, sponsorable: str, person_id: int) -> SponsorEntry:
+        """Returns the entitlement of anybody, and so why there is none.
+
+        Raises:
+            StoreUnavailableError: Local cannot be asked.
+        """
+        [entry] = await self._load(sponsorable, [person_id])
+        return entry
+
+    async def _load(self, sponsorable: str, ids: Sequence[int]) -> list[SponsorEntry]:
+        known = await self._entitlements.load(sponsorable, ids)
+        logins = await self._entitlements.load_logins(ids)
+        now = self._clock()
+        return [
+            SponsorEntry(
+                person_id=each,
+                login=logins[each],
+                entitlement=evaluate(sponsorable, known[each].facts, policy=self._policy, now=now),
+            )
+            for each in ids
+        ]

@@ -1,0 +1,1 @@
+"""Jobs of administrators, metrics, and the scripts inside RedisGears."""

@@ -1,0 +1,233 @@
+"""The scripts inside the local Redis: brought there when the service starts, and watched.
+
+What `SPONSORSYNC_ENGINE` says decides: with `gears` the service does not start without them, with
+`auto` it goes on without them and says so, with `plain` it leaves them alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from pydantic import Field
+
+from sponsorsync.domain.errors import (
+    GearsError,
+    GearsUnsupportedError,
+    NoDurableError,
+    SponsorSyncError,
+)
+from sponsorsync.gears.checks import require_environment
+from sponsorsync.gears.client import explain_unsupported, format_version
+from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, restore
+from sponsorsync.gears.replies import Registration
+from sponsorsync.gears.scripts import REGISTERING, load_scripts
+from sponsorsync.redis_pair import configure_scripts, open_local_gears
+from sponsorsync.reports import FrozenReport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from sponsorsync.background import Supervisor
+    from sponsorsync.gears.client import GearsClient
+    from sponsorsync.gears.scripts import GearsScript
+    from sponsorsync.settings import Settings
+
+ScriptsStatus = Literal["not_used", "deploying", "live", "failed"]
+
+_WATCH_S = 10.0
+_RETRY_FIRST_S = 2.0
+_RETRY_LONGEST_S = 300.0
+
+_log = structlog.get_logger(__name__)
+
+
+class LiveScript(FrozenReport):
+    """A script as it is in the local Redis now."""
+
+    session: str = Field(examples=["sponsorsync-write-behind"])
+    state: State
+    is_shipped: bool = Field(description="This release has it; else it is left over.")
+
+
+class RegistrationsReport(FrozenReport):
+    """The scripts inside the local Redis."""
+
+    engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
+    status: ScriptsStatus
+    detail: str | None = Field(description="Why they are not used, or not live.")
+    version: str | None = Field(examples=["1.2.9"], description="Of RedisGears.")
+    scripts: list[LiveScript]
+    registrations: list[Registration]
+    deployed_at: datetime | None = Field(description="When this process last deployed.")
+    outcomes: list[ScriptOutcome] = Field(description="Results of that deploy, one a script.")
+
+
+class Registrations:
+    """The scripts of this release in the local Redis, and what is known of them.
+
+    Attributes:
+        status: 'not_used' where the plain engine does it all.
+        detail: Why they are not used, or not live.
+    """
+
+    def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:
+        self.status: ScriptsStatus = "not_used"
+        self.detail: str | None = None
+        self._client = client
+        self._settings = settings
+        self._folder = folder
+        self._run_id = ""
+        self._outcomes: Sequence[ScriptOutcome] = ()
+        self._deployed_at: datetime | None = None
+        self._was_live = False
+
+    async def deploy(self) -> None:
+        """Makes the scripts of this release live.
+
+        Raises:
+            SponsorSyncError: They are not; the message says why.
+        """
+        self.status, self.detail = "deploying", None
+        try:
+            await self._client.require_version()
+            await require_environment(self._client)
+            scripts = self._load_scripts()
+            self._run_id = await self._client.store.load_run_id()
+            limit_s = self._settings.gears_timeout_s
+            self._keep(await deploy(self._client, scripts, limit_s=limit_s))
+        except GearsUnsupportedError as error:
+            self.status, self.detail = "not_used", str(error)
+            raise
+        except SponsorSyncError as error:
+            self._fail(error)
+            raise
+        except Exception:
+            self.status, self.detail = "failed", "This is our fault. The operator's log says more."
+            raise
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Starts the loop that deploys and watches, where the settings want the scripts."""
+        if _are_wanted(self._settings):
+            supervisor.start("gears_scripts", self.run)
+
+    async def load(self) -> RegistrationsReport:
+        """Returns scripts, registrations and the last deploy's outcome, as the server has them.
+
+        Raises:
+            StoreUnavailableError: The server cannot be asked.
+            GearsError: RedisGears does not answer as it should.
+        """
+        version = await self._client.load_version()
+        scripts: Sequence[ScriptOutcome] = ()
+        registrations: Sequence[Registration] = ()
+        if explain_unsupported(version) is None:
+            scripts = await look(self._client, self._load_scripts())
+            registrations = await load_ours(self._client)
+        return RegistrationsReport(
+            engine=self._settings.engine,
+            status=self.status,
+            detail=self.detail,
+            version=None if version is None else format_version(version),
+            scripts=[
+                LiveScript(session=each.session, state=each.after, is_shipped=each.is_shipped)
+                for each in scripts
+            ],
+            registrations=list(registrations),
+            deployed_at=self._deployed_at,
+            outcomes=list(self._outcomes),
+        )
+
+    async def run(self) -> None:
+        """Deploys, again after each failure, and watches; returns where our scripts do not run."""
+        wait_s = _RETRY_FIRST_S
+        # Not by the status: scripts that an operator has removed since then stay out.
+        while not self._was_live:
+            try:
+                await self.deploy()
+            except GearsUnsupportedError as error:
+                _log.info("scripts_not_used", reason=str(error))
+                return
+            except SponsorSyncError:  # it is logged, and shown
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _RETRY_LONGEST_S)
+        await self._watch()
+
+    async def _watch(self) -> None:
+        """Notices scripts that are gone, and puts them back where a restart has lost them.
+
+        Whoever took them out of a running server wanted that, so there they stay out. Those of
+        another release are left alone: its replicas may be about to replace us.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            try:
+                await self._look_after()
+            except SponsorSyncError as error:
+                self._fail(error)
+
+    async def _look_after(self) -> None:
+        scripts = self._load_scripts()
+        run_id = await self._client.store.load_run_id()
+        found = [outcome for outcome in await look(self._client, scripts) if outcome.is_shipped]
+        is_lost = any(outcome.after is State.ABSENT for outcome in found)
+        if is_lost and run_id != self._run_id:
+            limit_s = self._settings.gears_timeout_s
+            self._keep(await restore(self._client, scripts, limit_s=limit_s))
+        elif is_lost:
+            self.status = "failed"
+            self.detail = "Scripts were removed; `sponsorsync deploy-gears` puts them back."
+        else:
+            self.status, self.detail = "live", None
+        self._run_id = run_id
+
+    def _keep(self, outcomes: Sequence[ScriptOutcome]) -> None:
+        self._outcomes, self._deployed_at = outcomes, datetime.now(UTC)
+        _log.info(
+            "scripts_deployed", **{outcome.session: str(outcome.after) for outcome in outcomes}
+        )
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        if errors:
+            raise GearsError(f"Scripts could not be uploaded: {'; '.join(errors)}.")
+        self.status, self.detail = "live", None
+        self._was_live = True
+
+    def _fail(self, error: SponsorSyncError) -> None:
+        if self.detail != str(error):
+            _log.warning("scripts_not_live", reason=str(error))
+        self.status, self.detail = "failed", str(error)
+
+    def _load_scripts(self) -> tuple[GearsScript, ...]:
+        return load_scripts(REGISTERING, configure_scripts(self._settings), folder=self._folder)
+
+
+@asynccontextmanager
+async def open_registrations(
+    settings: Settings, *, folder: Path | None
+) -> AsyncIterator[Registrations]:
+    """Yields the scripts' state; its `start` looks after them.
+
+    Args:
+        settings: All of them.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        SponsorSyncError: The engine is `gears`, and the scripts are not live.
+    """
+    async with open_local_gears(settings) as client:
+        registrations = Registrations(client, settings, folder)
+        if settings.engine == "gears":
+            if settings.durable_address is None:
+                raise NoDurableError
+            await registrations.deploy()
+        yield registrations
+
+
+def _are_wanted(settings: Settings) -> bool:
+    return settings.engine == "gears" or (
+        settings.engine == "auto" and settings.durable_address is not None
+    )

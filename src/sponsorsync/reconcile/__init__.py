@@ -1,0 +1,1 @@
+"""The comparison of what is stored with what GitHub reports."""

@@ -1,0 +1,193 @@
+"""Opens the two Redises, the engine between them where there are two, and local's RedisGears.
+
+For the service, and for the commands that work on the same data without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.domain.preferences import PreferenceRules
+from sponsorsync.gears.batch import run_batch
+from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
+from sponsorsync.store.connect import Gate, create_store
+from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.preferences import PreferenceStore
+from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.sync.names import KnownNames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager, AsyncExitStack
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from sponsorsync.gears.batch import BatchSummary
+    from sponsorsync.gears.client import GearsClient
+    from sponsorsync.settings import Settings
+    from sponsorsync.store.connect import RedisStore
+
+# For comparing the two servers: a few commands, one after the other.
+_UNGATED_POOL_SIZE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RedisPair:
+    """The two servers, and the engine between them, which does not run yet.
+
+    `durable` and `engine` are None where no durable Redis is configured. `ungated` are connections
+    to the same servers, by the setting that names each, which no gate watches.
+    """
+
+    local: RedisStore
+    durable: RedisStore | None
+    engine: SyncEngine | None
+    ungated: Mapping[str, RedisStore]
+
+
+async def refuse_clusters(redis_pair: RedisPair) -> None:
+    """Raises SettingsError where a server that answers is made of several shards.
+
+    One that is down is looked at by nobody: it cannot do harm either, and may come up later.
+    """
+    for variable, store in redis_pair.ungated.items():
+        try:
+            reason = await store.find_cluster()
+        except StoreUnavailableError:
+            continue
+        if reason is not None:
+            raise SettingsError(
+                f"{variable}: the server {reason}, which is not supported yet; it should be a "
+                "server, or database, of one shard"
+            )
+
+
+async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPair:
+    """Returns both sides; nothing has been connected yet, and the stack closes them.
+
+    Raises:
+        SettingsError: No local Redis is configured.
+    """
+    local_url = _require_local(settings)
+
+    def open_store(
+        url: SecretStr, name: str, *, pool_size: int, gate: Gate | None = None
+    ) -> RedisStore:
+        store = create_store(url, name=name, pool_size=pool_size, gate=gate)
+        stack.push_async_callback(store.aclose)
+        return store
+
+    durable_url = settings.durable_address
+    if durable_url is None:
+        local = open_store(local_url, "local", pool_size=settings.redis_pool_size)
+        return RedisPair(
+            local=local, durable=None, engine=None, ungated={"SPONSORSYNC_REDIS_URL": local}
+        )
+    gates = (Gate(), Gate())
+    local, durable = (
+        open_store(url, name, pool_size=settings.redis_pool_size, gate=gate)
+        for url, name, gate in zip(
+            (local_url, durable_url), ("local", "durable"), gates, strict=True
+        )
+    )
+    ungated = {
+        "SPONSORSYNC_REDIS_URL": open_store(local_url, "local", pool_size=_UNGATED_POOL_SIZE),
+        "SPONSORSYNC_DURABLE_URL": open_store(durable_url, "durable", pool_size=_UNGATED_POOL_SIZE),
+    }
+    engine = SyncEngine(
+        local,
+        durable,
+        ungated=(ungated["SPONSORSYNC_REDIS_URL"], ungated["SPONSORSYNC_DURABLE_URL"]),
+        gates=gates,
+        names=KnownNames(settings.sponsorables, settings.collections),
+        retention=timedelta(days=settings.retention_days),
+        may_configure=settings.manage_notifications,
+        drains=settings.engine != "gears",
+    )
+    return RedisPair(local=local, durable=durable, engine=engine, ungated=ungated)
+
+
+def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:
+    """Returns what keeps people on local."""
+    return PeopleStore(
+        redis_pair.local,
+        sponsorables=settings.sponsorables,
+        collections=settings.collections,
+        session_life=timedelta(days=settings.session_days),
+        fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
+    )
+
+
+def create_entitlements(
+    settings: Settings, redis_pair: RedisPair, people: PeopleStore
+) -> EntitlementStore:
+    """Returns what keeps on local what GitHub tells without anybody signing in."""
+    return EntitlementStore(
+        redis_pair.local,
+        people,
+        collections=settings.collections,
+        fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
+    )
+
+
+def create_preferences(settings: Settings, redis_pair: RedisPair) -> PreferenceStore:
+    """Returns the store of preferences on local."""
+    rules = PreferenceRules(
+        collections=settings.collections,
+        max_items=settings.max_items,
+        max_item_bytes=settings.max_item_bytes,
+        max_batch=settings.max_batch,
+    )
+    return PreferenceStore(
+        redis_pair.local, rules, redis_pair.engine.hydrator if redis_pair.engine else None
+    )
+
+
+def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:
+    """Returns what opens local's RedisGears; no gate watches it, since it moves no data.
+
+    Raises:
+        SettingsError: No local Redis is configured.
+    """
+    return open_gears(_require_local(settings), upload_timeout_s=settings.gears_timeout_s)
+
+
+def configure_scripts(settings: Settings) -> GearsConfig:
+    """Returns what the scripts for RedisGears are told; no secret is among it."""
+    return GearsConfig(
+        sponsorables=settings.sponsorables,
+        collections=settings.collections,
+        hook_profiles=settings.gears_hook_profiles,
+        hook_collections=(
+            settings.engine == "gears"
+            if settings.gears_hook_collections is None
+            else settings.gears_hook_collections
+        ),
+    )
+
+
+async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
+    """Copies everybody by the batch scripts; see `run_batch`.
+
+    Args:
+        settings: All of them.
+        folder: Where the scripts are; None for where this installation has them.
+
+    Raises:
+        GearsError: They cannot be run here.
+    """
+    scripts = load_scripts(BATCH, configure_scripts(settings), folder=folder)
+    async with open_local_gears(settings) as client:
+        return await run_batch(client, scripts)
+
+
+def _require_local(settings: Settings) -> SecretStr:
+    if settings.redis_url is None:
+        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; it should be redis://host:6379/0")
+    return settings.redis_url

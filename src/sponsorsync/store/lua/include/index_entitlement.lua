@@ -1,0 +1,35 @@
+--- @include entitlement_of grants evaluate_entitlement now_s
+--- @keys SPONSORSHIP SPONSORS ENTITLEMENT_ENDS
+
+-- The next moment at which something that entitles somebody ends; nil if nothing does.
+local function next_end_of(id, sponsorable)
+  local source, own = unpack(redis.call('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE)))
+  local found
+  local function consider(ends)
+    if ends and ends > now_s() and (not found or ends < found) then
+      found = ends
+    end
+  end
+  consider(source ~= 'none' and tonumber(own or ''))
+  for _, grant in ipairs(grants_of(id, sponsorable)) do
+    consider(grant.has_seat ~= false and tonumber(grant['until'] or ''))
+  end
+  return found
+end
+
+-- Brings the index of the entitled, and the calendar of ends, to what the facts say; returns
+-- whether the person has joined just now, whether they are entitled, and when that ends (or ended).
+local function index_entitlement(id, sponsorable)
+  local entitled, ends = entitlement_of(id, sponsorable)
+  local member, next_end = sponsorable .. ':' .. id, entitled and next_end_of(id, sponsorable)
+  if next_end then
+    redis.call('ZADD', K.ENTITLEMENT_ENDS, next_end, member)
+  else
+    redis.call('ZREM', K.ENTITLEMENT_ENDS, member)
+  end
+  if entitled then
+    return redis.call('SADD', K.SPONSORS(sponsorable), id) == 1, entitled, ends
+  end
+  redis.call('SREM', K.SPONSORS(sponsorable), id)
+  return false, entitled, ends
+end

@@ -1,0 +1,18 @@
+-- On local: sets a person aside whose data durable does not take. They stay dirty, and are tried
+-- again when it is time.
+--
+-- ARGV  1 person id  2 the reason  3 seconds until the first new try  4 the longest such wait
+-- Replies  the second of the next try
+--- @include now_s
+--- @keys DEAD_LETTERS
+
+local id, reason, first_s, longest_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local now, before = now_s(), redis.call('HGET', K.DEAD_LETTERS, id)
+local record = { reason = reason, since = now, tries = 0 }
+if before then
+  record = cjson.decode(before)
+end
+record.reason, record.tries = reason, record.tries + 1
+record.next_try = now + math.min(first_s * 2 ^ (record.tries - 1), longest_s)
+redis.call('HSET', K.DEAD_LETTERS, id, cjson.encode(record))
+return record.next_try

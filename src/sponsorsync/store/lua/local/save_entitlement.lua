@@ -1,0 +1,47 @@
+-- Keeps what was learnt of one person's entitlement, who may never have signed in, unless it was
+-- judged on something that has changed meanwhile.
+--
+-- ARGV  1 person id  2 sponsorable  3 the version of the entitlement on which the facts are built
+--       4 the number of the event's delivery, which is noted ('': there is none)
+--       5 JSON {"facts": {field: text | null}, "collections": [name], "is_verified": boolean (local is
+--         not older than durable), "has_durable": boolean, "by": what told it, "reference": which one}; null removes a field
+-- Replies  'ok' | 'changed' (the version is another one) | 'seen' (the delivery was applied before)
+--          | 'WRONGTYPE …': a sentence that names the wrong-type key in the place of one of this person's. One
+--          in the place of everybody's is an error
+--- @include audit commit exists is_visitor join json_document version_to_name wrong_person_type
+--- @include wrong_service_type wrong_type
+--- @keys PREFERENCES SPONSORSHIP META DELIVERY AUDIT DELIVERY_TTL_S
+
+local id, sponsorable, version, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local data = cjson.decode(ARGV[5])
+local part, meta = 'entitlement:' .. sponsorable, K.META(id)
+
+local wrong_service = wrong_service_type({ sponsorable }) or wrong_type(K.AUDIT, 'stream')
+if wrong_service then
+  return redis.error_reply(wrong_service)
+end
+local wrong = wrong_person_type(id, { sponsorable })
+for _, collection in ipairs(is_visitor(id) and {} or data.collections) do
+  wrong = wrong or wrong_type(K.PREFERENCES(id, collection), 'set')
+end
+if wrong then
+  return wrong
+end
+if delivery ~= '' and exists(K.DELIVERY(delivery)) then
+  return 'seen'
+end
+if version_to_name(id, meta, part, K.SPONSORSHIP(sponsorable, id)) ~= version then
+  return 'changed'
+end
+
+local changed, before = { part }, entitlement_for_audit(id, sponsorable)
+if save_entitlement(id, sponsorable, data.facts, data.is_verified, data.has_durable) then
+  bring_along(id, meta, data.collections, changed)
+end
+audit_entitlement(id, sponsorable, before, data.by, data.reference)
+commit(id, meta, changed)
+derive_document(id)
+if delivery ~= '' then
+  redis.call('SET', K.DELIVERY(delivery), '1', 'EX', DELIVERY_TTL_S)
+end
+return 'ok'

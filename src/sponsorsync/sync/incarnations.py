@@ -1,0 +1,103 @@
+"""Noticing that a server came back older than it was, before anything is lost by it.
+
+Each server has a run_id for each incarnation. Local keeps the two that were last compared in
+`sponsorsync:incarnation`, and for each person durable's counter of applications when it confirmed
+them.
+
+Durable counts its applications, and notes for each person the last one. A local that came back from
+an older append-only file has forgotten the last confirmations: whoever durable took without one may
+be newer there. A durable that was restored from a backup shows a smaller counter: whoever was
+confirmed after that travels again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from sponsorsync.store import keys
+from sponsorsync.sync.dump_format import can_read_dumps
+from sponsorsync.sync.unconfirmed import load_checked, merge_unconfirmed
+
+if TYPE_CHECKING:
+    from sponsorsync.store.connect import Gate, RedisStore
+    from sponsorsync.sync.unconfirmed import MergeNewer
+
+_BATCH = 500
+
+_log = structlog.get_logger(__name__)
+
+
+class Incarnations:
+    """Compares the two servers whenever one of them is another incarnation.
+
+    Args of the constructor:
+        local, durable: Connections that no gate watches.
+        local_gate, durable_gate: What everybody else's connections go through.
+
+    Attributes:
+        is_local_verified: Whether local is known not to be older than durable.
+        can_dump_to_durable, can_dump_to_local: Whether that server reads the other one's dumps.
+    """
+
+    def __init__(
+        self, local: RedisStore, durable: RedisStore, *, local_gate: Gate, durable_gate: Gate
+    ) -> None:
+        self._local = local
+        self._durable = durable
+        self._local_gate = local_gate
+        self._durable_gate = durable_gate
+        self.is_local_verified = True
+        self.can_dump_to_durable = False
+        self.can_dump_to_local = False
+
+    async def check(self, merge_newer: MergeNewer) -> bool:
+        """Compares what has to be compared, and opens the gates.
+
+        Returns whether local knew of no epoch: it is new, or was flushed.
+
+        Args:
+            merge_newer: Takes from durable what is newer there.
+
+        Raises:
+            StoreUnavailableError: A server cannot be asked. Local's gate is open all the same once
+                local answers; changes then wait until durable has been asked.
+        """
+        local_id = await self._local.load_run_id()
+        compared = await self._local.run("HGET", keys.INCARNATIONS, "local")
+        is_same_local = compared == local_id.encode()
+        # Where nobody is known, nothing can be older.
+        self.is_local_verified = is_same_local or await self._local.run("ZCARD", keys.PEOPLE) == 0
+        self._local_gate.open_for(local_id)
+
+        durable_id = await self._durable.load_run_id()
+        self._durable_gate.open_for(durable_id)
+        applied = int(cast("bytes", await self._durable.run("GET", keys.APPLIED)) or 0)
+        await self.push_again(applied)
+        self.can_dump_to_durable = await can_read_dumps(self._durable, self._local)
+        self.can_dump_to_local = await can_read_dumps(self._local, self._durable)
+        if not self.is_local_verified:
+            checked = await load_checked(self._local)
+            newer = await merge_unconfirmed(self._local, self._durable, merge_newer, after=checked)
+            if newer and compared is not None:
+                _log.warning("local_came_back_older", looked_at=newer)
+        await self._local.run(
+            *("HSET", keys.INCARNATIONS, "local", local_id, "durable", durable_id),
+            *("dumps:durable", int(self.can_dump_to_durable)),
+            *("dumps:local", int(self.can_dump_to_local)),
+        )
+        self.is_local_verified = True
+        return compared is None
+
+    async def is_known(self) -> bool:
+        """Tells whether local still remembers the epoch: a FLUSHALL takes it along."""
+        return await self._local.run("HEXISTS", keys.INCARNATIONS, "local") == 1
+
+    async def push_again(self, applied: int) -> None:
+        """Makes everybody travel again whom durable confirmed after this count of applications."""
+        total = 0
+        while marked := cast("int", await self._local.run_script("push_again", applied, _BATCH)):
+            total += marked
+        if total:
+            _log.warning("durable_came_back_older", applied=applied, pushed_again=total)

@@ -1,0 +1,83 @@
+"""Going over all people of a side, in pages, so that memory stays bounded however many there are.
+
+Who is there all the time is met at least once (that is what SCAN promises); who comes or goes
+meanwhile may or may not be, and somebody may be met twice.
+https://redis.io/docs/latest/commands/scan/
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, cast
+
+from sponsorsync.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.names import KnownNames
+
+_COUNT = 1000
+
+
+async def scan_people(store: RedisStore) -> AsyncGenerator[list[int], None]:
+    """Yields pages of everybody in a side's index of people."""
+    async for page in _scan(store, "ZSCAN", keys.PEOPLE):
+        yield [int(member) for member, _ in cast("list[tuple[bytes, float]]", page)]
+
+
+async def scan_set(store: RedisStore, key: str) -> AsyncGenerator[list[int], None]:
+    """Yields pages of a set of person ids."""
+    async for page in _scan(store, "SSCAN", key):
+        yield [int(member) for member in cast("list[bytes]", page)]
+
+
+async def scan_entitled(store: RedisStore, names: KnownNames) -> AsyncGenerator[list[int], None]:
+    """Yields pages of everybody in the indexes of the entitled."""
+    for sponsorable in names.sponsorables:
+        async for page in scan_set(store, keys.sponsors(sponsorable)):
+            yield page
+
+
+async def scan_keyspace(store: RedisStore, names: KnownNames) -> AsyncGenerator[list[int], None]:
+    """Yields pages of whoever has a profile or a set: looks at every key of the server.
+
+    Keys that only look like ours (no number, another collection) are passed over.
+    """
+    own = [("user_details:*", re.compile(rb"user_details:([1-9][0-9]*)"))]
+    for collection in names.collections:
+        pattern = rf"user:([1-9][0-9]*):{re.escape(collection)}".encode()
+        own.append((f"user:*:{collection}", re.compile(pattern)))
+    for glob, pattern_of_key in own:
+        async for page in _scan(store, "SCAN", None, "MATCH", glob):
+            found = (pattern_of_key.fullmatch(key) for key in cast("list[bytes]", page))
+            yield [int(match[1]) for match in found if match]
+
+
+async def in_batches(
+    pages: AsyncGenerator[list[int], None], size: int
+) -> AsyncGenerator[list[int], None]:
+    """Yields the same ids in batches of this size, none twice in a batch."""
+    waiting: list[int] = []
+    async for page in pages:
+        waiting += page
+        while len(waiting) >= size:
+            yield list(dict.fromkeys(waiting[:size]))
+            del waiting[:size]
+    if waiting:
+        yield list(dict.fromkeys(waiting))
+
+
+async def _scan(
+    store: RedisStore, command: str, key: str | None, *options: str
+) -> AsyncGenerator[Sequence[object], None]:
+    cursor = 0
+    first = (command,) if key is None else (command, key)
+    while True:
+        reply = await store.run(*first, cursor, *options, "COUNT", _COUNT)
+        cursor, page = cast("tuple[int, list[object]]", reply)
+        if page:
+            yield page
+        if int(cursor) == 0:
+            return

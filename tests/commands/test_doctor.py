@@ -1,0 +1,128 @@
+"""What the doctor finds, and advises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.commands.doctor import examine
+from sponsorsync.diagnostics import Level, print_diagnostics
+from sponsorsync.settings import Settings, variable_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from sponsorsync.diagnostics import Diagnostic
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+
+
+def _of(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
+    [found] = [f for f in diagnostics if f.subject == subject and word in f.seen]
+    return found
+
+
+async def test_two_good_servers_have_no_errors(
+    settings: Settings, local: Redis, durable_server: EmbeddedValkey
+) -> None:
+    """Version, latency, clock, persistence, eviction, shape, notifications and backlog."""
+    await local.config_set("notify-keyspace-events", "Ems")
+
+    diagnostics = await examine(
+        settings.model_copy(update={"durable_url": SecretStr(durable_server.url)})
+    )
+
+    assert [f for f in diagnostics if f.level is Level.ERROR] == []
+    servers = [f for f in diagnostics if f.subject.endswith("Redis")]
+    assert len(servers) == 14
+    assert any("Valkey 9" in f.seen for f in servers)
+
+
+async def test_what_would_lose_data_is_an_error_with_an_advice(
+    settings: Settings, local: Redis, durable: Redis, durable_server: EmbeddedValkey
+) -> None:
+    """An eviction policy that takes any key, a durable side without a file, missing flags."""
+    await local.config_set("maxmemory-policy", "allkeys-lru")
+    await local.config_set("notify-keyspace-events", "")
+    await durable.config_set("appendonly", "no")
+    try:
+        diagnostics = await examine(
+            settings.model_copy(update={"durable_url": SecretStr(durable_server.url)})
+        )
+    finally:
+        await local.config_set("maxmemory-policy", "noeviction")
+        await durable.config_set("appendonly", "yes")
+
+    eviction = _of(diagnostics, "local Redis", "maxmemory-policy is allkeys-lru")
+    persistence = _of(diagnostics, "durable Redis", "has no append-only file")
+    notifications = _of(diagnostics, "local Redis", "lacks notification flags")
+    assert (eviction.level, persistence.level) == (Level.ERROR, Level.ERROR)
+    assert notifications.level is Level.WARNING
+    assert "CONFIG SET notify-keyspace-events Ems" in notifications.advice
+
+
+async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
+    """And the rest is looked at all the same."""
+    diagnostics = await examine(
+        settings.model_copy(update={"durable_url": SecretStr("redis://127.0.0.1:1/0")})
+    )
+
+    away = _of(diagnostics, "durable Redis", "cannot be reached")
+    assert away.level is Level.ERROR
+    assert any(f.subject == "local Redis" for f in diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("field", "word"),
+    [
+        ("durable_url", "nothing outlives the local one"),
+        ("webhook_secret", "GitHub's webhook"),
+        ("maintainer_token", "nobody compares with GitHub"),
+    ],
+)
+async def test_what_may_be_left_out_is_told_with_what_is_missed_by_that(
+    settings: Settings, field: str, word: str
+) -> None:
+    """Whoever sets up the service for the first time may not know that it is there."""
+    unset = await examine(settings)
+    given = await examine(settings.model_copy(update={field: SecretStr("redis://127.0.0.1:1/0")}))
+
+    hint = _of(unset, variable_of(field), "is not set")
+    assert (hint.level, word in hint.advice) == (Level.WARNING, True)
+    assert [f.seen for f in given if f.subject == variable_of(field)] == ["set (not shown)"]
+
+
+async def test_secrets_are_not_shown(settings: Settings) -> None:
+    """The list of settings is what people paste into an issue."""
+    diagnostics = await examine(
+        settings.model_copy(update={"durable_url": SecretStr("redis://:hunter2@127.0.0.1:1/0")})
+    )
+
+    assert "hunter2" not in str(diagnostics)
+    assert _of(diagnostics, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"
+
+
+async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings) -> None:
+    """Whatever secret comes with a new setting."""
+    secrets = {
+        name: SecretStr("hunter2-" * 4)
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation) and not name.endswith("_url")
+    }
+
+    diagnostics = await examine(settings.model_copy(update=secrets))
+
+    assert {variable_of(name) for name in Settings.model_fields} <= {f.subject for f in diagnostics}
+    assert "SPONSORSYNC_PATREON_SECRET" in {variable_of(name) for name in secrets}
+    assert "hunter2" not in str(diagnostics)
+
+
+async def test_no_name_of_a_setting_is_cut_off(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a pipe a line has 80 characters, and several names begin alike."""
+    print_diagnostics(await examine(settings))
+
+    words = capsys.readouterr().out.split()
+    assert {variable_of(name) for name in Settings.model_fields} <= set(words)

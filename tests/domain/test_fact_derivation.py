@@ -1,0 +1,478 @@
+"""What GitHub's answers make of the facts: every decision, with the moment given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus, evaluate
+from sponsorsync.domain.fact_derivation import derive_facts, mark_unknown
+from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from tests.support.entitlements import (
+    ALL_BEFORE,
+    DAY,
+    ENDED,
+    ENTITLED,
+    LAPSED,
+    MONTHLY,
+    NEVER,
+    NO_TIER,
+    NOT_A_SPONSOR,
+    NOW,
+    ONE_TIME,
+    ONE_TIME_AGAIN,
+    ONE_TIME_INACTIVE,
+    ONE_TIME_NO_TIER,
+    ONE_TIME_OLD,
+    PAID_ONCE,
+    PATREON,
+    PATREON_ENDED,
+    POLICY,
+    YESTERDAY,
+)
+from tests.support.scale import scale
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def _derive_facts(
+    *sponsorships: Sponsorship, previous: EntitlementFacts | None = None
+) -> EntitlementFacts:
+    return derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=NOW)
+
+
+# --- assess: one sponsorship ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("previous", ALL_BEFORE)
+@pytest.mark.parametrize(
+    ("sponsorship", "valid_until"),
+    [
+        (MONTHLY, None),
+        (PATREON, None),
+        (NO_TIER, None),
+        (ONE_TIME, NOW + 26 * DAY),
+        (ONE_TIME_INACTIVE, NOW + 26 * DAY),
+        (ONE_TIME_NO_TIER, NOW + 26 * DAY),
+        (ONE_TIME_AGAIN, NOW + 26 * DAY),
+    ],
+    ids=["monthly", "patreon", "no tier", "once", "once inactive", "once no tier", "once again"],
+)
+def test_what_entitles_entitles_whatever_was_known_before(
+    sponsorship: Sponsorship, valid_until: datetime | None, previous: EntitlementFacts | None
+) -> None:
+    """A complete answer of GitHub is the truth; a one-time payment has a window of our own."""
+    facts = _derive_facts(sponsorship, previous=previous)
+
+    assert facts == EntitlementFacts(
+        sponsorable="maintainer",
+        checked_at=NOW,
+        source=EntitlementSource.SPONSORSHIP,
+        tier_cents=sponsorship.tier_cents,
+        is_one_time=sponsorship.is_one_time,
+        privacy=Privacy.PUBLIC,
+        payment_source=sponsorship.payment_source,
+        since=sponsorship.created_at,
+        valid_until=valid_until,
+    )
+    assert facts.is_sponsoring(NOW)
+
+
+@pytest.mark.parametrize("sponsorship", [ENDED, PATREON_ENDED], ids=["github", "patreon"])
+@pytest.mark.parametrize(
+    ("previous", "valid_until"),
+    [
+        (NEVER, NOW),
+        (NOT_A_SPONSOR, NOW),
+        (ENTITLED, NOW),
+        (LAPSED, YESTERDAY),
+        (PAID_ONCE, NOW),
+    ],
+    ids=["never", "not a sponsor", "entitled", "lapsed", "paid once"],
+)
+def test_a_monthly_sponsorship_ended_when_we_first_learnt_of_it(
+    sponsorship: Sponsorship, previous: EntitlementFacts | None, valid_until: datetime
+) -> None:
+    """GitHub does not say when, and an end that moved with each login would keep data for ever."""
+    facts = _derive_facts(sponsorship, previous=previous)
+
+    assert facts.valid_until == valid_until
+    assert not facts.is_sponsoring(NOW)
+
+
+@pytest.mark.parametrize("previous", ALL_BEFORE)
+def test_a_one_time_payment_of_long_ago_entitles_no_more(previous: EntitlementFacts | None) -> None:
+    """GitHub sends no event at its end, so the end is counted from the payment."""
+    facts = _derive_facts(ONE_TIME_OLD, previous=previous)
+
+    assert facts.valid_until == NOW - 9 * DAY
+    assert not facts.is_sponsoring(NOW)
+
+
+@pytest.mark.parametrize(
+    ("previous", "facts"),
+    [
+        (NEVER, EntitlementFacts(sponsorable="maintainer", checked_at=NOW)),
+        (NOT_A_SPONSOR, EntitlementFacts(sponsorable="maintainer", checked_at=NOW)),
+        (ENTITLED, replace(ENTITLED, checked_at=NOW, valid_until=NOW)),
+        (LAPSED, replace(LAPSED, checked_at=NOW)),
+        (PAID_ONCE, replace(PAID_ONCE, checked_at=NOW)),
+    ],
+    ids=["never", "not a sponsor", "entitled", "lapsed", "paid once"],
+)
+def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
+    previous: EntitlementFacts | None, facts: EntitlementFacts
+) -> None:
+    """GitHub drops a one-time payment before its end; an end that was seen does not move."""
+    assert _derive_facts(previous=previous) == facts
+
+
+@pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
+@pytest.mark.parametrize("previous", [NOT_A_SPONSOR, ENTITLED, LAPSED, PAID_ONCE])
+def test_an_answer_ends_the_time_of_not_knowing(
+    sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
+) -> None:
+    """The next failure begins a time of its own."""
+    facts = _derive_facts(*sponsorships, previous=replace(previous, unknown_since=YESTERDAY))
+
+    assert facts.unknown_since is None
+    assert facts.checked_at == NOW
+
+
+# --- assess: several ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sponsorships", "chosen"),
+    [
+        ([ENDED, ONE_TIME], ONE_TIME),
+        ([ONE_TIME, MONTHLY], MONTHLY),
+        ([replace(ENDED, tier_cents=99900), MONTHLY], MONTHLY),
+        ([replace(ONE_TIME, tier_cents=99900), MONTHLY], MONTHLY),
+        ([MONTHLY, replace(MONTHLY, tier_cents=5000)], replace(MONTHLY, tier_cents=5000)),
+        ([PATREON, MONTHLY], MONTHLY),
+        ([ONE_TIME_OLD, ONE_TIME], ONE_TIME),
+        ([ONE_TIME_OLD, ENDED], ENDED),
+    ],
+    ids=[
+        "entitling before ended",
+        "endless before a late end",
+        "entitling before dear",
+        "endless before dear",
+        "dear before cheap",
+        "a price before none",
+        "the later payment",
+        "the later end",
+    ],
+)
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_best_of_several_sponsorships_counts_in_any_order(
+    sponsorships: list[Sponsorship], chosen: Sponsorship, step: int
+) -> None:
+    """GitHub may list several between the same two accounts, and the order says nothing."""
+    assert replace(_derive_facts(*sponsorships[::step]), grants=()) == _derive_facts(chosen)
+
+
+def test_an_ended_sponsorship_does_not_live_on_in_the_end_of_another() -> None:
+    """Else $5 once would show the $999 a month of former days as paid, from the second login on."""
+    sponsorships = (replace(ENDED, tier_cents=99900), replace(ONE_TIME, tier_cents=500))
+    first = _derive_facts(*sponsorships)
+
+    second = _derive_facts(*sponsorships, previous=first)
+
+    assert second == first
+    assert second.tier_cents == 500
+
+
+def test_the_end_does_not_move_with_later_answers() -> None:
+    """What is kept after a lapse is counted from it."""
+    first = _derive_facts(ENDED, ONE_TIME_OLD, previous=ENTITLED)
+
+    later = derive_facts(
+        "maintainer", [ENDED, ONE_TIME_OLD], previous=first, policy=POLICY, now=NOW + 9 * DAY
+    )
+
+    assert later.valid_until == first.valid_until == NOW
+
+
+def test_somebody_who_comes_back_is_entitled_without_an_end() -> None:
+    """The end of the former time is over with it."""
+    assert _derive_facts(MONTHLY, previous=LAPSED).valid_until is None
+
+
+@pytest.mark.parametrize("previous", ALL_BEFORE)
+def test_a_sponsorship_of_somebody_else_is_none_of_ours(previous: EntitlementFacts | None) -> None:
+    """The answer may list all that a person gives."""
+    elsewhere = replace(MONTHLY, sponsorable="somebody-else")
+
+    assert _derive_facts(elsewhere, previous=previous) == _derive_facts(previous=previous)
+
+
+# --- mark_unknown ---------------------------------------------------------------------------------
+
+
+def test_a_failed_check_changes_nothing_but_the_mark() -> None:
+    """Unknown is not no."""
+    assert mark_unknown(ENTITLED, now=NOW) == replace(ENTITLED, unknown_since=NOW)
+
+
+def test_a_second_failed_check_does_not_move_the_mark() -> None:
+    """Else a GitHub that stays away would be trusted for ever."""
+    marked = replace(ENTITLED, unknown_since=YESTERDAY)
+
+    assert mark_unknown(marked, now=NOW) == marked
+
+
+def test_of_nothing_a_failed_check_makes_nothing() -> None:
+    """There is no entitlement to hold on to."""
+    assert mark_unknown(None, now=NOW) is None
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+# Whole days, so that moments often meet.
+moments = st.integers(min_value=-50, max_value=50).map(lambda days: NOW + days * DAY)
+cents = st.none() | st.integers(min_value=0, max_value=1_200_000)
+given_sponsorships = st.lists(
+    st.builds(
+        Sponsorship,
+        sponsorable=st.sampled_from(["maintainer", "somebody-else"]),
+        created_at=moments,
+        is_active=st.booleans(),
+        is_one_time=st.booleans(),
+        privacy=st.sampled_from(Privacy),
+        payment_source=st.none() | st.sampled_from(PaymentSource),
+        tier_cents=cents,
+        tier_selected_at=st.none() | moments,
+    ),
+    max_size=5,
+)
+earlier_facts = st.none() | st.builds(
+    EntitlementFacts,
+    sponsorable=st.just("maintainer"),
+    checked_at=moments,
+    source=st.sampled_from([EntitlementSource.NONE, EntitlementSource.SPONSORSHIP]),
+    tier_cents=cents,
+    is_one_time=st.booleans(),
+    since=st.none() | moments,
+    valid_until=st.none() | moments,
+    unknown_since=st.none() | moments,
+)
+
+
+def _pays(sponsorship: Sponsorship, now: datetime) -> bool:
+    if sponsorship.is_one_time:
+        paid_at = sponsorship.tier_selected_at or sponsorship.created_at
+        return now < paid_at + POLICY.one_time
+    return sponsorship.is_active
+
+
+def _still_runs(previous: EntitlementFacts | None, now: datetime) -> bool:
+    return (
+        previous is not None
+        and previous.source is not EntitlementSource.NONE
+        and previous.valid_until is not None
+        and now < previous.valid_until
+    )
+
+
+@settings(max_examples=scale(200))
+@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
+def test_somebody_is_entitled_exactly_when_the_rules_say_so(
+    sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
+) -> None:
+    """The rules in two lines, against all that GitHub and the past can come up with."""
+    ours = [each for each in sponsorships if each.sponsorable == "maintainer"]
+
+    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+
+    expected = any(_pays(each, now) for each in ours) if ours else _still_runs(previous, now)
+    assert facts.is_sponsoring(now) is expected
+    assert evaluate("maintainer", facts, policy=POLICY, now=now).status is (
+        EntitlementStatus.ENTITLED if expected else EntitlementStatus.NOT_ENTITLED
+    )
+
+
+@settings(max_examples=scale(200))
+@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
+def test_the_tier_of_a_entitlement_is_one_that_is_paid(
+    sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
+) -> None:
+    """Features are given by price: nobody gets those of a tier that they no longer pay."""
+    paid = [
+        (each.created_at, each.tier_cents)
+        for each in sponsorships
+        if each.sponsorable == "maintainer" and _pays(each, now)
+    ]
+
+    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+
+    assert not paid or (facts.since, facts.tier_cents) in paid
+
+
+@given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
+def test_the_same_answer_again_changes_nothing(
+    sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
+) -> None:
+    """Two logins in the same moment agree."""
+    first = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+
+    again = derive_facts("maintainer", sponsorships, previous=first, policy=POLICY, now=now)
+
+    assert again.is_sponsoring(now) is first.is_sponsoring(now)
+    assert again.valid_until == first.valid_until
+
+
+@given(facts=earlier_facts, now=moments)
+def test_while_github_is_silent_nobody_who_was_not_entitled_becomes_entitled(
+    facts: EntitlementFacts | None, now: datetime
+) -> None:
+    """A failure never gives, and never says no."""
+    entitlement = evaluate("maintainer", mark_unknown(facts, now=now), policy=POLICY, now=now)
+
+    entitled_before = facts is not None and facts.is_sponsoring(now)
+    assert entitlement.status in {EntitlementStatus.ENTITLED, EntitlementStatus.UNKNOWN}
+    assert entitled_before or entitlement.status is EntitlementStatus.UNKNOWN
+
+
+# --- a payment beside a monthly sponsorship ------------------------------------------------------
+
+BESIDE = Grant(EntitlementSource.SPONSORSHIP, since=NOW - 5 * DAY, until=NOW + 26 * DAY, cents=2500)
+CHEAP = replace(MONTHLY, tier_cents=100)
+
+
+def _evaluate(facts: EntitlementFacts, now: datetime = NOW) -> tuple[EntitlementStatus, int | None]:
+    entitlement = evaluate("maintainer", facts, policy=POLICY, now=now)
+    return entitlement.status, entitlement.tier_cents
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_payment_beside_a_monthly_sponsorship_is_remembered(step: int) -> None:
+    """The dearer one tells the tier while it runs, and the other goes on after it."""
+    facts = _derive_facts(*[CHEAP, ONE_TIME][::step])
+
+    assert (facts.tier_cents, facts.valid_until, facts.grants) == (100, None, (BESIDE,))
+    assert _evaluate(facts) == (EntitlementStatus.ENTITLED, 2500)
+    assert _evaluate(facts, NOW + 26 * DAY) == (EntitlementStatus.ENTITLED, 100)
+
+
+def test_the_end_of_the_monthly_one_leaves_the_payment() -> None:
+    """It is paid for."""
+    both = _derive_facts(CHEAP, ONE_TIME)
+    ended = _derive_facts(replace(CHEAP, is_active=False), ONE_TIME, previous=both)
+    gone = _derive_facts(previous=both)
+
+    assert _evaluate(ended) == _evaluate(gone) == (EntitlementStatus.ENTITLED, 2500)
+    assert ended.grants == ()
+
+
+def test_a_payment_that_is_over_is_forgotten() -> None:
+    """The audit trail has it."""
+    both = _derive_facts(CHEAP, ONE_TIME)
+
+    later = derive_facts("maintainer", [CHEAP], previous=both, policy=POLICY, now=NOW + 40 * DAY)
+
+    assert (both.grants, later.grants) == ((BESIDE,), ())
+
+
+# --- other sources, and the grace period ---
+
+OVERRIDE = Grant(source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None)
+GRACE = replace(POLICY, grace=3 * DAY)
+
+
+@pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
+@pytest.mark.parametrize("previous", [NOT_A_SPONSOR, ENTITLED, LAPSED, PAID_ONCE])
+def test_what_else_entitles_somebody_outlasts_every_answer(
+    sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
+) -> None:
+    """GitHub does not know of it."""
+    known = replace(previous, grants=(OVERRIDE,), memberships_checked_at=YESTERDAY)
+
+    facts = _derive_facts(*sponsorships, previous=known)
+
+    assert facts.grants == (OVERRIDE,)
+    assert facts.memberships_checked_at == YESTERDAY
+
+
+@pytest.mark.parametrize(
+    ("sponsorships", "previous", "end"),
+    [
+        ((ENDED,), ENTITLED, NOW + 3 * DAY),
+        ((), ENTITLED, NOW + 3 * DAY),
+        ((ENDED,), replace(ENTITLED, valid_until=NOW + 2 * DAY), NOW + 2 * DAY),
+        ((ENDED,), replace(ENTITLED, valid_until=NOW + 20 * DAY), NOW + 3 * DAY),
+        ((), replace(ENTITLED, valid_until=NOW + 20 * DAY), NOW + 20 * DAY),
+        ((ENDED,), LAPSED, YESTERDAY),
+        ((), LAPSED, YESTERDAY),
+        ((ENDED,), NEVER, NOW),
+        ((ENDED,), NOT_A_SPONSOR, NOW),
+        ((ENDED,), PAID_ONCE, NOW),
+        ((ONE_TIME,), ENTITLED, NOW + 26 * DAY),
+        ((ONE_TIME_OLD,), ENTITLED, NOW - 9 * DAY),
+        ((MONTHLY,), ENTITLED, None),
+    ],
+    ids=[
+        "first seen to have ended",
+        "gone",
+        "its grace runs already",
+        "ended before it was to",
+        "gone before it was to",
+        "ended long ago",
+        "gone long ago",
+        "never seen to pay",
+        "seen not to pay",
+        "ended beside a payment",
+        "a payment",
+        "an old payment",
+        "it goes on",
+    ],
+)
+def test_grace_follows_the_end_of_a_monthly_sponsorship_alone(
+    sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts | None, end: datetime | None
+) -> None:
+    """It bridges a month that is paid though GitHub does not say until when."""
+    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=GRACE, now=NOW)
+
+    assert facts.valid_until == end
+
+
+def test_grace_is_for_the_sponsorship_that_was_known() -> None:
+    """A dearer one that ended years ago would be the entitlement for that time."""
+    old = replace(ENDED, created_at=NOW - 900 * DAY, tier_cents=99900)
+
+    facts = derive_facts("maintainer", [ENDED, old], previous=ENTITLED, policy=GRACE, now=NOW)
+
+    assert (facts.tier_cents, facts.valid_until) == (1000, NOW + 3 * DAY)
+
+
+def test_grace_does_not_hide_that_a_cancellation_was_taken_back() -> None:
+    """A sponsorship that GitHub calls active after its announced end goes on."""
+    known = replace(ENTITLED, valid_until=NOW + 2 * DAY)  # announced for yesterday
+
+    facts = derive_facts("maintainer", [MONTHLY], previous=known, policy=GRACE, now=NOW)
+
+    assert facts.valid_until is None
+
+
+def test_grace_does_not_begin_anew_with_each_look() -> None:
+    """Else it would never end."""
+    first = derive_facts("maintainer", [ENDED], previous=ENTITLED, policy=GRACE, now=NOW)
+
+    later = derive_facts("maintainer", [ENDED], previous=first, policy=GRACE, now=NOW + 2 * DAY)
+    last = derive_facts("maintainer", [], previous=later, policy=GRACE, now=NOW + 9 * DAY)
+
+    assert first.valid_until == later.valid_until == last.valid_until == NOW + 3 * DAY
+
+
+def test_who_was_never_asked_about_is_not_marked() -> None:
+    """There is no last answer that could hold."""
+    given = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE,))
+
+    assert mark_unknown(given, now=NOW) == given

@@ -1,0 +1,223 @@
+"""Entitlements that come without a sign-in: same rules, and each change is in the audit trail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from sponsorsync.domain.account import NO_VERSION
+from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.errors import StoreConflictError
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.store import keys
+from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
+
+if TYPE_CHECKING:
+    from sponsorsync.domain.audit import AuditEntry
+    from sponsorsync.store.fetching import Fetcher
+    from tests.support.sync import Pair
+
+BATCH = 100
+OTHER = PERSON + 1
+
+
+def _store(pair: Pair, fetcher: Fetcher | None = None) -> EntitlementStore:
+    return EntitlementStore(
+        pair.local_store,
+        pair.people,
+        collections=(COLLECTION,),
+        fetcher=fetcher or pair.engine.hydrator,
+    )
+
+
+def _change(
+    version: str, *, until: datetime | None = None, delivery: str = ""
+) -> EntitlementChange:
+    facts = EntitlementFacts(
+        sponsorable=SPONSORABLE,
+        checked_at=datetime.now(UTC),
+        source=EntitlementSource.SPONSORSHIP,
+        tier_cents=500,
+        valid_until=until,
+    )
+    return EntitlementChange(PERSON, facts, version, "webhook", delivery, delivery)
+
+
+async def _trail(pair: Pair, *, limit: int = 100) -> list[AuditEntry]:
+    entries = await AuditTrail(pair.local_store).load(before=None, limit=limit)
+    return list(reversed(entries))
+
+
+async def _version(pair: Pair) -> str:
+    return (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON].version
+
+
+async def test_facts_on_an_older_version_are_not_kept(pair: Pair) -> None:
+    """Somebody else has told something meanwhile: it has to be judged again."""
+    await pair.sign_in(entitled=False)
+    version = await _version(pair)
+    await pair.sign_in(entitled=False)
+    refused = await _store(pair).save([_change(version, delivery="1")])
+    taken = await _store(pair).save([_change(await _version(pair), delivery="1")])
+    again = await _store(pair).save([_change(NO_VERSION, delivery="1")])
+
+    assert (refused, taken, again) == ([Saved.CHANGED], [Saved.OK], [Saved.SEEN])
+
+
+async def test_what_only_durable_knows_is_brought_first(pair: Pair) -> None:
+    """An event builds on what was known, not on what local has lost."""
+    await pair.sign_in()
+    await pair.relay()
+    await pair.local.flushall()
+    await pair.compare()
+    await pair.local.delete(keys.sponsorship(SPONSORABLE, PERSON))
+    known = (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON]
+
+    assert known.facts is not None
+    assert known.version != "0"
+
+
+async def test_who_joins_a_local_that_came_back_older_is_judged_later(pair: Pair) -> None:
+    """Its sets may be older than durable's."""
+
+    class Unverified:
+        is_local_verified = False
+
+    await pair.sign_in(entitled=False)
+    store = _store(pair, cast("Fetcher", Unverified()))
+    await store.save([_change(await _version(pair))])
+    is_indexed = await pair.local.sismember(keys.sponsors(SPONSORABLE), str(PERSON))
+    await pair.relay()
+
+    assert not is_indexed
+    assert await pair.local.sismember(keys.sponsors(SPONSORABLE), str(PERSON))
+    assert await pair.dirty() == set()
+
+
+THEIR_KEYS = [
+    keys.meta(PERSON),
+    keys.pending(PERSON),
+    keys.negative(PERSON),
+    keys.sponsorship(SPONSORABLE, PERSON),
+    keys.preferences(PERSON, COLLECTION),
+]
+
+
+@pytest.mark.parametrize("key", [keys.AUDIT, keys.sponsors(SPONSORABLE), *THEIR_KEYS])
+async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -> None:
+    """Whichever of those that a change would touch."""
+    await _store(pair).load(SPONSORABLE, [PERSON])  # durable has nothing of them
+    await pair.local.delete(key)
+    await pair.local.set(key, "somebody else's")
+    before = sorted(await pair.local.keys("*"))
+
+    with pytest.raises(StoreConflictError):
+        await _store(pair).change(
+            SPONSORABLE, PERSON, lambda _: _change(NO_VERSION).facts, by="webhook", delivery="1"
+        )
+
+    assert sorted(await pair.local.keys("*")) == before
+
+
+@pytest.mark.parametrize("key", THEIR_KEYS)
+async def test_a_entitlement_load_passes_over_the_foreign_key_of_another_person(
+    pair: Pair, key: str
+) -> None:
+    """Many are read and kept at once; the log tells whose key it is, and which."""
+    await pair.local.set(key, "somebody else's")
+    store = _store(pair)
+    known = await store.load(SPONSORABLE, [PERSON, OTHER])
+    with capture_logs() as logs:
+        saved = await store.save(
+            [
+                _change(known[PERSON].version),
+                replace(_change(known[OTHER].version), person_id=OTHER),
+            ]
+        )
+    [log] = logs
+
+    assert [known[each].facts for each in (PERSON, OTHER)] == [None, None]
+    assert saved == [Saved.CONFLICT, Saved.OK]
+    assert (log["person"], f" {key} " in log["reason"]) == (PERSON, True)
+
+
+async def test_a_foreign_key_is_not_taken_for_nothing(pair: Pair) -> None:
+    """Also where no durable side could know more: whoever decides by what is known is told."""
+    key = keys.sponsorship(SPONSORABLE, PERSON)
+    await pair.local.set(key, "somebody else's")
+    store = EntitlementStore(pair.local_store, pair.people, collections=(), fetcher=None)
+    unknown = await store.find_unknown(SPONSORABLE, [PERSON, OTHER])
+
+    with pytest.raises(StoreConflictError) as left:
+        await store.change(SPONSORABLE, PERSON, lambda _: None, by="organization")
+    with pytest.raises(StoreConflictError) as loaded:
+        await store.load_for_certain(SPONSORABLE, PERSON)
+    assert unknown == {PERSON}
+    assert [f" {key} " in str(error.value.__cause__) for error in (left, loaded)] == [True, True]
+
+
+_FILL = """
+for number = 1, ARGV[1] do
+  redis.call('XADD', KEYS[1], number .. '-0', 'id', number)
+end
+"""
+_NODE = 100
+"""Entries by which a stream is cut, as servers are configured by themselves."""
+
+
+async def test_the_trail_keeps_a_bounded_number_of_the_latest(pair: Pair) -> None:
+    """A Redis in memory must not fill up with what happened years ago."""
+    await pair.local.eval(_FILL, 1, keys.AUDIT, keys.AUDIT_LENGTH + 3 * _NODE)
+    await _store(pair).save([_change(NO_VERSION, delivery="1")])
+    kept = await pair.local.xlen(keys.AUDIT)
+    [(oldest, _)] = cast("list[tuple[str, object]]", await pair.local.xrange(keys.AUDIT, count=1))
+    latest = (await _trail(pair, limit=1))[0]
+
+    assert keys.AUDIT_LENGTH <= kept < keys.AUDIT_LENGTH + _NODE
+    assert int(oldest.partition("-")[0]) > 2 * _NODE
+    assert (latest.person_id, latest.what) == (PERSON, "granted")
+
+
+async def test_logins_are_noted(pair: Pair) -> None:
+    """Granted, changed, lost; what stays as it was is not."""
+    await pair.sign_in(entitled=False)
+    await pair.sign_in()
+    await pair.sign_in()
+    await pair.sign_in(until=datetime.now(UTC) + timedelta(days=1))
+    await pair.lapse()
+    await pair.sign_in(entitled=False)
+    trail = await _trail(pair)
+
+    assert [(entry.what, entry.by) for entry in trail] == [
+        ("granted", "login"),
+        ("changed", "login"),
+        ("lost", "login"),
+    ]
+    assert {(entry.person_id, entry.sponsorable) for entry in trail} == {(PERSON, SPONSORABLE)}
+    assert (trail[0].before["source"], trail[0].after["source"]) == ("none", "sponsorship")
+    assert abs(trail[0].at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_entitlement_that_is_over_by_itself_is_noted_once(pair: Pair) -> None:
+    """By the sweep; a wrong-type key in the trail's place does not stop it."""
+    await pair.sign_in()
+    for _ in range(2):
+        # As if its time had come.
+        key = keys.sponsorship(SPONSORABLE, PERSON)
+        await pair.local.hset(key, "valid_until", "1")
+        await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{PERSON}": 1})
+        await pair.local_store.run_script("sweep_entitlements", BATCH)
+    trail = await _trail(pair)
+    await pair.local.set(keys.AUDIT, "somebody else's")
+    await pair.local.sadd(keys.sponsors(SPONSORABLE), str(PERSON))
+    await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{PERSON}": 1})
+    swept = await pair.local_store.run_script("sweep_entitlements", BATCH)
+
+    assert [(entry.what, entry.by) for entry in trail] == [("granted", "login"), ("lost", "end")]
+    assert swept == 1
