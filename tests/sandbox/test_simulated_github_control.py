@@ -12,7 +12,7 @@ import pytest
 from sponsorsync.sandbox.hooks import Hook
 from tests.support.simulated_github import MINE, URL, GitHubClient, bearer
 
-# --- the switches ----------------------------------------------------------------------------------
+# --- the switches ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ async def test_a_body_that_is_no_json_is_refused(http: GitHubClient) -> None:
     assert (await http.put("/switches", content=b"{")).status_code == 422
 
 
-# --- the control page ------------------------------------------------------------------------------
+# --- the control page -----------------------------------------------------------------------------
 
 
 async def test_the_control_page_names_the_simulation_and_lists_the_people(
@@ -250,7 +250,7 @@ async def test_an_avatar_is_a_picture(http: GitHubClient) -> None:
     assert nobody.status_code == 404
 
 
-# --- the record ------------------------------------------------------------------------------------
+# --- the record -----------------------------------------------------------------------------------
 
 
 def calls(http: GitHubClient, token: str) -> list[Any]:
@@ -313,7 +313,7 @@ async def test_a_caller_that_leaves_is_recorded_without_a_status(http: GitHubCli
     assert [each.status for each in http.github.requests.all("user")] == [0]
 
 
-# --- the webhook -----------------------------------------------------------------------------------
+# --- the webhook ----------------------------------------------------------------------------------
 
 
 async def test_a_start_and_an_end_are_sent_to_the_webhook(http: GitHubClient) -> None:

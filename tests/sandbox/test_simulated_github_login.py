@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 
-# --- the authorize page ----------------------------------------------------------------------------
+# --- the authorize page ---------------------------------------------------------------------------
 
 
 async def test_offers_each_person_and_says_that_it_is_a_simulation(http: GitHubClient) -> None:
@@ -111,7 +111,7 @@ async def test_the_issuer_can_be_absent_or_wrong(
     assert back.get("iss") == issuer
 
 
-# --- the token endpoint ----------------------------------------------------------------------------
+# --- the token endpoint ---------------------------------------------------------------------------
 
 
 async def test_a_code_becomes_a_token_with_the_granted_scopes(http: GitHubClient) -> None:
@@ -185,7 +185,7 @@ async def test_without_a_challenge_no_verifier_is_needed(http: GitHubClient) -> 
     assert "access_token" in await http.exchange(code, code_verifier="")
 
 
-# --- bounds ----------------------------------------------------------------------------------------
+# --- bounds ---------------------------------------------------------------------------------------
 
 
 async def test_the_oldest_code_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
 
 
-# --- the people by role ----------------------------------------------------------------------------
+# --- the people by role ---------------------------------------------------------------------------
 
 
 async def test_monthly_has_every_field_of_a_sponsorship(http: GitHubClient) -> None:
@@ -215,7 +215,7 @@ async def test_others_see_no_tier(http: GitHubClient) -> None:
     assert {node["tier"] and "known" for node in public["nodes"]} == {None}
 
 
-# --- changes of the directory ----------------------------------------------------------------------
+# --- changes of the directory ---------------------------------------------------------------------
 
 
 async def test_an_organization_can_be_the_maintainer(http: GitHubClient) -> None:

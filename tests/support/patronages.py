@@ -1,4 +1,4 @@
-"""The entitlement and the patronage that a person sees at /me."""
+"""The entitlement and the patronage at /me."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ HTML = {"accept": "text/html"}
 
 
 async def entitlement_of(browser: Browser) -> dict[str, Any]:
-    """The one entitlement of the person who is signed in."""
+    """Returns the only entitlement of the signed-in person."""
     [entitlement] = (await browser.get("/me")).json()["entitlements"]
     return dict(entitlement)
 
 
 async def patronage_of(browser: Browser) -> dict[str, Any] | None:
-    """The part of it that comes from Patreon, if there is one."""
+    """Returns the part of the entitlement that comes from Patreon."""
     entitlement = await entitlement_of(browser)
     found = [each for each in entitlement["considered"] if each["source"] == "patreon"]
     return found[0] if found else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sponsorsync.store import keys
 from sponsorsync.sync.person_records import apply_records
-from tests.support.sync import COLLECTION, PERSON, confirm_taken
+from tests.support.sync import COLLECTION, PERSON, confirm_applied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -21,7 +21,7 @@ async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     records = await relay._export([PERSON])
     answers = await apply_records(pair.durable_store, records, names=relay._names)
     await meanwhile
-    await confirm_taken(relay, records, answers)
+    await confirm_applied(relay, records, answers)
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
@@ -74,7 +74,7 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     answers = await apply_records(pair.durable_store, records, names=relay._names)
-    await confirm_taken(relay, records, answers)
+    await confirm_applied(relay, records, answers)
     await pair.relay()
 
     assert await pair.items() == ["a", "b"]
@@ -117,7 +117,7 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     answers = await apply_records(pair.durable_store, records, names=relay._names)
-    await confirm_taken(relay, records, answers)
+    await confirm_applied(relay, records, answers)
     await pair.relay()
 
     assert await pair.items() == []

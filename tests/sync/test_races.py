@@ -14,7 +14,7 @@ from sponsorsync.store import keys
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay
-from tests.support.sync import COLLECTION, NAMES, PERSON, Pair, confirm_taken
+from tests.support.sync import COLLECTION, NAMES, PERSON, Pair, confirm_applied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -81,7 +81,7 @@ async def test_what_changed_while_it_travelled_stays_dirty(pair: Pair) -> None:
     records = await relay._export([PERSON])
     answers = await apply_records(pair.durable_store, records, names=NAMES)
     await pair.add("b")
-    await confirm_taken(relay, records, answers)
+    await confirm_applied(relay, records, answers)
 
     assert await pair.dirty() == {PERSON}
     await pair.relay()
@@ -182,7 +182,7 @@ async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
     yield
     answers = await apply_records(pair.durable_store, records, names=NAMES)
     yield
-    await confirm_taken(relay, records, answers)
+    await confirm_applied(relay, records, answers)
     yield
 
 

@@ -10,7 +10,7 @@ from sponsorsync.sync import unconfirmed
 from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
-from tests.support.sync import NAMES, PERSON, confirm_taken
+from tests.support.sync import NAMES, PERSON, confirm_applied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -102,7 +102,7 @@ async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
     records = await pair.engine.relay._export([PERSON])
     answers = await apply_records(pair.durable_store, records, names=NAMES)
     await watch.check()
-    await confirm_taken(pair.engine.relay, records, answers)
+    await confirm_applied(pair.engine.relay, records, answers)
     await watch.check()
 
     assert fetched == []
