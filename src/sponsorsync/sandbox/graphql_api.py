@@ -21,7 +21,6 @@ from graphql import (
 
 from sponsorsync.sandbox import graphql_accounts, graphql_sponsorships
 from sponsorsync.sandbox.graphql_context import INSUFFICIENT_SCOPES, Info, QueryContext, Resolver
-from sponsorsync.sandbox.people import Account
 
 Json = dict[str, object]
 
@@ -51,7 +50,7 @@ def answer(
         variable_values=variables,
         operation_name=operation,
         field_resolver=_resolve_attribute,
-        type_resolver=_resolve_type,
+        type_resolver=lambda account, *_: account.typename,
     )
     errors = result.errors or []
     _raise_defects(errors)
@@ -131,7 +130,3 @@ def _resolve_attribute(source: object, info: Info, **_arguments: object) -> obje
 @cache
 def _snake_case(name: str) -> str:
     return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
-
-
-def _resolve_type(value: Account, *_: object) -> str:
-    return value.typename

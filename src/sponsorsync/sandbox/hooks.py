@@ -6,7 +6,7 @@ https://docs.github.com/webhooks/webhook-events-and-payloads#sponsorship
 import hmac
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Literal
@@ -42,28 +42,21 @@ class Delivery:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
 class Hook:
     """One webhook; it sends nothing by itself, so a test decides about content and time.
 
-    Args:
+    Attributes:
         url: The receiver of the events.
         secret: The key of the signatures.
         base_url: The address of the simulated GitHub.
         transport: The connection to the receiver; None for the network.
     """
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        secret: str,
-        base_url: str,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._url = url
-        self._secret = secret
-        self._base_url = base_url
-        self._transport = transport
+    url: str
+    secret: str = field(repr=False)
+    base_url: str
+    transport: httpx.AsyncBaseTransport | None = None
 
     def ping(self) -> Delivery:
         """Returns the first event of each webhook."""
@@ -80,14 +73,14 @@ class Hook:
         sponsor_is_null: bool = False,
     ) -> Delivery:
         """Returns an event of the kind `sponsorship` with the present state."""
-        sponsor = sponsorship.sponsor.as_json(self._base_url)
+        sponsor = sponsorship.sponsor.as_json(self.base_url)
         tier = sponsorship.tier
         event: dict[str, object] = {
             "action": action,
             "sponsorship": {
                 "node_id": sponsorship.id,
                 "created_at": _timestamp(sponsorship.created_at),
-                "sponsorable": sponsorship.sponsorable.as_json(self._base_url),
+                "sponsorable": sponsorship.sponsorable.as_json(self.base_url),
                 "sponsor": None if sponsor_is_null else sponsor,
                 "privacy_level": "private" if sponsorship.is_private else "public",
                 "tier": None if tier is None else _tier(tier, sponsorship),
@@ -104,9 +97,9 @@ class Hook:
 
     async def send(self, delivery: Delivery) -> httpx.Response:
         """Sends an event; a second time is a redelivery."""
-        async with httpx.AsyncClient(transport=self._transport, timeout=ANSWER_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(transport=self.transport, timeout=ANSWER_TIMEOUT_S) as client:
             return await client.post(
-                self._url, content=delivery.body, headers=delivery.headers(self._secret)
+                self.url, content=delivery.body, headers=delivery.headers(self.secret)
             )
 
 

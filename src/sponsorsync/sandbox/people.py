@@ -148,7 +148,7 @@ class Sponsorship:
         return self.tier is not None and self.tier.is_one_time
 
     def is_active_at(self, now: datetime) -> bool:
-        """Whether GitHub calls this active at `now`."""
+        """Returns whether GitHub calls this active at `now`."""
         if self.is_ended:
             return False
         paid_at = self.tier_selected_at or self.created_at
@@ -172,14 +172,13 @@ class People:
     def __contains__(self, account: Account) -> bool:
         return self._accounts.get(account.database_id) is account
 
-    @property
-    def organizations(self) -> list[Organization]:
-        """All organizations."""
-        return [each for each in self._accounts.values() if isinstance(each, Organization)]
-
     def organizations_of(self, person: Person) -> list[Organization]:
         """Returns the organizations that `person` belongs to."""
-        return [each for each in self.organizations if person in each.members]
+        return [
+            each
+            for each in self._accounts.values()
+            if isinstance(each, Organization) and person in each.members
+        ]
 
     def find(self, login: str) -> Account | None:
         """Returns the account with this login, compared without case as GitHub does."""

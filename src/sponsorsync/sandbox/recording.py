@@ -69,20 +69,18 @@ class Requests:
         return [each for each in self._by_end if not endpoints or each.endpoint in endpoints]
 
 
+@dataclass(frozen=True)
 class RecordingMiddleware:
     """Records the requests of one endpoint, and applies the faults that ignore the content."""
 
-    def __init__(
-        self, app: ASGIApp, *, endpoint: str, requests: Requests, switches: Switches
-    ) -> None:
-        self._app = app
-        self._endpoint = endpoint
-        self._requests = requests
-        self._switches = switches
+    app: ASGIApp
+    endpoint: str
+    requests: Requests
+    switches: Switches
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        began = self._requests.tick()
+        began = self.requests.tick()
         status = 0
 
         async def recording_send(message: Message) -> None:
@@ -92,23 +90,23 @@ class RecordingMiddleware:
 
         try:
             # Even a wait of zero lets requests that were sent together begin together.
-            await asyncio.sleep(self._switches.latency_ms / 1000)
+            await asyncio.sleep(self.switches.latency_ms / 1000)
             await self._answering_app()(scope, receive, recording_send)
         finally:
-            self._requests.add(
+            self.requests.add(
                 RequestRecord(
-                    endpoint=self._endpoint,
+                    endpoint=self.endpoint,
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
                     began=began,
-                    ended=self._requests.tick(),
+                    ended=self.requests.tick(),
                 )
             )
 
     def _answering_app(self) -> ASGIApp:
-        if self._endpoint in self._switches.fail:
+        if self.endpoint in self.switches.fail:
             return HTMLResponse("<html><body><h1>502 Bad Gateway</h1></body></html>", 502)
-        if self._endpoint in self._switches.bad_json:
+        if self.endpoint in self.switches.bad_json:
             return Response('{"data": {"viewer": {"login": "mont', media_type="application/json")
-        return self._app
+        return self.app
