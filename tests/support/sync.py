@@ -17,6 +17,7 @@ from redis.backoff import ExponentialBackoff
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import StoredEntitlement
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
@@ -28,7 +29,6 @@ from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.names import KnownNames
 from sponsorsync.sync.person_records import pack_people
 from tests.support.waiting import until
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"
 PERSON = 48210377
-NAMES = KnownNames((SPONSORABLE,), (COLLECTION,))
+CATALOG = Catalog((SPONSORABLE,), (COLLECTION,))
 
 # Apart from the ports of other tests: they must not take over the port of a server that is down.
 _FIRST_PORT = 10_000
@@ -184,14 +184,12 @@ class Pair:
     async def read_for_fetch(self, token: str, person_id: int = PERSON) -> bytes:
         """Takes the lease and reads durable: the first half of a slow fetch."""
         await self.local.set(keys.lease(person_id), token)
-        records = await pack_people(self.durable_store, [person_id], what="all", names=NAMES)
+        records = await pack_people(self.durable_store, [person_id], what="all", catalog=CATALOG)
         return records[0].content
 
     async def fill(self, token: str, content: bytes, person_id: int = PERSON) -> str:
         """Merges the content on local: the second half of a slow fetch; returns the reply."""
-        reply = await self.local_store.run_script(
-            "merge", token, NAMES.all_json, person_id, content
-        )
+        reply = await self.local_store.run_script("merge", token, CATALOG.json, person_id, content)
         return cast("bytes", reply).decode()
 
     async def count_durable_scripts(self) -> int:
@@ -327,8 +325,7 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
             engine=redis_pair.engine,
             people=PeopleStore(
                 redis_pair.local,
-                sponsorables=(SPONSORABLE,),
-                collections=(COLLECTION,),
+                catalog=CATALOG,
                 session_life=timedelta(days=1),
                 fetcher=redis_pair.engine.hydrator,
             ),
@@ -364,7 +361,7 @@ async def running_listener(pair: Pair) -> AsyncIterator[None]:
         yield
 
 
-async def confirm_applied(
+async def confirm_taken(
     relay: Relay, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
 ) -> None:
     """Confirms on local the records that durable has just applied, as a relay does."""

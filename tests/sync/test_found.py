@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sponsorsync.store import keys
 from sponsorsync.sync.person_records import apply_records
-from tests.support.sync import COLLECTION, PERSON, confirm_applied
+from tests.support.sync import COLLECTION, PERSON, confirm_taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -19,9 +19,9 @@ async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     """Takes the person to durable; something happens between durable's answer and the confirm."""
     relay = pair.engine.relay
     records = await relay._export([PERSON])
-    answers = await apply_records(pair.durable_store, records, names=relay._names)
+    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await meanwhile
-    await confirm_applied(relay, records, answers)
+    await confirm_taken(relay, records, answers)
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
@@ -73,8 +73,8 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     records = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_records(pair.durable_store, records, names=relay._names)
-    await confirm_applied(relay, records, answers)
+    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
+    await confirm_taken(relay, records, answers)
     await pair.relay()
 
     assert await pair.items() == ["a", "b"]
@@ -116,8 +116,8 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     records = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_records(pair.durable_store, records, names=relay._names)
-    await confirm_applied(relay, records, answers)
+    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
+    await confirm_taken(relay, records, answers)
     await pair.relay()
 
     assert await pair.items() == []
@@ -132,7 +132,7 @@ async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair)
     await pair.add("a", "b")
     relay = pair.engine.relay
     records = await relay._export([PERSON])
-    await apply_records(pair.durable_store, records, names=relay._names)
+    await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await pair.lapse()
     await pair.remove("a")
     await pair.relay()
