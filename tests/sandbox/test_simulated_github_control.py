@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from sponsorsync.sandbox.hooks import Hook
 from tests.support.simulated_github import MINE, URL, GitHubClient, bearer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # --- the switches ---------------------------------------------------------------------------------
 
@@ -49,30 +52,32 @@ async def test_each_endpoint_can_fail_or_break_off(
         broken.json()
 
 
-async def test_rate_limited_sets_status_and_headers(http: GitHubClient, token: str) -> None:
-    """REST answers 403, GraphQL 200; both send Retry-After."""
+@pytest.mark.parametrize(
+    ("fault", "statuses"), [("rate_limited", (403, 200)), ("secondary_limit", (429, 429))]
+)
+async def test_both_limits_send_retry_after(
+    http: GitHubClient, token: str, fault: str, statuses: tuple[int, int]
+) -> None:
+    """GraphQL answers 200 to a used-up limit."""
+    await http.put("/switches", json={fault: True, "retry_after_s": 7})
+    rest = await http.get("/api/user", headers=bearer(token))
+    graphql = await http.post_query(token, MINE)
+
+    assert (rest.status_code, graphql.status_code) == statuses
+    assert [each.headers["retry-after"] for each in (rest, graphql)] == ["7", "7"]
+
+
+async def test_rate_limited_has_no_points_left(http: GitHubClient, token: str) -> None:
+    """GraphQL reports the limit as an error without data; a minute is the default wait."""
     http.github.switches.rate_limited = True
     rest = await http.get("/api/user", headers=bearer(token))
     graphql = await http.post_query(token, MINE)
 
-    assert (rest.status_code, graphql.status_code) == (403, 200)
-    assert graphql.json()["errors"][0]["type"] == "RATE_LIMITED"
+    assert [each["type"] for each in graphql.json()["errors"]] == ["RATE_LIMITED"]
     assert "data" not in graphql.json()
     for response in (rest, graphql):
-        assert response.headers["retry-after"] == "60"
         assert response.headers["x-ratelimit-remaining"] == "0"
-
-
-async def test_secondary_limit_is_429_for_both_apis(http: GitHubClient, token: str) -> None:
-    """Retry-After is what the switch says."""
-    http.github.switches.secondary_limit = True
-    http.github.switches.retry_after_s = 7
-    rest = await http.get("/api/user", headers=bearer(token))
-    graphql = await http.post_query(token, MINE)
-
-    for response in (rest, graphql):
-        assert response.status_code == 429
-        assert response.headers["retry-after"] == "7"
+        assert response.headers["retry-after"] == "60"
 
 
 async def test_forbidden_is_a_null_with_its_error(http: GitHubClient, token: str) -> None:
@@ -174,6 +179,7 @@ async def test_switches_are_read_and_set_over_http(http: GitHubClient) -> None:
         ({"restricting_organization": 5}, "restricting_organization must be a text"),
         ({"iss": "maybe"}, "iss must be one of right, absent, wrong"),
         ([], "the body must be a JSON object"),
+        (b"{", "the body must be a JSON object"),
     ],
 )
 async def test_a_mistake_changes_nothing_and_is_named(
@@ -181,16 +187,12 @@ async def test_a_mistake_changes_nothing_and_is_named(
 ) -> None:
     """A test with an ignored, misspelt switch would test nothing."""
     before = http.github.switches.as_json()
-    response = await http.put("/switches", json=values)
+    content = values if isinstance(values, bytes) else json.dumps(values)
+    response = await http.put("/switches", content=content)
 
     assert response.status_code == 422
     assert problem in response.json()["errors"][0]
     assert http.github.switches.as_json() == before
-
-
-async def test_a_body_that_is_no_json_is_refused(http: GitHubClient) -> None:
-    """The answer is 422, not 500."""
-    assert (await http.put("/switches", content=b"{")).status_code == 422
 
 
 # --- the control page -----------------------------------------------------------------------------
@@ -316,6 +318,19 @@ async def test_a_caller_that_leaves_is_recorded_without_a_status(http: GitHubCli
 # --- the webhook ----------------------------------------------------------------------------------
 
 
+def send_events_to(http: GitHubClient, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+    """Lets the simulation send events to a function."""
+    transport = httpx.MockTransport(answer)
+    http.github.send_events_to(
+        Hook(url="http://service.test/hook", secret="s", base_url=URL, transport=transport)
+    )
+
+
+async def change_sponsorship(http: GitHubClient, sponsor: str, action: str) -> httpx.Response:
+    """Submits the form of the control page."""
+    return await http.post("/sponsorships", data={"sponsor": sponsor, "action": action})
+
+
 async def test_a_start_and_an_end_are_sent_to_the_webhook(http: GitHubClient) -> None:
     """Each event is signed and has the new state."""
     received: list[httpx.Request] = []
@@ -324,18 +339,11 @@ async def test_a_start_and_an_end_are_sent_to_the_webhook(http: GitHubClient) ->
         received.append(request)
         return httpx.Response(202 if len(received) < 3 else 500)
 
-    http.github.send_events_to(
-        Hook(
-            url="http://service.test/hook",
-            secret="It's a Secret to Everybody",
-            base_url=URL,
-            transport=httpx.MockTransport(answer),
-        )
-    )
-    began = await http.post("/sponsorships", data={"sponsor": "stranger", "action": "created"})
-    ended = await http.post("/sponsorships", data={"sponsor": "stranger", "action": "ended"})
-    failed = await http.post("/sponsorships", data={"sponsor": "stranger", "action": "created"})
-    nobody = await http.post("/sponsorships", data={"sponsor": "nobody", "action": "created"})
+    send_events_to(http, answer)
+    began = await change_sponsorship(http, "stranger", "created")
+    ended = await change_sponsorship(http, "stranger", "ended")
+    failed = await change_sponsorship(http, "stranger", "created")
+    nobody = await change_sponsorship(http, "nobody", "created")
 
     events = [json.loads(request.content) for request in received]
     assert [event["action"] for event in events] == ["created", "cancelled", "created"]
@@ -348,16 +356,14 @@ async def test_a_start_and_an_end_are_sent_to_the_webhook(http: GitHubClient) ->
 
 async def test_an_unreachable_webhook_is_shown_and_none_is_needed(http: GitHubClient) -> None:
     """Without a webhook only the directory changes."""
-    answer = await http.post("/sponsorships", data={"sponsor": "monthly", "action": "ended"})
+    answer = await change_sponsorship(http, "monthly", "ended")
     [sponsorship] = http.github.people.sponsorships_of(http.github.people.get("monthly"))
 
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
-    http.github.send_events_to(
-        Hook(url="http://x", secret="s", base_url=URL, transport=httpx.MockTransport(refuse))
-    )
-    failed = await http.post("/sponsorships", data={"sponsor": "monthly", "action": "created"})
+    send_events_to(http, refuse)
+    failed = await change_sponsorship(http, "monthly", "created")
 
     assert (answer.status_code, sponsorship.is_ended) == (303, True)
     assert "could not be reached" in failed.text
