@@ -14,8 +14,7 @@ from sponsorsync.domain.entitlement import (
     EntitlementStatus,
     evaluate,
 )
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import PaymentSource
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
 from tests.support.entitlements import (
     DAY,
     ENTITLED,
@@ -353,7 +352,9 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
     """GitHub never tells that tier."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
-    entitlement = evaluate("maintainer", facts, policy=replace(POLICY, patreon_cents=300), now=NOW)
+    entitlement = evaluate(
+        "maintainer", facts, policy=replace(POLICY, hidden_tier_cents=300), now=NOW
+    )
 
     assert entitlement.tier_cents == 300
     assert entitlement.reason == "You sponsor maintainer through Patreon."

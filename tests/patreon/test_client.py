@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from sponsorsync.domain.errors import (
-    PatreonUnreachableError,
+    LinkUnreachableError,
 )
-from sponsorsync.domain.patronage import PatreonIdentity, PatronStatus
 from sponsorsync.http_client import create_http_client
 from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.patronage import PatreonIdentity, PatronStatus
 from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def test_each_way_to_stand_to_a_campaign_is_told_apart(
     identity = await client.fetch_identity(patreon.issue_token(role))
 
     [patronage] = identity.patronages
-    assert identity.patron_id == patreon.patrons[role].id
+    assert identity.account_id == patreon.patrons[role].id
     assert patronage.campaign_id == patreon.campaign_id
     assert (patronage.status, patronage.cents) == (status, cents)
     assert (patronage.is_gift, patronage.is_trial) == (is_gift, is_trial)
@@ -68,7 +68,7 @@ async def test_who_is_no_member_is_somebody_all_the_same(
     """They may become a patron tomorrow."""
     identity = await client.fetch_identity(patreon.issue_token(role))
 
-    assert identity == PatreonIdentity(patron_id=patreon.patrons[role].id, patronages=())
+    assert identity == PatreonIdentity(account_id=patreon.patrons[role].id, patronages=())
 
 
 async def test_a_year_that_is_paid_ends_in_a_year(
@@ -114,7 +114,7 @@ async def test_an_identity_that_is_cut_off_is_asked_for_again(
 
     identity = await client.fetch_identity(patreon.issue_token("active"))
 
-    assert identity.patron_id == patreon.patrons["active"].id
+    assert identity.account_id == patreon.patrons["active"].id
     assert len(way.requests) == 2
 
 
@@ -124,7 +124,7 @@ async def test_two_identities_that_are_cut_off_are_enough(
     """More tries would only make a person wait for the same answer."""
     patreon.switches.malformed = True
 
-    with pytest.raises(PatreonUnreachableError):
+    with pytest.raises(LinkUnreachableError):
         await client.fetch_identity(patreon.issue_token("active"))
 
     assert len(way.requests) == 2

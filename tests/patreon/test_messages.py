@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sponsorsync.domain.errors import (
-    PatreonError,
-    PatreonLimitedError,
-    PatreonRefusedError,
-    PatreonUnreachableError,
+    AccountLinkError,
+    LinkLimitedError,
+    LinkRefusedError,
+    LinkUnreachableError,
 )
-from sponsorsync.domain.patronage import PatreonIdentity, Patronage, PatronStatus
 from sponsorsync.patreon import messages
+from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -112,7 +112,7 @@ def test_a_patron_is_read_with_all_that_decides() -> None:
     """And with nothing else, such as the name."""
     identity = _parse(_answer(_member(), CAMPAIGN))
 
-    assert identity == PatreonIdentity(patron_id="987654321", patronages=(PARSED,))
+    assert identity == PatreonIdentity(account_id="987654321", patronages=(PARSED,))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_who_supports_nobody_has_no_patronage(relationships: Json) -> None:
     """Patreon then sends no `included`, and an empty list or nothing in place of the links."""
     answer: Json = {"data": {**_link("user", "987654321"), "relationships": relationships}}
 
-    assert _parse(answer) == PatreonIdentity(patron_id="987654321", patronages=())
+    assert _parse(answer) == PatreonIdentity(account_id="987654321", patronages=())
 
 
 def test_a_membership_of_no_campaign_is_passed_over() -> None:
@@ -305,7 +305,7 @@ def test_a_membership_of_no_campaign_is_passed_over() -> None:
 )
 def test_whatever_is_not_as_documented_is_unknown_and_never_no(answer: Json) -> None:
     """Half an answer would take the entitlement from a patron, or give it to somebody else."""
-    with pytest.raises(PatreonUnreachableError):
+    with pytest.raises(LinkUnreachableError):
         _parse(answer)
 
 
@@ -314,7 +314,7 @@ def test_whatever_is_not_as_documented_is_unknown_and_never_no(answer: Json) -> 
 )
 def test_what_is_no_json_is_unknown(body: bytes) -> None:
     """A proxy's page, or half of an answer."""
-    with pytest.raises(PatreonUnreachableError):
+    with pytest.raises(LinkUnreachableError):
         messages.parse_identity(body)
 
 
@@ -333,7 +333,7 @@ def _json(*keys: str) -> SearchStrategy[Json]:
 @given(answer=_json("data", "included", "type", "id", "attributes", "relationships", "errors"))
 def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
     """Nothing that Patreon sends may surface as an error nobody foresaw."""
-    with suppress(PatreonError):
+    with suppress(AccountLinkError):
         _parse(answer)
 
 
@@ -343,19 +343,19 @@ def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (302, PatreonRefusedError),
-        (400, PatreonRefusedError),
-        (401, PatreonRefusedError),
-        (403, PatreonRefusedError),
-        (404, PatreonRefusedError),
-        (429, PatreonLimitedError),
-        (500, PatreonUnreachableError),
-        (503, PatreonUnreachableError),
+        (302, LinkRefusedError),
+        (400, LinkRefusedError),
+        (401, LinkRefusedError),
+        (403, LinkRefusedError),
+        (404, LinkRefusedError),
+        (429, LinkLimitedError),
+        (500, LinkUnreachableError),
+        (503, LinkUnreachableError),
     ],
 )
-def test_each_status_is_one_kind_of_error(status: int, error: type[PatreonError]) -> None:
+def test_each_status_is_one_kind_of_error(status: int, error: type[AccountLinkError]) -> None:
     """The kinds are what the rest of the service goes by."""
-    with pytest.raises(PatreonError) as caught:
+    with pytest.raises(AccountLinkError) as caught:
         messages.check_status(status, httpx.Headers(), b"")
 
     assert type(caught.value) is error
@@ -398,15 +398,15 @@ def test_an_oauth_error_is_left_to_whoever_reads_the_body(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (401, b"", PatreonRefusedError),
-        (403, b"<html>", PatreonRefusedError),
-        (429, b'{"errors": [{"status": "429"}]}', PatreonLimitedError),
-        (429, b'["error"]', PatreonLimitedError),
-        (502, b"<html>", PatreonUnreachableError),
+        (401, b"", LinkRefusedError),
+        (403, b"<html>", LinkRefusedError),
+        (429, b'{"errors": [{"status": "429"}]}', LinkLimitedError),
+        (429, b'["error"]', LinkLimitedError),
+        (502, b"<html>", LinkUnreachableError),
     ],
 )
 def test_without_one_the_token_endpoint_is_judged_by_its_status(
-    status: int, body: bytes, error: type[PatreonError]
+    status: int, body: bytes, error: type[AccountLinkError]
 ) -> None:
     """A limit and the page that keeps robots out come in other forms."""
     with pytest.raises(error):

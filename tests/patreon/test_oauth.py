@@ -10,16 +10,16 @@ import pytest
 from pydantic import SecretStr
 
 from sponsorsync.domain.errors import (
-    PatreonError,
-    PatreonExpiredError,
-    PatreonLimitedError,
-    PatreonRefusedError,
+    AccountLinkError,
+    LinkExpiredError,
+    LinkLimitedError,
+    LinkRefusedError,
 )
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.oauth import PatreonOAuth
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.patronage import LinkAttempt
+    from sponsorsync.linked_source import LinkAttempt
     from sponsorsync.sandbox.patreon import SimulatedPatreon
     from tests.support.script import Script
 
@@ -92,7 +92,7 @@ async def test_a_code_gives_a_token_that_tells_who_it_is(
     async with httpx.AsyncClient(transport=way) as http:
         identity = await PatreonClient(http, patreon_url=patreon.url).fetch_identity(token)
     assert back["state"] == attempt.state
-    assert identity.patron_id == patreon.patrons["active"].id
+    assert identity.account_id == patreon.patrons["active"].id
     assert [each.campaign_id for each in identity.patronages] == [patreon.campaign_id]
 
 
@@ -113,7 +113,7 @@ async def test_a_code_is_worth_nothing_at_another_callback(
     """Patreon compares it with the one of the authorization."""
     back = await _consent(patreon, oauth.start(), "active")
 
-    with pytest.raises(PatreonExpiredError):
+    with pytest.raises(LinkExpiredError):
         await _create_oauth(way, redirect_uri="http://elsewhere.test").fetch_token(
             code=back["code"]
         )
@@ -126,7 +126,7 @@ async def test_a_wrong_secret_is_for_the_operator_to_mend(
     oauth = _create_oauth(way, client_secret=SecretStr("wrong-secret"))
     back = await _consent(patreon, oauth.start(), "active")
 
-    with pytest.raises(PatreonRefusedError, match="PATREON_SECRET") as caught:
+    with pytest.raises(LinkRefusedError, match="PATREON_SECRET") as caught:
         await oauth.fetch_token(code=back["code"])
 
     assert "wrong-secret" not in repr(caught.value)
@@ -135,21 +135,21 @@ async def test_a_wrong_secret_is_for_the_operator_to_mend(
 @pytest.mark.parametrize(
     ("status", "name", "kind"),
     [
-        (401, "invalid_grant", PatreonExpiredError),
-        (400, "invalid_grant", PatreonExpiredError),
-        (401, "invalid_client", PatreonRefusedError),
-        (401, "access_denied", PatreonRefusedError),
-        (400, "something_new", PatreonRefusedError),
-        (200, "invalid_grant", PatreonExpiredError),
+        (401, "invalid_grant", LinkExpiredError),
+        (400, "invalid_grant", LinkExpiredError),
+        (401, "invalid_client", LinkRefusedError),
+        (401, "access_denied", LinkRefusedError),
+        (400, "something_new", LinkRefusedError),
+        (200, "invalid_grant", LinkExpiredError),
     ],
 )
 async def test_each_oauth_error_is_one_kind_of_ours(
-    oauth: PatreonOAuth, way: Script, status: int, name: str, kind: type[PatreonError]
+    oauth: PatreonOAuth, way: Script, status: int, name: str, kind: type[AccountLinkError]
 ) -> None:
     """By its name, not by the status it comes with."""
     way.answer(httpx.Response(status, json={"error": name}))
 
-    with pytest.raises(PatreonError) as caught:
+    with pytest.raises(AccountLinkError) as caught:
         await oauth.fetch_token(code="code")
 
     assert type(caught.value) is kind
@@ -161,7 +161,7 @@ async def test_the_token_endpoint_reports_the_wait_that_a_limit_names(
     """The token endpoint has the limits of the rest."""
     patreon.switches.rate_limited = True
 
-    with pytest.raises(PatreonLimitedError) as caught:
+    with pytest.raises(LinkLimitedError) as caught:
         await oauth.fetch_token(code="code")
 
     assert caught.value.retry_after_s == 9
@@ -173,5 +173,5 @@ async def test_the_page_that_keeps_robots_out_is_a_refusal(
     """It comes with 403: https://github.com/itchio/itch.io/issues/1289."""
     way.answer(httpx.Response(403, text="<html>Please enable JS</html>"))
 
-    with pytest.raises(PatreonRefusedError, match="HTTP 403"):
+    with pytest.raises(LinkRefusedError, match="HTTP 403"):
         await oauth.fetch_token(code="code")

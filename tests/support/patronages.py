@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.store import keys
+from tests.conftest import SPONSORABLE
+
 if TYPE_CHECKING:
     from tests.conftest import Browser
 
 
 STRANGER, MONTHLY = 112_493_071, 48_210_377
+LINKED_ACCOUNTS = keys.linked_accounts(EntitlementSource.PATREON, SPONSORABLE)
 HTML = {"accept": "text/html"}
 
 

@@ -7,9 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
-from tests.support.patronages import HTML, entitlement_of, patronage_of
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, entitlement_of, patronage_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -29,7 +27,7 @@ async def test_a_patreon_callback_of_another_browser_is_refused(service: Service
 
     stolen = await victim.get(await attacker.go_to_patreon("active"))
 
-    assert (stolen.status_code, stolen.json()["code"]) == (400, "patreon_expired")
+    assert (stolen.status_code, stolen.json()["code"]) == (400, "link_expired")
     assert await patronage_of(victim) is None
 
 
@@ -40,7 +38,7 @@ async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> No
 
     refused = await stranger.get(back)
 
-    assert (refused.status_code, refused.json()["code"]) == (400, "patreon_expired")
+    assert (refused.status_code, refused.json()["code"]) == (400, "link_expired")
     assert await patronage_of(stranger) is None
 
 
@@ -76,7 +74,7 @@ async def test_a_state_of_a_login_is_none_of_a_link(
     linked = await stranger.get(f"/patreon/callback?state={login_state}&code=x")
     signed_in = await stranger.get(f"/oauth2/callback?state={link_state}&code=x")
 
-    assert (linked.status_code, linked.json()["code"]) == (400, "patreon_expired")
+    assert (linked.status_code, linked.json()["code"]) == (400, "link_expired")
     assert (signed_in.status_code, signed_in.json()["code"]) == (400, "login_expired")
     assert github.requests.all() == []
 
@@ -86,7 +84,7 @@ async def test_a_callback_without_a_state_is_refused(stranger: Browser, query: s
     """Anybody can link to this address."""
     answer = await stranger.get(f"/patreon/callback{query}")
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "patreon_expired")
+    assert (answer.status_code, answer.json()["code"]) == (400, "link_expired")
 
 
 async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -> None:
@@ -96,7 +94,7 @@ async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -
 
     answer = await stranger.get(f"/patreon/callback?state={state}&code=forged")
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "patreon_expired")
+    assert (answer.status_code, answer.json()["code"]) == (400, "link_expired")
     assert "Please link your account again" in answer.json()["detail"]
 
 
@@ -130,10 +128,10 @@ async def test_without_its_settings_there_is_no_patreon(
         ]
         page = await browser.get("/account")
 
-    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_patreon")] * 3
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_link_source")] * 3
     assert "SPONSORSYNC_PATREON_CLIENT_ID is not set" in answers[0].json()["detail"]
     assert "patreon" not in page.text.lower()
-    assert await local.exists(keys.patrons(SPONSORABLE)) == 0
+    assert await local.exists(LINKED_ACCOUNTS) == 0
 
 
 async def test_another_sites_page_may_not_unlink(stranger: Browser) -> None:

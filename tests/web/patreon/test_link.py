@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
 from tests.support.contents import read_everything
-from tests.support.patronages import HTML, STRANGER, entitlement_of, patronage_of
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, entitlement_of, patronage_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def test_who_does_not_allow_it_is_told_so(stranger: Browser) -> None:
 
     assert (page.status_code, 'href="/patreon/link"' in page.text) == (403, True)
     assert "so nothing was linked" in page.text
-    assert (again.status_code, again.json()["code"]) == (400, "patreon_expired")
+    assert (again.status_code, again.json()["code"]) == (400, "link_expired")
     assert await patronage_of(stranger) is None
 
 
@@ -89,7 +89,7 @@ async def test_an_answer_that_says_both_is_no_consent(stranger: Browser) -> None
 
     answer = await stranger.get(f"{back}&error=access_denied")
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "patreon_denied")
+    assert (answer.status_code, answer.json()["code"]) == (403, "link_denied")
     assert await patronage_of(stranger) is None
 
 
@@ -182,12 +182,12 @@ async def test_it_outlives_the_local_redis(
     await stranger.link_patreon("active")
 
     async def is_durable() -> bool:
-        return "patron_id" in str(
+        return "account_id" in str(
             await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
         )
 
     await until(is_durable)
-    await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), keys.patrons(SPONSORABLE))
+    await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), LINKED_ACCOUNTS)
     entitlement = await entitlement_of(stranger)
     other = await service.sign_in("former")
     await other.link_patreon("active")
@@ -202,10 +202,10 @@ async def test_it_outlives_the_local_redis(
 @pytest.mark.parametrize(
     ("switches", "status", "code"),
     [
-        ({"down": True}, 502, "patreon_unavailable"),
-        ({"malformed": True}, 502, "patreon_unavailable"),
-        ({"unauthorized": True}, 502, "patreon_unavailable"),
-        ({"rate_limited": True}, 503, "patreon_limited"),
+        ({"down": True}, 502, "link_unavailable"),
+        ({"malformed": True}, 502, "link_unavailable"),
+        ({"unauthorized": True}, 502, "link_unavailable"),
+        ({"rate_limited": True}, 503, "link_limited"),
     ],
     ids=str,
 )
@@ -245,7 +245,7 @@ async def test_a_wrong_secret_is_the_operators_affair(
         browser = await service.sign_in("stranger")
         answer = await browser.link_patreon("active")
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "patreon_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (502, "link_unavailable")
     assert "SPONSORSYNC_PATREON_SECRET" in answer.json()["detail"]
     assert "a-wrong-secret" not in answer.text
 
@@ -303,5 +303,5 @@ async def test_no_token_of_patreons_is_kept_or_told(
     secrets = [*issued, "the-secret-of-the-patreon-client"]
     assert len(issued) == 2
     assert all("90210010" in text for text in stored)
-    assert "patreon_linked" in logged.out
+    assert "account_linked" in logged.out
     assert not [secret for secret in secrets for text in texts if secret in text]

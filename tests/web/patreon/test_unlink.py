@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.store import keys
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from tests.conftest import SPONSORABLE
-from tests.support.patronages import MONTHLY, STRANGER, entitlement_of, patronage_of
+from tests.support.patronages import (
+    LINKED_ACCOUNTS,
+    MONTHLY,
+    STRANGER,
+    entitlement_of,
+    patronage_of,
+)
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sponsorsync.domain.patronage import PatreonIdentity
-    from sponsorsync.domain.sources import EntitlementSource
+    from sponsorsync.patreon.patronage import PatreonIdentity
     from tests.conftest import Browser, Service
 
 
@@ -73,16 +79,16 @@ async def test_who_linked_it_last_has_it_also_when_local_had_lost_everything(
     kept = await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
 
     assert (doors, kept) == ([403, 204], None)
-    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": "29871456"}
+    assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": "29871456"}
 
 
 @pytest.mark.parametrize(
-    ("patron_id", "version"),
+    ("account_id", "version"),
     [("90210010", "1"), ("90210024", "9" * 16)],
     ids=["an older one", "another one"],
 )
 async def test_an_index_that_came_back_older_takes_nothing(
-    stranger: Browser, local: Redis, durable: Redis, patron_id: str, version: str
+    stranger: Browser, local: Redis, durable: Redis, account_id: str, version: str
 ) -> None:
     """It names who had linked the account before; their grant is older, or of another account."""
     await stranger.link_patreon("active")
@@ -92,14 +98,14 @@ async def test_an_index_that_came_back_older_takes_nothing(
 
     await until(is_durable)
     key, former = keys.sponsorship(SPONSORABLE, STRANGER), 29_871_456
-    grant = f'[{{"source": "patreon", "since": 1, "until": 2, "patron_id": "{patron_id}"}}]'
+    grant = f'[{{"source": "patreon", "since": 1, "until": 2, "account_id": "{account_id}"}}]'
     await local.hset(keys.sponsorship(SPONSORABLE, former), "also", grant)
     await local.hset(keys.meta(former), f"v:entitlement:{SPONSORABLE}", version)
-    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(former))
+    await local.hset(LINKED_ACCOUNTS, "90210010", str(former))
     await local.delete(key)
 
     assert (await entitlement_of(stranger))["source"] == "patreon"
-    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(STRANGER)}
+    assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": str(STRANGER)}
 
 
 async def test_another_account_takes_the_place_of_the_first(
@@ -120,9 +126,9 @@ async def test_a_deleted_account_frees_it(
 ) -> None:
     """It leaves no trace, and does not take it away from who links it then."""
     await stranger.link_patreon("active")
-    before = await local.hgetall(keys.patrons(SPONSORABLE))
+    before = await local.hgetall(LINKED_ACCOUNTS)
     await stranger.delete("/me")
-    left = await local.hgetall(keys.patrons(SPONSORABLE))
+    left = await local.hgetall(LINKED_ACCOUNTS)
     other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
@@ -137,10 +143,10 @@ async def test_who_unlinks_takes_the_index_from_nobody_else(
 ) -> None:
     """Somebody else may stand there by now; they keep being found."""
     await stranger.link_patreon("active")
-    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(MONTHLY))
+    await local.hset(LINKED_ACCOUNTS, "90210010", str(MONTHLY))
     await stranger.post("/patreon/unlink")
 
-    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(MONTHLY)}
+    assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": str(MONTHLY)}
 
 
 async def test_a_stale_index_takes_nothing_from_anybody(
@@ -148,7 +154,7 @@ async def test_a_stale_index_takes_nothing_from_anybody(
 ) -> None:
     """It says who had linked an account; who has linked another one since keeps that."""
     await stranger.link_patreon("annual")
-    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(STRANGER))
+    await local.hset(LINKED_ACCOUNTS, "90210010", str(STRANGER))
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
@@ -161,8 +167,8 @@ async def test_who_died_while_linking_keeps_nobody_waiting_for_long(
 ) -> None:
     """The right to link ends by itself; who has it gives it back."""
     await stranger.link_patreon("active")
-    after = await local.exists(keys.linking("90210010"))
-    await local.set(keys.linking("90210010"), "of-who-died", px=300)
+    after = await local.exists(keys.linking(EntitlementSource.PATREON, "90210010"))
+    await local.set(keys.linking(EntitlementSource.PATREON, "90210010"), "of-who-died", px=300)
     again = await stranger.link_patreon("active")
 
     assert (after, again.status_code) == (0, 303)
@@ -173,12 +179,12 @@ async def test_who_does_not_come_to_an_end_is_503(
 ) -> None:
     """Nothing is changed, and the other's right stays theirs."""
     monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.15)
-    await local.set(keys.linking("90210010"), "of-another", px=60_000)
+    await local.set(keys.linking(EntitlementSource.PATREON, "90210010"), "of-another", px=60_000)
     answer = await stranger.link_patreon("active")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-    assert "linking the same account of Patreon's" in answer.json()["detail"]
-    assert await local.get(keys.linking("90210010")) == "of-another"
+    assert "linking the same account at Patreon" in answer.json()["detail"]
+    assert await local.get(keys.linking(EntitlementSource.PATREON, "90210010")) == "of-another"
     assert await patronage_of(stranger) is None
 
 
@@ -197,9 +203,7 @@ async def test_an_account_that_is_deleted_meanwhile_stays_so(
     answer = await stranger.get(back)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
-    assert (
-        await local.exists(keys.patrons(SPONSORABLE), keys.sponsorship(SPONSORABLE, STRANGER)) == 0
-    )
+    assert await local.exists(LINKED_ACCOUNTS, keys.sponsorship(SPONSORABLE, STRANGER)) == 0
 
 
 async def test_two_at_once_do_not_both_get_it(

@@ -16,15 +16,15 @@ REQUEST = Request({"type": "http", "method": "GET", "path": "/patreon/callback",
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (errors.PatreonUnreachableError("Gone."), 502, "patreon_unavailable"),
-        (errors.PatreonRefusedError("No."), 502, "patreon_unavailable"),
-        (errors.PatreonLimitedError("Wait.", retry_after_s=9), 503, "patreon_limited"),
-        (errors.PatreonExpiredError("Late."), 400, "patreon_expired"),
-        (errors.PatreonDeniedError("Denied."), 403, "patreon_denied"),
+        (errors.LinkUnreachableError("Gone."), 502, "link_unavailable"),
+        (errors.LinkRefusedError("No."), 502, "link_unavailable"),
+        (errors.LinkLimitedError("Wait.", retry_after_s=9), 503, "link_limited"),
+        (errors.LinkExpiredError("Late."), 400, "link_expired"),
+        (errors.LinkDeniedError("Denied."), 403, "link_denied"),
     ],
 )
 def test_each_kind_has_a_status_and_a_code(
-    error: errors.PatreonError, status: int, code: str
+    error: errors.AccountLinkError, status: int, code: str
 ) -> None:
     """Programs go by the code, people by the sentence."""
     response = respond_to(REQUEST, error)
@@ -36,6 +36,6 @@ def test_each_kind_has_a_status_and_a_code(
 
 def test_a_limit_is_passed_on() -> None:
     """Whoever asked us can wait as well as we can."""
-    response = respond_to(REQUEST, errors.PatreonLimitedError("Wait.", retry_after_s=9))
+    response = respond_to(REQUEST, errors.LinkLimitedError("Wait.", retry_after_s=9))
 
     assert response.headers["retry-after"] == "9"
