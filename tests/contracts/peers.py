@@ -125,7 +125,7 @@ class PatreonPeer(Peer):
     def __init__(self, way: httpx.AsyncBaseTransport) -> None:
         super().__init__(way)
         self._oauth = PatreonOAuth(
-            way,
+            transport=way,
             patreon_url=PATREON_URL,
             client_id="patreon-client",
             client_secret=SecretStr("the-secret-of-the-patreon-client"),

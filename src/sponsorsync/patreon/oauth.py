@@ -10,6 +10,7 @@ https://support.patreon.com/hc/en-gb/articles/115004061726
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -50,30 +51,21 @@ _TOKEN_ERRORS: dict[str, tuple[type[AccountLinkError], str]] = {
 _OTHER_TOKEN_ERROR = (LinkRefusedError, "Patreon did not link the account. Please try again.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatreonOAuth:
     """Starts and finishes the web flow."""
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        patreon_url: str,
-        client_id: str,
-        client_secret: SecretStr,
-        redirect_uri: str,
-        timeout_s: float,
-    ) -> None:
-        self._transport = transport
-        self._patreon_url = patreon_url
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uri = redirect_uri
-        self._timeout_s = timeout_s
+    transport: httpx.AsyncBaseTransport
+    patreon_url: str
+    client_id: str
+    client_secret: SecretStr
+    redirect_uri: str
+    timeout_s: float
 
     def start(self) -> LinkAttempt:
         """Returns a new attempt, bound to one browser by its state."""
         url, state = self._create_client().create_authorization_url(
-            f"{self._patreon_url}/oauth2/authorize"
+            f"{self.patreon_url}/oauth2/authorize"
         )
         return LinkAttempt(url=url, state=state)
 
@@ -89,7 +81,7 @@ class PatreonOAuth:
         try:
             async with self._create_client() as client:
                 client.register_compliance_hook("access_token_response", _check_response)
-                token = await client.fetch_token(f"{self._patreon_url}/api/oauth2/token", code=code)
+                token = await client.fetch_token(f"{self.patreon_url}/api/oauth2/token", code=code)
         except OAuthError as error:
             kind, message = _TOKEN_ERRORS.get(str(error.error), _OTHER_TOKEN_ERROR)
             raise kind(message) from None
@@ -103,13 +95,13 @@ class PatreonOAuth:
     def _create_client(self) -> AsyncOAuth2Client:
         # One client for each use, since it holds its token. The transport is shared.
         return AsyncOAuth2Client(
-            client_id=self._client_id,
-            client_secret=self._client_secret.get_secret_value(),
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value(),
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             scope=SCOPE,
-            redirect_uri=self._redirect_uri,
-            transport=self._transport,
-            timeout=self._timeout_s,
+            redirect_uri=self.redirect_uri,
+            transport=self.transport,
+            timeout=self.timeout_s,
             headers={"User-Agent": USER_AGENT},  # https://docs.patreon.com/#introduction
         )
 

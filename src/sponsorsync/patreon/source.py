@@ -28,20 +28,9 @@ class PatreonSource(LinkedSource):
     name = "Patreon"
     client_id_variable = "SPONSORSYNC_PATREON_CLIENT_ID"
 
-    def __init__(
-        self,
-        oauth: PatreonOAuth,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        patreon_url: str,
-        campaign_id: str,
-        timeout_s: float,
-    ) -> None:
+    def __init__(self, oauth: PatreonOAuth, *, campaign_id: str) -> None:
         self._oauth = oauth
-        self._transport = transport
-        self._patreon_url = patreon_url
         self._campaign_id = campaign_id
-        self._timeout_s = timeout_s
 
     @classmethod
     def create(
@@ -53,20 +42,14 @@ class PatreonSource(LinkedSource):
         if client_id is None or secret is None or campaign_id is None:
             return None
         oauth = PatreonOAuth(
-            transport,
+            transport=transport,
             patreon_url=settings.patreon_url,
             client_id=client_id,
             client_secret=secret,
             redirect_uri=redirect_uri,
             timeout_s=settings.github_timeout_s,
         )
-        return cls(
-            oauth,
-            transport,
-            patreon_url=settings.patreon_url,
-            campaign_id=campaign_id,
-            timeout_s=settings.github_timeout_s,
-        )
+        return cls(oauth, campaign_id=campaign_id)
 
     def start(self) -> LinkAttempt:
         """Returns a new attempt, bound to one person in one browser by its state."""
@@ -75,8 +58,9 @@ class PatreonSource(LinkedSource):
     async def fetch_account(self, code: str) -> LinkedAccount:
         """Returns the account and its grant; the token is used once and not stored."""
         token = await self._oauth.fetch_token(code=code)
-        async with create_http_client(self._transport, timeout_s=self._timeout_s) as http:
-            client = PatreonClient(http, patreon_url=self._patreon_url)
+        oauth = self._oauth
+        async with create_http_client(oauth.transport, timeout_s=oauth.timeout_s) as http:
+            client = PatreonClient(http, patreon_url=oauth.patreon_url)
             identity = await client.fetch_identity(token)
         return LinkedAccount(
             account_id=identity.account_id,

@@ -41,7 +41,11 @@ class _Routes:
         services.cookies.set_attempt(
             response,
             OpenAttempt(
-                state=attempt.state, code_verifier="", next_url="/account", person_id=person_id
+                state=attempt.state,
+                code_verifier="",
+                next_url="/account",
+                person_id=person_id,
+                source=self._kind.source,
             ),
             now=services.clock(),
         )
@@ -62,7 +66,7 @@ class _Routes:
         """
         link = self._find_link(services)
         attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
-        if attempt is None or attempt.person_id != person_id:
+        if attempt is None or (attempt.person_id, attempt.source) != (person_id, link.source):
             raise LinkExpiredError(
                 "You did not begin this in this browser with this account, or it was used already, "
                 f"or it began more than ten minutes ago. Please link {link.name} again."

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydantic import SecretStr
+from starlette.responses import Response
 
-from tests.support.patronages import HTML, LINKED_ACCOUNTS, entitlement_of, patronage_of
+from sponsorsync.web.cookies import Cookies, OpenAttempt
+from tests.conftest import ORIGIN, PATREON_SETTINGS
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, entitlement_of, patronage_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -77,6 +83,28 @@ async def test_a_state_of_a_login_is_none_of_a_link(
     assert (linked.status_code, linked.json()["code"]) == (400, "link_expired")
     assert (signed_in.status_code, signed_in.json()["code"]) == (400, "login_expired")
     assert github.requests.all() == []
+
+
+async def test_an_attempt_at_another_source_is_refused(
+    run_service: RunService, clock: Clock
+) -> None:
+    """Else the code of one service would be sent to another (RFC 9700, 4.4)."""
+    secret, response = SecretStr("s" * 32), Response()
+    async with run_service(session_secret=secret, **PATREON_SETTINGS) as service:
+        stranger = await service.sign_in("stranger")
+        back = await stranger.go_to_patreon("active")
+        state = parse_qs(urlsplit(back).query)["state"][0]
+        attempt = OpenAttempt(state, "", "/account", person_id=STRANGER, source="another")
+        Cookies(
+            secret=secret, secure=False, samesite="lax", session_life=timedelta(days=1)
+        ).set_attempt(response, attempt, now=clock.now)
+        [(name, morsel)] = SimpleCookie(response.headers["set-cookie"]).items()
+        assert name in stranger.cookies
+        stranger.cookies.set(name, morsel.value, domain=urlsplit(ORIGIN).hostname or "", path="/")
+        refused = await stranger.get(back)
+
+        assert (refused.status_code, refused.json()["code"]) == (400, "link_expired")
+        assert await patronage_of(stranger) is None
 
 
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
