@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
-    """Else somebody could give a victim's account their own patronage, or take the victim's."""
+    """Else an attacker could link their account to a victim, or take the victim's account."""
     attacker, victim = await service.open_browser(), await service.open_browser()
     await attacker.sign_in("former")
     await victim.sign_in("stranger")
@@ -38,7 +38,7 @@ async def test_a_patreon_callback_of_another_browser_is_refused(service: Service
 
 
 async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> None:
-    """Somebody else signed in at the same browser meanwhile."""
+    """Another person has signed in at the same browser in the meantime."""
     back = await stranger.go_to_patreon("active")
     await stranger.sign_in("former")
 
@@ -49,7 +49,7 @@ async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> No
 
 
 async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
-    """And what it did stays."""
+    """The second call changes nothing."""
     back = await stranger.go_to_patreon("active")
     first, second = await stranger.get(back), await stranger.get(back)
 
@@ -67,10 +67,10 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
     assert "more than ten minutes ago" in late.text
 
 
-async def test_a_state_of_a_login_is_none_of_a_link(
+async def test_a_login_and_a_link_do_not_accept_each_others_state(
     stranger: Browser, github: SimulatedGitHub
 ) -> None:
-    """Nor the other way round: each journey ends where it was meant to, and nobody is asked."""
+    """Each attempt ends where it began, and neither service is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
     back = await stranger.go_to_patreon("active")
@@ -109,14 +109,14 @@ async def test_an_attempt_at_another_source_is_refused(
 
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
 async def test_a_callback_without_a_state_is_refused(stranger: Browser, query: str) -> None:
-    """Anybody can link to this address."""
+    """Any page can link to this address."""
     answer = await stranger.get(f"/patreon/callback{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "link_expired")
 
 
 async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -> None:
-    """With the right state."""
+    """Also with the right state."""
     back = await stranger.go_to_patreon("active")
     state = parse_qs(urlsplit(back).query)["state"][0]
 
@@ -129,8 +129,8 @@ async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -
 # ---------------------------------------------------------------------- who may
 
 
-async def test_it_needs_who_is_signed_in(service: Service) -> None:
-    """Each of the three routes, by a session."""
+async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
+    """Each of the three routes."""
     browser = await service.open_browser()
 
     answers = [
@@ -146,7 +146,7 @@ async def test_it_needs_who_is_signed_in(service: Service) -> None:
 async def test_without_its_settings_there_is_no_patreon(
     run_service: RunService, local: Redis
 ) -> None:
-    """409 names the setting, and the account page says nothing of it."""
+    """409 names the setting, and the account page does not mention Patreon."""
     async with run_service() as service:
         browser = await service.sign_in("stranger")
         answers = [
@@ -163,7 +163,7 @@ async def test_without_its_settings_there_is_no_patreon(
 
 
 async def test_another_sites_page_may_not_unlink(stranger: Browser) -> None:
-    """It would end an entitlement."""
+    """That would end an entitlement."""
     await stranger.link_patreon("active")
 
     refused = await stranger.post("/patreon/unlink", headers={"Origin": "https://evil.example"})
