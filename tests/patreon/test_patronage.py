@@ -164,8 +164,8 @@ def test_the_right_one_of_several_campaigns_counts() -> None:
             NOW + 20 * DAY,
             EntitlementStatus.NOT_ENTITLED,
             (
-                "Your support of maintainer on Patreon was last seen for the time before "
-                "2026-12-12. Link Patreon again if it goes on."
+                "Your access through Patreon ended by 2026-12-12. Link Patreon again if you still "
+                "support maintainer there."
             ),
         ),
     ],

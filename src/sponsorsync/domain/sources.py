@@ -105,8 +105,8 @@ def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
         return f"{sponsors}, but its seats are taken by other members."
     if grant.member_until is not None and grant.member_until <= now:
         return (
-            f"That you belong to {grant.organization}, which sponsored {sponsorable}, has to be "
-            "shown again: sign in again."
+            f"GitHub has to confirm again that you belong to {grant.organization}, which sponsored "
+            f"{sponsorable}: sign in again."
         )
     return (
         f"The sponsorship of {sponsorable} by {grant.organization}, to which you belong, ended by "
@@ -116,8 +116,8 @@ def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
 
 def _explain_override(grant: Grant, now: datetime) -> str:
     if grant.is_entitling(now):
-        return f"You were let in by an administrator{format_until(grant.until)}."
-    return f"An administrator had let you in; that ended by {grant.until:%Y-%m-%d}."
+        return f"An administrator gave you access{format_until(grant.until)}."
+    return f"The access that an administrator gave you ended by {grant.until:%Y-%m-%d}."
 
 
 def _explain_patronage(grant: Grant, sponsorable: str, now: datetime) -> str:
@@ -125,8 +125,8 @@ def _explain_patronage(grant: Grant, sponsorable: str, now: datetime) -> str:
         with_cents = format_a_month(grant.cents)
         return f"You support {sponsorable} on Patreon{with_cents}{format_until(grant.until)}."
     return (
-        f"Your support of {sponsorable} on Patreon was last seen for the time before "
-        f"{grant.until:%Y-%m-%d}. Link Patreon again if it goes on."
+        f"Your access through Patreon ended by {grant.until:%Y-%m-%d}. Link Patreon again if you "
+        f"still support {sponsorable} there."
     )
 
 

@@ -132,7 +132,7 @@ class ConsideredOut(_FromAttributes):
 
     source: EntitlementSource
     status: EntitlementStatus
-    reason: str = Field(examples=["You were let in by an administrator until 2027-01-01."])
+    reason: str = Field(examples=["An administrator gave you access until 2027-01-01."])
     tier_cents: int | None
     since: datetime | None
     until: datetime | None = Field(description="When it ends or ended, exclusively.")

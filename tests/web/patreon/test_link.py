@@ -165,8 +165,8 @@ async def test_a_link_has_to_be_renewed_after_the_paid_month(
     again = await entitlement_of(stranger)
 
     assert (ended["status"], door.status_code) == ("not_entitled", 403)
-    assert ended["reason"].startswith("Your support of maintainer on Patreon was last seen for")
-    assert ended["reason"].endswith("Link Patreon again if it goes on.")
+    assert ended["reason"].startswith("Your access through Patreon ended by ")
+    assert ended["reason"].endswith("Link Patreon again if you still support maintainer there.")
     assert again["status"] == "entitled"
 
 
