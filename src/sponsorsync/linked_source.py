@@ -51,9 +51,9 @@ class LinkedSource(ABC):
     """A service at which people link an account that entitles them.
 
     Attributes:
-        source: Its value in the list of sources.
-        name: Its name for people.
-        client_id_variable: The setting that has to be set first.
+        source: The value of the service in the list of sources.
+        name: The name of the service for people.
+        client_id_variable: The setting that configures the service.
     """
 
     source: ClassVar[EntitlementSource]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from sponsorsync.domain.sources import EntitlementSource, Grant
-    from sponsorsync.linked_source import LinkAttempt, LinkedAccount, LinkedSource
+    from sponsorsync.linked_source import LinkedAccount, LinkedSource
     from sponsorsync.settings import Settings
     from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.linked_accounts import LinkedAccountStore
@@ -27,33 +27,15 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountLink:
-    """Links and unlinks accounts at one source. An account counts for one person at a time.
+    """Links and unlinks accounts at one source. An account counts for one person at a time."""
 
-    Attributes:
-        source: The source.
-        name: Its name for people.
-    """
-
-    def __init__(
-        self,
-        linked_source: LinkedSource,
-        entitlements: EntitlementStore,
-        linked_accounts: LinkedAccountStore,
-        *,
-        sponsorable: str,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self.source, self.name = linked_source.source, linked_source.name
-        self._linked_source = linked_source
-        self._entitlements = entitlements
-        self._linked_accounts = linked_accounts
-        self._sponsorable = sponsorable
-        self._clock = clock
-
-    def start(self) -> LinkAttempt:
-        """Returns a new attempt; its state belongs to one person in one browser."""
-        return self._linked_source.start()
+    linked_source: LinkedSource
+    entitlements: EntitlementStore
+    linked_accounts: LinkedAccountStore
+    sponsorable: str
+    clock: Callable[[], datetime]
 
     async def finish(self, person_id: int, *, code: str) -> bool:
         """Fetches the account to which a code belongs, and saves its grant for this person.
@@ -68,23 +50,23 @@ class AccountLink:
             AccountLinkError: The service gave no usable answer; nothing changes.
             StoreUnavailableError: A Redis cannot be asked; nothing changes.
         """
-        account = await self._linked_source.fetch_account(code)
-        async with self._linked_accounts.hold_lock(self.source, account.account_id):
-            if (await self._entitlements.load_logins([person_id]))[person_id] is None:
+        account = await self.linked_source.fetch_account(code)
+        async with self.linked_accounts.hold_lock(self._source, account.account_id):
+            if (await self.entitlements.load_logins([person_id]))[person_id] is None:
                 raise NotSignedInError
-            holder = await self._linked_accounts.find_person(
-                self.source, self._sponsorable, account.account_id
+            holder = await self.linked_accounts.find_person(
+                self._source, self.sponsorable, account.account_id
             )
             if holder is not None and holder != person_id:
                 await self._remove_grant(holder, account.account_id)
             facts = await self._save_grant(person_id, account)
         _log.info(
             "account_linked",
-            source=self.source.value,
+            source=self._source.value,
             person=person_id,
             moved=holder not in {None, person_id},
         )
-        return facts is not None and find_grant(facts, self.source) is not None
+        return facts is not None and find_grant(facts, self._source) is not None
 
     async def unlink(self, person_id: int) -> None:
         """Removes the grant by a linked account, if there is one.
@@ -94,13 +76,17 @@ class AccountLink:
         """
         await self._remove_grant(person_id, None)
 
+    @property
+    def _source(self) -> EntitlementSource:
+        return self.linked_source.source
+
     async def _save_grant(self, person_id: int, account: LinkedAccount) -> EntitlementFacts | None:
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
-            facts = stored or EntitlementFacts(sponsorable=self._sponsorable, checked_at=None)
-            return apply_account(facts, self.source, account, now=self._clock())
+            facts = stored or EntitlementFacts(sponsorable=self.sponsorable, checked_at=None)
+            return apply_account(facts, self._source, account, now=self.clock())
 
-        _, facts = await self._entitlements.change(
-            self._sponsorable, person_id, decide, by=self.source.value, for_certain=True
+        _, facts = await self.entitlements.change(
+            self.sponsorable, person_id, decide, by=self._source.value, for_certain=True
         )
         return facts
 
@@ -108,13 +94,13 @@ class AccountLink:
         """Removes the grant by this account, or by any account where it is None."""
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts | None:
-            grant = None if stored is None else find_grant(stored, self.source)
+            grant = None if stored is None else find_grant(stored, self._source)
             if stored is None or grant is None or account_id not in {None, grant.account_id}:
                 return None
-            return replace_grant(stored, self.source, None)
+            return replace_grant(stored, self._source, None)
 
-        await self._entitlements.change(
-            self._sponsorable, person_id, decide, by=self.source.value, for_certain=True
+        await self.entitlements.change(
+            self.sponsorable, person_id, decide, by=self._source.value, for_certain=True
         )
 
 
@@ -155,9 +141,9 @@ def create_account_links(
         redirect_uri = settings.origin + callback_path(kind.source)
         if linked_source := kind.create(settings, transport, redirect_uri=redirect_uri):
             links[kind.source] = AccountLink(
-                linked_source,
-                entitlements,
-                linked_accounts,
+                linked_source=linked_source,
+                entitlements=entitlements,
+                linked_accounts=linked_accounts,
                 sponsorable=settings.sponsorables[0],
                 clock=clock,
             )

@@ -146,7 +146,7 @@ async def show_account(
         sponsor_urls=services.sponsor_urls,
         exclusions=exclusions,
         trouble=trouble,
-        account_links=list(services.account_links.values()),
+        linked_sources=[each.linked_source for each in services.account_links.values()],
         sources={each.source for entitlement in entitlements for each in entitlement.considered},
         no_support=no_support,
         collection=EXCLUDED_NODES,

@@ -35,7 +35,7 @@ class _Routes:
 
     async def start(self, request: Request, person_id: PersonId, services: ServicesDep) -> Response:
         """Sends the browser to the service. A cookie binds the attempt to browser and person."""
-        attempt = self._find_link(services).start()
+        attempt = self._find_link(services).linked_source.start()
         response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
         services.cookies.clear_crowd(response, request.cookies)
         services.cookies.set_attempt(
@@ -64,25 +64,25 @@ class _Routes:
 
         The state is checked before anything else: anybody can link to this address.
         """
-        link = self._find_link(services)
+        link, source, name = self._find_link(services), self._kind.source, self._kind.name
         attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
-        if attempt is None or (attempt.person_id, attempt.source) != (person_id, link.source):
+        if attempt is None or (attempt.person_id, attempt.source) != (person_id, source):
             raise LinkExpiredError(
-                "You did not begin this in this browser with this account, or it was used already, "
-                f"or it began more than ten minutes ago. Please link {link.name} again."
+                "This was not begun by you in this browser, was used already, or began more "
+                f"than ten minutes ago. Please link {name} again."
             )
         response: Response
         try:
             if error or not code:
                 raise LinkDeniedError(
-                    f"You did not allow SponsorSync to see your {link.name} profile, so nothing "
-                    "was linked."
+                    f"You did not allow SponsorSync to see your {name} profile, so nothing was "
+                    "linked."
                 )
             has_grant = await link.finish(person_id, code=code)
         except SponsorSyncError as failure:
             response = respond_to(request, failure)
         else:
-            next_url = attempt.next_url if has_grant else f"/account?no_support={link.source}"
+            next_url = attempt.next_url if has_grant else f"/account?no_support={source}"
             response = RedirectResponse(next_url, status_code=_SEE_OTHER)
         services.cookies.clear_attempt(response, state)
         return response
