@@ -23,10 +23,9 @@ local function accounts_index(sponsorable, grant)
   return grant.account_id and K.LINKED_ACCOUNTS(tostring(grant.source), sponsorable)
 end
 
--- Brings the indexes of organizations' members, and of linked accounts, from the grants that one person had
--- to those that they have. Whoever is new among an organization's members is judged again
--- (members.py): it may have changed since their grant was made, when nobody knew that it is about
--- them.
+-- Brings the indexes of members and of linked accounts from the grants that one person had to those
+-- that they have. Requests a recompute for a new member of an organization
+-- (organization_members.py): the organization may have changed since the grant was made.
 local function index_grants(id, sponsorable, had, grants)
   local was_member = {}
   for _, grant in ipairs(had) do
