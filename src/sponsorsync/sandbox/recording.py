@@ -22,7 +22,6 @@ class RequestRecord:
     """
 
     endpoint: str
-    method: str
     path: str
     status: int
     began: int
@@ -96,7 +95,6 @@ class RecordingMiddleware:
             self.requests.add(
                 RequestRecord(
                     endpoint=self.endpoint,
-                    method=scope["method"],
                     path=scope["path"],
                     status=status,
                     began=began,

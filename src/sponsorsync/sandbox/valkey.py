@@ -98,9 +98,7 @@ DEFAULT_LIMITS = TimeLimits()
 class EmbeddedValkey:
     """A running server."""
 
-    name: str
     port: int
-    data_dir: Path
     pid: int
     _process: asyncio.subprocess.Process = field(repr=False, compare=False)
 
@@ -153,7 +151,7 @@ async def run_valkey(
     }
     # Blocking file operations: a few bytes each on a local disk, before the service answers.
     with _open_lock(data_dir) as lock:
-        await _take_lock(lock, data_dir, limits.lock_s)
+        await _acquire_lock(lock, data_dir, limits.lock_s)
         serve = partial(_serve, data_dir, name, config, lock, limits)
         async with AsyncExitStack() as stack:
             if port is None:
@@ -182,7 +180,7 @@ def _open_lock(data_dir: Path) -> BinaryIO:
         raise SandboxError(f"Cannot keep data in {data_dir}: {error.strerror}.") from error
 
 
-async def _take_lock(lock: BinaryIO, data_dir: Path, limit_s: float) -> None:
+async def _acquire_lock(lock: BinaryIO, data_dir: Path, limit_s: float) -> None:
     """Locks the directory; waits for the server of a SponsorSync that was just killed."""
     try:
         async with asyncio.timeout(limit_s):
@@ -230,7 +228,7 @@ async def _serve(
             pid = await _wait_for_answer(process, port, limits.start_s)
             if pid is None:
                 raise _start_error(name, port, _read_log(data_dir, log_start))
-            yield EmbeddedValkey(name, port, data_dir, pid, process)
+            yield EmbeddedValkey(port, pid, process)
 
 
 def _write_config(path: Path, config: Mapping[str, str]) -> None:
@@ -294,14 +292,14 @@ async def _wait_for_answer(
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             while process.returncode is None:
-                pid = await _ask_process_id(port)
+                pid = await _fetch_process_id(port)
                 if pid is not None and _is_in_session(pid, process.pid):
                     return pid
                 await asyncio.sleep(POLL_INTERVAL_S)
     return None
 
 
-async def _ask_process_id(port: int) -> int | None:
+async def _fetch_process_id(port: int) -> int | None:
     """Returns the id of the process that answers PING on the port; None while it is loading."""
     try:
         async with asyncio.timeout(ANSWER_LIMIT_S):
