@@ -102,9 +102,9 @@ class ReconciliationStore:
 
     async def load_awaiting(self, sponsorable: str) -> list[int]:
         """Returns who has asked since, and waits for, a complete comparison."""
-        reply = await self._local.run("SMEMBERS", keys.asked(sponsorable))
+        reply = await self._local.run("SMEMBERS", keys.awaiting_reconcile(sponsorable))
         return [int(member) for member in cast("set[bytes]", reply) if member.isdigit()]
 
     async def settle_awaiting(self, sponsorable: str, person_ids: Sequence[int]) -> None:
         """Notes that these have been answered."""
-        await self._local.run("SREM", keys.asked(sponsorable), *person_ids)
+        await self._local.run("SREM", keys.awaiting_reconcile(sponsorable), *person_ids)
