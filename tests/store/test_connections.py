@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import load_settings
-from sponsorsync.store.connect import create_store, run_id_in
+from sponsorsync.store.connect import create_store, parse_run_id
 from tests.support.tls import make_certificate, run_tls
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def test_a_user_with_a_password_is_used(
 )
 def test_a_server_that_shows_no_run_id_can_be_used(reply: Reply, run_id: str) -> None:
     """A proxy before a managed database may leave it out."""
-    assert run_id_in(reply) == run_id
+    assert parse_run_id(reply) == run_id
 
 
 async def test_a_cluster_is_refused_at_the_start(tmp_path: Path, run_service: RunService) -> None:

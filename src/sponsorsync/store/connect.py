@@ -103,7 +103,7 @@ class Gate:
         await connection.on_connect()
         await connection.send_command("INFO", "server")
         reply = cast("Reply", await connection.read_response())
-        if run_id_in(reply) != self._approved:
+        if parse_run_id(reply) != self._approved:
             self.refused.set()
             raise IncarnationError("has just been restarted and is being compared")
 
@@ -225,7 +225,7 @@ class RedisStore:
 
     async def load_run_id(self) -> str:
         """Returns what names this incarnation of the server: each start has another."""
-        return run_id_in(await self.run("INFO", "server"))
+        return parse_run_id(await self.run("INFO", "server"))
 
     async def check_writable(self) -> None:
         """Returns when the server takes a write: one that is full or read-only answers PING too."""
@@ -284,7 +284,7 @@ class RedisStore:
         return error
 
 
-def run_id_in(reply: Reply) -> str:
+def parse_run_id(reply: Reply) -> str:
     """Returns the `run_id` of an answer to INFO, as text or parsed by redis-py.
 
     It is empty where a server (a proxy, say) shows none: its restarts then go unnoticed here, and

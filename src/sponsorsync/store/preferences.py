@@ -78,7 +78,7 @@ class PreferenceStore:
             return cast("list[object]", await self._local.run_script(name, *arguments))
 
         if self._fetcher is None:
-            answer = await run("import_unversioned")
+            answer = await run("local_only")
         elif not self._fetcher.is_local_verified:
             answer = await run("wait!")
         else:

@@ -1,7 +1,8 @@
 --- @include evaluate_entitlement
 --- @keys SPONSORSHIP
 
--- A wrong-type key in the place of the facts entitles nobody; pack.lua names it.
+-- Returns what evaluate_entitlement does of the stored facts; false for a wrong-type key, which
+-- pack.lua reports.
 local function entitlement_of(id, sponsorable)
   local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE))
   if facts.err then

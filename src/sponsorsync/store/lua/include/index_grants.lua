@@ -9,9 +9,9 @@ local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
 
--- Those who belong to an organization are judged again (members.py), or one of them alone. The
--- note's value never comes back: who has judged them removes the note that they read, and no later
--- one.
+-- Requests that the members of an organization, or one of them, are evaluated again
+-- (organization_members.py). The version is used once: a replica removes only the request that it
+-- has handled, and no later one.
 local function mark_organization_changed(sponsorable, id, member)
   local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
   redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())

@@ -1,6 +1,6 @@
--- Notes that members of organizations were judged, unless there is something new to judge them on.
+-- On local: removes requests to evaluate members, unless there is a later one in their place.
 --
--- ARGV  a field of the notes, and what it said when that began; and so on
+-- ARGV  alternately a field of ORGANIZATIONS and the version that was handled
 -- Replies  nothing
 --- @keys ORGANIZATIONS
 
