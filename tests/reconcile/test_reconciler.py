@@ -623,7 +623,7 @@ async def test_a_foreign_key_of_one_person_is_in_nobody_elses_way(replica: Repli
         await replica.local.set(key, "somebody else's")
     with capture_logs() as logs:
         summary = await replica.compare()
-    told = {log["person"]: log["reason"] for log in logs if log["event"] == "entitlement_not_kept"}
+    told = {log["person"]: log["reason"] for log in logs if log["event"] == "entitlement_not_saved"}
 
     assert (summary.reason, summary.conflicts) == (None, 2)
     assert summary.counts == {"created": 1, "ended": 1}
