@@ -107,7 +107,7 @@ class EntitlementStore:
     ) -> Mapping[int, StoredEntitlement]:
         """Returns each person's entitlement; fetches from durable what is unknown here.
 
-        Facts that durable cannot be asked for, or with a wrong-type key, are None.
+        If durable cannot be asked, returns what local has. A wrong-type key counts as no facts.
         """
         entitlements = await self._load_here(sponsorable, person_ids)
         missing = [person_id for person_id, (_, is_known) in entitlements.items() if not is_known]

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 async def load_stored_personal_data(
     store: RedisStore, person_id: int, catalog: Catalog
 ) -> StoredPersonalData:
-    """Returns everything under a person's number, in one round trip.
+    """Returns all data stored under a person's number, in one round trip.
 
-    Not in a MULTI: RedisGears 1.2 ends its server when a command on a hooked key stands in one.
+    Without a MULTI: RedisGears 1.2 crashes its server if one has a command on a hooked key.
 
     Raises:
         StoreUnavailableError: The server cannot be asked.

@@ -1,6 +1,6 @@
 -- Packs people's parts into person records, which apply.lua or merge.lua unpacks on the other
 -- server. Packs only parts whose presence is known. A snapshot runs this for everybody, so it reads
--- each key once, and what is the same question for all people in one call.
+-- each key once, and asks about all people in one call where possible.
 --
 -- ARGV  1 'entitled' (collections only of people who are entitled: what may leave local), 'all', or
 --         'only:{collection}' (as 'entitled', but only entitlements and that collection);
@@ -91,8 +91,8 @@ local function pack(id)
   local fields, parts, holds_copy = parse_meta(flat)
   local is_dirty, decisive_of = dirty[id], {}
   local entitled, unknown = false, false
-  -- A person who never signed in has only entitlements that GitHub reported. Their entitlements
-  -- without a version stay unknown, which is no reason to fetch.
+  -- A person who never signed in has only entitlements that GitHub reported. The other ones stay
+  -- unknown, which is no reason to fetch.
   local is_person = #parts == 0
   for _, part in ipairs(parts) do
     is_person = is_person or not sponsorable_of(part)

@@ -2,7 +2,7 @@
 --- @keys SPONSORSHIP SPONSORS AUDIT AUDIT_LENGTH
 
 -- Returns what the audit trail compares: whether the person is entitled, and the facts as JSON.
--- `is_indexed` also shows an entitlement that ended a moment ago.
+-- `is_indexed`: the index has the person, also if their entitlement ended a moment ago.
 local AUDITED = { 'source', 'tier_cents', 'is_one_time', 'privacy', 'since', 'valid_until', 'also' }
 local function entitlement_for_audit(id, sponsorable)
   local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(AUDITED))

@@ -17,8 +17,8 @@ local function next_end_of(id, sponsorable)
   return next_end
 end
 
--- Updates the index of entitled people and that of the ends from the facts. Returns whether the
--- person is new in the index, whether they are entitled, and when that ends or ended.
+-- Updates the index of entitled people and the index of ends from the facts. Returns whether the
+-- person is new in the former, whether they are entitled, and when that ends or ended.
 local function index_entitlement(id, sponsorable)
   local entitled, ends = entitlement_of(id, sponsorable)
   local member, next_end = sponsorable .. ':' .. id, entitled and next_end_of(id, sponsorable)

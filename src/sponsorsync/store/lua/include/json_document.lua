@@ -35,7 +35,7 @@ local function object_in(key)
     elseif field == 'is_one_time' then
       object[field] = value == '1'
     elseif field == 'partial' then
-      object[field] = nil -- the engine's own
+      object[field] = nil -- internal
     elseif field == 'also' then
       local is_fine, grants = pcall(cjson.decode, value)
       object[field] = is_fine and grants or value

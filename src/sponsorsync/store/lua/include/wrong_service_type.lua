@@ -1,7 +1,7 @@
 --- @include wrong_type
 --- @keys SPONSORS PEOPLE DIRTY OUTBOX ENTITLEMENT_ENDS
 
--- Returns a sentence that names the first wrong-type key that all people share, or nil.
+-- Returns a sentence on the first wrong-type key among those that all people share, or nil.
 -- `sponsorables` (or nil) are those whose index the change may touch.
 local function wrong_service_type(sponsorables)
   local wrong = wrong_type(K.DIRTY, 'set') or wrong_type(K.OUTBOX, 'stream')

@@ -59,5 +59,5 @@ redis.call('HDEL', K.DEAD_LETTERS, id)
 derive_document(id)
 index_person(id, version)
 mark_dirty(id)
-redis.call('HDEL', meta, 'm') -- the new `x` alone makes a new version vector
+redis.call('HDEL', meta, 'm') -- `x` is new, so the version vector is, too
 return version

@@ -1,5 +1,5 @@
--- On local: checks a set after a notification of a change, and marks a foreign write, which did not
--- come from our scripts: these record the size of each set that they write.
+-- On local: checks a set after a notification of a change, and marks a foreign write, one that does
+-- not come from our scripts. Those record the size of each set that they write.
 --
 -- ARGV  1 person id  2 collection  3 the event, or 'lost'
 -- Replies  'ours' | 'visitor' | 'loss' | 'removal' | 'unknown' | 'change'

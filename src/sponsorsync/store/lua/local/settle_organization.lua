@@ -1,4 +1,4 @@
--- On local: removes requests to evaluate members, unless there is a later one in their place.
+-- On local: removes requests to evaluate members; a later request in the same place stays.
 --
 -- ARGV  alternately a field of ORGANIZATIONS and the version that was handled
 -- Replies  nothing
