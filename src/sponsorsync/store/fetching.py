@@ -35,7 +35,7 @@ class Fetcher(Protocol):
 
 
 def describe_durable(fetcher: Fetcher | None) -> dict[str, bool]:
-    """Returns the arguments of a saving script that say what durable may have."""
+    """Returns the arguments that tell a saving script about durable."""
     return {
         "has_durable": fetcher is not None,
         "is_verified": fetcher is None or fetcher.is_local_verified,
