@@ -68,10 +68,9 @@ MEMBERS = "sponsorsync:members:{sponsorable}:{id}"
 ORGANIZATIONS = "sponsorsync:organizations"
 # String: the lock of the replica that evaluates members again.
 RECOMPUTING = "sponsorsync:recomputing"
-# Hash: Patreon's number of each patron to GitHub's number of who linked that account.
-LINKED_ACCOUNTS = "sponsorsync:patrons:{sponsorable}"
-# String: somebody is linking this account of Patreon's at the moment.
-LINKING = "sponsorsync:linking:{id}"
+# --- local: accounts at other services ---
+LINKED_ACCOUNTS = "sponsorsync:linked_accounts:{source}:{sponsorable}"
+LINKING = "sponsorsync:linking:{source}:{id}"
 # --- local: POST /me/refresh ---
 # String that exists until this person may refresh again.
 REFRESHED = "sponsorsync:refreshed:{id}"
@@ -125,7 +124,7 @@ DELIVERY_TTL_S = 7 * 24 * 3600
 """GitHub can deliver an event again for three days."""
 
 LINKING_TTL_MS = 10_000
-"""Two people are changed meanwhile; who dies blocks the next one for no longer."""
+"""Two people are changed meanwhile. Expires if the holder dies."""
 
 REFRESHED_TTL_MS = 60_000
 """Between two refreshes of one person; webhooks report what happens in between."""
@@ -206,14 +205,14 @@ def members(sponsorable: str, organization_id: int) -> str:
     return MEMBERS.format(sponsorable=sponsorable, id=organization_id)
 
 
-def patrons(sponsorable: str) -> str:
-    """Hash: who linked which account of Patreon's; each counts for one person."""
-    return LINKED_ACCOUNTS.format(sponsorable=sponsorable)
+def linked_accounts(source: str, sponsorable: str) -> str:
+    """Hash: by account id, the person that linked it; an account counts for one person."""
+    return LINKED_ACCOUNTS.format(source=source, sponsorable=sponsorable)
 
 
-def linking(patron_id: str) -> str:
-    """String: the random token of who is linking this account of Patreon's."""
-    return LINKING.format(id=patron_id)
+def linking(source: str, account_id: str) -> str:
+    """String: the random token of the request that is linking this account."""
+    return LINKING.format(source=source, id=account_id)
 
 
 def awaiting_reconcile(sponsorable: str) -> str:

@@ -17,24 +17,30 @@ local function mark_organization_changed(sponsorable, id, member)
   redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
 end
 
--- Brings the indexes of organizations' members, and of patrons, from the grants that one person had
--- to those that they have. Whoever is new among an organization's members is judged again
--- (members.py): it may have changed since their grant was made, when nobody knew that it is about
--- them.
-local function index_grants(id, sponsorable, had, grants)
-  local patrons, was_member = K.LINKED_ACCOUNTS(sponsorable), {}
-  for _, grant in ipairs(had) do
-    if grant.patron_id and redis.pcall('HGET', patrons, grant.patron_id) == id then
-      redis.pcall('HDEL', patrons, grant.patron_id)
+-- Returns the index of the people that linked an account at a grant's source; nil for a grant
+-- without an account.
+local function accounts_index(sponsorable, grant)
+  return grant.account_id and K.LINKED_ACCOUNTS(tostring(grant.source), sponsorable)
+end
+
+-- Updates the indexes of members and of linked accounts after a person's grants have changed. A new
+-- member is evaluated again: the organization may have changed since the grant was made.
+local function index_grants(id, sponsorable, old_grants, new_grants)
+  local was_member = {}
+  for _, grant in ipairs(old_grants) do
+    local accounts = accounts_index(sponsorable, grant)
+    if accounts and redis.pcall('HGET', accounts, grant.account_id) == id then
+      redis.pcall('HDEL', accounts, grant.account_id)
     end
     if holds_seat(grant) then
       was_member[grant.organization_id] = true
       redis.pcall('ZREM', members_index(sponsorable, grant), id)
     end
   end
-  for _, grant in ipairs(grants) do
-    if grant.patron_id then
-      redis.pcall('HSET', patrons, grant.patron_id, id)
+  for _, grant in ipairs(new_grants) do
+    local accounts = accounts_index(sponsorable, grant)
+    if accounts then
+      redis.pcall('HSET', accounts, grant.account_id, id)
     end
     if holds_seat(grant) then
       local until_s = string.format('%.0f', grant.member_until)
