@@ -1,5 +1,5 @@
--- On local: marks people for another push after durable has come back older: all whom it confirmed
--- after its present state.
+-- On local: marks people for another push after durable has come back older, namely those with a
+-- confirmation that is later than durable's present state.
 --
 -- ARGV  1 durable's APPLIED now  2 how many at most
 -- Replies  how many were marked
