@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.http_client import open_transport, try_twice
+from sponsorsync.http_client import open_transport, retry_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -270,7 +270,7 @@ async def test_a_failure_is_repeated_after_a_moment_and_logged() -> None:
     began = clock()
 
     with capture_logs() as logs:
-        count = await try_twice(Calls([TimeoutError("late")]), on=TimeoutError)
+        count = await retry_once(Calls([TimeoutError("late")]), on=TimeoutError)
 
     assert count == 2
     assert clock() - began >= 0.09
@@ -282,7 +282,7 @@ async def test_the_second_failure_is_raised() -> None:
     calls = Calls([TimeoutError("first"), TimeoutError("second")])
 
     with pytest.raises(TimeoutError, match="second"):
-        await try_twice(calls, on=TimeoutError)
+        await retry_once(calls, on=TimeoutError)
 
     assert calls.count == 2
 
@@ -292,6 +292,6 @@ async def test_another_error_is_raised_at_once() -> None:
     calls = Calls([ValueError("refused")])
 
     with pytest.raises(ValueError, match="refused"):
-        await try_twice(calls, on=TimeoutError)
+        await retry_once(calls, on=TimeoutError)
 
     assert calls.count == 1

@@ -52,7 +52,7 @@ def create_http_client(
     )
 
 
-async def try_twice(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -> T:
+async def retry_once(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -> T:
     """Returns the result of `call`, and calls it a second time, soon, if it raises `on`.
 
     Only for what is safe to repeat. There is no third time: a person waits for the answer.

@@ -39,7 +39,7 @@ def load_or_create_secret(path: Path) -> SecretStr:
     try:
         if not path.exists():
             create_file(path, secrets.token_urlsafe(_SECRET_BYTES))
-        warn_of_readers(path)
+        warn_if_open_to_others(path)
         secret = read_file(path).decode("ascii").strip()
     except UnicodeDecodeError:
         secret = ""
@@ -84,7 +84,7 @@ def read_file(path: Path) -> bytes:
         return file.read()
 
 
-def warn_of_readers(path: Path) -> None:
+def warn_if_open_to_others(path: Path) -> None:
     """Says in the log where others than its owner may use a file: some mounts need it so.
 
     Raises:

@@ -10,7 +10,7 @@ import pytest
 
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
-    find_member_until,
+    compute_membership_end,
     mark_memberships_unknown,
     recompute_member,
     record_memberships,
@@ -79,7 +79,7 @@ def test_a_member_is_entitled_while_both_hold(sponsor: EntitlementFacts, until: 
 
 def test_logins_of_one_day_are_one_change() -> None:
     """Each change is told to durable and stands in the audit trail."""
-    ends = {find_member_until(POLICY_OF_MEMBERS, NOW + timedelta(hours=h)) for h in range(11)}
+    ends = {compute_membership_end(POLICY_OF_MEMBERS, NOW + timedelta(hours=h)) for h in range(11)}
 
     assert ends == {END_OF_DAY}
 

@@ -151,7 +151,7 @@ def test_a_filter_refuses_what_is_no_text() -> None:
 
 def test_the_sentence_for_a_full_collection_says_what_to_do() -> None:
     """It is shown as it is."""
-    assert RULES.full_message("mnodes", 100) == (
+    assert RULES.format_full_message("mnodes", 100) == (
         "The collection mnodes may hold 100 items and holds 100; nothing was changed. "
         "Remove some first."
     )

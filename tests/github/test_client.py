@@ -16,7 +16,7 @@ from sponsorsync.domain.errors import (
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.domain.sponsorship import Memberships, PaymentSource, Privacy
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.messages import SponsorAnswer
+from sponsorsync.github.sponsorships import SponsorAnswer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

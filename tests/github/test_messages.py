@@ -15,7 +15,7 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
-from sponsorsync.github import messages
+from sponsorsync.github import answers, people, requests
 from tests.support.github_answers import (
     EMAILS,
     NOW,
@@ -30,7 +30,7 @@ from tests.support.github_answers import (
 
 def test_headers_name_the_version_of_the_api() -> None:
     """GitHub changes what it answers from version to version."""
-    assert messages.build_headers("gho_1") == {
+    assert requests.build_headers("gho_1") == {
         "Accept": "application/vnd.github+json",
         "Authorization": "Bearer gho_1",
         "X-GitHub-Api-Version": "2026-03-10",
@@ -39,7 +39,7 @@ def test_headers_name_the_version_of_the_api() -> None:
 
 def test_what_is_public_is_asked_for_without_a_token() -> None:
     """An empty token would be a bad one."""
-    assert messages.build_headers(None) == {
+    assert requests.build_headers(None) == {
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2026-03-10",
     }
@@ -59,23 +59,23 @@ def test_what_is_public_is_asked_for_without_a_token() -> None:
 )
 def test_a_login_is_one_segment_of_a_path(login: str, path: str) -> None:
     """Whatever somebody typed must not ask GitHub about something else."""
-    assert messages.build_account_path(login) == path
+    assert requests.build_account_path(login) == path
 
 
 def test_one_sponsor_is_asked_for_by_node() -> None:
     """A login may be somebody else's by now."""
-    assert messages.build_sponsor_request("U_1") == {
-        "query": messages.MAINTAINER_SPONSOR,
+    assert requests.build_sponsor_request("U_1") == {
+        "query": requests.MAINTAINER_SPONSOR,
         "variables": {"id": "U_1"},
     }
 
 
 def test_a_page_is_asked_for_with_its_size_and_logins() -> None:
     """GitHub refuses a connection without `first`, though its schema does not say so."""
-    body = messages.build_sponsorships_request(("maintainer", "other"), "Y3Vyc29y")
+    body = requests.build_sponsorships_request(("maintainer", "other"), "Y3Vyc29y")
 
     assert body == {
-        "query": messages.VIEWER_SPONSORSHIPS,
+        "query": requests.VIEWER_SPONSORSHIPS,
         "variables": {
             "maintainerLogins": ["maintainer", "other"],
             "first": 100,
@@ -86,10 +86,10 @@ def test_a_page_is_asked_for_with_its_size_and_logins() -> None:
 
 def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> None:
     """What they give to others is none of our affair."""
-    body = messages.build_organizations_request(("maintainer", "other"), "Y3Vyc29y")
+    body = requests.build_organizations_request(("maintainer", "other"), "Y3Vyc29y")
 
     assert body == {
-        "query": messages.VIEWER_ORGANIZATIONS,
+        "query": requests.VIEWER_ORGANIZATIONS,
         "variables": {
             "maintainerLogins": ["maintainer", "other"],
             "first": 100,
@@ -104,7 +104,7 @@ def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_success_passes(status: int) -> None:
     """The body is looked at by who knows what it should be."""
-    messages.check_status(status, {}, now=NOW)
+    answers.check_status(status, {}, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_status_is_a_refusal_a_limit_or_a_failure(
 ) -> None:
     """A failure may be tried again at once, a limit later, a refusal not at all."""
     with pytest.raises(GitHubError) as caught:
-        messages.check_status(status, httpx.Headers(headers), now=NOW)
+        answers.check_status(status, httpx.Headers(headers), now=NOW)
 
     assert type(caught.value) is error
 
@@ -157,7 +157,7 @@ def test_a_status_is_a_refusal_a_limit_or_a_failure(
 def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
     """Retry-After first, then the reset, and a minute where GitHub gives neither."""
     with pytest.raises(GitHubLimitedError) as caught:
-        messages.check_status(429, httpx.Headers(headers), now=NOW)
+        answers.check_status(429, httpx.Headers(headers), now=NOW)
 
     assert caught.value.retry_after_s == retry_after_s
 
@@ -167,7 +167,7 @@ def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_af
 
 def test_a_profile_is_read() -> None:
     """The sample of GitHub's own documentation."""
-    assert messages.parse_user(dump(USER)) == GitHubUser(
+    assert people.parse_user(dump(USER)) == GitHubUser(
         id=1,
         login="octocat",
         name="monalisa octocat",
@@ -186,7 +186,7 @@ def test_a_profile_is_read() -> None:
 )
 def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
     """Both are nullable, and many people hide their address."""
-    assert messages.parse_user(dump(profile)) == GitHubUser(
+    assert people.parse_user(dump(profile)) == GitHubUser(
         id=1, login="octocat", name=None, email=None, avatar_url=None
     )
 
@@ -194,14 +194,14 @@ def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
 @pytest.mark.parametrize("kind", ["User", "Organization"])
 def test_an_account_is_read(kind: str) -> None:
     """The sample of GitHub's own documentation; both kinds have the same three."""
-    account = messages.parse_account(dump({**USER, "type": kind}))
+    account = people.parse_account(dump({**USER, "type": kind}))
 
     assert account == GitHubAccount(id=1, login="octocat", node_id="MDQ6VXNlcjE=")
 
 
 def test_addresses_are_read() -> None:
     """The sample of GitHub's own documentation, and the kind that GitHub makes itself."""
-    assert messages.parse_emails(dump(EMAILS)) == (
+    assert people.parse_emails(dump(EMAILS)) == (
         EmailAddress("octocat@github.com", is_primary=True, is_verified=True),
         EmailAddress("octocat@users.noreply.github.com", is_primary=False, is_verified=True),
     )
@@ -212,7 +212,7 @@ def test_an_address_is_verified_by_true_alone(truthy: Json) -> None:
     """What merely looks true proves nothing."""
     body = json.dumps([{"email": "a@example.com", "primary": truthy, "verified": truthy}])
 
-    [address] = messages.parse_emails(body.encode())
+    [address] = people.parse_emails(body.encode())
 
     assert not address.is_primary
     assert not address.is_verified

@@ -11,7 +11,7 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.github import messages
+from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     FORBIDDEN,
     NODE,
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 def test_an_organization_is_read_with_what_it_gives() -> None:
     """Its login is lower-cased, as it is compared and stored; its number is what it is known by."""
-    assert parse_organizations(organizations_answer(ORGANIZATION)) == messages.OrganizationPage(
+    assert parse_organizations(organizations_answer(ORGANIZATION)) == sponsorships.OrganizationPage(
         organizations=(PARSED_ORGANIZATION,), is_complete=True, next_cursor=None
     )
 
 
 def test_no_organizations_are_an_answer_too() -> None:
     """This is a no, and not an unknown."""
-    assert parse_organizations(organizations_answer()) == messages.OrganizationPage(
+    assert parse_organizations(organizations_answer()) == sponsorships.OrganizationPage(
         organizations=(), is_complete=True, next_cursor=None
     )
 

@@ -12,7 +12,7 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy
-from sponsorsync.github import messages
+from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     LAST_PAGE,
     NODE,
@@ -30,7 +30,7 @@ from tests.support.github_answers import (
 
 def test_a_sponsorship_is_read() -> None:
     """Its login is lower-cased, as it is compared and stored."""
-    assert parse_sponsorships(answer_with(NODE)) == messages.SponsorshipPage(
+    assert parse_sponsorships(answer_with(NODE)) == sponsorships.SponsorshipPage(
         sponsorships=(PARSED_NODE,), next_cursor=None
     )
 
@@ -160,7 +160,7 @@ def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) ->
 
 def test_a_sponsor_is_read_with_what_they_give_to_the_viewer() -> None:
     """The viewer is the sponsorable: the answer itself need not name it twice."""
-    assert parse_sponsor(sponsor_answer(SPONSOR)) == messages.SponsorAnswer(
+    assert parse_sponsor(sponsor_answer(SPONSOR)) == sponsorships.SponsorAnswer(
         viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=PARSED_NODE
     )
 
@@ -185,7 +185,7 @@ def test_a_sponsor_through_patreon_has_no_tier() -> None:
 @pytest.mark.parametrize("node", [None, {}], ids=["null", "neither"])
 def test_a_node_that_is_no_account_is_nobodys_answer(node: Json) -> None:
     """Without a number it cannot be told whose no this would be."""
-    assert parse_sponsor(sponsor_answer(node)) == messages.SponsorAnswer(
+    assert parse_sponsor(sponsor_answer(node)) == sponsorships.SponsorAnswer(
         viewer_login="maintainer", sponsor_id=None, sponsorship=None
     )
 

@@ -13,7 +13,7 @@ from sponsorsync.domain.errors import (
     GitHubError,
     GitHubUnreachableError,
 )
-from sponsorsync.github import messages
+from sponsorsync.github import people, sponsorships
 from tests.support.github_answers import (
     EMAILS,
     FORBIDDEN,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 # --- whatever else may come -----------------------------------------------------------------------
 
 PARSERS: list[Callable[[bytes], object]] = [
-    messages.parse_user,
-    messages.parse_emails,
-    messages.parse_sponsorships,
-    messages.parse_organizations,
-    messages.parse_account,
-    messages.parse_sponsor,
+    people.parse_user,
+    people.parse_emails,
+    sponsorships.parse_sponsorships,
+    sponsorships.parse_organizations,
+    people.parse_account,
+    sponsorships.parse_sponsor,
 ]
 
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_a_github_that_failed(
 def test_a_profile_of_the_wrong_types_is_no_profile(field: str, value: Json) -> None:
     """Else it would fail later, inside a script in Redis."""
     with pytest.raises(GitHubUnreachableError):
-        messages.parse_user(dump({**USER, field: value}))
+        people.parse_user(dump({**USER, field: value}))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_profile_of_the_wrong_types_is_no_profile(field: str, value: Json) -> 
 def test_an_account_of_the_wrong_types_is_no_account(field: str, value: Json) -> None:
     """And none is not the same as gone."""
     with pytest.raises(GitHubUnreachableError):
-        messages.parse_account(dump({**USER, field: value}))
+        people.parse_account(dump({**USER, field: value}))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_any_json_is_read_or_is_a_github_error(body: bytes) -> None:
 def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
     """One wrong value is what a change of the API looks like."""
     with suppress(GitHubError):
-        user = messages.parse_user(body)
+        user = people.parse_user(body)
         assert isinstance(user.id, int)
         assert isinstance(user.login, str)
         assert all(
@@ -178,14 +178,14 @@ def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
 def test_almost_a_list_of_addresses_is_read_or_is_a_github_error(body: bytes) -> None:
     """One wrong value is what a change of the API looks like."""
     with suppress(GitHubError):
-        assert all(isinstance(each.email, str) for each in messages.parse_emails(body))
+        assert all(isinstance(each.email, str) for each in people.parse_emails(body))
 
 
 @given(body=_almost(answer_with(NODE, None, NODE)).map(dump))
 def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
     """What is read can be compared and stored; moments without a zone could not."""
     with suppress(GitHubError):
-        for each in messages.parse_sponsorships(body).sponsorships:
+        for each in sponsorships.parse_sponsorships(body).sponsorships:
             assert each.created_at.utcoffset() is not None
             assert each.tier_selected_at is None or each.tier_selected_at.utcoffset() is not None
             assert isinstance(each.is_active, bool)
@@ -196,7 +196,7 @@ def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
 def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: bytes) -> None:
     """What is read can be compared and stored."""
     with suppress(GitHubError):
-        page = messages.parse_organizations(body)
+        page = sponsorships.parse_organizations(body)
         assert all(isinstance(each.id, int) for each in page.organizations)
         assert all(each.login == each.login.lower() for each in page.organizations)
 
@@ -205,7 +205,7 @@ def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: 
 def test_almost_a_sponsor_is_read_or_is_a_github_error(body: bytes) -> None:
     """One wrong value is what a change of the API looks like."""
     with suppress(GitHubError):
-        answer = messages.parse_sponsor(body)
+        answer = sponsorships.parse_sponsor(body)
         assert answer.viewer_login == answer.viewer_login.lower()
         assert answer.sponsor_id is None or isinstance(answer.sponsor_id, int)
         assert answer.sponsorship is None or answer.sponsorship.created_at.utcoffset() is not None

@@ -122,7 +122,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for_long(
 
 
 async def _ask(script_batching: ScriptBatching, person_id: int) -> Reply:
-    return await script_batching.run_script("load_standing", "", person_id, "", SPONSORABLE)
+    return await script_batching.run_script("load_caller", "", person_id, "", SPONSORABLE)
 
 
 def _login_in(reply: Reply) -> str:

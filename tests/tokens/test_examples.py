@@ -41,7 +41,7 @@ def _issue(
 
 
 def _fetch_keys() -> dict[str, Any]:
-    return {"keys": [key.show() for key in KEYRING.keys]}
+    return {"keys": [key.to_public_jwk() for key in KEYRING.keys]}
 
 
 def _fail_to_fetch() -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _tokens(fetch_keys: Callable[[], dict[str, Any]] = _fetch_keys) -> SponsorTo
 
 def test_pyjwt_takes_a_token_by_the_public_keys_alone() -> None:
     """Another library, with nothing of ours in it."""
-    keys = pyjwt.PyJWKSet.from_dict({"keys": [key.show() for key in KEYRING.keys]})
+    keys = pyjwt.PyJWKSet.from_dict({"keys": [key.to_public_jwk() for key in KEYRING.keys]})
     token = _issue(cents=1000)
     key = keys[pyjwt.get_unverified_header(token)["kid"]]
 

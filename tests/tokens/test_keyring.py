@@ -59,7 +59,7 @@ def test_a_new_key_is_shown_before_it_signs() -> None:
     keyring = create_keyring(NOW).rotate(NOW)
     old, new = keyring.keys
 
-    assert [each.kid for each in keyring.counting(NOW)] == [old.kid, new.kid]
+    assert [each.kid for each in keyring.list_accepted(NOW)] == [old.kid, new.kid]
     assert keyring.find_signing(NOW + 9 * MINUTE) is old
     assert keyring.find_signing(NOW + 10 * MINUTE) is new
 
@@ -112,7 +112,7 @@ def test_a_clock_that_went_back_still_finds_a_key() -> None:
 
 def test_what_is_shown_of_a_key_is_its_public_part() -> None:
     """`d` is the private one."""
-    shown = create_keyring(NOW).keys[0].show()
+    shown = create_keyring(NOW).keys[0].to_public_jwk()
 
     assert set(shown) == {"kid", "kty", "crv", "x", "y", "use", "alg"}
 

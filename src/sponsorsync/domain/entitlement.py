@@ -106,7 +106,7 @@ class EntitlementFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Considered:
+class ConsideredSource:
     """One source of entitlement, and what it amounts to at one moment.
 
     Attributes:
@@ -146,7 +146,7 @@ class Entitlement:
     tier_cents: int | None
     since: datetime | None
     until: datetime | None
-    considered: tuple[Considered, ...]
+    considered: tuple[ConsideredSource, ...]
     facts: EntitlementFacts | None
 
 
@@ -172,13 +172,13 @@ def evaluate(
     )
 
 
-def _rank(entitling: Considered) -> tuple[int, bool, float]:
+def _rank(entitling: ConsideredSource) -> tuple[int, bool, float]:
     """Orders sources that entitle: by tier, then by how long."""
     cents, until = entitling.tier_cents, entitling.until
     return (-1 if cents is None else cents, until is None, until.timestamp() if until else 0)
 
 
-def _explain_no(considered: Sequence[Considered]) -> str:
+def _explain_no(considered: Sequence[ConsideredSource]) -> str:
     """Whoever was entitled, or nearly is, wants to know why not; else GitHub's answer will do."""
     told = [
         each
@@ -188,13 +188,13 @@ def _explain_no(considered: Sequence[Considered]) -> str:
     return max(told or considered, key=_end_of).reason
 
 
-def _end_of(considered: Considered) -> float:
+def _end_of(considered: ConsideredSource) -> float:
     return considered.until.timestamp() if considered.until else math.inf
 
 
 def _consider(
     sponsorable: str, facts: EntitlementFacts | None, *, policy: EntitlementPolicy, now: datetime
-) -> list[Considered]:
+) -> list[ConsideredSource]:
     if facts is None:
         return [_consider_nothing(sponsorable)]
     considered = [
@@ -213,8 +213,8 @@ def _consider(
 # ------------------------------------------------------------------ the person's own sponsorship
 
 
-def _consider_nothing(sponsorable: str) -> Considered:
-    return Considered(
+def _consider_nothing(sponsorable: str) -> ConsideredSource:
+    return ConsideredSource(
         source=EntitlementSource.SPONSORSHIP,
         status=EntitlementStatus.UNKNOWN,
         reason=(
@@ -225,13 +225,13 @@ def _consider_nothing(sponsorable: str) -> Considered:
 
 def _consider_sponsorship(
     facts: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     if facts.checked_at is None:
         return _consider_nothing(facts.sponsorable)
     if facts.unknown_since is not None:
         return _consider_stale(facts, facts.unknown_since, policy=policy, now=now)
     if facts.is_partial and not facts.is_sponsoring(now):
-        return Considered(
+        return ConsideredSource(
             source=EntitlementSource.SPONSORSHIP,
             status=EntitlementStatus.UNKNOWN,
             reason=(
@@ -244,10 +244,10 @@ def _consider_sponsorship(
 
 def _consider_known(
     facts: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     sponsorable = facts.sponsorable
     if facts.source is EntitlementSource.NONE:
-        return Considered(
+        return ConsideredSource(
             source=EntitlementSource.SPONSORSHIP,
             status=EntitlementStatus.NOT_ENTITLED,
             reason=f"GitHub shows no sponsorship of {sponsorable} by your account.",
@@ -257,7 +257,7 @@ def _consider_known(
         reason = f"You sponsor {sponsorable}{what}{format_until(facts.valid_until)}."
     else:
         reason = f"Your sponsorship of {sponsorable}{what} ended by {facts.valid_until:%Y-%m-%d}."
-    return Considered(
+    return ConsideredSource(
         source=EntitlementSource.SPONSORSHIP,
         status=EntitlementStatus.ENTITLED if is_entitled else EntitlementStatus.NOT_ENTITLED,
         reason=reason,
@@ -269,11 +269,11 @@ def _consider_known(
 
 def _consider_stale(
     facts: EntitlementFacts, unknown_since: datetime, *, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     sponsorable, holds_until = facts.sponsorable, unknown_since + policy.stale
     failed = f"GitHub could not be asked since {unknown_since:%Y-%m-%d %H:%M} UTC"
     if not facts.is_sponsoring(now) or now >= holds_until:
-        return Considered(
+        return ConsideredSource(
             source=EntitlementSource.SPONSORSHIP,
             status=EntitlementStatus.UNKNOWN,
             reason=(
@@ -282,7 +282,7 @@ def _consider_stale(
             ),
         )
     holds_until = min(holds_until, facts.valid_until or holds_until)
-    return Considered(
+    return ConsideredSource(
         source=EntitlementSource.SPONSORSHIP,
         status=EntitlementStatus.ENTITLED,
         reason=(
@@ -316,9 +316,9 @@ def _describe(facts: EntitlementFacts) -> str:
 
 def _consider_grant(
     sponsorable: str, grant: Grant, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     is_inherited = grant.source is EntitlementSource.ORGANIZATION
-    return Considered(
+    return ConsideredSource(
         source=grant.source,
         status=EntitlementStatus.ENTITLED
         if grant.is_entitling(now)
@@ -335,8 +335,8 @@ def _knows_memberships(facts: EntitlementFacts) -> bool:
     return facts.memberships_checked_at is not None and facts.memberships_unknown_since is None
 
 
-def _consider_hidden_memberships(sponsorable: str) -> Considered:
-    return Considered(
+def _consider_hidden_memberships(sponsorable: str) -> ConsideredSource:
+    return ConsideredSource(
         source=EntitlementSource.ORGANIZATION,
         status=EntitlementStatus.UNKNOWN,
         reason=(

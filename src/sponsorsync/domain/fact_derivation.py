@@ -45,11 +45,11 @@ def derive_facts(
         return _without_sponsorship(sponsorable, previous=previous, policy=policy, now=now)
     best = max(candidates, key=lambda facts: _rank(facts, now))
     for each in candidates:
-        best = keep_payment(best, each, now=now)
+        best = add_payment(best, each, now=now)
     return _without_past_payments(best, now)
 
 
-def keep_payment(
+def add_payment(
     facts: EntitlementFacts, payment: EntitlementFacts, *, now: datetime
 ) -> EntitlementFacts:
     """Returns facts that remember a one-time payment beside another sponsorship, while it entitles.

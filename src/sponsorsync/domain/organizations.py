@@ -37,7 +37,7 @@ class SponsoringOrganization:
     has_seat: bool
 
 
-def find_member_until(policy: EntitlementPolicy, now: datetime) -> datetime:
+def compute_membership_end(policy: EntitlementPolicy, now: datetime) -> datetime:
     """Returns until when a membership that is seen now holds: the end of that day.
 
     Whole days, so that not each login is a change.
@@ -66,7 +66,7 @@ def record_memberships(
         policy: How long a membership holds.
         now: The moment of the answer.
     """
-    member_until = find_member_until(policy, now)
+    member_until = compute_membership_end(policy, now)
     seen = [_grant(each, member_until, policy) for each in sponsoring]
     return replace(
         facts,

@@ -105,7 +105,7 @@ class PreferenceRules:
         for item in ids:
             encode_item(item)
 
-    def full_message(self, collection: str, size: int) -> str:
+    def format_full_message(self, collection: str, size: int) -> str:
         """Returns the sentence for a change that would make a collection too large."""
         return (
             f"The collection {collection} may hold {self.max_items} items and holds {size}; "

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedComparison:
+class FailedReconcile:
     """When one failed, and why."""
 
     at: datetime
@@ -18,7 +18,7 @@ class FailedComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class LastComparison:
+class LastReconcile:
     """The last ones of a sponsorable.
 
     Attributes:
@@ -28,4 +28,4 @@ class LastComparison:
 
     sponsorable: str
     reconciled_at: datetime | None
-    failed: FailedComparison | None
+    failed: FailedReconcile | None

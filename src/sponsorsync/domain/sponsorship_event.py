@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.entitlement import EntitlementFacts
-from sponsorsync.domain.fact_derivation import is_better, keep_payment
+from sponsorsync.domain.fact_derivation import add_payment, is_better
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.domain.sponsorship import EventKind
 from sponsorsync.domain.sponsorship_end import end_by_event
@@ -32,7 +32,7 @@ class EventOutcome(StrEnum):
     NOTHING_NEW = "nothing_new"
     SEEN_BEFORE = "seen_before"
     IGNORED = "ignored"
-    LOOKING = "looking"
+    RECONCILE_REQUESTED = "reconcile_requested"
 
 
 def apply_event(
@@ -62,7 +62,7 @@ def apply_event(
         # A payment beside a monthly sponsorship: the better one leads, and neither is forgotten.
         is_leading = is_better(other, previous, now=now)
         first, second = (other, previous) if is_leading else (previous, other)
-        both = keep_payment(first, second, now=now)
+        both = add_payment(first, second, now=now)
         return None if both == previous else both
     # Nobody has two monthly ones at once: the later one counts, whatever it has come to.
     return other if event.created_at > previous.since else None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.reconciliation import FailedComparison
+from sponsorsync.domain.reconciliation import FailedReconcile
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.locks import HeldLock
 
 
-async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparison]:
+async def load_failed_reconciles(local: RedisStore) -> dict[str, FailedReconcile]:
     """Returns of which sponsorables a comparison has failed since the last complete one.
 
     Raises:
@@ -34,7 +34,7 @@ async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparis
         with suppress(ValueError, KeyError, TypeError, OverflowError):
             told = json.loads(text)
             at = datetime.fromtimestamp(told["at"], UTC)
-            found[sponsorable.decode()] = FailedComparison(at=at, reason=str(told["reason"]))
+            found[sponsorable.decode()] = FailedReconcile(at=at, reason=str(told["reason"]))
     return found
 
 
@@ -69,11 +69,11 @@ class ReconciliationStore:
             "save_reconciled", sponsorable, int(began_at.timestamp()), look or ""
         )
 
-    async def load_failed(self) -> dict[str, FailedComparison]:
+    async def load_failed(self) -> dict[str, FailedReconcile]:
         """Returns of which sponsorables a comparison has failed since the last complete one."""
-        return await load_failed_comparisons(self._local)
+        return await load_failed_reconciles(self._local)
 
-    async def save_failed(self, sponsorable: str, failed: FailedComparison) -> None:
+    async def save_failed(self, sponsorable: str, failed: FailedReconcile) -> None:
         """Notes that a comparison with GitHub was not complete."""
         told = {"at": int(failed.at.timestamp()), "reason": failed.reason}
         await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(told))

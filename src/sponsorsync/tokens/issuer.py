@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from sponsorsync.domain.admission import IssuedToken
 from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
@@ -37,6 +37,14 @@ _log = structlog.get_logger(__name__)
 
 class _UnknownKeyError(ValueError):
     """A token names no key of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A signed token and its lifetime."""
+
+    token: str
+    expires_in_s: int
 
 
 class TokenIssuer:
@@ -101,7 +109,7 @@ class TokenIssuer:
 
     def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:
         """Returns what others check tokens with, as JWKs."""
-        return [key.show() for key in self.keyring.counting(now)]
+        return [key.to_public_jwk() for key in self.keyring.list_accepted(now)]
 
     def _key_finder(self, now: datetime) -> Callable[[GuestProtocol], ECKey]:
         def find(token: GuestProtocol) -> ECKey:

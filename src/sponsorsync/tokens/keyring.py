@@ -20,7 +20,7 @@ from sponsorsync.secret_files import (
     lock_file,
     read_file,
     replace_file,
-    warn_of_readers,
+    warn_if_open_to_others,
 )
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class TokenKey:
         """The key's name: a hash of its public part (RFC 7638)."""
         return self.key.thumbprint()
 
-    def counts(self, now: datetime) -> bool:
+    def is_accepted(self, now: datetime) -> bool:
         """Tells whether what it signed is accepted."""
         return self.ends_at is None or now < self.ends_at
 
-    def show(self) -> dict[str, str]:
+    def to_public_jwk(self) -> dict[str, str]:
         """Returns the public part, as a JWK."""
         public = {name: str(value) for name, value in self.key.as_dict(private=False).items()}
         return public | {"kid": self.kid, "use": "sig", "alg": ALGORITHM}
@@ -79,17 +79,17 @@ class Keyring:
 
     keys: tuple[TokenKey, ...]
 
-    def counting(self, now: datetime) -> list[TokenKey]:
+    def list_accepted(self, now: datetime) -> list[TokenKey]:
         """Returns the keys whose tokens are accepted."""
-        return [each for each in self.keys if each.counts(now)]
+        return [each for each in self.keys if each.is_accepted(now)]
 
     def find(self, kid: object, now: datetime) -> TokenKey | None:
         """Returns the key of that name, unless it is retired."""
-        return next((each for each in self.counting(now) if each.kid == kid), None)
+        return next((each for each in self.list_accepted(now) if each.kid == kid), None)
 
     def find_signing(self, now: datetime) -> TokenKey:
         """Returns the key that signs: the latest one that was shown long enough."""
-        counting = self.counting(now)
+        counting = self.list_accepted(now)
         shown = [each for each in counting if each.signs_from <= now]
         return shown[-1] if shown else counting[0]
 
@@ -104,7 +104,7 @@ class Keyring:
             return Keyring((_create_key(now),))
         signs_from = now + _LEAD
         over = signs_from + LONGEST_TOKEN_LIFE + _SLACK
-        old = [replace(each, ends_at=each.ends_at or over) for each in self.counting(now)]
+        old = [replace(each, ends_at=each.ends_at or over) for each in self.list_accepted(now)]
         return Keyring((*old, _create_key(signs_from)))
 
 
@@ -131,7 +131,7 @@ def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
     try:
         if settings.token_keys_file is None and not path.exists():
             create_file(path, dump_keyring(create_keyring(now)))
-        warn_of_readers(path)
+        warn_if_open_to_others(path)
     except OSError as error:
         raise _unusable(settings, error) from None
     return load_keyring(settings)

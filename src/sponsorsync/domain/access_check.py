@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Caller:
     """Who calls, and what is known of their entitlement by one sponsorable.
 
     Attributes:
@@ -32,14 +32,6 @@ class Standing:
     person_id: int
     login: str | None
     facts: EntitlementFacts | None
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedToken:
-    """A signed token, and for how many seconds it counts."""
-
-    token: str
-    expires_in_s: int
 
 
 def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url: str) -> None:
