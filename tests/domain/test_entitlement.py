@@ -111,7 +111,7 @@ def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
     [
         (
             NEVER,
-            "GitHub has not told us yet whether you sponsor maintainer. Sign in again to ask.",
+            "It is not known yet whether you sponsor maintainer. Sign in again to check.",
         ),
         (NOT_A_SPONSOR, "GitHub shows no sponsorship of maintainer by your account."),
         (ENTITLED, "You sponsor maintainer with $10.00 a month."),
@@ -132,22 +132,22 @@ def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
         (
             replace(ENTITLED, unknown_since=YESTERDAY),
             (
-                "GitHub could not be asked since 2026-11-21 12:30 UTC; what was known before, that "
-                "you sponsor maintainer, holds until 2026-11-24 12:30 UTC."
+                "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you "
+                "sponsor maintainer, access until 2026-11-24 12:30 UTC."
             ),
         ),
         (
             replace(PAID_ONCE, unknown_since=YESTERDAY),
             (
-                "GitHub could not be asked since 2026-11-21 12:30 UTC; what was known before, that "
-                "you sponsor maintainer, holds until 2026-11-23 12:30 UTC."
+                "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you "
+                "sponsor maintainer, access until 2026-11-23 12:30 UTC."
             ),
         ),
         (
             replace(ENTITLED, unknown_since=NOW - 4 * DAY),
             (
-                "GitHub could not be asked since 2026-11-18 12:30 UTC, so whether you sponsor "
-                "maintainer is not known. Sign in again to ask."
+                "GitHub has not answered since 2026-11-18 12:30 UTC, so it is not known whether "
+                "you sponsor maintainer. Sign in again to check."
             ),
         ),
     ],

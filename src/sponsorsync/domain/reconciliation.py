@@ -1,4 +1,4 @@
-"""What became of comparisons with GitHub, by whichever replica."""
+"""Results of the last reconciles with GitHub, of all replicas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FailedReconcile:
-    """When one failed, and why."""
+    """Time and reason of a failed reconcile."""
 
     at: datetime
     reason: str
@@ -19,11 +19,11 @@ class FailedReconcile:
 
 @dataclass(frozen=True, slots=True)
 class LastReconcile:
-    """The last ones of a sponsorable.
+    """The last reconciles of a sponsorable.
 
     Attributes:
-        reconciled_at: When the last complete one began; None where there never was one.
-        failed: One that was not complete, since then.
+        reconciled_at: Start of the last complete one; None if there was none.
+        failed: The last failed one since then.
     """
 
     sponsorable: str

@@ -37,11 +37,11 @@ class GitHubClient:
 
     async def fetch_user(self, token: str) -> GitHubUser:
         """Returns the profile of the token's owner."""
-        return people.parse_user(await self._get("/user", token))
+        return people.parse_user((await self._respond("GET", "/user", token)).content)
 
     async def fetch_emails(self, token: str) -> tuple[EmailAddress, ...]:
         """Returns the e-mail addresses of the token's owner."""
-        return people.parse_emails(await self._get("/user/emails", token))
+        return people.parse_emails((await self._respond("GET", "/user/emails", token)).content)
 
     async def fetch_account(self, person_id: int, token: str) -> GitHubAccount | None:
         """Returns the account with this numeric id; None if it no longer exists."""
@@ -115,9 +115,6 @@ class GitHubClient:
             wait_s = read_retry_after(response.headers, now=datetime.now(UTC))
             raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
 
-    async def _get(self, path: str, token: str) -> bytes:
-        return (await self._respond("GET", path, token)).content
-
     async def _find_account(self, path: str, token: str | None) -> GitHubAccount | None:
         response = await self._respond("GET", path, token, may_be_missing=True)
         if response.status_code == HTTPStatus.NOT_FOUND:
@@ -134,19 +131,14 @@ class GitHubClient:
         may_be_missing: bool = False,
     ) -> httpx.Response:
         async def respond_once() -> httpx.Response:
-            response = await self._request_once(method, path, token, json)
+            try:
+                response = await self._client.request(
+                    method, self._api_url + path, headers=requests.build_headers(token), json=json
+                )
+            except httpx.HTTPError as error:
+                raise GitHubUnreachableError("GitHub could not be reached.") from error
             if not (may_be_missing and response.status_code == HTTPStatus.NOT_FOUND):
                 check_status(response.status_code, response.headers, now=datetime.now(UTC))
             return response
 
         return await retry_once(respond_once, on=GitHubUnreachableError)
-
-    async def _request_once(
-        self, method: str, path: str, token: str | None, json: object
-    ) -> httpx.Response:
-        try:
-            return await self._client.request(
-                method, self._api_url + path, headers=requests.build_headers(token), json=json
-            )
-        except httpx.HTTPError as error:
-            raise GitHubUnreachableError("GitHub could not be reached.") from error

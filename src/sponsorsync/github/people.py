@@ -1,4 +1,7 @@
-"""GitHub's REST answers about people and accounts. No I/O."""
+"""GitHub's REST answers about people and accounts. No I/O.
+
+Each parser raises GitHubUnreachableError if the body does not match the documentation.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,6 @@ def parse_user(body: bytes) -> GitHubUser:
     """Returns the profile of `GET /user`.
 
     https://docs.github.com/rest/users/users#get-the-authenticated-user
-
-    Raises:
-        GitHubUnreachableError: The body does not match the documentation.
     """
     with reading("profile"):
         data = parse_json(body)
@@ -29,9 +29,6 @@ def parse_account(body: bytes) -> GitHubAccount:
     """Returns the account of `GET /user/{account_id}` or `GET /users/{login}`.
 
     https://docs.github.com/rest/users/users#get-a-user-using-their-id
-
-    Raises:
-        GitHubUnreachableError: The body does not match the documentation.
     """
     with reading("profile"):
         data = parse_json(body)
@@ -46,9 +43,6 @@ def parse_emails(body: bytes) -> tuple[EmailAddress, ...]:
     """Returns the rows of `GET /user/emails`.
 
     https://docs.github.com/rest/users/emails#list-email-addresses-for-the-authenticated-user
-
-    Raises:
-        GitHubUnreachableError: The body does not match the documentation.
     """
     with reading("list of e-mail addresses"):
         return tuple(

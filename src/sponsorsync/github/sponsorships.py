@@ -1,4 +1,8 @@
-"""GitHub's GraphQL answers about sponsorships and organizations. No I/O."""
+"""GitHub's GraphQL answers about sponsorships and organizations. No I/O.
+
+Each parser raises GitHubUnreachableError if the body does not match the schema, and
+GitHubRefusedError or GitHubLimitedError if it has errors, which GitHub sends with HTTP 200.
+"""
 
 from __future__ import annotations
 
@@ -99,10 +103,6 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
 
     Skips null nodes. Rejects an answer with errors even if it also has data, because the missing
     part is unknown; also one without nodes or without the next cursor.
-
-    Raises:
-        GitHubRefusedError, GitHubLimitedError: The answer has errors (sent with HTTP 200).
-        GitHubUnreachableError: The body does not match the schema.
     """
     with reading("list of sponsorships"):
         data = parse_json(body)
@@ -124,7 +124,6 @@ def parse_organizations(body: bytes) -> OrganizationPage:
 
     Raises:
         GitHubRefusedError, GitHubLimitedError: The answer has other errors, or no data.
-        GitHubUnreachableError: The body does not match the schema.
     """
     with reading("list of organizations"):
         data = parse_json(body)
@@ -147,16 +146,14 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
     """Returns one page of the answer to MAINTAINER_SPONSORSHIPS.
 
     Raises:
-        GitHubRefusedError, GitHubLimitedError: The answer has errors, the account does not exist,
-            or the token's owner does not manage it.
-        GitHubUnreachableError: The body does not match the schema.
+        GitHubRefusedError: The account does not exist, or the token's owner does not manage it.
     """
     with reading("list of sponsorships"):
         data = parse_json(body)
         check_graphql_errors(data.get("errors") or [])
         owner = data["data"]["repositoryOwner"]
         if owner is None:
-            raise GitHubRefusedError(f"GitHub has no account {login}.")
+            raise GitHubRefusedError(f"GitHub knows no account {login}.")
         if not (owner.get("isViewer") is True or owner.get("viewerCanAdminister") is True):
             raise GitHubRefusedError(
                 f"The maintainer's token does not belong to {login}: it shows only public "
@@ -180,12 +177,7 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
 
 
 def parse_sponsor(body: bytes) -> SponsorAnswer:
-    """Returns the answer to MAINTAINER_SPONSOR.
-
-    Raises:
-        GitHubRefusedError, GitHubLimitedError: The answer has errors, as for an unknown node.
-        GitHubUnreachableError: The body does not match the schema.
-    """
+    """Returns the answer to MAINTAINER_SPONSOR; an unknown node is an error."""
     with reading("sponsorship"):
         data = parse_json(body)
         check_graphql_errors(data.get("errors") or [])
