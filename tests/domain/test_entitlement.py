@@ -1,4 +1,4 @@
-"""Who is entitled, by what, until when: every answer, with the moment given."""
+"""Evaluating an entitlement: every rule, with a fixed time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _evaluate(facts: EntitlementFacts | None, now: datetime = NOW) -> tuple[Enti
     return entitlement.status, entitlement.reason
 
 
-# --- judge ----------------------------------------------------------------------------------------
+# --- one source -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def _evaluate(facts: EntitlementFacts | None, now: datetime = NOW) -> tuple[Enti
         *("no, stale", "entitled, stale", "lapsed, stale", "paid once, stale"),
     ],
 )
-def test_the_answer_is_one_of_three(
+def test_the_status_for_each_state_and_each_length_of_outage(
     facts: EntitlementFacts | None, status: EntitlementStatus
 ) -> None:
-    """While GitHub does not answer, a yes holds for a bounded time and a no becomes unknown."""
+    """During an outage a yes holds for a bounded time and a no becomes unknown."""
     assert _evaluate(facts)[0] is status
 
 
@@ -80,8 +80,8 @@ def test_the_answer_is_one_of_three(
         (TOMORROW + SECOND, EntitlementStatus.NOT_ENTITLED),
     ],
 )
-def test_the_end_of_a_entitlement_is_exclusive(now: datetime, status: EntitlementStatus) -> None:
-    """The scripts in Redis decide the same second alike."""
+def test_the_end_of_an_entitlement_is_exclusive(now: datetime, status: EntitlementStatus) -> None:
+    """The Redis scripts apply the same rule."""
     assert _evaluate(PAID_ONCE, now)[0] is status
 
 
@@ -93,13 +93,13 @@ def test_the_end_of_a_entitlement_is_exclusive(now: datetime, status: Entitlemen
         (NOW + POLICY.stale + SECOND, EntitlementStatus.UNKNOWN),
     ],
 )
-def test_the_time_of_not_knowing_is_bounded(now: datetime, status: EntitlementStatus) -> None:
-    """It is counted from the first failed check."""
+def test_the_last_answer_holds_for_a_bounded_time(now: datetime, status: EntitlementStatus) -> None:
+    """The time is counted from the first failed check."""
     assert _evaluate(replace(ENTITLED, unknown_since=NOW), now)[0] is status
 
 
-def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
-    """A one-time payment has a known end; no GitHub is needed to see it come."""
+def test_a_known_end_counts_also_during_an_outage() -> None:
+    """A one-time payment ends without an answer of GitHub."""
     facts = replace(PAID_ONCE, unknown_since=NOW)
 
     assert _evaluate(facts, TOMORROW - SECOND)[0] is EntitlementStatus.ENTITLED
@@ -152,15 +152,15 @@ def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
         ),
     ],
 )
-def test_the_reason_is_one_sentence_for_the_person(
+def test_the_reason_is_a_sentence_for_the_person(
     facts: EntitlementFacts | None, sentence: str
 ) -> None:
-    """People see it on their account page; it promises no more than what holds."""
+    """The account page shows it; it must not promise too much."""
     assert _evaluate(facts)[1] == sentence
 
 
-def test_the_answer_carries_what_it_rests_on() -> None:
-    """The page shows the tier and the dates beside it."""
+def test_an_entitlement_carries_its_facts() -> None:
+    """The page shows tier and dates from them."""
     entitlement = evaluate("maintainer", ENTITLED, policy=POLICY, now=NOW)
 
     assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", ENTITLED)
@@ -264,7 +264,7 @@ PATRONAGES: dict[str, tuple[Grant | None, Alone]] = {
 
 
 def _best(alone: Sequence[Alone]) -> Alone:
-    """The rule in words: who is entitled by anything is; the highest tier, then the latest end."""
+    """The rule: any source entitles; the highest tier counts, then the latest end."""
     entitling = [each for each in alone if each[0] is EntitlementStatus.ENTITLED]
     if not entitling:
         return (UNKNOWN, None, None) if any(each[0] is UNKNOWN for each in alone) else _no()
@@ -282,10 +282,10 @@ def _best(alone: Sequence[Alone]) -> Alone:
 @pytest.mark.parametrize("override", OVERRIDES)
 @pytest.mark.parametrize("organization", ORGANIZATIONS)
 @pytest.mark.parametrize("own", OWN)
-def test_every_combination(
+def test_every_combination_of_sources(
     own: str, organization: str, override: str, patron: str, *, are_members_entitled: bool
 ) -> None:
-    """Anything that entitles is enough, nothing that does not takes away, and unknown is not no."""
+    """One entitling source is enough, others take nothing away, and unknown is not no."""
     facts, own_alone = OWN[own]
     (at_org, org_alone), (by_hand, hand_alone) = ORGANIZATIONS[organization], OVERRIDES[override]
     at_patreon, patron_alone = PATRONAGES[patron]
@@ -322,13 +322,13 @@ def test_every_combination(
     ],
     ids=["shown", "never shown", "partly shown", "never asked", "no matter"],
 )
-def test_hidden_organizations_are_not_a_no(
+def test_hidden_organizations_make_a_no_unknown(
     checked_at: datetime | None,
     unknown_since: datetime | None,
     policy: EntitlementPolicy,
     status: EntitlementStatus,
 ) -> None:
-    """An organization may keep OAuth apps out, and then nobody knows whether its members count."""
+    """A hidden organization may sponsor."""
     facts = replace(
         NOT_A_SPONSOR,
         memberships_checked_at=checked_at,
@@ -338,8 +338,8 @@ def test_hidden_organizations_are_not_a_no(
     assert evaluate("maintainer", facts, policy=policy, now=NOW).status is status
 
 
-def test_members_need_not_inherit_the_tier() -> None:
-    """A maintainer may let members in, and keep the features of a price for who pays it."""
+def test_members_may_be_entitled_without_the_tier() -> None:
+    """The maintainer may reserve the features of a tier for its payers."""
     facts = replace(NOT_A_SPONSOR, grants=(ORGANIZATION,), memberships_checked_at=YESTERDAY)
 
     entitlement = evaluate(
@@ -349,8 +349,8 @@ def test_members_need_not_inherit_the_tier() -> None:
     assert (entitlement.status, entitlement.tier_cents) == (EntitlementStatus.ENTITLED, None)
 
 
-def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
-    """GitHub never tells that tier."""
+def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
+    """GitHub never sends that tier."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
     entitlement = evaluate("maintainer", facts, policy=replace(POLICY, patreon_cents=300), now=NOW)
@@ -413,15 +413,15 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
         ),
     ],
 )
-def test_what_else_entitles_says_so_or_why_not(grant: Grant, reason: str) -> None:
-    """The sentence is for the person; GitHub's own 'no' would not help them."""
+def test_the_reason_of_each_grant(grant: Grant, reason: str) -> None:
+    """GitHub's own 'no' would not help the person."""
     facts = replace(NOT_A_SPONSOR, grants=(grant,), memberships_checked_at=YESTERDAY)
 
     assert evaluate("maintainer", facts, policy=MEMBERS, now=NOW).reason == reason
 
 
-def test_only_administrators_read_why_somebody_was_let_in() -> None:
-    """It may be about the person, and is not for them."""
+def test_only_administrators_see_the_reason_of_an_override() -> None:
+    """It may contain remarks about the person."""
     facts = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
     own, override = evaluate("maintainer", facts, policy=POLICY, now=NOW).considered

@@ -1,4 +1,4 @@
-"""Requests to GitHub, its statuses, and the profiles in its answers."""
+"""Building requests to GitHub, checking statuses, and parsing profiles."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.support.github_answers import (
     dump,
 )
 
-# --- what is sent ---------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
-def test_headers_name_the_version_of_the_api() -> None:
-    """GitHub changes what it answers from version to version."""
+def test_headers_have_the_version_of_the_api() -> None:
+    """GitHub's answers differ between versions."""
     assert requests.build_headers("gho_1") == {
         "Accept": "application/vnd.github+json",
         "Authorization": "Bearer gho_1",
@@ -37,8 +37,8 @@ def test_headers_name_the_version_of_the_api() -> None:
     }
 
 
-def test_what_is_public_is_asked_for_without_a_token() -> None:
-    """An empty token would be a bad one."""
+def test_headers_without_a_token_have_no_authorization() -> None:
+    """An empty token would be refused."""
     assert requests.build_headers(None) == {
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2026-03-10",
@@ -58,12 +58,12 @@ def test_what_is_public_is_asked_for_without_a_token() -> None:
     ],
 )
 def test_a_login_is_one_segment_of_a_path(login: str, path: str) -> None:
-    """Whatever somebody typed must not ask GitHub about something else."""
+    """Arbitrary input must not change the requested path."""
     assert requests.build_account_path(login) == path
 
 
-def test_one_sponsor_is_asked_for_by_node() -> None:
-    """A login may be somebody else's by now."""
+def test_one_sponsor_is_requested_by_node_id() -> None:
+    """The login may belong to another account by now."""
     assert requests.build_sponsor_request("U_1") == {
         "query": requests.MAINTAINER_SPONSOR,
         "variables": {"id": "U_1"},
@@ -102,8 +102,8 @@ def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> 
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
-def test_success_passes(status: int) -> None:
-    """The body is looked at by who knows what it should be."""
+def test_a_success_status_raises_nothing(status: int) -> None:
+    """The caller parses the body."""
     answers.check_status(status, {}, now=NOW)
 
 
@@ -131,7 +131,7 @@ def test_success_passes(status: int) -> None:
 def test_a_status_is_a_refusal_a_limit_or_a_failure(
     status: int, headers: dict[str, str], error: type[GitHubError]
 ) -> None:
-    """A failure may be tried again at once, a limit later, a refusal not at all."""
+    """A failure may be retried at once, a limit later, a refusal not at all."""
     with pytest.raises(GitHubError) as caught:
         answers.check_status(status, httpx.Headers(headers), now=NOW)
 
@@ -154,8 +154,8 @@ def test_a_status_is_a_refusal_a_limit_or_a_failure(
         ({}, 60),
     ],
 )
-def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
-    """Retry-After first, then the reset, and a minute where GitHub gives neither."""
+def test_a_limit_has_the_wait_of_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
+    """Retry-After first, then the reset, else a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
         answers.check_status(429, httpx.Headers(headers), now=NOW)
 
@@ -165,8 +165,8 @@ def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_af
 # --- /user and /user/emails -----------------------------------------------------------------------
 
 
-def test_a_profile_is_read() -> None:
-    """The sample of GitHub's own documentation."""
+def test_a_profile_is_parsed() -> None:
+    """The sample of GitHub's documentation."""
     assert people.parse_user(dump(USER)) == GitHubUser(
         id=1,
         login="octocat",
@@ -192,15 +192,15 @@ def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
 
 
 @pytest.mark.parametrize("kind", ["User", "Organization"])
-def test_an_account_is_read(kind: str) -> None:
-    """The sample of GitHub's own documentation; both kinds have the same three."""
+def test_an_account_is_parsed(kind: str) -> None:
+    """The sample of GitHub's documentation, as both kinds."""
     account = people.parse_account(dump({**USER, "type": kind}))
 
     assert account == GitHubAccount(id=1, login="octocat", node_id="MDQ6VXNlcjE=")
 
 
-def test_addresses_are_read() -> None:
-    """The sample of GitHub's own documentation, and the kind that GitHub makes itself."""
+def test_addresses_are_parsed() -> None:
+    """The sample of GitHub's documentation, and a generated address."""
     assert people.parse_emails(dump(EMAILS)) == (
         EmailAddress("octocat@github.com", is_primary=True, is_verified=True),
         EmailAddress("octocat@users.noreply.github.com", is_primary=False, is_verified=True),
@@ -208,8 +208,8 @@ def test_addresses_are_read() -> None:
 
 
 @pytest.mark.parametrize("truthy", ["true", 1, {}, [0]])
-def test_an_address_is_verified_by_true_alone(truthy: Json) -> None:
-    """What merely looks true proves nothing."""
+def test_only_true_makes_an_address_verified(truthy: Json) -> None:
+    """Truthy values prove nothing."""
     body = json.dumps([{"email": "a@example.com", "primary": truthy, "verified": truthy}])
 
     [address] = people.parse_emails(body.encode())

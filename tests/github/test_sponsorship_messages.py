@@ -1,4 +1,4 @@
-"""GitHub's answers about sponsorships and about one sponsor."""
+"""Parsing GitHub's answers about sponsorships and about one sponsor."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from tests.support.github_answers import (
 # --- sponsorships ---------------------------------------------------------------------------------
 
 
-def test_a_sponsorship_is_read() -> None:
-    """Its login is lower-cased, as it is compared and stored."""
+def test_a_sponsorship_is_parsed() -> None:
+    """The login is stored in lower case."""
     assert parse_sponsorships(answer_with(NODE)) == sponsorships.SponsorshipPage(
         sponsorships=(PARSED_NODE,), next_cursor=None
     )
 
 
-def test_a_sponsorship_without_tier_and_source_is_one() -> None:
-    """GitHub gives no tier for what comes through Patreon, and no source at times."""
+def test_a_sponsorship_without_tier_and_source_is_parsed() -> None:
+    """GitHub sends no tier for Patreon, and sometimes no source."""
     bare = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": None}
 
     [sponsorship] = parse_sponsorships(answer_with(bare)).sponsorships
@@ -47,9 +47,9 @@ def test_a_sponsorship_without_tier_and_source_is_one() -> None:
     assert sponsorship.is_active
 
 
-def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> None:
-    """Each of the three decides about something."""
-    told = {
+def test_a_private_one_time_sponsorship_through_patreon_is_parsed() -> None:
+    """Each of these fields changes the entitlement or its display."""
+    node = {
         **NODE,
         "isActive": False,
         "isOneTimePayment": True,
@@ -57,7 +57,7 @@ def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> Non
         "paymentSource": "PATREON",
     }
 
-    [sponsorship] = parse_sponsorships(answer_with(told)).sponsorships
+    [sponsorship] = parse_sponsorships(answer_with(node)).sponsorships
 
     assert sponsorship.privacy is Privacy.PRIVATE
     assert sponsorship.payment_source is PaymentSource.PATREON
@@ -65,11 +65,11 @@ def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> Non
     assert not sponsorship.is_active
 
 
-def test_what_github_adds_to_its_enums_hides_no_sponsorship() -> None:
-    """Neither decides about entitlement; of two ways to show it the cautious one is taken."""
-    told = {**NODE, "privacyLevel": "SECRET", "paymentSource": "STRIPE"}
+def test_unknown_enum_values_do_not_hide_a_sponsorship() -> None:
+    """Neither value decides on entitlement; an unknown privacy counts as private."""
+    node = {**NODE, "privacyLevel": "SECRET", "paymentSource": "STRIPE"}
 
-    sponsorships = parse_sponsorships(answer_with(NODE, told)).sponsorships
+    sponsorships = parse_sponsorships(answer_with(NODE, node)).sponsorships
 
     assert sponsorships == (
         PARSED_NODE,
@@ -78,17 +78,17 @@ def test_what_github_adds_to_its_enums_hides_no_sponsorship() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, {**NODE, "sponsorable": {}}])
-def test_a_null_node_hides_no_other(nothing: Json) -> None:
-    """Nodes are nullable by the schema; `{}` is neither a User nor an Organization."""
+def test_a_null_node_does_not_hide_others(nothing: Json) -> None:
+    """The schema allows null; `{}` is neither a User nor an Organization."""
     assert parse_sponsorships(answer_with(nothing, NODE, nothing)).sponsorships == (PARSED_NODE,)
 
 
-def test_no_sponsorships_are_an_answer_too() -> None:
-    """This is a no, and not an unknown."""
+def test_an_empty_list_of_sponsorships_is_an_answer() -> None:
+    """This is a no, not an unknown."""
     assert parse_sponsorships(answer_with()).sponsorships == ()
 
 
-def test_a_page_says_where_the_next_begins() -> None:
+def test_a_page_has_the_cursor_of_the_next_one() -> None:
     """Pages hold a hundred at most."""
     page = parse_sponsorships(
         answer_with(NODE, page={"hasNextPage": True, "endCursor": "Y3Vyc29y"})
@@ -97,14 +97,14 @@ def test_a_page_says_where_the_next_begins() -> None:
     assert page.next_cursor == "Y3Vyc29y"
 
 
-def test_empty_errors_are_none() -> None:
-    """The specification forbids them, and servers send them."""
+def test_an_empty_list_of_errors_is_ignored() -> None:
+    """The specification forbids it, but servers send it."""
     assert parse_sponsorships(answer_with(NODE, errors=[])).sponsorships == (PARSED_NODE,)
 
 
 @pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
-def test_a_rate_limit_comes_with_http_200(kind: str) -> None:
-    """Without any header to go by, a minute is what GitHub asks for."""
+def test_a_rate_limit_without_headers_waits_a_minute(kind: str) -> None:
+    """GitHub sends it with HTTP 200 and recommends a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
         parse_sponsorships({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
 
@@ -122,8 +122,8 @@ def test_a_rate_limit_comes_with_http_200(kind: str) -> None:
     ],
 )
 @pytest.mark.parametrize("data", [None, answer_with(NODE)["data"], answer_with(None)["data"]])
-def test_an_answer_with_errors_is_no_answer(data: Json, errors: list[Json], named: str) -> None:
-    """Even with data beside them: what is missing from it is unknown, not absent."""
+def test_an_answer_with_errors_is_refused(data: Json, errors: list[Json], named: str) -> None:
+    """Missing data are unknown, even beside other data."""
     with pytest.raises(GitHubRefusedError, match=named):
         parse_sponsorships({"data": data, "errors": errors})
 
@@ -133,14 +133,14 @@ def test_an_answer_with_errors_is_no_answer(data: Json, errors: list[Json], name
     [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
     ids=["null", "absent"],
 )
-def test_a_next_page_without_a_cursor_is_no_complete_answer(page: Json) -> None:
-    """The sponsorship that entitles may stand on the page that cannot be asked for."""
+def test_a_next_page_without_a_cursor_is_unreadable(page: Json) -> None:
+    """The entitling sponsorship may be on that page."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with(NODE, page=page))
 
 
-def test_a_list_that_is_null_is_no_empty_list() -> None:
-    """The schema allows it, and it says nothing: unknown is not no."""
+def test_a_null_list_is_not_an_empty_list() -> None:
+    """The schema allows null; unknown is not no."""
     connection: Json = {"pageInfo": LAST_PAGE, "nodes": None}
 
     with pytest.raises(GitHubUnreachableError):
@@ -149,8 +149,8 @@ def test_a_list_that_is_null_is_no_empty_list() -> None:
 
 @pytest.mark.parametrize("field", ["createdAt", "tierSelectedAt"])
 @pytest.mark.parametrize("moment", ["2025-10-18T12:00:00", "2025-10-18", "yesterday", ""])
-def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) -> None:
-    """It could not be compared with any other moment."""
+def test_a_time_without_a_zone_is_unreadable(field: str, moment: str) -> None:
+    """It cannot be compared with other times."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with({**NODE, field: moment}))
 
@@ -158,33 +158,33 @@ def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) ->
 # --- one sponsor ----------------------------------------------------------------------------------
 
 
-def test_a_sponsor_is_read_with_what_they_give_to_the_viewer() -> None:
-    """The viewer is the sponsorable: the answer itself need not name it twice."""
+def test_a_sponsor_is_parsed() -> None:
+    """The viewer is the sponsorable."""
     assert parse_sponsor(sponsor_answer(SPONSOR)) == sponsorships.SponsorAnswer(
         viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=PARSED_NODE
     )
 
 
-def test_who_gives_nothing_is_an_answer_too() -> None:
-    """This is a no, and not an unknown."""
+def test_an_account_without_a_sponsorship_is_an_answer() -> None:
+    """This is a no, not an unknown."""
     answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": None}))
 
     assert (answer.sponsor_id, answer.sponsorship) == (48_210_377, None)
 
 
 def test_a_sponsor_through_patreon_has_no_tier() -> None:
-    """GitHub does not know it, whoever asks."""
-    told = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": "PATREON"}
+    """GitHub does not know it, whatever the token."""
+    node = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": "PATREON"}
 
-    answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": told}))
+    answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": node}))
 
     assert answer.sponsorship is not None
     assert answer.sponsorship.tier_cents is None
 
 
 @pytest.mark.parametrize("node", [None, {}], ids=["null", "neither"])
-def test_a_node_that_is_no_account_is_nobodys_answer(node: Json) -> None:
-    """Without a number it cannot be told whose no this would be."""
+def test_a_node_that_is_not_an_account_has_no_sponsor_id(node: Json) -> None:
+    """Without an id the answer belongs to no person."""
     assert parse_sponsor(sponsor_answer(node)) == sponsorships.SponsorAnswer(
         viewer_login="maintainer", sponsor_id=None, sponsorship=None
     )
@@ -194,8 +194,8 @@ def test_a_node_that_is_no_account_is_nobodys_answer(node: Json) -> None:
 @pytest.mark.parametrize(
     "data", [None, sponsor_answer(None)["data"], sponsor_answer(SPONSOR)["data"]]
 )
-def test_a_sponsor_with_an_error_is_no_answer(data: Json, kind: str) -> None:
-    """A node that is not found may be hidden: that is unknown, and not a no."""
+def test_a_sponsor_with_an_error_is_refused(data: Json, kind: str) -> None:
+    """A node that is not found may be hidden, which is unknown."""
     with pytest.raises(GitHubRefusedError, match=kind):
         parse_sponsor({"data": data, "errors": [{"type": kind, "message": "…"}]})
 
@@ -216,13 +216,13 @@ def test_a_sponsor_with_an_error_is_no_answer(data: Json, kind: str) -> None:
         {"data": None},
     ],
 )
-def test_a_sponsor_of_the_wrong_types_is_no_answer(answer: Json) -> None:
-    """A field that is missing is not the same as a field that is null."""
+def test_a_sponsor_of_wrong_types_is_unreadable(answer: Json) -> None:
+    """A missing field is not a null field."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsor(answer)
 
 
-def test_a_rate_limit_is_no_answer_about_a_sponsor() -> None:
-    """It comes with HTTP 200 here, too."""
+def test_a_rate_limit_on_a_sponsor_is_a_limit() -> None:
+    """GitHub sends it with HTTP 200."""
     with pytest.raises(GitHubLimitedError):
         parse_sponsor({"errors": [{"type": "RATE_LIMITED", "message": "…"}]})

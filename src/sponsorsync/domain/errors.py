@@ -58,8 +58,10 @@ class SponsorSyncError(Exception):
 
     def __init_subclass__(cls, *, code: str | None = None, title: str | None = None) -> None:
         super().__init_subclass__()
-        cls.code = code or cls.code
-        cls.title = title or cls.title
+        if code is not None:
+            cls.code = code
+        if title is not None:
+            cls.title = title
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(self.message if message is None else message)
