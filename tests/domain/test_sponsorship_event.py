@@ -354,7 +354,7 @@ class Life:
 
 @st.composite
 def lives(draw: st.DrawFn, *, number: int) -> Life:
-    """Draws the first or the second of two sponsorships; the first ends before the second begins."""
+    """Draws the first or the second of two successive sponsorships."""
     began = NOW + number * 3 * MONTH_H * HOUR
     ended = began + draw(st.integers(1, 2 * MONTH_H)) * HOUR
     inside = st.integers(0, (ended - began) // HOUR - 1).map(lambda hours: began + hours * HOUR)
