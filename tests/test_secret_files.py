@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from threading import Barrier, Event
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.secret_files import create_file, load_or_create_secret, lock_file, replace_file
+from sponsorsync.settings import Settings
+from sponsorsync.tokens.keyring import create_keyring, dump_keyring, load_or_create_keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 STARTERS = 8
@@ -53,10 +56,12 @@ def _load(path: Path) -> str:
 @pytest.mark.usefixtures("_generous_umask")
 def test_only_the_owner_may_read_the_secret(path: Path) -> None:
     """Regardless of the umask."""
-    _load(path)
+    with capture_logs() as logs:
+        _load(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert logs == []
 
 
 def test_the_secret_stays_the_same_at_the_next_start(path: Path) -> None:
@@ -88,29 +93,59 @@ def test_an_existing_secret_is_used(tmp_path: Path) -> None:
     assert _load(path) == "0123456789" * 4
 
 
-@pytest.mark.parametrize("mode", [0o440, 0o644, 0o660])
-def test_a_secret_open_to_others_is_logged(tmp_path: Path, mode: int) -> None:
+def _load_secret_file(path: Path) -> object:
+    return load_or_create_secret(path)
+
+
+def _load_key_file(path: Path) -> object:
+    settings = Settings.model_construct(token_keys_file=path)
+    return load_or_create_keyring(settings, now=datetime.now(UTC))
+
+
+FILES = pytest.mark.parametrize(
+    ("load", "text", "setting"),
+    [
+        (_load_secret_file, "0123456789" * 4, "SPONSORSYNC_DATA_DIR"),
+        (
+            _load_key_file,
+            dump_keyring(create_keyring(datetime.now(UTC))),
+            "SPONSORSYNC_TOKEN_KEYS_FILE",
+        ),
+    ],
+    ids=["secret", "keys"],
+)
+
+
+@FILES
+@pytest.mark.parametrize("mode", [0o600, 0o440, 0o444, 0o640, 0o644, 0o660])
+def test_a_file_open_to_others_is_logged(
+    tmp_path: Path, load: Callable[[Path], object], text: str, setting: str, mode: int
+) -> None:
     """It is not refused, because Kubernetes mounts secrets like this."""
-    path = tmp_path / "session_secret"
-    path.write_text("0123456789" * 4)
+    path = tmp_path / setting
+    path.write_text(text)
     path.chmod(mode)
 
     with capture_logs() as logs:
-        _load(path)
+        load(path)
 
-    [entry] = logs
-    assert (entry["log_level"], entry["path"]) == ("warning", str(path))
-    assert entry["mode"] == f"0{mode:o}"
+    assert [(each["log_level"], each["path"], each["mode"]) for each in logs] == (
+        [] if mode == 0o600 else [("warning", str(path), f"0{mode:o}")]
+    )
 
 
-def test_a_secret_that_all_users_may_write_is_refused(tmp_path: Path) -> None:
-    """Any local user could choose it."""
-    path = tmp_path / "session_secret"
-    path.write_text("0123456789" * 4)
-    path.chmod(0o606)
+@FILES
+@pytest.mark.parametrize("mode", [0o602, 0o606])
+def test_a_file_that_all_users_may_write_is_refused(
+    tmp_path: Path, load: Callable[[Path], object], text: str, setting: str, mode: int
+) -> None:
+    """Any local user could choose the secret or sign tokens."""
+    path = tmp_path / "file"
+    path.write_text(text)
+    path.chmod(mode)
 
-    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: .*chmod o-w"):
-        _load(path)
+    with pytest.raises(SettingsError, match=rf"^{setting}: .*chmod o-w"):
+        load(path)
 
 
 def test_a_file_is_synced_before_it_gets_its_name(

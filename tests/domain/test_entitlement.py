@@ -34,76 +34,63 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def _evaluate(facts: EntitlementFacts | None, now: datetime = NOW) -> tuple[EntitlementStatus, str]:
-    entitlement = evaluate("maintainer", facts, policy=POLICY, now=now)
-    return entitlement.status, entitlement.reason
+def _evaluate_status(facts: EntitlementFacts | None, now: datetime = NOW) -> EntitlementStatus:
+    return evaluate("maintainer", facts, policy=POLICY, now=now).status
 
 
 # --- one source -----------------------------------------------------------------------------------
 
 
+YES, NO, UNKNOWN = (
+    EntitlementStatus.ENTITLED,
+    EntitlementStatus.NOT_ENTITLED,
+    EntitlementStatus.UNKNOWN,
+)
+
+
 @pytest.mark.parametrize(
-    ("facts", "status"),
+    ("facts", "answered", "failing", "stale"),
     [
-        (NEVER, EntitlementStatus.UNKNOWN),
-        (NOT_A_SPONSOR, EntitlementStatus.NOT_ENTITLED),
-        (ENTITLED, EntitlementStatus.ENTITLED),
-        (LAPSED, EntitlementStatus.NOT_ENTITLED),
-        (PAID_ONCE, EntitlementStatus.ENTITLED),
-        (replace(NOT_A_SPONSOR, unknown_since=YESTERDAY), EntitlementStatus.UNKNOWN),
-        (replace(ENTITLED, unknown_since=YESTERDAY), EntitlementStatus.ENTITLED),
-        (replace(LAPSED, unknown_since=YESTERDAY), EntitlementStatus.UNKNOWN),
-        (replace(PAID_ONCE, unknown_since=YESTERDAY), EntitlementStatus.ENTITLED),
-        (replace(NOT_A_SPONSOR, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
-        (replace(ENTITLED, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
-        (replace(LAPSED, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
-        (replace(PAID_ONCE, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
+        (NOT_A_SPONSOR, NO, UNKNOWN, UNKNOWN),
+        (ENTITLED, YES, YES, UNKNOWN),
+        (LAPSED, NO, UNKNOWN, UNKNOWN),
+        (PAID_ONCE, YES, YES, UNKNOWN),
     ],
-    ids=[
-        *("never", "not a sponsor", "entitled", "lapsed", "paid once"),
-        *("no, failing", "entitled, failing", "lapsed, failing", "paid once, failing"),
-        *("no, stale", "entitled, stale", "lapsed, stale", "paid once, stale"),
-    ],
+    ids=["not a sponsor", "entitled", "lapsed", "paid once"],
 )
 def test_the_status_for_each_state_and_each_length_of_outage(
-    facts: EntitlementFacts | None, status: EntitlementStatus
+    facts: EntitlementFacts,
+    answered: EntitlementStatus,
+    failing: EntitlementStatus,
+    stale: EntitlementStatus,
 ) -> None:
     """During an outage a yes holds for a bounded time and a no becomes unknown."""
-    assert _evaluate(facts)[0] is status
+    assert _evaluate_status(facts) is answered
+    assert _evaluate_status(replace(facts, unknown_since=YESTERDAY)) is failing
+    assert _evaluate_status(replace(facts, unknown_since=NOW - 4 * DAY)) is stale
+
+
+def test_the_status_without_facts_is_unknown() -> None:
+    """Unknown is not no."""
+    assert _evaluate_status(NEVER) is UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("now", "status"),
+    ("facts", "end", "status_after"),
     [
-        (TOMORROW - SECOND, EntitlementStatus.ENTITLED),
-        (TOMORROW, EntitlementStatus.NOT_ENTITLED),
-        (TOMORROW + SECOND, EntitlementStatus.NOT_ENTITLED),
+        (PAID_ONCE, TOMORROW, EntitlementStatus.NOT_ENTITLED),
+        (replace(ENTITLED, unknown_since=NOW), NOW + POLICY.stale, EntitlementStatus.UNKNOWN),
+        (replace(PAID_ONCE, unknown_since=NOW), TOMORROW, EntitlementStatus.UNKNOWN),
     ],
+    ids=["known end", "outage", "known end during an outage"],
 )
-def test_the_end_of_an_entitlement_is_exclusive(now: datetime, status: EntitlementStatus) -> None:
-    """The Redis scripts apply the same rule."""
-    assert _evaluate(PAID_ONCE, now)[0] is status
-
-
-@pytest.mark.parametrize(
-    ("now", "status"),
-    [
-        (NOW + POLICY.stale - SECOND, EntitlementStatus.ENTITLED),
-        (NOW + POLICY.stale, EntitlementStatus.UNKNOWN),
-        (NOW + POLICY.stale + SECOND, EntitlementStatus.UNKNOWN),
-    ],
-)
-def test_the_last_answer_holds_for_a_bounded_time(now: datetime, status: EntitlementStatus) -> None:
-    """The time is counted from the first failed check."""
-    assert _evaluate(replace(ENTITLED, unknown_since=NOW), now)[0] is status
-
-
-def test_a_known_end_counts_also_during_an_outage() -> None:
-    """A one-time payment ends without an answer of GitHub."""
-    facts = replace(PAID_ONCE, unknown_since=NOW)
-
-    assert _evaluate(facts, TOMORROW - SECOND)[0] is EntitlementStatus.ENTITLED
-    assert _evaluate(facts, TOMORROW)[0] is EntitlementStatus.UNKNOWN
+def test_the_end_of_an_entitlement_is_exclusive(
+    facts: EntitlementFacts, end: datetime, status_after: EntitlementStatus
+) -> None:
+    """The Redis scripts apply the same rule; an outage is counted from the first failed check."""
+    assert _evaluate_status(facts, end - SECOND) is EntitlementStatus.ENTITLED
+    assert _evaluate_status(facts, end) is status_after
+    assert _evaluate_status(facts, end + SECOND) is status_after
 
 
 @pytest.mark.parametrize(
@@ -156,26 +143,21 @@ def test_the_reason_is_a_sentence_for_the_person(
     facts: EntitlementFacts | None, sentence: str
 ) -> None:
     """The account page shows it; it must not promise too much."""
-    assert _evaluate(facts)[1] == sentence
+    entitlement = evaluate("maintainer", facts, policy=POLICY, now=NOW)
 
-
-def test_an_entitlement_carries_its_facts() -> None:
-    """The page shows tier and dates from them."""
-    entitlement = evaluate("maintainer", ENTITLED, policy=POLICY, now=NOW)
-
-    assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", ENTITLED)
+    assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", facts)
+    assert entitlement.reason == sentence
 
 
 # --- several sources: every combination -----------------------------------------------------------
 
 # Each source in each of its states, with what that state alone amounts to.
 MEMBERS = replace(POLICY, entitles_members=True)
-UNKNOWN, NO = EntitlementStatus.UNKNOWN, EntitlementStatus.NOT_ENTITLED
 Alone = tuple[EntitlementStatus, int | None, datetime | None]
 
 
 def _yes(cents: int | None, until: datetime | None) -> Alone:
-    return EntitlementStatus.ENTITLED, cents, until
+    return YES, cents, until
 
 
 def _no() -> Alone:

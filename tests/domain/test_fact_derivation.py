@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus, evaluate
+from sponsorsync.domain.entitlement import (
+    EntitlementFacts,
+    EntitlementPolicy,
+    EntitlementStatus,
+    evaluate,
+)
 from sponsorsync.domain.fact_derivation import derive_facts, mark_unknown
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
@@ -42,9 +47,12 @@ if TYPE_CHECKING:
 
 
 def _derive_facts(
-    *sponsorships: Sponsorship, previous: EntitlementFacts | None = None
+    *sponsorships: Sponsorship,
+    previous: EntitlementFacts | None = None,
+    policy: EntitlementPolicy = POLICY,
+    now: datetime = NOW,
 ) -> EntitlementFacts:
-    return derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=NOW)
+    return derive_facts("maintainer", sponsorships, previous=previous, policy=policy, now=now)
 
 
 # --- one sponsorship ------------------------------------------------------------------------------
@@ -194,9 +202,7 @@ def test_the_end_does_not_move_with_later_answers() -> None:
     """Retention is counted from the end."""
     first = _derive_facts(ENDED, ONE_TIME_OLD, previous=ENTITLED)
 
-    later = derive_facts(
-        "maintainer", [ENDED, ONE_TIME_OLD], previous=first, policy=POLICY, now=NOW + 9 * DAY
-    )
+    later = _derive_facts(ENDED, ONE_TIME_OLD, previous=first, now=NOW + 9 * DAY)
 
     assert later.valid_until == first.valid_until == NOW
 
@@ -212,26 +218,6 @@ def test_a_sponsorship_of_another_sponsorable_is_ignored(previous: EntitlementFa
     elsewhere = replace(MONTHLY, sponsorable="somebody-else")
 
     assert _derive_facts(elsewhere, previous=previous) == _derive_facts(previous=previous)
-
-
-# --- mark_unknown ---------------------------------------------------------------------------------
-
-
-def test_a_failed_check_only_sets_unknown_since() -> None:
-    """Unknown is not no."""
-    assert mark_unknown(ENTITLED, now=NOW) == replace(ENTITLED, unknown_since=NOW)
-
-
-def test_a_second_failed_check_does_not_move_unknown_since() -> None:
-    """Else the last answer would hold for ever during an outage."""
-    marked = replace(ENTITLED, unknown_since=YESTERDAY)
-
-    assert mark_unknown(marked, now=NOW) == marked
-
-
-def test_a_failed_check_without_facts_creates_none() -> None:
-    """There is no entitlement to keep."""
-    assert mark_unknown(None, now=NOW) is None
 
 
 # --- properties -----------------------------------------------------------------------------------
@@ -290,7 +276,7 @@ def test_derived_facts_entitle_exactly_by_the_rules(
     """The rules in two lines, compared with arbitrary answers and previous facts."""
     ours = [each for each in sponsorships if each.sponsorable == "maintainer"]
 
-    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    facts = _derive_facts(*sponsorships, previous=previous, now=now)
 
     expected = any(_pays(each, now) for each in ours) if ours else _still_runs(previous, now)
     assert facts.is_sponsoring(now) is expected
@@ -311,7 +297,7 @@ def test_the_tier_of_an_entitlement_is_a_paid_one(
         if each.sponsorable == "maintainer" and _pays(each, now)
     ]
 
-    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    facts = _derive_facts(*sponsorships, previous=previous, now=now)
 
     assert not paid or (facts.since, facts.tier_cents) in paid
 
@@ -321,9 +307,9 @@ def test_deriving_from_the_same_answer_again_changes_nothing(
     sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
 ) -> None:
     """Two logins at the same time agree."""
-    first = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    first = _derive_facts(*sponsorships, previous=previous, now=now)
 
-    again = derive_facts("maintainer", sponsorships, previous=first, policy=POLICY, now=now)
+    again = _derive_facts(*sponsorships, previous=first, now=now)
 
     assert again.is_sponsoring(now) is first.is_sponsoring(now)
     assert again.valid_until == first.valid_until
@@ -376,7 +362,7 @@ def test_an_expired_payment_is_removed() -> None:
     """The audit trail still has it."""
     both = _derive_facts(CHEAP, ONE_TIME)
 
-    later = derive_facts("maintainer", [CHEAP], previous=both, policy=POLICY, now=NOW + 40 * DAY)
+    later = _derive_facts(CHEAP, previous=both, now=NOW + 40 * DAY)
 
     assert (both.grants, later.grants) == ((BESIDE,), ())
 
@@ -438,7 +424,7 @@ def test_only_the_end_of_a_monthly_sponsorship_gets_the_grace(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts | None, end: datetime | None
 ) -> None:
     """The grace covers a paid month whose end GitHub does not send."""
-    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=GRACE, now=NOW)
+    facts = _derive_facts(*sponsorships, previous=previous, policy=GRACE)
 
     assert facts.valid_until == end
 
@@ -447,7 +433,7 @@ def test_only_the_stored_sponsorship_gets_the_grace() -> None:
     """Else a higher tier that ended years ago would entitle for the grace."""
     old = replace(ENDED, created_at=NOW - 900 * DAY, tier_cents=99900)
 
-    facts = derive_facts("maintainer", [ENDED, old], previous=ENTITLED, policy=GRACE, now=NOW)
+    facts = _derive_facts(ENDED, old, previous=ENTITLED, policy=GRACE)
 
     assert (facts.tier_cents, facts.valid_until) == (1000, NOW + 3 * DAY)
 
@@ -456,23 +442,41 @@ def test_a_withdrawn_cancellation_is_noticed_during_the_grace() -> None:
     """A sponsorship that is active after its announced end goes on."""
     known = replace(ENTITLED, valid_until=NOW + 2 * DAY)  # announced for yesterday
 
-    facts = derive_facts("maintainer", [MONTHLY], previous=known, policy=GRACE, now=NOW)
+    facts = _derive_facts(MONTHLY, previous=known, policy=GRACE)
 
     assert facts.valid_until is None
 
 
 def test_the_grace_does_not_restart_with_each_check() -> None:
     """Else it would never end."""
-    first = derive_facts("maintainer", [ENDED], previous=ENTITLED, policy=GRACE, now=NOW)
+    first = _derive_facts(ENDED, previous=ENTITLED, policy=GRACE)
 
-    later = derive_facts("maintainer", [ENDED], previous=first, policy=GRACE, now=NOW + 2 * DAY)
-    last = derive_facts("maintainer", [], previous=later, policy=GRACE, now=NOW + 9 * DAY)
+    later = _derive_facts(ENDED, previous=first, policy=GRACE, now=NOW + 2 * DAY)
+    last = _derive_facts(previous=later, policy=GRACE, now=NOW + 9 * DAY)
 
     assert first.valid_until == later.valid_until == last.valid_until == NOW + 3 * DAY
 
 
-def test_facts_that_were_never_checked_are_not_marked_unknown() -> None:
-    """There is no last answer that could hold."""
-    given = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE,))
+# --- mark_unknown ---------------------------------------------------------------------------------
 
-    assert mark_unknown(given, now=NOW) == given
+NEVER_CHECKED = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE,))
+
+
+@pytest.mark.parametrize(
+    ("facts", "marked"),
+    [
+        (ENTITLED, replace(ENTITLED, unknown_since=NOW)),
+        (
+            replace(ENTITLED, unknown_since=YESTERDAY),
+            replace(ENTITLED, unknown_since=YESTERDAY),
+        ),
+        (NEVER_CHECKED, NEVER_CHECKED),
+        (None, None),
+    ],
+    ids=["first failure", "second failure", "never checked", "no facts"],
+)
+def test_a_failed_check_only_sets_unknown_since_once(
+    facts: EntitlementFacts | None, marked: EntitlementFacts | None
+) -> None:
+    """Unknown is not no, and a long outage must not extend the last answer."""
+    assert mark_unknown(facts, now=NOW) == marked

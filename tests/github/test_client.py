@@ -19,7 +19,7 @@ from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.sponsorships import SponsorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sponsorsync.sandbox.github import SimulatedGitHub
     from tests.support.script import Script
@@ -346,26 +346,26 @@ async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
     assert memberships == Memberships([], is_complete=False)
 
 
-@pytest.mark.parametrize("scopes", [["read:user"], ["read:org"]])
-async def test_organizations_need_both_scopes(
-    client: GitHubClient, github: SimulatedGitHub, scopes: list[str]
-) -> None:
-    """`read:org` for memberships, `read:user` for sponsorships; people may grant only one."""
-    token = github.tokens.issue(github.people.get_person("org-member"), scopes)
-
-    with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
-        await client.fetch_memberships(token, ["maintainer"])
-
-
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        lambda client, token: client.fetch_sponsorships(token, ["maintainer"]),
+        lambda client, token: client.fetch_memberships(token, ["maintainer"]),
+        lambda client, token: client.fetch_sponsor(token, "U_sim48210377"),
+    ],
+    ids=["sponsorships", "memberships", "sponsor"],
+)
 async def test_a_graphql_rate_limit_has_the_wait_of_its_header(
-    client: GitHubClient, github: SimulatedGitHub
+    client: GitHubClient,
+    github: SimulatedGitHub,
+    fetch: Callable[[GitHubClient, str], Awaitable[object]],
 ) -> None:
-    """GitHub sends it with HTTP 200."""
+    """GitHub sends it with HTTP 200; the person who waits should know for how long."""
     github.switches.rate_limited = True
     github.switches.retry_after_s = 17
 
     with pytest.raises(GitHubLimitedError) as caught:
-        await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+        await fetch(client, _token(github, "maintainer"))
 
     assert caught.value.retry_after_s == 17
 
@@ -430,19 +430,6 @@ async def test_an_unknown_node_is_a_refusal(client: GitHubClient, github: Simula
         await client.fetch_sponsor(_token(github, "maintainer"), "U_sim1")
 
 
-async def test_a_rate_limit_on_one_sponsor_has_the_wait_of_its_header(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """The person who waits should know for how long."""
-    github.switches.rate_limited = True
-    github.switches.retry_after_s = 17
-
-    with pytest.raises(GitHubLimitedError) as caught:
-        await client.fetch_sponsor(_token(github, "maintainer"), "U_sim48210377")
-
-    assert caught.value.retry_after_s == 17
-
-
 async def test_a_failed_page_fails_the_whole_list(client: GitHubClient, way: Script) -> None:
     """Half a list would look complete."""
     page = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
@@ -460,15 +447,26 @@ async def test_a_revoked_token_is_refused(client: GitHubClient) -> None:
         await client.fetch_sponsorships("gho_revoked", ["maintainer"])
 
 
-@pytest.mark.parametrize("scopes", [[], ["user:email"]])
+@pytest.mark.parametrize(
+    ("fetch", "scopes"),
+    [
+        (GitHubClient.fetch_sponsorships, []),
+        (GitHubClient.fetch_sponsorships, ["user:email"]),
+        (GitHubClient.fetch_memberships, ["read:user"]),
+        (GitHubClient.fetch_memberships, ["read:org"]),
+    ],
+)
 async def test_a_token_with_missing_scopes_is_refused(
-    client: GitHubClient, github: SimulatedGitHub, scopes: list[str]
+    client: GitHubClient,
+    github: SimulatedGitHub,
+    fetch: Callable[[GitHubClient, str, list[str]], Awaitable[object]],
+    scopes: list[str],
 ) -> None:
-    """People may remove scopes on the consent page."""
-    token = github.tokens.issue(github.people.get_person("monthly"), scopes)
+    """People may remove scopes on the consent page; memberships need two of them."""
+    token = github.tokens.issue(github.people.get_person("org-member"), scopes)
 
     with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
-        await client.fetch_sponsorships(token, ["maintainer"])
+        await fetch(client, token, ["maintainer"])
 
 
 async def test_a_403_with_retry_after_is_a_limit(client: GitHubClient, way: Script) -> None:

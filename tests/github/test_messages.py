@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -25,23 +26,21 @@ from tests.support.github_answers import (
     dump,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 # --- requests -------------------------------------------------------------------------------------
 
 
-def test_headers_have_the_version_of_the_api() -> None:
-    """GitHub's answers differ between versions."""
-    assert requests.build_headers("gho_1") == {
-        "Accept": "application/vnd.github+json",
-        "Authorization": "Bearer gho_1",
-        "X-GitHub-Api-Version": "2026-03-10",
-    }
-
-
-def test_headers_without_a_token_have_no_authorization() -> None:
-    """An empty token would be refused."""
-    assert requests.build_headers(None) == {
+@pytest.mark.parametrize(
+    ("token", "more"), [("gho_1", {"Authorization": "Bearer gho_1"}), (None, {})]
+)
+def test_headers_have_the_version_and_the_token(token: str | None, more: dict[str, str]) -> None:
+    """GitHub's answers differ between versions, and an empty token would be refused."""
+    assert requests.build_headers(token) == {
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2026-03-10",
+        **more,
     }
 
 
@@ -70,26 +69,20 @@ def test_one_sponsor_is_requested_by_node_id() -> None:
     }
 
 
-def test_a_page_is_asked_for_with_its_size_and_logins() -> None:
+@pytest.mark.parametrize(
+    ("build", "query"),
+    [
+        (requests.build_sponsorships_request, requests.VIEWER_SPONSORSHIPS),
+        (requests.build_organizations_request, requests.VIEWER_ORGANIZATIONS),
+    ],
+    ids=["sponsorships", "organizations"],
+)
+def test_a_page_is_requested_with_its_size_and_logins(
+    build: Callable[[Sequence[str], str | None], dict[str, object]], query: str
+) -> None:
     """GitHub refuses a connection without `first`, though its schema does not say so."""
-    body = requests.build_sponsorships_request(("maintainer", "other"), "Y3Vyc29y")
-
-    assert body == {
-        "query": requests.VIEWER_SPONSORSHIPS,
-        "variables": {
-            "maintainerLogins": ["maintainer", "other"],
-            "first": 100,
-            "after": "Y3Vyc29y",
-        },
-    }
-
-
-def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> None:
-    """What they give to others is none of our affair."""
-    body = requests.build_organizations_request(("maintainer", "other"), "Y3Vyc29y")
-
-    assert body == {
-        "query": requests.VIEWER_ORGANIZATIONS,
+    assert build(("maintainer", "other"), "Y3Vyc29y") == {
+        "query": query,
         "variables": {
             "maintainerLogins": ["maintainer", "other"],
             "first": 100,

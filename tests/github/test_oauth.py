@@ -98,16 +98,12 @@ def test_without_a_hint_no_login_is_sent(oauth: GitHubOAuth) -> None:
     assert "login" not in _query(oauth.start(login_hint=None).url)
 
 
-def test_no_two_attempts_have_the_same_verifier(oauth: GitHubOAuth) -> None:
-    """The verifier binds an attempt to one browser, as the state does."""
+def test_each_attempt_has_its_own_verifier_of_a_valid_length(oauth: GitHubOAuth) -> None:
+    """It binds an attempt to one browser; 43 to 128 characters (RFC 7636)."""
     first, second = oauth.start(login_hint=None), oauth.start(login_hint=None)
 
     assert first.code_verifier != second.code_verifier
-
-
-def test_a_verifier_has_a_valid_length(oauth: GitHubOAuth) -> None:
-    """43 to 128 characters (RFC 7636)."""
-    assert len(oauth.start(login_hint=None).code_verifier) == 64
+    assert len(first.code_verifier) == len(second.code_verifier) == 64
 
 
 def test_the_issuer_is_derived_from_githubs_address(oauth: GitHubOAuth) -> None:

@@ -55,13 +55,6 @@ def test_an_organizations_sponsorship_counts_without_a_tier() -> None:
     assert page.is_complete
 
 
-def test_a_page_of_organizations_has_the_cursor_of_the_next_one() -> None:
-    """Some people belong to hundreds."""
-    page: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
-
-    assert parse_organizations(organizations_answer(page=page)).next_cursor == "Y3Vyc29y"
-
-
 @pytest.mark.parametrize("error", [FORBIDDEN, SAML], ids=["oauth apps", "saml"])
 @pytest.mark.parametrize(
     ("hidden", "shown"),
@@ -182,14 +175,3 @@ def test_an_organization_of_wrong_types_makes_the_answer_unreadable(
     """The schema does not allow that, so the rest is not reliable either."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations(organizations_answer(ORGANIZATION, organization))
-
-
-@pytest.mark.parametrize(
-    "page",
-    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
-    ids=["null", "absent"],
-)
-def test_a_next_page_of_organizations_needs_a_cursor(page: Json) -> None:
-    """The entitling organization may be on that page."""
-    with pytest.raises(GitHubUnreachableError):
-        parse_organizations(organizations_answer(ORGANIZATION, page=page))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
@@ -11,7 +13,7 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
 from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     LAST_PAGE,
@@ -20,10 +22,15 @@ from tests.support.github_answers import (
     SPONSOR,
     Json,
     answer_with,
+    organizations_answer,
+    parse_organizations,
     parse_sponsor,
     parse_sponsorships,
     sponsor_answer,
 )
+
+Parse: TypeAlias = Callable[[Json], sponsorships.SponsorshipPage | sponsorships.OrganizationPage]
+Build: TypeAlias = Callable[..., dict[str, Json]]
 
 # --- sponsorships ---------------------------------------------------------------------------------
 
@@ -83,18 +90,39 @@ def test_a_null_node_does_not_hide_others(nothing: Json) -> None:
     assert parse_sponsorships(answer_with(nothing, NODE, nothing)).sponsorships == (PARSED_NODE,)
 
 
-def test_an_empty_list_of_sponsorships_is_an_answer() -> None:
+LISTS = pytest.mark.parametrize(
+    ("parse", "build"),
+    [(parse_sponsorships, answer_with), (parse_organizations, organizations_answer)],
+    ids=["sponsorships", "organizations"],
+)
+
+
+@LISTS
+def test_an_empty_list_is_an_answer(parse: Parse, build: Build) -> None:
     """This is a no, not an unknown."""
-    assert parse_sponsorships(answer_with()).sponsorships == ()
+    page = parse(build())
+
+    assert getattr(page, "sponsorships", ()) == getattr(page, "organizations", ()) == ()
 
 
-def test_a_page_has_the_cursor_of_the_next_one() -> None:
+@LISTS
+def test_a_page_has_the_cursor_of_the_next_one(parse: Parse, build: Build) -> None:
     """Pages hold a hundred at most."""
-    page = parse_sponsorships(
-        answer_with(NODE, page={"hasNextPage": True, "endCursor": "Y3Vyc29y"})
-    )
+    page: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
 
-    assert page.next_cursor == "Y3Vyc29y"
+    assert parse(build(page=page)).next_cursor == "Y3Vyc29y"
+
+
+@LISTS
+@pytest.mark.parametrize(
+    "page",
+    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
+    ids=["null", "absent"],
+)
+def test_a_next_page_without_a_cursor_is_unreadable(parse: Parse, build: Build, page: Json) -> None:
+    """The entitling sponsorship or organization may be on that page."""
+    with pytest.raises(GitHubUnreachableError):
+        parse(build(page=page))
 
 
 def test_an_empty_list_of_errors_is_ignored() -> None:
@@ -103,10 +131,13 @@ def test_an_empty_list_of_errors_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
-def test_a_rate_limit_without_headers_waits_a_minute(kind: str) -> None:
+@pytest.mark.parametrize("parse", [parse_sponsorships, parse_organizations, parse_sponsor])
+def test_a_rate_limit_without_headers_waits_a_minute(
+    parse: Callable[[Json], object], kind: str
+) -> None:
     """GitHub sends it with HTTP 200 and recommends a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
-        parse_sponsorships({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
+        parse({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
 
     assert caught.value.retry_after_s == 60
 
@@ -128,17 +159,6 @@ def test_an_answer_with_errors_is_refused(data: Json, errors: list[Json], named:
         parse_sponsorships({"data": data, "errors": errors})
 
 
-@pytest.mark.parametrize(
-    "page",
-    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
-    ids=["null", "absent"],
-)
-def test_a_next_page_without_a_cursor_is_unreadable(page: Json) -> None:
-    """The entitling sponsorship may be on that page."""
-    with pytest.raises(GitHubUnreachableError):
-        parse_sponsorships(answer_with(NODE, page=page))
-
-
 def test_a_null_list_is_not_an_empty_list() -> None:
     """The schema allows null; unknown is not no."""
     connection: Json = {"pageInfo": LAST_PAGE, "nodes": None}
@@ -158,28 +178,25 @@ def test_a_time_without_a_zone_is_unreadable(field: str, moment: str) -> None:
 # --- one sponsor ----------------------------------------------------------------------------------
 
 
-def test_a_sponsor_is_parsed() -> None:
-    """The viewer is the sponsorable."""
-    assert parse_sponsor(sponsor_answer(SPONSOR)) == sponsorships.SponsorAnswer(
-        viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=PARSED_NODE
+@pytest.mark.parametrize(
+    ("node", "sponsorship"),
+    [
+        (NODE, PARSED_NODE),
+        (
+            {**NODE, "tier": None, "paymentSource": "PATREON"},
+            replace(PARSED_NODE, tier_cents=None, payment_source=PaymentSource.PATREON),
+        ),
+        (None, None),
+    ],
+    ids=["tier", "patreon", "none"],
+)
+def test_a_sponsor_is_parsed(node: Json, sponsorship: Sponsorship | None) -> None:
+    """The viewer is the sponsorable; null is a no, not an unknown."""
+    answer = sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": node})
+
+    assert parse_sponsor(answer) == sponsorships.SponsorAnswer(
+        viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=sponsorship
     )
-
-
-def test_an_account_without_a_sponsorship_is_an_answer() -> None:
-    """This is a no, not an unknown."""
-    answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": None}))
-
-    assert (answer.sponsor_id, answer.sponsorship) == (48_210_377, None)
-
-
-def test_a_sponsor_through_patreon_has_no_tier() -> None:
-    """GitHub does not know it, whatever the token."""
-    node = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": "PATREON"}
-
-    answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": node}))
-
-    assert answer.sponsorship is not None
-    assert answer.sponsorship.tier_cents is None
 
 
 @pytest.mark.parametrize("node", [None, {}], ids=["null", "neither"])
@@ -220,9 +237,3 @@ def test_a_sponsor_of_wrong_types_is_unreadable(answer: Json) -> None:
     """A missing field is not a null field."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsor(answer)
-
-
-def test_a_rate_limit_on_a_sponsor_is_a_limit() -> None:
-    """GitHub sends it with HTTP 200."""
-    with pytest.raises(GitHubLimitedError):
-        parse_sponsor({"errors": [{"type": "RATE_LIMITED", "message": "…"}]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -72,39 +73,23 @@ def test_an_unreadable_body_is_an_unreachable_github(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("parse", "field", "value"),
     [
-        ("id", "one"),
-        ("id", None),
-        ("id", 1.5),
-        ("login", None),
-        ("login", 5),
-        ("name", ["monalisa"]),
-        ("email", {"a": 1}),
-        ("avatar_url", 0),
+        *itertools.product([people.parse_user, people.parse_account], ["id"], ["one", None, 1.5]),
+        *itertools.product([people.parse_user, people.parse_account], ["login"], [None, 5]),
+        (people.parse_user, "name", ["monalisa"]),
+        (people.parse_user, "email", {"a": 1}),
+        (people.parse_user, "avatar_url", 0),
+        (people.parse_account, "node_id", None),
+        (people.parse_account, "node_id", 1),
     ],
 )
-def test_a_profile_of_wrong_types_is_unreadable(field: str, value: Json) -> None:
-    """Else it would fail later, inside a Redis script."""
+def test_a_profile_of_wrong_types_is_unreadable(
+    parse: Callable[[bytes], object], field: str, value: Json
+) -> None:
+    """Else it would fail later, inside a Redis script, or look like a deleted account."""
     with pytest.raises(GitHubUnreachableError):
-        people.parse_user(dump({**USER, field: value}))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("id", "one"),
-        ("id", None),
-        ("login", None),
-        ("login", 5),
-        ("node_id", None),
-        ("node_id", 1),
-    ],
-)
-def test_an_account_of_wrong_types_is_unreadable(field: str, value: Json) -> None:
-    """Unreadable is not the same as deleted."""
-    with pytest.raises(GitHubUnreachableError):
-        people.parse_account(dump({**USER, field: value}))
+        parse(dump({**USER, field: value}))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from joserfc.jwk import ECKey
-from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.secret_files import replace_file
@@ -42,6 +41,21 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give fil
 
 def _settings(folder: Path, keys_file: Path | None = None) -> Settings:
     return Settings.model_construct(data_dir=folder / "data", token_keys_file=keys_file)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose data directory has a key file."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    return settings
+
+
+@pytest.fixture
+def path(settings: Settings) -> Path:
+    """The key file, alone in its directory."""
+    [path] = settings.data_dir.iterdir()
+    return path
 
 
 # --- rotation -------------------------------------------------------------------------------------
@@ -131,34 +145,27 @@ def test_a_dumped_keyring_is_parsed_again() -> None:
     ]
 
 
-def test_the_key_file_is_created_once_for_its_owner(tmp_path: Path) -> None:
+def test_the_key_file_is_created_once_for_its_owner(settings: Settings, path: Path) -> None:
     """Its directory is created as well."""
-    settings = _settings(tmp_path)
+    first = load_keyring(settings)
 
-    first = load_or_create_keyring(settings, now=NOW)
     again = load_or_create_keyring(settings, now=NOW + MINUTE)
 
-    [path] = (tmp_path / "data").iterdir()
     assert first.keys[0].kid == again.keys[0].kid
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_rotation_keeps_the_file_private(tmp_path: Path) -> None:
+def test_a_rotation_keeps_the_file_private(settings: Settings) -> None:
     """No other file remains beside it."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-
     rotated = rotate_keys(settings, now=NOW, retire_old=False)
 
-    [path] = (tmp_path / "data").iterdir()
+    [path] = settings.data_dir.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(rotated.keys) == len(load_keyring(settings).keys) == 2
 
 
-def test_concurrent_rotations_lose_no_key(tmp_path: Path) -> None:
+def test_concurrent_rotations_lose_no_key(settings: Settings) -> None:
     """Each one adds to the result of the one before."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
     ready = Barrier(ROTATIONS)
 
     def rotate(_: int) -> None:
@@ -168,14 +175,15 @@ def test_concurrent_rotations_lose_no_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(ROTATIONS) as pool:
         list(pool.map(rotate, range(ROTATIONS)))
 
-    [_] = (tmp_path / "data").iterdir()
+    [_] = settings.data_dir.iterdir()
     assert len(load_keyring(settings).keys) == 1 + ROTATIONS
 
 
-def test_a_rotation_waits_for_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotation_waits_for_another_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the other one would restore a retired key."""
-    settings, outcomes = _settings(tmp_path), list[str]()
-    load_or_create_keyring(settings, now=NOW)
+    outcomes = list[str]()
 
     def replace(path: Path, text: str) -> None:
         monkeypatch.undo()
@@ -195,11 +203,8 @@ def test_a_rotation_waits_for_another_one(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @only_root
-def test_a_rotation_by_root_keeps_the_owner(tmp_path: Path) -> None:
+def test_a_rotation_by_root_keeps_the_owner(settings: Settings, path: Path) -> None:
     """Else the service could not read the file."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-    [path] = (tmp_path / "data").iterdir()
     os.chown(path, 12345, 23456)
     path.chmod(0o640)
 
@@ -214,12 +219,13 @@ def test_a_rotation_by_root_keeps_the_owner(tmp_path: Path) -> None:
     ("owner", "mode"), [((12345, 0), 0o600), ((0, 23456), 0o640)], ids=["owner", "group"]
 )
 def test_a_rotation_that_cannot_keep_the_owner_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: tuple[int, int], mode: int
+    settings: Settings,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: tuple[int, int],
+    mode: int,
 ) -> None:
     """No draft remains, and the error says what to do."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-    [path] = (tmp_path / "data").iterdir()
     os.chown(path, *owner)
     path.chmod(mode)
     before = path.read_bytes()
@@ -233,23 +239,18 @@ def test_a_rotation_that_cannot_keep_the_owner_changes_nothing(
 
 
 def test_a_group_without_rights_does_not_prevent_a_rotation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does a file system without owners."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
     monkeypatch.setattr(os, "fchown", _forbid)
 
     assert len(rotate_keys(settings, now=NOW, retire_old=False).keys) == 2
 
 
 def test_a_failed_replacement_leaves_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is mounted by itself is busy; a draft contains all private keys."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-    [path] = (tmp_path / "data").iterdir()
     before = path.read_bytes()
     monkeypatch.setattr(type(path), "replace", _be_busy)
 
@@ -266,39 +267,6 @@ def _forbid(*_: object) -> None:
 
 def _be_busy(*_: object) -> None:
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o660, 0o444])
-def test_a_key_file_open_to_others_is_logged(tmp_path: Path, mode: int) -> None:
-    """It is not refused, because Kubernetes mounts secrets like this."""
-    path = tmp_path / "keys.json"
-    path.write_text(dump_keyring(create_keyring(NOW)))
-    path.chmod(mode)
-
-    with capture_logs() as logs:
-        load_or_create_keyring(_settings(tmp_path, path), now=NOW)
-
-    [entry] = logs
-    assert (entry["log_level"], entry["path"]) == ("warning", str(path))
-    assert entry["mode"] == f"0{mode:o}"
-
-
-def test_a_private_key_file_is_not_logged(tmp_path: Path) -> None:
-    """It is created with these rights."""
-    with capture_logs() as logs:
-        load_or_create_keyring(_settings(tmp_path), now=NOW)
-
-    assert logs == []
-
-
-def test_a_key_file_that_all_users_may_write_is_refused(tmp_path: Path) -> None:
-    """Any local user could sign tokens."""
-    path = tmp_path / "keys.json"
-    path.write_text(dump_keyring(create_keyring(NOW)))
-    path.chmod(0o602)
-
-    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_TOKEN_KEYS_FILE: .*chmod o-w"):
-        load_keyring(_settings(tmp_path, path))
 
 
 def test_a_configured_key_file_has_to_exist(tmp_path: Path) -> None:
