@@ -28,13 +28,13 @@ def end_by_answer(
     """Returns the end after GitHub listed a sponsorship; None without an end."""
     if sponsorship.is_one_time:
         return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
-    known = _known_end(sponsorship, previous)
+    stored = _find_stored_end(sponsorship, previous)
     if sponsorship.is_active:
         # A cancelled sponsorship is active until its end, which only the webhook sends. If it is
         # active after that, the sponsor has withdrawn the cancellation.
-        return known if known is not None and known - policy.grace > now else None
-    if known is not None:
-        return min(known, now + policy.grace)
+        return stored if stored is not None and stored - policy.grace > now else None
+    if stored is not None:
+        return min(stored, now + policy.grace)
     return _first_end(sponsorship, previous, policy=policy, now=now)
 
 
@@ -62,23 +62,25 @@ def end_by_event(
         policy: Gives the time that a payment entitles, and the grace after an end.
         now: When the event arrived.
     """
-    known = None if previous is None else _still_known_end(previous, is_one_time, now)
+    stored = None if previous is None else _find_lasting_end(previous, is_one_time, now)
     if is_one_time:
         # A monthly sponsorship that changes to a one-time payment is paid now.
         paid_at = now if event.kind is EventKind.TIER_CHANGED else event.created_at
-        return known or paid_at + policy.one_time
+        return stored or paid_at + policy.one_time
     if event.kind is EventKind.PENDING_CANCELLATION:
         # A past end stays: the announcement was late.
-        is_over = known is not None and known <= now
+        is_over = stored is not None and stored <= now
         announced = event.effective_at and event.effective_at + policy.grace
-        return known if is_over else announced or known
+        return stored if is_over else announced or stored
     if event.kind is EventKind.CANCELLED:
         ended = (event.effective_at or now) + policy.grace
-        return ended if event.effective_at else min(known or ended, ended)
-    return known
+        return ended if event.effective_at else min(stored or ended, ended)
+    return stored
 
 
-def _known_end(sponsorship: Sponsorship, previous: EntitlementFacts | None) -> datetime | None:
+def _find_stored_end(
+    sponsorship: Sponsorship, previous: EntitlementFacts | None
+) -> datetime | None:
     if (
         previous is None
         or previous.is_one_time
@@ -106,12 +108,12 @@ def _first_end(
     return min(now, previous.valid_until)
 
 
-def _still_known_end(
+def _find_lasting_end(
     previous: EntitlementFacts, is_one_time: bool, now: datetime
 ) -> datetime | None:
     """Returns the known end, unless the sponsorship has changed its kind since."""
-    known = previous.valid_until
-    is_over = known is not None and known <= now
+    stored = previous.valid_until
+    is_over = stored is not None and stored <= now
     if is_one_time != previous.is_one_time and not (is_one_time and is_over):
         return None
-    return known
+    return stored

@@ -29,7 +29,7 @@ MOST_ORGANIZATIONS = 1_000
 
 
 class GitHubClient:
-    """Fetches what a token may see. Every method raises GitHubError if GitHub does not answer."""
+    """Fetches data that a token may see; each method raises GitHubError if GitHub fails."""
 
     def __init__(self, client: httpx.AsyncClient, *, api_url: str) -> None:
         self._client = client

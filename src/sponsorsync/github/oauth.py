@@ -6,6 +6,7 @@ https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-ap
 from __future__ import annotations
 
 import secrets
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -62,41 +63,31 @@ _TOKEN_ERRORS: dict[str, tuple[type[LoginError], str]] = {
 _OTHER_TOKEN_ERROR = (LoginError, "GitHub did not complete the login. Please try again.")
 
 
+@dataclass(frozen=True, slots=True)
 class GitHubOAuth:
     """Starts the web flow, fetches the token at its end, and revokes tokens."""
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        github_url: str,
-        api_url: str,
-        client_id: str,
-        client_secret: SecretStr,
-        redirect_uri: str,
-        timeout_s: float,
-        scope: str,
-    ) -> None:
-        self._transport = transport
-        self._github_url = github_url
-        self._api_url = api_url
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uri = redirect_uri
-        self._timeout_s = timeout_s
-        self._scope = scope
+    transport: httpx.AsyncBaseTransport
+    _: KW_ONLY
+    github_url: str
+    api_url: str
+    client_id: str
+    client_secret: SecretStr
+    redirect_uri: str
+    timeout_s: float
+    scope: str
 
     @property
     def issuer(self) -> str:
         """The required value of `iss` in a callback, if it is sent (RFC 9207)."""
-        return f"{self._github_url}/login/oauth"
+        return f"{self.github_url}/login/oauth"
 
     def start(self, *, login_hint: str | None) -> LoginAttempt:
         """Returns a new attempt; `login_hint` preselects an account on GitHub's page."""
         verifier = secrets.token_urlsafe(_VERIFIER_BYTES)
         more = {} if login_hint is None else {"login": login_hint}
         url, state = self._create_client().create_authorization_url(
-            f"{self._github_url}/login/oauth/authorize", code_verifier=verifier, **more
+            f"{self.github_url}/login/oauth/authorize", code_verifier=verifier, **more
         )
         return LoginAttempt(url=url, state=state, code_verifier=verifier)
 
@@ -110,7 +101,7 @@ class GitHubOAuth:
         try:
             async with self._create_client() as client:
                 token = await client.fetch_token(
-                    f"{self._github_url}/login/oauth/access_token",
+                    f"{self.github_url}/login/oauth/access_token",
                     code=code,
                     code_verifier=code_verifier,
                 )
@@ -136,8 +127,8 @@ class GitHubOAuth:
             async with self._create_client() as client:
                 response = await client.request(
                     "DELETE",
-                    f"{self._api_url}/applications/{self._client_id}/token",
-                    auth=httpx.BasicAuth(self._client_id, self._client_secret.get_secret_value()),
+                    f"{self.api_url}/applications/{self.client_id}/token",
+                    auth=httpx.BasicAuth(self.client_id, self.client_secret.get_secret_value()),
                     json={"access_token": token},
                 )
         except httpx.HTTPError as error:
@@ -150,13 +141,13 @@ class GitHubOAuth:
     def _create_client(self) -> AsyncOAuth2Client:
         # A new client for each use, because it stores the fetched token. The transport is shared.
         return AsyncOAuth2Client(
-            client_id=self._client_id,
-            client_secret=self._client_secret.get_secret_value(),
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value(),
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             code_challenge_method="S256",
-            scope=self._scope,
-            redirect_uri=self._redirect_uri,
-            transport=self._transport,
-            timeout=self._timeout_s,
+            scope=self.scope,
+            redirect_uri=self.redirect_uri,
+            transport=self.transport,
+            timeout=self.timeout_s,
             headers={"User-Agent": USER_AGENT},
         )

@@ -265,5 +265,5 @@ def _parse_privacy(level: str) -> Privacy:
 
 
 def _parse_payment_source(source: str | None) -> PaymentSource | None:
-    known = {each.value.upper(): each for each in PaymentSource}
-    return None if source is None else known.get(source)
+    sources = {each.value.upper(): each for each in PaymentSource}
+    return None if source is None else sources.get(source)

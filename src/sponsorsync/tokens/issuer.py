@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,22 +47,23 @@ class IssuedToken:
     expires_in_s: int
 
 
+@dataclass(slots=True)
 class TokenIssuer:
     """Signs and reads tokens; `keyring` may be replaced at any time."""
 
-    def __init__(self, keyring: Keyring, *, issuer: str, audience: str, life: timedelta) -> None:
-        self.keyring = keyring
-        self._issuer = issuer
-        self._audience = audience
-        self._life = life
+    keyring: Keyring
+    _: KW_ONLY
+    issuer: str
+    audience: str
+    life: timedelta
 
     def issue(self, person_id: int, entitlement: Entitlement, *, now: datetime) -> IssuedToken:
         """Returns a token with the person's id and entitlement, which ends no later than that."""
         issued_at = int(now.timestamp())
-        expires_at = issued_at + int(self._life.total_seconds())
+        expires_at = issued_at + int(self.life.total_seconds())
         claims: dict[str, Any] = {
-            "iss": self._issuer,
-            "aud": self._audience,
+            "iss": self.issuer,
+            "aud": self.audience,
             "sub": str(person_id),
             "iat": issued_at,
             "sponsorable": entitlement.sponsorable,
@@ -89,8 +90,8 @@ class TokenIssuer:
             return None
         registry = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
-            iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._audience},
+            iss={"essential": True, "value": self.issuer},
+            aud={"essential": True, "value": self.audience},
             sub={"essential": True},
             exp={"essential": True},
         )
