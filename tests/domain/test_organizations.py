@@ -15,8 +15,7 @@ from sponsorsync.domain.organizations import (
     recompute_member,
     record_memberships,
 )
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import PaymentSource
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
 from tests.support.entitlements import (
     DAY,
     ENTITLED,
@@ -174,7 +173,7 @@ def test_a_change_of_one_organization_keeps_the_grants_of_others() -> None:
 def test_an_organization_on_patreon_has_the_configured_tier() -> None:
     """GitHub never sends that tier."""
     through_patreon = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
-    policy = replace(POLICY_OF_MEMBERS, patreon_cents=300)
+    policy = replace(POLICY_OF_MEMBERS, hidden_tier_cents=300)
     member = _record(_organization())
 
     changed = recompute_member(member, ORG, through_patreon, policy=policy)

@@ -13,7 +13,8 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sponsorship import Privacy, Sponsorship
 from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     LAST_PAGE,

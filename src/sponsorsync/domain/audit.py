@@ -17,8 +17,9 @@ class AuditEntry:
     Attributes:
         number: Its position in the trail.
         what: `granted`, `changed` or `lost`.
-        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `patreon`, `organization` (the
-            member's organization changed), `deletion` (of the account) or `end` (it expired).
+        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `organization` (the member's
+            organization changed), `deletion` (of the account), `end` (it expired), or the source
+            of a linked account.
         reference: The delivery of a webhook, or the actor and reason of an override.
         before, after: The stored facts.
     """

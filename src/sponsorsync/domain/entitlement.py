@@ -18,14 +18,15 @@ from sponsorsync.domain.sources import (
     explain,
     format_a_month,
     format_dollars,
+    format_through,
     format_until,
 )
-from sponsorsync.domain.sponsorship import PaymentSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sponsorsync.domain.sources import PaymentSource
     from sponsorsync.domain.sponsorship import Privacy
 
 
@@ -46,7 +47,8 @@ class EntitlementPolicy:
             and sends no event at its end.
         stale: Time that the last answer stays valid after the first failed check.
         grace: Time that a monthly sponsorship entitles after its paid end.
-        patreon_cents: Tier of a sponsorship through Patreon, because GitHub gives none.
+        hidden_tier_cents: Tier of a sponsorship that another service collects, because GitHub
+            gives none.
         entitles_members: Whether an organization's sponsorship entitles its members.
         members_inherit_tier: Whether the members get the organization's tier.
         seats: Number of members that one organization entitles; None means all.
@@ -57,7 +59,7 @@ class EntitlementPolicy:
     one_time: timedelta
     stale: timedelta
     grace: timedelta = timedelta(0)
-    patreon_cents: int | None = None
+    hidden_tier_cents: int | None = None
     entitles_members: bool = False
     members_inherit_tier: bool = True
     seats: int | None = None
@@ -175,8 +177,9 @@ def evaluate(
 
 def cents_of(facts: EntitlementFacts, policy: EntitlementPolicy) -> int | None:
     """Returns the tier that the person's own sponsorship counts as; None if it is not known."""
-    if facts.tier_cents is None and facts.payment_source is PaymentSource.PATREON:
-        return policy.patreon_cents
+    through = facts.payment_source
+    if facts.tier_cents is None and through is not None and through.hides_tier:
+        return policy.hidden_tier_cents
     return facts.tier_cents
 
 
@@ -307,9 +310,9 @@ def _consider_stale(
 
 
 def _format_amount(facts: EntitlementFacts) -> str:
-    """Returns ' with $10.00 a month', ' with a one-time $25.00', ' through Patreon' or ''."""
+    """Returns ' with $10.00 a month', ' with a one-time $25.00', ' through (a service)' or ''."""
     if facts.tier_cents is None:
-        return " through Patreon" if facts.payment_source is PaymentSource.PATREON else ""
+        return format_through(facts.payment_source)
     if facts.is_one_time:
         return f" with a one-time {format_dollars(facts.tier_cents)}"
     return format_a_month(facts.tier_cents)

@@ -14,7 +14,7 @@
     │   └── NotASponsorError, TierTooLowError, TierUnknownError, EntitlementUnknownError
     ├── NotFoundError
     ├── AdminTokenMissingError, AdminForbiddenError
-    ├── NoTokensError, NoPatreonError, NoDurableError
+    ├── NoTokensError, NoLinkSourceError, NoDurableError
     ├── JobRunningError
     ├── LoginError
     │   └── LoginDeniedError, LoginExpiredError, LoginRejectedError
@@ -24,9 +24,9 @@
     │   ├── GitHubUnreachableError, GitHubLimitedError
     │   └── GitHubRefusedError
     │       └── GitHubTokenError
-    ├── PatreonError
-    │   ├── PatreonUnreachableError, PatreonLimitedError, PatreonRefusedError
-    │   └── PatreonDeniedError, PatreonExpiredError
+    ├── AccountLinkError
+    │   ├── LinkUnreachableError, LinkLimitedError, LinkRefusedError
+    │   └── LinkDeniedError, LinkExpiredError
     ├── StoreError
     │   ├── StoreUnavailableError
     │   │   └── DurableUnavailableError
@@ -185,7 +185,7 @@ class TierTooLowError(NotEntitledError, code="tier_too_low", title="This is for 
 
 
 class TierUnknownError(NotEntitledError, code="tier_unknown", title="Your tier is not known"):
-    """The person is entitled by a tier that is not known (Patreon)."""
+    """The person is entitled by a tier that is not known."""
 
 
 class EntitlementUnknownError(
@@ -220,10 +220,13 @@ class NoTokensError(SponsorSyncError, code="no_tokens", title="Tokens are not se
     message = "Tokens are not set up: SPONSORSYNC_TOKEN_AUDIENCE is not set."
 
 
-class NoPatreonError(SponsorSyncError, code="no_patreon", title="Patreon is not set up"):
-    """A call needs Patreon, which is not configured."""
+class NoLinkSourceError(
+    SponsorSyncError, code="no_link_source", title="No account can be linked there"
+):
+    """The service of the account to link is not configured."""
 
-    message = "Patreon is not set up: SPONSORSYNC_PATREON_CLIENT_ID is not set."
+    def __init__(self, name: str, client_id_variable: str) -> None:
+        super().__init__(f"{name} is not set up: {client_id_variable} is not set.")
 
 
 class NoDurableError(SponsorSyncError, code="no_durable", title="There is no durable Redis"):
@@ -285,31 +288,31 @@ class GitHubTokenError(GitHubRefusedError):
     """GitHub rejected the access token."""
 
 
-class PatreonError(SponsorSyncError, code="patreon_unavailable", title="Patreon cannot be asked"):
-    """Patreon gave no usable answer: the result is unknown, never 'no'."""
-
-
-class PatreonUnreachableError(PatreonError):
-    """Patreon was unreachable, timed out, failed (5xx), or sent an unreadable answer."""
-
-
-class PatreonLimitedError(
-    PatreonError, RetryLaterError, code="patreon_limited", title="Patreon is busy"
+class AccountLinkError(
+    SponsorSyncError, code="link_unavailable", title="The other service cannot be asked"
 ):
-    """Patreon's rate limit is reached."""
+    """The service gave no usable answer: the result is unknown, never 'no'."""
 
 
-class PatreonRefusedError(PatreonError):
-    """Patreon refused: a bad token, or the credentials of this installation."""
+class LinkUnreachableError(AccountLinkError):
+    """The service was unreachable, timed out, failed (5xx), or sent an unreadable answer."""
 
 
-class PatreonDeniedError(
-    PatreonError, code="patreon_denied", title="You did not give your consent"
+class LinkLimitedError(
+    AccountLinkError, RetryLaterError, code="link_limited", title="The other service is busy"
 ):
-    """The person did not give their consent at Patreon."""
+    """The service's rate limit is reached."""
 
 
-class PatreonExpiredError(PatreonError, code="patreon_expired", title="This link has expired"):
+class LinkRefusedError(AccountLinkError):
+    """The service refused: a bad token, or the credentials of this installation."""
+
+
+class LinkDeniedError(AccountLinkError, code="link_denied", title="You did not give your consent"):
+    """The person did not consent at the service."""
+
+
+class LinkExpiredError(AccountLinkError, code="link_expired", title="This link has expired"):
     """The state or the code is unknown, used, expired, or of another browser."""
 
 

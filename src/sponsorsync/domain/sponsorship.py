@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-
-class PaymentSource(StrEnum):
-    """The payment service (GraphQL `SponsorshipPaymentSource`)."""
-
-    GITHUB = "github"
-    PATREON = "patreon"
+    from sponsorsync.domain.sources import PaymentSource
 
 
 class Privacy(StrEnum):
@@ -35,7 +30,7 @@ class Sponsorship:
         is_one_time: A single payment rather than a monthly one.
         payment_source: None if GitHub does not say.
         tier_cents: Price in US cents, once or a month; None if GitHub gives no tier, as for all
-            sponsorships through Patreon.
+            sponsorships that another service collects.
         tier_selected_at: When the present tier was chosen; for a one-time payment, when it was
             made.
     """

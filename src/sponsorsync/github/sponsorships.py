@@ -10,13 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sponsorsync.domain.errors import GitHubRefusedError
-from sponsorsync.domain.sponsorship import (
-    Membership,
-    PaymentSource,
-    Privacy,
-    Sponsorship,
-    normalize_login,
-)
+from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sponsorship import Membership, Privacy, Sponsorship, normalize_login
 from sponsorsync.github.answers import (
     check_graphql_errors,
     expect,
