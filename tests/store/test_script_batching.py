@@ -102,7 +102,7 @@ async def test_a_batch_waits_for_a_reply_as_long_as_the_store(proxied: ProxiedSt
 
 
 async def _call(batching: ScriptBatching, person_id: int) -> Reply:
-    return await batching.run_script("load_standing", "", person_id, "", "maintainer")
+    return await batching.run_script("load_caller", "", person_id, "", "maintainer")
 
 
 def _unknown(person_id: int) -> Reply:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from sponsorsync.domain.access_check import Caller
 from sponsorsync.domain.account import Account
-from sponsorsync.domain.admission import Standing
 from sponsorsync.domain.errors import DurableUnavailableError
 from sponsorsync.domain.profile import Profile
 from sponsorsync.store import keys
@@ -107,7 +107,7 @@ class PeopleStore:
         reply = await self._local.run("GET", keys.session(token))
         return None if reply is None else int(cast("bytes", reply))
 
-    async def load_standing(self, caller: str | int, sponsorable: str) -> Standing | None:
+    async def load_caller(self, caller: str | int, sponsorable: str) -> Caller | None:
         """Returns a caller and their entitlement, in one round trip if local knows both.
 
         Args:
@@ -127,13 +127,13 @@ class PeopleStore:
             None,
             self._fetcher,
             self._batching,
-            lambda token: ("load_standing", (session, known_id, token, sponsorable)),
+            lambda token: ("load_caller", (session, known_id, token, sponsorable)),
         )
         if len(answer) == 1:
             return None
         _, person, login, entitlement = answer
         person_id = int(cast("bytes", person))
-        return Standing(
+        return Caller(
             person_id=person_id,
             login=cast("bytes", login).decode(errors="replace") or None,
             facts=parse_or_none(

@@ -91,7 +91,9 @@ class PreferenceStore:
 
     def _to_result(self, collection: str, answer: list[object]) -> ChangeResult:
         if answer[0] == b"full":
-            raise InvalidInputError(self._rules.full_message(collection, cast("int", answer[1])))
+            raise InvalidInputError(
+                self._rules.format_full_message(collection, cast("int", answer[1]))
+            )
         if answer[0] == b"pending":
             return ChangeResult(added=None, removed=None, size=None, is_pending=True)
         added, removed, size = cast("tuple[int, int, int]", answer[1:])

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.reconciliation import FailedComparison
+from sponsorsync.domain.reconciliation import FailedReconcile
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.locks import HeldLock
 
 
-async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparison]:
+async def load_failed_reconciles(local: RedisStore) -> dict[str, FailedReconcile]:
     """Returns the last reconcile of each sponsorable that failed since its last full one.
 
     Raises:
@@ -34,7 +34,7 @@ async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparis
         with suppress(ValueError, KeyError, TypeError, OverflowError):
             record = json.loads(text)
             at = datetime.fromtimestamp(record["at"], UTC)
-            found[sponsorable.decode()] = FailedComparison(at=at, reason=str(record["reason"]))
+            found[sponsorable.decode()] = FailedReconcile(at=at, reason=str(record["reason"]))
     return found
 
 
@@ -68,11 +68,11 @@ class ReconciliationStore:
         began_s = int(began_at.timestamp())
         await self._local.run_script("save_reconciled", sponsorable, began_s, request or "")
 
-    async def load_failed(self) -> dict[str, FailedComparison]:
-        """Returns what `load_failed_comparisons` does."""
-        return await load_failed_comparisons(self._local)
+    async def load_failed(self) -> dict[str, FailedReconcile]:
+        """Returns what `load_failed_reconciles` does."""
+        return await load_failed_reconciles(self._local)
 
-    async def save_failed(self, sponsorable: str, failed: FailedComparison) -> None:
+    async def save_failed(self, sponsorable: str, failed: FailedReconcile) -> None:
         """Records a failed reconcile."""
         record = {"at": int(failed.at.timestamp()), "reason": failed.reason}
         await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(record))
