@@ -10,7 +10,7 @@ TOOLS_READY := $(VENV)/.ready-tools
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo deploy-gears test soak bench check format gears-scripts lock clean
+.PHONY: help run demo deploy-gears test soak mutants bench check format gears-scripts lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -52,6 +52,9 @@ soak: $(TEST_READY)  ## random tests SCALE=20 times as long, then the model with
 	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=1800 -m "random or hypothesis"
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
+mutants: $(TEST_READY)  ## take out each guard in a copy: a test has to fail (MUTANTS_ARGS="--only promise")
+	$(BIN)/python -m tests.mutants.run $(MUTANTS_ARGS)
+
 bench: $(TEST_READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")
 	$(BIN)/python -m bench.sync $(BENCH_ARGS)
 
@@ -60,7 +63,7 @@ check: $(TOOLS_READY)  ## what CI runs: format, lint, types, import rules, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-entitled $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 format: $(TOOLS_READY)  ## format and sort imports
 	$(BIN)/ruff format .
