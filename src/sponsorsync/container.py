@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sponsorsync.accounts.anonymous_import import AnonymousImport
 from sponsorsync.accounts.personal_data import PersonalData
-from sponsorsync.accounts.sign_in import Login, Questions
+from sponsorsync.accounts.sign_in import SignIn, UserFetcher
 from sponsorsync.background import open_supervisor
 from sponsorsync.entitlements.account_link import open_patreon_link
-from sponsorsync.entitlements.expiry import keep_ending_entitlements
-from sponsorsync.entitlements.organization_members import Members, recompute_members
+from sponsorsync.entitlements.expiry import start_expiry
+from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.entitlements.overrides import Overrides
 from sponsorsync.entitlements.refresh import Refresh
 from sponsorsync.entitlements.sponsor_list import SponsorListing
@@ -89,7 +89,7 @@ async def open_services(
         registrations.start(supervisor)
         engine = redis_pair.engine
         if engine is None:
-            keep_ending_entitlements(supervisor, redis_pair.local)
+            start_expiry(supervisor, redis_pair.local)
         else:
             engine.start(supervisor)
         people = create_people(settings, redis_pair)
@@ -109,13 +109,13 @@ async def open_services(
         schedule = _start_schedule(supervisor, settings, reconciler, reconciliations, clock)
         members = None
         if policy.entitles_members:
-            members = Members(
+            members = OrganizationMembers(
                 entitlements, OrganizationStore(redis_pair.local), policy=policy, clock=clock
             )
-            recompute_members(supervisor, members)
-        login = Login(
+            members.start(supervisor)
+        sign_in = SignIn(
             oauth=_create_oauth(settings, transport),
-            questions=Questions(
+            fetcher=UserFetcher(
                 github,
                 sponsorables=sponsorables,
                 wants_memberships=members is not None,
@@ -151,7 +151,7 @@ async def open_services(
             sponsor_urls={each: f"{settings.github_url}/sponsors/{each}" for each in sponsorables},
             trusted_proxies=settings.trusted_proxies,
             cookies=_create_cookies(settings),
-            login=login,
+            sign_in=sign_in,
             people=people,
             tokens=tokens,
             preferences=preferences,

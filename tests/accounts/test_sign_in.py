@@ -135,11 +135,11 @@ class Visitor:
 
     async def sign_in(self, login: str, *, replaces: str | None = None) -> SignedIn:
         """Goes by GitHub's page and comes back with a code."""
-        attempt = self.services.login.start(login_hint=login)
+        attempt = self.services.sign_in.start(login_hint=login)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.github.app)) as browser:
             redirect = await browser.get(attempt.url)
         [code] = parse_qs(urlsplit(redirect.headers["location"]).query)["code"]
-        return await self.services.login.finish(
+        return await self.services.sign_in.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=replaces
         )
 
@@ -204,7 +204,7 @@ async def test_a_code_that_github_does_not_take_asks_for_nothing_more(
 ) -> None:
     """There is no token to ask with."""
     with pytest.raises(LoginExpiredError):
-        await services.login.finish(code="bad", code_verifier="x" * 64, replaces=None)
+        await services.sign_in.finish(code="bad", code_verifier="x" * 64, replaces=None)
 
     assert [each.endpoint for each in github.requests.all()] == ["token"]
 

@@ -58,11 +58,11 @@ class Desk:
 
     async def sign_in(self, login: str = "monthly") -> SignedIn:
         """Goes by GitHub's page and comes back with a code."""
-        attempt = self.services.login.start(login_hint=login)
+        attempt = self.services.sign_in.start(login_hint=login)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.github.app)) as browser:
             redirect = await browser.get(attempt.url)
         [code] = parse_qs(urlsplit(redirect.headers["location"]).query)["code"]
-        return await self.services.login.finish(
+        return await self.services.sign_in.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=None
         )
 
@@ -127,7 +127,7 @@ async def open_desk(
         assert state is not None
         services = state["services"]
         desk = Desk(services, services.people, github, local)
-        services.login._people = SlowLoad(services.people, desk)
+        services.sign_in._people = SlowLoad(services.people, desk)
         yield desk
 
 

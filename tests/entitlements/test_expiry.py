@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.entitlements import expiry
-from sponsorsync.entitlements.expiry import keep_ending_entitlements
+from sponsorsync.entitlements.expiry import start_expiry
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import end_entitlements
 from tests.conftest import SPONSORABLE
@@ -62,10 +62,10 @@ async def test_an_unforeseen_failure_does_not_stop_it(
         return not await local.exists(keys.sponsors(SPONSORABLE))
 
     monkeypatch.setattr(expiry, "end_entitlements", fail_once)
-    monkeypatch.setattr(expiry, "_LOOK_S", 0.01)
+    monkeypatch.setattr(expiry, "_SWEEP_EVERY_S", 0.01)
     with capture_logs() as logs:
         async with open_supervisor() as supervisor:
-            keep_ending_entitlements(supervisor, local_store)
+            start_expiry(supervisor, local_store)
             await until(has_ended)
 
     assert [(log["event"], log["loop"], log["log_level"]) for log in logs] == [

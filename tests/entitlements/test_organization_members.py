@@ -20,7 +20,7 @@ from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.entitlements.organization_members import Members
+from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.people import Organization, Tier
 from sponsorsync.store import keys
@@ -63,7 +63,7 @@ class Replica:
     """
 
     services: Services
-    members: Members
+    members: OrganizationMembers
     entitlements: EntitlementStore
     organizations: OrganizationStore
     github: SimulatedGitHub
@@ -89,11 +89,11 @@ class Replica:
 
     async def sign_in(self, login: str = "org-member") -> int:
         """Goes by GitHub's page and comes back with a code; returns who that was."""
-        attempt = self.services.login.start(login_hint=login)
+        attempt = self.services.sign_in.start(login_hint=login)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.github.app)) as browser:
             redirect = await browser.get(attempt.url)
         [code] = parse_qs(urlsplit(redirect.headers["location"]).query)["code"]
-        done = await self.services.login.finish(
+        done = await self.services.sign_in.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=None
         )
         return done.profile.id
@@ -153,7 +153,7 @@ def member_settings(settings: Settings, org_settings: dict[str, Any]) -> Setting
 def _pace(clock: Clock, look_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis keeps whole seconds; the service's own loop rests."""
     clock.now = clock.now.replace(microsecond=0)
-    monkeypatch.setattr("sponsorsync.entitlements.organization_members._LOOK_S", look_s)
+    monkeypatch.setattr("sponsorsync.entitlements.organization_members._RECOMPUTE_EVERY_S", look_s)
 
 
 @asynccontextmanager
@@ -167,7 +167,9 @@ async def open_replica(
         services = state["services"]
         entitlements = services.overrides._entitlements
         organizations = OrganizationStore(services.local)
-        members = Members(entitlements, organizations, policy=services.policy, clock=clock)
+        members = OrganizationMembers(
+            entitlements, organizations, policy=services.policy, clock=clock
+        )
         yield Replica(services, members, entitlements, organizations, github, local, clock)
 
 
@@ -221,7 +223,7 @@ async def test_organizations_are_asked_for_only_where_they_entitle(
     replica: Replica, *, is_asked: bool
 ) -> None:
     """Who signs in reads on GitHub's page what an installation wants to know of them."""
-    attempt = replica.services.login.start(login_hint=None)
+    attempt = replica.services.sign_in.start(login_hint=None)
 
     [scope] = parse_qs(urlsplit(attempt.url).query)["scope"]
     assert ("read:org" in scope.split()) is is_asked
@@ -403,12 +405,12 @@ async def test_an_end_of_the_organizations_sponsorship_ends_its_members_entitlem
     """Nobody of them has to sign in for it."""
     await replica.tell("created")
     await replica.sign_in()
-    await replica.members.follow()
+    await replica.members.recompute_changed()
     replica.clock.advance(seconds=-1)  # so that the end has come
     await replica.tell("cancelled")
     replica.clock.advance(seconds=1)
     noted = await replica.noted()
-    await replica.members.follow()
+    await replica.members.recompute_changed()
 
     assert set(noted) == {FIELD}
     assert await replica.noted() == {}
@@ -422,10 +424,10 @@ async def test_another_tier_of_the_organization_is_its_members(replica: Replica)
     """Within a follow."""
     await replica.tell("created")
     await replica.sign_in()
-    await replica.members.follow()  # who joins is noted, too
+    await replica.members.recompute_changed()  # who joins is noted, too
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
-    await replica.members.follow()
+    await replica.members.recompute_changed()
 
     assert (await replica.entitlement()).tier_cents == 50_000
 
@@ -436,15 +438,15 @@ async def test_an_organization_that_sponsors_again_entitles_its_members_again(
     """As long as their memberships hold; they keep their seats meanwhile."""
     await replica.tell("created")
     await replica.sign_in()
-    await replica.members.follow()  # who joins is noted, too
+    await replica.members.recompute_changed()  # who joins is noted, too
     await replica.tell("cancelled")
-    await replica.members.follow()
+    await replica.members.recompute_changed()
     replica.github.people.sponsorships.remove(replica.sponsorship)
     replica.github.people.sponsor("sponsoring-org", SPONSORABLE, cents=3000, days_ago=0)
     replica.clock.advance(minutes=1)
     ended = await replica.entitlement()
     await replica.tell("created")
-    await replica.members.follow()
+    await replica.members.recompute_changed()
 
     entitlement = await replica.entitlement()
     assert ended.status is EntitlementStatus.NOT_ENTITLED
@@ -455,10 +457,10 @@ async def test_what_follows_an_organization_is_audited_as_its_doing(replica: Rep
     """The audit trail says that it was the organization's doing."""
     await replica.tell("created")
     await replica.sign_in()
-    await replica.members.follow()  # who joins is noted, too
+    await replica.members.recompute_changed()  # who joins is noted, too
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
-    await replica.members.follow()
+    await replica.members.recompute_changed()
 
     [*_, last] = await replica.services.audit.load(before=None, limit=1)
     assert (last.person_id, last.what, last.by) == (MEMBER, "changed", "organization")
@@ -514,7 +516,7 @@ async def test_what_somebody_else_wrote_among_the_notes_keeps_nobody_waiting(
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
     with capture_logs() as logs:
-        await replica.members.follow()
+        await replica.members.recompute_changed()
 
     assert (await replica.entitlement()).tier_cents == 50_000
     assert await replica.noted() == {}
@@ -543,10 +545,10 @@ async def test_whoever_dies_in_the_middle_leaves_the_note(
         patch.setattr("sponsorsync.entitlements.organization_members._CHUNK", 1)
         patch.setattr(replica.entitlements, "save", die_at_the_second)
         with pytest.raises(StoreUnavailableError):
-            await replica.members.follow()
+            await replica.members.recompute_changed()
     halfway = {(await replica.entitlement(each)).tier_cents for each in (MEMBER, other)}
     noted = await replica.noted()
-    await replica.members.follow()
+    await replica.members.recompute_changed()
 
     assert halfway == {10_000, 50_000}
     assert FIELD in noted
@@ -560,7 +562,7 @@ async def test_an_organization_that_changes_meanwhile_is_followed_again(
     """What was read at the beginning is not the last word."""
     await replica.tell("created")
     await replica.sign_in()
-    await replica.members.follow()
+    await replica.members.recompute_changed()
     await replica.tell("edited")
     load_members = replica.organizations.load_members
 
@@ -571,9 +573,9 @@ async def test_an_organization_that_changes_meanwhile_is_followed_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(replica.organizations, "load_members", change_once_more)
-        await replica.members.follow()
+        await replica.members.recompute_changed()
     noted, old = await replica.noted(), await replica.entitlement()
-    await replica.members.follow()
+    await replica.members.recompute_changed()
 
     assert (set(noted), old.tier_cents) == ({FIELD}, 10_000)
     assert (await replica.entitlement()).tier_cents == 50_000
@@ -584,10 +586,10 @@ async def test_a_change_that_came_after_the_note_was_removed_is_kept(replica: Re
     """One replica removes what it read; of another one's change in between it knows nothing."""
     await replica.tell("created")
     await replica.sign_in()
-    await replica.members.follow()
+    await replica.members.recompute_changed()
     await replica.tell("edited")
     [changed] = await replica.organizations.find_changed_organizations()
-    await replica.members.follow()  # another replica
+    await replica.members.recompute_changed()  # another replica
     await replica.tell("cancelled")
     await replica.organizations.settle_organizations(changed.notes)
 
@@ -602,7 +604,7 @@ async def test_two_replicas_may_follow_at_once(replica: Replica) -> None:
         await replica.sign_in(login)
     replica.sponsorship.tier = Tier(50_000)
     await replica.tell("tier_changed", former_cents=10_000)
-    await asyncio.gather(*(replica.members.follow() for _ in range(4)))
+    await asyncio.gather(*(replica.members.recompute_changed() for _ in range(4)))
 
     tiers = {(await replica.entitlement(each)).tier_cents for each in (MEMBER, *others)}
     assert tiers == {50_000}
@@ -724,7 +726,7 @@ async def test_a_members_preferences_travel_and_are_narrowed_when_the_organizati
     await until(partial(holds, "a", "b"))
     synced.clock.advance(minutes=-1)  # so that the end has come
     await synced.tell("cancelled")
-    await synced.members.follow()
+    await synced.members.recompute_changed()
     await change(add=["c"], remove=["a"])
     await until(partial(holds, "b"))
 

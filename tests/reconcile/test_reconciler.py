@@ -30,7 +30,8 @@ from sponsorsync.domain.errors import (
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client
-from sponsorsync.reconcile.reconciler import Reconciler, ReconcileSummary
+from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.reconcile.schedule import Pace, ReconcileSchedule
 from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
 from sponsorsync.sandbox.hooks import Hook
@@ -1193,12 +1194,12 @@ async def _has_asked(replica: Replica, pages: int) -> bool:
 
 def test_what_could_not_begin_says_why(replica: Replica) -> None:
     """Before anything is asked."""
-    replica.reconciler.check("Maintainer")
+    replica.reconciler.require_startable("Maintainer")
     with pytest.raises(InvalidInputError):
-        replica.reconciler.check("nobody")
+        replica.reconciler.require_startable("nobody")
     replica.reconciler._token = None
     with pytest.raises(NoMaintainerTokenError):
-        replica.reconciler.check(None)
+        replica.reconciler.require_startable(None)
 
 
 async def test_a_failure_is_told_of_until_one_is_complete(

@@ -1,4 +1,4 @@
-"""What a person may ask for about their own data: all of it, and the end of it."""
+"""Personal data: the export of an account, and its deletion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.people import PeopleStore
 
-# A person waits for it; what takes longer goes on by itself.
+# A person waits for it; after this time the push goes on in the background.
 _PUSH_S = 2.0
 
 
@@ -33,10 +33,11 @@ class PersonalData:
         self._catalog = catalog
 
     async def export(self, person_id: int) -> PersonalExport:
-        """Returns all that both sides hold of a person.
+        """Returns all data that both sides store about a person.
 
         Raises:
-            StoreUnavailableError: Local cannot be asked. That durable cannot is said in the export.
+            StoreUnavailableError: Local cannot be asked. Where durable cannot, the export's note
+                says so.
         """
         local = await self._load(self._redis_pair.local, person_id)
         if self._redis_pair.durable is None:
@@ -48,13 +49,13 @@ class PersonalData:
         return PersonalExport(local=local, durable=durable, note=None)
 
     async def delete(self, person_id: int) -> bool:
-        """Removes an account; returns whether durable has confirmed it already.
+        """Deletes an account; returns whether durable has confirmed it already.
 
-        Local is one script, after which nothing older comes back from anywhere. Durable follows at
+        One script deletes it on local, and nothing older comes back afterwards. Durable follows at
         once, or as soon as it can be reached.
 
         Raises:
-            StoreUnavailableError: Local cannot be asked; nothing was removed.
+            StoreUnavailableError: Local cannot be asked; nothing was deleted.
         """
         await self._people.delete_account(person_id)
         engine = self._redis_pair.engine

@@ -1,4 +1,4 @@
-"""What a monitoring system scrapes, in the text format of Prometheus.
+"""Metrics for a monitoring system, in the text format of Prometheus.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from sponsorsync.background import Supervisor
     from sponsorsync.redis_pair import RedisPair
 
-# Gauges by the command that counts: what local knows, for all replicas together.
+# Gauges that a command on local counts, for all replicas together.
 _COUNTED = {
-    "sponsorsync_people": ("People who are known.", ("ZCARD", keys.PEOPLE)),
+    "sponsorsync_people": ("People with stored data.", ("ZCARD", keys.PEOPLE)),
     "sponsorsync_dirty_people": (
-        "People with changes that durable has not confirmed.",
+        "People whose changes durable has not confirmed.",
         ("SCARD", keys.DIRTY),
     ),
-    "sponsorsync_outbox_entries": ("Entries that wake the relay.", ("XLEN", keys.OUTBOX)),
+    "sponsorsync_outbox_entries": ("Outbox entries that wake the relay.", ("XLEN", keys.OUTBOX)),
     "sponsorsync_dead_letters": (
-        "People whose data one side does not take; `sponsorsync verify` says why.",
+        "People whose data one side refuses; `sponsorsync verify` says why.",
         ("HLEN", keys.DEAD_LETTERS),
     ),
 }
 
 
 class Metrics:
-    """Counts at the moment of the question; nothing is kept."""
+    """Collects the metrics at each request, and stores none."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -47,10 +47,10 @@ class Metrics:
         self._sponsorables = sponsorables
 
     async def render(self, events: Mapping[str, int]) -> bytes:
-        """Returns all metrics; of a server that is away, that it is.
+        """Returns all metrics, without the counts of a server that cannot be asked.
 
         Args:
-            events: How many of GitHub's this replica has taken, by outcome.
+            events: Number of GitHub's events that this replica received, by outcome.
         """
         registry = CollectorRegistry()
         up = Gauge(
@@ -69,7 +69,7 @@ class Metrics:
         self._add_loops(registry)
         taken = Counter(
             "sponsorsync_webhook_events",
-            "Events of GitHub's that came to this replica.",
+            "GitHub events that this replica received.",
             ["outcome"],
             registry=registry,
         )
@@ -93,7 +93,7 @@ class Metrics:
             return
         began = Gauge(
             "sponsorsync_reconciled_timestamp_seconds",
-            "When the last complete comparison with GitHub began, of whichever replica.",
+            "Start of the last complete comparison with GitHub, of any replica.",
             ["sponsorable"],
             registry=registry,
         )
@@ -114,28 +114,32 @@ class Metrics:
             return
         counts = engine.relay.counts
         for name, text, count in (
-            ("sent", "Packages that this replica handed to durable.", counts.sent),
-            ("confirmed", "People who left dirty by this replica.", counts.confirmed),
-            ("dead_lettered", "Times that this replica set somebody aside.", counts.dead_lettered),
-            ("outages", "Times that this replica's relay had to wait.", counts.outages),
+            ("sent", "Person records that this replica sent to durable.", counts.sent),
+            ("confirmed", "People whose changes this replica had confirmed.", counts.confirmed),
+            (
+                "dead_lettered",
+                "People that this replica moved to the dead letters.",
+                counts.dead_lettered,
+            ),
+            ("outages", "Outages that made this replica's relay wait.", counts.outages),
         ):
             Counter(f"sponsorsync_relay_{name}", text, registry=registry).inc(count)
         Gauge(
             "sponsorsync_local_verified",
-            "Whether local is known not to be older than durable.",
+            "Whether local was verified to be as new as durable.",
             registry=registry,
         ).set(engine.incarnations.is_local_verified)
 
     def _add_loops(self, registry: CollectorRegistry) -> None:
         up = Gauge(
             "sponsorsync_background_up",
-            "Whether a background loop of this replica has not failed lately.",
+            "Whether a background loop of this replica works.",
             ["loop"],
             registry=registry,
         )
         failures = Counter(
             "sponsorsync_background_failures",
-            "Times that a background loop of this replica failed and was restarted.",
+            "Failures after which a background loop of this replica was restarted.",
             ["loop"],
             registry=registry,
         )
