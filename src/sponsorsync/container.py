@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +21,7 @@ from sponsorsync.entitlements.webhook import Webhooks
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
 from sponsorsync.http_client import create_http_client, open_transport
-from sponsorsync.operations.jobs import open_jobs
+from sponsorsync.operations.jobs import Jobs
 from sponsorsync.operations.metrics import Metrics
 from sponsorsync.operations.registrations import open_registrations
 from sponsorsync.reconcile.reconciler import Reconciler
@@ -133,7 +133,7 @@ async def open_services(
             supervisor, settings, life=timedelta(minutes=settings.token_minutes), clock=clock
         )
         run_scripts = partial(run_scripts_snapshot, settings, folder=gears_folder)
-        jobs = await stack.enter_async_context(open_jobs(engine, run_scripts, reconciler))
+        jobs = await stack.enter_async_context(aclosing(Jobs(engine, run_scripts, reconciler)))
         patreon = await stack.enter_async_context(
             open_patreon_link(
                 settings,

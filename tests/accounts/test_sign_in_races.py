@@ -60,7 +60,7 @@ class BusyPeople:
 def people(services: Services) -> BusyPeople:
     """The people's store of the service's sign-in."""
     busy = BusyPeople(services.people)
-    services.sign_in._people = cast("PeopleStore", busy)
+    services.sign_in.people = cast("PeopleStore", busy)
     return busy
 
 

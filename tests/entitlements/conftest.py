@@ -124,7 +124,7 @@ async def open_replica(
 ) -> AsyncIterator[Replica]:
     """Runs the service, with its engine where there is a durable side."""
     async with open_services(settings, httpx.ASGITransport(github.app), clock) as services:
-        entitlements = services.overrides._entitlements
+        entitlements = services.overrides.entitlements
         organizations = OrganizationStore(services.local)
         members = OrganizationMembers(
             entitlements, organizations, policy=services.policy, clock=clock

@@ -393,7 +393,7 @@ async def test_wrong_type_keys_of_some_people_do_not_stop_a_comparison(replica: 
 
     assert (summary.reason, summary.conflicts) == (None, 2)
     assert summary.counts == {"created": 1, "ended": 1}
-    assert await replica.reconciler.load_last(SPONSORABLE) is not None
+    assert await replica.reconciliations.load_reconciled(SPONSORABLE) is not None
     assert STRANGER in await replica.entitled()
     assert (wrong[0] in reasons[PRIVATE], wrong[1] in reasons[MONTHLY]) == (True, True)
 
@@ -408,7 +408,7 @@ async def test_a_wrong_type_key_that_all_people_need_makes_a_comparison_incomple
 
     assert "data of another kind" in (summary.reason or "")
     assert keys.AUDIT in str(logs)
-    assert await replica.reconciler.load_last(SPONSORABLE) is None
+    assert await replica.reconciliations.load_reconciled(SPONSORABLE) is None
 
 
 def _without_nodes(answer: bytes) -> bytes:

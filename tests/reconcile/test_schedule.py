@@ -97,8 +97,8 @@ async def test_requests_do_not_depend_on_the_check_of_the_interval(
         raise RuntimeError("unforeseen")
 
     schedule = replica.create_schedule(Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
-    schedule._sponsorables = ("broken", SPONSORABLE)
-    monkeypatch.setattr(replica.reconciler, "load_last", fail)
+    schedule.sponsorables = ("broken", SPONSORABLE)
+    monkeypatch.setattr(replica.reconciliations, "load_reconciled", fail)
     with capture_logs():
         async with replica.running(schedule):
             await schedule.request(SPONSORABLE)
@@ -120,13 +120,13 @@ async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
     async def have_all_had_their_turn() -> bool:
         return SPONSORABLE in looks
 
-    async def load_last(_: str) -> None:
+    async def load_reconciled(_: str) -> None:
         return None
 
     schedule = replica.create_schedule(Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
-    schedule._sponsorables = ("broken", SPONSORABLE)
+    schedule.sponsorables = ("broken", SPONSORABLE)
     monkeypatch.setattr(replica.reconciler, "run", run)
-    monkeypatch.setattr(replica.reconciler, "load_last", load_last)
+    monkeypatch.setattr(replica.reconciliations, "load_reconciled", load_reconciled)
     with capture_logs() as logs:
         async with replica.running(schedule):
             await until(have_all_had_their_turn)

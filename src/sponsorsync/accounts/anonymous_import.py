@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError, StoreConflictError
@@ -15,23 +16,15 @@ if TYPE_CHECKING:
     from sponsorsync.store.preferences import PreferenceStore
 
 
+@dataclass
 class AnonymousImport:
     """Copies a visitor's sets into a person's collections."""
 
-    def __init__(
-        self,
-        local: RedisStore,
-        people: PeopleStore,
-        preferences: PreferenceStore,
-        *,
-        collections: Sequence[str],
-        max_batch: int,
-    ) -> None:
-        self._local = local
-        self._people = people
-        self._preferences = preferences
-        self._collections = collections
-        self._max_batch = max_batch
+    local: RedisStore
+    people: PeopleStore
+    preferences: PreferenceStore
+    collections: Sequence[str]
+    max_batch: int
 
     async def run(self, person_id: int, visitor: int) -> dict[str, int]:
         """Adds the visitor's items to the person's collections; the visitor's own data stay.
@@ -52,15 +45,15 @@ class AnonymousImport:
                 f"There is no visitor {visitor}: the application has no hash "
                 f"{keys.visitor(visitor)}. Nothing was changed."
             )
-        if (await self._people.load_account(person_id)).profile is None:
+        if (await self.people.load_account(person_id)).profile is None:
             raise NotFoundError(
                 f"Nobody with the number {person_id} has signed in. Nothing was changed."
             )
         counts = {}
-        for collection in self._collections:
+        for collection in self.collections:
             counts[collection] = 0
             async for items in self._scan_set(keys.preferences(visitor, collection)):
-                await self._preferences.change(person_id, collection, add=items, remove=[])
+                await self.preferences.change(person_id, collection, add=items, remove=[])
                 counts[collection] += len(items)
         return counts
 
@@ -72,15 +65,15 @@ class AnonymousImport:
         if found != "set":
             raise StoreConflictError(f"{key} holds a {found}, not a set; it was left alone.")
         # SMEMBERS, since a collection is bounded and SSCAN may return a member twice.
-        members = cast("set[bytes]", await self._local.run("SMEMBERS", key))
+        members = cast("set[bytes]", await self.local.run("SMEMBERS", key))
         try:
             items = sorted(member.decode() for member in members)
         except UnicodeDecodeError:
             raise InvalidInputError(
                 f"{key} has a member that is not UTF-8 text; nothing of this set was imported."
             ) from None
-        for at in range(0, len(items), self._max_batch):
-            yield items[at : at + self._max_batch]
+        for at in range(0, len(items), self.max_batch):
+            yield items[at : at + self.max_batch]
 
     async def _type_of(self, key: str) -> str:
-        return cast("bytes", await self._local.run("TYPE", key)).decode()
+        return cast("bytes", await self.local.run("TYPE", key)).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import PersonalExport, StoredPersonalData
@@ -19,18 +20,13 @@ if TYPE_CHECKING:
 _PUSH_S = 2.0
 
 
+@dataclass
 class PersonalData:
     """Exports and deletes accounts on both sides."""
 
-    def __init__(
-        self,
-        redis_pair: RedisPair,
-        people: PeopleStore,
-        catalog: Catalog,
-    ) -> None:
-        self._redis_pair = redis_pair
-        self._people = people
-        self._catalog = catalog
+    redis_pair: RedisPair
+    people: PeopleStore
+    catalog: Catalog
 
     async def export(self, person_id: int) -> PersonalExport:
         """Returns all data that both sides store about a person.
@@ -39,11 +35,11 @@ class PersonalData:
             StoreUnavailableError: Local cannot be asked. Where durable cannot, the export's note
                 says so.
         """
-        local = await self._load(self._redis_pair.local, person_id)
-        if self._redis_pair.durable is None:
+        local = await self._load(self.redis_pair.local, person_id)
+        if self.redis_pair.durable is None:
             return PersonalExport(local=local, durable=None, note="No durable Redis is configured.")
         try:
-            durable = await self._load(self._redis_pair.durable, person_id)
+            durable = await self._load(self.redis_pair.durable, person_id)
         except StoreUnavailableError as error:
             return PersonalExport(local=local, durable=None, note=str(error))
         return PersonalExport(local=local, durable=durable, note=None)
@@ -57,8 +53,8 @@ class PersonalData:
         Raises:
             StoreUnavailableError: Local cannot be asked; nothing was deleted.
         """
-        await self._people.delete_account(person_id)
-        engine = self._redis_pair.engine
+        await self.people.delete_account(person_id)
+        engine = self.redis_pair.engine
         if engine is None:
             return True
         try:
@@ -68,4 +64,4 @@ class PersonalData:
             return False
 
     async def _load(self, store: RedisStore, person_id: int) -> StoredPersonalData:
-        return await load_stored_personal_data(store, person_id, self._catalog)
+        return await load_stored_personal_data(store, person_id, self.catalog)

@@ -64,23 +64,15 @@ class FetchedUser:
     memberships: Memberships | None
 
 
+@dataclass
 class UserFetcher:
     """Fetches a person's data from GitHub with their own token."""
 
-    def __init__(
-        self,
-        github: GitHubClient,
-        *,
-        sponsorables: Sequence[str],
-        wants_memberships: bool,
-        timeout_s: float,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._github = github
-        self._sponsorables = sponsorables
-        self._wants_memberships = wants_memberships
-        self._timeout_s = timeout_s
-        self._clock = clock
+    github: GitHubClient
+    sponsorables: Sequence[str]
+    wants_memberships: bool
+    timeout_s: float
+    clock: Callable[[], datetime]
 
     async def fetch(self, token: str) -> FetchedUser:
         """Fetches profile, addresses, sponsorships and memberships at the same time.
@@ -88,16 +80,16 @@ class UserFetcher:
         Raises:
             GitHubError: `/user` gave no usable answer.
         """
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
             async with asyncio.TaskGroup() as group:
-                user = group.create_task(self._in_time(self._github.fetch_user(token)))
+                user = group.create_task(self._in_time(self.github.fetch_user(token)))
                 emails = group.create_task(
-                    self._or_none(self._github.fetch_emails(token), what="e-mail addresses")
+                    self._or_none(self.github.fetch_emails(token), what="e-mail addresses")
                 )
                 sponsorships = group.create_task(
                     self._or_none(
-                        self._github.fetch_sponsorships(token, self._sponsorables),
+                        self.github.fetch_sponsorships(token, self.sponsorables),
                         what="sponsorships",
                     )
                 )
@@ -114,15 +106,15 @@ class UserFetcher:
         )
 
     async def _fetch_memberships(self, token: str) -> Memberships | None:
-        if not self._wants_memberships:
+        if not self.wants_memberships:
             return None
         return await self._or_none(
-            self._github.fetch_memberships(token, self._sponsorables), what="organizations"
+            self.github.fetch_memberships(token, self.sponsorables), what="organizations"
         )
 
     async def _in_time(self, call: Coroutine[None, None, T]) -> T:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 return await call
         except TimeoutError:
             raise GitHubUnreachableError("GitHub did not answer in time.") from None
@@ -135,38 +127,27 @@ class UserFetcher:
             return None
 
 
+@dataclass
 class SignIn:
     """Signs people in with GitHub: `start` sends the browser there, `finish` opens a session."""
 
-    def __init__(
-        self,
-        *,
-        oauth: GitHubOAuth,
-        fetcher: UserFetcher,
-        people: PeopleStore,
-        members: OrganizationMembers | None,
-        schedule: ReconcileSchedule | None,
-        background: Supervisor,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._oauth = oauth
-        self._fetcher = fetcher
-        self._people = people
-        self._members = members
-        self._schedule = schedule
-        self._background = background
-        self._policy = policy
-        self._clock = clock
+    oauth: GitHubOAuth
+    fetcher: UserFetcher
+    people: PeopleStore
+    members: OrganizationMembers | None
+    schedule: ReconcileSchedule | None
+    background: Supervisor
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def issuer(self) -> str:
         """The only valid `iss` in a callback."""
-        return self._oauth.issuer
+        return self.oauth.issuer
 
     def start(self, *, login_hint: str | None) -> LoginAttempt:
         """Returns a new attempt; its state and verifier belong to this browser alone."""
-        return self._oauth.start(login_hint=login_hint)
+        return self.oauth.start(login_hint=login_hint)
 
     async def finish(self, *, code: str, code_verifier: str, replaces: str | None) -> SignedIn:
         """Exchanges the code, saves the person's data and opens a session.
@@ -185,11 +166,11 @@ class SignIn:
                 addresses or sponsorships the sign-in goes on, and the stored ones stay.
             StoreError: The local Redis could not save it.
         """
-        token = await self._oauth.fetch_token(code=code, code_verifier=code_verifier)
+        token = await self.oauth.fetch_token(code=code, code_verifier=code_verifier)
         try:
-            fetched = await self._fetcher.fetch(token)
+            fetched = await self.fetcher.fetch(token)
         finally:
-            self._background.start_once("revoke a login's token", self._oauth.revoke_token(token))
+            self.background.start_once("revoke a login's token", self.oauth.revoke_token(token))
         for _ in range(_TRIES):
             signed_in = await self._try_to_save(fetched, replaces=replaces)
             if signed_in is not None:
@@ -200,9 +181,9 @@ class SignIn:
 
     async def _try_to_save(self, fetched: FetchedUser, *, replaces: str | None) -> SignedIn | None:
         """Saves facts derived from the stored ones; returns None where those changed meanwhile."""
-        now = self._clock()
+        now = self.clock()
         user = fetched.user
-        before = await self._people.load_account_for_login(user.id)
+        before = await self.people.load_account_for_login(user.id)
         profile = Profile(
             id=user.id,
             login=user.login,
@@ -218,7 +199,7 @@ class SignIn:
             )
             for sponsorable, stored in before.entitlements.items()
         ]
-        session_token = await self._people.save_login(profile, entitlements, replaces=replaces)
+        session_token = await self.people.save_login(profile, entitlements, replaces=replaces)
         if session_token is None:
             return None
         _log.info("signed_in", person=user.id, entitlement_known=fetched.sponsorships is not None)
@@ -232,9 +213,9 @@ class SignIn:
         now: datetime,
     ) -> EntitlementFacts | None:
         facts = await self._derive_own_facts(sponsorable, fetched, previous, now)
-        if self._members is None:
+        if self.members is None:
             return facts
-        return await self._members.record_memberships(
+        return await self.members.record_memberships(
             fetched.user.id, sponsorable, facts, fetched.memberships, asked_at=fetched.asked_at
         )
 
@@ -250,16 +231,16 @@ class SignIn:
             return mark_unknown(previous, now=now)
         if is_not_older(previous, fetched.asked_at):
             return previous
-        facts = derive_facts(sponsorable, shown, previous=previous, policy=self._policy, now=now)
+        facts = derive_facts(sponsorable, shown, previous=previous, policy=self.policy, now=now)
         if (
-            self._schedule is None
+            self.schedule is None
             or previous is None
             or is_better(facts, previous, now=now)
             or not may_be_hidden(sponsorable, shown, previous=previous, now=now)
         ):
             return facts
         # GitHub may hide a private sponsorship from this token; the maintainer's token shows it.
-        await self._schedule.request(sponsorable)
+        await self.schedule.request(sponsorable)
         return previous
 
 

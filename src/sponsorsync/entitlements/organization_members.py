@@ -7,7 +7,7 @@ recomputed. So a replica that dies in between loses nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -49,21 +49,14 @@ _BY = "organization"
 _log = structlog.get_logger(__name__)
 
 
+@dataclass
 class OrganizationMembers:
     """Keeps the entitlements of members in step with those of their organizations."""
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        organizations: OrganizationStore,
-        *,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._entitlements = entitlements
-        self._organizations = organizations
-        self._policy = policy
-        self._clock = clock
+    entitlements: EntitlementStore
+    organizations: OrganizationStore
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def start(self, supervisor: Supervisor) -> None:
         """Starts the loop that recomputes members; several replicas may run it at once."""
@@ -90,7 +83,7 @@ class OrganizationMembers:
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.
         """
-        now = self._clock()
+        now = self.clock()
         if memberships is None:
             return None if facts is None else mark_memberships_unknown(facts, now=now)
         stored = facts or EntitlementFacts(sponsorable=sponsorable, checked_at=None)
@@ -107,7 +100,7 @@ class OrganizationMembers:
             [each for each in sponsoring if each is not None],
             hidden=hidden | (former & unsure),
             is_complete=memberships.is_complete and not unsure,
-            policy=self._policy,
+            policy=self.policy,
             now=now,
         )
 
@@ -119,13 +112,13 @@ class OrganizationMembers:
         Raises:
             StoreError: A Redis cannot be asked; the remaining notes stay.
         """
-        if not await self._organizations.has_changed_organizations():
+        if not await self.organizations.has_changed_organizations():
             return
         failed: list[StoreError] = []
-        async with self._organizations.hold_lock() as lock:
+        async with self.organizations.hold_lock() as lock:
             if lock is None:
                 return
-            for changed in await self._organizations.find_changed_organizations():
+            for changed in await self.organizations.find_changed_organizations():
                 try:
                     await self._recompute_organization(changed, lock)
                 except (DurableUnavailableError, StoreConflictError) as error:
@@ -141,10 +134,10 @@ class OrganizationMembers:
 
         An organization is unknown while its entitlement may be on durable, which is away.
         """
-        now = self._clock()
+        now = self.clock()
         numbers = [each.id for each in memberships.organizations]
-        stored = await self._entitlements.load(sponsorable, numbers)
-        unknown = await self._entitlements.find_unknown(sponsorable, numbers)
+        stored = await self.entitlements.load(sponsorable, numbers)
+        unknown = await self.entitlements.find_unknown(sponsorable, numbers)
         candidates = []
         for each in memberships.organizations:
             facts = stored[each.id].facts
@@ -164,8 +157,8 @@ class OrganizationMembers:
             id=membership.id,
             login=membership.login,
             facts=facts,
-            has_seat=await self._organizations.claim_seat(
-                sponsorable, membership.id, person_id, seats=self._policy.seats
+            has_seat=await self.organizations.claim_seat(
+                sponsorable, membership.id, person_id, seats=self.policy.seats
             ),
         )
 
@@ -184,14 +177,14 @@ class OrganizationMembers:
                 return None
             return self._derive_organization_facts(sponsorable, shown, stored)
 
-        _, facts = await self._entitlements.change(sponsorable, membership.id, decide, by="login")
-        return facts or EntitlementFacts(sponsorable=sponsorable, checked_at=self._clock())
+        _, facts = await self.entitlements.change(sponsorable, membership.id, decide, by="login")
+        return facts or EntitlementFacts(sponsorable=sponsorable, checked_at=self.clock())
 
     def _derive_organization_facts(
         self, sponsorable: str, shown: Sequence[Sponsorship], stored: EntitlementFacts | None
     ) -> EntitlementFacts | None:
-        now = self._clock()
-        facts = derive_facts(sponsorable, shown, previous=stored, policy=self._policy, now=now)
+        now = self.clock()
+        facts = derive_facts(sponsorable, shown, previous=stored, policy=self.policy, now=now)
         if stored is None:
             return facts
         is_shown = any(stored.since == each.created_at for each in shown)
@@ -203,16 +196,16 @@ class OrganizationMembers:
 
     async def _recompute_organization(self, changed: ChangedOrganization, lock: HeldLock) -> None:
         # For certain: 'unknown' would end the entitlements of all members.
-        stored = await self._entitlements.load_for_certain(changed.sponsorable, changed.id)
+        stored = await self.entitlements.load_for_certain(changed.sponsorable, changed.id)
         sponsor = stored.facts or EntitlementFacts(changed.sponsorable, checked_at=None)
         members = list(changed.newcomers)
         if changed.note is not None:
-            members = await self._organizations.load_members(changed.sponsorable, changed.id)
+            members = await self.organizations.load_members(changed.sponsorable, changed.id)
 
         def decide(facts: EntitlementFacts | None) -> EntitlementFacts | None:
             if facts is None:
                 return None
-            recomputed = recompute_member(facts, changed.id, sponsor, policy=self._policy)
+            recomputed = recompute_member(facts, changed.id, sponsor, policy=self.policy)
             return None if recomputed == facts else recomputed
 
         for at in range(0, len(members), _CHUNK):
@@ -223,7 +216,7 @@ class OrganizationMembers:
                 raise StoreUnavailableError(
                     "The lock for recomputing members was lost; another replica may hold it."
                 )
-        await self._organizations.settle_organizations(changed.notes)
+        await self.organizations.settle_organizations(changed.notes)
         _log.info("organization_recomputed", organization=changed.id, members=len(members))
 
     async def _recompute_together(
@@ -231,13 +224,13 @@ class OrganizationMembers:
     ) -> Sequence[int]:
         """Recomputes members with two round trips; returns those that could not be saved."""
         changes = []
-        for person_id, stored in (await self._entitlements.load(sponsorable, members)).items():
+        for person_id, stored in (await self.entitlements.load(sponsorable, members)).items():
             facts = decide(stored.facts)
             if facts is not None:
                 changes.append(
                     EntitlementChange(person_id, facts, stored.version, by=_BY, reference="")
                 )
-        saved = await self._entitlements.save(changes)
+        saved = await self.entitlements.save(changes)
         return [
             change.person_id
             for change, outcome in zip(changes, saved, strict=True)
@@ -249,7 +242,7 @@ class OrganizationMembers:
     ) -> None:
         for member in members:
             try:
-                await self._entitlements.change(organization.sponsorable, member, decide, by=_BY)
+                await self.entitlements.change(organization.sponsorable, member, decide, by=_BY)
             except StoreConflictError as error:
                 # Waiting would not help, and no other entitlement depends on this one.
                 _log.warning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.entitlement import EntitlementFacts, evaluate
@@ -26,23 +26,15 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?")
 
 
+@dataclass
 class Overrides:
     """Grants and removes overrides; each change is in the audit trail."""
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        github: GitHubClient,
-        *,
-        token: SecretStr | None,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._entitlements = entitlements
-        self._github = github
-        self._token = token
-        self._policy = policy
-        self._clock = clock
+    entitlements: EntitlementStore
+    github: GitHubClient
+    token: SecretStr | None
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
 
     async def find_person(self, who: str) -> int:
         """Returns the number of an account, which stays when its login changes hands.
@@ -59,8 +51,8 @@ class Overrides:
             return int(who)
         if not _LOGIN.fullmatch(who):
             raise InvalidInputError("who: should be a person's GitHub number or login.")
-        token = self._token.get_secret_value() if self._token else None
-        account = await self._github.fetch_account_by_login(who, token)
+        token = self.token.get_secret_value() if self.token else None
+        account = await self.github.fetch_account_by_login(who, token)
         if account is None:
             raise NotFoundError(f"GitHub knows no account {who}.")
         return account.id
@@ -88,7 +80,7 @@ class Overrides:
             DurableUnavailableError: Only durable has the person's other facts, and it is away.
             StoreUnavailableError: Local is away.
         """
-        now = self._clock().replace(microsecond=0)  # Redis stores whole seconds
+        now = self.clock().replace(microsecond=0)  # Redis stores whole seconds
         if until is not None and until <= now:
             raise InvalidInputError("until: should be a moment that is still to come.")
 
@@ -129,7 +121,7 @@ class Overrides:
         decide: Callable[[EntitlementFacts | None], EntitlementFacts],
         decision: Decision,
     ) -> Entitlement:
-        _, facts = await self._entitlements.change(
+        _, facts = await self.entitlements.change(
             sponsorable,
             person_id,
             decide,
@@ -137,7 +129,7 @@ class Overrides:
             reference=str(decision),
             for_certain=True,
         )
-        return evaluate(sponsorable, facts, policy=self._policy, now=self._clock())
+        return evaluate(sponsorable, facts, policy=self.policy, now=self.clock())
 
 
 def _find(facts: EntitlementFacts) -> Grant | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,29 +33,18 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+@dataclass
 class Refresh:
     """Fetches one person's sponsorships again, when they ask for it."""
 
-    def __init__(
-        self,
-        github: GitHubClient,
-        entitlements: EntitlementStore,
-        reconciliations: ReconciliationStore,
-        schedule: ReconcileSchedule | None,
-        *,
-        token: SecretStr | None,
-        sponsorables: Sequence[str],
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._github = github
-        self._entitlements = entitlements
-        self._reconciliations = reconciliations
-        self._schedule = schedule
-        self._token = token
-        self._sponsorables = sponsorables
-        self._policy = policy
-        self._clock = clock
+    github: GitHubClient
+    entitlements: EntitlementStore
+    reconciliations: ReconciliationStore
+    schedule: ReconcileSchedule | None
+    token: SecretStr | None
+    sponsorables: Sequence[str]
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
 
     async def run(self, person_id: int) -> bool:
         """Asks GitHub about a person and saves the answer.
@@ -74,43 +64,43 @@ class Refresh:
                 unknown unless GitHub refused the maintainer's token.
             StoreError: A Redis cannot be asked.
         """
-        if self._token is None or self._schedule is None:
+        if self.token is None or self.schedule is None:
             raise RefreshNeedsLoginError
-        wait_ms = await self._reconciliations.admit_refresh(person_id)
+        wait_ms = await self.reconciliations.admit_refresh(person_id)
         if wait_ms > 0:
             raise RefreshLimitedError(retry_after_s=-(-wait_ms // 1000))
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
-            sponsorships = await self._fetch(person_id, self._token.get_secret_value())
+            sponsorships = await self._fetch(person_id, self.token.get_secret_value())
         except GitHubTokenError:
             raise  # the maintainer's token was refused, which says nothing about this person
         except GitHubError:
-            for sponsorable in self._sponsorables:
-                await self._entitlements.change(
+            for sponsorable in self.sponsorables:
+                await self.entitlements.change(
                     sponsorable, person_id, self._mark_unknown, by="refresh"
                 )
             raise
-        if (await self._entitlements.load_logins([person_id]))[person_id] is None:
+        if (await self.entitlements.load_logins([person_id]))[person_id] is None:
             raise NotSignedInError
         settled = [
             sponsorable
             for sponsorable, sponsorship in sponsorships.items()
             if await self._save(person_id, sponsorable, sponsorship, asked_at)
         ]
-        others = [each for each in self._sponsorables if each not in settled]
+        others = [each for each in self.sponsorables if each not in settled]
         for sponsorable in others:
-            await self._schedule.request(sponsorable)
+            await self.schedule.request(sponsorable)
         _log.info("refreshed", person=person_id, conclusive=not others)
         return not others
 
     async def _fetch(self, person_id: int, token: str) -> dict[str, Sponsorship | None]:
         """Returns the person's sponsorship of each sponsorable that GitHub's answer is about."""
-        account = await self._github.fetch_account(person_id, token)
+        account = await self.github.fetch_account(person_id, token)
         if account is None:
             # The account may be suspended, so this does not end a sponsorship.
             raise GitHubRefusedError("GitHub shows no account with your number.")
-        answer = await self._github.fetch_sponsor(token, account.node_id)
-        if answer.viewer_login not in self._sponsorables or answer.sponsor_id != person_id:
+        answer = await self.github.fetch_sponsor(token, account.node_id)
+        if answer.viewer_login not in self.sponsorables or answer.sponsor_id != person_id:
             return {}
         return {answer.viewer_login: answer.sponsorship}
 
@@ -137,17 +127,17 @@ class Refresh:
             )
             if is_not_older(stored, asked_at):
                 return None
-            now = self._clock()
+            now = self.clock()
             sponsorships = [] if shown is None else [shown]
             facts = derive_facts(
-                sponsorable, sponsorships, previous=stored, policy=self._policy, now=now
+                sponsorable, sponsorships, previous=stored, policy=self.policy, now=now
             )
             is_gain = facts.is_sponsoring(now) and not (stored and stored.is_sponsoring(now))
             return facts if is_settled or is_gain else None
 
-        await self._entitlements.change(sponsorable, person_id, decide, by="refresh")
+        await self.entitlements.change(sponsorable, person_id, decide, by="refresh")
         return is_settled
 
     def _mark_unknown(self, stored: EntitlementFacts | None) -> EntitlementFacts | None:
-        marked = mark_unknown(stored, now=self._clock())
+        marked = mark_unknown(stored, now=self.clock())
         return None if marked == stored else marked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import SponsorEntry, SponsorPage
@@ -15,19 +16,13 @@ if TYPE_CHECKING:
     from sponsorsync.store.entitlements import EntitlementStore
 
 
+@dataclass
 class SponsorListing:
     """Reads the entitlements of people, who may never have signed in."""
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        *,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._entitlements = entitlements
-        self._policy = policy
-        self._clock = clock
+    entitlements: EntitlementStore
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
 
     async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
         """Returns a page of entitled people; each is on one of all pages at least.
@@ -40,7 +35,7 @@ class SponsorListing:
         Raises:
             StoreUnavailableError: Local cannot be asked.
         """
-        next_cursor, ids = await self._entitlements.load_entitled(sponsorable, cursor, limit)
+        next_cursor, ids = await self.entitlements.load_entitled(sponsorable, cursor, limit)
         return SponsorPage(
             entries=await self._load(sponsorable, ids), next_cursor=next_cursor or None
         )
@@ -55,14 +50,14 @@ class SponsorListing:
         return entry
 
     async def _load(self, sponsorable: str, ids: Sequence[int]) -> list[SponsorEntry]:
-        stored = await self._entitlements.load(sponsorable, ids)
-        logins = await self._entitlements.load_logins(ids)
-        now = self._clock()
+        stored = await self.entitlements.load(sponsorable, ids)
+        logins = await self.entitlements.load_logins(ids)
+        now = self.clock()
         return [
             SponsorEntry(
                 person_id=each,
                 login=logins[each],
-                entitlement=evaluate(sponsorable, stored[each].facts, policy=self._policy, now=now),
+                entitlement=evaluate(sponsorable, stored[each].facts, policy=self.policy, now=now),
             )
             for each in ids
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,6 +35,7 @@ _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass
 class Webhooks:
     """Receives GitHub's events.
 
@@ -41,23 +43,13 @@ class Webhooks:
         counts: Events of this replica since its start, by outcome or `refused`.
     """
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        schedule: ReconcileSchedule | None,
-        *,
-        secret: SecretStr | None,
-        sponsorables: Sequence[str],
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._entitlements = entitlements
-        self._schedule = schedule
-        self._secret = secret
-        self._sponsorables = sponsorables
-        self._policy = policy
-        self._clock = clock
-        self.counts: Counter[str] = Counter()
+    entitlements: EntitlementStore
+    schedule: ReconcileSchedule | None
+    secret: SecretStr | None
+    sponsorables: Sequence[str]
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
+    counts: Counter[str] = field(default_factory=Counter, init=False)
 
     def require_secret(self) -> None:
         """Returns where events can be verified.
@@ -65,7 +57,7 @@ class Webhooks:
         Raises:
             NoWebhookError: No secret is configured.
         """
-        if self._secret is None:
+        if self.secret is None:
             raise NoWebhookError
 
     async def receive(
@@ -96,9 +88,9 @@ class Webhooks:
     async def _receive(
         self, body: bytes, event: str, delivery: str, signature: str | None
     ) -> EventOutcome:
-        if self._secret is None:
+        if self.secret is None:
             raise NoWebhookError
-        if not messages.is_signed(body, signature, self._secret.get_secret_value()):
+        if not messages.is_signed(body, signature, self.secret.get_secret_value()):
             raise EventSignatureError
         content = messages.parse_event(body)
         if event == "ping":
@@ -106,26 +98,26 @@ class Webhooks:
         if event != "sponsorship":
             return EventOutcome.IGNORED
         sponsorable = messages.find_sponsorable(content)
-        if sponsorable is not None and sponsorable not in self._sponsorables:
+        if sponsorable is not None and sponsorable not in self.sponsorables:
             return EventOutcome.IGNORED
         if not _DELIVERY.fullmatch(delivery):
             raise MalformedEventError(
                 "X-GitHub-Delivery is missing or malformed. GitHub always sends it; a proxy may "
                 "have dropped it."
             )
-        if await self._entitlements.is_delivered(delivery):
+        if await self.entitlements.is_delivered(delivery):
             return EventOutcome.SEEN_BEFORE
         return await self._handle(messages.parse_sponsorship(content), sponsorable, delivery)
 
     async def _handle(
         self, event: SponsorshipEvent | None, sponsorable: str | None, delivery: str
     ) -> EventOutcome:
-        if self._schedule is not None:
-            for each in self._sponsorables if sponsorable is None else (sponsorable,):
-                await self._schedule.request(each)
+        if self.schedule is not None:
+            for each in self.sponsorables if sponsorable is None else (sponsorable,):
+                await self.schedule.request(each)
         if event is None:
             _log.warning("event_inconclusive", delivery=delivery)
-            return EventOutcome.IGNORED if self._schedule is None else EventOutcome.LOOKING
+            return EventOutcome.IGNORED if self.schedule is None else EventOutcome.LOOKING
         outcome = await self._apply(event, delivery)
         _log.info(
             "event_received",
@@ -137,15 +129,15 @@ class Webhooks:
         return outcome
 
     async def _apply(self, event: SponsorshipEvent, delivery: str) -> EventOutcome:
-        saved, facts = await self._entitlements.change(
+        saved, facts = await self.entitlements.change(
             event.sponsorable,
             event.sponsor_id,
-            lambda stored: apply_event(event, stored, policy=self._policy, now=self._clock()),
+            lambda stored: apply_event(event, stored, policy=self.policy, now=self.clock()),
             by="webhook",
             reference=delivery,
             delivery=delivery,
         )
         if saved is None:
-            is_open = self._schedule is not None and is_doubtful(event, facts)
+            is_open = self.schedule is not None and is_doubtful(event, facts)
             return EventOutcome.LOOKING if is_open else EventOutcome.NOTHING_NEW
         return EventOutcome.APPLIED if saved is Saved.OK else EventOutcome.SEEN_BEFORE

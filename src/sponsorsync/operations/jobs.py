@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -14,7 +13,7 @@ from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSyncError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from sponsorsync.gears.batch import BatchSummary
@@ -58,20 +57,23 @@ class Job:
     reason: str | None = None
 
 
+@dataclass
 class Jobs:
-    """Starts jobs and owns them; see `open_jobs`."""
+    """Starts jobs, and owns them until it is closed.
 
-    def __init__(
-        self,
-        engine: SyncEngine | None,
-        run_scripts: Callable[[], Awaitable[BatchSummary]],
-        reconciler: Reconciler,
-    ) -> None:
-        self._engine = engine
-        self._run_scripts = run_scripts
-        self._reconciler = reconciler
-        self._jobs: dict[JobKind, Job] = {kind: Job(kind) for kind in get_args(JobKind)}
-        self._tasks: set[asyncio.Task[None]] = set()
+    Attributes:
+        engine: Runs snapshots and comparisons; None where no durable Redis is configured.
+        run_scripts: Runs a snapshot by the scripts inside local.
+        reconciler: Runs comparisons with GitHub.
+    """
+
+    engine: SyncEngine | None
+    run_scripts: Callable[[], Awaitable[BatchSummary]]
+    reconciler: Reconciler
+    _jobs: dict[JobKind, Job] = field(
+        default_factory=lambda: {kind: Job(kind) for kind in get_args(JobKind)}, init=False
+    )
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def find(self, kind: JobKind) -> Job:
         """Returns the last job of a kind, or an idle one."""
@@ -100,7 +102,7 @@ class Jobs:
         Raises:
             JobRunningError: One is running.
         """
-        return self._start("snapshot", lambda _: self._run_scripts())
+        return self._start("snapshot", lambda _: self.run_scripts())
 
     def start_verify(self, *, fix: bool) -> Job:
         """Starts a comparison of both sides.
@@ -120,14 +122,14 @@ class Jobs:
             JobRunningError: One is running.
             NoMaintainerTokenError: No token is configured.
         """
-        self._reconciler.require_startable(sponsorable)
+        self.reconciler.require_startable(sponsorable)
 
         def work(report: _Report) -> Awaitable[ReconcileSummary]:
             def report_all(counts: ReconcileSummary) -> None:
                 report(counts)
                 self._jobs["reconcile"].waiting_until = counts.waiting_until
 
-            return self._reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report_all)
+            return self.reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report_all)
 
         return self._start("reconcile", work)
 
@@ -136,9 +138,9 @@ class Jobs:
         await end_tasks(*self._tasks)
 
     def _require_engine(self) -> SyncEngine:
-        if self._engine is None:
+        if self.engine is None:
             raise NoDurableError
-        return self._engine
+        return self.engine
 
     def _start(self, kind: JobKind, work: _Work) -> Job:
         if self._jobs[kind].status == "running":
@@ -156,26 +158,6 @@ def _refuse_second(job: Job) -> JobRunningError:
         f"The {job.kind} that began at {job.started_at:%H:%M:%S} UTC is still running. "
         f"GET /admin/{job.kind} shows its progress."
     )
-
-
-@asynccontextmanager
-async def open_jobs(
-    engine: SyncEngine | None,
-    run_scripts: Callable[[], Awaitable[BatchSummary]],
-    reconciler: Reconciler,
-) -> AsyncIterator[Jobs]:
-    """Yields the jobs, and cancels those that still run at the end.
-
-    Args:
-        engine: Runs snapshots and comparisons; None where no durable Redis is configured.
-        run_scripts: Runs a snapshot by the scripts inside local.
-        reconciler: Runs comparisons with GitHub.
-    """
-    jobs = Jobs(engine, run_scripts, reconciler)
-    try:
-        yield jobs
-    finally:
-        await jobs.aclose()
 
 
 async def _run_job(job: Job, work: _Work) -> None:

@@ -5,6 +5,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -34,17 +35,15 @@ _COUNTED = {
 }
 
 
+@dataclass
 class Metrics:
     """Collects the metrics at each request, and stores none."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(
-        self, redis_pair: RedisPair, supervisor: Supervisor, *, sponsorables: Sequence[str]
-    ) -> None:
-        self._redis_pair = redis_pair
-        self._supervisor = supervisor
-        self._sponsorables = sponsorables
+    redis_pair: RedisPair
+    supervisor: Supervisor
+    sponsorables: Sequence[str]
 
     async def render(self, events: Mapping[str, int]) -> bytes:
         """Returns all metrics, without the counts of a server that cannot be asked.
@@ -56,7 +55,7 @@ class Metrics:
         up = Gauge(
             "sponsorsync_redis_up", "Whether a Redis takes writes.", ["side"], registry=registry
         )
-        for store in (self._redis_pair.local, self._redis_pair.durable):
+        for store in (self.redis_pair.local, self.redis_pair.durable):
             if store is not None:
                 try:
                     await store.check_writable()
@@ -79,7 +78,7 @@ class Metrics:
 
     async def _add_counts(self, registry: CollectorRegistry) -> None:
         try:
-            counts = await self._redis_pair.local.run_together([c for _, c in _COUNTED.values()])
+            counts = await self.redis_pair.local.run_together([c for _, c in _COUNTED.values()])
         except StoreError:
             return
         for (name, (text, _)), count in zip(_COUNTED.items(), counts, strict=True):
@@ -87,8 +86,8 @@ class Metrics:
 
     async def _add_reconciled(self, registry: CollectorRegistry) -> None:
         try:
-            reply = await self._redis_pair.local.run("HGETALL", keys.RECONCILED)
-            failed = await self._redis_pair.local.run("HKEYS", keys.RECONCILE_FAILED)
+            reply = await self.redis_pair.local.run("HGETALL", keys.RECONCILED)
+            failed = await self.redis_pair.local.run("HKEYS", keys.RECONCILE_FAILED)
         except StoreError:
             return
         began = Gauge(
@@ -105,11 +104,11 @@ class Metrics:
             ["sponsorable"],
             registry=registry,
         )
-        for each in self._sponsorables:
+        for each in self.sponsorables:
             failing.labels(each).set(each.encode() in cast("list[bytes]", failed))
 
     def _add_relay(self, registry: CollectorRegistry) -> None:
-        engine = self._redis_pair.engine
+        engine = self.redis_pair.engine
         if engine is None:
             return
         counts = engine.relay.counts
@@ -143,6 +142,6 @@ class Metrics:
             ["loop"],
             registry=registry,
         )
-        for loop in self._supervisor.list_loops():
+        for loop in self.supervisor.list_loops():
             up.labels(loop.name).set(loop.status == "running")
             failures.labels(loop.name).inc(loop.failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from sponsorsync.domain.fact_derivation import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _CHUNK = 100
 
 
+@dataclass
 class Comparison:
     """Applies GitHub's list of sponsorships to the stored entitlements of one sponsorable.
 
@@ -37,51 +39,40 @@ class Comparison:
     comparison began are newer than GitHub's list, and stay.
     """
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        reconciliations: ReconciliationStore,
-        *,
-        sponsorable: str,
-        policy: EntitlementPolicy,
-        began_at: datetime,
-        summary: ReconcileSummary,
-        report: Callable[[ReconcileSummary], None],
-    ) -> None:
-        self._entitlements = entitlements
-        self._reconciliations = reconciliations
-        self._sponsorable = sponsorable
-        self._policy = policy
-        self._began_at = began_at
-        self._summary = summary
-        self._report = report
-        # Counts over all pages: listed sponsorships, hidden ones, and the total that GitHub states.
-        self._nodes = 0
-        self._hidden = 0
-        self._total = 0
-        self._sponsorships: dict[int, tuple[Sponsorship, ...]] = {}
-        # People whose stored entitlement differs from the pages so far.
-        self._differing: set[int] = set()
-        # Hashes of the facts that this comparison saved: they are not newer than GitHub's list.
-        self._saved: dict[int, int] = {}
-        self._drifted: set[int] = set()
-        self._conflicts: set[int] = set()
+    entitlements: EntitlementStore
+    reconciliations: ReconciliationStore
+    sponsorable: str
+    policy: EntitlementPolicy
+    began_at: datetime
+    summary: ReconcileSummary
+    report: Callable[[ReconcileSummary], None]
+    # Counts over all pages: listed sponsorships, hidden ones, and the total that GitHub states.
+    _nodes: int = field(default=0, init=False)
+    _hidden: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
+    _sponsorships: dict[int, tuple[Sponsorship, ...]] = field(default_factory=dict, init=False)
+    # People whose stored entitlement differs from the pages so far.
+    _differing: set[int] = field(default_factory=set, init=False)
+    # Hashes of the facts that this comparison saved: they are not newer than GitHub's list.
+    _saved: dict[int, int] = field(default_factory=dict, init=False)
+    _drifted: set[int] = field(default_factory=set, init=False)
+    _conflicts: set[int] = field(default_factory=set, init=False)
 
     async def apply_page(self, page: ReceivedPage) -> None:
         """Saves what a page adds to entitlements, and remembers its sponsorships."""
         if self._nodes == 0:
-            self._summary.total += page.total
+            self.summary.total += page.total
         self._total = page.total
         self._nodes += page.nodes
         self._hidden += page.hidden
-        self._summary.pages += 1
-        self._summary.points += page.budget.cost
-        self._summary.budget = BudgetLeft.model_validate(page.budget)
-        self._summary.hidden += page.hidden
+        self.summary.pages += 1
+        self.summary.points += page.budget.cost
+        self.summary.budget = BudgetLeft.model_validate(page.budget)
+        self.summary.hidden += page.hidden
         before = len(self._sponsorships)
         for person_id, sponsorship in page.sponsorships:
             self._sponsorships[person_id] = (*self._sponsorships.get(person_id, ()), sponsorship)
-        self._summary.people += len(self._sponsorships) - before
+        self.summary.people += len(self._sponsorships) - before
         ids = list(dict.fromkeys(person_id for person_id, _ in page.sponsorships))
         self._differing.difference_update(ids)
         self._differing.update(await self._save(ids, self._is_gain))
@@ -97,17 +88,17 @@ class Comparison:
         for chunk in _split(sorted(self._differing)):
             await self._save(chunk, self._may_take)
             yield
-        async for members in self._entitlements.scan_entitled(self._sponsorable):
+        async for members in self.entitlements.scan_entitled(self.sponsorable):
             for chunk in _split(self._find_unlisted(members)):
                 await self._save(chunk, self._may_end)
                 yield
         if self._hidden:
             return  # anybody who waits for an answer may be one of the hidden sponsors
-        for chunk in _split(await self._reconciliations.load_awaiting(self._sponsorable)):
+        for chunk in _split(await self.reconciliations.load_awaiting(self.sponsorable)):
             # A person without a sponsorship gets facts only where their refresh waits for them.
             await self._save(self._find_unlisted(chunk), self._is_new_answer)
-            if not self._summary.is_dry_run:
-                await self._reconciliations.settle_awaiting(self._sponsorable, chunk)
+            if not self.summary.is_dry_run:
+                await self.reconciliations.settle_awaiting(self.sponsorable, chunk)
             yield
 
     def _find_unlisted(self, person_ids: Sequence[int]) -> list[int]:
@@ -123,13 +114,13 @@ class Comparison:
         Returns the people for whom it does not.
         """
         changes, refused = [], []
-        stored = await self._entitlements.load(self._sponsorable, person_ids)
+        stored = await self.entitlements.load(self.sponsorable, person_ids)
         for person_id, entitlement in stored.items():
             before, facts = entitlement.facts, self._derive_facts(person_id, entitlement)
             if before is not None and are_equivalent(before, facts):
                 continue
             if self._is_newer(person_id, before):
-                self._summary.newer += 1
+                self.summary.newer += 1
             elif may_save(before, facts):
                 version = entitlement.version
                 change = EntitlementChange(person_id, facts, version, by="reconcile", reference="")
@@ -137,35 +128,35 @@ class Comparison:
             else:
                 refused.append(person_id)
         outcomes = [Saved.OK] * len(changes)
-        if not self._summary.is_dry_run:
-            outcomes = await self._entitlements.save([change for _, change in changes])
+        if not self.summary.is_dry_run:
+            outcomes = await self.entitlements.save([change for _, change in changes])
         for (before, change), outcome in zip(changes, outcomes, strict=True):
             self._count(before, change, outcome)
-        self._report(self._summary)
+        self.report(self.summary)
         return refused
 
     def _derive_facts(self, person_id: int, entitlement: StoredEntitlement) -> EntitlementFacts:
         return derive_facts(
-            self._sponsorable,
+            self.sponsorable,
             self._sponsorships.get(person_id, ()),
             previous=entitlement.facts,
-            policy=self._policy,
-            now=self._began_at,
+            policy=self.policy,
+            now=self.began_at,
         )
 
     def _is_newer(self, person_id: int, stored: EntitlementFacts | None) -> bool:
         """Returns whether stored facts are newer than GitHub's list, and not from here."""
-        if stored is None or stored.checked_at is None or stored.checked_at < self._began_at:
+        if stored is None or stored.checked_at is None or stored.checked_at < self.began_at:
             return False
         return self._saved.get(person_id) != _hash_sponsorship(stored)
 
     def _is_gain(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
-        if not reported.is_sponsoring(self._began_at):
+        if not reported.is_sponsoring(self.began_at):
             return False
         return (
             stored is None
-            or not stored.is_sponsoring(self._began_at)
-            or is_better(reported, stored, now=self._began_at)
+            or not stored.is_sponsoring(self.began_at)
+            or is_better(reported, stored, now=self.began_at)
         )
 
     def _may_take(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
@@ -178,20 +169,20 @@ class Comparison:
         return self._is_end(stored, reported) and self._is_certain()
 
     def _is_new_answer(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
-        is_sponsor = stored is not None and stored.is_sponsoring(self._began_at)
-        return not is_sponsor and not reported.is_sponsoring(self._began_at)
+        is_sponsor = stored is not None and stored.is_sponsoring(self.began_at)
+        return not is_sponsor and not reported.is_sponsoring(self.began_at)
 
     def _is_end(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
         return (
             stored is not None
-            and stored.is_sponsoring(self._began_at)
-            and not reported.is_sponsoring(self._began_at)
+            and stored.is_sponsoring(self.began_at)
+            and not reported.is_sponsoring(self.began_at)
         )
 
     def _is_certain(self) -> bool:
         """Returns False, and counts it, where the person may be one of the hidden sponsors."""
         if self._hidden:
-            self._summary.unknown += 1
+            self.summary.unknown += 1
         return not self._hidden
 
     def _count(
@@ -201,26 +192,26 @@ class Comparison:
             self._saved[change.person_id] = _hash_sponsorship(change.facts)
             self._count_drift(before, change)
         elif outcome is not Saved.CONFLICT:
-            self._summary.newer += 1
+            self.summary.newer += 1
         elif change.person_id not in self._conflicts:
             self._conflicts.add(change.person_id)
-            self._summary.conflicts += 1
+            self.summary.conflicts += 1
 
     def _count_drift(self, before: EntitlementFacts | None, change: EntitlementChange) -> None:
         if change.person_id in self._drifted:
             return
         if before is not None and have_same_sponsorship(before, change.facts):
             return  # an event would not have reported this difference
-        was_entitled = before is not None and before.is_sponsoring(self._began_at)
-        is_entitled = change.facts.is_sponsoring(self._began_at)
+        was_entitled = before is not None and before.is_sponsoring(self.began_at)
+        is_entitled = change.facts.is_sponsoring(self.began_at)
         if before is None and not is_entitled:
             return  # a person who was unknown, and is no sponsor
         self._drifted.add(change.person_id)
         kind: Literal["created", "changed", "ended"] = "changed" if was_entitled else "created"
         if not is_entitled:
             kind = "ended"
-        self._summary.add_drift(
-            Drift(sponsorable=self._sponsorable, person_id=change.person_id, kind=kind)
+        self.summary.add_drift(
+            Drift(sponsorable=self.sponsorable, person_id=change.person_id, kind=kind)
         )
 
 

@@ -67,29 +67,18 @@ class _Run:
         self.report(self.summary)
 
 
+@dataclass
 class Reconciler:
     """Compares one sponsorable, or all of them one after the other, with GitHub."""
 
-    def __init__(
-        self,
-        github: GitHubClient,
-        entitlements: EntitlementStore,
-        reconciliations: ReconciliationStore,
-        *,
-        token: SecretStr | None,
-        sponsorables: Sequence[str],
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> None:
-        self._github = github
-        self._entitlements = entitlements
-        self._reconciliations = reconciliations
-        self._token = token
-        self._sponsorables = sponsorables
-        self._policy = policy
-        self._clock = clock
-        self._sleep = sleep
+    github: GitHubClient
+    entitlements: EntitlementStore
+    reconciliations: ReconciliationStore
+    token: SecretStr | None
+    sponsorables: Sequence[str]
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def require_startable(self, sponsorable: str | None) -> None:
         """Returns where `run` could start.
@@ -98,10 +87,10 @@ class Reconciler:
             NoMaintainerTokenError: No maintainer's token is configured.
             InvalidInputError: The sponsorable is not configured.
         """
-        if self._token is None:
+        if self.token is None:
             raise NoMaintainerTokenError
-        if sponsorable is not None and normalize_login(sponsorable) not in self._sponsorables:
-            known = ", ".join(self._sponsorables)
+        if sponsorable is not None and normalize_login(sponsorable) not in self.sponsorables:
+            known = ", ".join(self.sponsorables)
             raise InvalidInputError(f"There is no such sponsorable; there are {known}.")
 
     async def run(
@@ -123,7 +112,7 @@ class Reconciler:
         self.require_startable(sponsorable)
         summary = ReconcileSummary(is_dry_run=dry_run)
         began = time.monotonic()
-        selected = self._sponsorables if sponsorable is None else [normalize_login(sponsorable)]
+        selected = self.sponsorables if sponsorable is None else [normalize_login(sponsorable)]
         async with self._hold_lock() as lock:
             run = _Run(lock, summary, report)
             try:
@@ -150,24 +139,20 @@ class Reconciler:
         )
         return summary
 
-    async def load_last(self, sponsorable: str) -> datetime | None:
-        """Returns the start of the last complete comparison of any replica."""
-        return await self._reconciliations.load_reconciled(sponsorable)
-
     async def load_comparisons(self) -> list[LastComparison]:
         """Returns the last comparisons of each sponsorable, of any replica.
 
         Raises:
             StoreError: Local cannot be asked.
         """
-        failed = await self._reconciliations.load_failed()
+        failed = await self.reconciliations.load_failed()
         return [
             LastComparison(
                 sponsorable=each,
-                reconciled_at=await self._reconciliations.load_reconciled(each),
+                reconciled_at=await self.reconciliations.load_reconciled(each),
                 failed=failed.get(each),
             )
-            for each in self._sponsorables
+            for each in self.sponsorables
         ]
 
     async def _reconcile_and_record_failure(self, sponsorable: str, run: _Run) -> None:
@@ -186,19 +171,19 @@ class Reconciler:
     async def _save_failure(self, sponsorable: str, reason: str, run: _Run) -> None:
         if not run.summary.is_dry_run:
             with suppress(StoreError):  # the log has the reason, too
-                failed = FailedComparison(at=self._clock(), reason=reason)
-                await self._reconciliations.save_failed(sponsorable, failed)
+                failed = FailedComparison(at=self.clock(), reason=reason)
+                await self.reconciliations.save_failed(sponsorable, failed)
 
     async def _reconcile(self, sponsorable: str, run: _Run) -> str | None:
         """Compares one sponsorable; returns why that was incomplete, or None."""
-        request = (await self._reconciliations.load_requests()).get(sponsorable)
+        request = (await self.reconciliations.load_requests()).get(sponsorable)
         # Redis stores moments in whole seconds.
-        began_at = self._clock().replace(microsecond=0)
+        began_at = self.clock().replace(microsecond=0)
         comparison = Comparison(
-            self._entitlements,
-            self._reconciliations,
+            self.entitlements,
+            self.reconciliations,
             sponsorable=sponsorable,
-            policy=self._policy,
+            policy=self.policy,
             began_at=began_at,
             summary=run.summary,
             report=run.report,
@@ -220,20 +205,20 @@ class Reconciler:
             async for _ in steps:
                 await run.extend_lock()
         if not run.summary.is_dry_run:
-            await self._reconciliations.save_reconciled(sponsorable, began_at, request)
+            await self.reconciliations.save_reconciled(sponsorable, began_at, request)
         return None
 
     async def _fetch_pages(self, sponsorable: str, run: _Run) -> AsyncGenerator[ReceivedPage, None]:
         """Yields GitHub's pages, and waits between two of them for a short rate limit to end."""
-        if self._token is None:
+        if self.token is None:
             raise NoMaintainerTokenError
-        token = self._token.get_secret_value()
+        token = self.token.get_secret_value()
         cursor: str | None = None
         wait_left_s = _MAX_WAIT_S
         while True:
             try:
                 async with aclosing(
-                    self._github.fetch_received(token, sponsorable, after=cursor)
+                    self.github.fetch_received(token, sponsorable, after=cursor)
                 ) as pages:
                     async for page in pages:
                         cursor, wait_left_s = page.next_cursor, _MAX_WAIT_S
@@ -248,19 +233,19 @@ class Reconciler:
 
     async def _wait(self, seconds: float, run: _Run) -> None:
         """Waits for GitHub's rate limit, and keeps the lock meanwhile."""
-        run.report_wait(self._clock() + timedelta(seconds=seconds))
+        run.report_wait(self.clock() + timedelta(seconds=seconds))
         _log.info("reconcile_waits_for_github", seconds=seconds)
         try:
             while seconds > 0:
                 await run.extend_lock()
-                await self._sleep(min(seconds, _EXTEND_EVERY_S))
+                await self.sleep(min(seconds, _EXTEND_EVERY_S))
                 seconds -= _EXTEND_EVERY_S
         finally:
             run.report_wait(None)
 
     @asynccontextmanager
     async def _hold_lock(self) -> AsyncIterator[HeldLock]:
-        async with self._reconciliations.hold_lock() as lock:
+        async with self.reconciliations.hold_lock() as lock:
             if lock is None:
                 raise JobRunningError(
                     "A reconcile is already running, started by the schedule or another replica."

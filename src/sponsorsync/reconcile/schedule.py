@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,28 +41,20 @@ class Pace:
     check_s: float = 60.0
 
 
+@dataclass
 class ReconcileSchedule:
     """Runs a reconcile of each sponsorable when it is due."""
 
-    def __init__(
-        self,
-        reconciler: Reconciler,
-        reconciliations: ReconciliationStore,
-        *,
-        sponsorables: Sequence[str],
-        pace: Pace,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._reconciler = reconciler
-        self._reconciliations = reconciliations
-        self._sponsorables = sponsorables
-        self._pace = pace
-        self._clock = clock
-        # By sponsorable, in the event loop's seconds. The requests are in Redis: they outlast this
-        # process.
-        self._due_s: dict[str, float] = {}
-        self._not_before_s: dict[str, float] = {}
-        self._wake = asyncio.Event()
+    reconciler: Reconciler
+    reconciliations: ReconciliationStore
+    sponsorables: Sequence[str]
+    pace: Pace
+    clock: Callable[[], datetime]
+    # By sponsorable, in the event loop's seconds. The requests are in Redis: they outlast this
+    # process.
+    _due_s: dict[str, float] = field(default_factory=dict, init=False)
+    _not_before_s: dict[str, float] = field(default_factory=dict, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def request(self, sponsorable: str) -> None:
         """Requests a reconcile soon; several requests share one.
@@ -70,7 +62,7 @@ class ReconcileSchedule:
         Raises:
             StoreError: Local cannot be asked; nothing was requested.
         """
-        await self._reconciliations.save_request(sponsorable)
+        await self.reconciliations.save_request(sponsorable)
         self._plan(sponsorable)
         self._wake.set()
 
@@ -93,35 +85,35 @@ class ReconcileSchedule:
                 continue
 
     def _plan(self, sponsorable: str) -> None:
-        at_s = max(_now_s() + self._pace.settle_s, self._not_before_s.get(sponsorable, 0.0))
+        at_s = max(_now_s() + self.pace.settle_s, self._not_before_s.get(sponsorable, 0.0))
         self._due_s.setdefault(sponsorable, at_s)
 
     def _rest_s(self) -> float:
-        until_s = min(self._due_s.values(), default=_now_s() + self._pace.check_s)
-        return min(max(0.0, until_s - _now_s()), self._pace.check_s)
+        until_s = min(self._due_s.values(), default=_now_s() + self.pace.check_s)
+        return min(max(0.0, until_s - _now_s()), self.pace.check_s)
 
     async def _plan_due(self) -> None:
         try:
             # Requests of before a restart, of other replicas, and of entitlements that have ended:
             # GitHub does not report that a sponsor took back an announced cancellation.
-            for sponsorable in await self._reconciliations.load_requests():
+            for sponsorable in await self.reconciliations.load_requests():
                 self._plan(sponsorable)
-            for sponsorable in self._sponsorables:
+            for sponsorable in self.sponsorables:
                 if sponsorable not in self._due_s and await self._is_interval_over(sponsorable):
                     self._plan(sponsorable)
         except SponsorSyncError as error:
             _log.warning("reconcile_waits", reason=str(error))
 
     async def _is_interval_over(self, sponsorable: str) -> bool:
-        if self._pace.every is None:
+        if self.pace.every is None:
             return False
-        last = await self._reconciler.load_last(sponsorable)
-        return last is None or self._clock() - last >= self._pace.every
+        last = await self.reconciliations.load_reconciled(sponsorable)
+        return last is None or self.clock() - last >= self.pace.every
 
     async def _is_still_due(self, sponsorable: str) -> bool:
         """Returns False where another replica has reconciled meanwhile."""
         try:
-            requests = await self._reconciliations.load_requests()
+            requests = await self.reconciliations.load_requests()
             return sponsorable in requests or await self._is_interval_over(sponsorable)
         except SponsorSyncError:
             return True
@@ -129,23 +121,23 @@ class ReconcileSchedule:
     async def _reconcile(self, sponsorable: str) -> None:
         del self._due_s[sponsorable]
         # Before the check: where it is not due any more, another replica has just reconciled.
-        self._not_before_s[sponsorable] = _now_s() + self._pace.pause_s
+        self._not_before_s[sponsorable] = _now_s() + self.pace.pause_s
         if not await self._is_still_due(sponsorable):
             return
         try:
-            summary = await self._reconciler.run(sponsorable=sponsorable)
+            summary = await self.reconciler.run(sponsorable=sponsorable)
         except GitHubLimitedError as error:
             wait_s, reason = max(_MIN_WAIT_S, error.retry_after_s), str(error)
         except SponsorSyncError as error:
-            wait_s, reason = self._pace.pause_s, str(error)
+            wait_s, reason = self.pace.pause_s, str(error)
         except Exception:
             # The supervisor restarts this loop soon; the other sponsorables have their turn then.
-            self._postpone(sponsorable, self._pace.pause_s)
+            self._postpone(sponsorable, self.pace.pause_s)
             raise
         else:
             if summary.reason is None:
                 return
-            wait_s = max(_MIN_WAIT_S, summary.retry_after_s or self._pace.pause_s)
+            wait_s = max(_MIN_WAIT_S, summary.retry_after_s or self.pace.pause_s)
             reason = summary.reason
         _log.warning("reconcile_waits", sponsorable=sponsorable, seconds=wait_s, reason=reason)
         self._postpone(sponsorable, wait_s)
