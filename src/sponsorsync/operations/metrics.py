@@ -52,9 +52,7 @@ class Metrics:
             events: Number of GitHub's events that this replica received, by outcome.
         """
         registry = CollectorRegistry()
-        up = Gauge(
-            "sponsorsync_redis_up", "Whether a Redis takes writes.", ["side"], registry=registry
-        )
+        up = _gauge(registry, "sponsorsync_redis_up", "Whether a Redis takes writes.", "side")
         for store in (self.redis_pair.local, self.redis_pair.durable):
             if store is not None:
                 try:
@@ -66,14 +64,10 @@ class Metrics:
         await self._add_reconciled(registry)
         self._add_relay(registry)
         self._add_loops(registry)
-        taken = Counter(
-            "sponsorsync_webhook_events",
-            "GitHub events that this replica received.",
-            ["outcome"],
-            registry=registry,
-        )
+        text = "GitHub events that this replica received."
+        received = _counter(registry, "sponsorsync_webhook_events", text, "outcome")
         for outcome, count in events.items():
-            taken.labels(outcome).inc(count)
+            received.labels(outcome).inc(count)
         return generate_latest(registry)
 
     async def _add_counts(self, registry: CollectorRegistry) -> None:
@@ -82,7 +76,7 @@ class Metrics:
         except StoreError:
             return
         for (name, (text, _)), count in zip(_COUNTED.items(), counts, strict=True):
-            Gauge(name, text, registry=registry).set(cast("int", count))
+            _gauge(registry, name, text).set(cast("int", count))
 
     async def _add_reconciled(self, registry: CollectorRegistry) -> None:
         try:
@@ -90,20 +84,13 @@ class Metrics:
             failed = await self.redis_pair.local.run("HKEYS", keys.RECONCILE_FAILED)
         except StoreError:
             return
-        began = Gauge(
-            "sponsorsync_reconciled_timestamp_seconds",
-            "Start of the last complete comparison with GitHub, of any replica.",
-            ["sponsorable"],
-            registry=registry,
-        )
+        text = "Start of the last complete comparison with GitHub, of any replica."
+        name = "sponsorsync_reconciled_timestamp_seconds"
+        began = _gauge(registry, name, text, "sponsorable")
         for sponsorable, second in cast("dict[bytes, bytes]", reply).items():
             began.labels(sponsorable.decode()).set(float(second))
-        failing = Gauge(
-            "sponsorsync_reconcile_failing",
-            "Whether a comparison with GitHub has failed since the last complete one.",
-            ["sponsorable"],
-            registry=registry,
-        )
+        text = "Whether a comparison with GitHub has failed since the last complete one."
+        failing = _gauge(registry, "sponsorsync_reconcile_failing", text, "sponsorable")
         for each in self.sponsorables:
             failing.labels(each).set(each.encode() in cast("list[bytes]", failed))
 
@@ -115,33 +102,27 @@ class Metrics:
         for name, text, count in (
             ("sent", "Person records that this replica sent to durable.", counts.sent),
             ("confirmed", "People whose changes this replica had confirmed.", counts.confirmed),
-            (
-                "dead_lettered",
-                "People that this replica moved to the dead letters.",
-                counts.dead_lettered,
-            ),
+            ("dead_lettered", "People moved to the dead letters.", counts.dead_lettered),
             ("outages", "Outages that made this replica's relay wait.", counts.outages),
         ):
-            Counter(f"sponsorsync_relay_{name}", text, registry=registry).inc(count)
-        Gauge(
-            "sponsorsync_local_verified",
-            "Whether local was verified to be as new as durable.",
-            registry=registry,
-        ).set(engine.incarnations.is_local_verified)
+            _counter(registry, f"sponsorsync_relay_{name}", text).inc(count)
+        text = "Whether local was verified to be as new as durable."
+        verified = _gauge(registry, "sponsorsync_local_verified", text)
+        verified.set(engine.incarnations.is_local_verified)
 
     def _add_loops(self, registry: CollectorRegistry) -> None:
-        up = Gauge(
-            "sponsorsync_background_up",
-            "Whether a background loop of this replica works.",
-            ["loop"],
-            registry=registry,
-        )
-        failures = Counter(
-            "sponsorsync_background_failures",
-            "Failures after which a background loop of this replica was restarted.",
-            ["loop"],
-            registry=registry,
-        )
+        text = "Whether a background loop of this replica works."
+        up = _gauge(registry, "sponsorsync_background_up", text, "loop")
+        text = "Failures after which a background loop of this replica was restarted."
+        failures = _counter(registry, "sponsorsync_background_failures", text, "loop")
         for loop in self.supervisor.list_loops():
             up.labels(loop.name).set(loop.status == "running")
             failures.labels(loop.name).inc(loop.failures)
+
+
+def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, registry=registry)
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=registry)
