@@ -46,7 +46,7 @@ async def test_a_membership_counts_for_a_month(replica: Replica) -> None:
     assert entitlement.until is not None
     assert timedelta(days=30) < entitlement.until - signed_in_at <= timedelta(days=31)
     assert later.status is EntitlementStatus.NOT_ENTITLED
-    assert "shown again" in later.reason
+    assert "GitHub has to confirm again" in later.reason
 
 
 @pytest.mark.parametrize(

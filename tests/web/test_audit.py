@@ -234,7 +234,7 @@ async def test_a_patronage_is_audited(service: Service, admin: Browser) -> None:
     trail = await _trail(admin)
 
     assert _causes(trail) == [(what, "patreon") for what in ("granted", "lost", "granted", "lost")]
-    assert json.loads(trail[0]["after"]["also"])[0]["patron_id"] == "90210010"
+    assert json.loads(trail[0]["after"]["also"])[0]["account_id"] == "90210010"
 
 
 async def test_a_deleted_account_is_audited_where_it_was_entitled(
