@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.entitlement import EntitlementFacts, evaluate
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError
 from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.entitlements.grants import find_grant, replace_grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ class Overrides:
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
             facts = stored or EntitlementFacts(sponsorable=sponsorable, checked_at=None)
-            former = _find(facts)
+            former = find_grant(facts, EntitlementSource.OVERRIDE)
             override = Grant(
                 source=EntitlementSource.OVERRIDE,
                 since=former.since if former and former.is_entitling(now) else now,
@@ -95,7 +96,7 @@ class Overrides:
                 reason=decision.reason,
                 actor=decision.actor,
             )
-            return replace(facts, grants=(*_find_others(facts), override))
+            return replace_grant(facts, EntitlementSource.OVERRIDE, override)
 
         return await self._change(person_id, sponsorable, decide, decision)
 
@@ -108,9 +109,9 @@ class Overrides:
         """
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
-            if stored is None or _find(stored) is None:
+            if stored is None or find_grant(stored, EntitlementSource.OVERRIDE) is None:
                 raise NotFoundError(f"There is no override for person {person_id}.")
-            return replace(stored, grants=tuple(_find_others(stored)))
+            return replace_grant(stored, EntitlementSource.OVERRIDE, None)
 
         return await self._change(person_id, sponsorable, decide, decision)
 
@@ -130,11 +131,3 @@ class Overrides:
             for_certain=True,
         )
         return evaluate(sponsorable, facts, policy=self.policy, now=self.clock())
-
-
-def _find(facts: EntitlementFacts) -> Grant | None:
-    return next((g for g in facts.grants if g.source is EntitlementSource.OVERRIDE), None)
-
-
-def _find_others(facts: EntitlementFacts) -> list[Grant]:
-    return [g for g in facts.grants if g.source is not EntitlementSource.OVERRIDE]
