@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import httpx
@@ -38,19 +39,9 @@ async def test_a_sign_in_costs_two_round_trips_to_github(
     await use_cases.sign_in()
 
     assert github.requests.in_sequence("token", "user", "emails", "graphql") == 2
-    assert len(github.requests.all("token", "user", "emails", "graphql")) == 4
-
-
-async def test_profile_addresses_and_sponsorships_are_fetched_at_the_same_time(
-    use_cases: UseCases, github: SimulatedGitHub
-) -> None:
-    """None of the three needs another one."""
-    await use_cases.sign_in()
-
-    user, emails, graphql = github.requests.all("user", "emails", "graphql")
-    assert user.overlaps(emails)
-    assert user.overlaps(graphql)
-    assert emails.overlaps(graphql)
+    token, *others = github.requests.all("token", "user", "emails", "graphql")
+    assert (token.endpoint, len(others)) == ("token", 3)
+    assert all(one.overlaps(other) for one, other in combinations(others, 2))
 
 
 async def test_after_a_refused_code_nothing_is_fetched(

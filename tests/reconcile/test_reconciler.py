@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.reconcile.conftest import Replica
 
 SPONSORS = 2_000
-BYTES_A_SPONSOR, BYTES_OF_A_PAGE = 600, 1_200_000
+BYTES_A_SPONSOR, BYTES_OF_A_PAGE = 600, 1_100_000
 """About 360 and 1,000,000 were measured: sponsorships of each person, and one page at a time."""
 
 
@@ -39,7 +39,7 @@ async def test_one_replica_compares_at_a_time(replica: Replica) -> None:
     assert await replica.local.exists(keys.RECONCILING) == 0
 
 
-async def test_the_lock_of_a_dead_replica_expires(replica: Replica) -> None:
+async def test_the_reconcile_lock_of_a_dead_replica_expires(replica: Replica) -> None:
     """Until then it is respected."""
     await replica.local.set(keys.RECONCILING, "another", px=50_000)
     with pytest.raises(JobRunningError):
