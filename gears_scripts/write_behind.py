@@ -4,7 +4,7 @@ The capture (KeysReader, sync) sees each write to a collection past the service,
 has its answer: it gives the collection a new version and marks its person dirty. A key that goes by
 DEL, eviction or expiry was lost, which is no removal; the last SREM or SPOP is one. What is written
 after a loss is sent only once it is united with durable. Our own scripts write while
-`sponsorsync:quiet` stands, and are not captured.
+`sponsorsync:capture_suppressed` stands, and are not captured.
 
 The drain (StreamReader) takes whoever is named in `sponsorsync:outbox` to durable, a batch at a
 time. An outage is tried again; data that durable refuses are set aside in

@@ -191,7 +191,7 @@ async def test_a_note_of_a_later_change_is_not_removed(replica: Replica) -> None
     [changed] = await replica.organizations.find_changed_organizations()
     await replica.members.recompute_changed()  # another replica
     await replica.report("cancelled")
-    await replica.organizations.settle_organizations(changed.notes)
+    await replica.organizations.settle_organizations(changed.entries)
 
     assert set(await replica.load_notes()) == {FIELD}
 

@@ -141,7 +141,7 @@ async def test_an_unexpected_error_is_recorded_as_a_failure(
     monkeypatch.setattr(replica.entitlements, "load", AsyncMock(side_effect=RuntimeError))
     with pytest.raises(RuntimeError):
         await replica.compare()
-    [last] = await replica.reconciler.load_comparisons()
+    [last] = await replica.reconciler.load_last_reconciles()
 
     assert last.failed is not None
     assert "our fault" in last.failed.reason
@@ -151,7 +151,7 @@ async def test_an_unexpected_error_is_recorded_as_a_failure(
 async def test_an_unreadable_failure_record_is_ignored(replica: Replica, text: str) -> None:
     """It must not keep the doctor from checking the rest."""
     await replica.local.hset(keys.RECONCILE_FAILED, SPONSORABLE, text)
-    [last] = await replica.reconciler.load_comparisons()
+    [last] = await replica.reconciler.load_last_reconciles()
 
     assert last.failed is None
 

@@ -276,7 +276,7 @@ async def test_a_token_of_another_person_is_refused(
     async with open_replica(settings, github, local, clock, login="stranger") as other:
         summary = await other.compare()
 
-    assert "not that of maintainer" in (summary.reason or "")
+    assert "does not belong to maintainer" in (summary.reason or "")
     assert PRIVATE in await replica.entitled()
 
 

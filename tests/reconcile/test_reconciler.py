@@ -168,7 +168,7 @@ async def test_a_rate_limit_beyond_a_quarter_of_an_hour_ends_the_comparison(
     """At once where GitHub says so, otherwise after so long without a page."""
     replica.way.limit = retry_after(retry_after_s)
     summary = await replica.compare()
-    [last] = await replica.reconciler.load_comparisons()
+    [last] = await replica.reconciler.load_last_reconciles()
 
     assert sum(nap.seconds for nap in replica.naps) == waited_s
     assert summary.retry_after_s == retry_after_s

@@ -199,7 +199,7 @@ class OrganizationMembers:
         stored = await self.entitlements.load_for_certain(changed.sponsorable, changed.id)
         sponsor = stored.facts or EntitlementFacts(changed.sponsorable, checked_at=None)
         members = list(changed.newcomers)
-        if changed.note is not None:
+        if changed.entry is not None:
             members = await self.organizations.load_members(changed.sponsorable, changed.id)
 
         def decide(facts: EntitlementFacts | None) -> EntitlementFacts | None:
@@ -216,7 +216,7 @@ class OrganizationMembers:
                 raise StoreUnavailableError(
                     "The lock for recomputing members was lost; another replica may hold it."
                 )
-        await self.organizations.settle_organizations(changed.notes)
+        await self.organizations.settle_organizations(changed.entries)
         _log.info("organization_recomputed", organization=changed.id, members=len(members))
 
     async def _recompute_together(

@@ -117,7 +117,9 @@ class Webhooks:
                 await self.schedule.request(each)
         if event is None:
             _log.warning("event_inconclusive", delivery=delivery)
-            return EventOutcome.IGNORED if self.schedule is None else EventOutcome.LOOKING
+            return (
+                EventOutcome.IGNORED if self.schedule is None else EventOutcome.RECONCILE_REQUESTED
+            )
         outcome = await self._apply(event, delivery)
         _log.info(
             "event_received",
@@ -139,5 +141,5 @@ class Webhooks:
         )
         if saved is None:
             is_open = self.schedule is not None and is_doubtful(event, facts)
-            return EventOutcome.LOOKING if is_open else EventOutcome.NOTHING_NEW
+            return EventOutcome.RECONCILE_REQUESTED if is_open else EventOutcome.NOTHING_NEW
         return EventOutcome.APPLIED if saved is Saved.OK else EventOutcome.SEEN_BEFORE

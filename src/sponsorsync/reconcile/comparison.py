@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.account import StoredEntitlement
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
-    from sponsorsync.github.messages import ReceivedPage
+    from sponsorsync.github.sponsorships import ReceivedPage
     from sponsorsync.reconcile.report import ReconcileSummary
     from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.reconciliations import ReconciliationStore

@@ -22,7 +22,7 @@ from sponsorsync.domain.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from sponsorsync.domain.reconciliation import FailedComparison, LastComparison
+from sponsorsync.domain.reconciliation import FailedReconcile, LastReconcile
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.reconcile.comparison import Comparison
 from sponsorsync.reconcile.report import ReconcileSummary
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.github.client import GitHubClient
-    from sponsorsync.github.messages import ReceivedPage
+    from sponsorsync.github.sponsorships import ReceivedPage
     from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.locks import HeldLock
     from sponsorsync.store.reconciliations import ReconciliationStore
@@ -139,7 +139,7 @@ class Reconciler:
         )
         return summary
 
-    async def load_comparisons(self) -> list[LastComparison]:
+    async def load_last_reconciles(self) -> list[LastReconcile]:
         """Returns the last comparisons of each sponsorable, of any replica.
 
         Raises:
@@ -147,7 +147,7 @@ class Reconciler:
         """
         failed = await self.reconciliations.load_failed()
         return [
-            LastComparison(
+            LastReconcile(
                 sponsorable=each,
                 reconciled_at=await self.reconciliations.load_reconciled(each),
                 failed=failed.get(each),
@@ -171,7 +171,7 @@ class Reconciler:
     async def _save_failure(self, sponsorable: str, reason: str, run: _Run) -> None:
         if not run.summary.is_dry_run:
             with suppress(StoreError):  # the log has the reason, too
-                failed = FailedComparison(at=self.clock(), reason=reason)
+                failed = FailedReconcile(at=self.clock(), reason=reason)
                 await self.reconciliations.save_failed(sponsorable, failed)
 
     async def _reconcile(self, sponsorable: str, run: _Run) -> str | None:

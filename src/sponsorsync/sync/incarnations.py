@@ -1,7 +1,7 @@
 """Noticing that a server came back older than it was, before anything is lost by it.
 
 Each server has a run_id for each incarnation. Local keeps the two that were last compared in
-`sponsorsync:incarnation`, and for each person durable's counter of applications when it confirmed
+`sponsorsync:incarnations`, and for each person durable's counter of applications when it confirmed
 them.
 
 Durable counts its applications, and notes for each person the last one. A local that came back from
