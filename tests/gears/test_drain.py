@@ -80,12 +80,12 @@ async def test_preferences_of_who_is_not_entitled_stay(drained: Shipped) -> None
 
 async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
     """What waits is one batch after the other, not one person after the other."""
-    await drained.hold()
+    await drained.hold_drain()
     people = range(PERSON, PERSON + 250)
     for person in people:
         await drained.pair.save_login(person)
     before = await drained.pair.count_durable_scripts()
-    await drained.let_go()
+    await drained.release_drain()
     await drained.settle()
 
     assert await drained.pair.durable.zcard(keys.PEOPLE) == len(people)
@@ -184,12 +184,12 @@ async def test_after_a_lapse_the_copy_is_narrowed_and_never_extended(drained: Sh
 
 async def test_what_durable_refuses_is_set_aside_and_stops_nobody(drained: Shipped) -> None:
     """Not even who is in the same batch; once it is repaired, the sweep takes them along."""
-    await drained.hold()
+    await drained.hold_drain()
     await drained.pair.sign_in()
     await drained.pair.add("a")
     await drained.pair.sign_in(OTHER)
     await drained.pair.durable.set(SET, "a foreign text")
-    await drained.let_go()
+    await drained.release_drain()
 
     async def is_told() -> bool:
         return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
@@ -220,12 +220,12 @@ async def test_what_local_cannot_read_is_set_aside(drained: Shipped) -> None:
     """A key of another type in the place of a person's profile."""
     await drained.pair.sign_in()
     await drained.settle()
-    await drained.hold()
+    await drained.hold_drain()
     await drained.pair.add("a")
     await drained.pair.local.delete(keys.user_details(PERSON))
     await drained.pair.local.set(keys.user_details(PERSON), "a foreign text")
     await drained.pair.sign_in(OTHER)
-    await drained.let_go()
+    await drained.release_drain()
 
     async def is_told() -> bool:
         return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
@@ -237,13 +237,13 @@ async def test_what_local_cannot_read_is_set_aside(drained: Shipped) -> None:
 
 async def test_an_entry_that_somebody_else_removed_stops_nobody(drained: Shipped) -> None:
     """It arrives without its fields; the person is dirty still, and the sweep takes them."""
-    await drained.hold()
+    await drained.hold_drain()
     await drained.pair.sign_in()
     await until(drained.drain_waits)
     await drained.pair.sign_in(OTHER)
     entries: Any = await drained.pair.local.xrange(keys.OUTBOX)
     await drained.pair.local.xdel(keys.OUTBOX, entries[0][0])
-    await drained.let_go()
+    await drained.release_drain()
     await until(lambda: _is_well(drained))
     # The engine takes the removed entry for the other one, which waits for the next to come.
     await drained.pair.sign_in(OTHER + 1)
@@ -270,7 +270,7 @@ async def test_nothing_travels_before_both_sides_were_compared(drained: Shipped,
     assert await drained.pair.durable.get(keys.APPLIED) == before
     assert await drained.pair.dirty() == {PERSON}
     assert b"is being compared" in (await drained.registration("sponsorsync drain"))["lastError"]
-    await drained.let_go()
+    await drained.release_drain()
     await drained.settle()
     assert await drained.pair.kept() == {"a"}
 

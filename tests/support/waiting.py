@@ -12,11 +12,11 @@ _POLL_S = 0.01
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20.0) -> None:
-    """Returns when the condition holds.
+    """Waits until the condition holds.
 
     Raises:
-        TimeoutError: It did not within the limit.
+        TimeoutError: It did not hold within the limit.
     """
     async with asyncio.timeout(limit_s):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is in another process
+        while not await condition():  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""The wheel of this checkout, unpacked as an installation has it."""
+"""The wheel of this checkout, unpacked like an installation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMIT_S = 60
 
 
 def install_wheel(folder: Path) -> Path:
-    """Builds a wheel without a network and unpacks it; returns what to put on PYTHONPATH."""
+    """Builds a wheel without a network and unpacks it; returns the folder for PYTHONPATH."""
     checkout, wheels, installed = (folder / name for name in ("checkout", "wheels", "installed"))
     for name in _FOLDERS:
         ignored = shutil.ignore_patterns("__pycache__")

@@ -132,7 +132,7 @@ async def test_what_is_too_large_is_not_read(hook: Hook, announced: bool) -> Non
         for at in range(0, len(delivery.body), 65536):
             yield delivery.body[at : at + 65536]
 
-    async with httpx.AsyncClient(transport=hook._transport) as client:
+    async with httpx.AsyncClient(transport=hook.transport) as client:
         answer = await client.post(
             URL,
             content=delivery.body if announced else chunks(),
