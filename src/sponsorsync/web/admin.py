@@ -228,7 +228,7 @@ async def import_anonymous(
 
     Repeating it adds nothing more.
     """
-    given = await services.visitors.merge(person_id, request.visitor)
+    given = await services.visitors.run(person_id, request.visitor)
     return AnonymousImportResult(id=person_id, collections=given)
 
 

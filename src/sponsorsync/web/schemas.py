@@ -19,7 +19,7 @@ from sponsorsync.domain.sources import EntitlementSource, PaymentSource
 from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.domain.sponsorship_event import EventOutcome
 from sponsorsync.gears.batch import BatchSummary
-from sponsorsync.reconcile.reconciler import ReconcileSummary
+from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
 
