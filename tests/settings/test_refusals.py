@@ -224,8 +224,8 @@ def test_of_patreons_settings_there_are_all_or_none(
         load_settings().require_for_service()
 
     assert str(caught.value) == (
-        f"SPONSORSYNC_PATREON_{missing} is not set; it should be, as the others of Patreon's are "
-        "(docs/patreon.md)"
+        f"SPONSORSYNC_PATREON_{missing} is not set, but other settings of Patreon are: set all of "
+        "them or none (docs/patreon.md)"
     )
 
 
