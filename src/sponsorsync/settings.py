@@ -235,8 +235,8 @@ class Settings(BaseSettings):
         self._require_patreon()
         if self.public_url is None and self.host in _WILDCARD_HOSTS:
             raise SettingsError(
-                f"SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST={self.host} it should be "
-                "the address by which browsers reach the service"
+                f"SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST={self.host} it should "
+                "be the address by which browsers reach the service"
             )
         return self
 
