@@ -32,7 +32,7 @@ from sponsorsync.web.middleware import (
     CrossSiteGuard,
     HeadAsGet,
     SecurityHeaders,
-    Unforeseen,
+    UnexpectedErrors,
 )
 from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
 
@@ -130,8 +130,8 @@ def create_app(
     app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(HeadAsGet)
     # What is above guards changes, and bodies, of which a plain question has neither.
-    app.add_middleware(forward_auth.PlainQuestions)
-    app.add_middleware(Unforeseen)
+    app.add_middleware(forward_auth.PlainForwardAuth)
+    app.add_middleware(UnexpectedErrors)
     app.add_middleware(SecurityHeaders, github_url=settings.github_url)
     app.add_middleware(
         CORSMiddleware,

@@ -157,9 +157,9 @@ async def open_services(
             preferences=preferences,
             personal_data=PersonalData(redis_pair, people, settings.catalog),
             jobs=jobs,
-            comparisons=reconciler,
+            reconciler=reconciler,
             registrations=registrations,
-            visitors=AnonymousImport(
+            anonymous_import=AnonymousImport(
                 redis_pair.local,
                 people,
                 preferences,
@@ -185,7 +185,7 @@ async def open_services(
                 clock=clock,
             ),
             overrides=Overrides(entitlements, github, token=token, policy=policy, clock=clock),
-            directory=SponsorListing(entitlements, policy=policy, clock=clock),
+            sponsor_list=SponsorListing(entitlements, policy=policy, clock=clock),
             patreon=patreon,
             audit=AuditTrail(redis_pair.local),
             admin_token=settings.admin_token,

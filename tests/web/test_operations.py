@@ -199,7 +199,7 @@ async def test_what_is_not_there_is_a_problem_or_a_page(browser: Browser) -> Non
     assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
 
 
-async def test_an_unforeseen_error_shows_no_trace(
+async def test_an_unexpected_error_shows_no_trace(
     service: Service, local: Redis, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A number stands in the answer, the trace in the log."""

@@ -16,7 +16,7 @@ from sponsorsync.domain.errors import (
 from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import (
     Deletion,
@@ -38,7 +38,7 @@ _SEE_OTHER = 303
     "/me",
     tags=["account"],
     summary="My profile and my entitlement",
-    responses=describe_responses(401, 503),
+    responses=error_responses(401, 503),
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns who you are, and for each sponsorable whether you are entitled, by what, and why."""
@@ -51,7 +51,7 @@ async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     summary="Ask GitHub about me now",
     responses={
         202: {"model": Me, "description": "GitHub is being asked; the answer follows"},
-        **describe_responses(401, 403, 409, 429, 502, 503),
+        **error_responses(401, 403, 409, 429, 502, 503),
     },
 )
 async def refresh_me(person_id: PersonId, services: ServicesDep, response: Response) -> Me:
@@ -70,7 +70,7 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
     "/me/export",
     tags=["account"],
     summary="All that is held of me",
-    responses=describe_responses(401, 409, 503),
+    responses=error_responses(401, 409, 503),
 )
 async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     """Returns what the application's Redis and the durable one hold under your number."""
@@ -91,7 +91,7 @@ async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     summary="Delete my account",
     responses={
         202: {"model": Deletion, "description": "The durable side has not confirmed it yet"},
-        **describe_responses(401, 403, 409, 503),
+        **error_responses(401, 403, 409, 503),
     },
 )
 async def delete_me(person_id: PersonId, services: ServicesDep, response: Response) -> Deletion:
@@ -124,7 +124,7 @@ async def show_home(token: SessionToken) -> HTMLResponse:
     tags=["pages"],
     summary="My account, as a page",
     response_class=HTMLResponse,
-    responses=describe_responses(401, 503),
+    responses=error_responses(401, 503),
 )
 async def show_account(
     person_id: PersonId,
@@ -162,7 +162,7 @@ async def show_account(
     summary="Remove one item, from the account page",
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
-    responses=describe_responses(401, 403, 422, 503),
+    responses=error_responses(401, 403, 422, 503),
 )
 async def remove_from_account(
     collection: str, item: Annotated[str, Query()], person_id: PersonId, services: ServicesDep

@@ -19,13 +19,13 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.operations.registrations import RegistrationsReport
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.schemas import (
     AnonymousImportRequest,
     AnonymousImportResult,
     AuditEntryOut,
     AuditPage,
-    LastComparisonOut,
+    LastReconcileOut,
     ReconcileJob,
     SnapshotJob,
     SnapshotRequest,
@@ -72,7 +72,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["administration"],
     dependencies=[Depends(require_admin)],
-    responses=describe_responses(401, 403),
+    responses=error_responses(401, 403),
 )
 
 Collection = Annotated[
@@ -84,7 +84,7 @@ Collection = Annotated[
     "/snapshot",
     status_code=_ACCEPTED,
     summary="Copy everybody to the durable side",
-    responses=describe_responses(409),
+    responses=error_responses(409),
 )
 async def start_snapshot(
     services: ServicesDep,
@@ -115,7 +115,7 @@ async def get_snapshot(services: ServicesDep) -> SnapshotJob:
     "/verify",
     status_code=_ACCEPTED,
     summary="Compare both sides",
-    responses=describe_responses(409),
+    responses=error_responses(409),
 )
 async def start_verify(services: ServicesDep, fix: bool = False) -> VerifyJob:
     """Starts in the background, one at a time; with `fix` it mends, and compares once more."""
@@ -132,7 +132,7 @@ async def get_verify(services: ServicesDep) -> VerifyJob:
     "/reconcile",
     status_code=_ACCEPTED,
     summary="Compare with GitHub, and repair",
-    responses=describe_responses(409),
+    responses=error_responses(409),
 )
 async def start_reconcile(
     services: ServicesDep, sponsorable: str | None = None, dry_run: bool = False
@@ -152,7 +152,7 @@ async def get_reconcile(services: ServicesDep) -> ReconcileJob:
 @router.get(
     "/audit",
     summary="Who gained, changed or lost an entitlement, by what?",
-    responses=describe_responses(409, 503),
+    responses=error_responses(409, 503),
 )
 async def get_audit(
     services: ServicesDep,
@@ -177,7 +177,7 @@ async def get_audit(
             'the middle, the last line is `{"incomplete": why}`, and the connection breaks.',
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         },
-        **describe_responses(409, 503),
+        **error_responses(409, 503),
     },
 )
 async def export_audit(services: ServicesDep) -> StreamingResponse:
@@ -207,7 +207,7 @@ async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterat
 @router.get(
     "/registrations",
     summary="What runs inside the local Redis?",
-    responses=describe_responses(502, 503),
+    responses=error_responses(502, 503),
 )
 async def get_registrations(services: ServicesDep) -> RegistrationsReport:
     """Returns the scripts, what they have registered, and what the last deploy did."""
@@ -217,7 +217,7 @@ async def get_registrations(services: ServicesDep) -> RegistrationsReport:
 @router.post(
     "/people/{person_id}/merge",
     summary="Give a visitor's preferences to a person",
-    responses=describe_responses(404, 409, 413, 503),
+    responses=error_responses(404, 409, 413, 503),
 )
 async def import_anonymous(
     person_id: Annotated[int, Path(ge=1, description="GitHub's number of the person.")],
@@ -228,13 +228,13 @@ async def import_anonymous(
 
     Repeating it adds nothing more.
     """
-    given = await services.visitors.merge(person_id, request.visitor)
+    given = await services.anonymous_import.merge(person_id, request.visitor)
     return AnonymousImportResult(id=person_id, collections=given)
 
 
 async def _describe_reconcile(services: Services, job: Job) -> ReconcileJob:
     answer = ReconcileJob.model_validate(job)
     with suppress(StoreError):  # how far the job is can be told all the same
-        comparisons = await services.comparisons.load_comparisons()
-        answer.last = [LastComparisonOut.model_validate(each) for each in comparisons]
+        comparisons = await services.reconciler.load_comparisons()
+        answer.last = [LastReconcileOut.model_validate(each) for each in comparisons]
     return answer

@@ -119,7 +119,7 @@ class Cookies:
             person_id=content.get("person_id"),
         )
 
-    def clear_crowd(self, response: Response, cookies: Mapping[str, str]) -> None:
+    def clear_excess_attempts(self, response: Response, cookies: Mapping[str, str]) -> None:
         """Forgets all attempts when there are many: each makes every request longer.
 
         Proxies refuse headers of more than some kilobytes.

@@ -104,17 +104,17 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
     return _render(request, problem, headers)
 
 
-def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Returns FastAPI's description of the error answers of a route (see `openapi.py`)."""
     return {
         status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses
     }
 
 
-def respond_to_unforeseen(request: Request, error: Exception) -> Response:
+def respond_to_unexpected(request: Request, error: Exception) -> Response:
     """Returns the answer to an error that nobody foresaw; the trace goes to the log alone."""
     incident = uuid.uuid4().hex
-    _log.error("unforeseen_error", path=request.url.path, incident=incident, exc_info=error)
+    _log.error("unexpected_error", path=request.url.path, incident=incident, exc_info=error)
     root = errors.SponsorSyncError
     problem = Problem(
         title=root.title,

@@ -17,7 +17,7 @@ from sponsorsync.domain.entitlement import Entitlement, evaluate
 from sponsorsync.domain.errors import NotFoundError, SponsorSyncError
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signed_in
-from sponsorsync.web.errors import describe_responses, respond_to
+from sponsorsync.web.errors import error_responses, respond_to
 from sponsorsync.web.origins import choose_next_url, find_forwarded_url
 from sponsorsync.web.services import Services
 
@@ -81,7 +81,7 @@ def choose_sponsorable(services: Services, wanted: str | None) -> str:
                 for name, text in _TOLD.items()
             },
         },
-        **describe_responses(401, 403, 404, 409, 503),
+        **error_responses(401, 403, 404, 409, 503),
     },
 )
 async def authorize_sponsor(
@@ -103,7 +103,7 @@ async def authorize_sponsor(
     return await _authorize(request, sponsorable, min_cents)
 
 
-class PlainQuestions:
+class PlainForwardAuth:
     """Answers `GET /auth/sponsor` before FastAPI does, where the query leaves nothing to check.
 
     FastAPI's way to a route takes longer than this answer, and none is asked for more often. What

@@ -17,7 +17,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import ServicesDep, SessionToken
-from sponsorsync.web.errors import describe_responses, respond_to
+from sponsorsync.web.errors import error_responses, respond_to
 from sponsorsync.web.origins import choose_next_url
 from sponsorsync.web.schemas import SignedInOut
 
@@ -64,7 +64,7 @@ async def start_login(
         )
     attempt = services.login.start(login_hint=login or None)
     response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
-    services.cookies.clear_crowd(response, request.cookies)
+    services.cookies.clear_excess_attempts(response, request.cookies)
     services.cookies.set_attempt(
         response,
         OpenAttempt(
@@ -86,7 +86,7 @@ async def start_login(
     summary="End of the sign-in: GitHub sends the browser here",
     responses={
         200: {"model": SignedInOut, "description": "With `Accept: application/json`"},
-        **describe_responses(400, 403, 502, 503),
+        **error_responses(400, 403, 502, 503),
     },
 )
 async def finish_login(
@@ -134,7 +134,7 @@ async def finish_login(
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
     summary="End the session",
-    responses={204: {"description": "Without `Accept: text/html`"}, **describe_responses(403)},
+    responses={204: {"description": "Without `Accept: text/html`"}, **error_responses(403)},
 )
 async def logout(request: Request, services: ServicesDep, token: SessionToken) -> Response:
     """Ends the session on the server and in the browser; it is no error to have none."""

@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLargeError
-from sponsorsync.web.errors import respond_to, respond_to_unforeseen
-from sponsorsync.web.origins import CHANGING_GETS, comes_from_friend, needs_guard
+from sponsorsync.web.errors import respond_to, respond_to_unexpected
+from sponsorsync.web.origins import CHANGING_GETS, is_trusted_request, needs_guard
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,7 +46,7 @@ class CrossSiteGuard:
         if (
             scope["type"] == "http"
             and needs_guard(scope["method"], scope["path"])
-            and not comes_from_friend(
+            and not is_trusted_request(
                 scope["method"],
                 Headers(scope=scope),
                 origin=self._origin,
@@ -82,7 +82,7 @@ class AnnouncedLengthLimit:
         await self._app(scope, receive, send)
 
 
-class Unforeseen:
+class UnexpectedErrors:
     """Answers what nobody foresaw, within the middlewares that every answer passes."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -102,7 +102,7 @@ class Unforeseen:
         except Exception as error:
             if scope["type"] != "http" or has_begun:
                 raise
-            response = respond_to_unforeseen(Request(scope, receive), error)
+            response = respond_to_unexpected(Request(scope, receive), error)
             await response(scope, receive, send)
 
 

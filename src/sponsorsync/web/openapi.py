@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
-COMMON_ERRORS = describe_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+COMMON_ERRORS = error_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """What any route may answer to what cannot be read."""
 
 

@@ -28,7 +28,7 @@ def needs_guard(method: str, path: str) -> bool:
     return method not in _SAFE_METHODS or (method == "GET" and path in CHANGING_GETS)
 
 
-def comes_from_friend(
+def is_trusted_request(
     method: str, headers: Mapping[str, str], *, origin: str, allowed_origins: Collection[str]
 ) -> bool:
     """Tells whether a request comes from our own pages, an allowed origin, or no browser at all.

@@ -15,7 +15,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import PersonId, ServicesDep
-from sponsorsync.web.errors import describe_responses, respond_to
+from sponsorsync.web.errors import error_responses, respond_to
 from sponsorsync.web.services import Services
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ _SEE_OTHER = 303
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
     summary="Begin to link an account of Patreon's",
-    responses=describe_responses(401, 409),
+    responses=error_responses(401, 409),
 )
 async def start_link(request: Request, person_id: PersonId, services: ServicesDep) -> Response:
     """Sends the browser to Patreon, bound to it and to who is signed in by a cookie."""
     attempt = _require_patreon(services).start()
     response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
-    services.cookies.clear_crowd(response, request.cookies)
+    services.cookies.clear_excess_attempts(response, request.cookies)
     services.cookies.set_attempt(
         response,
         OpenAttempt(
@@ -55,7 +55,7 @@ async def start_link(request: Request, person_id: PersonId, services: ServicesDe
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
     summary="End of it: Patreon sends the browser here",
-    responses=describe_responses(400, 401, 403, 409, 502, 503),
+    responses=error_responses(400, 401, 403, 409, 502, 503),
 )
 async def finish_link(
     request: Request,
@@ -97,7 +97,7 @@ async def finish_link(
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
     summary="Forget my account of Patreon's",
-    responses=describe_responses(401, 403, 409, 503),
+    responses=error_responses(401, 403, 409, 503),
 )
 async def unlink(person_id: PersonId, services: ServicesDep) -> Response:
     """Ends what it entitled; it is no error to have none."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from sponsorsync.domain.preferences import EXCLUDED_NODES, ChangeResult
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.schemas import (
     Exclusion,
     FilterRequest,
@@ -19,7 +19,7 @@ from sponsorsync.web.schemas import (
     PreferenceResult,
 )
 
-router = APIRouter(tags=["preferences"], responses=describe_responses(401, 409, 422, 503))
+router = APIRouter(tags=["preferences"], responses=error_responses(401, 409, 422, 503))
 
 Collection = Annotated[str, Path(examples=["mnodes"], description="The name of a collection.")]
 
@@ -50,7 +50,7 @@ async def list_preferences(
 @router.put(
     "/preferences/{collection}/{item:path}",
     summary="Add one item",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def add_preference(
     collection: Collection, item: Item, person_id: PersonId, services: ServicesDep
@@ -63,7 +63,7 @@ async def add_preference(
 @router.delete(
     "/preferences/{collection}/{item:path}",
     summary="Remove one item",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def remove_preference(
     collection: Collection, item: Item, person_id: PersonId, services: ServicesDep
@@ -76,7 +76,7 @@ async def remove_preference(
 @router.post(
     "/preferences/{collection}",
     summary="Add and remove several items",
-    responses=describe_responses(403, 413),
+    responses=error_responses(403, 413),
 )
 async def change_preferences(
     collection: Collection, change: PreferenceChange, person_id: PersonId, services: ServicesDep
@@ -91,7 +91,7 @@ async def change_preferences(
 @router.post(
     "/preferences/{collection}/filter",
     summary="Leave out what is in a collection",
-    responses=describe_responses(403, 413),
+    responses=error_responses(403, 413),
 )
 async def filter_by_preferences(
     collection: Collection, wanted: FilterRequest, person_id: ReaderId, services: ServicesDep
@@ -107,7 +107,7 @@ async def filter_by_preferences(
 @router.post(
     "/exclude",
     summary="Exclude a node from my results (the original call)",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def exclude(exclusion: Exclusion, person_id: PersonId, services: ServicesDep) -> Message:
     """Adds a node to `mnodes`. New clients use `PUT /preferences/mnodes/{item}`."""
@@ -117,7 +117,7 @@ async def exclude(exclusion: Exclusion, person_id: PersonId, services: ServicesD
 @router.get(
     "/exclude",
     summary="Exclude a node from my results (the original call, by GET)",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def exclude_by_get(
     node_id: Annotated[str, Query(alias="id", examples=["C5162902"])],

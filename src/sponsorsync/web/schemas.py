@@ -250,7 +250,7 @@ class VerifyJob(_Job):
     summary: VerifySummary | None
 
 
-class LastComparisonOut(_FromAttributes):
+class LastReconcileOut(_FromAttributes):
     """The last comparisons of a sponsorable, by any replica; a failure is not nested."""
 
     sponsorable: str
@@ -268,7 +268,7 @@ class LastComparisonOut(_FromAttributes):
 class ReconcileJob(_Job):
     """The last comparison with GitHub that was started here, and all others."""
 
-    last: list[LastComparisonOut] | None = Field(
+    last: list[LastReconcileOut] | None = Field(
         default=None,
         description="Of each sponsorable, the schedule's too; null while Redis cannot be asked.",
     )

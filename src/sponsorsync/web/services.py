@@ -63,13 +63,13 @@ class Services:
     preferences: PreferenceStore
     personal_data: PersonalData
     jobs: Jobs
-    comparisons: Reconciler
+    reconciler: Reconciler
     registrations: Registrations
-    visitors: AnonymousImport
+    anonymous_import: AnonymousImport
     webhooks: Webhooks
     refresh: Refresh
     overrides: Overrides
-    directory: SponsorListing
+    sponsor_list: SponsorListing
     patreon: PatreonLink | None
     audit: AuditTrail
     admin_token: SecretStr | None

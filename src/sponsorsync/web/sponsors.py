@@ -11,7 +11,7 @@ from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.errors import InvalidInputError
 from sponsorsync.web.admin import require_admin
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import (
     Actor,
@@ -27,7 +27,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["administration"],
     dependencies=[Depends(require_admin)],
-    responses=describe_responses(401, 403),
+    responses=error_responses(401, 403),
 )
 
 _LAST_CURSOR = 2**64 - 1  # as Redis counts
@@ -45,7 +45,7 @@ Who = Annotated[
 @router.get(
     "/sponsors",
     summary="Who is entitled, by what, until when?",
-    responses=describe_responses(404, 503),
+    responses=error_responses(404, 503),
 )
 async def list_sponsors(
     services: ServicesDep,
@@ -58,27 +58,27 @@ async def list_sponsors(
     Somebody whose entitlement has just ended may still be among them: `status` is what counts.
     """
     receiver = choose_sponsorable(services, sponsorable)
-    page = await services.directory.load_page(receiver, cursor=cursor, limit=limit)
+    page = await services.sponsor_list.load_page(receiver, cursor=cursor, limit=limit)
     return SponsorList.model_validate(page)
 
 
 @router.get(
     "/sponsors/{person_id}",
     summary="Is this person entitled, and why not?",
-    responses=describe_responses(404, 503),
+    responses=error_responses(404, 503),
 )
 async def get_sponsor(
     person_id: PersonNumber, services: ServicesDep, sponsorable: Sponsorable = None
 ) -> SponsorOut:
     """Returns what is known of anybody's entitlement, with all that was considered."""
     receiver = choose_sponsorable(services, sponsorable)
-    return SponsorOut.model_validate(await services.directory.load(receiver, person_id))
+    return SponsorOut.model_validate(await services.sponsor_list.load(receiver, person_id))
 
 
 @router.post(
     "/sponsors/{person_id}/revoke-sessions",
     summary="Sign somebody out everywhere",
-    responses=describe_responses(503),
+    responses=error_responses(503),
 )
 async def revoke_sessions(person_id: PersonNumber, services: ServicesDep) -> RevokedSessions:
     """Ends all of their sessions at once; a token of theirs counts for the rest of its minutes.
@@ -91,7 +91,7 @@ async def revoke_sessions(person_id: PersonNumber, services: ServicesDep) -> Rev
 @router.put(
     "/overrides/{who}",
     summary="Entitlement somebody by hand",
-    responses=describe_responses(404, 502, 503),
+    responses=error_responses(404, 502, 503),
 )
 async def put_override(
     who: Who,
@@ -119,7 +119,7 @@ async def put_override(
 @router.delete(
     "/overrides/{who}",
     summary="Take back an entitlement given by hand",
-    responses=describe_responses(404, 502, 503),
+    responses=error_responses(404, 502, 503),
 )
 async def delete_override(
     who: Who,

@@ -10,7 +10,7 @@ from pydantic import Field
 from sponsorsync.domain.entitlement import evaluate
 from sponsorsync.domain.errors import NoTokensError, NotSignedInError
 from sponsorsync.web.dependencies import ServicesDep, SessionOnly
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import Model
 from sponsorsync.web.services import Services
@@ -50,7 +50,7 @@ class JwksOut(Model):
 @router.post(
     "/token",
     summary="A token that other services check offline",
-    responses=describe_responses(401, 403, 404, 409, 503),
+    responses=error_responses(401, 403, 404, 409, 503),
 )
 async def create_token(
     services: ServicesDep, session: SessionOnly, sponsorable: Sponsorable = None
@@ -75,7 +75,7 @@ async def create_token(
 @router.get(
     "/.well-known/jwks.json",
     summary="The public keys of the tokens",
-    responses=describe_responses(409),
+    responses=error_responses(409),
 )
 async def list_token_keys(services: ServicesDep) -> JwksOut:
     """Returns every key whose tokens count (RFC 7517); it may be kept for five minutes.

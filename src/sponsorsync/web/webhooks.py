@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request
 
 from sponsorsync.domain.errors import TooLargeError
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.schemas import EventAnswer
 
 WEBHOOK_PATH = "/webhooks/github"
@@ -25,7 +25,7 @@ router = APIRouter(tags=["webhooks"])
     WEBHOOK_PATH,
     status_code=_ACCEPTED,
     summary="An event of GitHub's",
-    responses=describe_responses(400, 401, 404, 409, 413, 503),
+    responses=error_responses(400, 401, 404, 409, 413, 503),
 )
 async def receive_github_event(
     request: Request,

@@ -83,7 +83,7 @@ async def test_a_rotation_is_taken_up_while_the_service_runs(
         await until(lambda: _shows(tokens, 2, clock))
 
 
-async def test_an_unforeseen_error_does_not_end_the_following(
+async def test_an_unexpected_error_does_not_end_the_following(
     settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else no rotation would be taken up until the next start, and nobody would know."""
