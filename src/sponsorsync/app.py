@@ -17,6 +17,7 @@ from sponsorsync.container import open_services
 from sponsorsync.web import (
     account,
     admin,
+    audit,
     forward_auth,
     health,
     login,
@@ -115,6 +116,7 @@ def create_app(
         preferences.router,
         tokens.router,
         admin.router,
+        audit.router,
         sponsors.router,
         webhooks.router,
         patreon.router,
