@@ -222,4 +222,4 @@ async def test_the_demo_goes_right(tmp_path: Path) -> None:
             output, errors = await process.communicate()
 
     assert process.returncode == 0, errors.decode()
-    assert "Every step was right." in output.decode()
+    assert "Every step succeeded." in output.decode()

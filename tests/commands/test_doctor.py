@@ -78,7 +78,7 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
     [
         ("durable_url", "nothing outlives the local one"),
         ("webhook_secret", "GitHub's webhook"),
-        ("maintainer_token", "nobody compares with GitHub"),
+        ("maintainer_token", "nothing compares with GitHub"),
     ],
 )
 async def test_what_may_be_left_out_is_told_with_what_is_missed_by_that(

@@ -1,4 +1,4 @@
-"""Everything on one machine: what is not configured for real is embedded or simulated."""
+"""`sponsorsync dev`: runs everything; parts that are not configured are embedded or simulated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sponsorsync.commands.serve import (
     settle_memory,
     wait_for_first,
 )
-from sponsorsync.commands.signals import stop_signals
+from sponsorsync.commands.start import stop_signals
 from sponsorsync.domain.errors import SettingsError, SponsorSyncError
 from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.web import login, patreon
@@ -40,12 +40,12 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs.
+    """The running parts.
 
     Attributes:
-        settings: With the addresses of whatever was embedded.
-        embedded: A line of description by name, for each part that is not the real one.
-        tasks: Each ends early only when the part that it stands for has died.
+        settings: The settings, with the addresses of the embedded parts.
+        embedded: A description of each embedded or simulated part, by name.
+        tasks: The task of each part, which ends early only if the part has died.
     """
 
     settings: Settings
@@ -55,11 +55,11 @@ class Stack:
 
 @asynccontextmanager
 async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
-    """Runs the service, and whatever of its neighbours is not configured, while it is open.
+    """Runs the service and each part that is not configured, while the context is open.
 
     Raises:
-        SettingsError: A setting does not fit.
-        SponsorSyncError: A part could not start; the message says which and why.
+        SettingsError: A setting is malformed.
+        SponsorSyncError: A part could not start; the message names it and the reason.
     """
     async with AsyncExitStack() as stack:
         overrides: dict[str, Any] = {}
@@ -68,7 +68,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
         if settings.redis_url is None:
             url, died = await _start_valkey(stack, settings.data_dir / "local", "local")
             overrides["redis_url"] = SecretStr(url)
-            overrides["manage_notifications"] = True  # it is ours alone
+            overrides["manage_notifications"] = True  # no other program uses it
             embedded["local Redis"] = _describe_redis(url, settings.data_dir / "local")
             tasks.append(died)
         if settings.durable_address is None:
@@ -79,7 +79,9 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
         if settings.github_client_id is None:
             more, server = await _start_github(stack, settings)
             overrides |= more
-            embedded["GitHub"] = f"simulated, {more['github_url']} (choose who to be, or break it)"
+            embedded["GitHub"] = (
+                f"simulated, {more['github_url']} (choose a person, or make it fail)"
+            )
             tasks.append(server)
         if "GitHub" in embedded and settings.patreon_client_id is None:
             more, server = await start_patreon(
@@ -91,7 +93,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
             embedded["Patreon"] = f"simulated, {more['patreon_url']}"
             tasks.append(server)
         if "GitHub" in embedded and not embedded.keys() >= _REDISES:
-            embedded["Mind"] = "simulated people are written to a real Redis"
+            embedded["Warning"] = "simulated people are written to a real Redis"
         complete = settings.model_copy(update=overrides)
         server = await stack.enter_async_context(
             run_server(create_app(complete), bind(complete.host, complete.port))
@@ -100,7 +102,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
 
 
 async def run_dev(settings: Settings) -> None:
-    """Runs the stack until a signal, or until a part of it dies.
+    """Runs the stack until a signal ends it or a part of it dies.
 
     Raises:
         SponsorSyncError: A part could not start, or died.
@@ -113,7 +115,7 @@ async def run_dev(settings: Settings) -> None:
         await wait_for_first(*stack.tasks, stop=stop)
         if not stop.is_set():
             died = next(task.get_name() for task in stack.tasks if task.done())
-            raise SponsorSyncError(f"A part ended by itself: {died}. Its log says why.")
+            raise SponsorSyncError(f"{died} has ended unexpectedly. Its log has the reason.")
 
 
 async def _start_valkey(
@@ -140,8 +142,8 @@ async def _start_github(
         from sponsorsync.sandbox.hooks import Hook  # noqa: PLC0415 - as above
     except ImportError:
         raise SettingsError(
-            "GITHUB_CLIENT_ID is not set, and the simulated GitHub that would stand in for it "
-            "needs: pip install 'sponsorsync[sandbox]'"
+            "GITHUB_CLIENT_ID is not set; set it, or install the simulated GitHub with "
+            "pip install 'sponsorsync[sandbox]'"
         ) from None
     sock = bind_next_free(_LOOPBACK, settings.port + 1)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"
