@@ -162,10 +162,13 @@ class Browser(httpx.AsyncClient):
     """A browser with its own cookies, on all three sites alike; follows no redirect."""
 
     async def sign_in(self, login: str, *, path: str = "/login", **headers: str) -> httpx.Response:
-        """Goes all the way round by GitHub; returns the callback's answer."""
-        to_github = await self.get(path, params={"login": login})
-        back = await self.get(to_github.headers["location"])
-        return await self.get(back.headers["location"], headers=headers)
+        """Signs in at GitHub; returns the callback's answer."""
+        return await self.get(await self.go_to_github(login, path=path), headers=headers)
+
+    async def go_to_github(self, login: str, *, path: str = "/login", **params: str) -> str:
+        """Starts a sign-in at GitHub; returns the address of the callback."""
+        to_github = await self.get(path, params={"login": login, **params})
+        return (await self.get(to_github.headers["location"])).headers["location"]
 
     async def go_to_patreon(self, role: str) -> str:
         """Begins to link an account of Patreon's; returns where Patreon sends the browser back."""

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from sponsorsync.store import keys
 from tests.support.proxy import run_proxy
-from tests.support.waiting import until
+from tests.support.waiting import is_clean, until
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -26,7 +26,7 @@ async def test_an_export_shows_both_sides(
     async with run_service(durable_url=SecretStr(durable_server.url)) as service:
         browser = await service.sign_in("monthly")
         await browser.put("/preferences/mnodes/a")
-        await until(lambda: _is_clean(local))
+        await until(lambda: is_clean(local))
         export = (await browser.get("/me/export")).json()
 
     assert await durable.exists(keys.meta(PERSON)) == 1
@@ -56,7 +56,7 @@ async def test_a_deletion_removes_everything_on_both_sides(
         await browser.sign_in("monthly")
         await other.sign_in("monthly")
         await browser.put("/preferences/mnodes/a")
-        await until(lambda: _is_clean(local))
+        await until(lambda: is_clean(local))
         answer = await browser.delete("/me")
         elsewhere = await other.get("/me")
 
@@ -78,16 +78,12 @@ async def test_a_deletion_while_durable_is_away_is_accepted_and_follows(
         async with run_service(durable_url=url) as service:
             browser = await service.sign_in("monthly")
             await browser.put("/preferences/mnodes/a")
-            await until(lambda: _is_clean(local))
+            await until(lambda: is_clean(local))
             proxy.cut()
             answer = await browser.delete("/me")
             kept = await durable.exists(keys.user_details(PERSON))
             proxy.flow()
-            await until(lambda: _is_clean(local))
+            await until(lambda: is_clean(local))
 
     assert (answer.status_code, answer.json()["confirmed"], kept) == (202, False, 1)
     assert await durable.exists(keys.user_details(PERSON), f"user:{PERSON}:mnodes") == 0
-
-
-async def _is_clean(local: Redis) -> bool:
-    return bool(await local.scard(keys.DIRTY) == 0)

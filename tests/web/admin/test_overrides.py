@@ -1,0 +1,273 @@
+"""Overrides: who receives them, and how long they last."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+from pydantic import SecretStr
+
+from sponsorsync.sandbox.hooks import Hook
+from sponsorsync.store import keys
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.support.administration import (
+    FORMER,
+    MONTHLY,
+    STRANGER,
+    UNREACHABLE,
+    WEBHOOK_SECRET,
+    delete_override,
+    load_entitlement,
+    put_override,
+    reconcile,
+    run_admin,
+)
+from tests.support.issued_tokens import AUDIENCE
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from tests.conftest import Browser, Clock, RunService, Service
+
+
+async def test_by_number_somebody_is_entitled_who_never_signed_in(
+    service: Service, admin: Browser, github: SimulatedGitHub, durable: Redis
+) -> None:
+    """At their first login they find it, whatever GitHub says; durable has it, too."""
+    granted = await put_override(admin, STRANGER, cents=1500)
+    asked = github.requests.all("account")
+
+    async def is_durable() -> bool:
+        return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
+
+    await until(is_durable)
+    browser = await service.sign_in("stranger")
+    mine = await load_entitlement(browser)
+    door = await browser.get("/auth/sponsor", params={"min_cents": 1500})
+
+    assert (granted.status_code, granted.json()["id"], asked) == (200, STRANGER, [])
+    assert granted.json()["entitlement"]["status"] == "entitled"
+    assert (mine["status"], mine["source"], mine["tier_cents"]) == ("entitled", "override", 1500)
+    assert mine["reason"] == "You were let in by an administrator."
+    assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
+
+
+async def test_by_login_github_is_asked_once(admin: Browser, github: SimulatedGitHub) -> None:
+    """For the number, which is kept; case does not matter."""
+    granted = await put_override(admin, "StrangeR")
+    requests = github.requests.all()
+    seen = await admin.get(f"/admin/sponsors/{STRANGER}")
+
+    assert (granted.status_code, granted.json()["id"]) == (200, STRANGER)
+    assert [request.path for request in requests] == ["/api/users/StrangeR"]
+    assert seen.json()["entitlement"]["status"] == "entitled"
+
+
+async def test_without_a_maintainers_token_github_is_asked_by_nobody(
+    run_service: RunService,
+) -> None:
+    """Logins are public."""
+    async with run_admin(run_service) as (client, _):
+        granted = await put_override(client, "stranger")
+
+    assert (granted.status_code, granted.json()["id"]) == (200, STRANGER)
+
+
+async def test_a_renamed_account_keeps_it_and_nobody_inherits_it(
+    service: Service, admin: Browser, github: SimulatedGitHub
+) -> None:
+    """It is the number's: who takes the freed login is somebody else."""
+    await put_override(admin, "stranger")
+    github.people.rename("stranger", "stranger-renamed")
+    heir = github.people.add_person("stranger")
+    renamed, other = await service.open_browser(), await service.open_browser()
+    await renamed.sign_in("stranger-renamed")
+    await other.sign_in("stranger")
+
+    seen = await admin.get(f"/admin/sponsors/{heir.database_id}")
+
+    assert (await load_entitlement(renamed))["source"] == "override"
+    assert (await load_entitlement(other))["status"] == "not_entitled"
+    assert seen.json()["entitlement"]["status"] == "not_entitled"
+
+
+async def test_giving_again_replaces_and_keeps_its_beginning(admin: Browser, clock: Clock) -> None:
+    """There is one at a time; `since` is when it began to entitle without a break."""
+    until_then = (clock.now + timedelta(days=9)).replace(microsecond=0)
+    first = (await put_override(admin, STRANGER, cents=500)).json()["entitlement"]
+    clock.advance(days=2)
+    again = await put_override(admin, STRANGER, reason="For the docs", until=until_then.isoformat())
+    seen = (await admin.get(f"/admin/sponsors/{STRANGER}")).json()
+
+    assert again.json()["entitlement"] == seen["entitlement"]
+    assert (seen["entitlement"]["since"], seen["entitlement"]["tier_cents"]) == (
+        first["since"],
+        None,
+    )
+    assert [each["note"] for each in seen["considered"] if each["source"] == "override"] == [
+        "an-operator: For the docs"
+    ]
+
+
+async def test_after_a_break_it_begins_anew(admin: Browser, clock: Clock) -> None:
+    """What had ended is not what is granted now."""
+    ends = clock.now + timedelta(hours=1)
+    first = (await put_override(admin, STRANGER, until=ends.isoformat())).json()["entitlement"]
+    clock.advance(hours=2)
+    second = (await put_override(admin, STRANGER)).json()["entitlement"]
+
+    assert first["since"] < second["since"]
+
+
+async def test_two_at_once_leave_one_of_the_two_whole(admin: Browser, local: Redis) -> None:
+    """And both are in the audit trail."""
+    answers = await asyncio.gather(
+        *(put_override(admin, STRANGER, reason=f"Reason {n}", cents=n) for n in (1, 2))
+    )
+
+    [grant] = [
+        each
+        for each in (await admin.get(f"/admin/sponsors/{STRANGER}")).json()["considered"]
+        if each["source"] == "override"
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert grant["note"] == f"an-operator: Reason {grant['tier_cents']}"
+    assert await local.xlen(keys.AUDIT) == 2
+
+
+async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
+    run_service: RunService, local: Redis
+) -> None:
+    """503: the person may have a sponsorship there."""
+    async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
+        granted, revoked = (
+            await put_override(client, STRANGER),
+            await delete_override(client, STRANGER),
+        )
+        stored = await local.keys(keys.sponsorship("*", STRANGER))
+        trail = await local.xlen(keys.AUDIT)
+        unknown = (await client.get(f"/admin/sponsors/{STRANGER}")).json()["entitlement"]
+
+    assert [(a.status_code, a.json()["code"]) for a in (granted, revoked)] == [
+        (503, "store_unavailable")
+    ] * 2
+    assert int(granted.headers["retry-after"]) > 0
+    assert (stored, trail) == ([], 0)
+    assert unknown["status"] == "unknown"
+
+
+async def test_what_is_known_in_part_is_not_taken_for_all(run_service: RunService) -> None:
+    """Somebody signed in while durable was away: it may have an override, so there is no 404."""
+    async with run_admin(run_service, durable_url=UNREACHABLE) as (client, browser):
+        await browser.sign_in("stranger")
+        answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
+
+
+async def test_who_is_known_here_is_entitled_while_durable_is_away(
+    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
+) -> None:
+    """It travels when durable is back."""
+    assert durable is not None
+    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
+        browser = await service.open_browser()
+        await browser.sign_in("stranger")
+    async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
+        granted, revoked = (
+            await put_override(client, STRANGER),
+            await delete_override(client, STRANGER),
+        )
+
+    assert [answer.status_code for answer in (granted, revoked)] == [200, 200]
+
+
+async def test_it_outlasts_whatever_github_says(
+    service: Service, admin: Browser, github: SimulatedGitHub
+) -> None:
+    """A login, a webhook and a comparison that all say 'no sponsorship'."""
+    await put_override(admin, FORMER, cents=700)
+    browser = await service.sign_in("former")
+    after_login = await load_entitlement(browser)
+    hook = Hook(
+        url=f"{ORIGIN}/webhooks/github",
+        secret=WEBHOOK_SECRET,
+        base_url=GITHUB_URL,
+        transport=httpx.ASGITransport(service.app),
+    )
+    [sponsorship] = github.people.sponsorships_of(github.people.get("former"))
+    await hook.send(hook.tell("cancelled", sponsorship))
+    after_webhook = await load_entitlement(browser)
+    await reconcile(admin)
+    after_reconcile = await load_entitlement(browser)
+    await browser.post("/me/refresh")
+    after_refresh = await load_entitlement(browser)
+
+    seen = [after_login, after_webhook, after_reconcile, after_refresh]
+    assert [(entitlement["source"], entitlement["tier_cents"]) for entitlement in seen] == [
+        ("override", 700)
+    ] * 4
+
+
+async def test_its_end_closes_forward_auth_in_that_second(
+    service: Service, admin: Browser, clock: Clock
+) -> None:
+    """Nothing has to run for that; why not is said."""
+    clock.now = clock.now.replace(microsecond=0)
+    browser = await service.sign_in("stranger")
+    await put_override(admin, STRANGER, until=(clock.now + timedelta(hours=1)).isoformat())
+    clock.advance(minutes=59, seconds=59)
+    before = await browser.get("/auth/sponsor")
+    clock.advance(seconds=1)
+    after = await browser.get("/auth/sponsor")
+
+    assert (before.status_code, after.status_code) == (204, 403)
+    assert after.json()["detail"].startswith("An administrator had let you in; that ended by ")
+
+
+async def test_taking_it_back_closes_forward_auth_at_once(service: Service, admin: Browser) -> None:
+    """What is left is told; a second time there is nothing to take."""
+    browser = await service.sign_in("monthly")
+    await put_override(admin, STRANGER)
+    await put_override(admin, MONTHLY, cents=9000)
+    await browser.sign_in("stranger")
+    before = await browser.get("/auth/sponsor")
+    revoked = await delete_override(admin, "stranger")
+    after = await browser.get("/auth/sponsor")
+    again = await delete_override(admin, STRANGER)
+    left = await delete_override(admin, MONTHLY)
+
+    assert (before.status_code, after.status_code) == (204, 403)
+    assert (revoked.status_code, revoked.json()["entitlement"]["status"]) == (200, "not_entitled")
+    assert (again.status_code, again.json()["code"]) == (404, "not_found")
+    assert str(STRANGER) in again.json()["detail"]
+    assert (left.json()["entitlement"]["source"], left.json()["entitlement"]["tier_cents"]) == (
+        "sponsorship",
+        1000,
+    )
+
+
+async def test_a_token_does_not_outlive_it(run_service: RunService, clock: Clock) -> None:
+    """The token of an override that ends in a minute ends in a minute."""
+    async with run_admin(run_service, token_audience=AUDIENCE) as (client, browser):
+        await browser.sign_in("stranger")
+        await put_override(client, STRANGER, until=(clock.now + timedelta(seconds=61)).isoformat())
+        token = (await browser.post("/token")).json()
+
+    assert token["expires_in"] <= 61
+
+
+async def test_a_deleted_account_takes_it_along(service: Service, admin: Browser) -> None:
+    """And nobody finds it at the next login."""
+    browser = await service.sign_in("stranger")
+    await put_override(admin, STRANGER)
+    await browser.delete("/me")
+    await browser.sign_in("stranger")
+
+    assert (await load_entitlement(browser))["status"] == "not_entitled"
+    assert (await delete_override(admin, STRANGER)).status_code == 404
