@@ -72,9 +72,10 @@ async def wait_for_job(admin: Browser, path: str) -> dict[str, Any]:
 
 
 async def reconcile(admin: Browser) -> None:
-    """Compares with GitHub."""
+    """Compares with GitHub, completely."""
     await admin.post("/admin/reconcile")
-    await wait_for_job(admin, "/admin/reconcile")
+    state = await wait_for_job(admin, "/admin/reconcile")
+    assert (state["status"], state["summary"]["reason"]) == ("done", None), state
 
 
 async def load_entitlement(browser: Browser) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Overrides: who receives them, and how long they last."""
+"""Overrides: their people, their effect and their end."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from tests.conftest import Browser, Clock, RunService, Service
 
 
-async def test_by_number_somebody_is_entitled_who_never_signed_in(
+async def test_an_override_entitles_a_number_that_never_signed_in(
     service: Service, admin: Browser, github: SimulatedGitHub, durable: Redis
 ) -> None:
-    """At their first login they find it, whatever GitHub says; durable has it, too."""
+    """It has effect at the first sign-in, whatever GitHub reports; durable has it, too."""
     granted = await put_override(admin, STRANGER, cents=1500)
     asked = github.requests.all("account")
 
@@ -57,8 +57,10 @@ async def test_by_number_somebody_is_entitled_who_never_signed_in(
     assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
 
 
-async def test_by_login_github_is_asked_once(admin: Browser, github: SimulatedGitHub) -> None:
-    """For the number, which is kept; case does not matter."""
+async def test_an_override_by_login_asks_github_once(
+    admin: Browser, github: SimulatedGitHub
+) -> None:
+    """The number is stored; the case of the login does not matter."""
     granted = await put_override(admin, "StrangeR")
     requests = github.requests.all()
     seen = await admin.get(f"/admin/sponsors/{STRANGER}")
@@ -68,7 +70,7 @@ async def test_by_login_github_is_asked_once(admin: Browser, github: SimulatedGi
     assert seen.json()["entitlement"]["status"] == "entitled"
 
 
-async def test_without_a_maintainers_token_github_is_asked_by_nobody(
+async def test_an_override_by_login_needs_no_maintainers_token(
     run_service: RunService,
 ) -> None:
     """Logins are public."""
@@ -78,10 +80,10 @@ async def test_without_a_maintainers_token_github_is_asked_by_nobody(
     assert (granted.status_code, granted.json()["id"]) == (200, STRANGER)
 
 
-async def test_a_renamed_account_keeps_it_and_nobody_inherits_it(
+async def test_an_override_follows_the_number_not_the_login(
     service: Service, admin: Browser, github: SimulatedGitHub
 ) -> None:
-    """It is the number's: who takes the freed login is somebody else."""
+    """The next owner of a freed login is another person."""
     await put_override(admin, "stranger")
     github.people.rename("stranger", "stranger-renamed")
     heir = github.people.add_person("stranger")
@@ -96,8 +98,10 @@ async def test_a_renamed_account_keeps_it_and_nobody_inherits_it(
     assert seen.json()["entitlement"]["status"] == "not_entitled"
 
 
-async def test_giving_again_replaces_and_keeps_its_beginning(admin: Browser, clock: Clock) -> None:
-    """There is one at a time; `since` is when it began to entitle without a break."""
+async def test_a_second_override_replaces_the_first_and_keeps_its_start(
+    admin: Browser, clock: Clock
+) -> None:
+    """`since` is the start of the time without a gap."""
     until_then = (clock.now + timedelta(days=9)).replace(microsecond=0)
     first = (await put_override(admin, STRANGER, cents=500)).json()["entitlement"]
     clock.advance(days=2)
@@ -114,8 +118,8 @@ async def test_giving_again_replaces_and_keeps_its_beginning(admin: Browser, clo
     ]
 
 
-async def test_after_a_break_it_begins_anew(admin: Browser, clock: Clock) -> None:
-    """What had ended is not what is granted now."""
+async def test_an_override_after_a_gap_has_a_new_start(admin: Browser, clock: Clock) -> None:
+    """The ended override does not count."""
     ends = clock.now + timedelta(hours=1)
     first = (await put_override(admin, STRANGER, until=ends.isoformat())).json()["entitlement"]
     clock.advance(hours=2)
@@ -124,8 +128,8 @@ async def test_after_a_break_it_begins_anew(admin: Browser, clock: Clock) -> Non
     assert first["since"] < second["since"]
 
 
-async def test_two_at_once_leave_one_of_the_two_whole(admin: Browser, local: Redis) -> None:
-    """And both are in the audit trail."""
+async def test_of_two_overrides_at_once_one_remains_complete(admin: Browser, local: Redis) -> None:
+    """Both are in the audit trail."""
     answers = await asyncio.gather(
         *(put_override(admin, STRANGER, reason=f"Reason {n}", cents=n) for n in (1, 2))
     )
@@ -140,10 +144,10 @@ async def test_two_at_once_leave_one_of_the_two_whole(admin: Browser, local: Red
     assert await local.xlen(keys.AUDIT) == 2
 
 
-async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
+async def test_without_durable_an_unknown_person_gets_no_override(
     run_service: RunService, local: Redis
 ) -> None:
-    """503: the person may have a sponsorship there."""
+    """Durable may have a sponsorship of this person."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
         granted, revoked = (
             await put_override(client, STRANGER),
@@ -161,8 +165,10 @@ async def test_what_only_a_silent_durable_side_knows_is_not_written_over(
     assert unknown["status"] == "unknown"
 
 
-async def test_what_is_known_in_part_is_not_taken_for_all(run_service: RunService) -> None:
-    """Somebody signed in while durable was away: it may have an override, so there is no 404."""
+async def test_without_durable_a_partly_known_person_gets_no_override(
+    run_service: RunService,
+) -> None:
+    """Durable may have an override of a person who signed in during the outage."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, browser):
         await browser.sign_in("stranger")
         answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
@@ -170,10 +176,10 @@ async def test_what_is_known_in_part_is_not_taken_for_all(run_service: RunServic
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
 
 
-async def test_who_is_known_here_is_entitled_while_durable_is_away(
+async def test_without_durable_a_known_person_gets_an_override(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
 ) -> None:
-    """It travels when durable is back."""
+    """The relay sends it later."""
     assert durable is not None
     async with run_service(durable_url=SecretStr(durable_server.url)) as service:
         browser = await service.open_browser()
@@ -187,10 +193,10 @@ async def test_who_is_known_here_is_entitled_while_durable_is_away(
     assert [answer.status_code for answer in (granted, revoked)] == [200, 200]
 
 
-async def test_it_outlasts_whatever_github_says(
+async def test_an_override_survives_every_answer_of_github(
     service: Service, admin: Browser, github: SimulatedGitHub
 ) -> None:
-    """A login, a webhook and a comparison that all say 'no sponsorship'."""
+    """A sign-in, a webhook, a comparison and a refresh all report no sponsorship."""
     await put_override(admin, FORMER, cents=700)
     browser = await service.sign_in("former")
     after_login = await load_entitlement(browser)
@@ -208,16 +214,16 @@ async def test_it_outlasts_whatever_github_says(
     await browser.post("/me/refresh")
     after_refresh = await load_entitlement(browser)
 
-    seen = [after_login, after_webhook, after_reconcile, after_refresh]
-    assert [(entitlement["source"], entitlement["tier_cents"]) for entitlement in seen] == [
+    entitlements = [after_login, after_webhook, after_reconcile, after_refresh]
+    assert [(entitlement["source"], entitlement["tier_cents"]) for entitlement in entitlements] == [
         ("override", 700)
     ] * 4
 
 
-async def test_its_end_closes_forward_auth_in_that_second(
+async def test_the_end_of_an_override_closes_forward_auth_in_the_same_second(
     service: Service, admin: Browser, clock: Clock
 ) -> None:
-    """Nothing has to run for that; why not is said."""
+    """No background work is needed; the answer has the reason."""
     clock.now = clock.now.replace(microsecond=0)
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER, until=(clock.now + timedelta(hours=1)).isoformat())
@@ -230,8 +236,10 @@ async def test_its_end_closes_forward_auth_in_that_second(
     assert after.json()["detail"].startswith("An administrator had let you in; that ended by ")
 
 
-async def test_taking_it_back_closes_forward_auth_at_once(service: Service, admin: Browser) -> None:
-    """What is left is told; a second time there is nothing to take."""
+async def test_a_removed_override_closes_forward_auth_at_once(
+    service: Service, admin: Browser
+) -> None:
+    """The answer has the remaining entitlement; a second removal is 404."""
     browser = await service.sign_in("monthly")
     await put_override(admin, STRANGER)
     await put_override(admin, MONTHLY, cents=9000)
@@ -252,8 +260,8 @@ async def test_taking_it_back_closes_forward_auth_at_once(service: Service, admi
     )
 
 
-async def test_a_token_does_not_outlive_it(run_service: RunService, clock: Clock) -> None:
-    """The token of an override that ends in a minute ends in a minute."""
+async def test_a_token_does_not_outlive_an_override(run_service: RunService, clock: Clock) -> None:
+    """It expires with the override."""
     async with run_admin(run_service, token_audience=AUDIENCE) as (client, browser):
         await browser.sign_in("stranger")
         await put_override(client, STRANGER, until=(clock.now + timedelta(seconds=61)).isoformat())
@@ -262,8 +270,8 @@ async def test_a_token_does_not_outlive_it(run_service: RunService, clock: Clock
     assert token["expires_in"] <= 61
 
 
-async def test_a_deleted_account_takes_it_along(service: Service, admin: Browser) -> None:
-    """And nobody finds it at the next login."""
+async def test_deleting_an_account_deletes_its_override(service: Service, admin: Browser) -> None:
+    """It does not return at the next sign-in."""
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER)
     await browser.delete("/me")

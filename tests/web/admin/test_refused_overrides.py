@@ -1,4 +1,4 @@
-"""Overrides that are refused: whom they name, and what they say."""
+"""Refused overrides: malformed people, decisions and requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     ],
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_a_login_of_which_github_tells_nothing_stores_nothing(
+async def test_without_an_answer_about_the_login_nothing_is_stored(
     admin: Browser,
     github: SimulatedGitHub,
     switches: dict[str, object],
@@ -41,7 +41,7 @@ async def test_a_login_of_which_github_tells_nothing_stores_nothing(
     code: str,
     method: str,
 ) -> None:
-    """Who it is is unknown then; 404 names the login."""
+    """The person is unknown then; 404 names the login."""
     vars(github.switches).update(switches)
 
     answer = await admin.request(
@@ -54,8 +54,8 @@ async def test_a_login_of_which_github_tells_nothing_stores_nothing(
 
 
 @pytest.mark.parametrize("who", ["0", "007", "1234567890123456", "9" * 30])
-async def test_digits_that_are_no_number_of_githubs_are_a_login(admin: Browser, who: str) -> None:
-    """The override must not go to whoever has the number that Python makes of it."""
+async def test_digits_that_are_no_github_number_are_a_login(admin: Browser, who: str) -> None:
+    """Python would parse them as the number of another person."""
     answer = await put_override(admin, who)
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -66,10 +66,10 @@ async def test_digits_that_are_no_number_of_githubs_are_a_login(admin: Browser, 
 @pytest.mark.parametrize(
     "who", ["-1", "a b", "a.b", "-ab", "ab%2Fcd", "ab%0A", "%D9%A1", "1%D9%A2", "x" * 101]
 )
-async def test_what_is_neither_a_number_nor_a_login_is_refused(
+async def test_a_malformed_person_is_refused(
     admin: Browser, github: SimulatedGitHub, who: str
 ) -> None:
-    """In a sentence, and without asking GitHub, which would be asked for another address."""
+    """GitHub is not asked: the text would change the address of the request."""
     answers = [await put_override(admin, who), await delete_override(admin, who)]
 
     assert {answer.status_code for answer in answers} <= {404, 422}
@@ -104,10 +104,10 @@ async def test_what_is_neither_a_number_nor_a_login_is_refused(
         ({"expires": "2999-01-01T00:00:00Z"}, "expires: "),
     ],
 )
-async def test_what_cannot_be_used_is_named_and_nothing_is_stored(
+async def test_a_malformed_field_is_named_and_nothing_is_stored(
     admin: Browser, local: Redis, wrong: dict[str, object], said: str
 ) -> None:
-    """One sentence, which begins with the field."""
+    """The message is one sentence that begins with the field."""
     answer = await put_override(admin, STRANGER, **wrong)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
@@ -117,8 +117,8 @@ async def test_what_cannot_be_used_is_named_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("body", ["", "nonsense", "[]", '"text"', "null", '{"reason": "x"'])
-async def test_what_is_no_object_of_json_is_named_too(admin: Browser, body: str) -> None:
-    """Quotes that a shell took away are a common mistake."""
+async def test_a_malformed_body_is_named_too(admin: Browser, body: str) -> None:
+    """A shell often removes the quotes."""
     answer = await admin.put(
         f"/admin/overrides/{STRANGER}", content=body, headers={"Content-Type": "application/json"}
     )
@@ -128,10 +128,8 @@ async def test_what_is_no_object_of_json_is_named_too(admin: Browser, body: str)
 
 
 @pytest.mark.parametrize("missing", ["reason", "actor"])
-async def test_a_decision_has_somebody_who_decides_and_a_reason(
-    admin: Browser, missing: str
-) -> None:
-    """Both are what the audit trail is for."""
+async def test_an_override_needs_an_actor_and_a_reason(admin: Browser, missing: str) -> None:
+    """The audit trail records both."""
     body = {name: value for name, value in OVERRIDE.items() if name != missing}
 
     answer = await admin.put(f"/admin/overrides/{STRANGER}", json=body)
@@ -141,8 +139,8 @@ async def test_a_decision_has_somebody_who_decides_and_a_reason(
 
 
 @pytest.mark.parametrize("params", [{}, {"actor": ""}, {"actor": " "}])
-async def test_to_take_back_is_a_decision_too(admin: Browser, params: dict[str, str]) -> None:
-    """Nobody is not somebody."""
+async def test_a_removal_needs_an_actor_too(admin: Browser, params: dict[str, str]) -> None:
+    """The audit trail records it."""
     await put_override(admin, STRANGER)
 
     answer = await admin.delete(f"/admin/overrides/{STRANGER}", params=params)
@@ -152,10 +150,8 @@ async def test_to_take_back_is_a_decision_too(admin: Browser, params: dict[str, 
     assert STRANGER in await list_sponsors(admin)
 
 
-async def test_another_sponsorable_than_those_configured_is_404(
-    admin: Browser, local: Redis
-) -> None:
-    """On every route that takes one."""
+async def test_an_unknown_sponsorable_is_404_on_every_route(admin: Browser, local: Redis) -> None:
+    """The message names the setting."""
     wrong = {"sponsorable": "somebody-else", "actor": "an-operator"}
 
     answers = [

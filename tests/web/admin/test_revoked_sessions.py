@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: Browser) -> None:
-    """Nobody else's; the number of them is told; signing in again is possible."""
+    """Other people keep theirs, and the person can sign in again."""
     browsers = [await service.open_browser() for _ in range(3)]
     other = await service.open_browser()
     for browser in browsers:
@@ -46,7 +46,7 @@ async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: B
 async def test_no_session_is_hidden_by_an_eviction(
     service: Service, admin: Browser, local: Redis, by: str
 ) -> None:
-    """A server that is short of memory may evict whatever has a TTL: the doctor permits that."""
+    """With volatile-… policies a server evicts keys with a TTL, so the index has none."""
     browser, other = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
     await local.expire(keys.sessions(MONTHLY), 1000)  # as an earlier release has left it
@@ -66,15 +66,15 @@ async def test_no_session_is_hidden_by_an_eviction(
 async def test_signing_out_of_the_last_session_leaves_nothing(
     service: Service, local: Redis
 ) -> None:
-    """Not even an index of none."""
+    """An empty index is removed, too."""
     browser = await service.sign_in("monthly")
     await browser.post("/logout")
 
     assert await local.keys("sponsorsync:session*") == []
 
 
-async def test_a_token_outlives_the_sessions_and_can_do_no_more(run_service: RunService) -> None:
-    """For its minutes, as `POST /token` says; what changes something takes a session."""
+async def test_a_token_outlives_revoked_sessions_and_only_reads(run_service: RunService) -> None:
+    """It remains valid for some minutes, as `POST /token` documents."""
     async with run_admin(run_service, token_audience=AUDIENCE) as (client, browser):
         await browser.sign_in("monthly")
         bearer = (await browser.post("/token")).json()["access_token"]
@@ -89,7 +89,7 @@ async def test_a_token_outlives_the_sessions_and_can_do_no_more(run_service: Run
 async def test_a_session_that_another_login_replaced_is_not_counted(
     service: Service, admin: Browser
 ) -> None:
-    """The same browser signs in as one person and then as another: the first session is over."""
+    """A browser that signs in as another person ends its first session."""
     browser = await service.sign_in("monthly")
     await browser.sign_in("private")
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from tests.conftest import Browser, Clock, Service
 
 
-async def test_the_list_tells_by_what_each_is_entitled(service: Service, admin: Browser) -> None:
-    """Publicly, privately, once, through an organization, by hand; also who never signed in."""
+async def test_the_list_has_the_source_of_each_entitlement(
+    service: Service, admin: Browser
+) -> None:
+    """Every source appears, also for people who never signed in."""
     browser = await service.sign_in("monthly")
     await reconcile(admin)
     await browser.sign_in("org-member")
@@ -38,7 +40,7 @@ async def test_the_list_tells_by_what_each_is_entitled(service: Service, admin: 
     await put_override(admin, MONTHLY, cents=100)
     listed = await list_sponsors(admin)
 
-    told = {
+    summary = {
         number: (
             each["user_login"],
             each["entitlement"]["source"],
@@ -46,7 +48,7 @@ async def test_the_list_tells_by_what_each_is_entitled(service: Service, admin: 
         )
         for number, each in listed.items()
     }
-    assert {number: told[number] for number in told if number != 55_618_204} == {
+    assert {number: summary[number] for number in summary if number != 55_618_204} == {
         MONTHLY: ("monthly", "sponsorship", 1000),
         PRIVATE: (None, "sponsorship", 500),
         ONE_TIME: (None, "sponsorship", 2500),
@@ -62,10 +64,10 @@ async def test_the_list_tells_by_what_each_is_entitled(service: Service, admin: 
     ]
 
 
-async def test_a_wrong_type_key_of_one_person_hides_nobody_else_from_the_list(
+async def test_a_wrong_type_key_of_one_person_hides_no_other_person_in_the_list(
     service: Service, admin: Browser, local: Redis
 ) -> None:
-    """Theirs is not known; a login that cannot be read is none."""
+    """The entitlement of that person is unknown; an unreadable login is null."""
     await service.sign_in("monthly")
     await put_override(admin, STRANGER)
     await put_override(admin, MEMBER)
@@ -83,10 +85,10 @@ async def test_a_wrong_type_key_of_one_person_hides_nobody_else_from_the_list(
 
 
 @pytest.mark.parametrize("part", ["entitlement", "profile", "meta"])
-async def test_the_log_names_the_wrong_type_key_that_an_answer_met(
+async def test_the_log_names_the_wrong_type_key_behind_an_answer(
     service: Service, local: Redis, part: str
 ) -> None:
-    """As the answer promises."""
+    """The answer refers to the log."""
     browser = await service.sign_in("monthly")
     key = {
         "entitlement": keys.sponsorship(SPONSORABLE, MONTHLY),
@@ -103,10 +105,10 @@ async def test_the_log_names_the_wrong_type_key_that_an_answer_met(
     assert [f" {key} " in cause for cause in causes] == [True, True]
 
 
-async def test_who_decided_and_why_is_for_administrators_alone(
+async def test_the_note_of_an_override_is_for_administrators_only(
     service: Service, admin: Browser
 ) -> None:
-    """The person learns that they were let in, and until when."""
+    """The person sees only that an administrator decided."""
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER, reason="A very private reason", actor="a-private-actor")
 
@@ -123,8 +125,10 @@ async def test_who_decided_and_why_is_for_administrators_alone(
     assert "a-private-actor: A very private reason" in shown
 
 
-async def test_over_all_pages_everybody_comes_at_least_once(admin: Browser, local: Redis) -> None:
-    """More than a thousand, while others come and go."""
+async def test_each_person_appears_at_least_once_over_all_pages(
+    admin: Browser, local: Redis
+) -> None:
+    """The list has more than a thousand people."""
     people = range(1_000_000, 1_001_500)
     async with local.pipeline() as pipeline:
         for person_id in people:
@@ -152,18 +156,18 @@ async def test_over_all_pages_everybody_comes_at_least_once(admin: Browser, loca
 @pytest.mark.parametrize(
     "query", ["cursor=-1", "cursor=x", f"cursor={10**30}", "limit=0", "limit=1001"]
 )
-async def test_a_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
-    """In a sentence that names the parameter."""
+async def test_a_malformed_page_is_422(admin: Browser, query: str) -> None:
+    """The message names the parameter."""
     answer = await admin.get(f"/admin/sponsors?{query}")
 
     assert answer.status_code == 422
     assert query.partition("=")[0] in answer.json()["detail"]
 
 
-async def test_somebody_whose_entitlement_has_just_ended_is_told_so(
+async def test_a_person_whose_entitlement_has_just_ended_is_listed_as_not_entitled(
     service: Service, admin: Browser, clock: Clock, local: Redis
 ) -> None:
-    """They stand in the index until it is swept: `status` is what counts."""
+    """The index contains them until the next sweep."""
     await service.sign_in("stranger")
     await put_override(admin, STRANGER, until=(clock.now + timedelta(hours=1)).isoformat())
     clock.advance(hours=2)
@@ -174,8 +178,8 @@ async def test_somebody_whose_entitlement_has_just_ended_is_told_so(
     assert listed[STRANGER]["entitlement"]["source"] == "none"
 
 
-async def test_of_anybody_it_is_told_why_not(service: Service, admin: Browser) -> None:
-    """Who stopped, who was never asked about, and a number that nobody has."""
+async def test_the_reason_is_available_for_every_number(service: Service, admin: Browser) -> None:
+    """For a former sponsor, and for a number without a person."""
     await service.sign_in("former")
 
     former, nobody = [
