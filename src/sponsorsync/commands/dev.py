@@ -69,12 +69,12 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
             url, died = await _start_valkey(stack, settings.data_dir / "local", "local")
             overrides["redis_url"] = SecretStr(url)
             overrides["manage_notifications"] = True  # no other program uses it
-            embedded["local Redis"] = _describe_redis(url, settings.data_dir / "local")
+            embedded["local Redis"] = _format_redis(url, settings.data_dir / "local")
             tasks.append(died)
         if settings.durable_address is None:
             url, died = await _start_valkey(stack, settings.data_dir / "durable", "durable")
             overrides["durable_url"] = SecretStr(url)
-            embedded["durable Redis"] = _describe_redis(url, settings.data_dir / "durable")
+            embedded["durable Redis"] = _format_redis(url, settings.data_dir / "durable")
             tasks.append(died)
         if settings.github_client_id is None:
             more, server = await _start_github(stack, settings)
@@ -205,5 +205,5 @@ async def start_patreon(
     }, server
 
 
-def _describe_redis(url: str, data_dir: Path) -> str:
+def _format_redis(url: str, data_dir: Path) -> str:
     return f"embedded, {url} (data in {data_dir})"

@@ -228,7 +228,7 @@ async def get_registrations(services: ServicesDep) -> RegistrationsReport:
 
 
 @router.post(
-    "/people/{person_id}/merge",
+    "/people/{person_id}/import-anonymous",
     summary="Import an anonymous visitor's preferences",
     responses=error_responses(404, 409, 413, 503),
 )

@@ -39,7 +39,7 @@ _PLAIN_QUERY = re.compile(
 _HEADERS = {
     "X-Sponsor-Id": "GitHub's numeric id of the person.",
     "X-Sponsor-Login": "The login; absent if unknown.",
-    "X-Sponsor-Cents": "What they give, in US cents; absent where it is not known.",
+    "X-Sponsor-Cents": "The tier in US cents; absent where it is not known.",
     "X-Sponsor-Until": "Exclusive end of the entitlement; absent if it has none.",
 }
 

@@ -23,7 +23,7 @@ ROUTES = [
     ("POST", "/admin/reconcile"),
     ("GET", "/admin/reconcile"),
     ("GET", "/admin/registrations"),
-    ("POST", f"/admin/people/{MONTHLY}/merge"),
+    ("POST", f"/admin/people/{MONTHLY}/import-anonymous"),
     ("GET", "/admin/sponsors"),
     ("GET", f"/admin/sponsors/{STRANGER}"),
     ("POST", f"/admin/sponsors/{MONTHLY}/revoke-sessions"),

@@ -62,7 +62,7 @@ async def test_an_import_needs_a_visitor_and_a_person(admin: Browser, local: Red
         await _import(admin, visitor=MONTHLY),
         await _import(admin, person=1),
         await _import(admin, visitor=-1),
-        await admin.post(f"/admin/people/{MONTHLY}/merge", json={}),
+        await admin.post(f"/admin/people/{MONTHLY}/import-anonymous", json={}),
     ]
 
     assert [answer.status_code for answer in answers] == [404, 404, 422, 422]
@@ -89,4 +89,4 @@ async def test_an_import_refuses_items_that_a_collection_may_not_contain(
 async def _import(
     admin: Browser, *, person: int = MONTHLY, visitor: int = VISITOR
 ) -> httpx.Response:
-    return await admin.post(f"/admin/people/{person}/merge", json={"from": visitor})
+    return await admin.post(f"/admin/people/{person}/import-anonymous", json={"from": visitor})
