@@ -16,12 +16,12 @@ from sponsorsync import __version__
 from sponsorsync.container import open_services
 from sponsorsync.web import (
     account,
+    account_links,
     admin,
     audit,
     forward_auth,
     health,
     login,
-    patreon,
     preferences,
     sponsors,
     tokens,
@@ -66,7 +66,7 @@ def create_app(
     settings: Settings,
     *,
     github_transport: httpx.AsyncBaseTransport | None = None,
-    patreon_transport: httpx.AsyncBaseTransport | None = None,
+    link_transport: httpx.AsyncBaseTransport | None = None,
     gears_folder: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
@@ -75,7 +75,7 @@ def create_app(
     Args:
         settings: All settings.
         github_transport: Replaces the network between the service and GitHub.
-        patreon_transport: Likewise for Patreon.
+        link_transport: The same for the services at which people link accounts.
         gears_folder: The folder of the RedisGears scripts; None for the installation's own.
         clock: Returns the current time, with a time zone.
 
@@ -90,7 +90,7 @@ def create_app(
         async with open_services(
             settings,
             github_transport=github_transport,
-            patreon_transport=patreon_transport,
+            link_transport=link_transport,
             gears_folder=gears_folder,
             clock=clock,
         ) as services:
@@ -117,7 +117,7 @@ def create_app(
         audit.router,
         sponsors.router,
         webhooks.router,
-        patreon.router,
+        account_links.router,
         health.router,
     ):
         app.include_router(router)

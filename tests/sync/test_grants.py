@@ -67,8 +67,9 @@ YESTERDAY, TOMORROW, NEXT_WEEK = NOW - DAY, NOW + DAY, NOW + 7 * DAY
 OVERRIDE = Grant(
     source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None, actor="admin", reason="helped"
 )
+LINKED_ACCOUNTS = keys.linked_accounts(EntitlementSource.PATREON, SPONSORABLE)
 PATRON = Grant(
-    source=EntitlementSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, patron_id="4711"
+    source=EntitlementSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, account_id="4711"
 )
 MEMBERSHIP = Grant(
     source=EntitlementSource.ORGANIZATION,
@@ -112,10 +113,10 @@ class Desk:
             clock=lambda: datetime.now(UTC),
         )
 
-    async def find_patron(self, patron_id: str) -> int | None:
+    async def find_patron(self, account_id: str) -> int | None:
         """Returns the person that linked an account of Patreon's."""
         linked_accounts = LinkedAccountStore(self.pair.local_store)
-        return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, patron_id)
+        return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, account_id)
 
     @property
     def members(self) -> Members:
@@ -383,7 +384,7 @@ async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
     await desk.pair.add("a")
     await desk.pair.relay()
     await desk.pair.people.delete_account(PERSON)
-    here = await desk.pair.local.exists(ENTITLEMENT, SEATS, keys.patrons(SPONSORABLE), INDEX)
+    here = await desk.pair.local.exists(ENTITLEMENT, SEATS, LINKED_ACCOUNTS, INDEX)
     await desk.pair.relay()
 
     assert here == 0
@@ -416,7 +417,7 @@ async def test_of_two_who_linked_the_same_account_the_later_one_has_it(
     await desk.keep(replace(NO_SPONSOR, grants=(PATRON, OVERRIDE)))
     await desk.keep(replace(NO_SPONSOR, grants=(PATRON,)), PERSON + 1)
     await desk.pair.relay()
-    await desk.pair.local.delete(ENTITLEMENT, other, keys.patrons(SPONSORABLE))
+    await desk.pair.local.delete(ENTITLEMENT, other, LINKED_ACCOUNTS)
     await desk.facts(first)
     await desk.facts(second)
     await desk.pair.relay()
@@ -982,7 +983,7 @@ async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: 
     """The seat and the link to a patron go with the grants."""
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, PATRON)))
     await desk.pair.relay()
-    names = (ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, keys.patrons(SPONSORABLE))
+    names = (ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, LINKED_ACCOUNTS)
     before = {name: await desk.pair.local.dump(name) for name in names}
     await desk.keep(NO_SPONSOR)
     await desk.pair.relay()
@@ -992,7 +993,7 @@ async def test_a_local_that_came_back_older_gives_up_what_was_ended_since(desk: 
     await desk.pair.relay()
 
     assert await desk.sources() == set()
-    assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
+    assert await desk.pair.local.exists(SEATS, LINKED_ACCOUNTS) == 0
 
 
 async def test_a_local_that_came_back_older_judges_members_on_what_is_newer(desk: Desk) -> None:

@@ -7,8 +7,8 @@ from datetime import datetime
 from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from sponsorsync.domain.entitlement import EntitlementStatus
-from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sources import EntitlementSource, PaymentSource
+from sponsorsync.domain.sponsorship import Privacy
 
 
 class Model(BaseModel):
@@ -51,7 +51,7 @@ class ConsideredOut(FromAttributes):
 
     source: EntitlementSource
     status: EntitlementStatus
-    reason: str = Field(examples=["You were let in by an administrator until 2027-01-01."])
+    reason: str = Field(examples=["An administrator gave you access until 2027-01-01."])
     tier_cents: int | None
     since: datetime | None
     until: datetime | None = Field(description="Its exclusive end, which may be in the past.")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sponsorsync.accounts.sign_in import Login
     from sponsorsync.background import Supervisor
     from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.entitlements.account_link import PatreonLink
+    from sponsorsync.domain.sources import EntitlementSource
+    from sponsorsync.entitlements.account_link import AccountLink
     from sponsorsync.entitlements.overrides import Overrides
     from sponsorsync.entitlements.refresh import Refresh
     from sponsorsync.entitlements.sponsor_list import SponsorListing
@@ -45,7 +46,7 @@ class Services:
         sponsor_urls: By sponsorable, the page where a person becomes a sponsor.
         trusted_proxies: Networks whose X-Forwarded-… headers are used.
         tokens: None if they are not configured.
-        patreon: None where it is not configured.
+        account_links: A link for each source whose settings are set.
         local: The application's Redis.
         durable: The second Redis; None if it is not configured.
         admin_token: Grants access to `/admin/…`; None denies all access.
@@ -70,7 +71,7 @@ class Services:
     refresh: Refresh
     overrides: Overrides
     sponsor_list: SponsorListing
-    patreon: PatreonLink | None
+    account_links: Mapping[EntitlementSource, AccountLink]
     audit: AuditTrail
     admin_token: SecretStr | None
     metrics: Metrics

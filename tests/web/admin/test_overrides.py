@@ -53,7 +53,7 @@ async def test_an_override_entitles_a_number_that_never_signed_in(
     assert (granted.status_code, granted.json()["id"], asked) == (200, STRANGER, [])
     assert granted.json()["entitlement"]["status"] == "entitled"
     assert (mine["status"], mine["source"], mine["tier_cents"]) == ("entitled", "override", 1500)
-    assert mine["reason"] == "You were let in by an administrator."
+    assert mine["reason"] == "An administrator gave you access."
     assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
 
 
@@ -233,7 +233,7 @@ async def test_the_end_of_an_override_closes_forward_auth_in_the_same_second(
     after = await browser.get("/auth/sponsor")
 
     assert (before.status_code, after.status_code) == (204, 403)
-    assert after.json()["detail"].startswith("An administrator had let you in; that ended by ")
+    assert after.json()["detail"].startswith("The access that an administrator gave you ended by ")
 
 
 async def test_a_removed_override_closes_forward_auth_at_once(

@@ -120,7 +120,7 @@ async def test_the_note_of_an_override_is_for_administrators_only(
     ]
     shown = (await admin.get(f"/admin/sponsors/{STRANGER}")).text
 
-    assert all("let in by an administrator" in text for text in seen[:3])
+    assert all("administrator gave you" in text for text in seen[:3])
     assert not any("private reason" in text or "private-actor" in text for text in seen)
     assert "a-private-actor: A very private reason" in shown
 
