@@ -245,7 +245,7 @@ async def test_scripts_that_a_restart_lost_are_put_back(
         await registrations.deploy()
         await _unregister_all(gears)
         registrations._run_id = "of the server before"
-        await registrations._look_after()
+        await registrations._check_scripts()
 
     assert (registrations.status, registrations.detail) == ("live", None)
     assert sorted(await gears.sessions()) == SESSIONS
@@ -259,11 +259,11 @@ async def test_scripts_that_somebody_took_out_stay_out(
         registrations = Registrations(client, settings, folder)
         await registrations.deploy()
         await _unregister_all(gears)
-        await registrations._look_after()
+        await registrations._check_scripts()
         seen = registrations.status, str(registrations.detail)
         sessions = await gears.sessions()
         await registrations.deploy()
-        await registrations._look_after()
+        await registrations._check_scripts()
 
     assert seen[0] == "failed"
     assert "sponsorsync deploy-gears" in seen[1]

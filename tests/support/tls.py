@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sponsorsync.tasks import end_tasks
+from sponsorsync.background import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

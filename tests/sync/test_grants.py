@@ -26,7 +26,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import Membership, Memberships, Privacy, Sponsorship
-from sponsorsync.entitlements.organization_members import Members
+from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.entitlements.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
@@ -119,11 +119,11 @@ class Desk:
         return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, account_id)
 
     @property
-    def members(self) -> Members:
+    def members(self) -> OrganizationMembers:
         """What follows organizations."""
         policy = replace(POLICY, entitles_members=True)
         organizations = OrganizationStore(self.pair.local_store)
-        return Members(
+        return OrganizationMembers(
             self.entitlements, organizations, policy=policy, clock=lambda: datetime.now(UTC)
         )
 
@@ -781,9 +781,9 @@ async def test_an_end_that_came_while_local_knew_no_member_reaches_them(desk: De
     await desk.pair.relay()
     await desk.pair.local.flushall()
     await desk.keep(replace(SPONSOR, valid_until=YESTERDAY), ORG)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     came_back = await desk.facts()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert came_back is not None
     assert came_back.grants == (MEMBERSHIP,)
@@ -798,7 +798,7 @@ async def test_a_member_who_joins_is_judged_once_more(desk: Desk) -> None:
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     joined = await _are_noted(desk.pair)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.keep(replace(NO_SPONSOR, grants=(replace(MEMBERSHIP, cents=1),)))
     renewed = await _are_noted(desk.pair)
 
@@ -817,12 +817,12 @@ async def test_while_an_organization_is_not_known_its_members_keep_their_entitle
     await cut_desk.pair.evict(ORG_ENTITLEMENT)
     way.cut()
     with pytest.raises(DurableUnavailableError):
-        await cut_desk.members.follow()
+        await cut_desk.members.recompute_changed()
     noted = await _are_noted(cut_desk.pair)
     facts = await cut_desk.facts()
     way.flow()
     await cut_desk.pair.relay_when_back()
-    await cut_desk.members.follow()
+    await cut_desk.members.recompute_changed()
 
     assert noted == {NEWCOMER_FIELD}
     assert facts is not None
@@ -842,13 +842,13 @@ async def test_a_foreign_key_of_one_member_keeps_no_other_waiting(desk: Desk) ->
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, other)), PERSON + 1)
     await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
     with capture_logs() as logs:
-        await desk.members.follow()
+        await desk.members.recompute_changed()
 
     facts = await desk.facts(PERSON + 1)
     assert facts is not None
     assert [grant.cents for grant in facts.grants] == [1000, 1000]
     assert await _are_noted(desk.pair) == set()
-    assert [log["member"] for log in logs if log["event"] == "member_not_followed"] == [PERSON]
+    assert [log["member"] for log in logs if log["event"] == "member_not_recomputed"] == [PERSON]
 
 
 async def test_only_who_is_new_is_judged_when_somebody_joins(
@@ -857,10 +857,10 @@ async def test_only_who_is_new_is_judged_when_somebody_joins(
     """Organizations have thousands of members, and each sign-in would judge them all."""
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), PERSON + 1)
     judged = _watch(desk.entitlements, monkeypatch)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert judged == [[PERSON + 1]]
     facts = await desk.facts(PERSON + 1)
@@ -876,13 +876,13 @@ async def test_members_are_judged_by_the_hundred(
     await desk.keep(SPONSOR, ORG)
     for number in numbers:
         await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), number)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)), PERSON)
     await desk.keep(SPONSOR, ORG)
     before = await desk.pair.local.zscore(keys.PEOPLE, str(PERSON + 1))
     monkeypatch.setattr("sponsorsync.entitlements.organization_members._CHUNK", 2)
     judged = _watch(desk.entitlements, monkeypatch)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert judged == [numbers[:2], numbers[2:]]
     assert (await desk.audited())[-1] == ("changed", "organization")
@@ -905,7 +905,7 @@ async def test_who_changes_meanwhile_is_judged_alone(
         return await save(entitlements, changes)
 
     monkeypatch.setattr(EntitlementStore, "save", come_between)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     facts = await desk.facts()
     assert facts is not None
@@ -918,10 +918,10 @@ async def test_one_replica_follows_at_a_time(desk: Desk) -> None:
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
     await desk.pair.local.set(keys.RECOMPUTING, "another", px=keys.RECOMPUTING_TTL_MS)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     noted = await _are_noted(desk.pair)
     await desk.pair.local.delete(keys.RECOMPUTING)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert noted == {NEWCOMER_FIELD}
     assert await _are_noted(desk.pair) == set()
@@ -944,7 +944,7 @@ async def test_while_members_are_judged_the_right_to_is_renewed(
         return await load(entitlements, *arguments)
 
     monkeypatch.setattr(EntitlementStore, "load", take_time)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert len(left_ms) == 2
     assert min(left_ms) > 1000
@@ -964,7 +964,7 @@ async def test_who_lost_the_right_to_judge_leaves_the_rest_to_who_has_it(
 
     monkeypatch.setattr(EntitlementStore, "load", be_away)
     with pytest.raises(StoreUnavailableError, match="another replica"):
-        await desk.members.follow()
+        await desk.members.recompute_changed()
 
     assert await _are_noted(desk.pair) == {NEWCOMER_FIELD}
     assert await desk.pair.local.get(keys.RECOMPUTING) == "another"
@@ -973,7 +973,7 @@ async def test_who_lost_the_right_to_judge_leaves_the_rest_to_who_has_it(
 async def test_an_organization_that_gives_nothing_for_certain_entitles_nobody(desk: Desk) -> None:
     """It was never one, or its account is gone."""
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP, OVERRIDE)))
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert await desk.sources() == {EntitlementSource.OVERRIDE}
     assert await desk.pair.local.exists(SEATS) == 0
@@ -1000,7 +1000,7 @@ async def test_a_local_that_came_back_older_judges_members_on_what_is_newer(desk
     """What durable knows of the organization is another change of it."""
     await desk.keep(SPONSOR, ORG)
     await desk.keep(replace(NO_SPONSOR, grants=(MEMBERSHIP,)))
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.pair.relay()
     names = (ORG_ENTITLEMENT, keys.meta(ORG), ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
     before = {name: await desk.pair.local.dump(name) for name in names}
@@ -1011,7 +1011,7 @@ async def test_a_local_that_came_back_older_judges_members_on_what_is_newer(desk
     await desk.pair.local.delete(keys.ORGANIZATIONS)
     await desk.pair.local.sadd(keys.DIRTY, ORG)
     await desk.pair.relay()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     facts = await desk.facts()
     assert facts is not None
@@ -1032,7 +1032,7 @@ async def test_an_organization_that_only_durable_knows_entitles_who_signs_in(des
     await desk.keep(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await desk.pair.relay()
     await desk.pair.local.flushall()
-    seen = await desk.members.see(
+    seen = await desk.members.record_memberships(
         PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG), asked_at=datetime.now(UTC)
     )
 
@@ -1051,7 +1051,7 @@ async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None
     await desk.keep(SPONSOR, ORG)
     local = desk.pair.local
     before = await _second_of(local)
-    seen = await desk.members.see(
+    seen = await desk.members.record_memberships(
         PERSON, SPONSORABLE, None, _belongs_to(ORG), asked_at=datetime.now(UTC)
     )
     after = await _second_of(local)
@@ -1061,7 +1061,9 @@ async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None
     assert grant.member_until is not None
     await desk.keep(seen)
     kept = await local.zscore(SEATS, str(PERSON))
-    await desk.members.see(PERSON, SPONSORABLE, seen, _belongs_to(ORG), asked_at=datetime.now(UTC))
+    await desk.members.record_memberships(
+        PERSON, SPONSORABLE, seen, _belongs_to(ORG), asked_at=datetime.now(UTC)
+    )
 
     assert held is not None
     assert before <= held - keys.SEAT_TTL_S <= after
@@ -1078,13 +1080,13 @@ async def test_an_organization_that_cannot_be_told_keeps_its_members(
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
     way.cut()
-    seen = await cut_desk.members.see(
+    seen = await cut_desk.members.record_memberships(
         PERSON, SPONSORABLE, known, _belongs_to(ORG), asked_at=datetime.now(UTC)
     )
-    unknown = await cut_desk.members.see(
+    unknown = await cut_desk.members.record_memberships(
         PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG), asked_at=datetime.now(UTC)
     )
-    left = await cut_desk.members.see(
+    left = await cut_desk.members.record_memberships(
         PERSON, SPONSORABLE, known, _belongs_to(), asked_at=datetime.now(UTC)
     )
 
@@ -1103,7 +1105,7 @@ async def test_of_an_organization_that_durable_does_not_know_there_is_nothing_to
     desk: Desk,
 ) -> None:
     """It says so, and whoever belongs there is not entitled by it."""
-    seen = await desk.members.see(
+    seen = await desk.members.record_memberships(
         PERSON, SPONSORABLE, NO_SPONSOR, _belongs_to(ORG, OTHER_ORG), asked_at=datetime.now(UTC)
     )
 
@@ -1130,14 +1132,14 @@ async def test_an_organization_that_a_login_shows_meanwhile_keeps_its_tier(
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
     way.cut()
-    seen = await cut_desk.members.see(
+    seen = await cut_desk.members.record_memberships(
         PERSON, SPONSORABLE, NO_SPONSOR, memberships, asked_at=datetime.now(UTC)
     )
     assert seen is not None
     await cut_desk.keep(seen)
     way.flow()
     await cut_desk.pair.relay_when_back()
-    await cut_desk.members.follow()
+    await cut_desk.members.recompute_changed()
 
     facts = await cut_desk.facts()
     assert [grant.cents for grant in seen.grants] == [None]

@@ -16,7 +16,7 @@ from sponsorsync.redis_pair import create_entitlements, create_people, open_redi
 from sponsorsync.store.reconciliations import ReconciliationStore
 
 if TYPE_CHECKING:
-    from sponsorsync.reconcile.reconciler import ReconcileSummary
+    from sponsorsync.reconcile.report import ReconcileSummary
     from sponsorsync.settings import Settings
 
 

@@ -19,7 +19,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.gears.batch import BatchSummary
 from sponsorsync.operations.registrations import RegistrationsReport
-from sponsorsync.reconcile.reconciler import ReconcileSummary
+from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
 from sponsorsync.web.dependencies import ServicesDep
@@ -241,7 +241,7 @@ async def import_anonymous(
 
     The visitor's own data stay; repeating it adds nothing more.
     """
-    counts = await services.anonymous_import.merge(person_id, request.visitor)
+    counts = await services.anonymous_import.run(person_id, request.visitor)
     return AnonymousImportResult(id=person_id, collections=counts)
 
 

@@ -72,7 +72,7 @@ async def start_login(
         return RedirectResponse(
             f"{services.origin}{here.path}?{here.query}", status_code=_SEE_OTHER
         )
-    attempt = services.login.start(login_hint=login or None)
+    attempt = services.sign_in.start(login_hint=login or None)
     response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
     services.cookies.clear_excess_attempts(response, request.cookies)
     services.cookies.set_attempt(
@@ -120,8 +120,8 @@ async def finish_login(
         )
     response: Response
     try:
-        _check_answer(services.login.issuer, code=code, error=error, iss=iss)
-        signed_in = await services.login.finish(
+        _check_answer(services.sign_in.issuer, code=code, error=error, iss=iss)
+        signed_in = await services.sign_in.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=replaced_session
         )
     except SponsorSyncError as failure:

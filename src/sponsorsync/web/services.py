@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.accounts.anonymous_import import AnonymousImport
     from sponsorsync.accounts.personal_data import PersonalData
-    from sponsorsync.accounts.sign_in import Login
+    from sponsorsync.accounts.sign_in import SignIn
     from sponsorsync.background import Supervisor
     from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.domain.sources import EntitlementSource
@@ -58,7 +58,7 @@ class Services:
     sponsor_urls: Mapping[str, str]
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
     cookies: Cookies
-    login: Login
+    sign_in: SignIn
     people: PeopleStore
     tokens: TokenIssuer | None
     preferences: PreferenceStore
