@@ -103,7 +103,7 @@ async def test_a_failure_is_shown_until_a_complete_reconcile(
     """In the API, the metrics and the doctor; a dry run records none."""
     shown: list[tuple[object, object, str, list[str]]] = []
 
-    async def look(browser: Browser) -> None:
+    async def record(browser: Browser) -> None:
         [last] = (await browser.get("/admin/reconcile")).json()["last"]
         metrics = (await browser.get("/metrics")).text
         [failing] = re.findall(r"^sponsorsync_reconcile_failing.*$", metrics, re.MULTILINE)
@@ -111,15 +111,15 @@ async def test_a_failure_is_shown_until_a_complete_reconcile(
         shown.append((last["failed_at"], last["reason"], failing, diagnostics))
 
     async with open_admin() as browser:
-        await look(browser)
+        await record(browser)
         replica.github.switches.forbidden = True
         await replica.compare(dry_run=True)
-        await look(browser)
+        await record(browser)
         failed = await replica.compare()
-        await look(browser)
+        await record(browser)
         replica.github.switches.forbidden = False
         await replica.compare()
-        await look(browser)
+        await record(browser)
         [last] = (await browser.get("/admin/reconcile")).json()["last"]
 
     metric = f'sponsorsync_reconcile_failing{{sponsorable="{SPONSORABLE}"}}'

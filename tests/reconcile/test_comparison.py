@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.people import Tier
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.conftest import SPONSORABLE
 from tests.reconcile.conftest import ACTIVE, open_replica
-from tests.support.use_cases import FORMER, MONTHLY, PRIVATE, SECRET, STRANGER, find_sponsorship
+from tests.support.use_cases import (
+    FORMER,
+    MONTHLY,
+    PRIVATE,
+    STRANGER,
+    UseCases,
+    find_sponsorship,
+    open_services,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -65,8 +71,7 @@ async def test_a_missed_created_is_repaired_and_reported(replica: Replica) -> No
 async def test_a_missed_cancelled_is_repaired_and_reported(replica: Replica, how: str) -> None:
     """Whether or not GitHub still lists the sponsorship."""
     await replica.compare()
-    people = replica.github.people
-    sponsorship = find_sponsorship(replica.github)
+    people, sponsorship = replica.github.people, find_sponsorship(replica.github)
     sponsorship.is_ended = True
     if how == "is not listed":
         people.sponsorships.remove(sponsorship)
@@ -119,20 +124,20 @@ async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(
     replica.add_sponsors(150, days_ago=2)
     people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=1, one_time=True)
     await replica.compare()
-    known = await replica.facts(MONTHLY)
+    stored = await replica.facts(MONTHLY)
     replica.way.pages, between = 0, {}
 
-    async def look(page: int) -> None:
+    async def record(page: int) -> None:
         between[page] = await replica.facts(MONTHLY)
         replica.github.switches.forbidden = page > 1
 
-    replica.way.before = look
+    replica.way.before = record
     failed = await replica.compare()
     replica.way.before, replica.github.switches.forbidden = None, False
     complete = await replica.compare()
 
-    assert (known["tier_cents"], "valid_until" in known) == ("1000", False)
-    assert between[2] == await replica.facts(MONTHLY) == known
+    assert (stored["tier_cents"], "valid_until" in stored) == ("1000", False)
+    assert between[2] == await replica.facts(MONTHLY) == stored
     assert (failed.counts, complete.counts) == ({}, {})
 
 
@@ -291,27 +296,22 @@ async def test_an_owners_token_shows_the_sponsors_of_an_organization(
 
 
 async def test_events_during_the_comparison_are_newer_than_its_answer(
-    replica: Replica, run_service: RunService
+    replica: Replica, settings: Settings
 ) -> None:
     """It must neither end a new entitlement nor bring back an ended one."""
     await replica.compare()
-    people = replica.github.people
-    sponsorship = find_sponsorship(replica.github)
-    async with run_service(webhook_secret=SecretStr(SECRET)) as service:
-        hook = Hook(
-            url=f"{ORIGIN}/webhooks/github",
-            secret=SECRET,
-            base_url=GITHUB_URL,
-            transport=httpx.ASGITransport(service.app),
-        )
-        joining = people.sponsor("stranger", SPONSORABLE)
-        people.sponsorships.remove(joining)  # GitHub's answer is of before
+    github, clock = replica.github, replica.clock
+    ended = find_sponsorship(github)
+    begun = github.people.sponsor("stranger", SPONSORABLE)
+    github.people.sponsorships.remove(begun)  # GitHub's answer is older
+    async with open_services(settings, httpx.ASGITransport(github.app), clock) as services:
+        use_cases = UseCases(services, github, clock)
 
-        async def tell(_: int) -> None:
-            await hook.send(hook.tell("created", joining))
-            await hook.send(hook.tell("cancelled", sponsorship))
+        async def report(_: int) -> None:
+            await use_cases.receive("created", begun)
+            await use_cases.receive("cancelled", ended)
 
-        replica.way.before = tell
+        replica.way.before = report
         summary = await replica.compare()
 
     assert (summary.newer, summary.counts) == (2, {})

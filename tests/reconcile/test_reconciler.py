@@ -48,11 +48,11 @@ async def test_the_lock_of_a_dead_replica_expires(replica: Replica) -> None:
     await replica.local.delete(keys.RECONCILING)
     held_ms = 0
 
-    async def look(_: int) -> None:
+    async def record(_: int) -> None:
         nonlocal held_ms
         held_ms = await replica.local.pttl(keys.RECONCILING)
 
-    replica.way.before = look
+    replica.way.before = record
     summary = await replica.compare()
 
     assert (untouched, summary.reason) == ("another", None)

@@ -109,16 +109,16 @@ async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And GitHub is not asked again before the pause is over."""
-    looks: list[str] = []
+    runs: list[str] = []
 
     async def run(sponsorable: str) -> ReconcileSummary:
-        looks.append(sponsorable)
+        runs.append(sponsorable)
         if sponsorable == "broken":
             raise RuntimeError("unforeseen")
         return ReconcileSummary()
 
     async def have_all_had_their_turn() -> bool:
-        return SPONSORABLE in looks
+        return SPONSORABLE in runs
 
     async def load_reconciled(_: str) -> None:
         return None
@@ -131,7 +131,7 @@ async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
         async with replica.running(schedule):
             await until(have_all_had_their_turn)
 
-    assert looks == ["broken", SPONSORABLE]
+    assert runs == ["broken", SPONSORABLE]
     assert [log["event"] for log in logs] == ["loop_failed"]
 
 

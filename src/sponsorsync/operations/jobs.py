@@ -11,6 +11,7 @@ import structlog
 
 from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSyncError
+from sponsorsync.reconcile.report import ReconcileSummary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from sponsorsync.gears.batch import BatchSummary
     from sponsorsync.reconcile.reconciler import Reconciler
-    from sponsorsync.reconcile.report import ReconcileSummary
     from sponsorsync.sync.engine import SyncEngine
     from sponsorsync.sync.snapshot import SnapshotSummary
     from sponsorsync.sync.verify import VerifySummary
@@ -124,14 +124,12 @@ class Jobs:
         """
         self.reconciler.require_startable(sponsorable)
 
-        def work(report: _Report) -> Awaitable[ReconcileSummary]:
-            def report_all(counts: ReconcileSummary) -> None:
-                report(counts)
-                self._jobs["reconcile"].waiting_until = counts.waiting_until
-
-            return self.reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report_all)
-
-        return self._start("reconcile", work)
+        return self._start(
+            "reconcile",
+            lambda report: self.reconciler.run(
+                sponsorable=sponsorable, dry_run=dry_run, report=report
+            ),
+        )
 
     async def aclose(self) -> None:
         """Cancels running jobs: repeating them is safe, and a stop should not wait for them."""
@@ -143,8 +141,12 @@ class Jobs:
         return self.engine
 
     def _start(self, kind: JobKind, work: _Work) -> Job:
-        if self._jobs[kind].status == "running":
-            raise _refuse_second(self._jobs[kind])
+        last = self._jobs[kind]
+        if last.status == "running":
+            raise JobRunningError(
+                f"The {kind} that began at {last.started_at:%H:%M:%S} UTC is still running. "
+                f"GET /admin/{kind} shows its progress."
+            )
         job = Job(kind, status="running", started_at=datetime.now(UTC))
         self._jobs[kind] = job
         task = asyncio.create_task(_run_job(job, work), name=kind)
@@ -153,16 +155,11 @@ class Jobs:
         return job
 
 
-def _refuse_second(job: Job) -> JobRunningError:
-    return JobRunningError(
-        f"The {job.kind} that began at {job.started_at:%H:%M:%S} UTC is still running. "
-        f"GET /admin/{job.kind} shows its progress."
-    )
-
-
 async def _run_job(job: Job, work: _Work) -> None:
     def report(counts: _Counts) -> None:
         job.total, job.people = counts.total, counts.people
+        if isinstance(counts, ReconcileSummary):
+            job.waiting_until = counts.waiting_until
 
     try:
         summary = await work(report)

@@ -91,7 +91,7 @@ class Reconciler:
             raise NoMaintainerTokenError
         if sponsorable is not None and normalize_login(sponsorable) not in self.sponsorables:
             known = ", ".join(self.sponsorables)
-            raise InvalidInputError(f"There is no such sponsorable; there are {known}.")
+            raise InvalidInputError(f"There is no such sponsorable; use one of: {known}.")
 
     async def run(
         self,
