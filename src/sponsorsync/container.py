@@ -1,4 +1,4 @@
-"""Opens all parts of the service, in order, and closes them in the opposite order."""
+"""Opens all parts of the service in order, and closes them in reverse order."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ async def open_services(
     gears_folder: Path | None,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Services]:
-    """Yields all that a request may use; see `create_app` for the arguments.
+    """Yields everything that a route may use; `create_app` documents the arguments.
 
-    What was opened is closed also if a later part fails to open.
+    If a part fails to open, the parts before it are closed.
     """
     policy, sponsorables = settings.entitlement_policy, settings.sponsorables
     token = settings.maintainer_token
@@ -83,7 +83,7 @@ async def open_services(
             transport = await stack.enter_async_context(open_transport())
         http = create_http_client(transport, timeout_s=settings.github_timeout_s)
         await stack.enter_async_context(http)
-        # Opened after all that the loops use, so closed before it.
+        # Opened after the parts that the loops use, so that it is closed before them.
         supervisor = await stack.enter_async_context(open_supervisor())
         registrations.start(supervisor)
         engine = redis_pair.engine
@@ -146,9 +146,9 @@ async def open_services(
             preferences=preferences,
             personal_data=PersonalData(redis_pair, people, settings.catalog),
             jobs=jobs,
-            comparisons=reconciler,
+            reconciler=reconciler,
             registrations=registrations,
-            visitors=AnonymousImport(
+            anonymous_import=AnonymousImport(
                 redis_pair.local,
                 people,
                 preferences,
@@ -174,7 +174,7 @@ async def open_services(
                 clock=clock,
             ),
             overrides=Overrides(entitlements, github, token=token, policy=policy, clock=clock),
-            directory=SponsorListing(entitlements, policy=policy, clock=clock),
+            sponsor_list=SponsorListing(entitlements, policy=policy, clock=clock),
             account_links=create_account_links(
                 settings,
                 link_transport or transport,

@@ -271,7 +271,7 @@ async def test_scripts_that_somebody_took_out_stay_out(
     assert registrations.status == "live"
 
 
-async def test_an_unforeseen_error_does_not_end_the_deploying(
+async def test_an_unexpected_error_does_not_end_the_deploying(
     run_service: RunService,
     gears: Gears,
     overrides: dict[str, Any],
@@ -293,7 +293,7 @@ async def test_an_unforeseen_error_does_not_end_the_deploying(
     assert (loop["status"], loop["last_error"]) == ("failing", "ZeroDivisionError")
 
 
-async def test_an_unforeseen_error_puts_nothing_back_that_somebody_took_out(
+async def test_an_unexpected_error_puts_nothing_back_that_somebody_took_out(
     gears: Gears, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop starts again, and goes on to watch."""

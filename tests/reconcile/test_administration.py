@@ -220,7 +220,7 @@ async def test_the_command_repairs_and_reports(
 
     assert (status, dry["counts"], keys_after_dry) == (0, {"created": ACTIVE}, [])
     assert (complete, limited) == (0, 1)
-    assert f"{ACTIVE} entitles were created" in text
+    assert f"{ACTIVE} entitlements were created" in text
     assert "points of GitHub's rate limit; 4,998 of 5,000 are left until" in text
-    assert "nobody's entitlement was ended: GitHub's rate limit is reached" in limits
+    assert "it ended no entitlement: GitHub's rate limit is reached" in limits
     assert token not in out + text + limits + errors

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sponsorsync.store import keys
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from redis.asyncio import Redis
+
 _POLL_S = 0.01
+
+
+async def is_clean(local: Redis) -> bool:
+    """Returns whether durable has confirmed all changes."""
+    return bool(await local.scard(keys.DIRTY) == 0)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20.0) -> None:

@@ -404,6 +404,6 @@ async def test_an_export_that_breaks_off_does_not_look_complete(
     lines = [json.loads(line) for line in received.decode().splitlines()]
     assert (answer.status_code, len(lines)) == (200, 1001)
     assert lines[-1] == {
-        "incomplete": "The local Redis did not answer in time. What is older is not here: export "
+        "incomplete": "The local Redis did not answer in time. Older entries are missing: export "
         "again."
     }
