@@ -60,7 +60,7 @@ check: $(TOOLS_READY)  ## what CI runs: format, lint, types, import rules, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-entitled $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 format: $(TOOLS_READY)  ## format and sort imports
 	$(BIN)/ruff format .
