@@ -31,6 +31,7 @@ from bench.measure import console, verdict
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server, settle_memory
 from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sources import EntitlementSource
@@ -83,8 +84,7 @@ async def _sign_in(url: str) -> str:
     store = create_store(SecretStr(url), name="local", pool_size=2)
     people = PeopleStore(
         store,
-        sponsorables=(_SPONSORABLE,),
-        collections=("mnodes",),
+        catalog=Catalog((_SPONSORABLE,), ("mnodes",)),
         session_life=timedelta(days=1),
     )
     profile = Profile(

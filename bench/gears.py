@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 from bench.distance import at_distance
 from bench.measure import console, verdict
 from bench.people import COLLECTION, SPONSORABLE, Population, fill, mark_all_dirty
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, GearsScript, load_scripts
 from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
@@ -37,7 +38,7 @@ from tests.gears.real import REAL_COMMAND, RealEngine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-CONFIG = GearsConfig((SPONSORABLE,), (COLLECTION,), hook_profiles=False)
+CONFIG = GearsConfig(Catalog((SPONSORABLE,), (COLLECTION,)), hook_profiles=False)
 _FIRST_PORT = 17_500
 _PATIENCE_S = 120
 _POLL_S = 0.005
@@ -108,8 +109,7 @@ class Bench:
         settings = Settings.model_construct(
             redis_url=SecretStr(self.url),
             durable_url=SecretStr(self.durable_url),
-            sponsorables=(SPONSORABLE,),
-            collections=(COLLECTION,),
+            catalog=Catalog((SPONSORABLE,), (COLLECTION,)),
         )
         async with AsyncExitStack() as stack:
             redis_pair = await open_redis_pair(stack, settings)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
@@ -66,7 +67,7 @@ async def fill(local: RedisStore, population: Population) -> None:
     pipeline = _Pipeline(local)
     store = cast("RedisStore", pipeline)
     people = PeopleStore(
-        store, sponsorables=(SPONSORABLE,), collections=(COLLECTION,), session_life=_SESSION
+        store, catalog=Catalog((SPONSORABLE,), (COLLECTION,)), session_life=_SESSION
     )
     preferences = PreferenceStore(store, RULES)
     now = datetime.now(UTC)

@@ -15,6 +15,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from bench.people import COLLECTION, SPONSORABLE
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
@@ -73,8 +74,7 @@ class Servers:
         settings = Settings.model_construct(
             redis_url=SecretStr(self.local_server.url),
             durable_url=SecretStr(durable_url or self.durable_server.url),
-            sponsorables=(SPONSORABLE,),
-            collections=(COLLECTION,),
+            catalog=Catalog((SPONSORABLE,), (COLLECTION,)),
         )
         async with AsyncExitStack() as stack:
             redis_pair = await open_redis_pair(stack, settings)

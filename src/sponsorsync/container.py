@@ -155,9 +155,7 @@ async def open_services(
             people=people,
             tokens=tokens,
             preferences=preferences,
-            personal_data=PersonalData(
-                redis_pair, people, sponsorables=sponsorables, collections=settings.collections
-            ),
+            personal_data=PersonalData(redis_pair, people, settings.catalog),
             jobs=jobs,
             comparisons=reconciler,
             registrations=registrations,

@@ -19,7 +19,6 @@ from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
-from sponsorsync.sync.names import KnownNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +104,7 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
         durable,
         ungated=(ungated["SPONSORSYNC_REDIS_URL"], ungated["SPONSORSYNC_DURABLE_URL"]),
         gates=gates,
-        names=KnownNames(settings.sponsorables, settings.collections),
+        catalog=settings.catalog,
         retention=timedelta(days=settings.retention_days),
         may_configure=settings.manage_notifications,
         drains=settings.engine != "gears",
@@ -117,8 +116,7 @@ def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:
     """Returns what keeps people on local."""
     return PeopleStore(
         redis_pair.local,
-        sponsorables=settings.sponsorables,
-        collections=settings.collections,
+        catalog=settings.catalog,
         session_life=timedelta(days=settings.session_days),
         fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
     )
@@ -131,7 +129,7 @@ def create_entitlements(
     return EntitlementStore(
         redis_pair.local,
         people,
-        collections=settings.collections,
+        catalog=settings.catalog,
         fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
     )
 
@@ -161,8 +159,7 @@ def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsCli
 def configure_scripts(settings: Settings) -> GearsConfig:
     """Returns what the scripts for RedisGears are told; no secret is among it."""
     return GearsConfig(
-        sponsorables=settings.sponsorables,
-        collections=settings.collections,
+        settings.catalog,
         hook_profiles=settings.gears_hook_profiles,
         hook_collections=(
             settings.engine == "gears"

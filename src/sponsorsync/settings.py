@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.domain.preferences import EXCLUDED_NODES, is_collection_name
@@ -306,6 +307,11 @@ class Settings(BaseSettings):
         if value == "none" and not (info.data.get("public_url") or "").startswith("https://"):
             raise ValueError("'none' needs an https address in SPONSORSYNC_PUBLIC_URL")
         return value
+
+    @property
+    def catalog(self) -> Catalog:
+        """The sponsorables and the collections."""
+        return Catalog(self.sponsorables, self.collections)
 
     @property
     def entitlement_policy(self) -> EntitlementPolicy:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.scripts import BATCH, GearsConfig
 from sponsorsync.store import keys
 from tests.support.command import run_command
@@ -178,7 +179,7 @@ async def test_entitled_is_who_is_by_those_that_are_named(
     people: Shipped, sponsorables: tuple[str, ...], done: int
 ) -> None:
     """Or, where none is, by any that has an index here."""
-    config = GearsConfig(sponsorables, (COLLECTION,), hook_profiles=False)
+    config = GearsConfig(Catalog(sponsorables, (COLLECTION,)), hook_profiles=False)
     counts = await people.run_batch("sync_preferences", config)
 
     assert counts == _counts(done, not_entitled=3 - done)

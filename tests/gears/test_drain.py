@@ -31,7 +31,7 @@ from tests.support.shipped import (
     point_at,
     run_shipped,
 )
-from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
+from tests.support.sync import CATALOG, PERSON, SPONSORABLE
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def test_facts_that_were_told_after_a_flush_are_completed_first(drained: S
     entitlements = EntitlementStore(
         drained.pair.local_store,
         drained.pair.people,
-        collections=(COLLECTION,),
+        catalog=CATALOG,
         fetcher=drained.pair.engine.hydrator,
     )
     await drained.pair.sign_in(entitled=False)

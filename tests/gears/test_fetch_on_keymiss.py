@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import ResponseError
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.scripts import GearsConfig
 from sponsorsync.store import keys
 from tests.support.proxy import run_proxy
@@ -50,14 +51,11 @@ NOTHING_READS = [
 ]
 PROFILE = keys.user_details(PERSON)
 UNHOOKED = GearsConfig(
-    sponsorables=(SPONSORABLE,),
-    collections=(COLLECTION,),
+    catalog=Catalog((SPONSORABLE,), (COLLECTION,)),
     hook_profiles=False,
     hook_collections=False,
 )
-WITH_PROFILES = GearsConfig(
-    sponsorables=(SPONSORABLE,), collections=(COLLECTION,), hook_profiles=True
-)
+WITH_PROFILES = GearsConfig(catalog=Catalog((SPONSORABLE,), (COLLECTION,)), hook_profiles=True)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from sponsorsync import __version__
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import GearsError
 from sponsorsync.gears.bundle import build_bundle
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, load_scripts
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BUNDLES = {f"{name}.py": build_bundle(name) for name in (*REGISTERING, *BATCH)} | {
     "requirements.txt": f"{REQUIREMENT}\n"
 }
-OTHER = GearsConfig(sponsorables=("a", "b"), collections=("mnodes",), hook_profiles=True)
+OTHER = GearsConfig(catalog=Catalog(("a", "b"), ("mnodes",)), hook_profiles=True)
 
 
 def test_a_script_has_its_configuration_in_it(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ async def test_a_script_that_stays_live_has_to_know_the_sponsorables(
     gears: Gears, name: str
 ) -> None:
     """To find them it would look at every key of the server, at each batch."""
-    nobody = GearsConfig(sponsorables=(), collections=("mnodes",), hook_profiles=False)
+    nobody = GearsConfig(catalog=Catalog((), ("mnodes",)), hook_profiles=False)
     [script] = load_scripts([name], nobody)
     with pytest.raises(ResponseError, match="no sponsorable is named"):
         await gears.upload(script.text, "REQUIREMENTS", *script.requirements)

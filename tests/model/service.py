@@ -190,8 +190,7 @@ async def _serve() -> None:
         redis_pair.engine.start(await stack.enter_async_context(open_supervisor()))
         people = PeopleStore(
             redis_pair.local,
-            sponsorables=sponsorables,
-            collections=collections,
+            catalog=settings.catalog,
             session_life=timedelta(days=1),
             fetcher=redis_pair.engine.hydrator,
         )

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.deploy import deploy
 from sponsorsync.gears.scripts import REGISTERING, GearsConfig, load_scripts
@@ -150,7 +151,7 @@ class GearsServer(Server):
 
     async def deploy(self) -> None:
         """Brings in the scripts as they are shipped."""
-        config = GearsConfig((SPONSORABLE,), COLLECTIONS, hook_profiles=False)
+        config = GearsConfig(Catalog((SPONSORABLE,), COLLECTIONS), hook_profiles=False)
         url = SecretStr(f"redis://127.0.0.1:{self.port}/0")
         async with open_gears(url, upload_timeout_s=_DEPLOY_S) as client:
             outcomes = await deploy(client, load_scripts(REGISTERING, config), limit_s=_DEPLOY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, load_scripts
 from tests.support.sync import COLLECTION, SPONSORABLE
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.gears.scripts import GearsScript
 
-CONFIG = GearsConfig(sponsorables=(SPONSORABLE,), collections=(COLLECTION,), hook_profiles=False)
+CONFIG = GearsConfig(catalog=Catalog((SPONSORABLE,), (COLLECTION,)), hook_profiles=False)
 REQUIREMENT = "redis==5.0.8"
 
 _REGISTERS = '''"""Counts what is added to a set."""

@@ -17,6 +17,7 @@ from redis.backoff import ExponentialBackoff
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import StoredEntitlement
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
@@ -28,7 +29,6 @@ from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.names import KnownNames
 from sponsorsync.sync.person_records import pack_people
 from tests.support.waiting import until
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"
 PERSON = 48210377
-NAMES = KnownNames((SPONSORABLE,), (COLLECTION,))
+CATALOG = Catalog((SPONSORABLE,), (COLLECTION,))
 
 # Away from where other tests look for free ports: a server that is down must not be taken for one
 # of theirs.
@@ -186,14 +186,12 @@ class Pair:
     async def read_for_fetch(self, token: str, person_id: int = PERSON) -> bytes:
         """Takes the lease and reads durable, as a fetch does that then takes very long."""
         await self.local.set(keys.lease(person_id), token)
-        records = await pack_people(self.durable_store, [person_id], what="all", names=NAMES)
+        records = await pack_people(self.durable_store, [person_id], what="all", catalog=CATALOG)
         return records[0].content
 
     async def fill(self, token: str, content: bytes, person_id: int = PERSON) -> str:
         """Ends such a fetch; returns what local says to it."""
-        reply = await self.local_store.run_script(
-            "merge", token, NAMES.all_json, person_id, content
-        )
+        reply = await self.local_store.run_script("merge", token, CATALOG.json, person_id, content)
         return cast("bytes", reply).decode()
 
     async def count_durable_scripts(self) -> int:
@@ -316,8 +314,7 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
             engine=redis_pair.engine,
             people=PeopleStore(
                 redis_pair.local,
-                sponsorables=(SPONSORABLE,),
-                collections=(COLLECTION,),
+                catalog=CATALOG,
                 session_life=timedelta(days=1),
                 fetcher=redis_pair.engine.hydrator,
             ),

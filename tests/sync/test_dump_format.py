@@ -11,7 +11,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
 from sponsorsync.sync.dump_format import can_read_dumps
 from sponsorsync.sync.person_records import apply_records, pack_people
-from tests.support.sync import COLLECTION, NAMES, PERSON, Pair, dump_all, open_pair
+from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, dump_all, open_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -170,7 +170,7 @@ async def test_a_foreign_key_in_the_way_of_somebody_new_leaves_nothing_half_done
     await either.add("a")
     await either.durable.set(key, "foreign")
     before = await dump_all(either.durable_store)
-    answers = await apply_records(either.durable_store, await _export(either), names=NAMES)
+    answers = await apply_records(either.durable_store, await _export(either), catalog=CATALOG)
 
     assert answers[0][1].startswith("WRONGTYPE")
     after = await dump_all(either.durable_store)
@@ -203,6 +203,6 @@ async def _export(pair: Pair) -> list[PersonRecord]:
         pair.local_store,
         [PERSON],
         what="entitled",
-        names=NAMES,
+        catalog=CATALOG,
         as_dumps=pair.engine.incarnations.can_dump_to_durable,
     )

@@ -10,13 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.account import NO_VERSION
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
-from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
+from tests.support.sync import CATALOG, COLLECTION, PERSON, SPONSORABLE
 
 if TYPE_CHECKING:
     from sponsorsync.domain.audit import AuditEntry
@@ -31,7 +32,7 @@ def _store(pair: Pair, fetcher: Fetcher | None = None) -> EntitlementStore:
     return EntitlementStore(
         pair.local_store,
         pair.people,
-        collections=(COLLECTION,),
+        catalog=CATALOG,
         fetcher=fetcher or pair.engine.hydrator,
     )
 
@@ -151,7 +152,7 @@ async def test_a_foreign_key_is_not_taken_for_nothing(pair: Pair) -> None:
     """Also where no durable side could know more: whoever decides by what is known is told."""
     key = keys.sponsorship(SPONSORABLE, PERSON)
     await pair.local.set(key, "somebody else's")
-    store = EntitlementStore(pair.local_store, pair.people, collections=(), fetcher=None)
+    store = EntitlementStore(pair.local_store, pair.people, catalog=Catalog((), ()), fetcher=None)
     unknown = await store.find_unknown(SPONSORABLE, [PERSON, OTHER])
 
     with pytest.raises(StoreConflictError) as left:

@@ -19,7 +19,7 @@ async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     """Takes the person to durable; something happens between durable's answer and the confirm."""
     relay = pair.engine.relay
     records = await relay._export([PERSON])
-    answers = await apply_records(pair.durable_store, records, names=relay._names)
+    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await meanwhile
     await confirm_taken(relay, records, answers)
 
@@ -73,7 +73,7 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     records = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_records(pair.durable_store, records, names=relay._names)
+    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await confirm_taken(relay, records, answers)
     await pair.relay()
 
@@ -116,7 +116,7 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     records = await relay._export([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_records(pair.durable_store, records, names=relay._names)
+    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await confirm_taken(relay, records, answers)
     await pair.relay()
 
@@ -132,7 +132,7 @@ async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair)
     await pair.add("a", "b")
     relay = pair.engine.relay
     records = await relay._export([PERSON])
-    await apply_records(pair.durable_store, records, names=relay._names)
+    await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await pair.lapse()
     await pair.remove("a")
     await pair.relay()

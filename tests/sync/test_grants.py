@@ -39,7 +39,7 @@ from sponsorsync.store.entitlements import (
 )
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from sponsorsync.store.organizations import OrganizationStore
-from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair
+from tests.support.sync import CATALOG, COLLECTION, PERSON, SPONSORABLE, Pair
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Desk:
         return EntitlementStore(
             self.pair.local_store,
             self.pair.people,
-            collections=(COLLECTION,),
+            catalog=CATALOG,
             fetcher=self.pair.engine.hydrator,
         )
 

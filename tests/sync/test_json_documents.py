@@ -25,7 +25,7 @@ from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
 from sponsorsync.sync.person_records import apply_records, pack_people
-from tests.support.sync import NAMES, PERSON, SPONSORABLE, Pair, open_pair
+from tests.support.sync import CATALOG, PERSON, SPONSORABLE, Pair, open_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -232,8 +232,8 @@ async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair)
 async def test_what_a_deletion_takes_from_local_leaves_the_document_too(pair: Pair) -> None:
     """Local came back from before the deletion that durable knows of."""
     await pair.sign_in()
-    record = await pack_people(pair.local_store, [PERSON], what="entitled", names=NAMES)
-    await apply_records(pair.durable_store, record, names=NAMES)
+    record = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
+    await apply_records(pair.durable_store, record, catalog=CATALOG)
     deleted = await pair.local.hget(keys.meta(PERSON), "v:profile")
     await pair.durable.hset(keys.meta(PERSON), "x", str(deleted))
     await pair.durable.delete(PROFILE, FACTS)

@@ -12,7 +12,7 @@ import pytest
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
 from sponsorsync.tasks import end_tasks
-from tests.support.sync import COLLECTION, NAMES, PERSON, running_listener
+from tests.support.sync import CATALOG, COLLECTION, PERSON, running_listener
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ async def test_missing_flags_are_named_where_we_may_not_set_them(pair: Pair) -> 
     """The operator decides over their Redis."""
     await pair.local.config_set("notify-keyspace-events", "Kx")
     listener = Listener(
-        pair.local_store, names=NAMES, hydrator=pair.engine.hydrator, may_configure=False
+        pair.local_store, catalog=CATALOG, hydrator=pair.engine.hydrator, may_configure=False
     )
 
     assert await listener.load_missing_flags() == "Ems"
@@ -269,7 +269,7 @@ async def test_all_flags_do_not_hold_key_misses(pair: Pair) -> None:
     """`A` stands for all but m."""
     await pair.local.config_set("notify-keyspace-events", "AE")
     listener = Listener(
-        pair.local_store, names=NAMES, hydrator=pair.engine.hydrator, may_configure=False
+        pair.local_store, catalog=CATALOG, hydrator=pair.engine.hydrator, may_configure=False
     )
 
     assert await listener.load_missing_flags() == "m"

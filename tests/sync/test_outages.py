@@ -28,8 +28,8 @@ from tests.support.outages import (
     refuse_connections,
 )
 from tests.support.sync import (
+    CATALOG,
     COLLECTION,
-    NAMES,
     PERSON,
     OwnServer,
     Pair,
@@ -553,10 +553,10 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
         await pair.people.delete_account(PERSON)
     await pair.sign_in()
     await pair.add("b")
-    records = await pack_people(pair.local_store, [PERSON], what="entitled", names=NAMES)
+    records = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
-    answers = await apply_records(pair.durable_store, records, names=NAMES)
+    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
 
     assert answers[0][1].startswith("WRONGTYPE")
     assert await _dump_durable(pair.durable_store) == before

@@ -14,7 +14,7 @@ from sponsorsync.store import keys
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay
-from tests.support.sync import COLLECTION, NAMES, PERSON, Pair, confirm_taken
+from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, confirm_taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +29,7 @@ A_YEAR_US = 365 * 86400 * 10**6
 
 
 async def _export(pair: Pair, person_id: int = PERSON) -> list[PersonRecord]:
-    return await pack_people(pair.local_store, [person_id], what="entitled", names=NAMES)
+    return await pack_people(pair.local_store, [person_id], what="entitled", catalog=CATALOG)
 
 
 def _create_relay(pair: Pair) -> Relay:
@@ -37,7 +37,7 @@ def _create_relay(pair: Pair) -> Relay:
     return Relay(
         pair.local_store,
         pair.durable_store,
-        names=NAMES,
+        catalog=CATALOG,
         hydrator=engine.hydrator,
         incarnations=engine.incarnations,
     )
@@ -53,7 +53,7 @@ async def test_a_late_relay_does_not_put_an_older_state_back(pair: Pair) -> None
     stalled = await _export(pair)
     await pair.remove("a")
     await pair.relay()
-    answers = await apply_records(pair.durable_store, stalled, names=NAMES)
+    answers = await apply_records(pair.durable_store, stalled, catalog=CATALOG)
 
     assert [answer for _, answer in answers] == ["newer"]
     assert await pair.kept() == {"b"}
@@ -66,7 +66,7 @@ async def test_a_late_relay_does_not_bring_a_deleted_account_back(pair: Pair) ->
     stalled = await _export(pair)
     await pair.people.delete_account(PERSON)
     await pair.relay()
-    await apply_records(pair.durable_store, stalled, names=NAMES)
+    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
 
     assert await pair.kept() == set()
     assert await pair.durable.exists(keys.user_details(PERSON)) == 0
@@ -79,7 +79,7 @@ async def test_what_changed_while_it_travelled_stays_dirty(pair: Pair) -> None:
     await pair.add("a")
     relay = pair.engine.relay
     records = await relay._export([PERSON])
-    answers = await apply_records(pair.durable_store, records, names=NAMES)
+    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     await pair.add("b")
     await confirm_taken(relay, records, answers)
 
@@ -180,7 +180,7 @@ async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
     """Does what a drain does, and stops after each step."""
     records = await relay._export([PERSON])
     yield
-    answers = await apply_records(pair.durable_store, records, names=NAMES)
+    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     yield
     await confirm_taken(relay, records, answers)
     yield
@@ -280,8 +280,8 @@ def _create_mortal_relay(pair: Pair, fuse: _Fuse) -> Relay:
         for store in (pair.local_store, pair.durable_store)
     )
     incarnations = pair.engine.incarnations
-    hydrator = Hydrator(local, durable, names=NAMES, incarnations=incarnations)
-    return Relay(local, durable, names=NAMES, hydrator=hydrator, incarnations=incarnations)
+    hydrator = Hydrator(local, durable, catalog=CATALOG, incarnations=incarnations)
+    return Relay(local, durable, catalog=CATALOG, hydrator=hydrator, incarnations=incarnations)
 
 
 async def _change(pair: Pair, person: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
 from sponsorsync.sync.retention import Forgotten, forget_lapsed
-from tests.support.sync import COLLECTION, NAMES, PERSON
+from tests.support.sync import CATALOG, COLLECTION, PERSON
 
 if TYPE_CHECKING:
     from tests.support.sync import Pair
@@ -28,13 +28,13 @@ async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> i
 
 
 async def _forget(pair: Pair) -> list[Forgotten]:
-    return await forget_lapsed(pair.durable_store, names=NAMES, retention=RETENTION)
+    return await forget_lapsed(pair.durable_store, catalog=CATALOG, retention=RETENTION)
 
 
 async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
     """Does the last step of the job, after somebody was listed with this lapse."""
     reply = await pair.durable_store.run_script(
-        "forget_lapsed", PERSON, lapse, NAMES.sponsorables_json
+        "forget_lapsed", PERSON, lapse, CATALOG.sponsorables_json
     )
     return cast("list[object]", reply)
 

@@ -10,7 +10,7 @@ from sponsorsync.sync import unconfirmed
 from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
-from tests.support.sync import NAMES, PERSON, confirm_taken
+from tests.support.sync import CATALOG, PERSON, confirm_taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -34,7 +34,7 @@ async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
     await pair.settle("a")
     await _look(pair)
     await pair.add("b")
-    stalled = await pack_people(pair.local_store, [PERSON], what="entitled", names=NAMES)
+    stalled = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     return stalled
@@ -43,7 +43,7 @@ async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
 async def test_a_package_of_before_a_flush_that_nobody_confirmed_reaches_local(pair: Pair) -> None:
     """Its relay died after durable took it: durable was newer, and nobody was dirty."""
     stalled = await _stall_before_a_flush(pair)
-    await apply_records(pair.durable_store, stalled, names=NAMES)
+    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
     assert await pair.kept() == {"a", "b"}
@@ -56,7 +56,7 @@ async def test_a_package_that_arrives_after_a_later_login_reaches_local(pair: Pa
     stalled = await _stall_before_a_flush(pair)
     await pair.sign_in()
     await pair.relay()
-    await apply_records(pair.durable_store, stalled, names=NAMES)
+    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
     assert await pair.here() == await pair.kept() == {"a", "b"}
@@ -72,14 +72,14 @@ async def test_a_package_that_arrives_within_another_ones_pipeline_reaches_local
         await pair.sign_in(person)
 
     async def arrive() -> None:
-        await apply_records(pair.durable_store, stalled, names=NAMES)
+        await apply_records(pair.durable_store, stalled, catalog=CATALOG)
 
     durable = cast("RedisStore", _Interrupted(pair.durable_store, arrive))
     engine = pair.engine
     relay = Relay(
         pair.local_store,
         durable,
-        names=NAMES,
+        catalog=CATALOG,
         hydrator=engine.hydrator,
         incarnations=engine.incarnations,
     )
@@ -100,7 +100,7 @@ async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
         push_again=pair.engine.incarnations.push_again,
     )
     records = await pair.engine.relay._export([PERSON])
-    answers = await apply_records(pair.durable_store, records, names=NAMES)
+    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     await watch.check()
     await confirm_taken(pair.engine.relay, records, answers)
     await watch.check()
@@ -124,7 +124,7 @@ async def test_a_durable_that_counts_anew_is_looked_at_anew(pair: Pair) -> None:
     stalled = await _stall_before_a_flush(pair)
     await pair.local.hset(keys.INCARNATIONS, "checked", "1000")
     await pair.compare()
-    await apply_records(pair.durable_store, stalled, names=NAMES)
+    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
     assert await pair.here() == {"a", "b"}
@@ -146,7 +146,7 @@ async def test_a_durable_that_was_emptied_while_nobody_sends_gets_everybody_agai
 async def test_whom_local_cannot_take_over_is_set_aside_and_tried_again(pair: Pair) -> None:
     """A wrong-type key lies in the way; once it is gone, nobody has to remember them."""
     stalled = await _stall_before_a_flush(pair)
-    await apply_records(pair.durable_store, stalled, names=NAMES)
+    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     profile = keys.user_details(PERSON)
     await pair.local.set(profile, "foreign")
     await _look(pair)
@@ -166,10 +166,10 @@ async def test_more_people_than_a_page_are_all_looked_at(
     people = range(PERSON, PERSON + 7)
     for person in people:
         await pair.sign_in(person)
-    records = await pack_people(pair.local_store, people, what="entitled", names=NAMES)
+    records = await pack_people(pair.local_store, people, what="entitled", catalog=CATALOG)
     # Three scripts, of three, three and one: pages of four end within a count.
     for at in range(0, len(records), 3):
-        await apply_records(pair.durable_store, records[at : at + 3], names=NAMES)
+        await apply_records(pair.durable_store, records[at : at + 3], catalog=CATALOG)
     monkeypatch.setattr(unconfirmed, "_PAGE", 4)
     fetched: list[int] = []
     await unconfirmed.merge_unconfirmed(

@@ -10,8 +10,7 @@ from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store.stored_personal_data import load_stored_personal_data
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.redis_pair import RedisPair
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.people import PeopleStore
@@ -27,14 +26,11 @@ class PersonalData:
         self,
         redis_pair: RedisPair,
         people: PeopleStore,
-        *,
-        sponsorables: Sequence[str],
-        collections: Sequence[str],
+        catalog: Catalog,
     ) -> None:
-        self._sides = redis_pair
+        self._redis_pair = redis_pair
         self._people = people
-        self._sponsorables = sponsorables
-        self._collections = collections
+        self._catalog = catalog
 
     async def export(self, person_id: int) -> PersonalExport:
         """Returns all that both sides hold of a person.
@@ -42,11 +38,11 @@ class PersonalData:
         Raises:
             StoreUnavailableError: Local cannot be asked. That durable cannot is said in the export.
         """
-        local = await self._load(self._sides.local, person_id)
-        if self._sides.durable is None:
+        local = await self._load(self._redis_pair.local, person_id)
+        if self._redis_pair.durable is None:
             return PersonalExport(local=local, durable=None, note="No durable Redis is configured.")
         try:
-            durable = await self._load(self._sides.durable, person_id)
+            durable = await self._load(self._redis_pair.durable, person_id)
         except StoreUnavailableError as error:
             return PersonalExport(local=local, durable=None, note=str(error))
         return PersonalExport(local=local, durable=durable, note=None)
@@ -61,7 +57,7 @@ class PersonalData:
             StoreUnavailableError: Local cannot be asked; nothing was removed.
         """
         await self._people.delete_account(person_id)
-        engine = self._sides.engine
+        engine = self._redis_pair.engine
         if engine is None:
             return True
         try:
@@ -71,6 +67,4 @@ class PersonalData:
             return False
 
     async def _load(self, store: RedisStore, person_id: int) -> StoredPersonalData:
-        return await load_stored_personal_data(
-            store, person_id, sponsorables=self._sponsorables, collections=self._collections
-        )
+        return await load_stored_personal_data(store, person_id, self._catalog)

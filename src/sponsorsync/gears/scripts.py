@@ -15,6 +15,8 @@ from sponsorsync.gears.bundle import SOURCES, build_bundle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sponsorsync.domain.catalog import Catalog
+
 REGISTERING = ("fetch_on_keymiss", "write_behind")
 """Scripts that stay live once they are uploaded."""
 
@@ -36,15 +38,13 @@ class GearsConfig:
     """What a script is told when it is uploaded; never a secret, since it can be read in Redis.
 
     Attributes:
-        sponsorables: Logins; of these the scripts copy entitlement and preferences.
-        collections: Names of the collections that exist.
+        catalog: The scripts copy entitlements by its sponsorables, and its collections.
         hook_collections: Whether commands that miss a collection are answered at once; such a
             command must not stand in a MULTI (docs/gears.md).
         hook_profiles: Whether commands that read profiles are answered, too.
     """
 
-    sponsorables: Sequence[str]
-    collections: Sequence[str]
+    catalog: Catalog
     hook_profiles: bool
     hook_collections: bool = True
 
@@ -52,8 +52,8 @@ class GearsConfig:
         """Returns it as a Python literal."""
         return repr(
             {
-                "sponsorables": list(self.sponsorables),
-                "collections": list(self.collections),
+                "sponsorables": list(self.catalog.sponsorables),
+                "collections": list(self.catalog.collections),
                 "hook_profiles": self.hook_profiles,
                 "hook_collections": self.hook_collections,
             }

@@ -42,7 +42,7 @@ class Metrics:
     def __init__(
         self, redis_pair: RedisPair, supervisor: Supervisor, *, sponsorables: Sequence[str]
     ) -> None:
-        self._sides = redis_pair
+        self._redis_pair = redis_pair
         self._supervisor = supervisor
         self._sponsorables = sponsorables
 
@@ -56,7 +56,7 @@ class Metrics:
         up = Gauge(
             "sponsorsync_redis_up", "Whether a Redis takes writes.", ["side"], registry=registry
         )
-        for store in (self._sides.local, self._sides.durable):
+        for store in (self._redis_pair.local, self._redis_pair.durable):
             if store is not None:
                 try:
                     await store.check_writable()
@@ -79,7 +79,7 @@ class Metrics:
 
     async def _add_counts(self, registry: CollectorRegistry) -> None:
         try:
-            counts = await self._sides.local.run_together([c for _, c in _COUNTED.values()])
+            counts = await self._redis_pair.local.run_together([c for _, c in _COUNTED.values()])
         except StoreError:
             return
         for (name, (text, _)), count in zip(_COUNTED.items(), counts, strict=True):
@@ -87,8 +87,8 @@ class Metrics:
 
     async def _add_reconciled(self, registry: CollectorRegistry) -> None:
         try:
-            reply = await self._sides.local.run("HGETALL", keys.RECONCILED)
-            failed = await self._sides.local.run("HKEYS", keys.RECONCILE_FAILED)
+            reply = await self._redis_pair.local.run("HGETALL", keys.RECONCILED)
+            failed = await self._redis_pair.local.run("HKEYS", keys.RECONCILE_FAILED)
         except StoreError:
             return
         began = Gauge(
@@ -109,7 +109,7 @@ class Metrics:
             failing.labels(each).set(each.encode() in cast("list[bytes]", failed))
 
     def _add_relay(self, registry: CollectorRegistry) -> None:
-        engine = self._sides.engine
+        engine = self._redis_pair.engine
         if engine is None:
             return
         counts = engine.relay.counts

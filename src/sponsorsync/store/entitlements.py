@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sponsorsync.domain.account import StoredEntitlement
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.domain.entitlement import EntitlementFacts
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
@@ -88,12 +89,12 @@ class EntitlementStore:
         local: RedisStore,
         people: PeopleStore,
         *,
-        collections: Sequence[str],
+        catalog: Catalog,
         fetcher: Fetcher | None,
     ) -> None:
         self._local = local
         self._people = people
-        self._collections = collections
+        self._catalog = catalog
         self._fetcher = fetcher
 
     async def load(
@@ -291,7 +292,7 @@ class EntitlementStore:
     def _dump(self, change: EntitlementChange, *, is_verified: bool) -> tuple[int | str, ...]:
         told = {
             "facts": dump_entitlement_facts(change.facts),
-            "collections": list(self._collections),
+            "collections": list(self._catalog.collections),
             "is_verified": is_verified,
             "has_durable": self._fetcher is not None,
             "by": change.by,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sponsorsync.domain.account import StoredEntitlement
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
     from sponsorsync.store.fields import Fields, Hash
@@ -40,15 +41,13 @@ class PeopleStore:
         self,
         local: RedisStore,
         *,
-        sponsorables: Sequence[str],
-        collections: Sequence[str],
+        catalog: Catalog,
         session_life: timedelta,
         fetcher: Fetcher | None = None,
     ) -> None:
         self._local = local
-        self._gathering = ScriptBatching(local)
-        self._sponsorables = sponsorables
-        self._collections = collections
+        self._batching = ScriptBatching(local)
+        self._catalog = catalog
         self._session_s = int(session_life.total_seconds())
         self._fetcher = fetcher
 
@@ -95,7 +94,7 @@ class PeopleStore:
                 for entitlement in entitlements
                 if entitlement.facts is not None
             },
-            "collections": list(self._collections),
+            "collections": list(self._catalog.collections),
             "is_verified": self._fetcher is None or self._fetcher.is_local_verified,
             "has_durable": self._fetcher is not None,
         }
@@ -133,7 +132,7 @@ class PeopleStore:
         answer = await ask_until_known(
             None,
             self._fetcher,
-            self._gathering,
+            self._batching,
             lambda token: ("load_standing", (session, known_id, token, sponsorable)),
         )
         if len(answer) == 1:
@@ -169,9 +168,7 @@ class PeopleStore:
         await self._local.run_script(
             "delete_account",
             person_id,
-            json.dumps(
-                {"sponsorables": list(self._sponsorables), "collections": list(self._collections)}
-            ),
+            self._catalog.json,
         )
 
     async def _load_account(self, person_id: int, fetcher: Fetcher | None) -> Account:
@@ -179,7 +176,7 @@ class PeopleStore:
             person_id,
             fetcher,
             self._local,
-            lambda token: ("load_account", (person_id, token, *self._sponsorables)),
+            lambda token: ("load_account", (person_id, token, *self._catalog.sponsorables)),
         )
         profile = as_hash(answer[1])
         return Account(
@@ -187,7 +184,7 @@ class PeopleStore:
             entitlements={
                 sponsorable: parse_stored_entitlement(sponsorable, person_id, version, flat)
                 for sponsorable, version, flat in zip(
-                    self._sponsorables, answer[2::2], answer[3::2], strict=True
+                    self._catalog.sponsorables, answer[2::2], answer[3::2], strict=True
                 )
             },
         )

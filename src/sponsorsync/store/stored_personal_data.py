@@ -8,17 +8,12 @@ from sponsorsync.domain.account import StoredPersonalData
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
 
 
 async def load_stored_personal_data(
-    store: RedisStore,
-    person_id: int,
-    *,
-    sponsorables: Sequence[str],
-    collections: Sequence[str],
+    store: RedisStore, person_id: int, catalog: Catalog
 ) -> StoredPersonalData:
     """Returns everything under a person's number, in one round trip.
 
@@ -33,21 +28,21 @@ async def load_stored_personal_data(
             ("HGETALL", keys.user_details(person_id)),
             ("HGETALL", keys.meta(person_id)),
             ("HGETALL", keys.pending(person_id)),
-            *(("HGETALL", keys.sponsorship(each, person_id)) for each in sponsorables),
-            *(("SMEMBERS", keys.preferences(person_id, each)) for each in collections),
+            *(("HGETALL", keys.sponsorship(each, person_id)) for each in catalog.sponsorables),
+            *(("SMEMBERS", keys.preferences(person_id, each)) for each in catalog.collections),
         ]
     )
-    entitlements, sets = rest[: len(sponsorables)], rest[len(sponsorables) :]
+    entitlements, sets = rest[: len(catalog.sponsorables)], rest[len(catalog.sponsorables) :]
     return StoredPersonalData(
         profile=_as_text(profile),
         entitlements={
             name: _as_text(facts)
-            for name, facts in zip(sponsorables, entitlements, strict=True)
+            for name, facts in zip(catalog.sponsorables, entitlements, strict=True)
             if facts
         },
         preferences={
             name: sorted(_decode(member) for member in cast("set[bytes]", members))
-            for name, members in zip(collections, sets, strict=True)
+            for name, members in zip(catalog.collections, sets, strict=True)
         },
         pending=_as_text(pending),
         versions=_as_text(meta),

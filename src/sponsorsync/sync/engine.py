@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from sponsorsync.background import Supervisor
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import Gate, RedisStore
-    from sponsorsync.sync.names import KnownNames
 
 _KEEP_S = 1.0
 _SWEEP_S = 2.0
@@ -54,23 +54,23 @@ class SyncEngine:
         *,
         ungated: tuple[RedisStore, RedisStore],
         gates: tuple[Gate, Gate],
-        names: KnownNames,
+        catalog: Catalog,
         retention: timedelta,
         may_configure: bool,
         drains: bool,
     ) -> None:
         self._local = local
         self._durable = durable
-        self._names = names
+        self._catalog = catalog
         self._retention = retention
         self._drains = drains
         self._local_gate, self._durable_gate = gates
         self.incarnations = Incarnations(*ungated, local_gate=gates[0], durable_gate=gates[1])
-        self.hydrator = Hydrator(local, durable, names=names, incarnations=self.incarnations)
+        self.hydrator = Hydrator(local, durable, catalog=catalog, incarnations=self.incarnations)
         # Comparing goes on before the gates are open to others.
-        self._comparer = Hydrator(*ungated, names=names, incarnations=self.incarnations)
+        self._comparer = Hydrator(*ungated, catalog=catalog, incarnations=self.incarnations)
         self.relay = Relay(
-            local, durable, names=names, hydrator=self.hydrator, incarnations=self.incarnations
+            local, durable, catalog=catalog, hydrator=self.hydrator, incarnations=self.incarnations
         )
         self._arrivals = UnconfirmedChanges(
             local,
@@ -78,12 +78,12 @@ class SyncEngine:
             merge_newer=self.hydrator.merge_newer,
             push_again=self.incarnations.push_again,
         )
-        self.snapshot = Snapshot(local, names=names, relay=self.relay)
+        self.snapshot = Snapshot(local, catalog=catalog, relay=self.relay)
         self.verifier = Verifier(
-            local, durable, names=names, hydrator=self.hydrator, relay=self.relay
+            local, durable, catalog=catalog, hydrator=self.hydrator, relay=self.relay
         )
         self.listener = Listener(
-            local, names=names, hydrator=self.hydrator, may_configure=may_configure
+            local, catalog=catalog, hydrator=self.hydrator, may_configure=may_configure
         )
         self._has_tried_to_compare = asyncio.Event()
 
@@ -165,7 +165,7 @@ class SyncEngine:
 
     async def _hydrate_entitled(self) -> None:
         """Local is new or was flushed: direct readers should find what belongs to sponsors."""
-        for sponsorable in self._names.sponsorables:
+        for sponsorable in self._catalog.sponsorables:
             cursor = 0
             while True:
                 reply = await self._durable.run(
@@ -183,5 +183,5 @@ class SyncEngine:
         await self._arrivals.check()
 
     async def _forget_lapsed(self) -> None:
-        while await forget_lapsed(self._durable, names=self._names, retention=self._retention):
+        while await forget_lapsed(self._durable, catalog=self._catalog, retention=self._retention):
             pass

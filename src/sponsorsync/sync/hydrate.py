@@ -19,9 +19,9 @@ from sponsorsync.sync.person_records import pack_people
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
     from sponsorsync.sync.incarnations import Incarnations
-    from sponsorsync.sync.names import KnownNames
     from sponsorsync.sync.person_records import PersonRecord
 
 # After durable failed, nobody queues behind its time-outs for so long.
@@ -38,12 +38,12 @@ class Hydrator:
         local: RedisStore,
         durable: RedisStore,
         *,
-        names: KnownNames,
+        catalog: Catalog,
         incarnations: Incarnations,
     ) -> None:
         self._local = local
         self._durable = durable
-        self._names = names
+        self._catalog = catalog
         self._epochs = incarnations
         self._down_until = 0.0
 
@@ -114,7 +114,7 @@ class Hydrator:
         refused = {p.person_id: p.error for p in records if p.error is not None}
         good = [record for record in records if record.error is None]
         calls: list[ScriptCall] = [
-            ("merge", (token, self._names.all_json, record.person_id, record.content))
+            ("merge", (token, self._catalog.json, record.person_id, record.content))
             for record in good
         ]
         replies = await self._local.run_calls([*calls, *([then] if then and good else [])])
@@ -134,7 +134,7 @@ class Hydrator:
                 self._durable,
                 ids,
                 what="all",
-                names=self._names,
+                catalog=self._catalog,
                 as_dumps=self._epochs.can_dump_to_local,
             )
         except StoreUnavailableError as error:

@@ -20,9 +20,9 @@ from sponsorsync.domain.errors import StoreError
 from sponsorsync.store.fetching import ask_until_known
 
 if TYPE_CHECKING:
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.hydrate import Hydrator
-    from sponsorsync.sync.names import KnownNames
 
 NEEDED_FLAGS = frozenset("Esm")
 """Keyevent notifications, of sets, and of key misses."""
@@ -43,14 +43,14 @@ class Listener:
         self,
         local: RedisStore,
         *,
-        names: KnownNames,
+        catalog: Catalog,
         hydrator: Hydrator,
         may_configure: bool,
     ) -> None:
         self._local = local
         self._hydrator = hydrator
         self._may_configure = may_configure
-        collections = "|".join(map(re.escape, names.collections))
+        collections = "|".join(map(re.escape, catalog.collections))
         self._key = re.compile(rf"user:([1-9][0-9]*):({collections})")
         # Events arrive faster than they are handled while a batch is imported; what does not fit
         # is dropped, and the other one of the two, `verify`, finds it.

@@ -14,8 +14,8 @@ from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import Argument, RedisStore
-    from sponsorsync.sync.names import KnownNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class PersonRecord:
 
 
 async def pack_people(
-    store: RedisStore, ids: Sequence[int], *, what: str, names: KnownNames, as_dumps: bool = False
+    store: RedisStore, ids: Sequence[int], *, what: str, catalog: Catalog, as_dumps: bool = False
 ) -> list[PersonRecord]:
     """Returns a package for each person, in one round trip (more where there is very much).
 
@@ -68,7 +68,7 @@ async def pack_people(
         ids: Of the people.
         what: 'entitled' leaves out the collections of who is not entitled: what may leave local.
             'all' leaves out nothing; 'only:{collection}' is 'entitled' for one collection.
-        names: The sponsorables that can entitle somebody.
+        catalog: The sponsorables that can entitle somebody.
         as_dumps: In the server's own format, which is several times faster; the other side has to
             be able to read it (dump_format.py).
     """
@@ -79,7 +79,7 @@ async def pack_people(
         replies = await store.run_scripts(
             "pack",
             [
-                [what + ("+dumps" if as_dumps else ""), names.sponsorables_json, *piece]
+                [what + ("+dumps" if as_dumps else ""), catalog.sponsorables_json, *piece]
                 for piece in pieces
             ],
         )
@@ -98,7 +98,7 @@ def chunks(ids: Sequence[int]) -> list[Sequence[int]]:
 
 
 async def apply_records(
-    durable: RedisStore, records: Sequence[PersonRecord], *, names: KnownNames
+    durable: RedisStore, records: Sequence[PersonRecord], *, catalog: Catalog
 ) -> list[tuple[int, str]]:
     """Hands packages to durable, in one round trip.
 
@@ -108,7 +108,7 @@ async def apply_records(
     """
     batches = split_for_scripts(records)
     arguments: list[list[Argument]] = [
-        [names.sponsorables_json, *(record.content for record in batch)] for batch in batches
+        [catalog.sponsorables_json, *(record.content for record in batch)] for batch in batches
     ]
     replies = cast("list[tuple[int, list[bytes]]]", await durable.run_scripts("apply", arguments))
     return [(applied, answer.decode()) for applied, batch in replies for answer in batch]

@@ -25,10 +25,10 @@ from sponsorsync.sync.person_records import apply_records, pack_people, split_fo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.hydrate import Hydrator
     from sponsorsync.sync.incarnations import Incarnations
-    from sponsorsync.sync.names import KnownNames
     from sponsorsync.sync.person_records import PersonRecord
 
 BATCH = 500
@@ -83,13 +83,13 @@ class Relay:
         local: RedisStore,
         durable: RedisStore,
         *,
-        names: KnownNames,
+        catalog: Catalog,
         hydrator: Hydrator,
         incarnations: Incarnations,
     ) -> None:
         self._local = local
         self._durable = durable
-        self._names = names
+        self._catalog = catalog
         self._hydrator = hydrator
         self._epochs = incarnations
         self._highest_applied = 0
@@ -156,7 +156,7 @@ class Relay:
             StoreUnavailableError: A server is down; nobody left dirty who should not.
         """
         before = self._highest_applied
-        answers = await apply_records(self._durable, records, names=self._names)
+        answers = await apply_records(self._durable, records, catalog=self._catalog)
         self.counts.sent += len(records)
         applied = max(count for count, _ in answers)
         if applied - len(split_for_scripts(records)) < before:
@@ -222,7 +222,7 @@ class Relay:
             self._local,
             ids,
             what=what,
-            names=self._names,
+            catalog=self._catalog,
             as_dumps=self._epochs.can_dump_to_durable,
         )
 
@@ -260,7 +260,7 @@ class Relay:
 
     async def _prune(self, person_id: int) -> None:
         """Removes from durable's copy what somebody who is not entitled removed here."""
-        for collection in self._names.collections:
+        for collection in self._catalog.collections:
             key = keys.preferences(person_id, collection)
             copy = cast("set[bytes]", await self._durable.run("SMEMBERS", key))
             found = cast(

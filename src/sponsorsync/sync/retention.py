@@ -13,8 +13,8 @@ from sponsorsync.store import keys
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.names import KnownNames
 
 _BATCH = 100
 
@@ -30,7 +30,7 @@ class Forgotten:
 
 
 async def forget_lapsed(
-    durable: RedisStore, *, names: KnownNames, retention: timedelta
+    durable: RedisStore, *, catalog: Catalog, retention: timedelta
 ) -> list[Forgotten]:
     """Removes from durable what is older than the retention; says what it removed.
 
@@ -50,7 +50,7 @@ async def forget_lapsed(
     forgotten = []
     for person, lapse in listed:
         reply = await durable.run_script(
-            "forget_lapsed", person, f"{lapse:.0f}", names.sponsorables_json
+            "forget_lapsed", person, f"{lapse:.0f}", catalog.sponsorables_json
         )
         pairs = iter(cast("list[bytes | int]", reply))
         sizes = {cast("bytes", name).decode(): cast("int", next(pairs)) for name in pairs}

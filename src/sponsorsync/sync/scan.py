@@ -15,8 +15,8 @@ from sponsorsync.store import keys
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.names import KnownNames
 
 _COUNT = 1000
 
@@ -33,20 +33,20 @@ async def scan_set(store: RedisStore, key: str) -> AsyncGenerator[list[int], Non
         yield [int(member) for member in cast("list[bytes]", page)]
 
 
-async def scan_entitled(store: RedisStore, names: KnownNames) -> AsyncGenerator[list[int], None]:
+async def scan_entitled(store: RedisStore, catalog: Catalog) -> AsyncGenerator[list[int], None]:
     """Yields pages of everybody in the indexes of the entitled."""
-    for sponsorable in names.sponsorables:
+    for sponsorable in catalog.sponsorables:
         async for page in scan_set(store, keys.sponsors(sponsorable)):
             yield page
 
 
-async def scan_keyspace(store: RedisStore, names: KnownNames) -> AsyncGenerator[list[int], None]:
+async def scan_keyspace(store: RedisStore, catalog: Catalog) -> AsyncGenerator[list[int], None]:
     """Yields pages of whoever has a profile or a set: looks at every key of the server.
 
     Keys that only look like ours (no number, another collection) are passed over.
     """
     own = [("user_details:*", re.compile(rb"user_details:([1-9][0-9]*)"))]
-    for collection in names.collections:
+    for collection in catalog.collections:
         pattern = rf"user:([1-9][0-9]*):{re.escape(collection)}".encode()
         own.append((f"user:*:{collection}", re.compile(pattern)))
     for glob, pattern_of_key in own:

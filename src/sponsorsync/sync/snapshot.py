@@ -24,8 +24,8 @@ from sponsorsync.tasks import end_tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.names import KnownNames
     from sponsorsync.sync.person_records import PersonRecord
     from sponsorsync.sync.relay import Relay
 
@@ -86,15 +86,15 @@ class SnapshotSummary(Report):
 class Snapshot:
     """Copies everybody; the next batches are read from local while one is applied on durable."""
 
-    def __init__(self, local: RedisStore, *, names: KnownNames, relay: Relay) -> None:
+    def __init__(self, local: RedisStore, *, catalog: Catalog, relay: Relay) -> None:
         self._local = local
-        self._names = names
+        self._catalog = catalog
         self._relay = relay
 
     def check_collection(self, collection: str | None) -> None:
         """Raises InvalidInputError for a collection that does not exist; None stands for all."""
-        if collection is not None and collection not in self._names.collections:
-            known = ", ".join(sorted(self._names.collections))
+        if collection is not None and collection not in self._catalog.collections:
+            known = ", ".join(sorted(self._catalog.collections))
             raise InvalidInputError(f"There is no such collection. There is: {known}.")
 
     async def run(
@@ -141,17 +141,17 @@ class Snapshot:
             return cast("int", await self._local.run("ZCARD", keys.PEOPLE))
         sizes = [
             cast("int", await self._local.run("SCARD", keys.sponsors(each)))
-            for each in self._names.sponsorables
+            for each in self._catalog.sponsorables
         ]
         return sum(sizes)
 
     async def _adopt(self, summary: SnapshotSummary, tell: Callable[[], None]) -> None:
         how = "count" if summary.is_dry_run else "mark"
-        pages = in_batches(scan_keyspace(self._local, self._names), PEOPLE_A_SCRIPT)
+        pages = in_batches(scan_keyspace(self._local, self._catalog), PEOPLE_A_SCRIPT)
         async with aclosing(pages):
             async for ids in pages:
                 reply = await self._local.run_script(
-                    "import_unversioned", how, self._names.all_json, *ids
+                    "import_unversioned", how, self._catalog.json, *ids
                 )
                 imported, visitors, wrongs = cast("tuple[list[bytes], int, list[bytes]]", reply)
                 summary.imported += len(imported)
@@ -193,7 +193,7 @@ class Snapshot:
         people = (
             scan_people(self._local)
             if collection is None
-            else scan_entitled(self._local, self._names)
+            else scan_entitled(self._local, self._catalog)
         )
         size = _BATCH
         async for batch in in_batches(people, _BATCH):

@@ -35,9 +35,9 @@ from sponsorsync.sync.scan import in_batches, scan_people, scan_set
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
+    from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.hydrate import Hydrator
-    from sponsorsync.sync.names import KnownNames
     from sponsorsync.sync.relay import Relay
 
 _BATCH = 500
@@ -105,13 +105,13 @@ class Verifier:
         local: RedisStore,
         durable: RedisStore,
         *,
-        names: KnownNames,
+        catalog: Catalog,
         hydrator: Hydrator,
         relay: Relay,
     ) -> None:
         self._local = local
         self._durable = durable
-        self._names = names
+        self._catalog = catalog
         self._hydrator = hydrator
         self._relay = relay
 
@@ -190,7 +190,7 @@ class Verifier:
     def _lacks_entitlement(self, here: Person) -> bool:
         return any(
             here.parts.get(f"{ENTITLEMENT}{each}", Held()).state == "unknown"
-            for each in self._names.sponsorables
+            for each in self._catalog.sponsorables
         )
 
     async def _compare_copies(
@@ -238,7 +238,7 @@ class Verifier:
 
     def _indexes(self) -> list[tuple[RedisStore, str, str]]:
         """Returns each index with the command that asks it about many people."""
-        sets = [keys.sponsors(each) for each in self._names.sponsorables]
+        sets = [keys.sponsors(each) for each in self._catalog.sponsorables]
         return [
             (self._local, keys.PEOPLE, "ZMSCORE"),
             (self._durable, keys.PEOPLE, "ZMSCORE"),
@@ -257,7 +257,7 @@ class Verifier:
         while waiting:
             pieces = chunks(waiting)
             replies = await store.run_scripts(
-                "digest", [[self._names.all_json, *piece] for piece in pieces]
+                "digest", [[self._catalog.json, *piece] for piece in pieces]
             )
             left: list[int] = []
             for piece, reply in zip(pieces, replies, strict=True):
@@ -292,7 +292,7 @@ class Verifier:
                 refused |= await self._hydrator.hydrate([person_id])
             if by_repair.pop("index", None):
                 for store in (self._local, self._durable):
-                    await store.run_script("reindex", person_id, self._names.sponsorables_json)
+                    await store.run_script("reindex", person_id, self._catalog.sponsorables_json)
             steps = [
                 word
                 for how, differences in by_repair.items()
