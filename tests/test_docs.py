@@ -21,16 +21,12 @@ FOLDERS = (ROOT, SOURCE, SOURCE / "store")
 
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in chain(
-        ROOT.glob("*.md"),
-        ROOT.glob("docs/*.md"),
-        ROOT.glob("gears_scripts/*.md"),
-        ROOT.glob(".env*.example"),
-    )
+    for pattern in ("*.md", "docs/*.md", "gears_scripts/*.md", ".env*.example")
+    for path in sorted(ROOT.glob(pattern))
 }
 LINKED = DOCUMENTS | {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in ROOT.glob("docs/adr/*.md")
+    for path in sorted(ROOT.glob("docs/adr/*.md"))
 }
 CONTRIBUTING, DATA = DOCUMENTS["CONTRIBUTING.md"], DOCUMENTS["docs/data.md"]
 KEYS = set(re.findall(r'"(sponsorsync:[a-z_]+)', (SOURCE / "store" / "keys.py").read_text("utf-8")))
