@@ -99,14 +99,14 @@ async def test_what_runs_leaves_records_and_faults(client: GearsClient) -> None:
 async def test_what_runs_long_is_followed_and_forgotten(client: GearsClient, gears: Gears) -> None:
     """Nothing of it is left in the server."""
     execution = await client.start(RUNS, requirements=[])
-    results = await client.follow(execution, limit_s=10)
+    results = await client.wait_for_results(execution, limit_s=10)
     await client.drop_execution(execution)
     await client.drop_execution(execution)
 
     assert results.records == ("0", "1", "2")
     assert await gears.run("RG.DUMPEXECUTIONS") == []
     with pytest.raises(GearsError, match="was restarted"):
-        await client.follow(execution, limit_s=10)
+        await client.wait_for_results(execution, limit_s=10)
 
 
 async def test_what_does_not_end_is_left_after_the_limit_and_aborted(
@@ -116,7 +116,7 @@ async def test_what_does_not_end_is_left_after_the_limit_and_aborted(
     execution = await client.start(RUNS_LONG, requirements=[])
     began = time.monotonic()
     with pytest.raises(GearsError, match="did not end within"):
-        await client.follow(execution, limit_s=0.2)
+        await client.wait_for_results(execution, limit_s=0.2)
     await client.drop_execution(execution)
 
     assert time.monotonic() - began < 5

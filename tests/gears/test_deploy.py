@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from sponsorsync.domain.errors import GearsError, GearsUnsupportedError
 from sponsorsync.gears.client import GearsClient, open_gears
-from sponsorsync.gears.deploy import State, deploy, look, remove, restore
+from sponsorsync.gears.deploy import State, deploy, load_states, remove, restore
 from sponsorsync.store import keys
 from tests.support.gears import (
     BROKEN,
@@ -64,7 +64,7 @@ async def test_deploying_makes_all_live(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
     """Under our names, with release and hash, and at work."""
-    before = _states(await look(client, scripts))
+    before = _states(await load_states(client, scripts))
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
     await gears.client.sadd("user:1:mnodes", "a")
 
@@ -158,7 +158,7 @@ async def test_what_is_no_longer_shipped_is_removed(
     text = registering_script("x")
     for session in ("sponsorsync-of-old", "theirs"):
         await client.upload(text, session=session, description="1 x", requirements=[])
-    seen = _states(await look(client, scripts))
+    seen = _states(await load_states(client, scripts))
 
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
 

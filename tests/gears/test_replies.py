@@ -204,7 +204,7 @@ def test_the_counts_of_a_batch_script() -> None:
 )
 def test_anything_else_is_no_count(records: tuple[str, ...]) -> None:
     """It must not be taken for 'nothing failed'."""
-    with pytest.raises(GearsError, match="did not leave its counts"):
+    with pytest.raises(GearsError, match="did not return its counts"):
         parse_counts(Results(records, ()))
 
 

@@ -286,7 +286,7 @@ class Truth:
                 wrong.append(f"sides differ in {sorted(local.items ^ durable.items)}")
         else:
             if not durable.items <= local.items:
-                wrong.append(f"copy not narrowed: {sorted(durable.items - local.items)}")
+                wrong.append(f"copy not pruned: {sorted(durable.items - local.items)}")
             if not durable.items <= self.era:
                 wrong.append(f"durable without entitlement: {sorted(durable.items - self.era)}")
             if not self.kept <= durable.items:

@@ -177,7 +177,7 @@ class Pair:
 
     async def compare(self) -> None:
         """Compares incarnations as the engine does when it starts or is refused."""
-        await self.engine._compare()
+        await self.engine.open()
 
     async def evict(self, key: str | None = None) -> None:
         """Takes one local key away, as eviction or DEL by hand do; the collection by default."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     """Takes the person to durable; something happens between durable's answer and the confirm."""
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await meanwhile
     await confirm_taken(relay, records, answers)
@@ -70,7 +70,7 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     await pair.settle("a")
     await pair.add("b")
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
@@ -113,7 +113,7 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
@@ -131,7 +131,7 @@ async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair)
     await pair.sign_in()
     await pair.add("a", "b")
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await pair.lapse()
     await pair.remove("a")

@@ -235,13 +235,13 @@ async def test_a_start_is_no_outage(
     async with AsyncExitStack() as stack:
         engine = (await open_redis_pair(stack, settings)).engine
         assert engine is not None
-        compare = engine._compare
+        compare = engine.open
 
         async def compare_slowly() -> None:
             await asyncio.sleep(1)
             await compare()
 
-        monkeypatch.setattr(engine, "_compare", compare_slowly)
+        monkeypatch.setattr(engine, "open", compare_slowly)
         supervisor = await stack.enter_async_context(open_supervisor())
         engine.start(supervisor)
         await until(has_group)

@@ -78,7 +78,7 @@ async def test_what_changed_while_it_travelled_stays_dirty(pair: Pair) -> None:
     await pair.sign_in()
     await pair.add("a")
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     await pair.add("b")
     await confirm_taken(relay, records, answers)
@@ -178,7 +178,7 @@ async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
 
 async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
     """Does what a drain does, and stops after each step."""
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     yield
     answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     yield

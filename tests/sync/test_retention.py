@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from sponsorsync.sync.retention import Forgotten, forget_lapsed
+from sponsorsync.sync.retention import Removal, remove_lapsed
 from tests.support.sync import CATALOG, COLLECTION, PERSON
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> i
     return int(end.timestamp())
 
 
-async def _forget(pair: Pair) -> list[Forgotten]:
-    return await forget_lapsed(pair.durable_store, catalog=CATALOG, retention=RETENTION)
+async def _forget(pair: Pair) -> list[Removal]:
+    return await remove_lapsed(pair.durable_store, catalog=CATALOG, retention=RETENTION)
 
 
 async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
@@ -52,7 +52,7 @@ async def test_the_end_of_the_retention_removes_the_sets_and_says_which(pair: Pa
     await _lapse_days_ago(pair, 90.1)
     await _lapse_days_ago(pair, 89.9, OTHER)
 
-    assert await _forget(pair) == [Forgotten(person_id=PERSON, collections={COLLECTION: 2})]
+    assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 2})]
     assert await pair.kept() == set()
     assert await pair.kept(OTHER) == {"a", "b"}
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
@@ -150,4 +150,4 @@ async def test_a_narrowed_copy_ends_with_the_retention(pair: Pair) -> None:
     await pair.relay()
     assert await pair.kept() == {"b"}
 
-    assert await _forget(pair) == [Forgotten(person_id=PERSON, collections={COLLECTION: 1})]
+    assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 1})]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 async def _look(pair: Pair) -> None:
     """Looks at all that durable has taken by now: the first call only notes how far that is."""
-    await pair.engine._arrivals.check()
-    await pair.engine._arrivals.check()
+    await pair.engine._unconfirmed.check()
+    await pair.engine._unconfirmed.check()
 
 
 async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
@@ -99,7 +99,7 @@ async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
         merge_newer=_recording(fetched),
         push_again=pair.engine.incarnations.push_again,
     )
-    records = await pair.engine.relay._export([PERSON])
+    records = await pair.engine.relay._pack_sendable([PERSON])
     answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     await watch.check()
     await confirm_taken(pair.engine.relay, records, answers)

@@ -167,7 +167,7 @@ async def test_the_copy_after_a_lapse_may_be_narrower_and_nothing_else(equal: Pa
     fixed = await equal.engine.verifier.run(fix=True)
 
     assert right.agrees
-    assert wrong.counts == {"copy not narrowed": 1}
+    assert wrong.counts == {"copy not pruned": 1}
     assert fixed.agrees
     assert await equal.kept() == {"b"}
 
@@ -179,7 +179,7 @@ async def test_a_copy_of_who_was_never_entitled_is_found(equal: Pair) -> None:
     found = await equal.engine.verifier.run()
     await equal.engine.verifier.run(fix=True)
 
-    assert found.counts == {"kept of somebody not entitled": 1}
+    assert found.counts == {"kept though not entitled": 1}
     assert await equal.kept(UNENTITLED) == {"b"}  # its retention begins
 
 
