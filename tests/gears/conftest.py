@@ -109,8 +109,10 @@ class Gears:
 
     async def clear(self) -> None:
         """Leaves nothing registered, nothing running, and no key."""
-        for registration in await self.run("RG.DUMPREGISTRATIONS"):
-            await self.run("RG.UNREGISTER", registration[1])
+        async with self._plain.pipeline(transaction=False) as together:
+            for registration in await self.run("RG.DUMPREGISTRATIONS"):
+                together.execute_command("RG.UNREGISTER", registration[1])
+            await together.execute()
         await self.client.flushall()  # what a callback waits for in vain is not there
         await until(self._has_no_execution)
         await until(self._has_no_session)

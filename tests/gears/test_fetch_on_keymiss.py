@@ -305,7 +305,7 @@ async def test_a_key_of_another_type_in_the_way_is_told(kept: Shipped) -> None:
     await kept.pair.local.flushall()
     await kept.pair.local.set(META, "a foreign text")
 
-    with pytest.raises(ResponseError, match="sponsorsync: what is kept there could not be"):
+    with pytest.raises(ResponseError, match="sponsorsync: the data in durable storage could"):
         await kept.pair.here()
     assert await kept.pair.here(OTHER) == set()
     assert not await kept.no_registration_failed()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.grants import Desk
 from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.sync import Pair, open_pair
 
@@ -46,3 +47,15 @@ async def cuttable(
     async with open_pair(local_server.url, f"redis://127.0.0.1:{way.port}/0") as opened:
         opened.durable = durable
         yield opened
+
+
+@pytest.fixture
+def desk(pair: Pair) -> Desk:
+    """Entitlements of the pair."""
+    return Desk(pair)
+
+
+@pytest.fixture
+def cut_desk(cuttable: Pair, way: TcpProxy) -> Desk:
+    """The same, where the connection to durable can be cut."""
+    return Desk(cuttable, way)

@@ -454,7 +454,7 @@ class Engine:
                 "id": session.id,
                 "description": session.description,
                 "requirements": session.requirements,
-                "registrations": [each.saved() for each in session.registrations],
+                "registrations": [each.to_saved() for each in session.registrations],
             }
             for session in self.sessions.values()
         ]
@@ -470,10 +470,10 @@ class Engine:
         for saved in pickle.loads(file.read_bytes()):  # noqa: S301 - of our own writing
             session = Session(saved["id"], saved["description"], saved["requirements"])
             self.sessions[session.id] = session
-            for content in saved["registrations"]:
-                kind, values = pickle.loads(content)  # noqa: S301
+            for kind, values in saved["registrations"]:
+                steps = pickle.loads(values["pickled_steps"])  # noqa: S301
                 session.registrations.append(
-                    kind(engine=self, session=session, kept=content, **values)
+                    kind(engine=self, session=session, steps=steps, **values)
                 )
             self.registrations += session.registrations
         for each in self.registrations:

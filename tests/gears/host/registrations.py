@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import cloudpickle
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.gears.host.resp import Value
     from tests.gears.host.running import Command
     from tests.gears.host.sessions import Session
+
+    SavedRegistration: TypeAlias = tuple[type["Registration"], dict[str, Any]]
 
 # How many executions of a registration RG.DUMPEXECUTIONS remembers.
 _REMEMBERED: Final = 100
@@ -62,7 +64,7 @@ class Registration:
     last_run_s: float = 0.0
     total_run_s: float = 0.0
     last_error: str | None = None
-    kept: bytes = b""
+    pickled_steps: bytes = b""
     executions: deque[str] = field(default_factory=deque)
     worker: Worker = field(init=False)
 
@@ -80,16 +82,19 @@ class Registration:
     def stop(self) -> None:
         """Is not registered any more."""
 
-    def saved(self) -> bytes:
-        """Returns what makes it again after a restart, as it was when it was registered.
+    def to_saved(self) -> SavedRegistration:
+        """Returns what restores it after a restart.
 
-        What its callbacks have put into their globals since need not be anything that can be kept.
+        Its steps are those of the upload: what callbacks have put into their globals since may not
+        be picklable. Registrations with the same callbacks share one pickle.
         """
-        if not self.kept:
-            names = ("id", "desc", "steps", "mode", "prefix", *self._own_arguments)
-            values = {name: getattr(self, name) for name in names}
-            self.kept = cloudpickle.dumps((type(self), values))
-        return self.kept
+        if not self.pickled_steps:
+            callbacks = tuple((step.kind, id(step.callback)) for step in self.steps)
+            if callbacks not in self.session.pickles:
+                self.session.pickles[callbacks] = cloudpickle.dumps(self.steps)
+            self.pickled_steps = self.session.pickles[callbacks]
+        names = ("id", "desc", "mode", "prefix", "pickled_steps", *self._own_arguments)
+        return type(self), {name: getattr(self, name) for name in names}
 
     _own_arguments: ClassVar[tuple[str, ...]] = ()
 
