@@ -82,10 +82,10 @@ async def _come_back_older_while_durable_is_away(
 # ------------------------------------------------------------------ local came back older
 
 
-async def test_nobody_is_served_by_a_local_that_nobody_has_compared(
+async def test_a_local_that_is_not_compared_serves_no_command(
     aging: Pair, own_local: OwnServer
 ) -> None:
-    """Neither a read nor a write gets through to it."""
+    """Neither a read nor a write."""
     await aging.sign_in()
     await aging.add("a")
     await own_local.come_back_older(own_local.keep_copy())
@@ -97,10 +97,10 @@ async def test_nobody_is_served_by_a_local_that_nobody_has_compared(
     assert await aging.here() == {"a"}
 
 
-async def test_what_is_newer_on_durable_wins_over_an_older_local(
+async def test_newer_data_of_durable_win_over_an_older_local(
     aging: Pair, own_local: OwnServer
 ) -> None:
-    """Also before the first write, which would otherwise send the old state as the newest."""
+    """Also before the first write, which would send the old state as the newest."""
     await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
@@ -117,8 +117,8 @@ async def test_what_is_newer_on_durable_wins_over_an_older_local(
     assert await aging.here() == {"b", "c", "d"}
 
 
-async def test_an_older_local_sends_what_it_had_not_sent(aging: Pair, own_local: OwnServer) -> None:
-    """What is dirty there and not newer on durable is no loss."""
+async def test_an_older_local_sends_its_unsent_changes(aging: Pair, own_local: OwnServer) -> None:
+    """Data that are dirty there and not newer on durable are no loss."""
     await aging.sign_in()
     await aging.relay()
     await aging.add("a")
@@ -148,10 +148,10 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_away(
     assert await aging.items() == ["c", "d"]
 
 
-async def test_somebody_elses_login_does_not_hide_that_local_is_older(
+async def test_another_login_does_not_hide_that_local_is_older(
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
-    """Its version is later than all on durable; what local was like at the start counts."""
+    """Its version is later than all on durable; the state at the start counts."""
     await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
@@ -190,10 +190,10 @@ async def test_a_login_that_only_an_older_local_takes_for_a_join_sends_nothing_o
     assert await aging.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
 
 
-async def test_who_really_joins_before_the_comparison_brings_along_what_is_there(
+async def test_a_join_before_the_comparison_sends_the_sets(
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
-    """The join is judged afterwards, and not forgotten."""
+    """The join is evaluated afterwards, and not lost."""
     await aging.settle("a", "b")
     await aging.lapse()
     await aging.add("c")
@@ -242,10 +242,10 @@ async def test_an_older_local_without_an_epoch_is_compared_too(
     assert await aging.kept() == {"b", "c"}
 
 
-async def test_what_is_written_past_the_service_to_an_older_local_sends_nothing_old(
+async def test_a_foreign_write_to_an_older_local_sends_nothing_old(
     aging: Pair, own_local: OwnServer, way: TcpProxy
 ) -> None:
-    """The listener, too, waits for the comparison."""
+    """The listener waits for the comparison, too."""
     await aging.settle("a", "b")
     copy = own_local.keep_copy()
     await aging.remove("a")
@@ -263,10 +263,10 @@ async def test_what_is_written_past_the_service_to_an_older_local_sends_nothing_
     assert await aging.kept() == await aging.here()
 
 
-async def test_one_person_with_a_foreign_key_does_not_keep_local_from_being_compared(
+async def test_a_wrong_type_key_does_not_stop_the_comparison(
     aging: Pair, own_local: OwnServer
 ) -> None:
-    """Otherwise everybody's changes would wait for ever."""
+    """Otherwise everyone's changes would wait for ever."""
     await aging.settle("a", "b", people=(PERSON, OTHER))
     copy = own_local.keep_copy()
     for person in (PERSON, OTHER):
@@ -284,10 +284,10 @@ async def test_one_person_with_a_foreign_key_does_not_keep_local_from_being_comp
 # ------------------------------------------------------------------ durable came back older
 
 
-async def test_all_that_an_older_durable_had_confirmed_later_travels_again(
+async def test_an_older_durable_gets_later_confirmed_changes_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """Nobody is dirty, and local is the only one who has it."""
+    """No person is dirty, and only local has them."""
     await restorable.settle("a")
     copy = own_durable.keep_copy()
     await restorable.remove("a")
@@ -305,10 +305,10 @@ async def test_all_that_an_older_durable_had_confirmed_later_travels_again(
     assert await restorable.kept(OTHER) == {"c"}
 
 
-async def test_a_durable_that_nobody_has_compared_is_not_fetched_from(
+async def test_a_durable_that_is_not_compared_is_not_fetched_from(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """A fill from an older state has to come after what local has newer."""
+    """A fill from an older state has to come after local's newer data."""
     await restorable.settle("a")
     await restorable.evict()
     await own_durable.come_back_older(own_durable.keep_copy())
@@ -319,10 +319,10 @@ async def test_a_durable_that_nobody_has_compared_is_not_fetched_from(
     assert await restorable.items() == ["a"]
 
 
-async def test_a_restart_without_a_loss_makes_nobody_travel(
+async def test_a_restart_without_a_loss_sends_nothing_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """Its counter is what it was."""
+    """Its counter is unchanged."""
     await restorable.settle("a")
     await own_durable.kill()
     await own_durable.start()
@@ -332,10 +332,10 @@ async def test_a_restart_without_a_loss_makes_nobody_travel(
     assert await restorable.items() == ["a"]
 
 
-async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everybody_again(
+async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everyone_again(
     pair: Pair,
 ) -> None:
-    """The next one who travels finds out, by its counter."""
+    """The next drain detects it by the counter."""
     await pair.settle("a")
     await pair.durable.flushall()
     await pair.sign_in(OTHER)
@@ -345,10 +345,10 @@ async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everybody
     assert await pair.durable.exists(keys.user_details(OTHER)) == 1
 
 
-async def test_who_was_sent_with_an_unknown_entitlement_is_sent_again_to_an_older_durable(
+async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_durable(
     pair: Pair,
 ) -> None:
-    """They are dirty all the time, and the sweep had learned not to send the same twice."""
+    """They are dirty all the time, and the sweep does not send the same twice."""
     await pair.sign_in(entitled=None)
     await pair.relay()
     for _ in range(2):

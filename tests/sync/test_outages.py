@@ -12,12 +12,15 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync import background
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from sponsorsync.sync import engine as engine_module
+from sponsorsync.sync import listener as listener_module
 from sponsorsync.sync.person_records import apply_records, pack_people
 from tests.support.outages import (
     DURABLE_OUTAGES,
@@ -72,10 +75,10 @@ async def admin(own: OwnServer) -> AsyncIterator[Redis]:
 
 
 @pytest.mark.parametrize("outage", DURABLE_OUTAGES)
-async def test_durables_outage_buries_nobody_and_loses_nothing(
+async def test_durables_outage_makes_no_dead_letter_and_loses_nothing(
     outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
 ) -> None:
-    """None of it is a fault of anybody's data; afterwards both sides are equal."""
+    """No data are at fault; afterwards both servers are equal."""
     await fill_with_ballast(admin)
     async with open_pair(local_server.url, own.url) as pair:
         await pair.settle("a")
@@ -119,7 +122,7 @@ LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
 
 
 @pytest.mark.parametrize(("outage", "write"), LOCAL_OUTAGES)
-async def test_locals_outage_is_told_and_leaves_nothing_half_done(
+async def test_locals_outage_is_reported_and_leaves_nothing_half_done(
     outage: Outage,
     write: Callable[[Pair], Awaitable[None]],
     own: OwnServer,
@@ -127,7 +130,7 @@ async def test_locals_outage_is_told_and_leaves_nothing_half_done(
     durable_server: EmbeddedValkey,
     durable: Redis,
 ) -> None:
-    """Who writes meanwhile is told that it is local, and why; nothing of it happened."""
+    """A writer gets an error that names local and the reason; nothing was written."""
     assert await durable.ping()
     await fill_with_ballast(admin)
     async with open_pair(own.url, durable_server.url) as pair:
@@ -154,11 +157,24 @@ async def _is_compared(pair: Pair) -> bool:
     return False
 
 
+@pytest.fixture
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops that try again sooner than those of a service."""
+    for module, constants in (
+        (engine_module, ("_REST_S", "_SWEEP_S", "_WATCH_S")),
+        (listener_module, ("_REST_S",)),
+        (background, ("_BACKOFF_FIRST_S",)),
+    ):
+        for name in constants:
+            monkeypatch.setattr(module, name, 0.1)
+
+
+@pytest.mark.usefixtures("short_rests")
 @pytest.mark.parametrize("outage", DURABLE_OUTAGES)
 async def test_the_engine_goes_on_by_itself_after_durables_outage(
     outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
 ) -> None:
-    """It does not end, and nobody has to tell it that durable is back."""
+    """It does not end, and detects by itself that durable is back."""
     assert await local.ping()
     await fill_with_ballast(admin)
     async with open_pair(local_server.url, own.url) as pair, running_engine(pair) as engine:
@@ -171,6 +187,7 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
+@pytest.mark.usefixtures("short_rests")
 @pytest.mark.parametrize("outage", [each for each in OUTAGES if each is not be_out_of_memory])
 async def test_the_engine_goes_on_by_itself_after_locals_outage(
     outage: Outage, own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
@@ -189,10 +206,11 @@ async def test_the_engine_goes_on_by_itself_after_locals_outage(
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
+@pytest.mark.usefixtures("short_rests")
 async def test_none_of_the_engines_loops_ends_with_an_outage(
     own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
 ) -> None:
-    """Each of them says that it waits, and goes on."""
+    """Each logs that it waits, and goes on."""
     assert await durable.ping()
     async with open_pair(own.url, durable_server.url) as pair, running_engine(pair) as engine:
         await pair.sign_in()
@@ -238,7 +256,7 @@ async def test_a_start_is_no_outage(
         compare = engine.open
 
         async def compare_slowly() -> None:
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.5)
             await compare()
 
         monkeypatch.setattr(engine, "open", compare_slowly)
@@ -251,6 +269,7 @@ async def test_a_start_is_no_outage(
     assert engine.relay.counts.outages == 0
 
 
+@pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_relay(pair: Pair) -> None:
     """An entry that it cannot read ended it for good, while the service said that it is ready."""
 
@@ -270,6 +289,7 @@ async def test_no_error_ends_the_relay(pair: Pair) -> None:
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
+@pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_sweep(pair: Pair) -> None:
     """It fails as long as what it cannot read is there, and takes the people afterwards."""
 
@@ -323,10 +343,10 @@ PARTS = [SET, META, FACTS, keys.user_details(PERSON)]
 
 
 @pytest.mark.parametrize("key", PARTS)
-async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
+async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
-    """They are tried again when it is time, not before; the others go on."""
+    """It is tried again when it is due, not before; the others go on."""
     await pair.settle("a", people=(PERSON, OTHER))
     await _put_in_the_way(pair.durable, key)
     for person in (PERSON, OTHER):
@@ -354,10 +374,10 @@ async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
 
 
 @pytest.mark.parametrize("key", PARTS)
-async def test_a_foreign_key_on_local_sets_one_person_aside_until_it_is_gone(
+async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
-    """The same when local's own key is not what it should be."""
+    """The same for a key of local."""
     for person in (PERSON, OTHER):
         await pair.sign_in(person)
         await pair.add("a", person_id=person)
@@ -381,8 +401,8 @@ async def test_a_foreign_key_on_local_sets_one_person_aside_until_it_is_gone(
     assert await pair.dirty() == set()
 
 
-async def test_a_foreign_key_in_the_way_of_a_fetch_sets_one_person_aside(pair: Pair) -> None:
-    """They need one before they can be sent, and it cannot be had; the others go on."""
+async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: Pair) -> None:
+    """The fetch has to come before the drain; the others go on."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
     await pair.durable.delete(SET)
@@ -397,7 +417,7 @@ async def test_a_foreign_key_in_the_way_of_a_fetch_sets_one_person_aside(pair: P
     assert await pair.local.exists(keys.lease(PERSON)) == 0
 
 
-async def test_a_entitlement_that_ends_for_somebody_with_a_foreign_key_ends_for_others_too(
+async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(
     pair: Pair,
 ) -> None:
     """The sweep over the ends is one script for many people."""
@@ -459,10 +479,10 @@ async def _put_in_the_way(client: Redis, key: str) -> None:
 
 
 @pytest.mark.parametrize(("act", "key"), LOCAL_CASES)
-async def test_a_foreign_key_on_local_leaves_nothing_half_done(
+async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
     pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
 ) -> None:
-    """Every type is checked before the first write; also for somebody who would join by it."""
+    """Scripts check every type before the first write; also for a person who joins."""
     await pair.sign_in(entitled=False)
     await pair.add("a", "b")
     await _put_in_the_way(pair.local, key)
@@ -475,8 +495,8 @@ async def test_a_foreign_key_on_local_leaves_nothing_half_done(
 
 
 @pytest.mark.parametrize("key", [SET, FACTS, keys.user_details(PERSON)])
-async def test_a_deletion_leaves_keys_of_another_kind_alone(pair: Pair, key: str) -> None:
-    """They are not ours; all that is ours goes, on both sides."""
+async def test_a_deletion_leaves_wrong_type_keys_alone(pair: Pair, key: str) -> None:
+    """They are not ours; all of our keys are removed, on both servers."""
     await pair.settle("a")
     parts = {SET, FACTS, keys.user_details(PERSON)} - {key}
     await _put_in_the_way(pair.local, key)
@@ -489,8 +509,8 @@ async def test_a_deletion_leaves_keys_of_another_kind_alone(pair: Pair, key: str
     assert await pair.dirty() == set()
 
 
-async def test_a_deletion_leaves_keys_of_another_kind_on_durable_alone(pair: Pair) -> None:
-    """Nothing that travels with it says anything of that key."""
+async def test_a_deletion_leaves_wrong_type_keys_on_durable_alone(pair: Pair) -> None:
+    """The record of a deletion says nothing of that key."""
     await pair.settle("a")
     await _put_in_the_way(pair.durable, SET)
     await pair.people.delete_account(PERSON)
@@ -515,10 +535,10 @@ async def test_a_deletion_leaves_keys_of_another_kind_on_durable_alone(pair: Pai
         keys.ENTITLEMENT_ENDS,
     ],
 )
-async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
+async def test_a_fill_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
-    """The same for what comes from durable."""
+    """The same for data from durable."""
     await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
@@ -544,10 +564,10 @@ async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
     ],
 )
 @pytest.mark.parametrize("is_deleted", [False, True])
-async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
+async def test_an_apply_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str, *, is_deleted: bool
 ) -> None:
-    """The same on durable, but for its counter."""
+    """The same on durable, except for its counter."""
     await pair.settle("a")
     if is_deleted:
         await pair.people.delete_account(PERSON)
@@ -562,8 +582,8 @@ async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
     assert await _dump_durable(pair.durable_store) == before
 
 
-async def test_a_copy_that_cannot_be_narrowed_is_set_aside(pair: Pair) -> None:
-    """It ended the drain of everybody else in the batch, each time anew."""
+async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None:
+    """It once ended the drain of everyone else in the batch, each time anew."""
     await pair.settle("a", people=(PERSON, OTHER))
     await _put_in_the_way(pair.durable, SET)
     await pair.lapse()
@@ -576,10 +596,10 @@ async def test_a_copy_that_cannot_be_narrowed_is_set_aside(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("key", [SET, META, keys.PEOPLE])
-async def test_a_narrowing_that_meets_a_foreign_key_leaves_nothing_half_done(
+async def test_a_pruning_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
-    """The same for what is removed after a lapse."""
+    """The same for members removed after a lapse."""
     await pair.settle("a", "b")
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
