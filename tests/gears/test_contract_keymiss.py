@@ -159,9 +159,7 @@ async def test_a_callback_knows_the_command(gears: Gears) -> None:
     assert reply == [b"SMISMEMBER", b"user:1", b"a", b"b"]
 
 
-async def test_in_a_transaction_the_reader_gets_nothing_and_the_fetch_is_made(
-    gears: Gears,
-) -> None:
+async def test_in_a_transaction_the_reader_gets_nothing_and_the_fetch_is_made(gears: Gears) -> None:
     """Nobody can be made to wait there, so nobody can be answered."""
     await fetch_by(gears, f"{FILL}; get_command()", ["smembers"])
     pipeline = gears.client.pipeline(transaction=True)

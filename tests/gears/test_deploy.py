@@ -12,12 +12,7 @@ from sponsorsync.domain.errors import GearsError, GearsUnsupportedError
 from sponsorsync.gears.client import GearsClient, open_gears
 from sponsorsync.gears.deploy import State, deploy, load_states, remove, restore
 from sponsorsync.store import keys
-from tests.support.gears import (
-    BROKEN,
-    RUNS_NOTHING,
-    load_registering,
-    registering_script,
-)
+from tests.support.gears import BROKEN, RUNS_NOTHING, load_registering, registering_script
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -220,9 +220,7 @@ async def _count_local_scripts(kept: Shipped) -> int:
     return sum(statistics.get(f"cmdstat_{n}", {"calls": 0})["calls"] for n in ("eval", "evalsha"))
 
 
-async def test_each_id_belongs_to_one_registration(
-    kept: Shipped,
-) -> None:
+async def test_each_id_belongs_to_one_registration(kept: Shipped) -> None:
     """People with different prefixes do not wait for each other."""
     prefixes = [
         each["args"]["regex"].decode()

@@ -17,12 +17,7 @@ from sponsorsync.operations import registrations as registrations_module
 from sponsorsync.operations.registrations import Registrations
 from sponsorsync.store import keys
 from tests.gears.host.process import run_host
-from tests.support.gears import (
-    BROKEN,
-    failing_batch_script,
-    registering_script,
-    write_scripts,
-)
+from tests.support.gears import BROKEN, failing_batch_script, registering_script, write_scripts
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -112,10 +107,7 @@ async def test_scripts_that_would_not_see_durable_are_not_deployed(
 
 
 async def test_with_auto_a_user_without_module_list_is_no_failure(
-    run_service: RunService,
-    overrides: dict[str, Any],
-    local_server: EmbeddedValkey,
-    local: Redis,
+    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey, local: Redis
 ) -> None:
     """A plain Redis should not need that permission."""
     await local.acl_setuser(

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def pair(
-    local_server: EmbeddedValkey,
-    durable_server: EmbeddedValkey,
-    local: Redis,
-    durable: Redis,
+    local_server: EmbeddedValkey, durable_server: EmbeddedValkey, local: Redis, durable: Redis
 ) -> AsyncIterator[Pair]:
     """One replica of the service between two empty servers; its engine moves only when told to."""
     assert local is not durable  # both are empty now

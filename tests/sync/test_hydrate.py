@@ -322,9 +322,7 @@ async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
 # ------------------------------------------------------------------ keys of others
 
 
-async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(
-    pair: Pair,
-) -> None:
+async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(pair: Pair) -> None:
     """They are fetched in one batch."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()

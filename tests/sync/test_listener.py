@@ -123,9 +123,7 @@ async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
     assert await heard.kept() == {"a"}
 
 
-async def test_an_addition_to_an_evicted_set_is_merged_with_the_lost_set(
-    heard: Pair,
-) -> None:
+async def test_an_addition_to_an_evicted_set_is_merged_with_the_lost_set(heard: Pair) -> None:
     """The set is smaller than before after an addition: it is incomplete."""
     await heard.settle("a", "b")
     await heard.evict()

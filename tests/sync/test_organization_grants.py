@@ -340,9 +340,7 @@ async def test_an_organization_that_cannot_be_loaded_keeps_its_members(
     assert (left.grants, left.memberships_unknown_since) == ((), None)
 
 
-async def test_an_organization_that_durable_does_not_have_entitles_no_member(
-    desk: Desk,
-) -> None:
+async def test_an_organization_that_durable_does_not_have_entitles_no_member(desk: Desk) -> None:
     """Durable answers so: that is known, not unknown."""
     seen = await desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG, OTHER_ORG))
 

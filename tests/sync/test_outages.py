@@ -417,9 +417,7 @@ async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: P
     assert await pair.local.exists(keys.lease(PERSON)) == 0
 
 
-async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(
-    pair: Pair,
-) -> None:
+async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(pair: Pair) -> None:
     """The sweep over the ends is one script for many people."""
     for person in (PERSON, OTHER):
         await pair.sign_in(person)

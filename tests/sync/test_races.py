@@ -89,9 +89,7 @@ async def test_a_change_under_way_stays_dirty(pair: Pair) -> None:
     assert await pair.kept() == {"a", "b"}
 
 
-async def test_a_newer_profile_on_durable_does_not_stop_a_set(
-    pair: Pair,
-) -> None:
+async def test_a_newer_profile_on_durable_does_not_stop_a_set(pair: Pair) -> None:
     """A person who signs in every day and joins at last: each part has its own version."""
     await pair.sign_in(entitled=False)
     await pair.add("a")

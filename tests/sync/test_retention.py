@@ -87,9 +87,7 @@ async def test_a_late_record_does_not_undo_the_end_of_the_retention(pair: Pair) 
     assert await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}") == version
 
 
-async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(
-    pair: Pair,
-) -> None:
+async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pair: Pair) -> None:
     """The job lists many people, and comes to each one later."""
     lapse = await _lapse_days_ago(pair, 90.1)
     await pair.sign_in()

@@ -62,9 +62,7 @@ async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pai
     assert await pair.here() == await pair.kept() == {"a", "b"}
 
 
-async def test_a_record_that_arrives_within_another_pipeline_reaches_local(
-    pair: Pair,
-) -> None:
+async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair: Pair) -> None:
     """Each person is confirmed with their own script's count, not with the pipeline's last one."""
     stalled = await _stall_before_a_flush(pair)
     people = range(PERSON, PERSON + PEOPLE_A_SCRIPT + 1)
@@ -130,9 +128,7 @@ async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
     assert await pair.here() == {"a", "b"}
 
 
-async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(
-    pair: Pair,
-) -> None:
+async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(pair: Pair) -> None:
     """By hand, under open connections: local's next loss would be answered as empty."""
     await pair.settle("a")
     await _look(pair)

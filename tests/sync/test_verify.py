@@ -141,9 +141,7 @@ async def test_each_difference_is_found_and_repaired(
     assert await equal.here() == await equal.kept()
 
 
-async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(
-    equal: Pair,
-) -> None:
+async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(equal: Pair) -> None:
     """A loss and an unnoticed removal look the same, so nothing is dropped."""
     await equal.local.delete(SET)
     await equal.local.sadd(SET, "c")

@@ -41,12 +41,7 @@ class Listener:
     """Versions foreign writes, and fetches what direct readers miss."""
 
     def __init__(
-        self,
-        local: RedisStore,
-        *,
-        catalog: Catalog,
-        hydrator: Hydrator,
-        may_configure: bool,
+        self, local: RedisStore, *, catalog: Catalog, hydrator: Hydrator, may_configure: bool
     ) -> None:
         self._local = local
         self._hydrator = hydrator

@@ -165,10 +165,7 @@ class Snapshot:
                 report_progress()
 
     async def _copy(
-        self,
-        collection: str | None,
-        summary: SnapshotSummary,
-        report_progress: Callable[[], None],
+        self, collection: str | None, summary: SnapshotSummary, report_progress: Callable[[], None]
     ) -> None:
         queue: asyncio.Queue[list[PersonRecord] | None] = asyncio.Queue(1)
 
