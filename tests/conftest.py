@@ -223,7 +223,7 @@ def run_service(
             app = create_app(
                 settings.model_copy(update=overrides),
                 github_transport=httpx.ASGITransport(github.app),
-                patreon_transport=httpx.ASGITransport(patreon.app),
+                link_transport=httpx.ASGITransport(patreon.app),
                 gears_folder=gears_folder,
                 clock=clock,
             )

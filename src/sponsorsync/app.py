@@ -16,11 +16,11 @@ from sponsorsync import __version__
 from sponsorsync.container import open_services
 from sponsorsync.web import (
     account,
+    account_links,
     admin,
     forward_auth,
     health,
     login,
-    patreon,
     preferences,
     sponsors,
     tokens,
@@ -67,7 +67,7 @@ def create_app(
     settings: Settings,
     *,
     github_transport: httpx.AsyncBaseTransport | None = None,
-    patreon_transport: httpx.AsyncBaseTransport | None = None,
+    link_transport: httpx.AsyncBaseTransport | None = None,
     gears_folder: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
@@ -76,7 +76,7 @@ def create_app(
     Args:
         settings: All of them.
         github_transport: Stands in for the network between the service and GitHub.
-        patreon_transport: Likewise for Patreon.
+        link_transport: The same for the services at which people link accounts.
         gears_folder: Where the scripts for RedisGears are; None for those of this installation.
         clock: Tells the moment, with a time zone.
 
@@ -91,7 +91,7 @@ def create_app(
         async with open_services(
             settings,
             github_transport=github_transport,
-            patreon_transport=patreon_transport,
+            link_transport=link_transport,
             gears_folder=gears_folder,
             clock=clock,
         ) as services:
@@ -117,7 +117,7 @@ def create_app(
         admin.router,
         sponsors.router,
         webhooks.router,
-        patreon.router,
+        account_links.router,
         health.router,
     ):
         app.include_router(router)

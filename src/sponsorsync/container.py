@@ -11,7 +11,7 @@ from sponsorsync.accounts.anonymous_import import AnonymousImport
 from sponsorsync.accounts.personal_data import PersonalData
 from sponsorsync.accounts.sign_in import Login, Questions
 from sponsorsync.background import open_supervisor
-from sponsorsync.entitlements.account_link import open_patreon_link
+from sponsorsync.entitlements.account_link import create_account_links
 from sponsorsync.entitlements.expiry import keep_ending_entitlements
 from sponsorsync.entitlements.organization_members import Members, recompute_members
 from sponsorsync.entitlements.overrides import Overrides
@@ -41,7 +41,6 @@ from sponsorsync.store.organizations import OrganizationStore
 from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.web import login as login_routes
-from sponsorsync.web import patreon as patreon_routes
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.services import Services
 
@@ -63,7 +62,7 @@ async def open_services(
     settings: Settings,
     *,
     github_transport: httpx.AsyncBaseTransport | None,
-    patreon_transport: httpx.AsyncBaseTransport | None,
+    link_transport: httpx.AsyncBaseTransport | None,
     gears_folder: Path | None,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Services]:
@@ -134,16 +133,6 @@ async def open_services(
         )
         run_scripts = partial(run_scripts_snapshot, settings, folder=gears_folder)
         jobs = await stack.enter_async_context(open_jobs(engine, run_scripts, reconciler))
-        patreon = await stack.enter_async_context(
-            open_patreon_link(
-                settings,
-                patreon_transport or transport,
-                entitlements,
-                LinkedAccountStore(redis_pair.local),
-                redirect_uri=settings.origin + patreon_routes.CALLBACK_PATH,
-                clock=clock,
-            )
-        )
         yield Services(
             origin=settings.origin,
             allowed_origins=frozenset(settings.allowed_origins),
@@ -186,7 +175,13 @@ async def open_services(
             ),
             overrides=Overrides(entitlements, github, token=token, policy=policy, clock=clock),
             directory=SponsorListing(entitlements, policy=policy, clock=clock),
-            patreon=patreon,
+            account_links=create_account_links(
+                settings,
+                link_transport or transport,
+                entitlements,
+                LinkedAccountStore(redis_pair.local),
+                clock=clock,
+            ),
             audit=AuditTrail(redis_pair.local),
             admin_token=settings.admin_token,
             metrics=Metrics(redis_pair, supervisor, sponsorables=sponsorables),

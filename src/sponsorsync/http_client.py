@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 USER_AGENT = f"SponsorSync/{__version__}"
-"""GitHub refuses requests without one, and so does Patreon:
-https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent
-https://docs.patreon.com/#introduction"""
+"""GitHub and other services refuse requests without one:
+https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent"""
 
 _MAX_CONNECTIONS = 100
 _KEEP_ALIVE_S = 60.0

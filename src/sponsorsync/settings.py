@@ -320,7 +320,7 @@ class Settings(BaseSettings):
             one_time=timedelta(days=self.one_time_days),
             stale=timedelta(hours=self.stale_hours),
             grace=timedelta(days=self.grace_days),
-            patreon_cents=self.patreon_cents,
+            hidden_tier_cents=self.patreon_cents,
             entitles_members=self.org_entitlement == "members",
             members_inherit_tier=self.org_tier == "inherit",
             seats=self.org_seats,

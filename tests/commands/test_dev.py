@@ -15,7 +15,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from sponsorsync.commands.dev import start_patreon
+from sponsorsync.commands.dev import start_linked_service
+from sponsorsync.sandbox.linked_services import LINKED_SERVICES
 from sponsorsync.sandbox.valkey import find_free_port
 
 if TYPE_CHECKING:
@@ -202,16 +203,17 @@ async def test_a_simulated_patreon_can_be_served() -> None:
     query = {"response_type": "code", "redirect_uri": callback, "patron": "active"}
 
     async with AsyncExitStack() as stack, httpx.AsyncClient() as browser:
-        settings, server = await start_patreon(
-            stack, first_port=find_free_port(20_000), redirect_uri=callback
+        url, settings, server = await start_linked_service(
+            stack, LINKED_SERVICES[0], first_port=find_free_port(20_000), redirect_uri=callback
         )
         back = await browser.get(
-            f"{settings['patreon_url']}/oauth2/authorize",
+            f"{url}/oauth2/authorize",
             params={**query, "client_id": settings["patreon_client_id"]},
         )
         was_running = not server.done()
 
     assert was_running
+    assert settings["patreon_url"] == url
     assert back.headers["location"].startswith(f"{callback}?code=")
 
 

@@ -116,16 +116,16 @@ class PatreonPeer(Peer):
         "client_secret": "the-secret-of-the-patreon-client",
         "redirect_uri": f"{ORIGIN}/patreon/callback",
     }
-    expired = errors.PatreonExpiredError
-    refused = errors.PatreonRefusedError
-    limited = errors.PatreonLimitedError
-    unreachable = errors.PatreonUnreachableError
-    any_error = (errors.PatreonError,)
+    expired = errors.LinkExpiredError
+    refused = errors.LinkRefusedError
+    limited = errors.LinkLimitedError
+    unreachable = errors.LinkUnreachableError
+    any_error = (errors.AccountLinkError,)
 
     def __init__(self, way: httpx.AsyncBaseTransport) -> None:
         super().__init__(way)
         self._oauth = PatreonOAuth(
-            way,
+            transport=way,
             patreon_url=PATREON_URL,
             client_id="patreon-client",
             client_secret=SecretStr("the-secret-of-the-patreon-client"),
@@ -146,7 +146,7 @@ class PatreonPeer(Peer):
         """The number of the owner."""
         async with create_http_client(self.way, timeout_s=1) as http:
             identity = await PatreonClient(http, patreon_url=PATREON_URL).fetch_identity(token)
-        return identity.patron_id
+        return identity.account_id
 
 
 async def consent(service: SimulatedGitHub | SimulatedPatreon, url: str) -> str:

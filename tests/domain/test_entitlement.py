@@ -14,8 +14,7 @@ from sponsorsync.domain.entitlement import (
     EntitlementStatus,
     evaluate,
 )
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import PaymentSource
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
 from tests.support.entitlements import (
     DAY,
     ENTITLED,
@@ -353,7 +352,9 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
     """GitHub never tells that tier."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
-    entitlement = evaluate("maintainer", facts, policy=replace(POLICY, patreon_cents=300), now=NOW)
+    entitlement = evaluate(
+        "maintainer", facts, policy=replace(POLICY, hidden_tier_cents=300), now=NOW
+    )
 
     assert entitlement.tier_cents == 300
     assert entitlement.reason == "You sponsor maintainer through Patreon."
@@ -386,18 +387,18 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
         (
             replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY),
             (
-                "That you belong to sponsoring-org, which sponsored maintainer, has to be shown "
-                "again: sign in again."
+                "GitHub has to confirm again that you belong to sponsoring-org, which sponsored "
+                "maintainer: sign in again."
             ),
         ),
         (
             replace(OVERRIDE, until=TOMORROW),
-            "You were let in by an administrator until 2026-11-23.",
+            "An administrator gave you access until 2026-11-23.",
         ),
-        (OVERRIDE, "You were let in by an administrator."),
+        (OVERRIDE, "An administrator gave you access."),
         (
             replace(OVERRIDE, until=YESTERDAY),
-            "An administrator had let you in; that ended by 2026-11-21.",
+            "The access that an administrator gave you ended by 2026-11-21.",
         ),
         (
             replace(OVERRIDE, source=EntitlementSource.SPONSORSHIP, cents=2500, until=TOMORROW),
@@ -407,8 +408,8 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
         (
             replace(PATRONAGE, until=YESTERDAY),
             (
-                "Your support of maintainer on Patreon was last seen for the time before "
-                "2026-11-21. Link Patreon again if it goes on."
+                "Your access through Patreon ended by 2026-11-21. Link Patreon again if you still "
+                "support maintainer there."
             ),
         ),
     ],

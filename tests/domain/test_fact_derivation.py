@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus, evaluate
 from sponsorsync.domain.fact_derivation import derive_facts, mark_unknown
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
+from sponsorsync.domain.sponsorship import Privacy, Sponsorship
 from tests.support.entitlements import (
     ALL_BEFORE,
     DAY,

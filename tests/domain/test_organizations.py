@@ -15,8 +15,7 @@ from sponsorsync.domain.organizations import (
     recompute_member,
     record_memberships,
 )
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import PaymentSource
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
 from tests.support.entitlements import (
     DAY,
     ENTITLED,
@@ -170,7 +169,7 @@ def test_other_organizations_are_left_alone() -> None:
 def test_an_organization_on_patreon_counts_as_the_maintainer_says() -> None:
     """GitHub never tells that tier, of organizations either."""
     through_patreon = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
-    policy = replace(POLICY_OF_MEMBERS, patreon_cents=300)
+    policy = replace(POLICY_OF_MEMBERS, hidden_tier_cents=300)
     member = _see(_organization())
 
     followed = recompute_member(member, ORG, through_patreon, policy=policy)

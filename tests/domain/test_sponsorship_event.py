@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.fact_derivation import derive_facts
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import (
-    EventKind,
-    PaymentSource,
-    Privacy,
-    Sponsorship,
-    SponsorshipEvent,
-)
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
+from sponsorsync.domain.sponsorship import EventKind, Privacy, Sponsorship, SponsorshipEvent
 from sponsorsync.domain.sponsorship_event import apply_event, is_doubtful
 
 if TYPE_CHECKING:

@@ -209,7 +209,7 @@ async def test_a_membership_holds_for_its_time(replica: Replica) -> None:
     assert entitlement.until is not None
     assert timedelta(days=30) < entitlement.until - signed_in_at <= timedelta(days=31)
     assert later.status is EntitlementStatus.NOT_ENTITLED
-    assert "shown again" in later.reason
+    assert "GitHub has to confirm again" in later.reason
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
-from sponsorsync.domain.sponsorship import Memberships, PaymentSource, Privacy
+from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sponsorship import Memberships, Privacy
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.messages import SponsorAnswer
 

@@ -11,7 +11,8 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.github import messages
 from tests.support.github_answers import (
     LAST_PAGE,

@@ -1,26 +1,19 @@
-"""What the tests of our side of Patreon share."""
+"""The transport to the simulated Patreon."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from sponsorsync.sandbox.patreon import SimulatedPatreon
 from tests.support.script import Script
 
-URL = "http://patreon.test"
-CALLBACK = "http://sponsorsync.test/patreon/callback"
-
-
-@pytest.fixture
-def patreon() -> SimulatedPatreon:
-    """A Patreon of our own."""
-    return SimulatedPatreon(
-        client_id="client", client_secret="secret", redirect_uri=CALLBACK, url=URL
-    )
+if TYPE_CHECKING:
+    from sponsorsync.sandbox.patreon import SimulatedPatreon
 
 
 @pytest.fixture
 def way(patreon: SimulatedPatreon) -> Script:
-    """The way to the simulated Patreon."""
+    """The transport to the simulated Patreon, with answers of a test's own before it."""
     return Script(httpx.ASGITransport(patreon.app))

@@ -1,4 +1,4 @@
-"""Patreon's API, asked with one person's token: who they are, retries and refusals."""
+"""The client of Patreon's API, beside the contract of all API clients: the parsed identity."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from sponsorsync.domain.errors import (
-    PatreonUnreachableError,
-)
-from sponsorsync.domain.patronage import PatreonIdentity, PatronStatus
 from sponsorsync.http_client import create_http_client
 from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.patronage import PatreonIdentity, PatronStatus
 from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
 
 if TYPE_CHECKING:
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def client(way: Script) -> AsyncIterator[PatreonClient]:
-    """The client, on the way to the simulated Patreon."""
+    """The client, connected to the simulated Patreon."""
     async with create_http_client(way, timeout_s=1) as http:
         yield PatreonClient(http, patreon_url="http://patreon.test")
 
@@ -42,7 +39,7 @@ async def client(way: Script) -> AsyncIterator[PatreonClient]:
         ("gifted", PatronStatus.NONE, 1000, True, False),
     ],
 )
-async def test_each_way_to_stand_to_a_campaign_is_told_apart(
+async def test_each_kind_of_membership_is_parsed(
     client: PatreonClient,
     patreon: SimulatedPatreon,
     role: str,
@@ -51,30 +48,30 @@ async def test_each_way_to_stand_to_a_campaign_is_told_apart(
     is_gift: bool,
     is_trial: bool,
 ) -> None:
-    """Each of them is entitled, or not, for a reason of its own."""
+    """Each is entitled, or not, for a reason of its own."""
     identity = await client.fetch_identity(patreon.issue_token(role))
 
     [patronage] = identity.patronages
-    assert identity.patron_id == patreon.patrons[role].id
+    assert identity.account_id == patreon.patrons[role].id
     assert patronage.campaign_id == patreon.campaign_id
     assert (patronage.status, patronage.cents) == (status, cents)
     assert (patronage.is_gift, patronage.is_trial) == (is_gift, is_trial)
 
 
 @pytest.mark.parametrize("role", ["stranger", "denier"])
-async def test_who_is_no_member_is_somebody_all_the_same(
+async def test_an_account_without_memberships_has_an_identity(
     client: PatreonClient, patreon: SimulatedPatreon, role: str
 ) -> None:
-    """They may become a patron tomorrow."""
+    """The person may become a patron tomorrow."""
     identity = await client.fetch_identity(patreon.issue_token(role))
 
-    assert identity == PatreonIdentity(patron_id=patreon.patrons[role].id, patronages=())
+    assert identity == PatreonIdentity(account_id=patreon.patrons[role].id, patronages=())
 
 
-async def test_a_year_that_is_paid_ends_in_a_year(
+async def test_a_yearly_payment_lasts_a_year(
     client: PatreonClient, patreon: SimulatedPatreon
 ) -> None:
-    """And not after the month that most pay for."""
+    """And not a month, like most payments."""
     identity = await client.fetch_identity(patreon.issue_token("annual"))
 
     [patronage] = identity.patronages
@@ -82,10 +79,10 @@ async def test_a_year_that_is_paid_ends_in_a_year(
     assert patronage.paid_until == patronage.since + timedelta(days=365)
 
 
-async def test_with_the_scope_for_it_other_campaigns_are_told_apart_from_ours(
+async def test_memberships_of_other_campaigns_have_their_own_campaign(
     client: PatreonClient, patreon: SimulatedPatreon
 ) -> None:
-    """We do not ask for it, and should Patreon tell of them, each has its own campaign."""
+    """We do not request that scope; if Patreon shows them all the same, they must not count."""
     token = patreon.issue_token("active", "identity.memberships")
 
     identity = await client.fetch_identity(token)
@@ -99,32 +96,20 @@ async def test_with_the_scope_for_it_other_campaigns_are_told_apart_from_ours(
 async def test_brackets_in_the_address_are_quoted(
     client: PatreonClient, patreon: SimulatedPatreon, way: Script
 ) -> None:
-    """Patreon takes no others: https://docs.patreon.com/#apiv2-resource-endpoints."""
+    """Patreon accepts no others: https://docs.patreon.com/#apiv2-resource-endpoints."""
     await client.fetch_identity(patreon.issue_token("active"))
 
     [request] = way.requests
     assert b"fields%5Bmember%5D=" in request.url.query
 
 
-async def test_an_identity_that_is_cut_off_is_asked_for_again(
+async def test_a_truncated_identity_is_requested_again(
     client: PatreonClient, patreon: SimulatedPatreon, way: Script
 ) -> None:
-    """The code is used up by now: without another try the person would have to begin again."""
+    """The code is used up by now: else the person would have to begin again."""
     way.answer(httpx.Response(200, text='{"data": {'))
 
     identity = await client.fetch_identity(patreon.issue_token("active"))
 
-    assert identity.patron_id == patreon.patrons["active"].id
-    assert len(way.requests) == 2
-
-
-async def test_two_identities_that_are_cut_off_are_enough(
-    client: PatreonClient, patreon: SimulatedPatreon, way: Script
-) -> None:
-    """More tries would only make a person wait for the same answer."""
-    patreon.switches.malformed = True
-
-    with pytest.raises(PatreonUnreachableError):
-        await client.fetch_identity(patreon.issue_token("active"))
-
+    assert identity.account_id == patreon.patrons["active"].id
     assert len(way.requests) == 2

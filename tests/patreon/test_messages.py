@@ -1,4 +1,4 @@
-"""What is said to Patreon and what its answers amount to, bytes by bytes."""
+"""Requests to Patreon, and the values that its answers are parsed into."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sponsorsync.domain.errors import (
-    PatreonError,
-    PatreonLimitedError,
-    PatreonRefusedError,
-    PatreonUnreachableError,
+    AccountLinkError,
+    LinkLimitedError,
+    LinkRefusedError,
+    LinkUnreachableError,
 )
-from sponsorsync.domain.patronage import PatreonIdentity, Patronage, PatronStatus
 from sponsorsync.patreon import messages
+from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -95,45 +95,24 @@ def _parse(answer: Json) -> PatreonIdentity:
 # --- what is sent ---------------------------------------------------------------------------------
 
 
-def test_the_token_stands_in_a_header() -> None:
-    """Addresses are logged on the way."""
-    assert messages.build_headers("token")["Authorization"] == "Bearer token"
-
-
-def test_whose_campaign_a_membership_is_of_is_asked_for() -> None:
+def test_the_query_names_the_campaign_of_a_membership() -> None:
     """Patreon leaves it out where only `memberships` is included."""
     assert "memberships.campaign" in messages.IDENTITY_QUERY["include"].split(",")
 
 
-# --- who somebody is, and what they give ----------------------------------------------------------
+# --- the account and its patronages ---------------------------------------------------------------
 
 
-def test_a_patron_is_read_with_all_that_decides() -> None:
+def test_a_patronage_is_parsed_with_all_that_decides() -> None:
     """And with nothing else, such as the name."""
     identity = _parse(_answer(_member(), CAMPAIGN))
 
-    assert identity == PatreonIdentity(patron_id="987654321", patronages=(PARSED,))
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"),
-    [
-        ("active_patron", PatronStatus.ACTIVE),
-        ("declined_patron", PatronStatus.DECLINED),
-        ("former_patron", PatronStatus.FORMER),
-        (None, PatronStatus.NONE),
-    ],
-)
-def test_each_status_of_the_documentation_is_known(said: str | None, meant: PatronStatus) -> None:
-    """Null is one of them: there never was a pledge."""
-    [patronage] = _parse(_answer(_member(patron_status=said))).patronages
-
-    assert patronage.status is meant
+    assert identity == PatreonIdentity(account_id="987654321", patronages=(PARSED,))
 
 
 @pytest.mark.parametrize("status", ["declined_patron", "former_patron", None])
-def test_only_what_an_active_patron_paid_has_an_end_that_is_told(status: str | None) -> None:
-    """The next charge of a declined patron is a further try, not the end of what is paid for."""
+def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
+    """The next charge of a declined patron is a further try, not the end of a paid period."""
     [patronage] = _parse(_answer(_member(patron_status=status))).patronages
 
     assert patronage.paid_until is None
@@ -177,7 +156,7 @@ def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime 
         (300, 1, {"54321": None}, 300),
     ],
     ids=[
-        *("a month", "no cadence", "cadence 0", "a year", "nothing", "not told"),
+        *("a month", "no cadence", "cadence 0", "a year", "nothing", "not shown"),
         *("a tier by the year", "a tier in crowns", "a gift", "the highest of three"),
         *("a free tier and more", "a free tier", "a tier without a price"),
     ],
@@ -195,8 +174,8 @@ def test_the_price_is_that_of_the_highest_tier_else_of_the_pledge_by_the_month(
     assert patronage.cents == cents
 
 
-def test_a_tier_that_is_only_mentioned_has_no_price() -> None:
-    """Whether the scope shows a tier's price, Patreon does not document."""
+def test_a_tier_without_attributes_has_no_price() -> None:
+    """Patreon does not document whether the scope shows a tier's price."""
     [patronage] = _parse(_answer(_member(tiers=[_link("tier", "54321")]))).patronages
 
     assert patronage.cents == 1000
@@ -212,14 +191,14 @@ def test_a_tier_that_is_only_mentioned_has_no_price() -> None:
     ],
 )
 def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
-    """Whether they entitle somebody is decided elsewhere; null is no."""
+    """`patronage.py` decides whether they entitle; null is no."""
     [patronage] = _parse(_answer(_member(**attributes))).patronages
 
     assert (patronage.is_gift, patronage.is_trial) == marks
 
 
 def test_attributes_that_may_be_null_may_be_absent() -> None:
-    """All but the status, without which nobody knows anything."""
+    """All but the status, without which the patronage is unknown."""
     member = _member()
     member["attributes"] = {"patron_status": "active_patron"}
 
@@ -237,7 +216,7 @@ def test_attributes_that_may_be_null_may_be_absent() -> None:
 
 
 def test_each_membership_keeps_its_campaign() -> None:
-    """Who supports somebody else must not be taken for a patron of ours."""
+    """Support of another maintainer must not count as support of ours."""
     other = _member(1, campaign="7654321", patron_status="former_patron")
 
     identity = _parse(_answer(_member(), other, CAMPAIGN, members=2))
@@ -252,14 +231,14 @@ def test_each_membership_keeps_its_campaign() -> None:
     "relationships",
     [{"memberships": {"data": []}}, {"memberships": {"data": None}}, {"memberships": None}, {}],
 )
-def test_who_supports_nobody_has_no_patronage(relationships: Json) -> None:
+def test_an_account_without_support_has_no_patronage(relationships: Json) -> None:
     """Patreon then sends no `included`, and an empty list or nothing in place of the links."""
     answer: Json = {"data": {**_link("user", "987654321"), "relationships": relationships}}
 
-    assert _parse(answer) == PatreonIdentity(patron_id="987654321", patronages=())
+    assert _parse(answer) == PatreonIdentity(account_id="987654321", patronages=())
 
 
-def test_a_membership_of_no_campaign_is_passed_over() -> None:
+def test_a_membership_without_a_campaign_is_skipped() -> None:
     """It cannot be one of ours."""
     member = _member()
     member["relationships"] = {"campaign": {"data": None}}
@@ -303,18 +282,18 @@ def test_a_membership_of_no_campaign_is_passed_over() -> None:
         None,
     ],
 )
-def test_whatever_is_not_as_documented_is_unknown_and_never_no(answer: Json) -> None:
-    """Half an answer would take the entitlement from a patron, or give it to somebody else."""
-    with pytest.raises(PatreonUnreachableError):
+def test_an_undocumented_answer_is_unknown_and_never_no(answer: Json) -> None:
+    """Half an answer would end a patron's entitlement, or give it to another person."""
+    with pytest.raises(LinkUnreachableError):
         _parse(answer)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"data": {"id": "98', b"\xff", b"[" * 200_000, b'{"a": 1e999}']
 )
-def test_what_is_no_json_is_unknown(body: bytes) -> None:
+def test_an_answer_without_json_is_unknown(body: bytes) -> None:
     """A proxy's page, or half of an answer."""
-    with pytest.raises(PatreonUnreachableError):
+    with pytest.raises(LinkUnreachableError):
         messages.parse_identity(body)
 
 
@@ -332,8 +311,8 @@ def _json(*keys: str) -> SearchStrategy[Json]:
 
 @given(answer=_json("data", "included", "type", "id", "attributes", "relationships", "errors"))
 def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
-    """Nothing that Patreon sends may surface as an error nobody foresaw."""
-    with suppress(PatreonError):
+    """No answer of Patreon's may raise an unforeseen error."""
+    with suppress(AccountLinkError):
         _parse(answer)
 
 
@@ -343,19 +322,19 @@ def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (302, PatreonRefusedError),
-        (400, PatreonRefusedError),
-        (401, PatreonRefusedError),
-        (403, PatreonRefusedError),
-        (404, PatreonRefusedError),
-        (429, PatreonLimitedError),
-        (500, PatreonUnreachableError),
-        (503, PatreonUnreachableError),
+        (302, LinkRefusedError),
+        (400, LinkRefusedError),
+        (401, LinkRefusedError),
+        (403, LinkRefusedError),
+        (404, LinkRefusedError),
+        (429, LinkLimitedError),
+        (500, LinkUnreachableError),
+        (503, LinkUnreachableError),
     ],
 )
-def test_each_status_is_one_kind_of_error(status: int, error: type[PatreonError]) -> None:
-    """The kinds are what the rest of the service goes by."""
-    with pytest.raises(PatreonError) as caught:
+def test_each_status_is_one_kind_of_error(status: int, error: type[AccountLinkError]) -> None:
+    """The kind decides the answer to the person."""
+    with pytest.raises(AccountLinkError) as caught:
         messages.check_status(status, httpx.Headers(), b"")
 
     assert type(caught.value) is error
@@ -385,29 +364,29 @@ def test_a_good_status_is_no_error(status: int) -> None:
 def test_a_limit_names_the_wait_in_a_header_or_the_body(
     headers: dict[str, str], body: Json, wait_s: int
 ) -> None:
-    """In the header or in the body; Patreon promises neither."""
+    """Patreon promises neither."""
     assert messages.read_retry_after(httpx.Headers(headers), _dump(body)) == wait_s
 
 
 @pytest.mark.parametrize("status", [400, 401, 200])
-def test_an_oauth_error_is_left_to_whoever_reads_the_body(status: int) -> None:
-    """It says whether the code or the secret is wrong, which the status does not."""
+def test_an_oauth_error_raises_nothing_by_its_status(status: int) -> None:
+    """Its body says whether the code or the secret is wrong; the status does not."""
     messages.check_token_status(status, httpx.Headers(), b'{"error": "invalid_grant"}')
 
 
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (401, b"", PatreonRefusedError),
-        (403, b"<html>", PatreonRefusedError),
-        (429, b'{"errors": [{"status": "429"}]}', PatreonLimitedError),
-        (429, b'["error"]', PatreonLimitedError),
-        (502, b"<html>", PatreonUnreachableError),
+        (401, b"", LinkRefusedError),
+        (403, b"<html>", LinkRefusedError),
+        (429, b'{"errors": [{"status": "429"}]}', LinkLimitedError),
+        (429, b'["error"]', LinkLimitedError),
+        (502, b"<html>", LinkUnreachableError),
     ],
 )
-def test_without_one_the_token_endpoint_is_judged_by_its_status(
-    status: int, body: bytes, error: type[PatreonError]
+def test_without_an_oauth_error_the_status_decides(
+    status: int, body: bytes, error: type[AccountLinkError]
 ) -> None:
-    """A limit and the page that keeps robots out come in other forms."""
+    """A limit and a page against robots have other bodies."""
     with pytest.raises(error):
         messages.check_token_status(status, httpx.Headers(), body)

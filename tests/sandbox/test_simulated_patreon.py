@@ -1,4 +1,4 @@
-"""The simulated Patreon answers as Patreon documents it, else what is tested against it is void."""
+"""The simulated Patreon answers as Patreon documents; the other tests rely on it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def patreon(clock: Clock) -> SimulatedPatreon:
 
 @pytest.fixture
 async def http(patreon: SimulatedPatreon) -> AsyncIterator[httpx.AsyncClient]:
-    """Both the browser and the service; redirects are not followed."""
+    """The browser and the service in one; it follows no redirects."""
     transport = httpx.ASGITransport(app=patreon.app)
     async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
         yield client
 
 
 async def authorize(http: httpx.AsyncClient, role: str, **query: str) -> dict[str, str]:
-    """What the browser comes back with after choosing who to be."""
+    """Chooses a patron; returns the parameters with which the browser comes back."""
     response = await http.get("/oauth2/authorize", params={**AUTHORIZE, "patron": role, **query})
     assert response.status_code == 302
     parts = urlsplit(response.headers["location"])
@@ -59,7 +59,7 @@ async def authorize(http: httpx.AsyncClient, role: str, **query: str) -> dict[st
 
 
 async def exchange(http: httpx.AsyncClient, code: str, /, **form: str) -> httpx.Response:
-    """Exchange a code with the usual form, changed by `form`."""
+    """Exchanges a code with the usual form, changed by `form`."""
     usual = {
         "grant_type": "authorization_code",
         "client_id": "the-client",
@@ -71,7 +71,7 @@ async def exchange(http: httpx.AsyncClient, code: str, /, **form: str) -> httpx.
 
 
 async def ask(http: httpx.AsyncClient, token: str, **query: str) -> httpx.Response:
-    """Ask who the owner of a token is."""
+    """Requests the owner of a token."""
     fields = {f"fields[{name}]": each for name, each in query.items() if name != "include"}
     return await http.get(
         IDENTITY,
@@ -88,7 +88,7 @@ def members(document: dict[str, Any]) -> list[Any]:
 # --- the web flow ---------------------------------------------------------------------------------
 
 
-async def test_the_page_offers_each_patron_and_keeps_what_was_asked(
+async def test_the_page_offers_each_patron_and_keeps_the_request(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
     """Each link is the same request again, with a choice."""
@@ -107,7 +107,7 @@ async def test_the_page_offers_each_patron_and_keeps_what_was_asked(
 async def test_a_request_of_another_client_is_not_sent_back(
     http: httpx.AsyncClient, wrong: dict[str, str]
 ) -> None:
-    """Nobody may have a code sent to an address of their choice."""
+    """An attacker must not have a code sent to another address."""
     response = await http.get(
         "/oauth2/authorize", params={**AUTHORIZE, "patron": "active", **wrong}
     )
@@ -116,7 +116,7 @@ async def test_a_request_of_another_client_is_not_sent_back(
 
 
 async def test_a_code_becomes_a_token_as_documented(http: httpx.AsyncClient) -> None:
-    """With all the fields, also those that the service has no use for."""
+    """With all fields, also those that the service does not use."""
     back = await authorize(http, "active")
 
     response = await exchange(http, back["code"])
@@ -125,11 +125,6 @@ async def test_a_code_becomes_a_token_as_documented(http: httpx.AsyncClient) -> 
     assert back["state"] == "the-state"
     assert set(token) == {"access_token", "refresh_token", "expires_in", "scope", "token_type"}
     assert (token["scope"], token["token_type"]) == ("identity", "Bearer")
-
-
-async def test_who_denies_gives_no_code(http: httpx.AsyncClient) -> None:
-    """RFC 6749, 4.1.2.1."""
-    assert await authorize(http, "denier") == {"error": "access_denied", "state": "the-state"}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +140,7 @@ async def test_who_denies_gives_no_code(http: httpx.AsyncClient) -> None:
 async def test_a_wrong_exchange_is_an_oauth_error(
     http: httpx.AsyncClient, form: dict[str, str], status: int, error: str
 ) -> None:
-    """Of RFC 6749, with the statuses that have been seen."""
+    """An error of RFC 6749, with the status that was seen at Patreon."""
     back = await authorize(http, "active")
 
     response = await exchange(http, back["code"], **form)
@@ -153,8 +148,10 @@ async def test_a_wrong_exchange_is_an_oauth_error(
     assert (response.status_code, response.json()) == (status, {"error": error})
 
 
-async def test_a_code_works_once_and_soon(http: httpx.AsyncClient, clock: Clock) -> None:
-    """What stays behind in a history is worth nothing."""
+async def test_a_code_works_once_and_for_five_minutes(
+    http: httpx.AsyncClient, clock: Clock
+) -> None:
+    """A code in a browser's history must be worthless."""
     used, late = await authorize(http, "active"), await authorize(http, "active")
     await exchange(http, used["code"])
     clock.now += timedelta(minutes=6)
@@ -170,7 +167,7 @@ async def test_a_code_works_once_and_soon(http: httpx.AsyncClient, clock: Clock)
 async def test_without_includes_there_is_an_id_and_nothing_more(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """Version 2 sends what it is asked for."""
+    """Version 2 sends only the requested fields."""
     response = await ask(http, patreon.issue_token("active"))
 
     document = response.json()
@@ -179,10 +176,10 @@ async def test_without_includes_there_is_an_id_and_nothing_more(
     assert "included" not in document
 
 
-async def test_a_membership_alone_does_not_say_whose_campaign_it_is_of(
+async def test_a_membership_alone_does_not_name_its_campaign(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """That was found out, and is why the service includes `memberships.campaign`."""
+    """Others found this out; so the service includes `memberships.campaign`."""
     token = patreon.issue_token("active")
 
     bare = (await ask(http, token, include="memberships")).json()
@@ -194,10 +191,10 @@ async def test_a_membership_alone_does_not_say_whose_campaign_it_is_of(
     }
 
 
-async def test_attributes_come_when_they_are_asked_for(
+async def test_only_requested_attributes_are_sent(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """And no others; dates are in the form of the documentation."""
+    """Dates have the form of the documentation."""
     response = await ask(
         http,
         patreon.issue_token("active"),
@@ -214,10 +211,10 @@ async def test_attributes_come_when_they_are_asked_for(
     assert tier["attributes"] == {"amount_cents": 1000}
 
 
-async def test_the_scope_decides_whose_memberships_are_shown(
+async def test_the_scope_decides_which_memberships_are_shown(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """With `identity` alone, that of the campaign of whoever registered the client."""
+    """With `identity` alone, only that of the client's own campaign."""
     own = await ask(http, patreon.issue_token("active"), include="memberships.campaign")
     every = await ask(
         http,
@@ -232,10 +229,10 @@ async def test_the_scope_decides_whose_memberships_are_shown(
     }
 
 
-async def test_who_is_no_member_has_an_empty_list(
+async def test_a_person_without_memberships_has_an_empty_list(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """And there is no `included`."""
+    """There is no `included` then."""
     response = await ask(http, patreon.issue_token("stranger"), include="memberships")
 
     document = response.json()
@@ -244,10 +241,10 @@ async def test_who_is_no_member_has_an_empty_list(
 
 
 @pytest.mark.parametrize("query", [{"include": "friends"}, {"member": "shoe_size"}])
-async def test_what_does_not_exist_cannot_be_asked_for(
+async def test_an_unknown_field_is_an_error(
     http: httpx.AsyncClient, patreon: SimulatedPatreon, query: dict[str, str]
 ) -> None:
-    """A misspelt name in the service's query must not go by unnoticed."""
+    """A misspelt name in the service's query must be noticed."""
     response = await ask(http, patreon.issue_token("active"), **{"include": "memberships", **query})
 
     assert response.status_code == 400
@@ -284,7 +281,7 @@ async def test_each_switch_is_one_fault(
 async def test_a_limit_has_the_body_of_the_documentation(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """The token endpoint has it, too."""
+    """Also at the token endpoint."""
     patreon.switches.rate_limited = True
 
     response = await exchange(http, "code")
@@ -295,17 +292,17 @@ async def test_a_limit_has_the_body_of_the_documentation(
 
 
 async def test_an_unknown_token_is_an_error_of_json_api(http: httpx.AsyncClient) -> None:
-    """Not one of OAuth."""
+    """And not one of OAuth."""
     response = await ask(http, "unknown")
 
     assert response.status_code == 401
     assert response.json()["errors"][0]["code_name"] == "Unauthorized"
 
 
-async def test_who_does_not_say_which_program_asks_is_kept_out(
+async def test_a_request_without_a_user_agent_is_refused(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """With a page, as a robot."""
+    """With a page, as for a robot."""
     headers = {"Authorization": f"Bearer {patreon.issue_token('active')}", "User-Agent": ""}
 
     response = await http.get(IDENTITY, headers=headers)
@@ -317,7 +314,7 @@ async def test_who_does_not_say_which_program_asks_is_kept_out(
 async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
     http: httpx.AsyncClient, patreon: SimulatedPatreon
 ) -> None:
-    """It is what `sponsorsync dev` leads to."""
+    """`sponsorsync dev` shows its address."""
     page = await http.get("/")
 
     response = await http.post("/", data={"down": "on", "retry_after_s": "3"})
@@ -327,8 +324,8 @@ async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
     assert (patreon.switches.down, patreon.switches.retry_after_s) == (True, 3)
 
 
-async def test_the_control_page_says_what_is_wrong(http: httpx.AsyncClient) -> None:
-    """And changes nothing."""
+async def test_the_patreon_control_page_names_the_wrong_field(http: httpx.AsyncClient) -> None:
+    """It changes nothing then."""
     response = await http.post("/", data={"retry_after_s": "soon"})
 
     assert response.status_code == 422

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy, Sponsorship
+from sponsorsync.domain.sources import EntitlementSource, PaymentSource
+from sponsorsync.domain.sponsorship import Privacy, Sponsorship
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

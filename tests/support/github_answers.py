@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from sponsorsync.domain.sponsorship import Membership, PaymentSource, Privacy, Sponsorship
+from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sponsorship import Membership, Privacy, Sponsorship
 from sponsorsync.github import messages
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

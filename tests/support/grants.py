@@ -50,8 +50,9 @@ YESTERDAY, TOMORROW, NEXT_WEEK = NOW - DAY, NOW + DAY, NOW + 7 * DAY
 OVERRIDE = Grant(
     source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None, actor="admin", reason="helped"
 )
+LINKED_ACCOUNTS = keys.linked_accounts(EntitlementSource.PATREON, SPONSORABLE)
 PATRON = Grant(
-    source=EntitlementSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, patron_id="4711"
+    source=EntitlementSource.PATREON, since=YESTERDAY, until=NEXT_WEEK, cents=300, account_id="4711"
 )
 MEMBERSHIP = Grant(
     source=EntitlementSource.ORGANIZATION,
@@ -112,10 +113,10 @@ class Desk:
             self.entitlements, organizations, policy=policy, clock=lambda: datetime.now(UTC)
         )
 
-    async def find_patron(self, patron_id: str) -> int | None:
+    async def find_patron(self, account_id: str) -> int | None:
         """Returns the person that linked an account of Patreon's."""
         linked_accounts = LinkedAccountStore(self.pair.local_store)
-        return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, patron_id)
+        return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, account_id)
 
     async def save(
         self, facts: EntitlementFacts, person_id: int = PERSON, *, by: str = "test"

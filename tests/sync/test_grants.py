@@ -18,6 +18,7 @@ from tests.support.grants import (
     BATCH,
     ENTITLEMENT,
     INDEX,
+    LINKED_ACCOUNTS,
     MEMBER,
     MEMBERSHIP,
     NEXT_WEEK,
@@ -219,7 +220,7 @@ async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
     await desk.pair.add("a")
     await desk.pair.relay()
     await desk.pair.people.delete_account(PERSON)
-    here = await desk.pair.local.exists(ENTITLEMENT, SEATS, keys.patrons(SPONSORABLE), INDEX)
+    here = await desk.pair.local.exists(ENTITLEMENT, SEATS, LINKED_ACCOUNTS, INDEX)
     await desk.pair.relay()
 
     assert here == 0
@@ -250,7 +251,7 @@ async def test_the_later_of_two_links_to_one_account_wins(desk: Desk, first: int
     await desk.save_grants(PATRON, OVERRIDE)
     await desk.save_grants(PATRON, person_id=PERSON + 1)
     await desk.pair.relay()
-    await desk.pair.local.delete(ENTITLEMENT, other, keys.patrons(SPONSORABLE))
+    await desk.pair.local.delete(ENTITLEMENT, other, LINKED_ACCOUNTS)
     await desk.load(first)
     await desk.load(second)
     await desk.pair.relay()

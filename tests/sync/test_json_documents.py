@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.profile import Profile
-from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sources import EntitlementSource, PaymentSource
+from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script

@@ -17,6 +17,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 from tests.support.grants import (
     ENTITLEMENT,
+    LINKED_ACCOUNTS,
     MEMBERSHIP,
     NEWCOMER_FIELD,
     NO_SPONSOR,
@@ -250,9 +251,7 @@ async def test_a_local_that_came_back_older_drops_grants_that_have_ended_since(d
     """The seat and the link to a patron are removed with the grants."""
     await desk.save_grants(MEMBERSHIP, PATRON)
     await desk.pair.relay()
-    before = await desk.dump(
-        ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, keys.patrons(SPONSORABLE)
-    )
+    before = await desk.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, LINKED_ACCOUNTS)
     await desk.save(NO_SPONSOR)
     await desk.pair.relay()
     await desk.restore(before)
@@ -260,7 +259,7 @@ async def test_a_local_that_came_back_older_drops_grants_that_have_ended_since(d
     await desk.pair.relay()
 
     assert await desk.load_sources() == set()
-    assert await desk.pair.local.exists(SEATS, keys.patrons(SPONSORABLE)) == 0
+    assert await desk.pair.local.exists(SEATS, LINKED_ACCOUNTS) == 0
 
 
 async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(desk: Desk) -> None:

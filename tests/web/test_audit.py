@@ -248,7 +248,7 @@ async def test_patreon(service: Service, admin: Browser) -> None:
         *(("granted", "patreon"), ("lost", "patreon"), ("granted", "patreon")),
         ("lost", "patreon"),
     ]
-    assert json.loads(trail[0]["after"]["also"])[0]["patron_id"] == "90210010"
+    assert json.loads(trail[0]["after"]["also"])[0]["account_id"] == "90210010"
 
 
 async def test_a_deleted_account(service: Service, admin: Browser) -> None:

@@ -154,7 +154,7 @@ async def test_by_number_somebody_is_entitled_who_never_signed_in(
     assert (given.status_code, given.json()["id"], asked) == (200, STRANGER, [])
     assert given.json()["entitlement"]["status"] == "entitled"
     assert (mine["status"], mine["source"], mine["tier_cents"]) == ("entitled", "override", 1500)
-    assert mine["reason"] == "You were let in by an administrator."
+    assert mine["reason"] == "An administrator gave you access."
     assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
 
 
@@ -485,7 +485,7 @@ async def test_its_end_closes_forward_auth_in_that_second(
     after = await browser.get("/auth/sponsor")
 
     assert (before.status_code, after.status_code) == (204, 403)
-    assert after.json()["detail"].startswith("An administrator had let you in; that ended by ")
+    assert after.json()["detail"].startswith("The access that an administrator gave you ended by ")
 
 
 async def test_taking_it_back_closes_forward_auth_at_once(service: Service, admin: Browser) -> None:
@@ -633,7 +633,7 @@ async def test_who_decided_and_why_is_for_administrators_alone(
     ]
     shown = (await admin.get(f"/admin/sponsors/{STRANGER}")).text
 
-    assert all("let in by an administrator" in text for text in seen[:3])
+    assert all("administrator gave you" in text for text in seen[:3])
     assert not any("private reason" in text or "private-actor" in text for text in seen)
     assert "a-private-actor: A very private reason" in shown
 

@@ -22,8 +22,9 @@ from sponsorsync.commands.serve import (
 )
 from sponsorsync.commands.signals import stop_signals
 from sponsorsync.domain.errors import SettingsError, SponsorSyncError
-from sponsorsync.sandbox.patreon import SimulatedPatreon
-from sponsorsync.web import login, patreon
+from sponsorsync.linked_source import callback_path
+from sponsorsync.sandbox.linked_services import LINKED_SERVICES, LinkedService
+from sponsorsync.web import login
 from sponsorsync.web.webhooks import WEBHOOK_PATH
 
 if TYPE_CHECKING:
@@ -81,15 +82,17 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
             overrides |= more
             embedded["GitHub"] = f"simulated, {more['github_url']} (choose who to be, or break it)"
             tasks.append(server)
-        if "GitHub" in embedded and settings.patreon_client_id is None:
-            more, server = await start_patreon(
-                stack,
-                first_port=settings.port + 2,
-                redirect_uri=settings.origin + patreon.CALLBACK_PATH,
-            )
-            overrides |= more
-            embedded["Patreon"] = f"simulated, {more['patreon_url']}"
-            tasks.append(server)
+            for number, service in enumerate(LINKED_SERVICES):
+                if not service.is_configured(settings):
+                    url, more, server = await start_linked_service(
+                        stack,
+                        service,
+                        first_port=settings.port + 2 + number,
+                        redirect_uri=settings.origin + callback_path(service.source),
+                    )
+                    overrides |= more
+                    embedded[service.name] = f"simulated, {url}"
+                    tasks.append(server)
         if "GitHub" in embedded and not embedded.keys() >= _REDISES:
             embedded["Mind"] = "simulated people are written to a real Redis"
         complete = settings.model_copy(update=overrides)
@@ -175,32 +178,26 @@ async def _start_github(
     }, server
 
 
-async def start_patreon(
-    stack: AsyncExitStack, *, first_port: int, redirect_uri: str
-) -> tuple[dict[str, Any], asyncio.Task[None]]:
-    """Serves a simulated Patreon while `stack` is open.
+async def start_linked_service(
+    stack: AsyncExitStack, service: LinkedService, *, first_port: int, redirect_uri: str
+) -> tuple[str, dict[str, Any], asyncio.Task[None]]:
+    """Serves a simulated service while `stack` is open.
 
     Args:
-        stack: What ends it.
-        first_port: It listens on the loopback, at the first free port from here on.
-        redirect_uri: Where it sends browsers back to.
+        stack: Its end stops the service.
+        service: The service.
+        first_port: The service listens on the loopback, at the first free port from here on.
+        redirect_uri: The address to which it sends browsers back.
 
     Returns:
-        The settings that lead to it, by name, and the task that ends early only if it fails.
+        The service's address, the settings that lead to it by name, and the task that ends early
+        only if the service fails.
     """
     sock = bind_next_free(_LOOPBACK, first_port)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"
-    client_id, client_secret = "sponsorsync-dev", secrets.token_urlsafe(24)
-    simulated = SimulatedPatreon(
-        client_id=client_id, client_secret=client_secret, redirect_uri=redirect_uri, url=url
-    )
-    server = await stack.enter_async_context(run_server(simulated.app, sock))
-    return {
-        "patreon_url": url,
-        "patreon_client_id": client_id,
-        "patreon_secret": SecretStr(client_secret),
-        "patreon_campaign": simulated.campaign_id,
-    }, server
+    app, settings = service.simulate(url, redirect_uri)
+    server = await stack.enter_async_context(run_server(app, sock))
+    return url, settings, server
 
 
 def _describe_redis(url: str, data_dir: Path) -> str:

@@ -17,7 +17,7 @@ class AuditEntry:
     Attributes:
         number: Its place in the trail.
         what: `granted`, `changed` or `lost`.
-        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `patreon`, `organization` (that
+        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `organization` (that
             of a member changed), `deletion` (of the account), or `end` where its time was over.
         reference: Of a webhook, the delivery; of an override, who decided, and why.
         before, after: The facts as they are kept.

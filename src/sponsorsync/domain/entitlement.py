@@ -18,14 +18,15 @@ from sponsorsync.domain.sources import (
     explain,
     format_a_month,
     format_dollars,
+    format_through,
     format_until,
 )
-from sponsorsync.domain.sponsorship import PaymentSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sponsorsync.domain.sources import PaymentSource
     from sponsorsync.domain.sponsorship import Privacy
 
 
@@ -46,7 +47,8 @@ class EntitlementPolicy:
             event marks its end.
         stale: How long the last known answer holds, counted from the first failed check.
         grace: How much longer than paid for a monthly sponsorship entitles.
-        patreon_cents: What a sponsorship through Patreon counts as, whose tier GitHub never knows.
+        hidden_tier_cents: The tier that a sponsorship counts as where another service takes the
+            money, so that GitHub never shows the tier.
         entitles_members: Whether an organization's sponsorship entitles its members.
         members_inherit_tier: Whether they count as giving what the organization gives.
         seats: How many members one organization entitles; None is all.
@@ -57,7 +59,7 @@ class EntitlementPolicy:
     one_time: timedelta
     stale: timedelta
     grace: timedelta = timedelta(0)
-    patreon_cents: int | None = None
+    hidden_tier_cents: int | None = None
     entitles_members: bool = False
     members_inherit_tier: bool = True
     seats: int | None = None
@@ -297,15 +299,16 @@ def _consider_stale(
 
 def cents_of(facts: EntitlementFacts, policy: EntitlementPolicy) -> int | None:
     """Returns the tier that somebody's own sponsorship counts as; None where nobody knows."""
-    if facts.tier_cents is None and facts.payment_source is PaymentSource.PATREON:
-        return policy.patreon_cents
+    through = facts.payment_source
+    if facts.tier_cents is None and through is not None and through.hides_tier:
+        return policy.hidden_tier_cents
     return facts.tier_cents
 
 
 def _describe(facts: EntitlementFacts) -> str:
-    """Returns ' with $10.00 a month', ' with a one-time $25.00', ' through Patreon' or ''."""
+    """Returns ' with $10.00 a month', ' with a one-time $25.00', ' through (a service)' or ''."""
     if facts.tier_cents is None:
-        return " through Patreon" if facts.payment_source is PaymentSource.PATREON else ""
+        return format_through(facts.payment_source)
     if facts.is_one_time:
         return f" with a one-time {format_dollars(facts.tier_cents)}"
     return format_a_month(facts.tier_cents)

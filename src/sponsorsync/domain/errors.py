@@ -22,7 +22,7 @@
     ├── AdminTokenMissingError   a call for administrators without their token
     ├── AdminForbiddenError      … with another one, or there is none
     ├── NoTokensError            a call is about tokens, and none are configured
-    ├── NoPatreonError           a call is about Patreon, which is not configured
+    ├── NoLinkSourceError        the service whose account is to be linked is not configured
     ├── NoDurableError           a call needs a durable Redis, and none is configured
     ├── JobRunningError          a job of this kind is running already
     ├── CrossSiteError           a page of another site asked
@@ -35,12 +35,12 @@
     │   ├── GitHubLimitedError
     │   └── GitHubRefusedError   it answered, and said no (FORBIDDEN, scopes)
     │       └── GitHubTokenError     … to the token it was asked with
-    ├── PatreonError             Patreon gave no usable answer, or an account was not linked
-    │   ├── PatreonUnreachableError
-    │   ├── PatreonLimitedError
-    │   ├── PatreonRefusedError  it answered, and said no (bad token, our credentials)
-    │   ├── PatreonDeniedError   the person said no
-    │   └── PatreonExpiredError  the state or the code is not, or no longer, ours
+    ├── AccountLinkError         an account at another service was not linked
+    │   ├── LinkUnreachableError the service gave no usable answer
+    │   ├── LinkLimitedError     its rate limit is reached
+    │   ├── LinkRefusedError     it refused (bad token, our credentials)
+    │   ├── LinkDeniedError      the person did not consent
+    │   └── LinkExpiredError     state or code are unknown, used or too old
     ├── StoreError
     │   ├── StoreUnavailableError    a Redis is down, loading, read-only, out of memory …
     │   └── StoreConflictError       a key holds what is not ours
@@ -189,7 +189,7 @@ class TierTooLowError(NotEntitledError, code="tier_too_low", title="This is for 
 
 
 class TierUnknownError(NotEntitledError, code="tier_unknown", title="Your tier is not known"):
-    """They are entitled, and nobody told the tier (Patreon)."""
+    """They are entitled, and the tier is not known."""
 
 
 class EntitlementUnknownError(
@@ -226,11 +226,13 @@ class NoTokensError(SponsorSyncError, code="no_tokens", title="There are no toke
         super().__init__("There are no tokens here: SPONSORSYNC_TOKEN_AUDIENCE is not set.")
 
 
-class NoPatreonError(SponsorSyncError, code="no_patreon", title="There is no Patreon"):
-    """Patreon is not configured."""
+class NoLinkSourceError(
+    SponsorSyncError, code="no_link_source", title="No account can be linked there"
+):
+    """The service whose account is to be linked is not configured."""
 
-    def __init__(self) -> None:
-        super().__init__("There is no Patreon here: SPONSORSYNC_PATREON_CLIENT_ID is not set.")
+    def __init__(self, name: str, client_id_variable: str) -> None:
+        super().__init__(f"There is no {name} here: {client_id_variable} is not set.")
 
 
 class NoDurableError(SponsorSyncError, code="no_durable", title="There is no durable side"):
@@ -297,34 +299,36 @@ class GitHubTokenError(GitHubRefusedError):
     """GitHub does not take the token that it was asked with."""
 
 
-class PatreonError(SponsorSyncError, code="patreon_unavailable", title="Patreon cannot be asked"):
-    """Patreon gave no answer that can be used: what it knows is unknown, never 'no'."""
+class AccountLinkError(
+    SponsorSyncError, code="link_unavailable", title="The other service cannot be asked"
+):
+    """An account was not linked: support by it is unknown, never 'no'. The message names it."""
 
 
-class PatreonUnreachableError(PatreonError):
-    """Patreon could not be reached, timed out, failed itself (5xx), or made no sense."""
+class LinkUnreachableError(AccountLinkError):
+    """The service could not be reached, timed out, failed (5xx), or sent an unreadable answer."""
 
 
-class PatreonLimitedError(PatreonError, code="patreon_limited", title="Patreon asks for patience"):
-    """Patreon's rate limit; `retry_after_s` is when it may be asked again, in seconds."""
+class LinkLimitedError(
+    AccountLinkError, code="link_limited", title="The other service asks for patience"
+):
+    """The service's rate limit is reached; `retry_after_s` is the wait in seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
-class PatreonRefusedError(PatreonError):
-    """Patreon answered and refused: a bad token, or it does not take this installation."""
+class LinkRefusedError(AccountLinkError):
+    """The service refused: a bad token, or it does not accept this installation."""
 
 
-class PatreonDeniedError(
-    PatreonError, code="patreon_denied", title="You did not give your consent"
-):
-    """The person did not give their consent at Patreon."""
+class LinkDeniedError(AccountLinkError, code="link_denied", title="You did not give your consent"):
+    """The person did not consent at the service."""
 
 
-class PatreonExpiredError(
-    PatreonError, code="patreon_expired", title="This is not, or no longer, valid"
+class LinkExpiredError(
+    AccountLinkError, code="link_expired", title="This is not, or no longer, valid"
 ):
     """State or code are unknown, used, of another browser, or too old."""
 

@@ -1,7 +1,7 @@
-"""The sources of entitlement. Each is one value of `EntitlementSource` and one case of `explain`.
+"""The list of all sources of entitlement: each is an `EntitlementSource` and a case of `explain`.
 
-A new source is added here, and mypy shows a case that is missing. One that is unknown raises an
-error when the program runs: it is never taken for another one.
+Add a new source here; mypy reports a missing case. An unknown source raises an error at run time:
+it is never taken for another one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EntitlementSource(StrEnum):
-    """What an entitlement comes from."""
+    """The source of an entitlement: GitHub, an administrator, or a linked account."""
 
     NONE = "none"
     SPONSORSHIP = "sponsorship"
@@ -24,24 +24,36 @@ class EntitlementSource(StrEnum):
     PATREON = "patreon"
 
 
+class PaymentSource(StrEnum):
+    """The service that takes the money of a sponsorship (GraphQL `SponsorshipPaymentSource`)."""
+
+    GITHUB = "github"
+    PATREON = "patreon"
+
+    @property
+    def hides_tier(self) -> bool:
+        """Whether GitHub shows no tier, because another service takes the money."""
+        return self is not PaymentSource.GITHUB
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An entitlement by something else than the sponsorship at GitHub that is known best.
+    """One reason for an entitlement, beside the person's own main sponsorship at GitHub.
 
     Attributes:
-        source: ORGANIZATION, OVERRIDE or PATREON; or SPONSORSHIP, of a one-time payment beside a
-            monthly one. Of the first and the last there may be several.
-        since: When it began; of an organization's, when its sponsorship did.
-        until: Exclusive end; None while it has none.
-        cents: The tier that it amounts to, in US cents; None where that is not known.
+        source: SPONSORSHIP means a one-time payment beside a monthly one. A person may have several
+            grants by SPONSORSHIP and by ORGANIZATION, and one by each other source; none by NONE.
+        since: The beginning; for an organization, that of its sponsorship.
+        until: The exclusive end; None while there is none.
+        cents: The tier that it counts as, in US cents; None where that is not known.
         organization_id: GitHub's number of the organization.
-        organization: Its login, as it was at the last login of the member.
-        member_until: When the membership has to be shown again. `until` is no later.
-        has_seat: False where the organization's seats were taken by others: then it entitles
-            nobody.
-        reason: Of an override, why; for administrators.
-        actor: Of an override, who decided.
-        patron_id: Patreon's number of the patron.
+        organization: The organization's login at the last login of the member.
+        member_until: When GitHub has to show the membership again. `until` is not later.
+        has_seat: False if other members have taken the organization's seats: then the grant does
+            not entitle.
+        reason: Why an administrator made an override; only administrators see it.
+        actor: The administrator that made an override.
+        account_id: The id of the linked account at the source; None for a source without accounts.
     """
 
     source: EntitlementSource
@@ -54,15 +66,15 @@ class Grant:
     has_seat: bool = True
     reason: str | None = None
     actor: str | None = None
-    patron_id: str | None = None
+    account_id: str | None = None
 
     def is_entitling(self, now: datetime) -> bool:
-        """Tells whether this entitles somebody at `now`."""
+        """Returns whether this grant entitles the person at `now`."""
         return self.has_seat and (self.until is None or now < self.until)
 
 
 def explain(grant: Grant, sponsorable: str, *, now: datetime) -> str:
-    """Returns one sentence for the person: what a grant gives or gave, and until when."""
+    """Returns one sentence for the person: what the grant gives or gave, and until when."""
     match grant.source:
         case EntitlementSource.SPONSORSHIP:
             return _explain_payment(grant, sponsorable, now)
@@ -93,8 +105,8 @@ def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
         return f"{sponsors}, but its seats are taken by other members."
     if grant.member_until is not None and grant.member_until <= now:
         return (
-            f"That you belong to {grant.organization}, which sponsored {sponsorable}, has to be "
-            "shown again: sign in again."
+            f"GitHub has to confirm again that you belong to {grant.organization}, which sponsored "
+            f"{sponsorable}: sign in again."
         )
     return (
         f"The sponsorship of {sponsorable} by {grant.organization}, to which you belong, ended by "
@@ -104,8 +116,8 @@ def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
 
 def _explain_override(grant: Grant, now: datetime) -> str:
     if grant.is_entitling(now):
-        return f"You were let in by an administrator{format_until(grant.until)}."
-    return f"An administrator had let you in; that ended by {grant.until:%Y-%m-%d}."
+        return f"An administrator gave you access{format_until(grant.until)}."
+    return f"The access that an administrator gave you ended by {grant.until:%Y-%m-%d}."
 
 
 def _explain_patronage(grant: Grant, sponsorable: str, now: datetime) -> str:
@@ -113,8 +125,8 @@ def _explain_patronage(grant: Grant, sponsorable: str, now: datetime) -> str:
         with_cents = format_a_month(grant.cents)
         return f"You support {sponsorable} on Patreon{with_cents}{format_until(grant.until)}."
     return (
-        f"Your support of {sponsorable} on Patreon was last seen for the time before "
-        f"{grant.until:%Y-%m-%d}. Link Patreon again if it goes on."
+        f"Your access through Patreon ended by {grant.until:%Y-%m-%d}. Link Patreon again if you "
+        f"still support {sponsorable} there."
     )
 
 
@@ -126,6 +138,17 @@ def format_a_month(cents: int | None) -> str:
 def format_until(end: datetime | None) -> str:
     """Returns ' until 2030-01-31', or '' where there is no end."""
     return f" until {end:%Y-%m-%d}" if end else ""
+
+
+def format_through(payment_source: PaymentSource | None) -> str:
+    """Returns ' through Patreon', or '' where GitHub takes the money or does not say who does."""
+    match payment_source:
+        case None | PaymentSource.GITHUB:
+            return ""
+        case PaymentSource.PATREON:
+            return " through Patreon"
+        case _:
+            assert_never(payment_source)
 
 
 def format_dollars(cents: int) -> str:

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-
-class PaymentSource(StrEnum):
-    """Who takes the money (GraphQL `SponsorshipPaymentSource`)."""
-
-    GITHUB = "github"
-    PATREON = "patreon"
+    from sponsorsync.domain.sources import PaymentSource
 
 
 class Privacy(StrEnum):
@@ -35,8 +30,8 @@ class Sponsorship:
         is_one_time: A single payment rather than a monthly one.
         privacy: PUBLIC or PRIVATE.
         payment_source: None where GitHub does not say.
-        tier_cents: Price a month (or once), in US cents; None where GitHub gives no tier, as for
-            every sponsorship that comes through Patreon.
+        tier_cents: Price a month (or once), in US cents; None where GitHub gives no tier, as where
+            another service takes the money.
         tier_selected_at: When the present tier was chosen; of a one-time payment, when it was made.
     """
 

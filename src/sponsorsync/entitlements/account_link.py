@@ -1,27 +1,25 @@
-"""Linking an account of Patreon's: patrons are entitled like sponsors, as long as Patreon tells."""
+"""Link an account at another service, such as one where people support the maintainer."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import NotSignedInError
-from sponsorsync.domain.patronage import find_patronage, record_patronage, remove_patronage
-from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.http_client import create_http_client
-from sponsorsync.patreon.client import PatreonClient
-from sponsorsync.patreon.oauth import PatreonOAuth
+from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
+from sponsorsync.linked_source import callback_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from datetime import datetime
 
     import httpx
 
-    from sponsorsync.domain.patronage import LinkAttempt, PatreonIdentity
+    from sponsorsync.domain.sources import EntitlementSource, Grant
+    from sponsorsync.linked_source import LinkedAccount, LinkedSource
     from sponsorsync.settings import Settings
     from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.linked_accounts import LinkedAccountStore
@@ -29,122 +27,124 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class PatreonLink:
-    """Takes who is signed in to Patreon and back; no token of theirs is kept."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountLink:
+    """Links and unlinks accounts at one source. An account counts for one person at a time."""
 
-    def __init__(
-        self,
-        oauth: PatreonOAuth,
-        client: PatreonClient,
-        entitlements: EntitlementStore,
-        linked_accounts: LinkedAccountStore,
-        *,
-        campaign_id: str,
-        sponsorable: str,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._oauth = oauth
-        self._client = client
-        self._entitlements = entitlements
-        self._linked_accounts = linked_accounts
-        self._campaign_id = campaign_id
-        self._sponsorable = sponsorable
-        self._clock = clock
-
-    def start(self) -> LinkAttempt:
-        """Returns a new attempt; its state belongs to one person in one browser."""
-        return self._oauth.start()
+    linked_source: LinkedSource
+    entitlements: EntitlementStore
+    linked_accounts: LinkedAccountStore
+    sponsorable: str
+    clock: Callable[[], datetime]
 
     async def finish(self, person_id: int, *, code: str) -> bool:
-        """Learns what somebody gives at Patreon, and keeps it.
+        """Fetches the account to which a code belongs, and saves its grant for this person.
 
-        An account of Patreon's counts for one person: for who linked it last.
+        If another person had linked the account, they lose it.
 
         Returns:
-            Whether they give anything, or did.
+            Whether the account gives a grant, ended or not.
 
         Raises:
-            NotSignedInError: The account was deleted while Patreon was asked.
-            PatreonError: Patreon gave no usable answer; all stays as it was.
-            StoreUnavailableError: A Redis cannot be asked; likewise.
+            NotSignedInError: The person deleted their SponsorSync account in the meantime.
+            AccountLinkError: The service gave no usable answer; nothing changes.
+            StoreUnavailableError: A Redis cannot be asked; nothing changes.
         """
-        token = await self._oauth.fetch_token(code=code)
-        identity = await self._client.fetch_identity(token)
-        async with self._linked_accounts.hold_lock(EntitlementSource.PATREON, identity.patron_id):
-            if (await self._entitlements.load_logins([person_id]))[person_id] is None:
-                raise NotSignedInError  # the account was deleted meanwhile
-            holder = await self._linked_accounts.find_person(
-                EntitlementSource.PATREON, self._sponsorable, identity.patron_id
+        account = await self.linked_source.fetch_account(code)
+        async with self.linked_accounts.hold_lock(self._source, account.account_id):
+            if (await self.entitlements.load_logins([person_id]))[person_id] is None:
+                raise NotSignedInError
+            holder = await self.linked_accounts.find_person(
+                self._source, self.sponsorable, account.account_id
             )
             if holder is not None and holder != person_id:
-                await self._forget(holder, identity.patron_id)
-            _, facts = await self._entitlements.change(
-                self._sponsorable,
-                person_id,
-                lambda known: self._see(known, identity),
-                by="patreon",
-                for_certain=True,
-            )
-        _log.info("patreon_linked", person=person_id, moved=holder not in {None, person_id})
-        return facts is not None and find_patronage(facts) is not None
+                await self._remove_grant(holder, account.account_id)
+            facts = await self._save_grant(person_id, account)
+        _log.info(
+            "account_linked",
+            source=self._source.value,
+            person=person_id,
+            moved=holder not in {None, person_id},
+        )
+        return facts is not None and find_grant(facts, self._source) is not None
 
     async def unlink(self, person_id: int) -> None:
-        """Forgets what Patreon told of somebody; it is no error if that was nothing.
+        """Removes the grant by a linked account, if there is one.
 
         Raises:
-            StoreUnavailableError: A Redis cannot be asked; all stays as it was.
+            StoreUnavailableError: A Redis cannot be asked; nothing changes.
         """
-        await self._forget(person_id, None)
+        await self._remove_grant(person_id, None)
 
-    async def _forget(self, person_id: int, patron_id: str | None) -> None:
-        """Forgets one account of Patreon's, or any."""
+    @property
+    def _source(self) -> EntitlementSource:
+        return self.linked_source.source
 
-        def decide(known: EntitlementFacts | None) -> EntitlementFacts | None:
-            linked = None if known is None else find_patronage(known)
-            if known is None or linked is None or patron_id not in {None, linked.patron_id}:
+    async def _save_grant(self, person_id: int, account: LinkedAccount) -> EntitlementFacts | None:
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
+            facts = stored or EntitlementFacts(sponsorable=self.sponsorable, checked_at=None)
+            return apply_account(facts, self._source, account, now=self.clock())
+
+        _, facts = await self.entitlements.change(
+            self.sponsorable, person_id, decide, by=self._source.value, for_certain=True
+        )
+        return facts
+
+    async def _remove_grant(self, person_id: int, account_id: str | None) -> None:
+        """Removes the grant by this account, or by any account where it is None."""
+
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts | None:
+            grant = None if stored is None else find_grant(stored, self._source)
+            if stored is None or grant is None or account_id not in {None, grant.account_id}:
                 return None
-            return remove_patronage(known)
+            return replace_grant(stored, self._source, None)
 
-        await self._entitlements.change(
-            self._sponsorable, person_id, decide, by="patreon", for_certain=True
+        await self.entitlements.change(
+            self.sponsorable, person_id, decide, by=self._source.value, for_certain=True
         )
 
-    def _see(self, known: EntitlementFacts | None, identity: PatreonIdentity) -> EntitlementFacts:
-        facts = known or EntitlementFacts(sponsorable=self._sponsorable, checked_at=None)
-        return record_patronage(facts, identity, campaign_id=self._campaign_id, now=self._clock())
+
+def find_grant(facts: EntitlementFacts, source: EntitlementSource) -> Grant | None:
+    """Returns the grant by a linked account, or None."""
+    return next((each for each in facts.grants if each.source is source), None)
 
 
-@asynccontextmanager
-async def open_patreon_link(
+def replace_grant(
+    facts: EntitlementFacts, source: EntitlementSource, grant: Grant | None
+) -> EntitlementFacts:
+    """Returns the facts with this grant, or none, in place of the source's former one."""
+    others = tuple(each for each in facts.grants if each.source is not source)
+    return replace(facts, grants=others if grant is None else (*others, grant))
+
+
+def apply_account(
+    facts: EntitlementFacts, source: EntitlementSource, account: LinkedAccount, *, now: datetime
+) -> EntitlementFacts:
+    """Returns the facts after a source has described an account."""
+    stored = find_grant(facts, source)
+    if stored is not None and stored.account_id != account.account_id:
+        stored = None  # the end of another account's grant is not inherited
+    return replace_grant(facts, source, account.derive_grant(stored, now))
+
+
+def create_account_links(
     settings: Settings,
     transport: httpx.AsyncBaseTransport,
     entitlements: EntitlementStore,
     linked_accounts: LinkedAccountStore,
     *,
-    redirect_uri: str,
     clock: Callable[[], datetime],
-) -> AsyncIterator[PatreonLink | None]:
-    """Yields the link to Patreon, or None where Patreon is not configured."""
-    client_id, secret = settings.patreon_client_id, settings.patreon_secret
-    campaign_id = settings.patreon_campaign
-    if client_id is None or secret is None or campaign_id is None:
-        yield None
-        return
-    url, timeout_s = settings.patreon_url, settings.github_timeout_s
-    async with create_http_client(transport, timeout_s=timeout_s) as client:
-        yield PatreonLink(
-            PatreonOAuth(
-                transport,
-                patreon_url=url,
-                client_id=client_id,
-                client_secret=secret,
-                redirect_uri=redirect_uri,
-                timeout_s=timeout_s,
-            ),
-            PatreonClient(client, patreon_url=url),
-            entitlements,
-            linked_accounts,
-            campaign_id=campaign_id,
-            sponsorable=settings.sponsorables[0],
-            clock=clock,
-        )
+) -> dict[EntitlementSource, AccountLink]:
+    """Returns a link for each source whose settings are set."""
+    links = {}
+    for kind in LINKED_SOURCES:
+        redirect_uri = settings.origin + callback_path(kind.source)
+        if linked_source := kind.create(settings, transport, redirect_uri=redirect_uri):
+            links[kind.source] = AccountLink(
+                linked_source=linked_source,
+                entitlements=entitlements,
+                linked_accounts=linked_accounts,
+                sponsorable=settings.sponsorables[0],
+                clock=clock,
+            )
+    return links

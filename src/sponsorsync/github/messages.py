@@ -21,13 +21,8 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
-from sponsorsync.domain.sponsorship import (
-    Membership,
-    PaymentSource,
-    Privacy,
-    Sponsorship,
-    normalize_login,
-)
+from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sponsorship import Membership, Privacy, Sponsorship, normalize_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

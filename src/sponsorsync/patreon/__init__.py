@@ -1,1 +1,1 @@
-"""Patreon: `messages` is pure (bytes in, values out), `client` and `oauth` speak over HTTP."""
+"""Patreon as a source of entitlement: `source` joins `oauth`, `client` and the pure modules."""

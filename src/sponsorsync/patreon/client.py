@@ -1,4 +1,4 @@
-"""Patreon's API, asked with one person's token."""
+"""Client of Patreon's API, which uses one person's token for each call."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from sponsorsync.domain.errors import PatreonUnreachableError
+from sponsorsync.domain.errors import LinkUnreachableError
 from sponsorsync.http_client import try_twice
 from sponsorsync.patreon import messages
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.patronage import PatreonIdentity
+    from sponsorsync.patreon.patronage import PatreonIdentity
 
 
 class PatreonClient:
-    """Fetches what a token may see; raises a PatreonError where that cannot be had."""
+    """Fetches a token's owner; raises an AccountLinkError where Patreon gives no usable answer."""
 
     def __init__(self, client: httpx.AsyncClient, *, patreon_url: str) -> None:
         self._client = client
         self._patreon_url = patreon_url
 
     async def fetch_identity(self, token: str) -> PatreonIdentity:
-        """Returns who the token's owner is, and what they give."""
+        """Returns the token's owner and their patronages."""
 
         async def fetch_once() -> PatreonIdentity:
             return messages.parse_identity(await self._get_identity(token))
 
-        return await try_twice(fetch_once, on=PatreonUnreachableError)
+        return await try_twice(fetch_once, on=LinkUnreachableError)
 
     async def _get_identity(self, token: str) -> bytes:
         try:
@@ -37,6 +37,6 @@ class PatreonClient:
                 headers=messages.build_headers(token),
             )
         except httpx.HTTPError as error:
-            raise PatreonUnreachableError("Patreon could not be reached.") from error
+            raise LinkUnreachableError("Patreon could not be reached.") from error
         messages.check_status(response.status_code, response.headers, response.content)
         return response.content

@@ -1,4 +1,4 @@
-"""What is said to Patreon and what it answers, without any I/O.
+"""Requests to Patreon and its answers, without any I/O.
 
 Sources: the documentation at https://docs.patreon.com/, whose text is that of
 https://github.com/Patreon/platform-documentation, and where it is silent what Patreon's own plugin
@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sponsorsync.domain.errors import (
-    PatreonLimitedError,
-    PatreonRefusedError,
-    PatreonUnreachableError,
+    LinkLimitedError,
+    LinkRefusedError,
+    LinkUnreachableError,
 )
-from sponsorsync.domain.patronage import PatreonIdentity, Patronage, PatronStatus
+from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 IDENTITY_PATH = "/api/oauth2/v2/identity"
 
-# Version 2 answers with ids alone, unless each attribute is asked for by its name.
+# Version 2 answers with ids alone, unless the query names each attribute.
 # https://docs.patreon.com/#apiv2-oauth
-# Whose campaign a membership is of has to be asked for too, with a dot:
+# The query has to name the campaign of a membership too, with a dot:
 # https://github.com/Patreon/platform-documentation/pull/53
 IDENTITY_QUERY: Mapping[str, str] = MappingProxyType(
     {
@@ -43,7 +43,7 @@ IDENTITY_QUERY: Mapping[str, str] = MappingProxyType(
 )
 """https://docs.patreon.com/#get-api-oauth2-v2-identity"""
 
-# https://docs.patreon.com/#member: null says that there never was a pledge.
+# https://docs.patreon.com/#member: null means that there never was a pledge.
 _STATUSES = {
     "active_patron": PatronStatus.ACTIVE,
     "declined_patron": PatronStatus.DECLINED,
@@ -51,7 +51,7 @@ _STATUSES = {
     None: PatronStatus.NONE,
 }
 
-# A token may ask a hundred times a minute. https://docs.patreon.com/#rate-limits
+# A token may be used a hundred times a minute. https://docs.patreon.com/#rate-limits
 _DEFAULT_RETRY_AFTER_S = 60
 
 _NOT_AS_DOCUMENTED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
@@ -63,25 +63,25 @@ def build_headers(token: str) -> dict[str, str]:
 
 
 def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Raises the PatreonError that an answer's status amounts to; returns for 2xx.
+    """Raises the AccountLinkError for an answer's status; returns for 2xx.
 
     https://docs.patreon.com/#errors
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise PatreonLimitedError(
+        raise LinkLimitedError(
             "Patreon's rate limit is reached.", retry_after_s=read_retry_after(headers, body)
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise PatreonUnreachableError(f"Patreon failed to answer (HTTP {status}).")
-    raise PatreonRefusedError(f"Patreon refused to answer (HTTP {status}).")
+        raise LinkUnreachableError(f"Patreon failed to answer (HTTP {status}).")
+    raise LinkRefusedError(f"Patreon refused to answer (HTTP {status}).")
 
 
 def check_token_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Raises likewise for the token endpoint, unless the body names an OAuth error.
+    """Does the same for the token endpoint, unless the body names an OAuth error.
 
-    That says more than the status: a code that is used up and a wrong secret both come with 401.
+    An OAuth error says more than the status: a used code and a wrong secret both come with 401.
     https://github.com/mxpv/patreon-go/issues/6
     """
     document = _load_json(body)
@@ -90,9 +90,9 @@ def check_token_status(status: int, headers: Mapping[str, str], body: bytes) -> 
 
 
 def read_retry_after(headers: Mapping[str, str], body: bytes) -> int:
-    """Returns after how many seconds a rate limit lets its receiver ask again.
+    """Returns the wait in seconds that a rate limit asks for.
 
-    Everything about it is optional: https://docs.patreon.com/#rate-limits
+    Patreon may leave it out: https://docs.patreon.com/#rate-limits
     """
     try:
         if "retry-after" in headers:
@@ -104,13 +104,13 @@ def read_retry_after(headers: Mapping[str, str], body: bytes) -> int:
 
 
 def parse_identity(body: bytes) -> PatreonIdentity:
-    """Returns who the answer to IDENTITY_QUERY is about, and each of their patronages.
+    """Returns the account and each of its patronages from the answer to IDENTITY_QUERY.
 
     An answer that lacks a membership which it mentions, or the campaign or the status of one, is
-    no answer: what is missing from it is unknown, and must not be taken for 'no'.
+    not usable: the missing part is unknown, and must not be taken for 'no'.
 
     Raises:
-        PatreonUnreachableError: The body is not what is documented.
+        LinkUnreachableError: The body is not what is documented.
     """
     document = cast("Any", _load_json(body))
     try:
@@ -126,7 +126,7 @@ def parse_identity(body: bytes) -> PatreonIdentity:
         if _expect(user["type"], str) != "user" or missing:
             raise ValueError("not the whole of a person")
         return PatreonIdentity(
-            patron_id=_expect(user["id"], str),
+            account_id=_expect(user["id"], str),
             patronages=tuple(
                 _parse_patronage(member, campaign["id"], included)
                 for member in members
@@ -134,7 +134,7 @@ def parse_identity(body: bytes) -> PatreonIdentity:
             ),
         )
     except _NOT_AS_DOCUMENTED as error:
-        raise PatreonUnreachableError("Patreon sent an answer that could not be read.") from error
+        raise LinkUnreachableError("Patreon sent an answer that could not be read.") from error
 
 
 def _parse_patronage(
@@ -166,8 +166,8 @@ def _choose_cents(tiers: Sequence[Mapping[str, Any]], attributes: Mapping[str, A
 
     The tiers come first, because people pay in their own currency, and less if they pay for a year:
     https://support.patreon.com/hc/en-us/articles/360047287991-Currency-updates-to-the-Patreon-API
-    Only where there is none with a price is it the pledge, whose amount is that of all the months
-    it is for, as Patreon's own plugin takes it: getUserPatronageLevel in
+    Without a tier that has a price, the pledge counts. Its amount is for all of its months,
+    as Patreon's own plugin takes it: getUserPatronageLevel in
     https://github.com/Patreon/patreon-wordpress/blob/master/classes/patreon_wordpress.php
     """
     prices = [_expect_or_none(tier.get("amount_cents"), int) or 0 for tier in tiers]
@@ -179,16 +179,16 @@ def _choose_cents(tiers: Sequence[Mapping[str, Any]], attributes: Mapping[str, A
 
 
 def _read_links(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """Returns what a resource is related to; https://jsonapi.org/format/#document-resource-objects.
+    """Returns the links of a relationship: https://jsonapi.org/format/#document-resource-objects.
 
-    Where there is nothing, Patreon sends an empty list, null, or no such relationship.
+    For an empty one, Patreon sends an empty list, null, or no such relationship.
     """
     relationship = resource.get("relationships", {}).get(name) or {}
     return _expect(relationship.get("data") or [], list)
 
 
 def _parse_moment(value: object) -> datetime | None:
-    """Returns a moment of Patreon's, which are all UTC, with an offset or without."""
+    """Returns a moment; Patreon's are all UTC, with an offset or without."""
     if value is None:
         return None
     moment = datetime.fromisoformat(_expect(value, str))
@@ -196,7 +196,7 @@ def _parse_moment(value: object) -> datetime | None:
 
 
 def _expect(value: object, kind: type[T]) -> T:
-    # Not isinstance: to Python, true is a number.
+    # Not isinstance: in Python, True is an int.
     if type(value) is not kind:
         raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
     return value
@@ -207,7 +207,7 @@ def _expect_or_none(value: object, kind: type[T]) -> T | None:
 
 
 def _load_json(body: bytes) -> object:
-    """Returns what a body says; None where it is no JSON, which nobody here takes for an answer."""
+    """Returns the value of a body, or None where it is no JSON; None is no answer to a caller."""
     try:
         return cast("object", json.loads(body))
     except (ValueError, RecursionError):

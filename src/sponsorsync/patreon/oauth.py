@@ -1,116 +1,108 @@
-"""Patreon's OAuth flow, by Authlib: somebody who is signed in links their Patreon account.
+"""Patreon's OAuth flow, by Authlib: a signed-in person links their Patreon account.
 
 https://docs.patreon.com/#oauth
 
-There is no PKCE, which Patreon documents nowhere: the state, and the secret that only we have, are
-what binds a code. Nor is there a way to revoke a token in what is documented; the caller reads the
-identity once and lets go of the token, and people take the access back in their settings:
+Patreon documents no PKCE: the state, and the secret that only we have, bind a code. Patreon
+documents no way to revoke a token either: the caller reads the identity once and drops the token,
+and people withdraw the access in their settings:
 https://support.patreon.com/hc/en-gb/articles/115004061726
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 
 from sponsorsync.domain.errors import (
-    PatreonError,
-    PatreonExpiredError,
-    PatreonRefusedError,
-    PatreonUnreachableError,
+    AccountLinkError,
+    LinkExpiredError,
+    LinkRefusedError,
+    LinkUnreachableError,
 )
-from sponsorsync.domain.patronage import LinkAttempt
 from sponsorsync.http_client import USER_AGENT
+from sponsorsync.linked_source import LinkAttempt
 from sponsorsync.oauth_client import UNREADABLE, AsyncOAuth2Client, OAuthError
 from sponsorsync.patreon import messages
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-# With it alone Patreon tells of the membership of one campaign, that of whoever registered the
-# client. With identity.memberships it would tell of everybody a person supports, which is none of
-# our affair. https://docs.patreon.com/#get-api-oauth2-v2-identity
+# With this scope Patreon shows the membership of one campaign: that of the account that registered
+# the client. With identity.memberships it would show all campaigns that a person supports, which
+# we do not need. https://docs.patreon.com/#get-api-oauth2-v2-identity
 SCOPE = "identity"
 
-# What Patreon answers to a code that it does not take: RFC 6749, 5.2.
-_TOKEN_ERRORS: dict[str, tuple[type[PatreonError], str]] = {
+# Patreon's errors for a code that it does not accept: RFC 6749, 5.2.
+_TOKEN_ERRORS: dict[str, tuple[type[AccountLinkError], str]] = {
     "invalid_grant": (
-        PatreonExpiredError,
-        "Patreon no longer takes the code it gave. Please link your account again.",
+        LinkExpiredError,
+        "Patreon no longer accepts the code it gave. Please link your account again.",
     ),
     "invalid_client": (
-        PatreonRefusedError,
+        LinkRefusedError,
         (
-            "Patreon does not take this site's client id and secret. Its operator has to check "
+            "Patreon does not accept this site's client id and secret. Its operator has to check "
             "SPONSORSYNC_PATREON_CLIENT_ID and SPONSORSYNC_PATREON_SECRET."
         ),
     ),
 }
-_OTHER_TOKEN_ERROR = (PatreonRefusedError, "Patreon did not link the account. Please try again.")
+_OTHER_TOKEN_ERROR = (LinkRefusedError, "Patreon did not link the account. Please try again.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatreonOAuth:
-    """Begins and ends the web flow."""
+    """Starts and finishes the web flow."""
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        patreon_url: str,
-        client_id: str,
-        client_secret: SecretStr,
-        redirect_uri: str,
-        timeout_s: float,
-    ) -> None:
-        self._transport = transport
-        self._patreon_url = patreon_url
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uri = redirect_uri
-        self._timeout_s = timeout_s
+    transport: httpx.AsyncBaseTransport
+    patreon_url: str
+    client_id: str
+    client_secret: SecretStr
+    redirect_uri: str
+    timeout_s: float
 
     def start(self) -> LinkAttempt:
-        """Returns a new attempt; its state belongs to one browser alone."""
+        """Returns a new attempt, bound to one browser by its state."""
         url, state = self._create_client().create_authorization_url(
-            f"{self._patreon_url}/oauth2/authorize"
+            f"{self.patreon_url}/oauth2/authorize"
         )
         return LinkAttempt(url=url, state=state)
 
     async def fetch_token(self, *, code: str) -> str:
-        """Returns the access token for a code; the one to refresh it with is let go.
+        """Returns the access token for a code; drops the refresh token.
 
         Raises:
-            PatreonExpiredError: Patreon does not take the code.
-            PatreonRefusedError: It does not take this installation, or says no without a reason.
-            PatreonLimitedError: It is asked too often.
-            PatreonUnreachableError: It did not answer, or not as it should.
+            LinkExpiredError: Patreon does not accept the code.
+            LinkRefusedError: Patreon does not accept this installation, or gives no reason.
+            LinkLimitedError: Patreon's rate limit is reached.
+            LinkUnreachableError: Patreon gave no readable answer.
         """
         try:
             async with self._create_client() as client:
                 client.register_compliance_hook("access_token_response", _check_response)
-                token = await client.fetch_token(f"{self._patreon_url}/api/oauth2/token", code=code)
+                token = await client.fetch_token(f"{self.patreon_url}/api/oauth2/token", code=code)
         except OAuthError as error:
             kind, message = _TOKEN_ERRORS.get(str(error.error), _OTHER_TOKEN_ERROR)
             raise kind(message) from None
         except (httpx.HTTPError, *UNREADABLE) as error:
-            raise PatreonUnreachableError("Patreon could not be asked for a token.") from error
+            raise LinkUnreachableError("Patreon could not be asked for a token.") from error
         access_token = token.get("access_token")
         if not isinstance(access_token, str) or not access_token:
-            raise PatreonUnreachableError("Patreon sent no token.")
+            raise LinkUnreachableError("Patreon sent no token.")
         return access_token
 
     def _create_client(self) -> AsyncOAuth2Client:
-        # One for each use: it keeps the token it fetched. The transport is shared.
+        # One client for each use, since it holds its token. The transport is shared.
         return AsyncOAuth2Client(
-            client_id=self._client_id,
-            client_secret=self._client_secret.get_secret_value(),
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value(),
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             scope=SCOPE,
-            redirect_uri=self._redirect_uri,
-            transport=self._transport,
-            timeout=self._timeout_s,
-            headers={"User-Agent": USER_AGENT},
+            redirect_uri=self.redirect_uri,
+            transport=self.transport,
+            timeout=self.timeout_s,
+            headers={"User-Agent": USER_AGENT},  # https://docs.patreon.com/#introduction
         )
 
 

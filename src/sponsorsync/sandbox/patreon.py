@@ -1,7 +1,7 @@
-"""A simulated Patreon: the OAuth web flow, and version 2 of the API as far as the service needs it.
+"""A simulated Patreon: the OAuth web flow, and the part of version 2 of the API that we use.
 
-It answers as https://docs.patreon.com/ says; docs/patreon.md names what is not documented, and was
-chosen. `SimulatedPatreon.app` is served on a loopback port, or called through httpx.ASGITransport.
+It answers as https://docs.patreon.com/ says; docs/patreon.md lists what is not documented and was
+chosen. Serve `SimulatedPatreon.app` on a loopback port, or call it through httpx.ASGITransport.
 """
 
 import secrets
@@ -36,7 +36,7 @@ TOKENS_KEPT = 10_000
 TOKEN_LIFETIME_S = 31 * 24 * 3600
 
 ALL_MEMBERSHIPS = "identity.memberships"
-"""The scope that shows the memberships of all campaigns, and not only of the client's own."""
+"""The scope that shows the memberships of all campaigns, not only of the client's own."""
 
 _INCLUDES = {"memberships", "memberships.campaign", "memberships.currently_entitled_tiers"}
 
@@ -45,18 +45,18 @@ _Resource: TypeAlias = dict[str, object]
 
 @dataclass
 class PatreonSwitches(Switchboard):
-    """All off: Patreon as it is on a good day."""
+    """Patreon's faults; all are off at first."""
 
     down: bool = field(default=False, metadata={"help": "answer 503 with a page"})
     malformed: bool = field(default=False, metadata={"help": "answer 200 with half of it"})
     rate_limited: bool = field(default=False, metadata={"help": "too many at a time: 429"})
     retry_after_s: int = field(default=9, metadata={"help": "when to come back from the limit"})
-    unauthorized: bool = field(default=False, metadata={"help": "take no token: 401"})
+    unauthorized: bool = field(default=False, metadata={"help": "accept no token: 401"})
 
 
 @dataclass(frozen=True)
 class _Grant:
-    """What a code or a token stands for."""
+    """The meaning of a code or a token."""
 
     patron: Patron
     scopes: frozenset[str]
@@ -65,7 +65,7 @@ class _Grant:
 
 
 class _ParameterError(Exception):
-    """The API is asked for something that it does not have."""
+    """A request names something that the API does not have."""
 
 
 def _utc_now() -> datetime:
@@ -76,11 +76,11 @@ class SimulatedPatreon:
     """The simulation, whose parts may be changed while it runs.
 
     Args:
-        client_id: Of the one registered client.
-        client_secret: Of the same.
-        redirect_uri: Its registered callback.
-        url: Where this is served.
-        campaign_id: Of whoever registered the client.
+        client_id: The id of the one registered client.
+        client_secret: The client's secret.
+        redirect_uri: The client's registered callback.
+        url: The address of the simulation.
+        campaign_id: The campaign of the account that registered the client.
         now: The clock by which codes expire.
 
     Attributes:
@@ -122,10 +122,10 @@ class SimulatedPatreon:
         )
 
     def issue_token(self, role: str, *scopes: str) -> str:
-        """Make a token without any web flow, with the scope `identity` and these."""
+        """Issues a token without the web flow, with the scope `identity` and these."""
         return self._issue(self.patrons[role], {"identity", *scopes})
 
-    # --- what a developer looks at ---------------------------------------------------------------
+    # --- the control page ------------------------------------------------------------------------
 
     async def _page(self, _: Request) -> Response:
         return self._render_page([])
@@ -170,7 +170,7 @@ class SimulatedPatreon:
         return self._send_back(query, code=code)
 
     def _consent_page(self, query: QueryParams) -> Response:
-        """The page to choose on: each link is the same request again, with a patron."""
+        """Returns the page with all patrons; each link repeats the request with one of them."""
         kept = [item for item in query.multi_items() if item[0] != "patron"]
         return self._pages.render(
             "patreon_authorize.html",
@@ -235,7 +235,7 @@ class SimulatedPatreon:
             return _error(400, "ParameterInvalid", str(error))
 
     def _find_fault(self, request: Request) -> Response | None:
-        """What comes in place of an answer, whatever was asked."""
+        """Returns the answer of a fault that is on, else None."""
         if not request.headers.get("user-agent"):
             return HTMLResponse("<html><body><h1>403 Forbidden</h1></body></html>", 403)
         if self.switches.down:
@@ -275,7 +275,7 @@ class SimulatedPatreon:
 def _include(
     memberships: list[Membership], include: set[str], query: QueryParams
 ) -> list[_Resource]:
-    """The members, and what they are related to as far as that is asked for; each of it once."""
+    """Returns the members and the requested related resources, each once."""
     found: dict[str, _Resource] = {}
     for membership in memberships:
         member = _resource("member", membership.id, membership.attributes(), query)
@@ -302,11 +302,11 @@ def _describe_tier(tier: Tier, query: QueryParams) -> _Resource:
 def _resource(
     kind: str, identifier: str, attributes: Mapping[str, object], query: QueryParams
 ) -> _Resource:
-    """A resource with the attributes that are asked for, and with no other."""
-    asked = [name for name in query.get(f"fields[{kind}]", "").split(",") if name]
-    if unknown := set(asked) - set(attributes):
+    """Returns a resource with the requested attributes alone."""
+    requested = [name for name in query.get(f"fields[{kind}]", "").split(",") if name]
+    if unknown := set(requested) - set(attributes):
         raise _ParameterError(f"A {kind} has no {', '.join(sorted(unknown))}.")
-    return {**_link(kind, identifier), "attributes": {name: attributes[name] for name in asked}}
+    return {**_link(kind, identifier), "attributes": {name: attributes[name] for name in requested}}
 
 
 def _link(kind: str, identifier: str) -> _Resource:

@@ -1,6 +1,6 @@
-"""The people of the simulated Patreon, and which campaigns they are members of.
+"""The people of the simulated Patreon, and their memberships of campaigns.
 
-Everything is mutable on purpose: what a test changes, the next request sees.
+Everything is mutable on purpose: the next request sees what a test changes.
 """
 
 import uuid
@@ -10,20 +10,20 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 OTHER_CAMPAIGN_ID = "7650021"
-"""Somebody else's: what is given there is none of the service's affair."""
+"""The campaign of another creator; support of it must not count."""
 
 PatronStatus = Literal["active_patron", "declined_patron", "former_patron"]
 
 
 @dataclass(eq=False, kw_only=True)
 class Tier:
-    """What a campaign offers, at a price a month in the campaign's currency."""
+    """A tier of a campaign, with a price a month in the campaign's currency."""
 
     id: str
     amount_cents: int
 
     def attributes(self) -> dict[str, object]:
-        """As the API names them."""
+        """Returns the attributes under the API's names."""
         return {"amount_cents": self.amount_cents}
 
 
@@ -33,7 +33,7 @@ TEN_DOLLARS = Tier(id="25226010", amount_cents=1000)
 
 @dataclass(eq=False, kw_only=True)
 class Membership:
-    """How one person stands to one campaign; the names are the API's own."""
+    """One person's membership of one campaign, under the API's names."""
 
     campaign_id: str
     patron_status: PatronStatus | None
@@ -49,7 +49,7 @@ class Membership:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def attributes(self) -> dict[str, object]:
-        """As the API names and writes them."""
+        """Returns the attributes as the API writes them."""
         return {
             "patron_status": self.patron_status,
             "currently_entitled_amount_cents": self.currently_entitled_amount_cents,
@@ -65,7 +65,7 @@ class Membership:
 
 @dataclass(eq=False, kw_only=True)
 class Patron:
-    """Somebody with a Patreon account; `role` is what a page calls them."""
+    """A person with a Patreon account; the pages show `role` as the name."""
 
     role: str
     id: str
@@ -75,13 +75,13 @@ class Patron:
 
 
 def patrons_by_role(campaign_id: str, now: Callable[[], datetime]) -> dict[str, Patron]:
-    """The people a developer meets: one for each way to stand to the campaign."""
+    """Returns the patrons, one for each kind of membership."""
     began = now() - timedelta(days=300)
     patrons = [
         Patron(
             role="active",
             id="90210010",
-            about="gives $10 a month; supports somebody else with more",
+            about="gives $10 a month; supports another creator with more",
             memberships=[
                 Membership(
                     campaign_id=campaign_id,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sponsorsync.domain.account import StoredEntitlement
 from sponsorsync.domain.entitlement import EntitlementFacts
-from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
+from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.store.fields import (
     as_hash,
     dump_moment,
@@ -99,7 +99,7 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
             "has_seat": None if grant.has_seat else False,
             "reason": grant.reason,
             "actor": grant.actor,
-            "patron_id": grant.patron_id,
+            "account_id": grant.account_id,
         }
         for grant in sorted(grants, key=lambda each: (each.source, each.organization_id or 0))
     ]
@@ -131,7 +131,7 @@ def _parse_grants(text: bytes) -> tuple[Grant, ...]:
                 has_seat=told.get("has_seat", True),
                 reason=told.get("reason"),
                 actor=told.get("actor"),
-                patron_id=told.get("patron_id"),
+                account_id=told.get("account_id"),
             )
             for told in json.loads(text)
         )

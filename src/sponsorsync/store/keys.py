@@ -70,10 +70,10 @@ NAMES = {
     "ORGANIZATIONS": "sponsorsync:organizations",
     # String: which replica judges members again.
     "RECOMPUTING": "sponsorsync:following",
-    # Hash: Patreon's number of each patron to GitHub's number of who linked that account.
-    "LINKED_ACCOUNTS": "sponsorsync:patrons:{sponsorable}",
-    # String: somebody is linking this account of Patreon's at the moment.
-    "LINKING": "sponsorsync:linking:{id}",
+    # Hash: by the id of an account at a source, the person that linked it.
+    "LINKED_ACCOUNTS": "sponsorsync:linked_accounts:{source}:{sponsorable}",
+    # String: a person is linking this account at the moment.
+    "LINKING": "sponsorsync:linking:{source}:{id}",
     # --- local: who had GitHub asked with the maintainer's token ---
     "REFRESHED": "sponsorsync:refreshed:{id}",
     "REFRESHES": "sponsorsync:refreshes",
@@ -231,14 +231,14 @@ def members(sponsorable: str, organization_id: int) -> str:
     return NAMES["MEMBERS"].format(sponsorable=sponsorable, id=organization_id)
 
 
-def patrons(sponsorable: str) -> str:
-    """Hash: who linked which account of Patreon's; each counts for one person."""
-    return NAMES["LINKED_ACCOUNTS"].format(sponsorable=sponsorable)
+def linked_accounts(source: str, sponsorable: str) -> str:
+    """Hash: by account id, the person that linked it; an account counts for one person."""
+    return NAMES["LINKED_ACCOUNTS"].format(source=source, sponsorable=sponsorable)
 
 
-def linking(patron_id: str) -> str:
-    """String: the random token of who is linking this account of Patreon's."""
-    return NAMES["LINKING"].format(id=patron_id)
+def linking(source: str, account_id: str) -> str:
+    """String: the random token of the request that is linking this account."""
+    return NAMES["LINKING"].format(source=source, id=account_id)
 
 
 def asked(sponsorable: str) -> str:

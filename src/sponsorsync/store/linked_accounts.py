@@ -1,4 +1,4 @@
-"""Accounts at other services, such as Patreon, and the people that linked them."""
+"""Accounts at other services, and the people that linked them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sponsorsync.domain.sources import EntitlementSource
     from sponsorsync.store.connect import RedisStore
 
-_INDEXES = {EntitlementSource.PATREON: keys.patrons}
 _WAIT_S = 5.0
 
 
@@ -28,14 +27,9 @@ class LinkedAccountStore:
     async def find_person(
         self, source: EntitlementSource, sponsorable: str, account_id: str
     ) -> int | None:
-        """Returns the person that linked an account of another service, or None.
-
-        Args:
-            source: The service.
-            sponsorable: The login that receives, lower-cased.
-            account_id: The service's own number of the account.
-        """
-        reply = await self._local.run("HGET", _INDEXES[source](sponsorable), account_id)
+        """Returns the person that linked an account, or None."""
+        index = keys.linked_accounts(source, sponsorable)
+        reply = await self._local.run("HGET", index, account_id)
         return None if reply is None else int(cast("bytes", reply))
 
     @asynccontextmanager
@@ -43,14 +37,13 @@ class LinkedAccountStore:
         """Keeps others from linking the same account while the context is open.
 
         Raises:
-            StoreUnavailableError: Another holder does not come to an end, or local is away.
+            StoreUnavailableError: Another holder does not finish, or local cannot be reached.
         """
-        async with hold_lock(
-            self._local, keys.linking(account_id), ttl_ms=keys.LINKING_TTL_MS, wait_s=_WAIT_S
-        ) as lock:
+        key = keys.linking(source, account_id)
+        async with hold_lock(self._local, key, ttl_ms=keys.LINKING_TTL_MS, wait_s=_WAIT_S) as lock:
             if lock is None:
                 raise StoreUnavailableError(
-                    f"Somebody else is linking the same account of {source.title()}'s. Try again "
+                    f"Another person is linking the same account at {source.title()}. Try again "
                     "in a moment."
                 )
             yield

@@ -14,7 +14,6 @@ from sponsorsync.domain.errors import (
     StoreConflictError,
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
-from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import describe_responses
 from sponsorsync.web.pages import render_page
@@ -129,7 +128,9 @@ async def show_home(token: SessionToken) -> HTMLResponse:
 async def show_account(
     person_id: PersonId,
     services: ServicesDep,
-    patreon: Annotated[str, Query(description="`none`: Patreon knew of no support.")] = "",
+    no_support: Annotated[
+        str, Query(description="The service that has just shown no support by a linked account.")
+    ] = "",
 ) -> HTMLResponse:
     """Shows who you are, your entitlement with its reason, and what you excluded."""
     profile, entitlements = await _load(services, person_id)
@@ -145,13 +146,9 @@ async def show_account(
         sponsor_urls=services.sponsor_urls,
         exclusions=exclusions,
         trouble=trouble,
-        has_patreon=services.patreon is not None,
-        is_patron=any(
-            each.source is EntitlementSource.PATREON
-            for entitlement in entitlements
-            for each in entitlement.considered
-        ),
-        was_no_patron=patreon == "none",
+        linked_sources=[each.linked_source for each in services.account_links.values()],
+        sources={each.source for entitlement in entitlements for each in entitlement.considered},
+        no_support=no_support,
         collection=EXCLUDED_NODES,
     )
 

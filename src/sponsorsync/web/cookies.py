@@ -32,15 +32,17 @@ _SEAL = {"alg": "dir", "enc": "A256GCM"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """What the callback needs of the attempt that it ends.
+    """The part of an attempt that its callback needs.
 
-    `person_id` is None of a login; else who is signed in, and began it.
+    A login has neither `person_id` nor `source`; a link has the signed-in person and the source of
+    the account.
     """
 
     state: str
     code_verifier: str
     next_url: str
     person_id: int | None = None
+    source: str | None = None
 
 
 class Cookies:
@@ -90,6 +92,7 @@ class Cookies:
             "code_verifier": attempt.code_verifier,
             "next_url": attempt.next_url,
             "person_id": attempt.person_id,
+            "source": attempt.source,
             "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
         }
         sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
@@ -117,6 +120,7 @@ class Cookies:
             code_verifier=content["code_verifier"],
             next_url=content["next_url"],
             person_id=content.get("person_id"),
+            source=content.get("source"),
         )
 
     def clear_crowd(self, response: Response, cookies: Mapping[str, str]) -> None:

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from sponsorsync.domain import errors
+from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
+from sponsorsync.linked_source import callback_path
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import Problem
 
@@ -32,7 +34,7 @@ STATUSES = {
     "malformed_event": HTTPStatus.BAD_REQUEST,
     "login_expired": HTTPStatus.BAD_REQUEST,
     "login_failed": HTTPStatus.BAD_REQUEST,
-    "patreon_expired": HTTPStatus.BAD_REQUEST,
+    "link_expired": HTTPStatus.BAD_REQUEST,
     "bearer_refused": HTTPStatus.UNAUTHORIZED,
     "not_signed_in": HTTPStatus.UNAUTHORIZED,
     "bad_signature": HTTPStatus.UNAUTHORIZED,
@@ -45,13 +47,13 @@ STATUSES = {
     "not_an_administrator": HTTPStatus.FORBIDDEN,
     "cross_site": HTTPStatus.FORBIDDEN,
     "login_denied": HTTPStatus.FORBIDDEN,
-    "patreon_denied": HTTPStatus.FORBIDDEN,
+    "link_denied": HTTPStatus.FORBIDDEN,
     "no_webhook": HTTPStatus.NOT_FOUND,
     "not_found": HTTPStatus.NOT_FOUND,
     "sign_in_again": HTTPStatus.CONFLICT,
     "no_maintainer_token": HTTPStatus.CONFLICT,
     "no_tokens": HTTPStatus.CONFLICT,
-    "no_patreon": HTTPStatus.CONFLICT,
+    "no_link_source": HTTPStatus.CONFLICT,
     "no_durable": HTTPStatus.CONFLICT,
     "job_running": HTTPStatus.CONFLICT,
     "store_conflict": HTTPStatus.CONFLICT,
@@ -61,10 +63,10 @@ STATUSES = {
     "refresh_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "login_rejected": HTTPStatus.BAD_GATEWAY,
     "github_unavailable": HTTPStatus.BAD_GATEWAY,
-    "patreon_unavailable": HTTPStatus.BAD_GATEWAY,
+    "link_unavailable": HTTPStatus.BAD_GATEWAY,
     "gears_failed": HTTPStatus.BAD_GATEWAY,
     "github_limited": HTTPStatus.SERVICE_UNAVAILABLE,
-    "patreon_limited": HTTPStatus.SERVICE_UNAVAILABLE,
+    "link_limited": HTTPStatus.SERVICE_UNAVAILABLE,
     "store_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The HTTP status of each code of `domain/errors.py`."""
@@ -131,7 +133,7 @@ def _add_extras(problem: Problem, error: errors.SponsorSyncError) -> dict[str, s
     if isinstance(
         error,
         errors.GitHubLimitedError
-        | errors.PatreonLimitedError
+        | errors.LinkLimitedError
         | errors.RefreshLimitedError
         | errors.StoreUnavailableError,
     ):
@@ -182,7 +184,14 @@ def _describe_validation(found: Sequence[Any]) -> str:
 
 def _render(request: Request, problem: Problem, headers: dict[str, str]) -> Response:
     if "text/html" in request.headers.get("accept", ""):
-        page = render_page("error.html", status=problem.status, problem=problem)
+        page = render_page(
+            "error.html",
+            status=problem.status,
+            problem=problem,
+            linked_sources=[
+                each for each in LINKED_SOURCES if request.url.path == callback_path(each.source)
+            ],
+        )
         page.headers.update(headers)
         return page
     return JSONResponse(

@@ -39,7 +39,7 @@ _PLAIN_QUERY = re.compile(
 _TOLD = {
     "X-Sponsor-Id": "GitHub's numeric id of who calls.",
     "X-Sponsor-Login": "Their login; absent where it is not known.",
-    "X-Sponsor-Cents": "What they give, in US cents; absent where it is not known (Patreon).",
+    "X-Sponsor-Cents": "What they give, in US cents; absent where it is not known.",
     "X-Sponsor-Until": "When the entitlement ends, exclusively; absent while it has no end.",
 }
 

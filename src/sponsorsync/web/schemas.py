@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from sponsorsync.domain.entitlement import EntitlementStatus
-from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.domain.sponsorship import PaymentSource, Privacy
+from sponsorsync.domain.sources import EntitlementSource, PaymentSource
+from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.domain.sponsorship_event import EventOutcome
 from sponsorsync.gears.batch import BatchSummary
 from sponsorsync.reconcile.reconciler import ReconcileSummary
@@ -132,7 +132,7 @@ class ConsideredOut(_FromAttributes):
 
     source: EntitlementSource
     status: EntitlementStatus
-    reason: str = Field(examples=["You were let in by an administrator until 2027-01-01."])
+    reason: str = Field(examples=["An administrator gave you access until 2027-01-01."])
     tier_cents: int | None
     since: datetime | None
     until: datetime | None = Field(description="When it ends or ended, exclusively.")
@@ -148,9 +148,7 @@ class EntitlementOut(_FromAttributes):
     status: EntitlementStatus
     reason: str = Field(examples=["You sponsor octo-org with $10.00 a month."])
     source: EntitlementSource = Field(description="What entitles you; `none` where nothing does.")
-    tier_cents: int | None = Field(
-        description="Its price in US cents; null where nobody told, as for Patreon."
-    )
+    tier_cents: int | None = Field(description="Its price in US cents; null where it is not known.")
     since: datetime | None = Field(description="When it began.")
     until: datetime | None = Field(description="When it ends, exclusively; null: it has no end.")
     is_one_time: bool = Field(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sponsorsync.accounts.sign_in import Login
     from sponsorsync.background import Supervisor
     from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.entitlements.account_link import PatreonLink
+    from sponsorsync.domain.sources import EntitlementSource
+    from sponsorsync.entitlements.account_link import AccountLink
     from sponsorsync.entitlements.overrides import Overrides
     from sponsorsync.entitlements.refresh import Refresh
     from sponsorsync.entitlements.sponsor_list import SponsorListing
@@ -45,7 +46,7 @@ class Services:
         sponsor_urls: By sponsorable, where a person becomes a sponsor.
         trusted_proxies: Whose X-Forwarded-… headers are believed.
         tokens: None where none are configured.
-        patreon: None where it is not configured.
+        account_links: A link for each source whose settings are set.
         local: The application's Redis.
         durable: The second Redis; None where none is configured.
         admin_token: Opens `/admin/…`; None closes it.
@@ -70,7 +71,7 @@ class Services:
     refresh: Refresh
     overrides: Overrides
     directory: SponsorListing
-    patreon: PatreonLink | None
+    account_links: Mapping[EntitlementSource, AccountLink]
     audit: AuditTrail
     admin_token: SecretStr | None
     metrics: Metrics

@@ -1,4 +1,4 @@
-"""A service with Patreon and two Redises, and a browser of somebody without a sponsorship."""
+"""A service with Patreon and two Redises, and a browser of a person without a sponsorship."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def service(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
 ) -> AsyncIterator[Service]:
-    """A service with Patreon, and with two sides."""
+    """A service with Patreon and both Redises."""
     assert durable is not None  # it is empty now
     async with run_service(
         durable_url=SecretStr(durable_server.url), **PATREON_SETTINGS
@@ -32,5 +32,5 @@ async def service(
 
 @pytest.fixture
 async def stranger(service: Service) -> Browser:
-    """A browser of somebody who sponsors nobody at GitHub."""
+    """A browser of a person that sponsors nobody at GitHub."""
     return await service.sign_in("stranger")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydantic import SecretStr
+from starlette.responses import Response
 
-from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
-from tests.support.patronages import HTML, entitlement_of, patronage_of
+from sponsorsync.web.cookies import Cookies, OpenAttempt
+from tests.conftest import ORIGIN, PATREON_SETTINGS
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, entitlement_of, patronage_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -22,30 +26,30 @@ if TYPE_CHECKING:
 
 
 async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
-    """Else somebody could give a victim's account their own patronage, or take the victim's."""
+    """Else an attacker could link their account to a victim, or take the victim's account."""
     attacker, victim = await service.open_browser(), await service.open_browser()
     await attacker.sign_in("former")
     await victim.sign_in("stranger")
 
     stolen = await victim.get(await attacker.go_to_patreon("active"))
 
-    assert (stolen.status_code, stolen.json()["code"]) == (400, "patreon_expired")
+    assert (stolen.status_code, stolen.json()["code"]) == (400, "link_expired")
     assert await patronage_of(victim) is None
 
 
 async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> None:
-    """Somebody else signed in at the same browser meanwhile."""
+    """Another person has signed in at the same browser in the meantime."""
     back = await stranger.go_to_patreon("active")
     await stranger.sign_in("former")
 
     refused = await stranger.get(back)
 
-    assert (refused.status_code, refused.json()["code"]) == (400, "patreon_expired")
+    assert (refused.status_code, refused.json()["code"]) == (400, "link_expired")
     assert await patronage_of(stranger) is None
 
 
 async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
-    """And what it did stays."""
+    """The second call changes nothing."""
     back = await stranger.go_to_patreon("active")
     first, second = await stranger.get(back), await stranger.get(back)
 
@@ -63,10 +67,10 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
     assert "more than ten minutes ago" in late.text
 
 
-async def test_a_state_of_a_login_is_none_of_a_link(
+async def test_a_login_and_a_link_do_not_accept_each_others_state(
     stranger: Browser, github: SimulatedGitHub
 ) -> None:
-    """Nor the other way round: each journey ends where it was meant to, and nobody is asked."""
+    """Each attempt ends where it began, and neither service is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
     back = await stranger.go_to_patreon("active")
@@ -76,35 +80,57 @@ async def test_a_state_of_a_login_is_none_of_a_link(
     linked = await stranger.get(f"/patreon/callback?state={login_state}&code=x")
     signed_in = await stranger.get(f"/oauth2/callback?state={link_state}&code=x")
 
-    assert (linked.status_code, linked.json()["code"]) == (400, "patreon_expired")
+    assert (linked.status_code, linked.json()["code"]) == (400, "link_expired")
     assert (signed_in.status_code, signed_in.json()["code"]) == (400, "login_expired")
     assert github.requests.all() == []
 
 
+async def test_an_attempt_at_another_source_is_refused(
+    run_service: RunService, clock: Clock
+) -> None:
+    """Else the code of one service would be sent to another (RFC 9700, 4.4)."""
+    secret, response = SecretStr("s" * 32), Response()
+    async with run_service(session_secret=secret, **PATREON_SETTINGS) as service:
+        stranger = await service.sign_in("stranger")
+        back = await stranger.go_to_patreon("active")
+        state = parse_qs(urlsplit(back).query)["state"][0]
+        attempt = OpenAttempt(state, "", "/account", person_id=STRANGER, source="another")
+        Cookies(
+            secret=secret, secure=False, samesite="lax", session_life=timedelta(days=1)
+        ).set_attempt(response, attempt, now=clock.now)
+        [(name, morsel)] = SimpleCookie(response.headers["set-cookie"]).items()
+        assert name in stranger.cookies
+        stranger.cookies.set(name, morsel.value, domain=urlsplit(ORIGIN).hostname or "", path="/")
+        refused = await stranger.get(back)
+
+        assert (refused.status_code, refused.json()["code"]) == (400, "link_expired")
+        assert await patronage_of(stranger) is None
+
+
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
 async def test_a_callback_without_a_state_is_refused(stranger: Browser, query: str) -> None:
-    """Anybody can link to this address."""
+    """Any page can link to this address."""
     answer = await stranger.get(f"/patreon/callback{query}")
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "patreon_expired")
+    assert (answer.status_code, answer.json()["code"]) == (400, "link_expired")
 
 
 async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -> None:
-    """With the right state."""
+    """Also with the right state."""
     back = await stranger.go_to_patreon("active")
     state = parse_qs(urlsplit(back).query)["state"][0]
 
     answer = await stranger.get(f"/patreon/callback?state={state}&code=forged")
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "patreon_expired")
+    assert (answer.status_code, answer.json()["code"]) == (400, "link_expired")
     assert "Please link your account again" in answer.json()["detail"]
 
 
 # ---------------------------------------------------------------------- who may
 
 
-async def test_it_needs_who_is_signed_in(service: Service) -> None:
-    """Each of the three routes, by a session."""
+async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
+    """Each of the three routes."""
     browser = await service.open_browser()
 
     answers = [
@@ -120,7 +146,7 @@ async def test_it_needs_who_is_signed_in(service: Service) -> None:
 async def test_without_its_settings_there_is_no_patreon(
     run_service: RunService, local: Redis
 ) -> None:
-    """409 names the setting, and the account page says nothing of it."""
+    """409 names the setting, and the account page does not mention Patreon."""
     async with run_service() as service:
         browser = await service.sign_in("stranger")
         answers = [
@@ -130,14 +156,14 @@ async def test_without_its_settings_there_is_no_patreon(
         ]
         page = await browser.get("/account")
 
-    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_patreon")] * 3
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_link_source")] * 3
     assert "SPONSORSYNC_PATREON_CLIENT_ID is not set" in answers[0].json()["detail"]
     assert "patreon" not in page.text.lower()
-    assert await local.exists(keys.patrons(SPONSORABLE)) == 0
+    assert await local.exists(LINKED_ACCOUNTS) == 0
 
 
 async def test_another_sites_page_may_not_unlink(stranger: Browser) -> None:
-    """It would end an entitlement."""
+    """That would end an entitlement."""
     await stranger.link_patreon("active")
 
     refused = await stranger.post("/patreon/unlink", headers={"Origin": "https://evil.example"})

@@ -12,8 +12,14 @@ from pydantic import SecretStr
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
 from tests.support.contents import read_everything
-from tests.support.patronages import HTML, STRANGER, entitlement_of, patronage_of
-from tests.support.waiting import until
+from tests.support.patronages import (
+    HTML,
+    LINKED_ACCOUNTS,
+    STRANGER,
+    entitlement_of,
+    patronage_of,
+    until_relayed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +29,6 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.patreon import SimulatedPatreon
     from sponsorsync.sandbox.patrons import Patron
     from tests.conftest import Browser, Clock, RunService, Service
-
-
-# ---------------------------------------------------------------------- the whole way
 
 
 @pytest.mark.parametrize(
@@ -39,10 +42,10 @@ if TYPE_CHECKING:
         ("former", "not_entitled", 0, 0),
     ],
 )
-async def test_what_somebody_gives_is_learnt(
+async def test_a_link_saves_the_patronage_with_its_end(
     stranger: Browser, clock: Clock, role: str, status: str, cents: int, days: int
 ) -> None:
-    """Also that it is over, and since when."""
+    """Also a patronage that has ended."""
     done = await stranger.link_patreon(role)
     patronage = await patronage_of(stranger)
     page = await stranger.get("/account")
@@ -59,8 +62,8 @@ async def test_what_somebody_gives_is_learnt(
 
 
 @pytest.mark.parametrize("role", ["free", "stranger"])
-async def test_who_gives_nothing_is_told_so(stranger: Browser, role: str) -> None:
-    """Nothing is stored; without a word the page would look as if nothing had happened."""
+async def test_the_page_says_that_an_account_shows_no_support(stranger: Browser, role: str) -> None:
+    """Nothing is saved; without a sentence the link would seem to have failed."""
     before = await entitlement_of(stranger)
     done = await stranger.link_patreon(role)
     page = await stranger.get(done.headers["location"])
@@ -71,7 +74,7 @@ async def test_who_gives_nothing_is_told_so(stranger: Browser, role: str) -> Non
     assert "Unlink Patreon" not in page.text
 
 
-async def test_who_does_not_allow_it_is_told_so(stranger: Browser) -> None:
+async def test_a_refused_consent_links_nothing(stranger: Browser) -> None:
     """403, with the way to try again; the attempt is over."""
     back = await stranger.go_to_patreon("denier")
     page = await stranger.get(back, headers=HTML)
@@ -79,22 +82,22 @@ async def test_who_does_not_allow_it_is_told_so(stranger: Browser) -> None:
 
     assert (page.status_code, 'href="/patreon/link"' in page.text) == (403, True)
     assert "so nothing was linked" in page.text
-    assert (again.status_code, again.json()["code"]) == (400, "patreon_expired")
+    assert (again.status_code, again.json()["code"]) == (400, "link_expired")
     assert await patronage_of(stranger) is None
 
 
-async def test_an_answer_that_says_both_is_no_consent(stranger: Browser) -> None:
-    """A code beside an error is not used."""
+async def test_a_code_beside_an_error_is_no_consent(stranger: Browser) -> None:
+    """The code is not used."""
     back = await stranger.go_to_patreon("active")
 
     answer = await stranger.get(f"{back}&error=access_denied")
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "patreon_denied")
+    assert (answer.status_code, answer.json()["code"]) == (403, "link_denied")
     assert await patronage_of(stranger) is None
 
 
-async def test_patreon_is_asked_for_as_little_as_possible(stranger: Browser) -> None:
-    """One scope, and a state that belongs to this browser; the cookie tells nothing to scripts."""
+async def test_a_link_requests_one_scope_and_has_a_state(stranger: Browser) -> None:
+    """The state belongs to this browser, and scripts cannot read its cookie."""
     to_patreon = await stranger.get("/patreon/link")
     query = parse_qs(urlsplit(to_patreon.headers["location"]).query)
     cookie = to_patreon.headers["set-cookie"]
@@ -110,7 +113,7 @@ async def test_patreon_is_asked_for_as_little_as_possible(stranger: Browser) -> 
 
 
 async def test_forward_auth_lets_a_patron_through_by_the_tier(stranger: Browser) -> None:
-    """Like a sponsor of the same."""
+    """As it does a sponsor of the same tier."""
     before = await stranger.get("/auth/sponsor")
     await stranger.link_patreon("active")
     answers = [
@@ -124,10 +127,10 @@ async def test_forward_auth_lets_a_patron_through_by_the_tier(stranger: Browser)
     assert answers[1].headers["x-sponsor-cents"] == "1000"
 
 
-async def test_what_goes_to_somebody_else_does_not_count(
+async def test_support_of_another_maintainer_does_not_count(
     stranger: Browser, patreon: SimulatedPatreon
 ) -> None:
-    """Even if Patreon tells of it: only the campaign of the settings does."""
+    """Even if Patreon shows it: only the campaign of the settings counts."""
     patreon.patrons["active"].memberships.pop(0)
     patreon.patrons["active"].memberships[0].campaign_id = "7777777"
     patreon.campaign_id = "7777777"  # whose client it is; the service knows another number
@@ -137,7 +140,7 @@ async def test_what_goes_to_somebody_else_does_not_count(
 
 
 async def test_the_better_of_both_sources_counts(service: Service) -> None:
-    """And both are shown."""
+    """The answer shows both."""
     browser = await service.sign_in("private")
     await browser.link_patreon("active")
     entitlement = await entitlement_of(browser)
@@ -149,10 +152,10 @@ async def test_the_better_of_both_sources_counts(service: Service) -> None:
     ]
 
 
-async def test_when_the_month_is_over_it_has_to_be_linked_again(
+async def test_a_link_has_to_be_renewed_after_the_paid_month(
     stranger: Browser, patreon: SimulatedPatreon, clock: Clock
 ) -> None:
-    """Patreon is not asked later; the sentence says what to do, and doing it helps."""
+    """The service does not ask Patreon later; the sentence says what to do, and that helps."""
     await stranger.link_patreon("active")
     clock.advance(days=20, seconds=1)
     await stranger.sign_in("stranger")  # the session is over, too
@@ -162,12 +165,12 @@ async def test_when_the_month_is_over_it_has_to_be_linked_again(
     again = await entitlement_of(stranger)
 
     assert (ended["status"], door.status_code) == ("not_entitled", 403)
-    assert ended["reason"].startswith("Your support of maintainer on Patreon was last seen for")
-    assert ended["reason"].endswith("Link Patreon again if it goes on.")
+    assert ended["reason"].startswith("Your access through Patreon ended by ")
+    assert ended["reason"].endswith("Link Patreon again if you still support maintainer there.")
     assert again["status"] == "entitled"
 
 
-async def test_a_login_keeps_what_patreon_told(stranger: Browser) -> None:
+async def test_a_login_does_not_end_a_patronage(stranger: Browser) -> None:
     """GitHub's 'no' is about GitHub."""
     await stranger.link_patreon("active")
     await stranger.sign_in("stranger")
@@ -175,19 +178,14 @@ async def test_a_login_keeps_what_patreon_told(stranger: Browser) -> None:
     assert (await entitlement_of(stranger))["source"] == "patreon"
 
 
-async def test_it_outlives_the_local_redis(
+async def test_a_link_survives_the_loss_of_the_local_redis(
     service: Service, stranger: Browser, local: Redis, durable: Redis
 ) -> None:
-    """It travels like the rest of the entitlement; who the patron is, too."""
+    """It is copied like the rest of the entitlement, with the account's id."""
     await stranger.link_patreon("active")
-
-    async def is_durable() -> bool:
-        return "patron_id" in str(
-            await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
-        )
-
-    await until(is_durable)
-    await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), keys.patrons(SPONSORABLE))
+    await until_relayed(local)
+    assert "account_id" in str(await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also"))
+    await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), LINKED_ACCOUNTS)
     entitlement = await entitlement_of(stranger)
     other = await service.sign_in("former")
     await other.link_patreon("active")
@@ -202,14 +200,14 @@ async def test_it_outlives_the_local_redis(
 @pytest.mark.parametrize(
     ("switches", "status", "code"),
     [
-        ({"down": True}, 502, "patreon_unavailable"),
-        ({"malformed": True}, 502, "patreon_unavailable"),
-        ({"unauthorized": True}, 502, "patreon_unavailable"),
-        ({"rate_limited": True}, 503, "patreon_limited"),
+        ({"down": True}, 502, "link_unavailable"),
+        ({"malformed": True}, 502, "link_unavailable"),
+        ({"unauthorized": True}, 502, "link_unavailable"),
+        ({"rate_limited": True}, 503, "link_limited"),
     ],
     ids=str,
 )
-async def test_without_an_answer_all_stays_as_it_was(
+async def test_a_failed_link_changes_nothing(
     stranger: Browser,
     patreon: SimulatedPatreon,
     local: Redis,
@@ -235,7 +233,7 @@ async def test_without_an_answer_all_stays_as_it_was(
     assert (await entitlement_of(stranger), await local.xlen(keys.AUDIT)) == before
 
 
-async def test_a_wrong_secret_is_the_operators_affair(
+async def test_a_wrong_secret_of_patreons_client_is_for_the_operator(
     run_service: RunService, durable: Redis
 ) -> None:
     """The answer names both settings, and no secret."""
@@ -245,16 +243,16 @@ async def test_a_wrong_secret_is_the_operators_affair(
         browser = await service.sign_in("stranger")
         answer = await browser.link_patreon("active")
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "patreon_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (502, "link_unavailable")
     assert "SPONSORSYNC_PATREON_SECRET" in answer.json()["detail"]
     assert "a-wrong-secret" not in answer.text
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["unknown", "known in part"])
-async def test_a_link_does_not_write_over_what_only_a_silent_durable_side_knows(
+async def test_a_link_waits_for_facts_that_only_durable_has(
     run_service: RunService, local: Redis, lost: bool
 ) -> None:
-    """It may have an organization, an override, or another account of Patreon's, linked before."""
+    """Durable may have an organization, an override, or another linked account."""
     async with run_service(
         durable_url=SecretStr("redis://127.0.0.1:1/0"), **PATREON_SETTINGS
     ) as service:
@@ -270,7 +268,7 @@ async def test_a_link_does_not_write_over_what_only_a_silent_durable_side_knows(
 # ---------------------------------------------------------------------- secrets
 
 
-async def test_no_token_of_patreons_is_kept_or_told(
+async def test_no_token_of_patreons_is_stored_or_shown(
     stranger: Browser,
     patreon: SimulatedPatreon,
     local: Redis,
@@ -282,17 +280,13 @@ async def test_no_token_of_patreons_is_kept_or_told(
     issued: list[str] = []
     issue = patreon._issue
 
-    def note(patron: Patron, scopes: Iterable[str]) -> str:
+    def record(patron: Patron, scopes: Iterable[str]) -> str:
         issued.append(issue(patron, scopes))
         return issued[-1]
 
-    monkeypatch.setattr(patreon, "_issue", note)
+    monkeypatch.setattr(patreon, "_issue", record)
     done = await stranger.link_patreon("active")
-
-    async def is_durable() -> bool:
-        return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
-
-    await until(is_durable)
+    await until_relayed(local)
     patreon.switches.unauthorized = True
     failed = await stranger.link_patreon("active")
     stored = [await read_everything(each) for each in (local, durable)]
@@ -303,5 +297,5 @@ async def test_no_token_of_patreons_is_kept_or_told(
     secrets = [*issued, "the-secret-of-the-patreon-client"]
     assert len(issued) == 2
     assert all("90210010" in text for text in stored)
-    assert "patreon_linked" in logged.out
+    assert "account_linked" in logged.out
     assert not [secret for secret in secrets for text in texts if secret in text]

@@ -7,26 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.store import keys
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from tests.conftest import SPONSORABLE
-from tests.support.patronages import MONTHLY, STRANGER, entitlement_of, patronage_of
-from tests.support.waiting import until
+from tests.support.patronages import (
+    LINKED_ACCOUNTS,
+    MONTHLY,
+    STRANGER,
+    entitlement_of,
+    patronage_of,
+    until_relayed,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sponsorsync.domain.patronage import PatreonIdentity
-    from sponsorsync.domain.sources import EntitlementSource
+    from sponsorsync.patreon.patronage import PatreonIdentity
     from tests.conftest import Browser, Service
 
 
-# ---------------------------------------------------------------------- one account, one person
-
-
-async def test_unlinking_ends_it_at_once(service: Service, stranger: Browser) -> None:
-    """Twice is no error; then somebody else may link it, and keeps it."""
+async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger: Browser) -> None:
+    """A second time is no error; then another person may link the account, and keeps it."""
     await stranger.link_patreon("active")
     before = await stranger.get("/auth/sponsor")
     unlinked = await stranger.post("/patreon/unlink")
@@ -41,8 +44,10 @@ async def test_unlinking_ends_it_at_once(service: Service, stranger: Browser) ->
     assert (await entitlement_of(other))["source"] == "patreon"
 
 
-async def test_who_links_it_last_has_it(service: Service, stranger: Browser) -> None:
-    """The first one loses it at that moment, and may take it back."""
+async def test_an_account_counts_for_the_last_person_that_linked_it(
+    service: Service, stranger: Browser
+) -> None:
+    """The first person loses it at that moment, and may take it back."""
     other = await service.sign_in("former")
     holders = []
     for browser in (stranger, other, stranger, stranger):
@@ -54,58 +59,48 @@ async def test_who_links_it_last_has_it(service: Service, stranger: Browser) -> 
     assert holders == [[204, 403], [403, 204], [204, 403], [204, 403]]
 
 
-async def test_who_linked_it_last_has_it_also_when_local_had_lost_everything(
+async def test_the_last_link_counts_also_after_local_lost_everything(
     service: Service, stranger: Browser, local: Redis, durable: Redis
 ) -> None:
-    """The first one comes back from durable, which tells of both, and is told so by the second."""
+    """The first link comes back from durable, which then has both, and has to give way."""
     await stranger.link_patreon("active")
-
-    async def is_durable() -> bool:
-        return not await local.scard(keys.DIRTY)
-
-    await until(is_durable)
+    await until_relayed(local)
     await local.flushall()
     other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
     doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
-    await until(is_durable)
+    await until_relayed(local)
     kept = await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
 
     assert (doors, kept) == ([403, 204], None)
-    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": "29871456"}
+    assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": "29871456"}
 
 
 @pytest.mark.parametrize(
-    ("patron_id", "version"),
+    ("account_id", "version"),
     [("90210010", "1"), ("90210024", "9" * 16)],
     ids=["an older one", "another one"],
 )
-async def test_an_index_that_came_back_older_takes_nothing(
-    stranger: Browser, local: Redis, durable: Redis, patron_id: str, version: str
+async def test_an_older_index_of_linked_accounts_removes_no_link(
+    stranger: Browser, local: Redis, account_id: str, version: str
 ) -> None:
-    """It names who had linked the account before; their grant is older, or of another account."""
+    """It names the former person, whose grant is older, or by another account."""
     await stranger.link_patreon("active")
-
-    async def is_durable() -> bool:
-        return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
-
-    await until(is_durable)
+    await until_relayed(local)
     key, former = keys.sponsorship(SPONSORABLE, STRANGER), 29_871_456
-    grant = f'[{{"source": "patreon", "since": 1, "until": 2, "patron_id": "{patron_id}"}}]'
+    grant = f'[{{"source": "patreon", "since": 1, "until": 2, "account_id": "{account_id}"}}]'
     await local.hset(keys.sponsorship(SPONSORABLE, former), "also", grant)
     await local.hset(keys.meta(former), f"v:entitlement:{SPONSORABLE}", version)
-    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(former))
+    await local.hset(LINKED_ACCOUNTS, "90210010", str(former))
     await local.delete(key)
 
     assert (await entitlement_of(stranger))["source"] == "patreon"
-    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(STRANGER)}
+    assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": str(STRANGER)}
 
 
-async def test_another_account_takes_the_place_of_the_first(
-    service: Service, stranger: Browser
-) -> None:
-    """One person has one; the first account is free for others again."""
+async def test_a_second_account_replaces_the_first(service: Service, stranger: Browser) -> None:
+    """A person has one account; others may link the first one again."""
     await stranger.link_patreon("active")
     await stranger.link_patreon("annual")
     other = await service.sign_in("former")
@@ -115,14 +110,14 @@ async def test_another_account_takes_the_place_of_the_first(
     assert (await entitlement_of(other))["source"] == "patreon"
 
 
-async def test_a_deleted_account_frees_it(
+async def test_a_deletion_frees_the_linked_account(
     service: Service, stranger: Browser, local: Redis
 ) -> None:
-    """It leaves no trace, and does not take it away from who links it then."""
+    """It leaves no trace, and the next person that links the account keeps it."""
     await stranger.link_patreon("active")
-    before = await local.hgetall(keys.patrons(SPONSORABLE))
+    before = await local.hgetall(LINKED_ACCOUNTS)
     await stranger.delete("/me")
-    left = await local.hgetall(keys.patrons(SPONSORABLE))
+    left = await local.hgetall(LINKED_ACCOUNTS)
     other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
@@ -132,23 +127,23 @@ async def test_a_deleted_account_frees_it(
     assert await patronage_of(stranger) is None
 
 
-async def test_who_unlinks_takes_the_index_from_nobody_else(
+async def test_unlinking_leaves_another_persons_index_entry(
     stranger: Browser, local: Redis
 ) -> None:
-    """Somebody else may stand there by now; they keep being found."""
+    """Another person may be in the index by now, and still has to be found."""
     await stranger.link_patreon("active")
-    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(MONTHLY))
+    await local.hset(LINKED_ACCOUNTS, "90210010", str(MONTHLY))
     await stranger.post("/patreon/unlink")
 
-    assert await local.hgetall(keys.patrons(SPONSORABLE)) == {"90210010": str(MONTHLY)}
+    assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": str(MONTHLY)}
 
 
-async def test_a_stale_index_takes_nothing_from_anybody(
+async def test_a_stale_index_ends_no_other_link(
     service: Service, stranger: Browser, local: Redis
 ) -> None:
-    """It says who had linked an account; who has linked another one since keeps that."""
+    """The person in the index has linked another account since, and keeps that."""
     await stranger.link_patreon("annual")
-    await local.hset(keys.patrons(SPONSORABLE), "90210010", str(STRANGER))
+    await local.hset(LINKED_ACCOUNTS, "90210010", str(STRANGER))
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
@@ -156,36 +151,34 @@ async def test_a_stale_index_takes_nothing_from_anybody(
     assert (await entitlement_of(other))["source"] == "patreon"
 
 
-async def test_who_died_while_linking_keeps_nobody_waiting_for_long(
-    stranger: Browser, local: Redis
-) -> None:
-    """The right to link ends by itself; who has it gives it back."""
+async def test_the_lock_of_a_dead_replica_expires(stranger: Browser, local: Redis) -> None:
+    """A replica that lives releases it."""
     await stranger.link_patreon("active")
-    after = await local.exists(keys.linking("90210010"))
-    await local.set(keys.linking("90210010"), "of-who-died", px=300)
+    after = await local.exists(keys.linking(EntitlementSource.PATREON, "90210010"))
+    await local.set(keys.linking(EntitlementSource.PATREON, "90210010"), "of-who-died", px=300)
     again = await stranger.link_patreon("active")
 
     assert (after, again.status_code) == (0, 303)
 
 
-async def test_who_does_not_come_to_an_end_is_503(
+async def test_a_lock_that_is_not_released_is_503(
     stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is changed, and the other's right stays theirs."""
+    """Nothing changes, and the holder keeps the lock."""
     monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.15)
-    await local.set(keys.linking("90210010"), "of-another", px=60_000)
+    await local.set(keys.linking(EntitlementSource.PATREON, "90210010"), "of-another", px=60_000)
     answer = await stranger.link_patreon("active")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-    assert "linking the same account of Patreon's" in answer.json()["detail"]
-    assert await local.get(keys.linking("90210010")) == "of-another"
+    assert "linking the same account at Patreon" in answer.json()["detail"]
+    assert await local.get(keys.linking(EntitlementSource.PATREON, "90210010")) == "of-another"
     assert await patronage_of(stranger) is None
 
 
-async def test_an_account_that_is_deleted_meanwhile_stays_so(
+async def test_a_link_does_not_restore_an_account_deleted_meanwhile(
     stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another tab, while Patreon is asked; the deletion has promised that nothing is kept."""
+    """In another tab, while Patreon is asked; the deletion has promised that nothing is left."""
     back = await stranger.go_to_patreon("active")
     fetch = PatreonClient.fetch_identity
 
@@ -197,15 +190,13 @@ async def test_an_account_that_is_deleted_meanwhile_stays_so(
     answer = await stranger.get(back)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
-    assert (
-        await local.exists(keys.patrons(SPONSORABLE), keys.sponsorship(SPONSORABLE, STRANGER)) == 0
-    )
+    assert await local.exists(LINKED_ACCOUNTS, keys.sponsorship(SPONSORABLE, STRANGER)) == 0
 
 
-async def test_two_at_once_do_not_both_get_it(
+async def test_two_links_at_once_give_one_entitlement(
     service: Service, stranger: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever shares an account with friends, and has both press the button together."""
+    """Two people might share an account and press the button together."""
     other = await service.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
     monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.0)
@@ -227,8 +218,8 @@ async def test_two_at_once_do_not_both_get_it(
     assert doors == [204, 403]
 
 
-async def test_two_at_once_both_come_to_an_end(service: Service, stranger: Browser) -> None:
-    """Who is second waits for the first; one of them has it then."""
+async def test_two_links_at_once_both_finish(service: Service, stranger: Browser) -> None:
+    """The second one waits for the first; one of them has the account then."""
     other = await service.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
 

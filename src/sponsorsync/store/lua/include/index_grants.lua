@@ -17,15 +17,21 @@ local function mark_organization_changed(sponsorable, id, member)
   redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
 end
 
--- Brings the indexes of organizations' members, and of patrons, from the grants that one person had
--- to those that they have. Whoever is new among an organization's members is judged again
--- (members.py): it may have changed since their grant was made, when nobody knew that it is about
--- them.
+-- Returns the index of the people that linked an account at a grant's source; nil for a grant
+-- without an account.
+local function accounts_index(sponsorable, grant)
+  return grant.account_id and K.LINKED_ACCOUNTS(tostring(grant.source), sponsorable)
+end
+
+-- Brings the indexes of members and of linked accounts from the grants that one person had to those
+-- that they have. Requests a recompute for a new member of an organization
+-- (organization_members.py): the organization may have changed since the grant was made.
 local function index_grants(id, sponsorable, had, grants)
-  local patrons, was_member = K.LINKED_ACCOUNTS(sponsorable), {}
+  local was_member = {}
   for _, grant in ipairs(had) do
-    if grant.patron_id and redis.pcall('HGET', patrons, grant.patron_id) == id then
-      redis.pcall('HDEL', patrons, grant.patron_id)
+    local accounts = accounts_index(sponsorable, grant)
+    if accounts and redis.pcall('HGET', accounts, grant.account_id) == id then
+      redis.pcall('HDEL', accounts, grant.account_id)
     end
     if holds_seat(grant) then
       was_member[grant.organization_id] = true
@@ -33,8 +39,9 @@ local function index_grants(id, sponsorable, had, grants)
     end
   end
   for _, grant in ipairs(grants) do
-    if grant.patron_id then
-      redis.pcall('HSET', patrons, grant.patron_id, id)
+    local accounts = accounts_index(sponsorable, grant)
+    if accounts then
+      redis.pcall('HSET', accounts, grant.account_id, id)
     end
     if holds_seat(grant) then
       local until_s = string.format('%.0f', grant.member_until)

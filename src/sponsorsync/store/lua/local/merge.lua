@@ -12,7 +12,7 @@
 --- @include index_grants is_visitor json_document evaluate_presence parse_hash now_s part_key part_type
 --- @include profile suppress_capture save_hash sponsorable_of version_of versions wrong_service_type
 --- @include wrong_type
---- @keys PREFERENCES SPONSORSHIP META UNPACKED LEASE NEGATIVE PENDING ENTITLEMENT_ENDS MEMBERS LINKED_ACCOUNTS
+--- @keys PREFERENCES SPONSORSHIP META UNPACKED LEASE NEGATIVE PENDING ENTITLEMENT_ENDS MEMBERS
 --- @keys NEGATIVE_TTL_S
 
 -- Returns data as a flat list.
@@ -181,44 +181,44 @@ local answer = suppress_capture(function()
     change('entitlement:' .. sponsorable)
   end
 
-  local function without_patron(grants, patron_id)
+  local function without_account(grants, account)
     local kept = {}
     for _, grant in ipairs(grants) do
-      if grant.patron_id ~= patron_id then
+      if grant.account_id ~= account.account_id or grant.source ~= account.source then
         kept[#kept + 1] = grant
       end
     end
     return kept
   end
 
-  -- Takes an account of Patreon's from somebody.
-  local function take_patron(holder, sponsorable, patron_id, grants)
+  -- Removes a linked account from its holder.
+  local function remove_account(holder, sponsorable, account, grants)
     local key, part = K.SPONSORSHIP(sponsorable, holder), 'entitlement:' .. sponsorable
     local before = entitlement_for_audit(holder, sponsorable)
-    write_grants(key, without_patron(grants, patron_id))
+    write_grants(key, without_account(grants, account))
     index_grants(holder, sponsorable, grants, grants_of(holder, sponsorable))
     index_entitlement(holder, sponsorable)
-    audit_entitlement(holder, sponsorable, before, 'patreon', '')
+    audit_entitlement(holder, sponsorable, before, account.source, '')
     commit(holder, K.META(holder), { part })
     derive_document(holder)
   end
 
-  -- An account of Patreon's counts for one person: for who linked it later, while local knew
-  -- nothing of the other one. Not by the index alone, which may be older than what arrives. Returns
-  -- the grants of this person that are left.
-  local function settle_linked_account(sponsorable, patron_id, grants)
-    local patrons, part = K.LINKED_ACCOUNTS(sponsorable), 'entitlement:' .. sponsorable
-    local holder = exists(patrons) and redis.pcall('HGET', patrons, patron_id)
+  -- A linked account counts for one person: the later one, if local did not know the earlier link.
+  -- Compares versions too, since the index may be older than the incoming part. Returns the grants
+  -- that this person keeps. `account` is the grant that names the account.
+  local function settle_linked_account(sponsorable, account, grants)
+    local accounts, part = accounts_index(sponsorable, account), 'entitlement:' .. sponsorable
+    local holder = exists(accounts) and redis.pcall('HGET', accounts, account.account_id)
     if type(holder) ~= 'string' or holder == id or wrong_type(K.META(holder), 'hash') then
       return grants
     end
     local held = grants_of(holder, sponsorable)
-    if #without_patron(held, patron_id) == #held then
+    if #without_account(held, account) == #held then
       return grants
     elseif version_of(K.META(holder), part) >= version_of(meta, part) then
-      return without_patron(grants, patron_id)
+      return without_account(grants, account)
     end
-    take_patron(holder, sponsorable, patron_id, held)
+    remove_account(holder, sponsorable, account, held)
     return grants
   end
 
@@ -226,8 +226,8 @@ local answer = suppress_capture(function()
     local grants = grants_of(id, sponsorable)
     local kept = grants
     for _, grant in ipairs(grants) do
-      if grant.patron_id then
-        kept = settle_linked_account(sponsorable, grant.patron_id, kept)
+      if grant.account_id then
+        kept = settle_linked_account(sponsorable, grant, kept)
       end
     end
     if #kept < #grants then

@@ -1,0 +1,137 @@
+"""Link an account at another service: three routes for each source of `LINKED_SOURCES`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from sponsorsync.domain.errors import (
+    LinkDeniedError,
+    LinkExpiredError,
+    NoLinkSourceError,
+    SponsorSyncError,
+)
+from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
+from sponsorsync.linked_source import callback_path
+from sponsorsync.web.cookies import OpenAttempt
+from sponsorsync.web.dependencies import PersonId, ServicesDep
+from sponsorsync.web.errors import describe_responses, respond_to
+
+if TYPE_CHECKING:
+    from sponsorsync.entitlements.account_link import AccountLink
+    from sponsorsync.linked_source import LinkedSource
+    from sponsorsync.web.services import Services
+
+_SEE_OTHER = 303
+
+
+class _Routes:
+    """The handlers for one source."""
+
+    def __init__(self, kind: type[LinkedSource]) -> None:
+        self._kind = kind
+
+    async def start(self, request: Request, person_id: PersonId, services: ServicesDep) -> Response:
+        """Sends the browser to the service. A cookie binds the attempt to browser and person."""
+        attempt = self._find_link(services).linked_source.start()
+        response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
+        services.cookies.clear_crowd(response, request.cookies)
+        services.cookies.set_attempt(
+            response,
+            OpenAttempt(
+                state=attempt.state,
+                code_verifier="",
+                next_url="/account",
+                person_id=person_id,
+                source=self._kind.source,
+            ),
+            now=services.clock(),
+        )
+        return response
+
+    async def finish(
+        self,
+        request: Request,
+        person_id: PersonId,
+        services: ServicesDep,
+        state: Annotated[str, Query(description="As it was sent to the service.")] = "",
+        code: Annotated[str, Query(description="To be exchanged for a token, once.")] = "",
+        error: Annotated[str, Query(description="Why there is no code.")] = "",
+    ) -> Response:
+        """Asks the service once about the person's support; its token is not stored.
+
+        The state is checked before anything else: anybody can link to this address.
+        """
+        link, source, name = self._find_link(services), self._kind.source, self._kind.name
+        attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
+        if attempt is None or (attempt.person_id, attempt.source) != (person_id, source):
+            raise LinkExpiredError(
+                "This was not begun by you in this browser, was used already, or began more "
+                f"than ten minutes ago. Please link {name} again."
+            )
+        response: Response
+        try:
+            if error or not code:
+                raise LinkDeniedError(
+                    f"You did not allow SponsorSync to see your {name} profile, so nothing was "
+                    "linked."
+                )
+            has_grant = await link.finish(person_id, code=code)
+        except SponsorSyncError as failure:
+            response = respond_to(request, failure)
+        else:
+            next_url = attempt.next_url if has_grant else f"/account?no_support={source}"
+            response = RedirectResponse(next_url, status_code=_SEE_OTHER)
+        services.cookies.clear_attempt(response, state)
+        return response
+
+    async def unlink(self, person_id: PersonId, services: ServicesDep) -> Response:
+        """Ends the entitlement by the linked account; without one, nothing happens."""
+        await self._find_link(services).unlink(person_id)
+        return RedirectResponse("/account", status_code=_SEE_OTHER)
+
+    def _find_link(self, services: Services) -> AccountLink:
+        link = services.account_links.get(self._kind.source)
+        if link is None:
+            raise NoLinkSourceError(self._kind.name, self._kind.client_id_variable)
+        return link
+
+
+def _create_router(kind: type[LinkedSource]) -> APIRouter:
+    routes, source, name = _Routes(kind), kind.source, kind.name
+    router = APIRouter(
+        tags=[source], default_response_class=RedirectResponse, responses=describe_responses(401)
+    )
+    router.add_api_route(
+        f"/{source}/link",
+        routes.start,
+        name=f"start_{source}_link",
+        status_code=_SEE_OTHER,
+        summary=f"Begin to link an account at {name}",
+        responses=describe_responses(409),
+    )
+    router.add_api_route(
+        callback_path(source),
+        routes.finish,
+        name=f"finish_{source}_link",
+        status_code=_SEE_OTHER,
+        summary=f"Finish the link: {name} sends the browser here",
+        responses=describe_responses(400, 403, 409, 502, 503),
+    )
+    router.add_api_route(
+        f"/{source}/unlink",
+        routes.unlink,
+        methods=["POST"],
+        name=f"unlink_{source}",
+        status_code=_SEE_OTHER,
+        summary=f"Unlink my account at {name}",
+        responses=describe_responses(403, 409, 503),
+    )
+    return router
+
+
+router = APIRouter()
+for _kind in LINKED_SOURCES:
+    router.include_router(_create_router(_kind))
