@@ -176,8 +176,8 @@ async def test_restore_and_smove(gears: Gears) -> None:
 
 async def test_an_expiry_is_an_event(gears: Gears) -> None:
     """It comes without any command, and is a loss."""
+    await see(gears, "'a*', mode='sync', eventTypes=['expired']")
     await gears.client.set("a", 1, px=20)
-    await see(gears, "'a*', mode='sync'")
     assert await wait_for(gears, 1) == [
         {"event": "expired", "key": "a", "type": "empty", "value": None}
     ]

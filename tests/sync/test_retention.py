@@ -97,7 +97,7 @@ async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pai
     assert await pair.kept() == {"a", "b"}
 
 
-async def test_a_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
+async def test_an_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
     pair: Pair,
 ) -> None:
     """The facts decide, not the list."""

@@ -239,7 +239,7 @@ async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
     assert (summary.agrees, summary.visitors) == (True, 1)
 
 
-async def test_a_entitlement_that_ended_just_now_is_no_difference(equal: Pair) -> None:
+async def test_an_entitlement_that_ended_just_now_is_no_difference(equal: Pair) -> None:
     """Both indexes learn it by the sweep and the relay; until then they are on their way."""
     await equal.local.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
     await equal.durable.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
