@@ -177,9 +177,6 @@ async def test_a_snapshot_by_the_scripts_counts(command: Command) -> None:
     assert "sync_sponsors: person 1: no hash" in bad[1]
 
 
-# ---------------------------------------------------------------------- addresses
-
-
 @pytest.mark.parametrize(
     ("options", "address"),
     [
@@ -210,9 +207,6 @@ def test_exactly_one_address_is_required() -> None:
         choose_address(nothing, url=None, host=None, port=1, password=None)
     with pytest.raises(InvalidInputError, match="one of them"):
         choose_address(nothing, url="redis://h", host="h", port=1, password=None)
-
-
-# ---------------------------------------------------------------------- what scripts need
 
 
 async def test_missing_requirements_of_scripts_are_found(tmp_path: Path) -> None:

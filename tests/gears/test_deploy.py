@@ -194,9 +194,6 @@ async def test_restoring_leaves_those_of_another_release_alone(
     assert _states(outcomes) == {NAMES[0]: ("absent", "uploaded"), NAMES[1]: ("older", "older")}
 
 
-# ---------------------------------------------------------------------- several replicas
-
-
 async def test_of_two_replicas_one_uploads(
     client: GearsClient, other: GearsClient, scripts: tuple[GearsScript, ...]
 ) -> None:
@@ -255,9 +252,6 @@ async def test_an_uploader_keeps_the_lock_until_the_end(
     assert not await is_held()
 
 
-# ---------------------------------------------------------------------- what it forgets
-
-
 class _Forgetful:
     """A RedisGears that forgot a session at a restart: an upgrade finds nothing to replace."""
 
@@ -308,9 +302,6 @@ async def test_registrations_of_a_lost_session_are_replaced(
 
     assert _states(outcomes) == {script.session: ("older", "uploaded")}
     assert server.ids == ["0-2"]
-
-
-# ---------------------------------------------------------------------- where it does not run
 
 
 class _Answers:

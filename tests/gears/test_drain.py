@@ -343,9 +343,6 @@ async def test_a_copy_that_cannot_be_pruned_delays_no_other(drained: Shipped) ->
     assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
 
-# ------------------------------------------------------------------ outages
-
-
 @asynccontextmanager
 async def _run_drained(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
     async with run_shipped(gears, own.url) as opened:

@@ -146,7 +146,7 @@ class Shipped:
 
 
 def environment_for(url: str) -> dict[str, str]:
-    """Returns what names a durable in the environment of a server, as far as it has to be named."""
+    """Returns the variables that name a durable in the environment of a server."""
     parts = urlsplit(url)
     named = {"REDISENT_HOST": str(parts.hostname), "REDISENT_PORT": str(parts.port)}
     return named | ({"REDISENT_PWD": parts.password} if parts.password else {})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def pair(
     local_server: EmbeddedValkey, durable_server: EmbeddedValkey, local: Redis, durable: Redis
 ) -> AsyncIterator[Pair]:
-    """One replica of the service between two empty servers; its engine moves only when told to."""
+    """One replica of the service between two empty servers; its engine runs only on request."""
     assert local is not durable  # both are empty now
     async with open_pair(local_server.url, durable_server.url) as opened:
         yield opened
@@ -30,7 +30,7 @@ async def pair(
 
 @pytest.fixture
 async def way(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
-    """The way to durable, to be cut."""
+    """The connection to durable, to be cut."""
     async with run_proxy(durable_server.port) as proxy:
         yield proxy
 
@@ -39,7 +39,7 @@ async def way(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
 async def cuttable(
     local_server: EmbeddedValkey, local: Redis, durable: Redis, way: TcpProxy
 ) -> AsyncIterator[Pair]:
-    """The same pair, whose engine goes to durable by the way; the test itself does not."""
+    """The same pair, whose engine uses the way to durable; the test itself does not."""
     assert local is not durable  # both are empty now
     async with open_pair(local_server.url, f"redis://127.0.0.1:{way.port}/0") as opened:
         opened.durable = durable

@@ -59,9 +59,6 @@ async def either(
         await client.acl_deluser("plain")
 
 
-# ------------------------------------------------------------------ who speaks them
-
-
 async def test_two_servers_of_one_kind_read_each_others_dumps(pair: Pair) -> None:
     """Nothing is left of the trial."""
     assert await can_read_dumps(pair.durable_store, pair.local_store)
@@ -81,9 +78,6 @@ async def test_a_server_that_takes_no_writes_is_spoken_to_in_values(
     finally:
         await pair.durable.config_set("maxmemory", "0")
         await store.aclose()
-
-
-# ------------------------------------------------------------------ the same, either way
 
 
 async def test_everything_arrives_as_it_is(either: Pair) -> None:

@@ -24,9 +24,6 @@ OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 
 
-# ------------------------------------------------------------------ durable is away
-
-
 async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
     cuttable: Pair, way: TcpProxy
 ) -> None:
@@ -135,9 +132,6 @@ async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
     await cuttable.add("a")
 
 
-# ------------------------------------------------------------------ fences
-
-
 async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
     """It had read durable before, and its lease had run out meanwhile."""
     await pair.settle("a", "b")
@@ -224,9 +218,6 @@ async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
     assert await pair.items() == ["a"]
 
 
-# ------------------------------------------------------------------ how often durable is asked
-
-
 async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
     """Most readers have no preferences at all."""
     await pair.sign_in()
@@ -279,9 +270,6 @@ async def test_misses_in_two_replicas_at_once_cost_one_fetch(
         assert await pair.count_durable_scripts() == before + 1
 
 
-# ------------------------------------------------------------------ deletions
-
-
 async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outage(
     cuttable: Pair, way: TcpProxy
 ) -> None:
@@ -317,9 +305,6 @@ async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
 
     assert await cuttable.durable.exists(keys.user_details(PERSON), SET) == 0
     assert await cuttable.durable.smembers(keys.sponsors("maintainer")) == set()
-
-
-# ------------------------------------------------------------------ keys of others
 
 
 async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(pair: Pair) -> None:
@@ -363,9 +348,6 @@ async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
 
     assert await pair.here() == {"theirs"}
     assert (await pair.people.load_account(PERSON)).profile is not None
-
-
-# ------------------------------------------------------------------ what a fill remembers
 
 
 async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) -> None:

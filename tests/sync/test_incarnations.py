@@ -279,9 +279,6 @@ async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> No
     assert await pair.items(OTHER) == ["b"]
 
 
-# ------------------------------------------------------------------ durable came back older
-
-
 async def test_an_older_durable_gets_later_confirmed_changes_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
@@ -359,9 +356,6 @@ async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_du
         await pair.engine.relay.sweep()
 
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
-
-
-# ------------------------------------------------------------------ local was flushed
 
 
 async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pair) -> None:

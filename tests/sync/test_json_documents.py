@@ -91,9 +91,6 @@ async def plain(
         yield opened
 
 
-# ------------------------------------------------------------------ what it says
-
-
 async def test_a_login_writes_all_that_is_known_as_one_document(pair: Pair) -> None:
     """Numbers and booleans are such, so that a query may compare them; moments are seconds."""
     await _sign_in(pair)
@@ -138,9 +135,6 @@ async def test_a_value_that_is_no_safe_number_stays_text(pair: Pair, text: str) 
 
     document = await _load(pair.local)
     assert document["sponsorships"][SPONSORABLE]["tier_cents"] == text
-
-
-# ------------------------------------------------------------------ in step
 
 
 async def test_both_servers_have_the_same_document_after_each_change(either: Pair) -> None:
@@ -213,9 +207,6 @@ async def test_verify_does_not_look_at_it(pair: Pair) -> None:
     assert (await pair.engine.verifier.run()).agrees
 
 
-# ------------------------------------------------------------------ deletion
-
-
 async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair) -> None:
     """A copy is personal data too."""
     await either.sign_in()
@@ -241,9 +232,6 @@ async def test_a_deletion_removes_parts_from_the_document(pair: Pair) -> None:
     await pair.fill("token", content)
 
     assert await pair.local.exists(PROFILE, DOCUMENT) == 0
-
-
-# ------------------------------------------------------------------ what cannot be written
 
 
 async def test_a_wrong_type_key_in_the_documents_place_stops_nothing(pair: Pair) -> None:
@@ -300,9 +288,6 @@ async def test_a_user_without_the_right_to_write_documents_has_none(
         assert await client.exists(PROFILE) == 1
         assert await client.exists(DOCUMENT) == 0
         assert await client.acl_log() == []
-
-
-# ------------------------------------------------------------------ without the module
 
 
 async def test_a_server_without_the_module_runs_no_command_for_it(plain: Pair) -> None:

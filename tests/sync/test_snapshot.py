@@ -243,9 +243,6 @@ async def test_an_outage_of_durable_during_a_snapshot_is_reported(
     assert await pair.durable.zcard(keys.PEOPLE) == len(people)
 
 
-# ---------------------------------------------------------------------- the command
-
-
 async def test_the_snapshot_command_reports_its_result(
     pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""What is registered: on events of keys, and on streams."""
+"""Registrations on events of keys, and on streams."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Calling:
     """The command that the server is at.
 
     Attributes:
-        names: Which hooked commands; all of them in a Lua script, which the host cannot look into.
-        command: Whom an execution may answer; in a transaction, a script, or `execute` nobody.
+        names: The hooked commands; all of them in a Lua script, whose commands the host cannot see.
+        command: The command that an execution may answer; None in a transaction or a script.
     """
 
     names: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class Calling:
 
 @dataclass(eq=False)
 class Registration:
-    """What the readers have in common: the steps, where they run, and how they went."""
+    """Common state of all readers: the steps, where they run, and their results."""
 
     reader: ClassVar[str]
 
@@ -153,9 +153,9 @@ class Registration:
 class KeysRegistration(Registration):
     """Runs for each event of a key; in mode sync before the writer gets its reply.
 
-    The host hears of events when the whole command is done: within a transaction or a Lua script a
+    The host gets events when the whole command is done: within a transaction or a Lua script a
     sync callback runs after all of it, where the engine runs it at each write; and it runs after a
-    SPOP with a count, which the engine tells of before it is done.
+    SPOP with a count, of which the engine notifies before it is done.
     """
 
     reader = "KeysReader"
@@ -167,7 +167,7 @@ class KeysRegistration(Registration):
     reads_value: bool = True
 
     def wants(self, event: str, key: bytes, calling: Calling) -> bool:
-        """Whether it runs for this event, as far as the value's type is not asked for."""
+        """Returns whether it runs for this event, regardless of the value's type."""
         return (
             self.matches(key)
             and (self.event_types is None or event in {each.lower() for each in self.event_types})
@@ -221,7 +221,7 @@ class _Stream:
 
 @dataclass(eq=False)
 class StreamRegistration(Registration):
-    """Runs for a batch of entries that one consumer of one group reads, whoever is registered."""
+    """Runs for a batch of entries, which one consumer of one group reads for all registrations."""
 
     reader = "StreamReader"
     _own_arguments = ("batch", "duration_ms", "on_failed", "retry_interval_s", "trims")
