@@ -4,7 +4,7 @@ The capture (KeysReader, sync) runs at each write to a collection past the servi
 writer has its reply: it gives the collection a new version and marks its person dirty. A key that
 goes by DEL, eviction or expiry is a loss, not a removal; the last SREM or SPOP is a removal. Writes
 after a loss are sent only once they are merged with durable. The capture ignores our own scripts:
-they set `CAPTURE_SUPPRESSED` while they write.
+they set `sponsorsync:capture_suppressed` while they write.
 
 The drain (StreamReader) pushes the people named in `sponsorsync:outbox` to durable, a batch at a
 time. It retries after an outage, and stores people whose data durable refuses in

@@ -1,4 +1,4 @@
-"""The shared transport, on real sockets: nothing of one person's goes along with the next one's."""
+"""The shared transport on real sockets: isolation, failures, proxies and retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.http_client import open_transport, try_twice
+from sponsorsync.http_client import open_transport, retry_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,12 +32,12 @@ PROXY_VARIABLES = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "NETRC"
 
 @dataclass
 class Server:
-    """Answers each request with the same bytes; without any it stays silent.
+    """A server that answers each request with the same bytes, or not at all.
 
     Attributes:
-        answer: A whole HTTP response. Where it promises more than it holds, the connection is cut.
-        requests: The heads of the requests that came in.
-        connections: How many were opened.
+        answer: A whole HTTP response; the connection is cut after an incomplete one.
+        requests: The heads of the received requests.
+        connections: Number of opened connections.
     """
 
     answer: bytes = OK
@@ -48,7 +48,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The server's address."""
         return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +66,7 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server of our own on the loopback device."""
+    """A server on the loopback device."""
     server = Server()
     async with _listen(server):
         yield server
@@ -82,7 +82,7 @@ async def _listen(server: Server) -> AsyncIterator[None]:
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """An address that is taken, and where nobody listens."""
+    """The address of a bound port that does not listen."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -110,7 +110,7 @@ async def _fetch_login(transport: httpx.AsyncBaseTransport, url: str) -> str:
 async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(
     server: Server, transport: httpx.AsyncBaseTransport
 ) -> None:
-    """It is another person's request; no cookie jar takes a cookie from a bare IP address."""
+    """It may be another person's; localhost, because cookie jars ignore bare IP addresses."""
     server.answer = WITH_COOKIE
     url = f"http://localhost:{server.port}"
 
@@ -122,10 +122,10 @@ async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(
     assert b"cookie" not in second.lower()
 
 
-async def test_a_client_that_closes_leaves_the_transport_open(
+async def test_closing_a_client_leaves_the_transport_open(
     server: Server, transport: httpx.AsyncBaseTransport
 ) -> None:
-    """Authlib's clients live for one call each, and all share the connections."""
+    """Authlib's clients live for one call and share the connections."""
     async with httpx.AsyncClient(transport=transport) as first:
         await first.get(server.url)
 
@@ -136,10 +136,10 @@ async def test_a_client_that_closes_leaves_the_transport_open(
     assert server.connections == 1
 
 
-async def test_a_port_where_nobody_listens_is_a_github_out_of_reach(
+async def test_a_closed_port_is_an_unreachable_github(
     transport: httpx.AsyncBaseTransport, dead_url: str
 ) -> None:
-    """The same error as any other failure of the way to GitHub."""
+    """It is the same error as for any other network failure."""
     with pytest.raises(GitHubUnreachableError):
         await _fetch_login(transport, dead_url)
 
@@ -149,10 +149,10 @@ async def test_a_port_where_nobody_listens_is_a_github_out_of_reach(
     [b"", CUT_SHORT, b"nonsense\r\n\r\n", NO_GZIP],
     ids=["silent", "cut short", "nonsense", "no gzip"],
 )
-async def test_whatever_breaks_on_the_way_is_a_github_out_of_reach(
+async def test_a_broken_answer_is_an_unreachable_github(
     server: Server, transport: httpx.AsyncBaseTransport, answer: bytes
 ) -> None:
-    """Errors of the library below must not get through as themselves; each is tried twice."""
+    """Errors of the libraries must not escape; each call is tried twice."""
     server.answer = answer
 
     with pytest.raises(GitHubUnreachableError):
@@ -164,7 +164,7 @@ async def test_whatever_breaks_on_the_way_is_a_github_out_of_reach(
 async def test_a_redirect_is_not_followed(
     server: Server, transport: httpx.AsyncBaseTransport
 ) -> None:
-    """The token would travel along to wherever it leads."""
+    """The token would be sent to its target."""
     server.answer = REDIRECT
 
     with pytest.raises(GitHubRefusedError):
@@ -173,13 +173,13 @@ async def test_a_redirect_is_not_followed(
     assert len(server.requests) == 1
 
 
-async def test_an_entry_in_netrc_does_not_stand_in_for_the_token(
+async def test_an_entry_in_netrc_does_not_replace_the_token(
     server: Server,
     transport: httpx.AsyncBaseTransport,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who develops has one for GitHub, and aiohttp refuses a request that has both."""
+    """Developers often have one for GitHub, and aiohttp refuses a request that has both."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     netrc.chmod(0o600)
@@ -191,52 +191,37 @@ async def test_an_entry_in_netrc_does_not_stand_in_for_the_token(
     assert b"authorization: bearer gho_1\r\n" in request.lower()
 
 
+@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning")  # httpx-aiohttp
+@pytest.mark.filterwarnings("ignore:The .proxy_auth. parameter:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("prefix", "password"),
+    [
+        ("http://", None),
+        ("", None),
+        ("http://user:password@", b"\r\nproxy-authorization: basic dxnlcjpwyxnzd29yza==\r\n"),
+    ],
+    ids=["address", "no scheme", "password"],
+)
 async def test_a_proxy_of_the_environment_is_used(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch, prefix: str, password: bytes | None
 ) -> None:
-    """In many companies there is no other way out."""
-    monkeypatch.setenv("http_proxy", server.url)
+    """Many companies allow no direct connection; GitHub still gets the token."""
+    monkeypatch.setenv("http_proxy", f"{prefix}127.0.0.1:{server.port}")
 
     async with open_transport() as transport:
         await _fetch_login(transport, "http://github.test")
 
     [request] = server.requests
     assert request.startswith(b"GET http://github.test/user HTTP/1.1\r\n")
-
-
-@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning")  # httpx-aiohttp
-@pytest.mark.filterwarnings("ignore:The .proxy_auth. parameter:DeprecationWarning")
-async def test_a_proxy_gets_the_password_that_its_address_names(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And GitHub still gets the token."""
-    monkeypatch.setenv("http_proxy", server.url.replace("//", "//user:password@"))
-
-    async with open_transport() as transport:
-        await _fetch_login(transport, "http://github.test")
-
-    [request] = server.requests
-    assert b"proxy-authorization: basic dxnlcjpwyxnzd29yza==\r\n" in request.lower()
-    assert b"authorization: bearer gho_1\r\n" in request.lower()
-
-
-async def test_a_proxy_may_be_named_without_its_scheme(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Other programs take `host:port` too."""
-    monkeypatch.setenv("http_proxy", f"127.0.0.1:{server.port}")
-
-    async with open_transport() as transport:
-        await _fetch_login(transport, "http://github.test")
-
-    assert len(server.requests) == 1
+    assert b"\r\nauthorization: bearer gho_1\r\n" in request.lower()
+    assert password is None or password in request.lower()
 
 
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.org,127.0.0.1"])
-async def test_no_proxy_names_the_exceptions(
+async def test_no_proxy_excludes_hosts(
     server: Server, dead_url: str, monkeypatch: pytest.MonkeyPatch, exempt: str
 ) -> None:
-    """A GitHub Enterprise server stands inside."""
+    """A GitHub Enterprise server is often in the local network."""
     monkeypatch.setenv("http_proxy", dead_url)
     monkeypatch.setenv("no_proxy", exempt)
 
@@ -247,12 +232,12 @@ async def test_no_proxy_names_the_exceptions(
     assert request.startswith(b"GET /user HTTP/1.1\r\n")
 
 
-# ---------------------------------------------------------------------- a second try
+# ---------------------------------------------------------------------- retry
 
 
 @dataclass
 class Calls:
-    """A call that raises the errors one by one, and returns how many calls there were."""
+    """A call that raises the errors one by one, then returns the number of calls."""
 
     errors: list[Exception]
     count: int = 0
@@ -264,13 +249,13 @@ class Calls:
         return self.count
 
 
-async def test_a_failure_is_repeated_after_a_moment_and_logged() -> None:
-    """The other side needs the moment, and an operator sees how often it is needed."""
+async def test_a_failed_call_is_repeated_after_a_pause_and_logged() -> None:
+    """The operator sees how often that is needed."""
     clock = asyncio.get_running_loop().time
     began = clock()
 
     with capture_logs() as logs:
-        count = await try_twice(Calls([TimeoutError("late")]), on=TimeoutError)
+        count = await retry_once(Calls([TimeoutError("late")]), on=TimeoutError)
 
     assert count == 2
     assert clock() - began >= 0.09
@@ -282,16 +267,16 @@ async def test_the_second_failure_is_raised() -> None:
     calls = Calls([TimeoutError("first"), TimeoutError("second")])
 
     with pytest.raises(TimeoutError, match="second"):
-        await try_twice(calls, on=TimeoutError)
+        await retry_once(calls, on=TimeoutError)
 
     assert calls.count == 2
 
 
 async def test_another_error_is_raised_at_once() -> None:
-    """A refusal does not change by asking again."""
+    """Repeating does not change a refusal."""
     calls = Calls([ValueError("refused")])
 
     with pytest.raises(ValueError, match="refused"):
-        await try_twice(calls, on=TimeoutError)
+        await retry_once(calls, on=TimeoutError)
 
     assert calls.count == 1

@@ -1,4 +1,4 @@
-"""What is logged, and what never is. Each in a process of its own: logging is global."""
+"""Log formats and secrecy. Each test has its own process, because logging is global."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ try:
     fetch("https://github.test")
 except RuntimeError:
     structlog.get_logger("sponsorsync").exception("own_failure")
-    logging.getLogger("library").exception("foreign failure")
+    logging.getLogger("library").exception("library_failure")
 try:
     raise ExceptionGroup("several", [RuntimeError("one")])
 except ExceptionGroup:
@@ -55,7 +55,7 @@ async def _run(log_format: str, *, stderr: int = asyncio.subprocess.PIPE) -> tup
 
 
 def _read_all(descriptor: int) -> str:
-    """Reads a terminal until nobody has it open for writing, which is an error to Linux."""
+    """Reads a terminal until its last writer closes it, which Linux reports as an error."""
     read = b""
     with suppress(OSError):
         while chunk := os.read(descriptor, 65536):
@@ -65,11 +65,11 @@ def _read_all(descriptor: int) -> str:
 
 @pytest.mark.parametrize("log_format", ["json", "console", "auto"])
 async def test_an_exception_is_logged_without_the_local_variables(log_format: str) -> None:
-    """Access tokens are among them; structlog prints them unless it is told not to."""
+    """They may contain access tokens, and structlog prints them by default."""
     _, logged = await _run(log_format)
 
     assert "own_failure" in logged
-    assert "foreign failure" in logged
+    assert "library_failure" in logged
     assert "the call failed" in logged
     assert "no answer from https://github.test" in logged
     assert "fetch" in logged
@@ -78,8 +78,8 @@ async def test_an_exception_is_logged_without_the_local_variables(log_format: st
 
 
 @pytest.mark.parametrize("log_format", ["json", "auto"])
-async def test_json_is_one_line_an_event(log_format: str) -> None:
-    """Whoever collects logs counts lines; where no terminal is, nobody looks at colours."""
+async def test_json_has_one_line_per_event(log_format: str) -> None:
+    """Log collectors count lines; without a terminal there are no colours."""
     _, logged = await _run(log_format)
 
     lines = [json.loads(line) for line in logged.splitlines()]
@@ -87,7 +87,7 @@ async def test_json_is_one_line_an_event(log_format: str) -> None:
         ("info", "signed_in"),
         ("warning", "slow: very"),
         ("error", "own_failure"),
-        ("error", "foreign failure"),
+        ("error", "library_failure"),
         ("error", "grouped_failure"),
     ]
     assert lines[0]["person"] == 1
@@ -95,8 +95,8 @@ async def test_json_is_one_line_an_event(log_format: str) -> None:
     assert [each["exc_type"] for each in lines[2]["exception"]] == ["RuntimeError", "ValueError"]
 
 
-async def test_libraries_are_heard_from_a_warning_on() -> None:
-    """Below it, httpx would name each address it asks."""
+async def test_libraries_log_from_level_warning_on() -> None:
+    """At level INFO httpx logs every address."""
     _, logged = await _run("json")
 
     assert "HTTP Request" not in logged
@@ -110,8 +110,8 @@ async def test_logs_stay_away_from_standard_output(log_format: str) -> None:
     assert printed == ""
 
 
-async def test_on_a_terminal_auto_is_for_people() -> None:
-    """A person reads no JSON."""
+async def test_auto_is_readable_on_a_terminal() -> None:
+    """People do not read JSON."""
     reading_end, writing_end = pty.openpty()
     reading = asyncio.create_task(asyncio.to_thread(_read_all, reading_end))
     await _run("auto", stderr=writing_end)

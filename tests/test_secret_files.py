@@ -1,4 +1,4 @@
-"""A secret that is made once: nobody else reads it, and everybody who starts has the same."""
+"""Secret files: created once, private, and shared by all processes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from threading import Barrier, Event
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.secret_files import create_file, load_or_create_secret, lock_file, replace_file
+from sponsorsync.settings import Settings
+from sponsorsync.tokens.keyring import create_keyring, dump_keyring, load_or_create_keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 STARTERS = 8
@@ -35,7 +38,7 @@ print(load_or_create_secret(pathlib.Path(sys.argv[1])).get_secret_value())
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the secret will be; not even its directory is there."""
+    """The path of a secret whose directory does not exist yet."""
     return tmp_path / "data" / "inner" / "session_secret"
 
 
@@ -51,36 +54,38 @@ def _load(path: Path) -> str:
 
 
 @pytest.mark.usefixtures("_generous_umask")
-def test_only_its_owner_may_read_it(path: Path) -> None:
-    """Whatever the umask is."""
-    _load(path)
+def test_only_the_owner_may_read_the_secret(path: Path) -> None:
+    """Regardless of the umask."""
+    with capture_logs() as logs:
+        _load(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert logs == []
 
 
-def test_it_is_the_same_at_the_next_start(path: Path) -> None:
-    """Else every restart would end all logins that are under way."""
+def test_the_secret_stays_the_same_at_the_next_start(path: Path) -> None:
+    """Else a restart would end all started logins."""
     assert _load(path) == _load(path)
 
 
-def test_it_cannot_be_guessed(tmp_path: Path) -> None:
-    """48 random bytes, and others in another installation."""
+def test_the_secret_is_random(tmp_path: Path) -> None:
+    """48 random bytes, different in each installation."""
     first, second = _load(tmp_path / "first"), _load(tmp_path / "second")
 
     assert first != second
     assert len(first) == len(second) == 64
 
 
-def test_nothing_else_is_left_in_the_directory(path: Path) -> None:
-    """No draft with the same secret in it."""
+def test_creating_a_secret_leaves_no_draft(path: Path) -> None:
+    """A draft would contain the same secret."""
     _load(path)
 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_secret_that_somebody_brought_is_used(tmp_path: Path) -> None:
-    """With the line end that editors add."""
+def test_an_existing_secret_is_used(tmp_path: Path) -> None:
+    """Without the line end that editors add."""
     path = tmp_path / "session_secret"
     path.write_text("0123456789" * 4 + "\n")
     path.chmod(0o600)
@@ -88,35 +93,65 @@ def test_a_secret_that_somebody_brought_is_used(tmp_path: Path) -> None:
     assert _load(path) == "0123456789" * 4
 
 
-@pytest.mark.parametrize("mode", [0o440, 0o644, 0o660])
-def test_a_secret_that_others_may_use_is_told_of(tmp_path: Path, mode: int) -> None:
-    """Not refused: one that Kubernetes mounts is often like that."""
-    path = tmp_path / "session_secret"
-    path.write_text("0123456789" * 4)
+def _load_secret_file(path: Path) -> object:
+    return load_or_create_secret(path)
+
+
+def _load_key_file(path: Path) -> object:
+    settings = Settings.model_construct(token_keys_file=path)
+    return load_or_create_keyring(settings, now=datetime.now(UTC))
+
+
+FILES = pytest.mark.parametrize(
+    ("load", "text", "setting"),
+    [
+        (_load_secret_file, "0123456789" * 4, "SPONSORSYNC_DATA_DIR"),
+        (
+            _load_key_file,
+            dump_keyring(create_keyring(datetime.now(UTC))),
+            "SPONSORSYNC_TOKEN_KEYS_FILE",
+        ),
+    ],
+    ids=["secret", "keys"],
+)
+
+
+@FILES
+@pytest.mark.parametrize("mode", [0o600, 0o440, 0o444, 0o640, 0o644, 0o660])
+def test_a_file_open_to_others_is_logged(
+    tmp_path: Path, load: Callable[[Path], object], text: str, setting: str, mode: int
+) -> None:
+    """It is not refused, because Kubernetes mounts secrets like this."""
+    path = tmp_path / setting
+    path.write_text(text)
     path.chmod(mode)
 
     with capture_logs() as logs:
-        _load(path)
+        load(path)
 
-    [entry] = logs
-    assert (entry["log_level"], entry["path"]) == ("warning", str(path))
-    assert entry["mode"] == f"0{mode:o}"
-
-
-def test_a_secret_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
-    """Whoever has an account there could choose it."""
-    path = tmp_path / "session_secret"
-    path.write_text("0123456789" * 4)
-    path.chmod(0o606)
-
-    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: .*chmod o-w"):
-        _load(path)
+    assert [(each["log_level"], each["path"], each["mode"]) for each in logs] == (
+        [] if mode == 0o600 else [("warning", str(path), f"0{mode:o}")]
+    )
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(
+@FILES
+@pytest.mark.parametrize("mode", [0o602, 0o606])
+def test_a_file_that_all_users_may_write_is_refused(
+    tmp_path: Path, load: Callable[[Path], object], text: str, setting: str, mode: int
+) -> None:
+    """Any local user could choose the secret or sign tokens."""
+    path = tmp_path / "file"
+    path.write_text(text)
+    path.chmod(mode)
+
+    with pytest.raises(SettingsError, match=rf"^{setting}: .*chmod o-w"):
+        load(path)
+
+
+def test_a_file_is_synced_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a loss of power leaves an empty one under that name."""
+    """Else a loss of power leaves an empty file."""
     path, synced = tmp_path / "secret", dict[int, tuple[int, int | None]]()
 
     def record(descriptor: int) -> None:
@@ -133,10 +168,10 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     assert synced == {first: (10, None), second: (20, first)}
 
 
-def test_who_waited_has_locked_the_file_that_is_there_by_then(
+def test_a_waiting_lock_is_on_the_replaced_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not the one that was replaced meanwhile, which nobody else would lock."""
+    """The lock on the old file would exclude no other process."""
     waits, holds, done = Event(), Event(), Event()
 
     def hold() -> None:
@@ -158,8 +193,8 @@ def test_who_waited_has_locked_the_file_that_is_there_by_then(
         holder.result()
 
 
-def test_threads_that_start_at_once_agree(path: Path) -> None:
-    """The file appears whole, under its name, for the first of them."""
+def test_concurrent_threads_get_the_same_secret(path: Path) -> None:
+    """The file appears complete, for the first of them."""
     ready = Barrier(STARTERS)
 
     def start(_: int) -> str:
@@ -173,7 +208,7 @@ def test_threads_that_start_at_once_agree(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_processes_that_start_at_once_agree(path: Path) -> None:
+async def test_concurrent_processes_get_the_same_secret(path: Path) -> None:
     """Several workers share a data directory."""
     processes = [
         await asyncio.create_subprocess_exec(
@@ -189,8 +224,8 @@ async def test_processes_that_start_at_once_agree(path: Path) -> None:
     assert {output.decode().strip() for output, _ in outputs} == {_load(path)}
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """With the variable that says where it should be."""
+def test_a_secret_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    """The error starts with its setting."""
     (tmp_path / "data").write_text("a file stands here")
     path = tmp_path / "data" / "session_secret"
 
@@ -202,8 +237,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_directory_in_its_place_is_no_secret(path: Path) -> None:
-    """A volume that is mounted there by mistake."""
+def test_a_directory_in_place_of_the_secret_is_refused(path: Path) -> None:
+    """A volume may be mounted there by mistake."""
     path.mkdir(parents=True)
 
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: "):
@@ -215,8 +250,8 @@ def test_a_directory_in_its_place_is_no_secret(path: Path) -> None:
     [b"", b"\n", b"x" * 31, b"\xff" * 64],
     ids=["empty", "a line end", "short", "binary"],
 )
-def test_a_file_without_a_secret_in_it_is_not_used(tmp_path: Path, content: bytes) -> None:
-    """A crash or a full disk leaves an empty one, and everybody knows the empty secret."""
+def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A crash or a full disk leaves an empty file, and an empty secret is no secret."""
     path = tmp_path / "session_secret"
     path.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""The one place that makes an HTTP client (docs/adr/0002-httpx-over-aiohttp.md)."""
+"""Creation of all HTTP clients (docs/adr/0002-httpx-over-aiohttp.md)."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """Yields the transport that all traffic to other services shares; closes it at the end."""
+    """Yields the transport that all HTTP clients share; closes it at the end."""
     connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S)
-    # No cookie jar: one person's GitHub cookies would travel with the next one's request.
-    # No trust_env: aiohttp would look into ~/.netrc too, and an entry for GitHub there makes it
-    # refuse every request that carries a token.
+    # No cookie jar: one person's GitHub cookies would be sent with another person's request.
+    # No trust_env: aiohttp would also read ~/.netrc, and with an entry for GitHub there it refuses
+    # every request with a token.
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     async with session:
         yield _SharedTransport(session)
@@ -45,16 +45,16 @@ async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
 def create_http_client(
     transport: httpx.AsyncBaseTransport, *, timeout_s: float
 ) -> httpx.AsyncClient:
-    """Returns a client for another service's API, over a transport that others may share."""
+    """Returns a client for another service's API that uses a shared transport."""
     return httpx.AsyncClient(
         transport=transport, timeout=timeout_s, headers={"User-Agent": USER_AGENT}
     )
 
 
-async def try_twice(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -> T:
-    """Returns the result of `call`, and calls it a second time, soon, if it raises `on`.
+async def retry_once(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -> T:
+    """Returns the result of `call`; calls it once more, after a short wait, if it raises `on`.
 
-    Only for what is safe to repeat. There is no third time: a person waits for the answer.
+    Only for calls that are safe to repeat. No more attempts: a person waits for the answer.
     """
     try:
         return await call()
@@ -65,10 +65,9 @@ async def try_twice(call: Callable[[], Awaitable[T]], *, on: type[Exception]) ->
 
 
 class _SharedTransport(httpx.AsyncBaseTransport):
-    """A transport that short-lived clients share: closing one of them leaves it open.
+    """A transport that stays open when one of its clients is closed.
 
-    It goes by the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, which httpx itself no
-    longer reads once it is given a transport.
+    It applies HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which httpx ignores if it is given a transport.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -82,7 +81,7 @@ class _SharedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
             return await self._choose(request.url).handle_async_request(request)
-        except aiohttp.ClientError as error:  # the few that httpx-aiohttp does not translate
+        except aiohttp.ClientError as error:  # httpx-aiohttp does not translate all of them
             raise httpx.TransportError(type(error).__name__) from error
 
     def _choose(self, url: httpx.URL) -> AiohttpTransport:

@@ -1,4 +1,4 @@
-"""Logs: one line an event, JSON unless a person looks at it. Secrets never get here."""
+"""Logging: one line per event, as JSON or for a terminal. Secrets are never logged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import structlog
 
 
 def configure_logging(log_format: Literal["auto", "json", "console"]) -> None:
-    """Sends our events, and warnings of the libraries, to standard error."""
+    """Sends our events and the libraries' warnings to standard error."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Both would print the local variables of each frame by default, access tokens among them.
+    # By default both renderers would print local variables, access tokens among them.
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
@@ -43,5 +43,5 @@ def configure_logging(log_format: Literal["auto", "json", "console"]) -> None:
             ],
         )
     )
-    # Below a warning, httpx would name each URL it asks.
+    # At level INFO httpx would log every URL.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

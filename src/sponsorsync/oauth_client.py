@@ -1,12 +1,12 @@
-"""Authlib's OAuth client, as whoever speaks OAuth here imports it (docs/adr/0003-login.md)."""
+"""Authlib's OAuth client without its import warning (docs/adr/0003-login.md)."""
 
 from __future__ import annotations
 
 import warnings
 
 with warnings.catch_warnings():
-    # Authlib would rather have httpx2; which of them we use is decided in adr/0002. Its own filter
-    # ('always') comes with the module of the category, so ours has to come after that.
+    # Authlib recommends httpx2; adr/0002 says why we use httpx. Importing the category installs
+    # Authlib's own filter ('always'), so ours has to follow.
     from authlib.deprecate import AuthlibDeprecationWarning
 
     warnings.filterwarnings("ignore", "The httpx module", AuthlibDeprecationWarning)
@@ -16,4 +16,4 @@ with warnings.catch_warnings():
 __all__ = ["UNREADABLE", "AsyncOAuth2Client", "OAuthError"]
 
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
-"""What Authlib raises when an answer is no JSON, or JSON with values of the wrong type."""
+"""Exceptions of Authlib for an answer that is not JSON, or has values of a wrong type."""

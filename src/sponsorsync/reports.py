@@ -1,4 +1,4 @@
-"""The base of all reports: one declaration serves the work, the command line and the API."""
+"""Base classes of reports, which the work, the command line and the API share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Report(BaseModel):
-    """Result of a long work, or a part of it; it may be counted up while the work goes on.
+    """Result of long work or of a part of it; may be updated during the work.
 
-    In a report that is sent each field is there, also one that still has its default.
+    Its JSON contains every field, also those that have their default.
     """
 
     model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)

@@ -1,4 +1,4 @@
-"""Files with secrets, which only their owner may read; most are made once, in DATA_DIR."""
+"""Files with secrets, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ _log = structlog.get_logger(__name__)
 
 
 def load_or_create_secret(path: Path) -> SecretStr:
-    """Returns the secret in a file, which only its owner may read; makes both where there are none.
+    """Returns the secret in a file; creates the file, readable only by its owner, if missing.
 
-    Two processes that start at once end up with the same secret: the file appears whole, under its
-    name, for the first of them.
+    Two processes that start at the same time get the same secret.
 
     Raises:
-        SettingsError: The file cannot be read or made.
+        SettingsError: The file cannot be read or created, or contains no secret.
     """
     try:
         if not path.exists():
             create_file(path, secrets.token_urlsafe(_SECRET_BYTES))
-        warn_of_readers(path)
+        warn_if_open_to_others(path)
         secret = read_file(path).decode("ascii").strip()
     except UnicodeDecodeError:
         secret = ""
@@ -50,17 +49,17 @@ def load_or_create_secret(path: Path) -> SecretStr:
         ) from None
     if len(secret) < _SHORTEST:
         raise SettingsError(
-            f"SPONSORSYNC_DATA_DIR: {path} holds no secret; remove the file, and a new one is made "
-            "(sign-ins under way then begin anew)"
+            f"SPONSORSYNC_DATA_DIR: {path} contains no secret; remove the file, and the next start "
+            "creates a new one (people who are signing in then have to start again)"
         )
     return SecretStr(secret)
 
 
 def create_file(path: Path, text: str) -> None:
-    """Makes a file that appears whole; where another process was first, its file stays.
+    """Creates a file atomically; keeps an existing file.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be created.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = _write_draft(path, text)
@@ -73,22 +72,22 @@ def create_file(path: Path, text: str) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Returns what a file holds.
+    """Returns the content of a file.
 
     Raises:
-        OSError: It cannot be read, or everybody may write to it.
+        OSError: The file cannot be read, or all users may write to it.
     """
     with path.open("rb") as file:
         if _IS_POSIX and os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-            raise PermissionError(errno.EPERM, "everybody may write to it: chmod o-w")
+            raise PermissionError(errno.EPERM, "all users may write to it: chmod o-w")
         return file.read()
 
 
-def warn_of_readers(path: Path) -> None:
-    """Says in the log where others than its owner may use a file: some mounts need it so.
+def warn_if_open_to_others(path: Path) -> None:
+    """Logs a warning if others than the owner may use the file, as some mounts require.
 
     Raises:
-        OSError: There is none.
+        OSError: The file does not exist.
     """
     mode = stat.S_IMODE(path.stat().st_mode)
     if _IS_POSIX and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -96,12 +95,10 @@ def warn_of_readers(path: Path) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Puts a text in the place of a file's; who reads it meanwhile gets one of both, whole.
-
-    Who could read the file still can: its owner, its group, and what they may, stay.
+    """Replaces the content of a file atomically; keeps its owner, group and mode.
 
     Raises:
-        OSError: It cannot be done, and nothing has changed.
+        OSError: The file cannot be replaced, and nothing has changed.
     """
     draft = _write_draft(path, text, like=path.stat() if _IS_POSIX else None)
     try:
@@ -112,25 +109,25 @@ def replace_file(path: Path, text: str) -> None:
 
 @contextmanager
 def lock_file(path: Path, *, wait_s: float) -> Iterator[None]:
-    """Yields while no other process, or thread, has locked the file; it may be replaced meanwhile.
+    """Holds an exclusive lock on the file, also if the file is replaced meanwhile.
 
     Raises:
-        OSError: There is none, or others had it all the time.
+        OSError: The file does not exist, or the lock was not free within `wait_s`.
     """
     ends_at = time.monotonic() + wait_s
     while _IS_POSIX:
-        # Some network file systems lock only what is open for writing.
+        # Some network file systems lock only files that are open for writing.
         with path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
             _lock(file.fileno(), ends_at)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield
                 return
-            # Somebody has replaced the file while we waited for it.
+            # Another process replaced the file during the wait.
     yield
 
 
 def _lock(descriptor: int, ends_at: float) -> None:
-    import fcntl  # noqa: PLC0415 - there is none on Windows
+    import fcntl  # noqa: PLC0415 - not on Windows
 
     while True:
         try:
@@ -153,7 +150,7 @@ def _write_draft(path: Path, text: str, *, like: os.stat_result | None = None) -
             file.write(text)
             file.flush()
             if like is not None:
-                _resemble(file.fileno(), like)
+                _copy_owner_and_mode(file.fileno(), like)
             os.fsync(file.fileno())
     except OSError:
         draft.unlink(missing_ok=True)
@@ -161,7 +158,7 @@ def _write_draft(path: Path, text: str, *, like: os.stat_result | None = None) -
     return draft
 
 
-def _resemble(descriptor: int, like: os.stat_result) -> None:
+def _copy_owner_and_mode(descriptor: int, like: os.stat_result) -> None:
     own = os.fstat(descriptor)
     try:
         os.fchown(descriptor, like.st_uid, like.st_gid)
@@ -170,7 +167,7 @@ def _resemble(descriptor: int, like: os.stat_result) -> None:
         if own.st_uid != like.st_uid or (is_for_group and own.st_gid != like.st_gid):
             raise PermissionError(
                 errno.EPERM,
-                f"it belongs to user {like.st_uid} and group {like.st_gid}, who could not read it "
-                "afterwards: run this as that user",
+                f"it belongs to user {like.st_uid} and group {like.st_gid}, who could no longer "
+                "read it: run this command as that user",
             ) from None
     os.fchmod(descriptor, stat.S_IMODE(like.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))

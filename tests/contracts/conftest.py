@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["github", "patreon"])
 def simulation(request: pytest.FixtureRequest) -> SimulatedGitHub | SimulatedPatreon:
-    """The service that is asked."""
+    """The simulated service."""
     service: SimulatedGitHub | SimulatedPatreon = request.getfixturevalue(request.param)
     return service
 
 
 @pytest.fixture
 def way(simulation: SimulatedGitHub | SimulatedPatreon) -> Script:
-    """The way to it."""
+    """A transport to the service that can be scripted."""
     return Script(httpx.ASGITransport(simulation.app))
 
 
 @pytest.fixture
 def peer(way: Script, request: pytest.FixtureRequest) -> Peer:
-    """Our clients of it."""
+    """Our clients of the service."""
     kinds: dict[str, type[Peer]] = {"github": GitHubPeer, "patreon": PatreonPeer}
     return kinds[request.node.callspec.params["simulation"]](way)
 
 
 @pytest.fixture
 def token(simulation: SimulatedGitHub | SimulatedPatreon) -> str:
-    """A token of somebody that the service knows."""
+    """A valid token of the service."""
     if isinstance(simulation, SimulatedGitHub):
         return simulation.tokens.issue(simulation.people.get_person("monthly"))
     return simulation.issue_token("active")

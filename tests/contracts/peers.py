@@ -1,4 +1,4 @@
-"""The services that we call, with our clients of each in the words of the contracts."""
+"""The external services, each with our clients behind one interface."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Peer(ABC):
-    """One service that we call.
+    """An external service.
 
     Attributes:
-        token_url: Where a code becomes a token.
-        token_form: What our side sends there beside the code.
-        expired: The error for a code that the service does not take.
+        token_url: The token endpoint.
+        token_form: The form fields that we send there beside the code.
+        expired: The error for a code that the service rejects.
         refused: The error for a refusal by the service.
         limited: The error for a limit of the service.
-        unreachable: The error for an answer that is missing or makes no sense.
+        unreachable: The error for a missing or unreadable answer.
         any_error: Every error that our client of the service raises.
     """
 
@@ -56,7 +56,7 @@ class Peer(ABC):
 
     @abstractmethod
     async def ask(self, token: str) -> str:
-        """The name or number of the token's owner, by our client."""
+        """The login or id of the token's owner, fetched with our client."""
 
 
 class GitHubPeer(Peer):
@@ -143,14 +143,14 @@ class PatreonPeer(Peer):
         return await self._oauth.fetch_token(code=code)
 
     async def ask(self, token: str) -> str:
-        """The number of the owner."""
+        """The id of the owner."""
         async with create_http_client(self.way, timeout_s=1) as http:
             identity = await PatreonClient(http, patreon_url=PATREON_URL).fetch_identity(token)
         return identity.account_id
 
 
 async def consent(service: SimulatedGitHub | SimulatedPatreon, url: str) -> str:
-    """Sends a browser to the service's page; returns the code it comes back with."""
+    """Sends a browser to the consent page; returns the code of its redirect."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app)) as browser:
         redirect = await browser.get(url)
     return parse_qs(urlsplit(redirect.headers["location"]).query)["code"][0]

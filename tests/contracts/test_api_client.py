@@ -1,4 +1,4 @@
-"""The contract of our API clients: retries, refusals, limits, and the place of the token."""
+"""The contract of our API clients: retries, refusals, limits, and secrecy of the token."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FAILURES = pytest.mark.parametrize(
 
 
 @FAILURES
-async def test_one_failure_is_tried_again(
+async def test_one_failure_is_retried(
     peer: Peer, way: Script, token: str, failure: httpx.Response | Exception
 ) -> None:
-    """A service has a bad moment now and then, and a person waits."""
+    """Short failures are common, and a person waits."""
     way.answer(failure)
 
     assert await peer.ask(token)
@@ -39,10 +39,10 @@ async def test_one_failure_is_tried_again(
 
 
 @FAILURES
-async def test_two_failures_are_enough(
+async def test_a_second_failure_is_raised(
     peer: Peer, way: Script, failure: httpx.Response | Exception
 ) -> None:
-    """More tries would only make a person wait for the same answer."""
+    """More attempts would only prolong the wait."""
     way.answer(failure, failure, failure)
 
     with pytest.raises(peer.unreachable):
@@ -54,10 +54,10 @@ async def test_two_failures_are_enough(
 @pytest.mark.parametrize(
     ("status", "is_limit"), [(401, False), (403, False), (404, False), (429, True)]
 )
-async def test_a_refusal_is_taken_at_once(
+async def test_a_refusal_is_not_retried(
     peer: Peer, way: Script, status: int, is_limit: bool
 ) -> None:
-    """Asking again makes it no better, and a limit worse."""
+    """A retry cannot help, and makes a limit worse."""
     way.answer(httpx.Response(status))
 
     with pytest.raises(peer.limited if is_limit else peer.refused):
@@ -66,10 +66,10 @@ async def test_a_refusal_is_taken_at_once(
     assert len(way.requests) == 1
 
 
-async def test_a_client_reports_the_wait_that_a_limit_names(
+async def test_a_client_reports_the_wait_of_a_limit(
     peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon, token: str
 ) -> None:
-    """By the header that the service sends."""
+    """The service sends it in a header."""
     simulation.switches.rate_limited = True
     simulation.switches.retry_after_s = 17
 
@@ -79,7 +79,7 @@ async def test_a_client_reports_the_wait_that_a_limit_names(
     assert getattr(caught.value, "retry_after_s", None) == 17
 
 
-async def test_the_token_stands_in_the_header_alone(peer: Peer, way: Script, token: str) -> None:
+async def test_the_token_is_sent_only_in_the_header(peer: Peer, way: Script, token: str) -> None:
     """Addresses are logged on the way."""
     await peer.ask(token)
 
@@ -89,8 +89,8 @@ async def test_the_token_stands_in_the_header_alone(peer: Peer, way: Script, tok
     assert token.encode() not in request.content
 
 
-async def test_an_unknown_token_is_refused_and_not_told(peer: Peer) -> None:
-    """Errors are logged, too."""
+async def test_the_error_of_an_unknown_token_does_not_show_it(peer: Peer) -> None:
+    """Errors are logged."""
     with pytest.raises(peer.refused, match="HTTP 401") as caught:
         await peer.ask("unknown-token")
 

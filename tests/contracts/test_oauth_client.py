@@ -1,4 +1,4 @@
-"""The contract of our OAuth clients: one code gives one token, and nothing leaks on the way."""
+"""The contract of our OAuth clients: one code gives one token, and no secret leaks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TOKEN = {"access_token": "token", "token_type": "bearer", "scope": "read:user,user:email"}
 
 
-def test_two_attempts_have_two_states(peer: Peer) -> None:
+def test_each_attempt_has_its_own_state(peer: Peer) -> None:
     """The state binds an attempt to one browser."""
     (first, first_state), (second, second_state) = peer.start(), peer.start()
 
@@ -31,10 +31,10 @@ def test_two_attempts_have_two_states(peer: Peer) -> None:
     assert first_state != second_state
 
 
-async def test_a_code_gives_one_token(
+async def test_a_code_is_valid_once(
     peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon
 ) -> None:
-    """The code stays behind in the browser's history."""
+    """The code stays in the browser's history."""
     address, _ = peer.start()
     code = await consent(simulation, address)
 
@@ -43,8 +43,8 @@ async def test_a_code_gives_one_token(
         await peer.fetch_token(code)
 
 
-async def test_the_code_and_the_secret_stand_in_the_body_alone(peer: Peer, way: Script) -> None:
-    """Addresses are logged; GitHub's default answer is a form, and a nameless client gets 403."""
+async def test_the_code_and_the_secret_are_sent_only_in_the_body(peer: Peer, way: Script) -> None:
+    """Addresses are logged. GitHub answers with a form by default, and needs a User-Agent."""
     way.answer(httpx.Response(200, json=TOKEN))
 
     await peer.fetch_token("code")
@@ -58,8 +58,8 @@ async def test_the_code_and_the_secret_stand_in_the_body_alone(peer: Peer, way: 
     assert "authorization" not in request.headers
 
 
-async def test_a_token_that_expires_is_a_token(peer: Peer, way: Script) -> None:
-    """Ours is needed for a second."""
+async def test_a_token_with_an_expiry_is_accepted(peer: Peer, way: Script) -> None:
+    """It is needed only for a moment."""
     way.answer(httpx.Response(200, json={**TOKEN, "expires_in": 28800, "refresh_token": "more"}))
 
     assert await peer.fetch_token("code") == "token"
@@ -88,10 +88,10 @@ async def test_a_token_that_expires_is_a_token(peer: Peer, way: Script) -> None:
         *("a number", "for ever", "for a list", "connect", "timeout"),
     ],
 )
-async def test_without_a_token_the_service_is_out_of_reach(
+async def test_an_answer_without_a_token_is_an_unreachable_service(
     peer: Peer, way: Script, answer: httpx.Response | Exception
 ) -> None:
-    """Our side does not try again: the code may be used up."""
+    """The request is not repeated, because the code may be used up."""
     way.answer(answer)
 
     with pytest.raises(peer.unreachable):
@@ -118,10 +118,10 @@ async def test_without_a_token_the_service_is_out_of_reach(
         max_leaves=4,
     ),
 )
-async def test_any_json_is_a_token_or_an_error_of_ours(
+async def test_any_json_is_a_token_or_a_sponsorsync_error(
     kind: type[Peer], status: int, answer: object
 ) -> None:
-    """A service that others depend on answers nonsense now and then."""
+    """External services sometimes send nonsense."""
     body = json.dumps(answer).encode()
     peer = kind(httpx.MockTransport(lambda _: httpx.Response(status, content=body)))
 

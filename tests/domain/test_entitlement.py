@@ -1,4 +1,4 @@
-"""Who is entitled, by what, until when: every answer, with the moment given."""
+"""Evaluating an entitlement: every rule, with a fixed time."""
 
 from __future__ import annotations
 
@@ -33,76 +33,63 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def _evaluate(facts: EntitlementFacts | None, now: datetime = NOW) -> tuple[EntitlementStatus, str]:
-    entitlement = evaluate("maintainer", facts, policy=POLICY, now=now)
-    return entitlement.status, entitlement.reason
+def _evaluate_status(facts: EntitlementFacts | None, now: datetime = NOW) -> EntitlementStatus:
+    return evaluate("maintainer", facts, policy=POLICY, now=now).status
 
 
-# --- judge ----------------------------------------------------------------------------------------
+# --- one source -----------------------------------------------------------------------------------
+
+
+YES, NO, UNKNOWN = (
+    EntitlementStatus.ENTITLED,
+    EntitlementStatus.NOT_ENTITLED,
+    EntitlementStatus.UNKNOWN,
+)
 
 
 @pytest.mark.parametrize(
-    ("facts", "status"),
+    ("facts", "answered", "failing", "stale"),
     [
-        (NEVER, EntitlementStatus.UNKNOWN),
-        (NOT_A_SPONSOR, EntitlementStatus.NOT_ENTITLED),
-        (ENTITLED, EntitlementStatus.ENTITLED),
-        (LAPSED, EntitlementStatus.NOT_ENTITLED),
-        (PAID_ONCE, EntitlementStatus.ENTITLED),
-        (replace(NOT_A_SPONSOR, unknown_since=YESTERDAY), EntitlementStatus.UNKNOWN),
-        (replace(ENTITLED, unknown_since=YESTERDAY), EntitlementStatus.ENTITLED),
-        (replace(LAPSED, unknown_since=YESTERDAY), EntitlementStatus.UNKNOWN),
-        (replace(PAID_ONCE, unknown_since=YESTERDAY), EntitlementStatus.ENTITLED),
-        (replace(NOT_A_SPONSOR, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
-        (replace(ENTITLED, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
-        (replace(LAPSED, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
-        (replace(PAID_ONCE, unknown_since=NOW - 4 * DAY), EntitlementStatus.UNKNOWN),
+        (NOT_A_SPONSOR, NO, UNKNOWN, UNKNOWN),
+        (ENTITLED, YES, YES, UNKNOWN),
+        (LAPSED, NO, UNKNOWN, UNKNOWN),
+        (PAID_ONCE, YES, YES, UNKNOWN),
     ],
-    ids=[
-        *("never", "not a sponsor", "entitled", "lapsed", "paid once"),
-        *("no, failing", "entitled, failing", "lapsed, failing", "paid once, failing"),
-        *("no, stale", "entitled, stale", "lapsed, stale", "paid once, stale"),
-    ],
+    ids=["not a sponsor", "entitled", "lapsed", "paid once"],
 )
-def test_the_answer_is_one_of_three(
-    facts: EntitlementFacts | None, status: EntitlementStatus
+def test_the_status_for_each_state_and_each_length_of_outage(
+    facts: EntitlementFacts,
+    answered: EntitlementStatus,
+    failing: EntitlementStatus,
+    stale: EntitlementStatus,
 ) -> None:
-    """While GitHub does not answer, a yes holds for a bounded time and a no becomes unknown."""
-    assert _evaluate(facts)[0] is status
+    """During an outage a yes holds for a bounded time and a no becomes unknown."""
+    assert _evaluate_status(facts) is answered
+    assert _evaluate_status(replace(facts, unknown_since=YESTERDAY)) is failing
+    assert _evaluate_status(replace(facts, unknown_since=NOW - 4 * DAY)) is stale
+
+
+def test_the_status_without_facts_is_unknown() -> None:
+    """Unknown is not no."""
+    assert _evaluate_status(NEVER) is UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("now", "status"),
+    ("facts", "end", "status_after"),
     [
-        (TOMORROW - SECOND, EntitlementStatus.ENTITLED),
-        (TOMORROW, EntitlementStatus.NOT_ENTITLED),
-        (TOMORROW + SECOND, EntitlementStatus.NOT_ENTITLED),
+        (PAID_ONCE, TOMORROW, EntitlementStatus.NOT_ENTITLED),
+        (replace(ENTITLED, unknown_since=NOW), NOW + POLICY.stale, EntitlementStatus.UNKNOWN),
+        (replace(PAID_ONCE, unknown_since=NOW), TOMORROW, EntitlementStatus.UNKNOWN),
     ],
+    ids=["known end", "outage", "known end during an outage"],
 )
-def test_the_end_of_a_entitlement_is_exclusive(now: datetime, status: EntitlementStatus) -> None:
-    """The scripts in Redis decide the same second alike."""
-    assert _evaluate(PAID_ONCE, now)[0] is status
-
-
-@pytest.mark.parametrize(
-    ("now", "status"),
-    [
-        (NOW + POLICY.stale - SECOND, EntitlementStatus.ENTITLED),
-        (NOW + POLICY.stale, EntitlementStatus.UNKNOWN),
-        (NOW + POLICY.stale + SECOND, EntitlementStatus.UNKNOWN),
-    ],
-)
-def test_the_time_of_not_knowing_is_bounded(now: datetime, status: EntitlementStatus) -> None:
-    """It is counted from the first failed check."""
-    assert _evaluate(replace(ENTITLED, unknown_since=NOW), now)[0] is status
-
-
-def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
-    """A one-time payment has a known end; no GitHub is needed to see it come."""
-    facts = replace(PAID_ONCE, unknown_since=NOW)
-
-    assert _evaluate(facts, TOMORROW - SECOND)[0] is EntitlementStatus.ENTITLED
-    assert _evaluate(facts, TOMORROW)[0] is EntitlementStatus.UNKNOWN
+def test_the_end_of_an_entitlement_is_exclusive(
+    facts: EntitlementFacts, end: datetime, status_after: EntitlementStatus
+) -> None:
+    """The Redis scripts apply the same rule; an outage is counted from the first failed check."""
+    assert _evaluate_status(facts, end - SECOND) is EntitlementStatus.ENTITLED
+    assert _evaluate_status(facts, end) is status_after
+    assert _evaluate_status(facts, end + SECOND) is status_after
 
 
 @pytest.mark.parametrize(
@@ -110,7 +97,7 @@ def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
     [
         (
             NEVER,
-            "GitHub has not told us yet whether you sponsor maintainer. Sign in again to ask.",
+            "It is not known yet whether you sponsor maintainer. Sign in again to check.",
         ),
         (NOT_A_SPONSOR, "GitHub shows no sponsorship of maintainer by your account."),
         (ENTITLED, "You sponsor maintainer with $10.00 a month."),
@@ -131,50 +118,45 @@ def test_a_entitlement_ends_on_its_day_also_while_github_is_silent() -> None:
         (
             replace(ENTITLED, unknown_since=YESTERDAY),
             (
-                "GitHub could not be asked since 2026-11-21 12:30 UTC; what was known before, that "
-                "you sponsor maintainer, holds until 2026-11-24 12:30 UTC."
+                "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you "
+                "sponsor maintainer, access until 2026-11-24 12:30 UTC."
             ),
         ),
         (
             replace(PAID_ONCE, unknown_since=YESTERDAY),
             (
-                "GitHub could not be asked since 2026-11-21 12:30 UTC; what was known before, that "
-                "you sponsor maintainer, holds until 2026-11-23 12:30 UTC."
+                "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you "
+                "sponsor maintainer, access until 2026-11-23 12:30 UTC."
             ),
         ),
         (
             replace(ENTITLED, unknown_since=NOW - 4 * DAY),
             (
-                "GitHub could not be asked since 2026-11-18 12:30 UTC, so whether you sponsor "
-                "maintainer is not known. Sign in again to ask."
+                "GitHub has not answered since 2026-11-18 12:30 UTC, so it is not known whether "
+                "you sponsor maintainer. Sign in again to check."
             ),
         ),
     ],
 )
-def test_the_reason_is_one_sentence_for_the_person(
+def test_the_reason_is_a_sentence_for_the_person(
     facts: EntitlementFacts | None, sentence: str
 ) -> None:
-    """People see it on their account page; it promises no more than what holds."""
-    assert _evaluate(facts)[1] == sentence
+    """The account page shows it; it must not promise too much."""
+    entitlement = evaluate("maintainer", facts, policy=POLICY, now=NOW)
 
-
-def test_the_answer_carries_what_it_rests_on() -> None:
-    """The page shows the tier and the dates beside it."""
-    entitlement = evaluate("maintainer", ENTITLED, policy=POLICY, now=NOW)
-
-    assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", ENTITLED)
+    assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", facts)
+    assert entitlement.reason == sentence
 
 
 # --- several sources: every combination -----------------------------------------------------------
 
 # Each source in each of its states, with what that state alone amounts to.
 MEMBERS = replace(POLICY, entitles_members=True)
-UNKNOWN, NO = EntitlementStatus.UNKNOWN, EntitlementStatus.NOT_ENTITLED
 Alone = tuple[EntitlementStatus, int | None, datetime | None]
 
 
 def _yes(cents: int | None, until: datetime | None) -> Alone:
-    return EntitlementStatus.ENTITLED, cents, until
+    return YES, cents, until
 
 
 def _no() -> Alone:
@@ -263,7 +245,7 @@ PATRONAGES: dict[str, tuple[Grant | None, Alone]] = {
 
 
 def _best(alone: Sequence[Alone]) -> Alone:
-    """The rule in words: who is entitled by anything is; the highest tier, then the latest end."""
+    """The rule: any source entitles; the highest tier counts, then the latest end."""
     entitling = [each for each in alone if each[0] is EntitlementStatus.ENTITLED]
     if not entitling:
         return (UNKNOWN, None, None) if any(each[0] is UNKNOWN for each in alone) else _no()
@@ -281,10 +263,10 @@ def _best(alone: Sequence[Alone]) -> Alone:
 @pytest.mark.parametrize("override", OVERRIDES)
 @pytest.mark.parametrize("organization", ORGANIZATIONS)
 @pytest.mark.parametrize("own", OWN)
-def test_every_combination(
+def test_every_combination_of_sources(
     own: str, organization: str, override: str, patron: str, *, are_members_entitled: bool
 ) -> None:
-    """Anything that entitles is enough, nothing that does not takes away, and unknown is not no."""
+    """One entitling source is enough, others take nothing away, and unknown is not no."""
     facts, own_alone = OWN[own]
     (at_org, org_alone), (by_hand, hand_alone) = ORGANIZATIONS[organization], OVERRIDES[override]
     at_patreon, patron_alone = PATRONAGES[patron]
@@ -321,13 +303,13 @@ def test_every_combination(
     ],
     ids=["shown", "never shown", "partly shown", "never asked", "no matter"],
 )
-def test_hidden_organizations_are_not_a_no(
+def test_hidden_organizations_make_a_no_unknown(
     checked_at: datetime | None,
     unknown_since: datetime | None,
     policy: EntitlementPolicy,
     status: EntitlementStatus,
 ) -> None:
-    """An organization may keep OAuth apps out, and then nobody knows whether its members count."""
+    """A hidden organization may sponsor."""
     facts = replace(
         NOT_A_SPONSOR,
         memberships_checked_at=checked_at,
@@ -337,8 +319,8 @@ def test_hidden_organizations_are_not_a_no(
     assert evaluate("maintainer", facts, policy=policy, now=NOW).status is status
 
 
-def test_members_need_not_inherit_the_tier() -> None:
-    """A maintainer may let members in, and keep the features of a price for who pays it."""
+def test_members_may_be_entitled_without_the_tier() -> None:
+    """The maintainer may reserve the features of a tier for its payers."""
     facts = replace(NOT_A_SPONSOR, grants=(ORGANIZATION,), memberships_checked_at=YESTERDAY)
 
     entitlement = evaluate(
@@ -348,8 +330,8 @@ def test_members_need_not_inherit_the_tier() -> None:
     assert (entitlement.status, entitlement.tier_cents) == (EntitlementStatus.ENTITLED, None)
 
 
-def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
-    """GitHub never tells that tier."""
+def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
+    """GitHub never sends that tier."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
     entitlement = evaluate(
@@ -414,15 +396,15 @@ def test_what_comes_through_patreon_counts_as_the_maintainer_says() -> None:
         ),
     ],
 )
-def test_what_else_entitles_says_so_or_why_not(grant: Grant, reason: str) -> None:
-    """The sentence is for the person; GitHub's own 'no' would not help them."""
+def test_the_reason_of_each_grant(grant: Grant, reason: str) -> None:
+    """GitHub's own 'no' would not help the person."""
     facts = replace(NOT_A_SPONSOR, grants=(grant,), memberships_checked_at=YESTERDAY)
 
     assert evaluate("maintainer", facts, policy=MEMBERS, now=NOW).reason == reason
 
 
-def test_only_administrators_read_why_somebody_was_let_in() -> None:
-    """It may be about the person, and is not for them."""
+def test_only_administrators_see_the_reason_of_an_override() -> None:
+    """It may contain remarks about the person."""
     facts = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
     own, override = evaluate("maintainer", facts, policy=POLICY, now=NOW).considered

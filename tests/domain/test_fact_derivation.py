@@ -1,4 +1,4 @@
-"""What GitHub's answers make of the facts: every decision, with the moment given."""
+"""Deriving facts from GitHub's answers: every rule, with a fixed time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus, evaluate
+from sponsorsync.domain.entitlement import (
+    EntitlementFacts,
+    EntitlementPolicy,
+    EntitlementStatus,
+    evaluate,
+)
 from sponsorsync.domain.fact_derivation import derive_facts, mark_unknown
 from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
 from sponsorsync.domain.sponsorship import Privacy, Sponsorship
@@ -42,12 +47,15 @@ if TYPE_CHECKING:
 
 
 def _derive_facts(
-    *sponsorships: Sponsorship, previous: EntitlementFacts | None = None
+    *sponsorships: Sponsorship,
+    previous: EntitlementFacts | None = None,
+    policy: EntitlementPolicy = POLICY,
+    now: datetime = NOW,
 ) -> EntitlementFacts:
-    return derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=NOW)
+    return derive_facts("maintainer", sponsorships, previous=previous, policy=policy, now=now)
 
 
-# --- assess: one sponsorship ----------------------------------------------------------------------
+# --- one sponsorship ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("previous", ALL_BEFORE)
@@ -64,10 +72,10 @@ def _derive_facts(
     ],
     ids=["monthly", "patreon", "no tier", "once", "once inactive", "once no tier", "once again"],
 )
-def test_what_entitles_entitles_whatever_was_known_before(
+def test_an_entitling_sponsorship_replaces_any_previous_facts(
     sponsorship: Sponsorship, valid_until: datetime | None, previous: EntitlementFacts | None
 ) -> None:
-    """A complete answer of GitHub is the truth; a one-time payment has a window of our own."""
+    """GitHub's complete answer counts; a one-time payment entitles for our own window."""
     facts = _derive_facts(sponsorship, previous=previous)
 
     assert facts == EntitlementFacts(
@@ -96,10 +104,10 @@ def test_what_entitles_entitles_whatever_was_known_before(
     ],
     ids=["never", "not a sponsor", "entitled", "lapsed", "paid once"],
 )
-def test_a_monthly_sponsorship_ended_when_we_first_learnt_of_it(
+def test_a_monthly_sponsorship_ends_when_its_end_is_first_seen(
     sponsorship: Sponsorship, previous: EntitlementFacts | None, valid_until: datetime
 ) -> None:
-    """GitHub does not say when, and an end that moved with each login would keep data for ever."""
+    """GitHub sends no end, and an end that moved with each login would never expire."""
     facts = _derive_facts(sponsorship, previous=previous)
 
     assert facts.valid_until == valid_until
@@ -107,7 +115,7 @@ def test_a_monthly_sponsorship_ended_when_we_first_learnt_of_it(
 
 
 @pytest.mark.parametrize("previous", ALL_BEFORE)
-def test_a_one_time_payment_of_long_ago_entitles_no_more(previous: EntitlementFacts | None) -> None:
+def test_an_old_one_time_payment_no_longer_entitles(previous: EntitlementFacts | None) -> None:
     """GitHub sends no event at its end, so the end is counted from the payment."""
     facts = _derive_facts(ONE_TIME_OLD, previous=previous)
 
@@ -129,23 +137,23 @@ def test_a_one_time_payment_of_long_ago_entitles_no_more(previous: EntitlementFa
 def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
     previous: EntitlementFacts | None, facts: EntitlementFacts
 ) -> None:
-    """GitHub drops a one-time payment before its end; an end that was seen does not move."""
+    """GitHub drops a one-time payment before its end; a known end does not move."""
     assert _derive_facts(previous=previous) == facts
 
 
 @pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
 @pytest.mark.parametrize("previous", [NOT_A_SPONSOR, ENTITLED, LAPSED, PAID_ONCE])
-def test_an_answer_ends_the_time_of_not_knowing(
+def test_an_answer_clears_unknown_since(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
 ) -> None:
-    """The next failure begins a time of its own."""
+    """The next failure starts a new period."""
     facts = _derive_facts(*sponsorships, previous=replace(previous, unknown_since=YESTERDAY))
 
     assert facts.unknown_since is None
     assert facts.checked_at == NOW
 
 
-# --- assess: several ------------------------------------------------------------------------------
+# --- several sponsorships -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -175,12 +183,12 @@ def test_an_answer_ends_the_time_of_not_knowing(
 def test_the_best_of_several_sponsorships_counts_in_any_order(
     sponsorships: list[Sponsorship], chosen: Sponsorship, step: int
 ) -> None:
-    """GitHub may list several between the same two accounts, and the order says nothing."""
+    """GitHub may list several between the same two accounts, in any order."""
     assert replace(_derive_facts(*sponsorships[::step]), grants=()) == _derive_facts(chosen)
 
 
-def test_an_ended_sponsorship_does_not_live_on_in_the_end_of_another() -> None:
-    """Else $5 once would show the $999 a month of former days as paid, from the second login on."""
+def test_an_ended_sponsorship_does_not_inherit_the_end_of_another() -> None:
+    """Else a payment of $5 would show a former $999 a month as paid at the second login."""
     sponsorships = (replace(ENDED, tier_cents=99900), replace(ONE_TIME, tier_cents=500))
     first = _derive_facts(*sponsorships)
 
@@ -191,47 +199,25 @@ def test_an_ended_sponsorship_does_not_live_on_in_the_end_of_another() -> None:
 
 
 def test_the_end_does_not_move_with_later_answers() -> None:
-    """What is kept after a lapse is counted from it."""
+    """Retention is counted from the end."""
     first = _derive_facts(ENDED, ONE_TIME_OLD, previous=ENTITLED)
 
-    later = derive_facts(
-        "maintainer", [ENDED, ONE_TIME_OLD], previous=first, policy=POLICY, now=NOW + 9 * DAY
-    )
+    later = _derive_facts(ENDED, ONE_TIME_OLD, previous=first, now=NOW + 9 * DAY)
 
     assert later.valid_until == first.valid_until == NOW
 
 
-def test_somebody_who_comes_back_is_entitled_without_an_end() -> None:
-    """The end of the former time is over with it."""
+def test_a_returning_sponsor_is_entitled_without_an_end() -> None:
+    """The former end is obsolete."""
     assert _derive_facts(MONTHLY, previous=LAPSED).valid_until is None
 
 
 @pytest.mark.parametrize("previous", ALL_BEFORE)
-def test_a_sponsorship_of_somebody_else_is_none_of_ours(previous: EntitlementFacts | None) -> None:
-    """The answer may list all that a person gives."""
+def test_a_sponsorship_of_another_sponsorable_is_ignored(previous: EntitlementFacts | None) -> None:
+    """The answer may list all sponsorships of a person."""
     elsewhere = replace(MONTHLY, sponsorable="somebody-else")
 
     assert _derive_facts(elsewhere, previous=previous) == _derive_facts(previous=previous)
-
-
-# --- mark_unknown ---------------------------------------------------------------------------------
-
-
-def test_a_failed_check_changes_nothing_but_the_mark() -> None:
-    """Unknown is not no."""
-    assert mark_unknown(ENTITLED, now=NOW) == replace(ENTITLED, unknown_since=NOW)
-
-
-def test_a_second_failed_check_does_not_move_the_mark() -> None:
-    """Else a GitHub that stays away would be trusted for ever."""
-    marked = replace(ENTITLED, unknown_since=YESTERDAY)
-
-    assert mark_unknown(marked, now=NOW) == marked
-
-
-def test_of_nothing_a_failed_check_makes_nothing() -> None:
-    """There is no entitlement to hold on to."""
-    assert mark_unknown(None, now=NOW) is None
 
 
 # --- properties -----------------------------------------------------------------------------------
@@ -284,13 +270,13 @@ def _still_runs(previous: EntitlementFacts | None, now: datetime) -> bool:
 
 @settings(max_examples=scale(200))
 @given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
-def test_somebody_is_entitled_exactly_when_the_rules_say_so(
+def test_derived_facts_entitle_exactly_by_the_rules(
     sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
 ) -> None:
-    """The rules in two lines, against all that GitHub and the past can come up with."""
+    """The rules in two lines, compared with arbitrary answers and previous facts."""
     ours = [each for each in sponsorships if each.sponsorable == "maintainer"]
 
-    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    facts = _derive_facts(*sponsorships, previous=previous, now=now)
 
     expected = any(_pays(each, now) for each in ours) if ours else _still_runs(previous, now)
     assert facts.is_sponsoring(now) is expected
@@ -301,39 +287,39 @@ def test_somebody_is_entitled_exactly_when_the_rules_say_so(
 
 @settings(max_examples=scale(200))
 @given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
-def test_the_tier_of_a_entitlement_is_one_that_is_paid(
+def test_the_tier_of_an_entitlement_is_a_paid_one(
     sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
 ) -> None:
-    """Features are given by price: nobody gets those of a tier that they no longer pay."""
+    """A former tier must not unlock features."""
     paid = [
         (each.created_at, each.tier_cents)
         for each in sponsorships
         if each.sponsorable == "maintainer" and _pays(each, now)
     ]
 
-    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    facts = _derive_facts(*sponsorships, previous=previous, now=now)
 
     assert not paid or (facts.since, facts.tier_cents) in paid
 
 
 @given(sponsorships=given_sponsorships, previous=earlier_facts, now=moments)
-def test_the_same_answer_again_changes_nothing(
+def test_deriving_from_the_same_answer_again_changes_nothing(
     sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
 ) -> None:
-    """Two logins in the same moment agree."""
-    first = derive_facts("maintainer", sponsorships, previous=previous, policy=POLICY, now=now)
+    """Two logins at the same time agree."""
+    first = _derive_facts(*sponsorships, previous=previous, now=now)
 
-    again = derive_facts("maintainer", sponsorships, previous=first, policy=POLICY, now=now)
+    again = _derive_facts(*sponsorships, previous=first, now=now)
 
     assert again.is_sponsoring(now) is first.is_sponsoring(now)
     assert again.valid_until == first.valid_until
 
 
 @given(facts=earlier_facts, now=moments)
-def test_while_github_is_silent_nobody_who_was_not_entitled_becomes_entitled(
+def test_a_failed_check_never_entitles_and_never_denies(
     facts: EntitlementFacts | None, now: datetime
 ) -> None:
-    """A failure never gives, and never says no."""
+    """The status is the last one or unknown."""
     entitlement = evaluate("maintainer", mark_unknown(facts, now=now), policy=POLICY, now=now)
 
     entitled_before = facts is not None and facts.is_sponsoring(now)
@@ -341,7 +327,7 @@ def test_while_github_is_silent_nobody_who_was_not_entitled_becomes_entitled(
     assert entitled_before or entitlement.status is EntitlementStatus.UNKNOWN
 
 
-# --- a payment beside a monthly sponsorship ------------------------------------------------------
+# --- a payment beside a monthly sponsorship -------------------------------------------------------
 
 BESIDE = Grant(EntitlementSource.SPONSORSHIP, since=NOW - 5 * DAY, until=NOW + 26 * DAY, cents=2500)
 CHEAP = replace(MONTHLY, tier_cents=100)
@@ -353,8 +339,8 @@ def _evaluate(facts: EntitlementFacts, now: datetime = NOW) -> tuple[Entitlement
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_a_payment_beside_a_monthly_sponsorship_is_remembered(step: int) -> None:
-    """The dearer one tells the tier while it runs, and the other goes on after it."""
+def test_a_payment_beside_a_monthly_sponsorship_becomes_a_grant(step: int) -> None:
+    """The higher one gives the tier while it entitles; the other continues after it."""
     facts = _derive_facts(*[CHEAP, ONE_TIME][::step])
 
     assert (facts.tier_cents, facts.valid_until, facts.grants) == (100, None, (BESIDE,))
@@ -362,8 +348,8 @@ def test_a_payment_beside_a_monthly_sponsorship_is_remembered(step: int) -> None
     assert _evaluate(facts, NOW + 26 * DAY) == (EntitlementStatus.ENTITLED, 100)
 
 
-def test_the_end_of_the_monthly_one_leaves_the_payment() -> None:
-    """It is paid for."""
+def test_the_end_of_the_monthly_sponsorship_keeps_the_payment() -> None:
+    """The payment still entitles."""
     both = _derive_facts(CHEAP, ONE_TIME)
     ended = _derive_facts(replace(CHEAP, is_active=False), ONE_TIME, previous=both)
     gone = _derive_facts(previous=both)
@@ -372,16 +358,16 @@ def test_the_end_of_the_monthly_one_leaves_the_payment() -> None:
     assert ended.grants == ()
 
 
-def test_a_payment_that_is_over_is_forgotten() -> None:
-    """The audit trail has it."""
+def test_an_expired_payment_is_removed() -> None:
+    """The audit trail still has it."""
     both = _derive_facts(CHEAP, ONE_TIME)
 
-    later = derive_facts("maintainer", [CHEAP], previous=both, policy=POLICY, now=NOW + 40 * DAY)
+    later = _derive_facts(CHEAP, previous=both, now=NOW + 40 * DAY)
 
     assert (both.grants, later.grants) == ((BESIDE,), ())
 
 
-# --- other sources, and the grace period ---
+# --- other sources, and the grace period ----------------------------------------------------------
 
 OVERRIDE = Grant(source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None)
 GRACE = replace(POLICY, grace=3 * DAY)
@@ -389,10 +375,10 @@ GRACE = replace(POLICY, grace=3 * DAY)
 
 @pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
 @pytest.mark.parametrize("previous", [NOT_A_SPONSOR, ENTITLED, LAPSED, PAID_ONCE])
-def test_what_else_entitles_somebody_outlasts_every_answer(
+def test_grants_of_other_sources_survive_every_answer(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
 ) -> None:
-    """GitHub does not know of it."""
+    """GitHub does not know them."""
     known = replace(previous, grants=(OVERRIDE,), memberships_checked_at=YESTERDAY)
 
     facts = _derive_facts(*sponsorships, previous=known)
@@ -434,45 +420,63 @@ def test_what_else_entitles_somebody_outlasts_every_answer(
         "it goes on",
     ],
 )
-def test_grace_follows_the_end_of_a_monthly_sponsorship_alone(
+def test_only_the_end_of_a_monthly_sponsorship_gets_the_grace(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts | None, end: datetime | None
 ) -> None:
-    """It bridges a month that is paid though GitHub does not say until when."""
-    facts = derive_facts("maintainer", sponsorships, previous=previous, policy=GRACE, now=NOW)
+    """The grace covers a paid month whose end GitHub does not send."""
+    facts = _derive_facts(*sponsorships, previous=previous, policy=GRACE)
 
     assert facts.valid_until == end
 
 
-def test_grace_is_for_the_sponsorship_that_was_known() -> None:
-    """A dearer one that ended years ago would be the entitlement for that time."""
+def test_only_the_stored_sponsorship_gets_the_grace() -> None:
+    """Else a higher tier that ended years ago would entitle for the grace."""
     old = replace(ENDED, created_at=NOW - 900 * DAY, tier_cents=99900)
 
-    facts = derive_facts("maintainer", [ENDED, old], previous=ENTITLED, policy=GRACE, now=NOW)
+    facts = _derive_facts(ENDED, old, previous=ENTITLED, policy=GRACE)
 
     assert (facts.tier_cents, facts.valid_until) == (1000, NOW + 3 * DAY)
 
 
-def test_grace_does_not_hide_that_a_cancellation_was_taken_back() -> None:
-    """A sponsorship that GitHub calls active after its announced end goes on."""
+def test_a_withdrawn_cancellation_is_noticed_during_the_grace() -> None:
+    """A sponsorship that is active after its announced end goes on."""
     known = replace(ENTITLED, valid_until=NOW + 2 * DAY)  # announced for yesterday
 
-    facts = derive_facts("maintainer", [MONTHLY], previous=known, policy=GRACE, now=NOW)
+    facts = _derive_facts(MONTHLY, previous=known, policy=GRACE)
 
     assert facts.valid_until is None
 
 
-def test_grace_does_not_begin_anew_with_each_look() -> None:
+def test_the_grace_does_not_restart_with_each_check() -> None:
     """Else it would never end."""
-    first = derive_facts("maintainer", [ENDED], previous=ENTITLED, policy=GRACE, now=NOW)
+    first = _derive_facts(ENDED, previous=ENTITLED, policy=GRACE)
 
-    later = derive_facts("maintainer", [ENDED], previous=first, policy=GRACE, now=NOW + 2 * DAY)
-    last = derive_facts("maintainer", [], previous=later, policy=GRACE, now=NOW + 9 * DAY)
+    later = _derive_facts(ENDED, previous=first, policy=GRACE, now=NOW + 2 * DAY)
+    last = _derive_facts(previous=later, policy=GRACE, now=NOW + 9 * DAY)
 
     assert first.valid_until == later.valid_until == last.valid_until == NOW + 3 * DAY
 
 
-def test_who_was_never_asked_about_is_not_marked() -> None:
-    """There is no last answer that could hold."""
-    given = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE,))
+# --- mark_unknown ---------------------------------------------------------------------------------
 
-    assert mark_unknown(given, now=NOW) == given
+NEVER_CHECKED = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE,))
+
+
+@pytest.mark.parametrize(
+    ("facts", "marked"),
+    [
+        (ENTITLED, replace(ENTITLED, unknown_since=NOW)),
+        (
+            replace(ENTITLED, unknown_since=YESTERDAY),
+            replace(ENTITLED, unknown_since=YESTERDAY),
+        ),
+        (NEVER_CHECKED, NEVER_CHECKED),
+        (None, None),
+    ],
+    ids=["first failure", "second failure", "never checked", "no facts"],
+)
+def test_a_failed_check_only_sets_unknown_since_once(
+    facts: EntitlementFacts | None, marked: EntitlementFacts | None
+) -> None:
+    """Unknown is not no, and a long outage must not extend the last answer."""
+    assert mark_unknown(facts, now=NOW) == marked

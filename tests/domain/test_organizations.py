@@ -1,4 +1,4 @@
-"""What an organization's sponsorship makes of its members' entitlement."""
+"""Grants of the members of sponsoring organizations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
-    find_member_until,
+    compute_membership_end,
     mark_memberships_unknown,
     recompute_member,
     record_memberships,
@@ -42,7 +42,7 @@ def _organization(facts: EntitlementFacts = ENTITLED, number: int = ORG) -> Spon
     return SponsoringOrganization(id=number, login="sponsoring-org", facts=facts, has_seat=True)
 
 
-def _see(
+def _record(
     *organizations: SponsoringOrganization,
     facts: EntitlementFacts = NOT_A_SPONSOR,
     hidden: tuple[int, ...] = (),
@@ -68,49 +68,53 @@ def _see(
     ],
     ids=["it goes on", "it ends soon", "it ends late", "it has ended"],
 )
-def test_a_member_is_entitled_while_both_hold(sponsor: EntitlementFacts, until: datetime) -> None:
-    """The organization's sponsorship and the membership, of which only a login tells."""
-    [grant] = _see(_organization(sponsor)).grants
+def test_a_member_is_entitled_until_sponsorship_or_membership_ends(
+    sponsor: EntitlementFacts, until: datetime
+) -> None:
+    """A grant needs both."""
+    [grant] = _record(_organization(sponsor)).grants
 
     assert (grant.source, grant.until, grant.cents) == (EntitlementSource.ORGANIZATION, until, 1000)
     assert (grant.organization_id, grant.since) == (ORG, ENTITLED.since)
 
 
-def test_logins_of_one_day_are_one_change() -> None:
-    """Each change is told to durable and stands in the audit trail."""
-    ends = {find_member_until(POLICY_OF_MEMBERS, NOW + timedelta(hours=h)) for h in range(11)}
+def test_logins_of_one_day_give_the_same_membership_end() -> None:
+    """Each change is copied to durable and recorded in the audit trail."""
+    ends = {compute_membership_end(POLICY_OF_MEMBERS, NOW + timedelta(hours=h)) for h in range(11)}
 
     assert ends == {END_OF_DAY}
 
 
-def test_what_else_entitles_somebody_stays() -> None:
-    """A login tells of organizations, not of what an administrator decided."""
-    assert _see(_organization(), facts=replace(ENTITLED, grants=(OVERRIDE,))).grants[0] == OVERRIDE
+def test_recording_memberships_keeps_other_grants() -> None:
+    """A login shows organizations, not the decisions of administrators."""
+    assert (
+        _record(_organization(), facts=replace(ENTITLED, grants=(OVERRIDE,))).grants[0] == OVERRIDE
+    )
 
 
-def test_who_left_an_organization_is_no_longer_entitled_by_it() -> None:
-    """The next complete answer says so."""
-    member = _see(_organization(), _organization(number=OTHER_ORG))
+def test_leaving_an_organization_removes_its_grant() -> None:
+    """A complete answer no longer lists it."""
+    member = _record(_organization(), _organization(number=OTHER_ORG))
 
-    left = _see(_organization(), facts=member)
+    left = _record(_organization(), facts=member)
 
     assert [grant.organization_id for grant in left.grants] == [ORG]
     assert left.memberships_unknown_since is None
 
 
-def test_an_organization_that_hides_is_believed_for_its_time() -> None:
-    """It may keep OAuth apps out from today on: that is no answer about its members."""
-    member = _see(_organization(number=OTHER_ORG))
+def test_the_grant_of_a_hidden_organization_stays_until_its_end() -> None:
+    """The organization may have begun to restrict OAuth apps; the membership is unknown."""
+    member = _record(_organization(number=OTHER_ORG))
 
-    seen = _see(_organization(), facts=member, hidden=(OTHER_ORG,), is_complete=False)
+    seen = _record(_organization(), facts=member, hidden=(OTHER_ORG,), is_complete=False)
 
     assert {grant.organization_id for grant in seen.grants} == {ORG, OTHER_ORG}
     assert (seen.memberships_checked_at, seen.memberships_unknown_since) == (NOW, NOW)
 
 
-def test_a_failed_look_leaves_what_was_seen_and_marks_it_once() -> None:
+def test_a_failed_check_keeps_memberships_and_marks_them_once() -> None:
     """Unknown is not no."""
-    member = _see(_organization())
+    member = _record(_organization())
 
     missed = mark_memberships_unknown(member, now=TOMORROW)
     again = mark_memberships_unknown(missed, now=TOMORROW + DAY)
@@ -128,50 +132,50 @@ def test_a_failed_look_leaves_what_was_seen_and_marks_it_once() -> None:
     ],
     ids=["it ended", "it gives more", "it will end"],
 )
-def test_members_follow_their_organization(
+def test_a_change_of_the_organization_changes_its_members_grants(
     sponsor: EntitlementFacts, until: datetime, cents: int
 ) -> None:
-    """Without signing in again; what else entitles them stays."""
-    member = _see(_organization(), facts=replace(NOT_A_SPONSOR, grants=(OVERRIDE,)))
+    """Members need not sign in again; other grants stay."""
+    member = _record(_organization(), facts=replace(NOT_A_SPONSOR, grants=(OVERRIDE,)))
 
-    followed = recompute_member(member, ORG, sponsor, policy=POLICY_OF_MEMBERS)
+    changed = recompute_member(member, ORG, sponsor, policy=POLICY_OF_MEMBERS)
 
-    assert followed.grants[0] == OVERRIDE
-    assert (followed.grants[1].until, followed.grants[1].cents) == (until, cents)
+    assert changed.grants[0] == OVERRIDE
+    assert (changed.grants[1].until, changed.grants[1].cents) == (until, cents)
 
 
 def test_an_organization_that_comes_back_entitles_its_members_again() -> None:
-    """As long as their membership holds."""
-    member = _see(_organization(LAPSED))
+    """The membership is still valid."""
+    member = _record(_organization(LAPSED))
 
-    followed = recompute_member(member, ORG, ENTITLED, policy=POLICY_OF_MEMBERS)
+    changed = recompute_member(member, ORG, ENTITLED, policy=POLICY_OF_MEMBERS)
 
-    assert followed.grants[0].until == END_OF_DAY
+    assert changed.grants[0].until == END_OF_DAY
 
 
-def test_an_organization_that_never_sponsored_entitles_nobody() -> None:
-    """It may have been let in by hand, for itself."""
-    member = _see(_organization())
+def test_an_override_of_an_organization_does_not_entitle_its_members() -> None:
+    """The override is for the organization alone."""
+    member = _record(_organization())
     by_hand = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
-    followed = recompute_member(member, ORG, by_hand, policy=POLICY_OF_MEMBERS)
+    changed = recompute_member(member, ORG, by_hand, policy=POLICY_OF_MEMBERS)
 
-    assert followed.grants == ()
+    assert changed.grants == ()
 
 
-def test_other_organizations_are_left_alone() -> None:
-    """A change is about one."""
-    member = _see(_organization(number=OTHER_ORG))
+def test_a_change_of_one_organization_keeps_the_grants_of_others() -> None:
+    """Each grant belongs to one organization."""
+    member = _record(_organization(number=OTHER_ORG))
 
     assert recompute_member(member, ORG, LAPSED, policy=POLICY_OF_MEMBERS) == member
 
 
-def test_an_organization_on_patreon_counts_as_the_maintainer_says() -> None:
-    """GitHub never tells that tier, of organizations either."""
+def test_an_organization_on_patreon_has_the_configured_tier() -> None:
+    """GitHub never sends that tier."""
     through_patreon = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
     policy = replace(POLICY_OF_MEMBERS, hidden_tier_cents=300)
-    member = _see(_organization())
+    member = _record(_organization())
 
-    followed = recompute_member(member, ORG, through_patreon, policy=policy)
+    changed = recompute_member(member, ORG, through_patreon, policy=policy)
 
-    assert followed.grants[0].cents == 300
+    assert changed.grants[0].cents == 300

@@ -1,4 +1,4 @@
-"""The names of the parts in which a person's data travels."""
+"""Names and presence of the parts of a person's data."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import is_collection_name
 
 
-def test_a_entitlement_is_named_after_who_is_sponsored() -> None:
-    """Each sponsorable's entitlement has a version of its own."""
+def test_the_part_of_an_entitlement_carries_the_sponsorable() -> None:
+    """Each sponsorable's entitlement has its own version."""
     assert parts.entitlement_part("maintainer") == "entitlement:maintainer"
 
 
 def test_no_collection_can_take_the_name_of_another_part() -> None:
-    """Their versions stand side by side in one hash."""
+    """The versions of all parts are fields of one hash."""
     assert not is_collection_name(parts.PROFILE)
     assert not is_collection_name(parts.entitlement_part("maintainer"))
 
 
-def test_unknown_and_empty_are_two_things() -> None:
-    """An empty answer to who asks while nobody knows would be a loss made look like a choice."""
+def test_presence_distinguishes_unknown_from_empty() -> None:
+    """An unknown collection shown as empty would look like the person's choice."""
     assert {each.value for each in Presence} == {"unknown", "empty", "there"}

@@ -1,4 +1,4 @@
-"""What may stand in a collection of preferences."""
+"""Rules for collections of preferences and their items."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = PreferenceRules(
 
 @pytest.mark.parametrize("name", ["mnodes", "a", "a1_b", "a" * 32])
 def test_a_plain_name_is_a_collection_name(name: str) -> None:
-    """It becomes the end of a key that the application reads."""
+    """The name becomes the end of a key that the application reads."""
     assert is_collection_name(name)
 
 
@@ -31,18 +31,18 @@ def test_a_plain_name_is_a_collection_name(name: str) -> None:
     "name",
     ["", "a" * 33, "1a", "_a", "A", "aB", "a-b", "a:b", "a b", "ä", "a\n", "\na", "profile"],
 )
-def test_what_could_be_mistaken_in_a_key_is_no_collection_name(name: str) -> None:
-    """A colon or a line end in a key's name would make it another key."""
+def test_a_name_that_could_change_a_key_is_refused(name: str) -> None:
+    """A colon or a line end would produce another key."""
     assert not is_collection_name(name)
 
 
-def test_a_collection_that_exists_is_fine() -> None:
-    """The rules name them."""
+def test_a_configured_collection_is_accepted() -> None:
+    """The rules list it."""
     RULES.check_collection("favourites")
 
 
 def test_an_unknown_collection_is_refused_with_the_names_that_exist() -> None:
-    """Keys are made from the name, so no other one gets through."""
+    """The name becomes part of a key, so only configured ones are accepted."""
     with pytest.raises(InvalidInputError, match="There is: favourites, mnodes"):
         RULES.check_collection("other")
 
@@ -51,8 +51,8 @@ def test_an_unknown_collection_is_refused_with_the_names_that_exist() -> None:
     ("add", "remove"),
     [([], []), (["1", "2", "3"], []), ([], ["1", "2", "3"]), (["1"], ["2", "3"])],
 )
-def test_a_batch_of_the_greatest_size_is_fine(add: list[str], remove: list[str]) -> None:
-    """The limit counts both together."""
+def test_a_batch_at_the_limit_is_accepted(add: list[str], remove: list[str]) -> None:
+    """The limit counts added and removed items together."""
     RULES.check_change(add, remove)
 
 
@@ -65,15 +65,15 @@ def test_a_batch_of_the_greatest_size_is_fine(add: list[str], remove: list[str])
         (["1", "1", "1", "1"], []),
     ],
 )
-def test_a_batch_of_one_more_is_too_large(add: list[str], remove: list[str]) -> None:
-    """One call must not hold up a Redis that others use."""
+def test_a_batch_over_the_limit_is_too_large(add: list[str], remove: list[str]) -> None:
+    """One call must not block a Redis that others use."""
     with pytest.raises(TooLargeError, match="may change 3 items; this one has 4"):
         RULES.check_change(add, remove)
 
 
 @pytest.mark.parametrize("item", ["12345678", "ääää", "😀😀", "a b", "a/b:c", "\u00a0"])
-def test_an_item_up_to_the_limit_in_bytes_is_fine(item: str) -> None:
-    """Ids are the application's own affair."""
+def test_an_item_at_the_byte_limit_is_accepted(item: str) -> None:
+    """The application decides what its ids look like."""
     RULES.check_change([item], [])
     RULES.check_change([], [item])
 
@@ -92,66 +92,64 @@ def test_an_item_up_to_the_limit_in_bytes_is_fine(item: str) -> None:
         ("\x7f", "control character"),
     ],
 )
-def test_an_item_that_cannot_be_an_id_is_not_added_but_may_be_removed(
-    item: str, problem: str
-) -> None:
-    """Somebody else may have written it, or an older limit let it through."""
+def test_an_invalid_item_can_be_removed_but_not_added(item: str, problem: str) -> None:
+    """Another program, or an older limit, may have let it in."""
     RULES.check_change([], [item])
     with pytest.raises(InvalidInputError, match=problem):
         RULES.check_change([item], [])
 
 
 @pytest.mark.parametrize("item", ["\ud800", "a\udfff"])
-def test_what_is_no_text_is_neither_added_nor_removed(item: str) -> None:
-    """JSON can spell it, and Redis cannot hold it."""
+def test_a_lone_surrogate_can_be_neither_added_nor_removed(item: str) -> None:
+    """JSON allows it, and UTF-8 cannot encode it."""
     with pytest.raises(InvalidInputError, match="not valid Unicode"):
         RULES.check_change([item], [])
     with pytest.raises(InvalidInputError, match="not valid Unicode"):
         RULES.check_change([], [item])
 
 
-def test_every_item_is_looked_at() -> None:
-    """A change is made as a whole or not at all."""
+def test_every_item_is_checked() -> None:
+    """A change is applied completely or not at all."""
     with pytest.raises(InvalidInputError, match="empty"):
         RULES.check_change(["1", "2", ""], [])
 
 
-def test_the_same_item_twice_in_one_list_is_fine() -> None:
-    """A set does not mind."""
+def test_a_repeated_item_in_one_list_is_accepted() -> None:
+    """A set ignores repetitions."""
     RULES.check_change(["1", "1"], [])
 
 
-def test_the_same_item_in_both_lists_is_a_contradiction() -> None:
-    """Which of them should count?"""
+def test_the_same_item_in_both_lists_is_refused() -> None:
+    """The result would depend on the order."""
     with pytest.raises(InvalidInputError, match="in `add` and in `remove`"):
         RULES.check_change(["1", "2"], ["2"])
 
 
-def test_a_filter_of_the_greatest_size_is_fine() -> None:
-    """A search shows a page of results at a time."""
+def test_a_filter_at_the_limit_is_accepted() -> None:
+    """A search filters one page of results at a time."""
     RULES.check_filter(["1"] * MAX_FILTER_IDS)
 
 
-def test_a_filter_of_one_more_is_too_large() -> None:
-    """One call must not hold up a Redis that others use."""
+def test_a_filter_over_the_limit_is_too_large() -> None:
+    """One call must not block a Redis that others use."""
     with pytest.raises(TooLargeError, match="10000 ids; this one has 10001"):
         RULES.check_filter(["1"] * (MAX_FILTER_IDS + 1))
 
 
-def test_a_filter_takes_ids_that_could_not_be_stored() -> None:
-    """They are in no collection, so they stay: a search must not fail because of them."""
+def test_a_filter_accepts_ids_that_cannot_be_stored() -> None:
+    """They are in no collection, and a search must not fail because of them."""
     RULES.check_filter(["", "a\n", "longer than any item may be"])
 
 
-def test_a_filter_refuses_what_is_no_text() -> None:
-    """Redis could not be asked about it."""
+def test_a_filter_refuses_a_lone_surrogate() -> None:
+    """UTF-8 cannot encode it."""
     with pytest.raises(InvalidInputError, match="not valid Unicode"):
         RULES.check_filter(["1", "\ud800"])
 
 
-def test_the_sentence_for_a_full_collection_says_what_to_do() -> None:
-    """It is shown as it is."""
-    assert RULES.full_message("mnodes", 100) == (
+def test_the_error_of_a_full_collection_says_what_to_do() -> None:
+    """People see it unchanged."""
+    assert RULES.format_full_message("mnodes", 100) == (
         "The collection mnodes may hold 100 items and holds 100; nothing was changed. "
         "Remove some first."
     )
@@ -159,7 +157,7 @@ def test_the_sentence_for_a_full_collection_says_what_to_do() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_text_is_stored_as_its_own_bytes(item: str) -> None:
-    """The application reads the set directly and knows nothing of us."""
+    """The application reads the set directly."""
     assert encode_item(item).decode() == item
 
 
@@ -167,7 +165,9 @@ def test_text_is_stored_as_its_own_bytes(item: str) -> None:
     add=st.lists(st.text(st.characters(), max_size=10), max_size=4),
     remove=st.lists(st.text(st.characters(), max_size=10), max_size=4),
 )
-def test_a_change_is_fine_or_refused_in_words(add: list[str], remove: list[str]) -> None:
-    """Whatever JSON can spell, the answer is never a server error."""
+def test_any_change_is_accepted_or_refused_with_a_message(
+    add: list[str], remove: list[str]
+) -> None:
+    """No JSON input may cause a server error."""
     with suppress(InvalidInputError):
         RULES.check_change(add, remove)

@@ -1,4 +1,4 @@
-"""Which e-mail address is kept."""
+"""The choice of the stored e-mail address."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ NEITHER = EmailAddress("neither@example.com", is_primary=False, is_verified=Fals
 def test_only_the_primary_and_verified_address_beats_the_public_one(
     user: GitHubUser, emails: list[EmailAddress], chosen: str | None
 ) -> None:
-    """Anybody can enter an address of somebody else; unverified, it proves nothing."""
+    """An unverified address may belong to another person."""
     assert choose_email(user, emails) == chosen

@@ -1,4 +1,4 @@
-"""What an event makes of the entitlement that is known: every action, in every order."""
+"""Applying events to the stored facts: every action, in every order."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ENDED = replace(MONTHLY, valid_until=NOW - 3 * DAY)
 NONE = EntitlementFacts(sponsorable="maintainer", checked_at=NOW - DAY)
 
 
-def _hear(event: SponsorshipEvent, previous: EntitlementFacts | None) -> EntitlementFacts | None:
+def _apply(event: SponsorshipEvent, previous: EntitlementFacts | None) -> EntitlementFacts | None:
     return apply_event(event, previous, policy=POLICY, now=NOW)
 
 
@@ -72,7 +72,7 @@ def _end(facts: EntitlementFacts | None) -> datetime | None:
     return facts.valid_until
 
 
-@pytest.mark.parametrize("previous", [None, NONE], ids=["unknown", "known not to"])
+@pytest.mark.parametrize("previous", [None, NONE], ids=["unknown", "no sponsorship"])
 @pytest.mark.parametrize(
     ("event", "end"),
     [
@@ -87,11 +87,11 @@ def _end(facts: EntitlementFacts | None) -> datetime | None:
         (replace(CREATED, is_one_time=True), BEGAN + 31 * DAY),
     ],
 )
-def test_the_first_that_is_heard_of_somebody(
+def test_the_first_event_of_a_person_creates_facts(
     event: SponsorshipEvent, end: datetime | None, previous: EntitlementFacts | None
 ) -> None:
-    """Whatever was missed before, each event tells that there is a sponsorship."""
-    facts = _hear(event, previous)
+    """Each event proves that there is a sponsorship, even if earlier ones were missed."""
+    facts = _apply(event, previous)
 
     assert facts is not None
     assert (facts.source, facts.since, facts.valid_until) == (
@@ -111,42 +111,42 @@ def test_the_first_that_is_heard_of_somebody(
         (CANCELLED, replace(MONTHLY, valid_until=NOW)),
     ],
 )
-def test_an_event_changes_what_it_is_about(
+def test_an_event_changes_only_its_subject(
     event: SponsorshipEvent, expected: EntitlementFacts
 ) -> None:
-    """And leaves the rest."""
+    """All other facts stay."""
     unknown = replace(MONTHLY, unknown_since=NOW - DAY)
 
-    assert _hear(event, unknown) == replace(expected, checked_at=NOW)
+    assert _apply(event, unknown) == replace(expected, checked_at=NOW)
 
 
-def test_an_announced_change_of_tiers_names_the_coming_one() -> None:
-    """Until then the former price is paid."""
-    facts = _hear(PENDING_TIER_CHANGE, None)
+def test_an_announced_change_of_tiers_keeps_the_current_tier() -> None:
+    """The event carries the coming tier; until then the former one is paid."""
+    facts = _apply(PENDING_TIER_CHANGE, None)
 
     assert facts is not None
     assert facts.tier_cents == 1000
 
 
-def test_a_cancellation_ends_when_it_was_announced_for() -> None:
-    """Whoever hears of it late does not give more."""
-    assert _end(_hear(CANCELLED, ENDED)) == ENDED.valid_until
-    assert _end(_hear(CANCELLED, replace(MONTHLY, valid_until=NOW + DAY))) == NOW
-    assert _end(_hear(PENDING_CANCELLATION, ENDED)) == ENDED.valid_until
+def test_a_late_cancellation_does_not_extend_the_end() -> None:
+    """The announced end, or the time of arrival, counts."""
+    assert _end(_apply(CANCELLED, ENDED)) == ENDED.valid_until
+    assert _end(_apply(CANCELLED, replace(MONTHLY, valid_until=NOW + DAY))) == NOW
+    assert _end(_apply(PENDING_CANCELLATION, ENDED)) == ENDED.valid_until
 
 
-@pytest.mark.parametrize("known", [ENDED, replace(MONTHLY, valid_until=NOW + DAY)])
-def test_a_late_created_does_not_undo_an_end(known: EntitlementFacts) -> None:
-    """It is the same sponsorship, and what is known of it is later."""
-    assert _hear(CREATED, known) is None
+@pytest.mark.parametrize("stored", [ENDED, replace(MONTHLY, valid_until=NOW + DAY)])
+def test_a_late_created_event_does_not_undo_an_end(stored: EntitlementFacts) -> None:
+    """The stored facts on the same sponsorship are newer."""
+    assert _apply(CREATED, stored) is None
 
 
-def test_an_event_of_a_former_sponsorship_does_not_touch_the_present_one() -> None:
-    """The cancellation of the first may come after the second has begun."""
+def test_an_event_of_a_former_sponsorship_does_not_change_the_present_one() -> None:
+    """The first one's cancellation may arrive after the second has begun."""
     present = replace(MONTHLY, since=NOW - 2 * DAY)
 
-    assert _hear(CANCELLED, present) is None
-    assert _hear(replace(TIER_CHANGED, tier_cents=1), present) is None
+    assert _apply(CANCELLED, present) is None
+    assert _apply(replace(TIER_CHANGED, tier_cents=1), present) is None
 
 
 @pytest.mark.parametrize("end", [NOW - DAY, NOW + DAY], ids=["past", "announced"])
@@ -166,145 +166,145 @@ def test_an_event_of_a_former_sponsorship_does_not_touch_the_present_one() -> No
 def test_an_event_of_a_former_sponsorship_does_not_undo_the_end_of_its_successor(
     event: SponsorshipEvent, end: datetime
 ) -> None:
-    """A late or repeated one would entitle somebody without end who pays for nothing."""
+    """Else a late or repeated event would entitle a non-payer without end."""
     successor = replace(MONTHLY, since=NOW - 20 * DAY, valid_until=end)
 
-    assert _hear(event, successor) is None
+    assert _apply(event, successor) is None
 
 
 @pytest.mark.parametrize("cents", [500, 1000, 2500])
-def test_a_sponsorship_takes_the_place_of_the_one_before_it(cents: int) -> None:
-    """Whose cancellation is late, or never comes: at any price, it would end the present one."""
-    again = _hear(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
+def test_a_new_monthly_sponsorship_replaces_the_former_one(cents: int) -> None:
+    """The former one's cancellation may be late, and must not end the new one."""
+    again = _apply(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
 
     assert again is not None
     assert (again.since, again.tier_cents) == (NOW, cents)
-    assert _hear(CANCELLED, again) is None
+    assert _apply(CANCELLED, again) is None
 
 
-def test_a_late_announcement_does_not_end_what_went_on() -> None:
-    """The sponsor had changed their mind by then: GitHub has shown it active since."""
+def test_a_late_announcement_does_not_end_an_active_sponsorship() -> None:
+    """GitHub has shown it active since, so the cancellation was withdrawn."""
     late = replace(PENDING_CANCELLATION, effective_at=NOW - 2 * DAY)
     again = replace(MONTHLY, valid_until=NOW + 9 * DAY)
 
-    assert _hear(late, MONTHLY) is None
-    assert _hear(late, again) is None
+    assert _apply(late, MONTHLY) is None
+    assert _apply(late, again) is None
     assert is_doubtful(late, MONTHLY)
     assert not is_doubtful(late, ENDED)
     assert not is_doubtful(replace(late, effective_at=MONTHLY.checked_at), MONTHLY)
 
 
-def test_an_announcement_that_comes_at_its_end_ends_what_was_not_seen_since() -> None:
-    """Nothing says that it went on."""
+def test_an_announcement_at_its_end_counts_without_a_later_check() -> None:
+    """Nothing shows that the sponsorship went on."""
     late = replace(PENDING_CANCELLATION, effective_at=NOW - DAY / 2)
 
-    assert _end(_hear(late, MONTHLY)) == NOW - DAY / 2
+    assert _end(_apply(late, MONTHLY)) == NOW - DAY / 2
 
 
-def test_a_change_from_another_tier_than_the_known_one_is_not_believed() -> None:
-    """It may be one of long ago, sent once more to get a better tier again."""
+def test_a_change_from_a_tier_that_is_not_stored_is_not_applied() -> None:
+    """It may be an old event, replayed to regain a better tier."""
     replayed = replace(TIER_CHANGED, former_cents=500)
 
-    assert _hear(replayed, MONTHLY) is None
+    assert _apply(replayed, MONTHLY) is None
     assert is_doubtful(replayed, MONTHLY)
     assert not is_doubtful(TIER_CHANGED, MONTHLY)
 
 
 @pytest.mark.parametrize(
-    ("event", "known"),
+    ("event", "stored"),
     [
         (replace(TIER_CHANGED, former_cents=None), MONTHLY),
         (TIER_CHANGED, replace(MONTHLY, tier_cents=None)),
     ],
-    ids=["untold", "unknown"],
+    ids=["not reported", "unknown"],
 )
-def test_a_change_is_believed_where_there_is_nothing_to_compare(
-    event: SponsorshipEvent, known: EntitlementFacts
+def test_a_change_is_applied_when_a_former_tier_is_not_known(
+    event: SponsorshipEvent, stored: EntitlementFacts
 ) -> None:
-    """Of a sponsorship through Patreon, say, no tier is known."""
-    facts = _hear(event, known)
+    """A sponsorship through Patreon, for example, has no tier."""
+    facts = _apply(event, stored)
 
     assert facts is not None
     assert facts.tier_cents == 2500
 
 
-@pytest.mark.parametrize("known", [None, NONE, replace(MONTHLY, since=BEGAN - DAY)])
-def test_nothing_is_doubtful_of_a_sponsorship_that_is_not_known(
-    known: EntitlementFacts | None,
+@pytest.mark.parametrize("stored", [None, NONE, replace(MONTHLY, since=BEGAN - DAY)])
+def test_an_event_of_an_unknown_sponsorship_is_not_doubtful(
+    stored: EntitlementFacts | None,
 ) -> None:
-    """There is nothing to compare with."""
-    assert not is_doubtful(replace(TIER_CHANGED, former_cents=500), known)
+    """There are no facts to compare with."""
+    assert not is_doubtful(replace(TIER_CHANGED, former_cents=500), stored)
 
 
-@pytest.mark.parametrize("known", [None, MONTHLY, replace(MONTHLY, valid_until=NOW + DAY)])
-def test_a_change_to_a_payment_is_paid_when_it_is_told(known: EntitlementFacts | None) -> None:
-    """The sponsorship may have begun long ago, and its window would be over."""
+@pytest.mark.parametrize("stored", [None, MONTHLY, replace(MONTHLY, valid_until=NOW + DAY)])
+def test_a_change_to_a_payment_counts_from_its_arrival(stored: EntitlementFacts | None) -> None:
+    """Counted from the start of the sponsorship, the window might be over."""
     payment = replace(TIER_CHANGED, is_one_time=True, tier_cents=1000)
-    facts = _hear(payment, known)
+    facts = _apply(payment, stored)
 
     assert _end(facts) == NOW + 31 * DAY
     assert _end(apply_event(payment, facts, policy=POLICY, now=NOW + DAY)) == NOW + 31 * DAY
 
 
 def test_a_change_to_a_payment_does_not_undo_an_end() -> None:
-    """Sent once more it would entitle for another month each time."""
-    assert _end(_hear(replace(TIER_CHANGED, is_one_time=True), ENDED)) == ENDED.valid_until
+    """Else each replay would entitle for another month."""
+    assert _end(_apply(replace(TIER_CHANGED, is_one_time=True), ENDED)) == ENDED.valid_until
 
 
 def test_an_announced_change_to_a_payment_ends_nothing_yet() -> None:
     """Until then it is a monthly sponsorship."""
-    facts = _hear(replace(PENDING_TIER_CHANGE, is_one_time=True), None)
+    facts = _apply(replace(PENDING_TIER_CHANGE, is_one_time=True), None)
 
     assert facts is not None
     assert (facts.is_one_time, facts.valid_until) == (False, None)
 
 
-def test_who_comes_back_is_entitled() -> None:
-    """With a sponsorship of its own."""
-    assert _end(_hear(replace(CREATED, created_at=NOW), ENDED)) is None
+def test_a_new_sponsorship_after_an_end_entitles() -> None:
+    """It is a sponsorship of its own."""
+    assert _end(_apply(replace(CREATED, created_at=NOW), ENDED)) is None
 
 
-def test_a_payment_beside_a_monthly_sponsorship_shortens_nothing() -> None:
-    """Nor does the end of the monthly one take away what was paid once."""
+def test_a_payment_and_a_monthly_sponsorship_do_not_shorten_each_other() -> None:
+    """Both are paid."""
     payment = replace(CREATED, is_one_time=True, created_at=NOW)
-    paid, both = _hear(payment, None), _hear(payment, MONTHLY)
+    paid, both = _apply(payment, None), _apply(payment, MONTHLY)
     beside = Grant(EntitlementSource.SPONSORSHIP, since=NOW, until=NOW + 31 * DAY, cents=1000)
 
     assert both == replace(MONTHLY, grants=(beside,))
-    assert _hear(payment, both) is None
+    assert _apply(payment, both) is None
     assert _end(paid) == NOW + 31 * DAY
-    assert _hear(CANCELLED, paid) is None
+    assert _apply(CANCELLED, paid) is None
 
 
-def test_a_payment_is_never_cancelled() -> None:
-    """GitHub sends no such event; one that comes does not shorten it."""
+def test_a_cancellation_does_not_shorten_a_payment() -> None:
+    """GitHub does not send such an event."""
     payment = replace(CREATED, is_one_time=True, created_at=NOW - DAY)
     cancelled = replace(payment, kind=EventKind.CANCELLED)
 
-    assert _end(_hear(cancelled, _hear(payment, None))) == NOW + 30 * DAY
+    assert _end(_apply(cancelled, _apply(payment, None))) == NOW + 30 * DAY
 
 
-def test_a_payment_may_become_monthly() -> None:
-    """Its end is none of the monthly sponsorship's."""
-    paid = _hear(replace(CREATED, is_one_time=True), None)
+def test_a_payment_that_becomes_monthly_has_no_end() -> None:
+    """The end belonged to the payment."""
+    paid = _apply(replace(CREATED, is_one_time=True), None)
 
-    assert _end(_hear(TIER_CHANGED, paid)) is None
+    assert _end(_apply(TIER_CHANGED, paid)) is None
 
 
 @pytest.mark.parametrize("order", list(permutations([CREATED, EDITED, TIER_CHANGED, CANCELLED])))
-def test_a_cancellation_holds_in_whichever_order_events_come(
+def test_a_cancellation_holds_in_any_order_of_events(
     order: tuple[SponsorshipEvent, ...],
 ) -> None:
-    """They carry no moment by which to sort them."""
+    """Events carry no time to sort them by."""
     facts: EntitlementFacts | None = None
     for event in order:
-        facts = _hear(event, facts) or facts
+        facts = _apply(event, facts) or facts
 
     assert _end(facts) == NOW
 
 
-def test_an_announced_end_outlasts_a_check() -> None:
-    """GitHub calls the sponsorship active until then, and tells the end to the webhook alone."""
+def test_an_announced_end_survives_a_check() -> None:
+    """GitHub shows the sponsorship as active until then; only the webhook sends the end."""
     announced = replace(MONTHLY, valid_until=NOW + DAY)
     active = Sponsorship(
         sponsorable="maintainer",
@@ -335,34 +335,34 @@ MONTH_H = 24 * 30
 
 @dataclass(frozen=True)
 class Life:
-    """A monthly sponsorship as it truly was, and what GitHub tells of it: each event, and when."""
+    """A true monthly sponsorship, with its events and their times."""
 
     began: datetime
     ended: datetime | None
-    told: list[tuple[datetime, SponsorshipEvent]]
+    events: list[tuple[datetime, SponsorshipEvent]]
 
     def pays(self, now: datetime) -> bool:
-        """Whether it goes on at a moment."""
+        """Returns whether it is active at a time."""
         return self.began <= now and (self.ended is None or now < self.ended)
 
 
 @st.composite
 def lives(draw: st.DrawFn, *, number: int) -> Life:
-    """The first of two sponsorships has ended, and the second has begun some time after it."""
+    """Draws the first or the second of two successive sponsorships."""
     began = NOW + number * 3 * MONTH_H * HOUR
     ended = began + draw(st.integers(1, 2 * MONTH_H)) * HOUR
     inside = st.integers(0, (ended - began) // HOUR - 1).map(lambda hours: began + hours * HOUR)
     event = replace(CREATED, created_at=began)
     changes = draw(st.lists(st.tuples(inside, st.sampled_from([EDITED, *TIERS])), max_size=4))
-    told = [(began, event), *((at, replace(each, created_at=began)) for at, each in changes)]
+    events = [(began, event), *((at, replace(each, created_at=began)) for at, each in changes)]
     if number == 1 and draw(st.booleans()):
-        return Life(began, None, told)
+        return Life(began, None, events)
     date = draw(st.sampled_from([ended, None]))
     announced = replace(event, kind=EventKind.PENDING_CANCELLATION, effective_at=date)
-    told += draw(st.lists(st.tuples(inside, st.just(announced)), max_size=1))
+    events += draw(st.lists(st.tuples(inside, st.just(announced)), max_size=1))
     date = draw(st.sampled_from([ended, None]))
-    told.append((ended, replace(event, kind=EventKind.CANCELLED, effective_at=date)))
-    return Life(began, ended, told)
+    events.append((ended, replace(event, kind=EventKind.CANCELLED, effective_at=date)))
+    return Life(began, ended, events)
 
 
 TIERS = [
@@ -373,63 +373,61 @@ TIERS = [
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]]:
-    """One sponsorship or two, and every event of theirs once at least, each late as may be."""
+    """Draws one or two sponsorships, with each event delivered at least once, maybe late."""
     truth = [draw(lives(number=number)) for number in range(draw(st.integers(1, 2)))]
     delays = st.lists(st.integers(0, 4 * MONTH_H), min_size=1, max_size=3)
-    unconfirmed = [
+    delivered = [
         (at + delay * HOUR, event)
         for life in truth
-        for at, event in life.told
+        for at, event in life.events
         for delay in draw(delays)
     ]
-    return truth, draw(
-        st.permutations(unconfirmed).map(lambda all_of: sorted(all_of, key=_arrival))
-    )
+    return truth, draw(st.permutations(delivered).map(lambda all_of: sorted(all_of, key=_arrival)))
 
 
 def _arrival(delivery: tuple[datetime, SponsorshipEvent]) -> datetime:
     return delivery[0]
 
 
-def _hear_all(
-    unconfirmed: list[tuple[datetime, SponsorshipEvent]],
+def _apply_all(
+    delivered: list[tuple[datetime, SponsorshipEvent]],
 ) -> Iterator[tuple[datetime, SponsorshipEvent, EntitlementFacts]]:
     facts: EntitlementFacts | None = None
-    for now, event in unconfirmed:
+    for now, event in delivered:
         facts = apply_event(event, facts, policy=POLICY, now=now) or facts
         assert facts is not None
         yield now, event, facts
 
 
 def _find_unjust(
-    truth: list[Life], unconfirmed: list[tuple[datetime, SponsorshipEvent]]
+    truth: list[Life], delivered: list[tuple[datetime, SponsorshipEvent]]
 ) -> list[datetime]:
-    """Returns when somebody pays of whom something was heard, and is not entitled."""
-    heard: set[datetime] = set()
+    """Returns the times at which a known payer is not entitled."""
+    seen: set[datetime] = set()
     unjust = []
-    for now, event, facts in _hear_all(unconfirmed):
-        heard.add(event.created_at)
-        pays = any(life.began in heard and life.pays(now) for life in truth)
+    for now, event, facts in _apply_all(delivered):
+        seen.add(event.created_at)
+        pays = any(life.began in seen and life.pays(now) for life in truth)
         unjust += [now] if pays and not facts.is_sponsoring(now) else []
     return unjust
 
 
 @given(deliveries())
-def test_no_order_of_events_takes_entitlement_from_who_pays(
-    told: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
+def test_no_order_of_events_ends_a_paid_entitlement(
+    events: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
 ) -> None:
-    """From the first event that tells of a sponsorship to its end."""
-    truth, unconfirmed = told
+    """From the first event of a sponsorship to its end."""
+    truth, delivered = events
 
-    assert _find_unjust(truth, unconfirmed) == []
+    assert _find_unjust(truth, delivered) == []
 
 
 @given(deliveries())
-def test_once_everything_was_told_only_who_pays_is_entitled(
-    told: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
+def test_after_all_events_exactly_the_payers_are_entitled(
+    events: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
 ) -> None:
-    """However late, often, and in whichever order it was."""
-    truth, unconfirmed = told
-    *_, (now, _, facts) = _hear_all(unconfirmed)
+    """However late, often and in which order they arrive."""
+    truth, delivered = events
+    *_, (now, _, facts) = _apply_all(delivered)
 
     assert facts.is_sponsoring(now) == truth[-1].pays(now)

@@ -589,7 +589,7 @@ async def test_a_change_that_came_after_the_note_was_removed_is_kept(replica: Re
     [changed] = await replica.organizations.find_changed_organizations()
     await replica.members.follow()  # another replica
     await replica.tell("cancelled")
-    await replica.organizations.settle_organizations(changed.notes)
+    await replica.organizations.settle_organizations(changed.entries)
 
     assert set(await replica.noted()) == {FIELD}
 

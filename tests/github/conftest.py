@@ -1,4 +1,4 @@
-"""What the tests of our side of GitHub share."""
+"""Fixtures of the tests of our GitHub client."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def way(github: SimulatedGitHub) -> Script:
-    """The way to the simulated GitHub."""
+    """A transport to the simulated GitHub that can be scripted."""
     return Script(httpx.ASGITransport(github.app))

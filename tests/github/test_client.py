@@ -1,4 +1,4 @@
-"""GitHub's API, asked with one person's token: pages, retries and refusals."""
+"""The client of GitHub's API: pages, accounts, sponsors, limits and refusals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Memberships, Privacy
 from sponsorsync.github.client import GitHubClient
-from sponsorsync.github.messages import SponsorAnswer
+from sponsorsync.github.sponsorships import SponsorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sponsorsync.sandbox.github import SimulatedGitHub
     from tests.support.script import Script
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def client(way: Script) -> AsyncIterator[GitHubClient]:
-    """The client, on the way to the simulated GitHub."""
+    """The client of the simulated GitHub."""
     headers = {"User-Agent": "SponsorSync/test"}
     async with httpx.AsyncClient(transport=way, headers=headers) as http:
         yield GitHubClient(http, api_url="http://github.test/api")
@@ -43,10 +43,10 @@ def _organizations(page: object, nodes: list[None]) -> httpx.Response:
     return httpx.Response(200, json={"data": {"viewer": {"organizations": connection}}})
 
 
-async def test_the_token_tells_who_its_owner_is(
+async def test_fetch_user_returns_the_token_owners_profile(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """Somebody without a name and with a hidden address is somebody too."""
+    """Name and address may be missing."""
     user = await client.fetch_user(_token(github, "stranger"))
 
     assert user == GitHubUser(
@@ -58,19 +58,19 @@ async def test_the_token_tells_who_its_owner_is(
     )
 
 
-async def test_the_owner_of_a_token_sees_all_their_addresses(
+async def test_fetch_emails_returns_hidden_addresses_too(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """The hidden ones too, which `/user` does not show."""
+    """`/user` shows only the public one."""
     emails = await client.fetch_emails(_token(github, "stranger"))
 
     assert emails == (EmailAddress("stranger@example.com", is_primary=True, is_verified=True),)
 
 
-async def test_an_account_keeps_its_number_under_another_login(
+async def test_a_renamed_account_is_found_by_its_id(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """The number is asked about, and the login is what GitHub says today."""
+    """The answer has the new login."""
     github.people.rename("monthly", "Yearly")
 
     account = await client.fetch_account(48_210_377, _token(github, "maintainer"))
@@ -81,7 +81,7 @@ async def test_an_account_keeps_its_number_under_another_login(
 async def test_a_login_that_was_taken_over_is_another_account(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """What was meant for the one must not reach the other; nor does their sponsorship."""
+    """Data and sponsorship of the former owner must not reach the new one."""
     token = _token(github, "maintainer")
     github.people.rename("monthly", "yearly")
     newcomer = github.people.add_person("monthly")
@@ -93,10 +93,8 @@ async def test_a_login_that_was_taken_over_is_another_account(
     assert answer == SponsorAnswer("maintainer", newcomer.database_id, None)
 
 
-async def test_an_account_that_is_gone_is_none(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """By number and by login; this is an answer, and no refusal."""
+async def test_a_deleted_account_is_none(client: GitHubClient, github: SimulatedGitHub) -> None:
+    """This is an answer, not a refusal."""
     token = _token(github, "maintainer")
     github.people.remove("monthly")
 
@@ -106,10 +104,10 @@ async def test_an_account_that_is_gone_is_none(
 
 
 @pytest.mark.parametrize("login", ["Sponsoring-ORG", "sponsoring-org"])
-async def test_anybody_may_ask_who_has_a_login(
+async def test_an_account_is_found_by_login_without_a_token(
     client: GitHubClient, way: Script, login: str
 ) -> None:
-    """Without a token there is no header for one; organizations have logins, too."""
+    """Without a token there is no Authorization header; organizations have logins, too."""
     account = await client.fetch_account_by_login(login, None)
 
     [request] = way.requests
@@ -118,10 +116,10 @@ async def test_anybody_may_ask_who_has_a_login(
 
 
 @pytest.mark.parametrize("login", ["../user", "..", ".", "user/emails", "monthly?x=1", "%2e%2e"])
-async def test_what_cannot_be_a_login_leads_nowhere_else(
+async def test_an_invalid_login_does_not_change_the_path(
     client: GitHubClient, way: Script, github: SimulatedGitHub, login: str
 ) -> None:
-    """With a token, another address could tell about its owner."""
+    """Another path could return data on the token's owner."""
     assert await client.fetch_account_by_login(login, _token(github, "monthly")) is None
 
     [request] = way.requests
@@ -142,7 +140,7 @@ async def test_what_cannot_be_a_login_leads_nowhere_else(
 async def test_only_404_means_that_an_account_is_gone(
     client: GitHubClient, way: Script, answer: httpx.Response, error: type[GitHubError]
 ) -> None:
-    """All else is unknown."""
+    """After any other status it is unknown."""
     way.answer(answer)
 
     with pytest.raises(error):
@@ -150,7 +148,7 @@ async def test_only_404_means_that_an_account_is_gone(
 
 
 async def test_a_404_elsewhere_is_a_refusal(client: GitHubClient, way: Script) -> None:
-    """GitHub says so of what a token may not see."""
+    """GitHub sends 404 for objects that a token may not see."""
     way.answer(httpx.Response(404))
 
     with pytest.raises(GitHubRefusedError):
@@ -161,7 +159,7 @@ async def test_a_404_elsewhere_is_a_refusal(client: GitHubClient, way: Script) -
 async def test_a_sponsor_sees_their_sponsorship(
     client: GitHubClient, github: SimulatedGitHub, login: str
 ) -> None:
-    """Logins have no case at GitHub."""
+    """GitHub ignores the case of logins."""
     [sponsorship] = await client.fetch_sponsorships(_token(github, "private"), [login])
 
     assert sponsorship.sponsorable == "maintainer"
@@ -173,15 +171,15 @@ async def test_a_sponsor_sees_their_sponsorship(
 async def test_a_sponsorship_through_patreon_has_no_tier(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """GitHub does not know what is paid there."""
+    """GitHub does not know the amount."""
     [sponsorship] = await client.fetch_sponsorships(_token(github, "patreon"), ["maintainer"])
 
     assert sponsorship.payment_source is PaymentSource.PATREON
     assert sponsorship.tier_cents is None
 
 
-async def test_former_sponsorships_are_seen(client: GitHubClient, github: SimulatedGitHub) -> None:
-    """GitHub leaves them out unless it is asked, and one-time payments among them."""
+async def test_ended_sponsorships_are_listed(client: GitHubClient, github: SimulatedGitHub) -> None:
+    """GitHub omits them, and old one-time payments, by default."""
     [sponsorship] = await client.fetch_sponsorships(_token(github, "former"), ["maintainer"])
 
     assert not sponsorship.is_active
@@ -190,7 +188,7 @@ async def test_former_sponsorships_are_seen(client: GitHubClient, github: Simula
 async def test_an_organization_can_be_sponsored(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """Its login stands in another part of GitHub's schema than a person's."""
+    """GitHub's schema has its login in another type."""
     github.people.add_organization("The-Project")
     github.people.sponsor("monthly", "The-Project")
 
@@ -201,10 +199,10 @@ async def test_an_organization_can_be_sponsored(
     assert {each.sponsorable for each in sponsorships} == {"the-project", "maintainer"}
 
 
-async def test_sponsorships_of_others_are_not_asked_for(
+async def test_sponsorships_of_other_accounts_are_not_requested(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """They are none of our affair."""
+    """They are not needed."""
     github.people.sponsor("monthly", "stranger")
 
     sponsorships = await client.fetch_sponsorships(_token(github, "monthly"), ["maintainer"])
@@ -213,10 +211,10 @@ async def test_sponsorships_of_others_are_not_asked_for(
 
 
 @pytest.mark.parametrize(("number", "pages"), [(0, 1), (99, 1), (100, 1), (101, 2), (150, 2)])
-async def test_every_page_is_read(
+async def test_every_page_of_sponsorships_is_read(
     client: GitHubClient, github: SimulatedGitHub, number: int, pages: int
 ) -> None:
-    """The one that entitles may be the last."""
+    """The entitling one may be the last."""
     for days_ago in range(number):
         github.people.sponsor("stranger", "maintainer", days_ago=days_ago)
 
@@ -226,10 +224,10 @@ async def test_every_page_is_read(
     assert len(github.requests.all("graphql")) == pages
 
 
-async def test_a_member_sees_what_their_organization_gives(
+async def test_a_member_sees_the_organizations_public_sponsorship(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """Publicly, and without its tier: that is for those who manage the organization."""
+    """The tier is shown only to managers of the organization."""
     memberships = await client.fetch_memberships(_token(github, "org-member"), ["Maintainer"])
 
     [organization] = memberships.organizations
@@ -241,10 +239,10 @@ async def test_a_member_sees_what_their_organization_gives(
     assert memberships.is_complete
 
 
-async def test_an_owner_sees_the_tier_and_what_is_private(
+async def test_an_owner_sees_the_tier_and_private_sponsorships(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """They manage the organization; its ordinary members see neither."""
+    """Ordinary members see neither."""
     owner, member = github.people.get_person("stranger"), github.people.get_person("monthly")
     github.people.add_organization("Quiet-Org", owners=[owner], members=[member])
     github.people.sponsor("quiet-org", "maintainer", cents=5000, private=True)
@@ -258,10 +256,10 @@ async def test_an_owner_sees_the_tier_and_what_is_private(
     assert members.organizations[0].sponsorships == ()
 
 
-async def test_an_organization_that_restricts_oauth_apps_hides_no_other(
+async def test_a_restricting_organization_does_not_hide_others(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """GitHub says FORBIDDEN beside the data: the one is unknown, and the others count."""
+    """GitHub sends FORBIDDEN beside the data of the others."""
     member = github.people.get_person("org-member")
     github.people.add_organization("restricting-org", members=[member])
     github.switches.restricting_organization = "restricting-org"
@@ -276,10 +274,10 @@ async def test_an_organization_that_restricts_oauth_apps_hides_no_other(
     ("switch", "logins"),
     [("forbidden", ["sponsoring-org"]), ("forbidden_data", []), ("partial", ["sponsoring-org"])],
 )
-async def test_a_sponsorship_that_is_kept_back_leaves_the_answer_incomplete(
+async def test_a_withheld_sponsorship_makes_the_answer_incomplete(
     client: GitHubClient, github: SimulatedGitHub, switch: str, logins: list[str]
 ) -> None:
-    """Wherever GitHub puts the null: at the node, the list, or the whole organization."""
+    """GitHub may send null for the node, the list or the organization."""
     github.switches.change({switch: True})
 
     memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
@@ -289,19 +287,19 @@ async def test_a_sponsorship_that_is_kept_back_leaves_the_answer_incomplete(
     assert not memberships.is_complete
 
 
-async def test_who_belongs_nowhere_has_an_empty_answer(
+async def test_a_person_without_organizations_has_a_complete_empty_answer(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """This is a no, and not an unknown."""
+    """This is a no, not an unknown."""
     memberships = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
 
     assert memberships == Memberships([], is_complete=True)
 
 
-async def test_an_organization_keeps_its_number_under_another_login(
+async def test_a_renamed_organization_keeps_its_id(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """The number is what it is known by."""
+    """The id identifies it."""
     github.people.rename("sponsoring-org", "Renamed-Org")
 
     memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
@@ -323,7 +321,7 @@ async def test_every_page_of_organizations_is_read_up_to_a_thousand(
     *,
     is_complete: bool,
 ) -> None:
-    """The one that entitles may be the last; but no login waits for more than ten pages."""
+    """The entitling one may be the last; but no login waits for more than ten pages."""
     person = github.people.get_person("stranger")
     for each in range(number):
         github.people.add_organization(f"organization-{each}", members=[person])
@@ -336,10 +334,10 @@ async def test_every_page_of_organizations_is_read_up_to_a_thousand(
 
 
 @pytest.mark.parametrize(("first", "last"), [([None], []), ([], [None])], ids=["first", "last"])
-async def test_what_one_page_keeps_back_is_missing_from_all(
+async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
     client: GitHubClient, way: Script, first: list[None], last: list[None]
 ) -> None:
-    """A page that is whole does not make up for another one."""
+    """A later complete page does not change that."""
     more = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
     no_more = {"hasNextPage": False, "endCursor": None}
     way.answer(_organizations(more, first), _organizations(no_more, last))
@@ -349,26 +347,26 @@ async def test_what_one_page_keeps_back_is_missing_from_all(
     assert memberships == Memberships([], is_complete=False)
 
 
-@pytest.mark.parametrize("scopes", [["read:user"], ["read:org"]])
-async def test_organizations_need_both_scopes(
-    client: GitHubClient, github: SimulatedGitHub, scopes: list[str]
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        lambda client, token: client.fetch_sponsorships(token, ["maintainer"]),
+        lambda client, token: client.fetch_memberships(token, ["maintainer"]),
+        lambda client, token: client.fetch_sponsor(token, "U_sim48210377"),
+    ],
+    ids=["sponsorships", "memberships", "sponsor"],
+)
+async def test_a_graphql_rate_limit_has_the_wait_of_its_header(
+    client: GitHubClient,
+    github: SimulatedGitHub,
+    fetch: Callable[[GitHubClient, str], Awaitable[object]],
 ) -> None:
-    """`read:org` for the membership, `read:user` for what is given; people may grant one alone."""
-    token = github.tokens.issue(github.people.get_person("org-member"), scopes)
-
-    with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
-        await client.fetch_memberships(token, ["maintainer"])
-
-
-async def test_a_rate_limit_in_graphql_says_when_to_come_back(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """It comes with HTTP 200, and with the header of any other limit."""
+    """GitHub sends it with HTTP 200; the person who waits should know for how long."""
     github.switches.rate_limited = True
     github.switches.retry_after_s = 17
 
     with pytest.raises(GitHubLimitedError) as caught:
-        await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+        await fetch(client, _token(github, "maintainer"))
 
     assert caught.value.retry_after_s == 17
 
@@ -377,10 +375,10 @@ async def test_a_rate_limit_in_graphql_says_when_to_come_back(
     ("login", "cents", "is_active"),
     [("monthly", 1000, True), ("private", 500, True), ("former", 1000, False)],
 )
-async def test_a_maintainer_sees_one_sponsor(
+async def test_the_maintainer_can_fetch_one_sponsor(
     client: GitHubClient, github: SimulatedGitHub, login: str, cents: int, *, is_active: bool
 ) -> None:
-    """The private ones too, and those that have ended."""
+    """Private and ended sponsorships included."""
     sponsor = github.people.get(login)
 
     answer = await client.fetch_sponsor(_token(github, "maintainer"), sponsor.id)
@@ -393,10 +391,10 @@ async def test_a_maintainer_sees_one_sponsor(
     assert answer.sponsorship.is_active == is_active
 
 
-async def test_an_organization_can_be_the_one_sponsor(
+async def test_the_maintainer_can_fetch_an_organization_as_sponsor(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """Its number stands in another part of GitHub's schema than a person's."""
+    """GitHub's schema has its id in another type."""
     answer = await client.fetch_sponsor(_token(github, "maintainer"), "O_sim17562948")
 
     assert answer.sponsor_id == 17_562_948
@@ -404,10 +402,10 @@ async def test_an_organization_can_be_the_one_sponsor(
     assert answer.sponsorship.tier_cents == 10_000
 
 
-async def test_who_gives_nothing_to_the_maintainer_is_told_as_such(
+async def test_a_non_sponsor_has_an_answer_without_a_sponsorship(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """What they give to others does not count."""
+    """Sponsorships of others do not count."""
     stranger = github.people.get("stranger")
     github.people.sponsor("stranger", "monthly")
 
@@ -416,10 +414,10 @@ async def test_who_gives_nothing_to_the_maintainer_is_told_as_such(
     assert answer == SponsorAnswer("maintainer", stranger.database_id, None)
 
 
-async def test_anybody_elses_token_answers_for_somebody_else(
+async def test_the_answer_about_a_sponsor_names_the_token_owner(
     client: GitHubClient, github: SimulatedGitHub
 ) -> None:
-    """The answer names whom it is about, so that a wrong token ends nobody's entitlement."""
+    """A wrong token must not end an entitlement."""
     sponsor = github.people.get("monthly")
 
     answer = await client.fetch_sponsor(_token(github, "stranger"), sponsor.id)
@@ -427,31 +425,14 @@ async def test_anybody_elses_token_answers_for_somebody_else(
     assert answer == SponsorAnswer("stranger", sponsor.database_id, None)
 
 
-async def test_a_node_that_is_not_there_is_a_refusal(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """GitHub says NOT_FOUND of what it hides, too."""
+async def test_an_unknown_node_is_a_refusal(client: GitHubClient, github: SimulatedGitHub) -> None:
+    """GitHub also sends NOT_FOUND for hidden nodes."""
     with pytest.raises(GitHubRefusedError, match="NOT_FOUND"):
         await client.fetch_sponsor(_token(github, "maintainer"), "U_sim1")
 
 
-async def test_one_sponsor_under_a_rate_limit_says_when_to_come_back(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """A person waits for this answer, and should know for how long."""
-    github.switches.rate_limited = True
-    github.switches.retry_after_s = 17
-
-    with pytest.raises(GitHubLimitedError) as caught:
-        await client.fetch_sponsor(_token(github, "maintainer"), "U_sim48210377")
-
-    assert caught.value.retry_after_s == 17
-
-
-async def test_a_page_that_fails_leaves_nothing_half_known(
-    client: GitHubClient, way: Script
-) -> None:
-    """Half a list would be taken for all of it."""
+async def test_a_failed_page_fails_the_whole_list(client: GitHubClient, way: Script) -> None:
+    """Half a list would look complete."""
     page = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
     connection = {"pageInfo": page, "nodes": []}
     answer = {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}}
@@ -467,19 +448,30 @@ async def test_a_revoked_token_is_refused(client: GitHubClient) -> None:
         await client.fetch_sponsorships("gho_revoked", ["maintainer"])
 
 
-@pytest.mark.parametrize("scopes", [[], ["user:email"]])
-async def test_a_token_that_was_granted_too_little_is_refused(
-    client: GitHubClient, github: SimulatedGitHub, scopes: list[str]
+@pytest.mark.parametrize(
+    ("fetch", "scopes"),
+    [
+        (GitHubClient.fetch_sponsorships, []),
+        (GitHubClient.fetch_sponsorships, ["user:email"]),
+        (GitHubClient.fetch_memberships, ["read:user"]),
+        (GitHubClient.fetch_memberships, ["read:org"]),
+    ],
+)
+async def test_a_token_with_missing_scopes_is_refused(
+    client: GitHubClient,
+    github: SimulatedGitHub,
+    fetch: Callable[[GitHubClient, str, list[str]], Awaitable[object]],
+    scopes: list[str],
 ) -> None:
-    """People may take scopes away on the consent page."""
-    token = github.tokens.issue(github.people.get_person("monthly"), scopes)
+    """People may remove scopes on the consent page; memberships need two of them."""
+    token = github.tokens.issue(github.people.get_person("org-member"), scopes)
 
     with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
-        await client.fetch_sponsorships(token, ["maintainer"])
+        await fetch(client, token, ["maintainer"])
 
 
-async def test_a_403_that_names_a_wait_is_a_limit(client: GitHubClient, way: Script) -> None:
-    """GitHub's secondary limits come like this, and asking again makes them worse."""
+async def test_a_403_with_retry_after_is_a_limit(client: GitHubClient, way: Script) -> None:
+    """It is a secondary limit, which another request would make worse."""
     way.answer(httpx.Response(403, headers={"Retry-After": "9"}))
 
     with pytest.raises(GitHubLimitedError):
@@ -488,10 +480,10 @@ async def test_a_403_that_names_a_wait_is_a_limit(client: GitHubClient, way: Scr
     assert len(way.requests) == 1
 
 
-async def test_the_token_is_no_part_of_a_query(
+async def test_the_token_is_not_in_a_query(
     client: GitHubClient, github: SimulatedGitHub, way: Script
 ) -> None:
-    """A question to GraphQL has a body, and that may be logged, too."""
+    """Bodies may be logged, too."""
     token = _token(github, "monthly")
 
     await client.fetch_sponsorships(token, ["maintainer"])

@@ -1,8 +1,9 @@
-"""Requests to GitHub, its statuses, and the profiles in its answers."""
+"""Building requests to GitHub, checking statuses, and parsing profiles."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
-from sponsorsync.github import messages
+from sponsorsync.github import answers, people, requests
 from tests.support.github_answers import (
     EMAILS,
     NOW,
@@ -25,23 +26,21 @@ from tests.support.github_answers import (
     dump,
 )
 
-# --- what is sent ---------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# --- requests -------------------------------------------------------------------------------------
 
 
-def test_headers_name_the_version_of_the_api() -> None:
-    """GitHub changes what it answers from version to version."""
-    assert messages.build_headers("gho_1") == {
-        "Accept": "application/vnd.github+json",
-        "Authorization": "Bearer gho_1",
-        "X-GitHub-Api-Version": "2026-03-10",
-    }
-
-
-def test_what_is_public_is_asked_for_without_a_token() -> None:
-    """An empty token would be a bad one."""
-    assert messages.build_headers(None) == {
+@pytest.mark.parametrize(
+    ("token", "more"), [("gho_1", {"Authorization": "Bearer gho_1"}), (None, {})]
+)
+def test_headers_have_the_version_and_the_token(token: str | None, more: dict[str, str]) -> None:
+    """GitHub's answers differ between versions, and an empty token would be refused."""
+    assert requests.build_headers(token) == {
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2026-03-10",
+        **more,
     }
 
 
@@ -58,38 +57,32 @@ def test_what_is_public_is_asked_for_without_a_token() -> None:
     ],
 )
 def test_a_login_is_one_segment_of_a_path(login: str, path: str) -> None:
-    """Whatever somebody typed must not ask GitHub about something else."""
-    assert messages.build_account_path(login) == path
+    """Arbitrary input must not change the requested path."""
+    assert requests.build_account_path(login) == path
 
 
-def test_one_sponsor_is_asked_for_by_node() -> None:
-    """A login may be somebody else's by now."""
-    assert messages.build_sponsor_request("U_1") == {
-        "query": messages.MAINTAINER_SPONSOR,
+def test_one_sponsor_is_requested_by_node_id() -> None:
+    """The login may belong to another account by now."""
+    assert requests.build_sponsor_request("U_1") == {
+        "query": requests.MAINTAINER_SPONSOR,
         "variables": {"id": "U_1"},
     }
 
 
-def test_a_page_is_asked_for_with_its_size_and_logins() -> None:
+@pytest.mark.parametrize(
+    ("build", "query"),
+    [
+        (requests.build_sponsorships_request, requests.VIEWER_SPONSORSHIPS),
+        (requests.build_organizations_request, requests.VIEWER_ORGANIZATIONS),
+    ],
+    ids=["sponsorships", "organizations"],
+)
+def test_a_page_is_requested_with_its_size_and_logins(
+    build: Callable[[Sequence[str], str | None], dict[str, object]], query: str
+) -> None:
     """GitHub refuses a connection without `first`, though its schema does not say so."""
-    body = messages.build_sponsorships_request(("maintainer", "other"), "Y3Vyc29y")
-
-    assert body == {
-        "query": messages.VIEWER_SPONSORSHIPS,
-        "variables": {
-            "maintainerLogins": ["maintainer", "other"],
-            "first": 100,
-            "after": "Y3Vyc29y",
-        },
-    }
-
-
-def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> None:
-    """What they give to others is none of our affair."""
-    body = messages.build_organizations_request(("maintainer", "other"), "Y3Vyc29y")
-
-    assert body == {
-        "query": messages.VIEWER_ORGANIZATIONS,
+    assert build(("maintainer", "other"), "Y3Vyc29y") == {
+        "query": query,
         "variables": {
             "maintainerLogins": ["maintainer", "other"],
             "first": 100,
@@ -102,9 +95,9 @@ def test_organizations_are_asked_for_with_what_they_give_to_these_accounts() -> 
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
-def test_success_passes(status: int) -> None:
-    """The body is looked at by who knows what it should be."""
-    messages.check_status(status, {}, now=NOW)
+def test_a_success_status_raises_nothing(status: int) -> None:
+    """The caller parses the body."""
+    answers.check_status(status, {}, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +124,9 @@ def test_success_passes(status: int) -> None:
 def test_a_status_is_a_refusal_a_limit_or_a_failure(
     status: int, headers: dict[str, str], error: type[GitHubError]
 ) -> None:
-    """A failure may be tried again at once, a limit later, a refusal not at all."""
+    """A failure may be retried at once, a limit later, a refusal not at all."""
     with pytest.raises(GitHubError) as caught:
-        messages.check_status(status, httpx.Headers(headers), now=NOW)
+        answers.check_status(status, httpx.Headers(headers), now=NOW)
 
     assert type(caught.value) is error
 
@@ -154,10 +147,10 @@ def test_a_status_is_a_refusal_a_limit_or_a_failure(
         ({}, 60),
     ],
 )
-def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
-    """Retry-After first, then the reset, and a minute where GitHub gives neither."""
+def test_a_limit_has_the_wait_of_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
+    """Retry-After first, then the reset, else a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
-        messages.check_status(429, httpx.Headers(headers), now=NOW)
+        answers.check_status(429, httpx.Headers(headers), now=NOW)
 
     assert caught.value.retry_after_s == retry_after_s
 
@@ -165,9 +158,9 @@ def test_a_limit_names_the_wait_in_its_headers(headers: dict[str, str], retry_af
 # --- /user and /user/emails -----------------------------------------------------------------------
 
 
-def test_a_profile_is_read() -> None:
-    """The sample of GitHub's own documentation."""
-    assert messages.parse_user(dump(USER)) == GitHubUser(
+def test_a_profile_is_parsed() -> None:
+    """The sample of GitHub's documentation."""
+    assert people.parse_user(dump(USER)) == GitHubUser(
         id=1,
         login="octocat",
         name="monalisa octocat",
@@ -186,33 +179,33 @@ def test_a_profile_is_read() -> None:
 )
 def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
     """Both are nullable, and many people hide their address."""
-    assert messages.parse_user(dump(profile)) == GitHubUser(
+    assert people.parse_user(dump(profile)) == GitHubUser(
         id=1, login="octocat", name=None, email=None, avatar_url=None
     )
 
 
 @pytest.mark.parametrize("kind", ["User", "Organization"])
-def test_an_account_is_read(kind: str) -> None:
-    """The sample of GitHub's own documentation; both kinds have the same three."""
-    account = messages.parse_account(dump({**USER, "type": kind}))
+def test_an_account_is_parsed(kind: str) -> None:
+    """The sample of GitHub's documentation, as both kinds."""
+    account = people.parse_account(dump({**USER, "type": kind}))
 
     assert account == GitHubAccount(id=1, login="octocat", node_id="MDQ6VXNlcjE=")
 
 
-def test_addresses_are_read() -> None:
-    """The sample of GitHub's own documentation, and the kind that GitHub makes itself."""
-    assert messages.parse_emails(dump(EMAILS)) == (
+def test_addresses_are_parsed() -> None:
+    """The sample of GitHub's documentation, and a generated address."""
+    assert people.parse_emails(dump(EMAILS)) == (
         EmailAddress("octocat@github.com", is_primary=True, is_verified=True),
         EmailAddress("octocat@users.noreply.github.com", is_primary=False, is_verified=True),
     )
 
 
 @pytest.mark.parametrize("truthy", ["true", 1, {}, [0]])
-def test_an_address_is_verified_by_true_alone(truthy: Json) -> None:
-    """What merely looks true proves nothing."""
+def test_only_true_makes_an_address_verified(truthy: Json) -> None:
+    """Truthy values prove nothing."""
     body = json.dumps([{"email": "a@example.com", "primary": truthy, "verified": truthy}])
 
-    [address] = messages.parse_emails(body.encode())
+    [address] = people.parse_emails(body.encode())
 
     assert not address.is_primary
     assert not address.is_verified

@@ -1,4 +1,4 @@
-"""GitHub's web flow from our side: where it begins, what its codes give, and how a token ends."""
+"""GitHub's web flow: start, token and revocation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _create_oauth(
 
 @pytest.fixture
 def oauth(way: Script) -> GitHubOAuth:
-    """Our side, on the way to the simulated GitHub."""
+    """The client of the simulated GitHub."""
     return _create_oauth(way)
 
 
@@ -54,7 +54,7 @@ def _query(url: str) -> dict[str, str]:
 
 
 async def _consent(github: SimulatedGitHub, attempt: LoginAttempt) -> str:
-    """What the browser does at GitHub; returns the code it comes back with."""
+    """Sends a browser to GitHub; returns the code of its redirect."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(github.app)) as browser:
         redirect = await browser.get(attempt.url)
     return _query(redirect.headers["location"])["code"]
@@ -63,8 +63,8 @@ async def _consent(github: SimulatedGitHub, attempt: LoginAttempt) -> str:
 # --- start ----------------------------------------------------------------------------------------
 
 
-def test_an_attempt_sends_the_browser_to_github_with_all_it_needs(oauth: GitHubOAuth) -> None:
-    """The verifier stays here; what travels is its hash."""
+def test_the_authorization_url_has_all_parameters(oauth: GitHubOAuth) -> None:
+    """The verifier stays here; only its hash is sent."""
     attempt = oauth.start(login_hint="monthly")
 
     digest = hashlib.sha256(attempt.code_verifier.encode()).digest()
@@ -81,10 +81,8 @@ def test_an_attempt_sends_the_browser_to_github_with_all_it_needs(oauth: GitHubO
     }
 
 
-async def test_organizations_are_asked_for_with_a_scope_of_their_own(
-    way: Script, github: SimulatedGitHub
-) -> None:
-    """Only where they count: the consent page tells a person what they give away."""
+async def test_organizations_need_an_extra_scope(way: Script, github: SimulatedGitHub) -> None:
+    """It is requested only if organizations count, because the consent page shows it."""
     oauth = _create_oauth(way, scope=SCOPE_WITH_ORGANIZATIONS)
     attempt = oauth.start(login_hint="org-member")
     code = await _consent(github, attempt)
@@ -95,32 +93,28 @@ async def test_organizations_are_asked_for_with_a_scope_of_their_own(
     assert live.scopes == ("read:user", "user:email", "read:org")
 
 
-def test_without_a_hint_github_chooses_the_account(oauth: GitHubOAuth) -> None:
-    """An empty `login` would preselect nobody."""
+def test_without_a_hint_no_login_is_sent(oauth: GitHubOAuth) -> None:
+    """An empty `login` would preselect no account."""
     assert "login" not in _query(oauth.start(login_hint=None).url)
 
 
-def test_no_two_attempts_have_the_same_verifier(oauth: GitHubOAuth) -> None:
-    """The verifier binds an attempt to one browser, as the state does."""
+def test_each_attempt_has_its_own_verifier_of_a_valid_length(oauth: GitHubOAuth) -> None:
+    """It binds an attempt to one browser; 43 to 128 characters (RFC 7636)."""
     first, second = oauth.start(login_hint=None), oauth.start(login_hint=None)
 
     assert first.code_verifier != second.code_verifier
+    assert len(first.code_verifier) == len(second.code_verifier) == 64
 
 
-def test_a_verifier_has_the_length_that_the_standard_asks_for(oauth: GitHubOAuth) -> None:
-    """43 to 128 characters (RFC 7636)."""
-    assert len(oauth.start(login_hint=None).code_verifier) == 64
-
-
-def test_the_issuer_is_made_of_githubs_address(oauth: GitHubOAuth) -> None:
-    """A GitHub Enterprise server has one of its own."""
+def test_the_issuer_is_derived_from_githubs_address(oauth: GitHubOAuth) -> None:
+    """A GitHub Enterprise server has its own."""
     assert oauth.issuer == "http://github.test/login/oauth"
 
 
 # --- the token ------------------------------------------------------------------------------------
 
 
-async def test_a_code_gives_a_token(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
+async def test_a_code_is_exchanged_for_a_token(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
     """With the verifier of the same attempt."""
     attempt = oauth.start(login_hint="monthly")
     code = await _consent(github, attempt)
@@ -132,10 +126,10 @@ async def test_a_code_gives_a_token(oauth: GitHubOAuth, github: SimulatedGitHub)
     assert live.scopes == ("read:user", "user:email")
 
 
-async def test_a_code_is_worth_nothing_without_its_verifier(
+async def test_a_code_without_its_verifier_is_rejected(
     oauth: GitHubOAuth, github: SimulatedGitHub
 ) -> None:
-    """Who catches the code in an address has not got the verifier."""
+    """A stolen code is useless without the verifier."""
     code = await _consent(github, oauth.start(login_hint="monthly"))
 
     with pytest.raises(LoginExpiredError):
@@ -145,7 +139,7 @@ async def test_a_code_is_worth_nothing_without_its_verifier(
 @pytest.mark.parametrize(
     ("error", "kind", "advice"),
     [
-        ("bad_verification_code", LoginExpiredError, "lives ten minutes"),
+        ("bad_verification_code", LoginExpiredError, "valid for ten minutes"),
         ("incorrect_client_credentials", LoginRejectedError, "GITHUB_CLIENT_ID and GITHUB_SECRET"),
         ("redirect_uri_mismatch", LoginRejectedError, "SPONSORSYNC_PUBLIC_URL"),
         ("unverified_user_email", LoginError, "verify your primary e-mail address"),
@@ -155,7 +149,7 @@ async def test_a_code_is_worth_nothing_without_its_verifier(
     ],
 )
 @pytest.mark.parametrize("status", [200, 400])
-async def test_an_error_says_whom_it_concerns(
+async def test_each_token_error_gives_advice(
     oauth: GitHubOAuth,
     way: Script,
     status: int,
@@ -163,7 +157,7 @@ async def test_an_error_says_whom_it_concerns(
     kind: type[LoginError],
     advice: str,
 ) -> None:
-    """GitHub sends errors with HTTP 200; the person can mend one, the operator another."""
+    """GitHub sends errors with HTTP 200; some are for the person, others for the operator."""
     way.answer(httpx.Response(status, json={"error": error, "error_description": "…"}))
 
     with pytest.raises(LoginError, match=advice) as caught:
@@ -172,11 +166,13 @@ async def test_an_error_says_whom_it_concerns(
     assert type(caught.value) is kind
 
 
-# --- its end --------------------------------------------------------------------------------------
+# --- revocation -----------------------------------------------------------------------------------
 
 
-async def test_a_revoked_token_is_dead(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
-    """What is not needed any more cannot be stolen."""
+async def test_a_revoked_token_is_no_longer_valid(
+    oauth: GitHubOAuth, github: SimulatedGitHub
+) -> None:
+    """Unused tokens cannot be stolen."""
     token = github.tokens.issue(github.people.get_person("monthly"))
 
     await oauth.revoke_token(token)
@@ -184,8 +180,8 @@ async def test_a_revoked_token_is_dead(oauth: GitHubOAuth, github: SimulatedGitH
     assert github.tokens.live() == []
 
 
-async def test_a_token_that_is_dead_already_is_revoked(oauth: GitHubOAuth) -> None:
-    """GitHub answers 404, and nothing is left to do."""
+async def test_revoking_a_revoked_token_succeeds(oauth: GitHubOAuth) -> None:
+    """GitHub answers 404."""
     await oauth.revoke_token("gho_dead")
 
 
@@ -194,17 +190,17 @@ async def test_a_token_that_is_dead_already_is_revoked(oauth: GitHubOAuth) -> No
     [httpx.Response(502), httpx.Response(422), httpx.ConnectError("refused")],
     ids=["502", "422", "connect"],
 )
-async def test_a_token_that_lives_on_is_an_error(
+async def test_a_failed_revocation_is_an_error(
     oauth: GitHubOAuth, way: Script, answer: httpx.Response | Exception
 ) -> None:
-    """Somebody has to hear of it."""
+    """The token remains valid, which has to be logged."""
     way.answer(answer)
 
     with pytest.raises(GitHubUnreachableError):
         await oauth.revoke_token("gho_1")
 
 
-async def test_a_limit_at_the_token_endpoint_is_a_github_out_of_reach(
+async def test_a_limit_at_the_token_endpoint_is_an_unreachable_github(
     oauth: GitHubOAuth, way: Script
 ) -> None:
     """GitHub documents no limit there."""
@@ -214,8 +210,8 @@ async def test_a_limit_at_the_token_endpoint_is_a_github_out_of_reach(
         await oauth.fetch_token(code="code", code_verifier="verifier")
 
 
-async def test_with_the_wrong_secret_no_token_is_revoked_and_none_is_told(way: Script) -> None:
-    """The error goes to the log."""
+async def test_the_error_of_a_wrong_secret_shows_no_secret(way: Script) -> None:
+    """The error is logged."""
     oauth = _create_oauth(way, client_secret=SecretStr("wrong-secret"))
 
     with pytest.raises(GitHubUnreachableError, match="HTTP 401") as caught:

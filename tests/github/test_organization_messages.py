@@ -1,4 +1,4 @@
-"""GitHub's answers about a person's organizations and what these give."""
+"""Parsing GitHub's answers about a person's organizations and their sponsorships."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sponsorsync.domain.errors import (
     GitHubRefusedError,
     GitHubUnreachableError,
 )
-from sponsorsync.github import messages
+from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     FORBIDDEN,
     NODE,
@@ -32,34 +32,27 @@ if TYPE_CHECKING:
 # --- organizations --------------------------------------------------------------------------------
 
 
-def test_an_organization_is_read_with_what_it_gives() -> None:
-    """Its login is lower-cased, as it is compared and stored; its number is what it is known by."""
-    assert parse_organizations(organizations_answer(ORGANIZATION)) == messages.OrganizationPage(
+def test_an_organization_is_parsed_with_its_sponsorships() -> None:
+    """The login is stored in lower case; the id identifies it."""
+    assert parse_organizations(organizations_answer(ORGANIZATION)) == sponsorships.OrganizationPage(
         organizations=(PARSED_ORGANIZATION,), is_complete=True, next_cursor=None
     )
 
 
-def test_no_organizations_are_an_answer_too() -> None:
-    """This is a no, and not an unknown."""
-    assert parse_organizations(organizations_answer()) == messages.OrganizationPage(
+def test_an_empty_list_of_organizations_is_complete() -> None:
+    """This is a no, not an unknown."""
+    assert parse_organizations(organizations_answer()) == sponsorships.OrganizationPage(
         organizations=(), is_complete=True, next_cursor=None
     )
 
 
-def test_a_member_is_not_told_the_tier() -> None:
-    """GitHub shows it to those who manage the organization; the sponsorship counts without it."""
+def test_an_organizations_sponsorship_counts_without_a_tier() -> None:
+    """GitHub shows the tier only to managers of the organization."""
     page = parse_organizations(organizations_answer(organization_giving({**NODE, "tier": None})))
 
     [sponsorship] = page.organizations[0].sponsorships
     assert sponsorship.tier_cents is None
     assert page.is_complete
-
-
-def test_a_page_of_organizations_says_where_the_next_begins() -> None:
-    """Some people belong to hundreds."""
-    page: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
-
-    assert parse_organizations(organizations_answer(page=page)).next_cursor == "Y3Vyc29y"
 
 
 @pytest.mark.parametrize("error", [FORBIDDEN, SAML], ids=["oauth apps", "saml"])
@@ -73,10 +66,10 @@ def test_a_page_of_organizations_says_where_the_next_begins() -> None:
     ],
     ids=["alone", "first", "twice", "left out"],
 )
-def test_an_organization_that_is_kept_back_hides_no_other(
+def test_a_withheld_organization_does_not_hide_others(
     hidden: list[Json], shown: tuple[Membership, ...], error: Json
 ) -> None:
-    """A person who belongs to one that restricts OAuth apps is still entitled by another."""
+    """Membership of a restricting organization must not block the others."""
     page = parse_organizations(organizations_answer(*hidden, errors=[error]))
 
     assert page.organizations == shown
@@ -101,10 +94,10 @@ def test_an_organization_that_is_kept_back_hides_no_other(
     ids=["null node", "neither", "more pages", "null", "null list"],
 )
 @pytest.mark.parametrize("errors", [[], [FORBIDDEN]], ids=["silent", "forbidden"])
-def test_a_sponsorship_that_is_kept_back_is_unknown(
+def test_a_withheld_sponsorship_is_unknown(
     organization: Json, sponsorships: tuple[Sponsorship, ...], errors: list[Json]
 ) -> None:
-    """Membership stands, and what is seen holds; that there is no more is not known."""
+    """The visible data count; there may be more."""
     page = parse_organizations(organizations_answer(organization, errors=errors))
 
     assert [each.sponsorships for each in page.organizations] == [sponsorships]
@@ -112,8 +105,8 @@ def test_a_sponsorship_that_is_kept_back_is_unknown(
 
 
 @pytest.mark.parametrize("nothing", [None, {**ORGANIZATION, "databaseId": None}])
-def test_an_organization_without_a_number_is_unknown(nothing: Json) -> None:
-    """Both are nullable by the schema, without any error; a login alone can change hands."""
+def test_an_organization_without_an_id_is_unknown(nothing: Json) -> None:
+    """The schema allows null without an error; a login alone can change hands."""
     page = parse_organizations(organizations_answer(nothing, ORGANIZATION))
 
     assert page.organizations == (PARSED_ORGANIZATION,)
@@ -130,15 +123,17 @@ def test_an_organization_without_a_number_is_unknown(nothing: Json) -> None:
     ],
 )
 @pytest.mark.parametrize("data", [None, organizations_answer(ORGANIZATION)["data"]])
-def test_only_what_is_forbidden_may_be_missing(data: Json, errors: list[Json], named: str) -> None:
-    """Without read:org nothing is shown, and how far another error reaches, nobody knows."""
+def test_only_forbidden_organizations_may_be_missing(
+    data: Json, errors: list[Json], named: str
+) -> None:
+    """Without read:org nothing is shown, and other errors may concern any part."""
     with pytest.raises(GitHubRefusedError, match=named):
         parse_organizations({"data": data, "errors": errors})
 
 
 @pytest.mark.parametrize("data", [None, {}, {"viewer": None}, {"viewer": {"organizations": None}}])
-def test_forbidden_without_any_organization_beside_it_is_a_refusal(data: Json) -> None:
-    """Nothing is shown, so there is nothing that could count."""
+def test_forbidden_without_any_data_is_a_refusal(data: Json) -> None:
+    """Nothing is shown, so nothing can count."""
     with pytest.raises(GitHubRefusedError, match="FORBIDDEN"):
         parse_organizations({"data": data, "errors": [FORBIDDEN]})
 
@@ -146,16 +141,16 @@ def test_forbidden_without_any_organization_beside_it_is_a_refusal(data: Json) -
 @pytest.mark.parametrize(
     "data", [None, {}, {"viewer": None}, {"viewer": {}}, {"viewer": {"organizations": None}}]
 )
-def test_nothing_without_an_error_is_no_empty_list(data: Json) -> None:
-    """The schema does not allow it, so whatever sent it is not to be believed."""
+def test_missing_data_without_an_error_are_unreadable(data: Json) -> None:
+    """The schema does not allow that."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations({"data": data})
 
 
 @pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
 @pytest.mark.parametrize("data", [None, organizations_answer(ORGANIZATION)["data"]])
-def test_a_rate_limit_is_told_from_what_is_forbidden(data: Json, kind: str) -> None:
-    """It passes, and then the whole list can be had."""
+def test_a_rate_limit_beside_forbidden_is_a_limit(data: Json, kind: str) -> None:
+    """After the wait, the whole list is available."""
     with pytest.raises(GitHubLimitedError):
         parse_organizations({"data": data, "errors": [FORBIDDEN, {"type": kind}]})
 
@@ -174,20 +169,9 @@ def test_a_rate_limit_is_told_from_what_is_forbidden(data: Json, kind: str) -> N
         organization_giving({**NODE, "privacyLevel": None}),
     ],
 )
-def test_an_organization_of_the_wrong_types_makes_the_answer_unreadable(
+def test_an_organization_of_wrong_types_makes_the_answer_unreadable(
     organization: Json,
 ) -> None:
-    """It is no null that GitHub may send, so the rest is not to be believed either."""
+    """The schema does not allow that, so the rest is not reliable either."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations(organizations_answer(ORGANIZATION, organization))
-
-
-@pytest.mark.parametrize(
-    "page",
-    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
-    ids=["null", "absent"],
-)
-def test_a_next_page_of_organizations_needs_a_cursor(page: Json) -> None:
-    """The organization that entitles may stand on the page that cannot be asked for."""
-    with pytest.raises(GitHubUnreachableError):
-        parse_organizations(organizations_answer(ORGANIZATION, page=page))

@@ -1,8 +1,10 @@
-"""GitHub's answers about sponsorships and about one sponsor."""
+"""Parsing GitHub's answers about sponsorships and about one sponsor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
@@ -12,8 +14,8 @@ from sponsorsync.domain.errors import (
     GitHubUnreachableError,
 )
 from sponsorsync.domain.sources import PaymentSource
-from sponsorsync.domain.sponsorship import Privacy
-from sponsorsync.github import messages
+from sponsorsync.domain.sponsorship import Privacy, Sponsorship
+from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     LAST_PAGE,
     NODE,
@@ -21,23 +23,28 @@ from tests.support.github_answers import (
     SPONSOR,
     Json,
     answer_with,
+    organizations_answer,
+    parse_organizations,
     parse_sponsor,
     parse_sponsorships,
     sponsor_answer,
 )
 
+Parse: TypeAlias = Callable[[Json], sponsorships.SponsorshipPage | sponsorships.OrganizationPage]
+Build: TypeAlias = Callable[..., dict[str, Json]]
+
 # --- sponsorships ---------------------------------------------------------------------------------
 
 
-def test_a_sponsorship_is_read() -> None:
-    """Its login is lower-cased, as it is compared and stored."""
-    assert parse_sponsorships(answer_with(NODE)) == messages.SponsorshipPage(
+def test_a_sponsorship_is_parsed() -> None:
+    """The login is stored in lower case."""
+    assert parse_sponsorships(answer_with(NODE)) == sponsorships.SponsorshipPage(
         sponsorships=(PARSED_NODE,), next_cursor=None
     )
 
 
-def test_a_sponsorship_without_tier_and_source_is_one() -> None:
-    """GitHub gives no tier for what comes through Patreon, and no source at times."""
+def test_a_sponsorship_without_tier_and_source_is_parsed() -> None:
+    """GitHub sends no tier for Patreon, and sometimes no source."""
     bare = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": None}
 
     [sponsorship] = parse_sponsorships(answer_with(bare)).sponsorships
@@ -48,9 +55,9 @@ def test_a_sponsorship_without_tier_and_source_is_one() -> None:
     assert sponsorship.is_active
 
 
-def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> None:
-    """Each of the three decides about something."""
-    told = {
+def test_a_private_one_time_sponsorship_through_patreon_is_parsed() -> None:
+    """Each of these fields changes the entitlement or its display."""
+    node = {
         **NODE,
         "isActive": False,
         "isOneTimePayment": True,
@@ -58,7 +65,7 @@ def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> Non
         "paymentSource": "PATREON",
     }
 
-    [sponsorship] = parse_sponsorships(answer_with(told)).sponsorships
+    [sponsorship] = parse_sponsorships(answer_with(node)).sponsorships
 
     assert sponsorship.privacy is Privacy.PRIVATE
     assert sponsorship.payment_source is PaymentSource.PATREON
@@ -66,11 +73,11 @@ def test_a_private_one_time_sponsorship_through_patreon_is_told_as_such() -> Non
     assert not sponsorship.is_active
 
 
-def test_what_github_adds_to_its_enums_hides_no_sponsorship() -> None:
-    """Neither decides about entitlement; of two ways to show it the cautious one is taken."""
-    told = {**NODE, "privacyLevel": "SECRET", "paymentSource": "STRIPE"}
+def test_unknown_enum_values_do_not_hide_a_sponsorship() -> None:
+    """Neither value decides on entitlement; an unknown privacy counts as private."""
+    node = {**NODE, "privacyLevel": "SECRET", "paymentSource": "STRIPE"}
 
-    sponsorships = parse_sponsorships(answer_with(NODE, told)).sponsorships
+    sponsorships = parse_sponsorships(answer_with(NODE, node)).sponsorships
 
     assert sponsorships == (
         PARSED_NODE,
@@ -79,35 +86,59 @@ def test_what_github_adds_to_its_enums_hides_no_sponsorship() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, {**NODE, "sponsorable": {}}])
-def test_a_null_node_hides_no_other(nothing: Json) -> None:
-    """Nodes are nullable by the schema; `{}` is neither a User nor an Organization."""
+def test_a_null_node_does_not_hide_others(nothing: Json) -> None:
+    """The schema allows null; `{}` is neither a User nor an Organization."""
     assert parse_sponsorships(answer_with(nothing, NODE, nothing)).sponsorships == (PARSED_NODE,)
 
 
-def test_no_sponsorships_are_an_answer_too() -> None:
-    """This is a no, and not an unknown."""
-    assert parse_sponsorships(answer_with()).sponsorships == ()
+LISTS = pytest.mark.parametrize(
+    ("parse", "build"),
+    [(parse_sponsorships, answer_with), (parse_organizations, organizations_answer)],
+    ids=["sponsorships", "organizations"],
+)
 
 
-def test_a_page_says_where_the_next_begins() -> None:
+@LISTS
+def test_an_empty_list_is_an_answer(parse: Parse, build: Build) -> None:
+    """This is a no, not an unknown."""
+    page = parse(build())
+
+    assert getattr(page, "sponsorships", ()) == getattr(page, "organizations", ()) == ()
+
+
+@LISTS
+def test_a_page_has_the_cursor_of_the_next_one(parse: Parse, build: Build) -> None:
     """Pages hold a hundred at most."""
-    page = parse_sponsorships(
-        answer_with(NODE, page={"hasNextPage": True, "endCursor": "Y3Vyc29y"})
-    )
+    page: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
 
-    assert page.next_cursor == "Y3Vyc29y"
+    assert parse(build(page=page)).next_cursor == "Y3Vyc29y"
 
 
-def test_empty_errors_are_none() -> None:
-    """The specification forbids them, and servers send them."""
+@LISTS
+@pytest.mark.parametrize(
+    "page",
+    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
+    ids=["null", "absent"],
+)
+def test_a_next_page_without_a_cursor_is_unreadable(parse: Parse, build: Build, page: Json) -> None:
+    """The entitling sponsorship or organization may be on that page."""
+    with pytest.raises(GitHubUnreachableError):
+        parse(build(page=page))
+
+
+def test_an_empty_list_of_errors_is_ignored() -> None:
+    """The specification forbids it, but servers send it."""
     assert parse_sponsorships(answer_with(NODE, errors=[])).sponsorships == (PARSED_NODE,)
 
 
 @pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
-def test_a_rate_limit_comes_with_http_200(kind: str) -> None:
-    """Without any header to go by, a minute is what GitHub asks for."""
+@pytest.mark.parametrize("parse", [parse_sponsorships, parse_organizations, parse_sponsor])
+def test_a_rate_limit_without_headers_waits_a_minute(
+    parse: Callable[[Json], object], kind: str
+) -> None:
+    """GitHub sends it with HTTP 200 and recommends a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
-        parse_sponsorships({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
+        parse({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
 
     assert caught.value.retry_after_s == 60
 
@@ -123,25 +154,14 @@ def test_a_rate_limit_comes_with_http_200(kind: str) -> None:
     ],
 )
 @pytest.mark.parametrize("data", [None, answer_with(NODE)["data"], answer_with(None)["data"]])
-def test_an_answer_with_errors_is_no_answer(data: Json, errors: list[Json], named: str) -> None:
-    """Even with data beside them: what is missing from it is unknown, not absent."""
+def test_an_answer_with_errors_is_refused(data: Json, errors: list[Json], named: str) -> None:
+    """Missing data are unknown, even beside other data."""
     with pytest.raises(GitHubRefusedError, match=named):
         parse_sponsorships({"data": data, "errors": errors})
 
 
-@pytest.mark.parametrize(
-    "page",
-    [{"hasNextPage": True, "endCursor": None}, {"hasNextPage": True}],
-    ids=["null", "absent"],
-)
-def test_a_next_page_without_a_cursor_is_no_complete_answer(page: Json) -> None:
-    """The sponsorship that entitles may stand on the page that cannot be asked for."""
-    with pytest.raises(GitHubUnreachableError):
-        parse_sponsorships(answer_with(NODE, page=page))
-
-
-def test_a_list_that_is_null_is_no_empty_list() -> None:
-    """The schema allows it, and it says nothing: unknown is not no."""
+def test_a_null_list_is_not_an_empty_list() -> None:
+    """The schema allows null; unknown is not no."""
     connection: Json = {"pageInfo": LAST_PAGE, "nodes": None}
 
     with pytest.raises(GitHubUnreachableError):
@@ -150,8 +170,8 @@ def test_a_list_that_is_null_is_no_empty_list() -> None:
 
 @pytest.mark.parametrize("field", ["createdAt", "tierSelectedAt"])
 @pytest.mark.parametrize("moment", ["2025-10-18T12:00:00", "2025-10-18", "yesterday", ""])
-def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) -> None:
-    """It could not be compared with any other moment."""
+def test_a_time_without_a_zone_is_unreadable(field: str, moment: str) -> None:
+    """It cannot be compared with other times."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with({**NODE, field: moment}))
 
@@ -159,34 +179,31 @@ def test_a_moment_without_a_time_zone_is_not_guessed(field: str, moment: str) ->
 # --- one sponsor ----------------------------------------------------------------------------------
 
 
-def test_a_sponsor_is_read_with_what_they_give_to_the_viewer() -> None:
-    """The viewer is the sponsorable: the answer itself need not name it twice."""
-    assert parse_sponsor(sponsor_answer(SPONSOR)) == messages.SponsorAnswer(
-        viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=PARSED_NODE
+@pytest.mark.parametrize(
+    ("node", "sponsorship"),
+    [
+        (NODE, PARSED_NODE),
+        (
+            {**NODE, "tier": None, "paymentSource": "PATREON"},
+            replace(PARSED_NODE, tier_cents=None, payment_source=PaymentSource.PATREON),
+        ),
+        (None, None),
+    ],
+    ids=["tier", "patreon", "none"],
+)
+def test_a_sponsor_is_parsed(node: Json, sponsorship: Sponsorship | None) -> None:
+    """The viewer is the sponsorable; null is a no, not an unknown."""
+    answer = sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": node})
+
+    assert parse_sponsor(answer) == sponsorships.SponsorAnswer(
+        viewer_login="maintainer", sponsor_id=48_210_377, sponsorship=sponsorship
     )
 
 
-def test_who_gives_nothing_is_an_answer_too() -> None:
-    """This is a no, and not an unknown."""
-    answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": None}))
-
-    assert (answer.sponsor_id, answer.sponsorship) == (48_210_377, None)
-
-
-def test_a_sponsor_through_patreon_has_no_tier() -> None:
-    """GitHub does not know it, whoever asks."""
-    told = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": "PATREON"}
-
-    answer = parse_sponsor(sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": told}))
-
-    assert answer.sponsorship is not None
-    assert answer.sponsorship.tier_cents is None
-
-
 @pytest.mark.parametrize("node", [None, {}], ids=["null", "neither"])
-def test_a_node_that_is_no_account_is_nobodys_answer(node: Json) -> None:
-    """Without a number it cannot be told whose no this would be."""
-    assert parse_sponsor(sponsor_answer(node)) == messages.SponsorAnswer(
+def test_a_node_that_is_not_an_account_has_no_sponsor_id(node: Json) -> None:
+    """Without an id the answer belongs to no person."""
+    assert parse_sponsor(sponsor_answer(node)) == sponsorships.SponsorAnswer(
         viewer_login="maintainer", sponsor_id=None, sponsorship=None
     )
 
@@ -195,8 +212,8 @@ def test_a_node_that_is_no_account_is_nobodys_answer(node: Json) -> None:
 @pytest.mark.parametrize(
     "data", [None, sponsor_answer(None)["data"], sponsor_answer(SPONSOR)["data"]]
 )
-def test_a_sponsor_with_an_error_is_no_answer(data: Json, kind: str) -> None:
-    """A node that is not found may be hidden: that is unknown, and not a no."""
+def test_a_sponsor_with_an_error_is_refused(data: Json, kind: str) -> None:
+    """A node that is not found may be hidden, which is unknown."""
     with pytest.raises(GitHubRefusedError, match=kind):
         parse_sponsor({"data": data, "errors": [{"type": kind, "message": "…"}]})
 
@@ -217,13 +234,7 @@ def test_a_sponsor_with_an_error_is_no_answer(data: Json, kind: str) -> None:
         {"data": None},
     ],
 )
-def test_a_sponsor_of_the_wrong_types_is_no_answer(answer: Json) -> None:
-    """A field that is missing is not the same as a field that is null."""
+def test_a_sponsor_of_wrong_types_is_unreadable(answer: Json) -> None:
+    """A missing field is not a null field."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsor(answer)
-
-
-def test_a_rate_limit_is_no_answer_about_a_sponsor() -> None:
-    """It comes with HTTP 200 here, too."""
-    with pytest.raises(GitHubLimitedError):
-        parse_sponsor({"errors": [{"type": "RATE_LIMITED", "message": "…"}]})

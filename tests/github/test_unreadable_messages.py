@@ -1,7 +1,8 @@
-"""Answers of the wrong shape: each is read or is a GitHubError."""
+"""Answers of a wrong shape: each is parsed or raises a GitHubError."""
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from sponsorsync.domain.errors import (
     GitHubError,
     GitHubUnreachableError,
 )
-from sponsorsync.github import messages
+from sponsorsync.github import people, sponsorships
 from tests.support.github_answers import (
     EMAILS,
     FORBIDDEN,
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 
-# --- whatever else may come -----------------------------------------------------------------------
+# --- arbitrary answers ----------------------------------------------------------------------------
 
 PARSERS: list[Callable[[bytes], object]] = [
-    messages.parse_user,
-    messages.parse_emails,
-    messages.parse_sponsorships,
-    messages.parse_organizations,
-    messages.parse_account,
-    messages.parse_sponsor,
+    people.parse_user,
+    people.parse_emails,
+    sponsorships.parse_sponsorships,
+    sponsorships.parse_organizations,
+    people.parse_account,
+    sponsorships.parse_sponsor,
 ]
 
 
@@ -63,48 +64,32 @@ PARSERS: list[Callable[[bytes], object]] = [
     ],
     ids=["empty", "null", "html", "half", "no utf-8", "deep", "long", "infinite", "short row"],
 )
-def test_what_cannot_be_read_is_a_github_that_failed(
+def test_an_unreadable_body_is_an_unreachable_github(
     parse: Callable[[bytes], object], body: bytes
 ) -> None:
-    """It is tried again and then unknown, and never a fault of ours."""
+    """The call is repeated, and then the result is unknown."""
     with pytest.raises(GitHubUnreachableError):
         parse(body)
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("parse", "field", "value"),
     [
-        ("id", "one"),
-        ("id", None),
-        ("id", 1.5),
-        ("login", None),
-        ("login", 5),
-        ("name", ["monalisa"]),
-        ("email", {"a": 1}),
-        ("avatar_url", 0),
+        *itertools.product([people.parse_user, people.parse_account], ["id"], ["one", None, 1.5]),
+        *itertools.product([people.parse_user, people.parse_account], ["login"], [None, 5]),
+        (people.parse_user, "name", ["monalisa"]),
+        (people.parse_user, "email", {"a": 1}),
+        (people.parse_user, "avatar_url", 0),
+        (people.parse_account, "node_id", None),
+        (people.parse_account, "node_id", 1),
     ],
 )
-def test_a_profile_of_the_wrong_types_is_no_profile(field: str, value: Json) -> None:
-    """Else it would fail later, inside a script in Redis."""
+def test_a_profile_of_wrong_types_is_unreadable(
+    parse: Callable[[bytes], object], field: str, value: Json
+) -> None:
+    """Else it would fail later, inside a Redis script, or look like a deleted account."""
     with pytest.raises(GitHubUnreachableError):
-        messages.parse_user(dump({**USER, field: value}))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("id", "one"),
-        ("id", None),
-        ("login", None),
-        ("login", 5),
-        ("node_id", None),
-        ("node_id", 1),
-    ],
-)
-def test_an_account_of_the_wrong_types_is_no_account(field: str, value: Json) -> None:
-    """And none is not the same as gone."""
-    with pytest.raises(GitHubUnreachableError):
-        messages.parse_account(dump({**USER, field: value}))
+        parse(dump({**USER, field: value}))
 
 
 @pytest.mark.parametrize(
@@ -123,10 +108,8 @@ def test_an_account_of_the_wrong_types_is_no_account(field: str, value: Json) ->
         ("sponsorable", {"login": 5}),
     ],
 )
-def test_a_sponsorship_of_the_wrong_types_makes_the_answer_unreadable(
-    field: str, value: Json
-) -> None:
-    """A sponsorship that is passed over would be a no."""
+def test_a_sponsorship_of_wrong_types_makes_the_answer_unreadable(field: str, value: Json) -> None:
+    """Skipping it would mean a no."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with({**NODE, field: value}))
 
@@ -144,7 +127,7 @@ any_json: SearchStrategy[Json] = st.recursive(
 
 
 def _almost(document: Json) -> SearchStrategy[Json]:
-    """The document, with any other value in a place here and there."""
+    """Draws the document with arbitrary values in random places."""
     same: SearchStrategy[Json] = st.just(document)
     if isinstance(document, dict):
         same = st.fixed_dictionaries({key: _almost(each) for key, each in document.items()})
@@ -154,18 +137,18 @@ def _almost(document: Json) -> SearchStrategy[Json]:
 
 
 @given(body=any_json.map(dump))
-def test_any_json_is_read_or_is_a_github_error(body: bytes) -> None:
-    """A service that others depend on answers nonsense now and then."""
+def test_any_json_is_parsed_or_is_a_github_error(body: bytes) -> None:
+    """External services sometimes send nonsense."""
     for parse in PARSERS:
         with suppress(GitHubError):
             parse(body)
 
 
 @given(body=_almost(USER).map(dump))
-def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
-    """One wrong value is what a change of the API looks like."""
+def test_a_damaged_profile_is_parsed_or_is_a_github_error(body: bytes) -> None:
+    """A change of the API looks like one wrong value."""
     with suppress(GitHubError):
-        user = messages.parse_user(body)
+        user = people.parse_user(body)
         assert isinstance(user.id, int)
         assert isinstance(user.login, str)
         assert all(
@@ -175,17 +158,17 @@ def test_almost_a_profile_is_read_or_is_a_github_error(body: bytes) -> None:
 
 
 @given(body=_almost(EMAILS).map(dump))
-def test_almost_a_list_of_addresses_is_read_or_is_a_github_error(body: bytes) -> None:
-    """One wrong value is what a change of the API looks like."""
+def test_a_damaged_list_of_addresses_is_parsed_or_is_a_github_error(body: bytes) -> None:
+    """A change of the API looks like one wrong value."""
     with suppress(GitHubError):
-        assert all(isinstance(each.email, str) for each in messages.parse_emails(body))
+        assert all(isinstance(each.email, str) for each in people.parse_emails(body))
 
 
 @given(body=_almost(answer_with(NODE, None, NODE)).map(dump))
-def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
-    """What is read can be compared and stored; moments without a zone could not."""
+def test_a_damaged_list_of_sponsorships_is_parsed_or_is_a_github_error(body: bytes) -> None:
+    """Parsed values can be compared and stored; times have a zone."""
     with suppress(GitHubError):
-        for each in messages.parse_sponsorships(body).sponsorships:
+        for each in sponsorships.parse_sponsorships(body).sponsorships:
             assert each.created_at.utcoffset() is not None
             assert each.tier_selected_at is None or each.tier_selected_at.utcoffset() is not None
             assert isinstance(each.is_active, bool)
@@ -193,19 +176,19 @@ def test_almost_an_answer_is_read_or_is_a_github_error(body: bytes) -> None:
 
 
 @given(body=_almost(organizations_answer(ORGANIZATION, None, errors=[FORBIDDEN])).map(dump))
-def test_almost_an_answer_with_organizations_is_read_or_is_a_github_error(body: bytes) -> None:
-    """What is read can be compared and stored."""
+def test_a_damaged_list_of_organizations_is_parsed_or_is_a_github_error(body: bytes) -> None:
+    """Parsed values can be compared and stored."""
     with suppress(GitHubError):
-        page = messages.parse_organizations(body)
+        page = sponsorships.parse_organizations(body)
         assert all(isinstance(each.id, int) for each in page.organizations)
         assert all(each.login == each.login.lower() for each in page.organizations)
 
 
 @given(body=_almost(sponsor_answer(SPONSOR)).map(dump))
-def test_almost_a_sponsor_is_read_or_is_a_github_error(body: bytes) -> None:
-    """One wrong value is what a change of the API looks like."""
+def test_a_damaged_sponsor_is_parsed_or_is_a_github_error(body: bytes) -> None:
+    """A change of the API looks like one wrong value."""
     with suppress(GitHubError):
-        answer = messages.parse_sponsor(body)
+        answer = sponsorships.parse_sponsor(body)
         assert answer.viewer_login == answer.viewer_login.lower()
         assert answer.sponsor_id is None or isinstance(answer.sponsor_id, int)
         assert answer.sponsorship is None or answer.sponsorship.created_at.utcoffset() is not None

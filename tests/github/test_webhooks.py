@@ -1,4 +1,4 @@
-"""What is read of GitHub's events, and what is not."""
+"""Signatures and parsing of GitHub's webhook events."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def _changed(member: str, value: object) -> dict[str, Any]:
     return event
 
 
-def test_the_signature_is_githubs() -> None:
-    """Their own test vector."""
+def test_the_signature_matches_githubs_test_vector() -> None:
+    """The documentation of webhook deliveries contains it."""
     signature = sign(b"Hello, World!", "It's a Secret to Everybody")
 
     assert signature == ("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")
@@ -57,14 +57,14 @@ def test_the_signature_is_githubs() -> None:
     "signature",
     [None, "", "sha256=", sign(b"other", "secret"), sign(b"body", "other"), "sha256=wörng\ud800"],
 )
-def test_another_signature_is_none(signature: str | None) -> None:
-    """Whatever it is made of."""
+def test_a_wrong_signature_is_rejected(signature: str | None) -> None:
+    """Missing, empty, of another body or secret, or not ASCII."""
     assert is_signed(b"body", sign(b"body", "secret"), "secret")
     assert not is_signed(b"body", signature, "secret")
 
 
-def test_what_decides_about_entitlement_is_read() -> None:
-    """And nothing else is needed."""
+def test_the_fields_that_decide_on_entitlement_are_parsed() -> None:
+    """No other field is needed."""
     event = parse_sponsorship(_event(effective_date="2026-12-01T00:00:00Z"))
 
     assert event is not None
@@ -86,10 +86,10 @@ def test_what_decides_about_entitlement_is_read() -> None:
         (None, None),
     ],
 )
-def test_a_date_that_is_written_otherwise_costs_no_event(
+def test_an_unreadable_effective_date_is_ignored(
     effective_date: object, moment: datetime | None
 ) -> None:
-    """GitHub promises a string and no form of it; a cancellation counts without one."""
+    """GitHub documents only a string; a cancellation counts without it."""
     event = parse_sponsorship(_event(action="cancelled", effective_date=effective_date))
 
     assert event is not None
@@ -114,13 +114,13 @@ def test_a_date_that_is_written_otherwise_costs_no_event(
         _changed("created_at", "9999-12-31T23:59:59+00:00"),
     ],
 )
-def test_what_is_not_certain_is_no_news(event: dict[str, Any]) -> None:
-    """It is a reason to look at GitHub instead."""
+def test_an_uncertain_event_is_none(event: dict[str, Any]) -> None:
+    """It triggers a reconcile instead."""
     assert parse_sponsorship(event) is None
 
 
-def test_a_missing_tier_and_privacy_are_not_known() -> None:
-    """The sponsorship is there nevertheless."""
+def test_an_event_without_tier_and_privacy_is_parsed() -> None:
+    """The sponsorship exists nevertheless."""
     payload = _changed("tier", None)
     payload["sponsorship"]["privacy_level"] = ["public"]
     event = parse_sponsorship(payload)
@@ -129,8 +129,8 @@ def test_a_missing_tier_and_privacy_are_not_known() -> None:
     assert (event.tier_cents, event.is_one_time, event.privacy) == (None, False, None)
 
 
-def test_a_privacy_that_github_adds_is_not_shown_as_public() -> None:
-    """It is not known who may see it."""
+def test_an_unknown_privacy_is_private() -> None:
+    """Its audience is not known."""
     event = parse_sponsorship(_changed("privacy_level", "secret"))
 
     assert event is not None
@@ -138,14 +138,14 @@ def test_a_privacy_that_github_adds_is_not_shown_as_public() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])
-def test_what_is_no_object_is_no_event(body: bytes) -> None:
-    """Signed or not."""
+def test_a_body_that_is_not_an_object_is_malformed(body: bytes) -> None:
+    """A valid signature does not help."""
     with pytest.raises(MalformedEventError):
         parse_event(body)
 
 
-def test_githubs_own_examples_are_read() -> None:
-    """Each of them, but for one without a sponsor."""
+def test_githubs_example_events_are_parsed() -> None:
+    """All but the one without a sponsor."""
     folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
     if not folder:
         pytest.skip(HOW_TO_GET_THEM)

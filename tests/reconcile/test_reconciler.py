@@ -502,7 +502,7 @@ async def test_somebody_elses_token_is_refused(
     async with open_replica(settings, github, local, clock, login="stranger") as other:
         summary = await other.compare()
 
-    assert "not that of maintainer" in (summary.reason or "")
+    assert "does not belong to maintainer" in (summary.reason or "")
     assert PRIVATE in await replica.entitled()
 
 
@@ -623,7 +623,7 @@ async def test_a_foreign_key_of_one_person_is_in_nobody_elses_way(replica: Repli
         await replica.local.set(key, "somebody else's")
     with capture_logs() as logs:
         summary = await replica.compare()
-    told = {log["person"]: log["reason"] for log in logs if log["event"] == "entitlement_not_kept"}
+    told = {log["person"]: log["reason"] for log in logs if log["event"] == "entitlement_not_saved"}
 
     assert (summary.reason, summary.conflicts) == (None, 2)
     assert summary.counts == {"created": 1, "ended": 1}
@@ -1244,7 +1244,7 @@ async def test_a_limit_is_noted_as_a_failure(replica: Replica) -> None:
     """One that is too long to be waited for ends a comparison, too."""
     replica.way.limit = {"retry-after": "3600"}
     await replica.compare()
-    [last] = await replica.reconciler.load_comparisons()
+    [last] = await replica.reconciler.load_last_reconciles()
 
     assert last.failed is not None
     assert "It may be asked again in 3600 s." in last.failed.reason
@@ -1257,7 +1257,7 @@ async def test_what_nobody_foresaw_is_noted_as_a_failure(
     monkeypatch.setattr(replica.entitlements, "load", AsyncMock(side_effect=RuntimeError))
     with pytest.raises(RuntimeError):
         await replica.compare()
-    [last] = await replica.reconciler.load_comparisons()
+    [last] = await replica.reconciler.load_last_reconciles()
 
     assert last.failed is not None
     assert "our fault" in last.failed.reason
@@ -1267,7 +1267,7 @@ async def test_what_nobody_foresaw_is_noted_as_a_failure(
 async def test_what_somebody_else_wrote_is_no_failure(replica: Replica, text: str) -> None:
     """It must not keep the doctor from looking at the rest."""
     await replica.local.hset(keys.RECONCILE_FAILED, SPONSORABLE, text)
-    [last] = await replica.reconciler.load_comparisons()
+    [last] = await replica.reconciler.load_last_reconciles()
 
     assert last.failed is None
 

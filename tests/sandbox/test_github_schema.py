@@ -77,14 +77,14 @@ def test_each_of_our_types_has_something_to_compare() -> None:
 @pytest.mark.parametrize("nulls_stay", [False, True])
 def test_the_queries_of_the_service_are_valid_in_the_simulation(*, nulls_stay: bool) -> None:
     """A query the simulation cannot answer is found here and not in the middle of a login."""
-    from sponsorsync.github.messages import QUERIES  # noqa: PLC0415 - the other part of the pair
+    from sponsorsync.github.requests import QUERIES  # noqa: PLC0415 - the other part of the pair
 
     assert invalid(QUERIES, simulated_schema(nulls_stay=nulls_stay)) == {}
 
 
 def test_the_queries_of_the_service_are_valid_at_github(real_schema: GraphQLSchema) -> None:
     """The last word is GitHub's."""
-    from sponsorsync.github.messages import QUERIES  # noqa: PLC0415 - the other part of the pair
+    from sponsorsync.github.requests import QUERIES  # noqa: PLC0415 - the other part of the pair
 
     assert invalid(QUERIES, real_schema) == {}
 

@@ -1,8 +1,9 @@
-"""Ways to reach a Redis: TLS with an authority of one's own, users and passwords, and clusters."""
+"""Connections to a Redis: TLS with a private authority, users and passwords, and clusters."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,68 +12,64 @@ from pydantic import SecretStr
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import load_settings
-from sponsorsync.store.connect import create_store, run_id_in
+from sponsorsync.store.connect import create_store, parse_run_id
 from tests.support.tls import make_certificate, run_tls
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from redis.asyncio import Redis
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import Reply
+    from sponsorsync.store.connect import RedisStore, Reply
     from tests.conftest import RunService
 
 
-async def test_durable_is_reached_by_tls_with_an_authority_of_ones_own(
+@asynccontextmanager
+async def _open_durable(
+    monkeypatch: pytest.MonkeyPatch, **redisent: str
+) -> AsyncIterator[RedisStore]:
+    """Yields a store of the durable Redis that REDISENT_* name."""
+    with monkeypatch.context() as patch:
+        for name, value in redisent.items():
+            patch.setenv(f"REDISENT_{name}", value)
+        url = load_settings(env_files=()).durable_address
+    assert url is not None
+    store = create_store(url, name="durable", pool_size=1)
+    yield store
+    await store.aclose()
+
+
+async def test_durable_is_reached_over_tls_with_a_private_authority(
     tmp_path: Path, durable_server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As REDISENT_* name it, with a user and a password; and not without the authority."""
+    """Without that authority its certificate is refused."""
     certificate = make_certificate(tmp_path)
     async with run_tls(durable_server.port, certificate) as port:
-        monkeypatch.setenv("REDISENT_HOST", "127.0.0.1")
-        monkeypatch.setenv("REDISENT_PORT", str(port))
-        monkeypatch.setenv("REDISENT_TLS", "true")
-        stranger = load_settings(env_files=()).durable_address
-        monkeypatch.setenv("REDISENT_CA", str(certificate))
-        trusted = load_settings(env_files=()).durable_address
-        assert trusted is not None
-        assert stranger is not None
-        good = create_store(trusted, name="durable", pool_size=1)
-        bad = create_store(stranger, name="durable", pool_size=1)
-        await good.check_writable()
-        with pytest.raises(StoreUnavailableError):
-            await bad.check_writable()
-        await good.aclose()
-        await bad.aclose()
+        address = {"HOST": "127.0.0.1", "PORT": str(port), "TLS": "true"}
+        async with _open_durable(monkeypatch, **address, CA=str(certificate)) as trusting:
+            await trusting.check_writable()
+        async with _open_durable(monkeypatch, **address) as distrusting:
+            with pytest.raises(StoreUnavailableError):
+                await distrusting.check_writable()
 
 
-async def test_a_user_with_a_password_is_used(
+async def test_durable_is_reached_with_a_user_and_a_password(
     durable: Redis, durable_server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a wrong one is said to be one, without being repeated."""
+    """The error about a wrong password does not contain it."""
     await durable.acl_setuser(
         "sync", enabled=True, passwords=["+p@ss:/word"], keys=["*"], categories=["+@all"]
     )
-    monkeypatch.setenv("REDISENT_HOST", "127.0.0.1")
-    monkeypatch.setenv("REDISENT_PORT", str(durable_server.port))
-    monkeypatch.setenv("REDISENT_USER", "sync")
-    monkeypatch.setenv("REDISENT_PWD", "p@ss:/word")
-    good_url = load_settings(env_files=()).durable_address
-    monkeypatch.setenv("REDISENT_PWD", "wr0ng-secret")
-    bad_url = load_settings(env_files=()).durable_address
-    assert good_url is not None
-    assert bad_url is not None
-    good = create_store(good_url, name="durable", pool_size=1)
-    bad = create_store(bad_url, name="durable", pool_size=1)
-
-    await good.check_writable()
-    with pytest.raises(StoreUnavailableError, match="refuses our user or password") as refused:
-        await bad.check_writable()
+    address = {"HOST": "127.0.0.1", "PORT": str(durable_server.port), "USER": "sync"}
+    async with _open_durable(monkeypatch, **address, PWD="p@ss:/word") as good:
+        await good.check_writable()
+    async with _open_durable(monkeypatch, **address, PWD="wr0ng-secret") as bad:
+        with pytest.raises(StoreUnavailableError, match="refuses our user or password") as refused:
+            await bad.check_writable()
 
     assert "wr0ng" not in str(refused.value)
-    await good.aclose()
-    await bad.aclose()
     await durable.acl_deluser("sync")
 
 
@@ -84,13 +81,13 @@ async def test_a_user_with_a_password_is_used(
         ({"redis_version": "7.4"}, ""),
     ],
 )
-def test_a_server_that_shows_no_run_id_can_be_used(reply: Reply, run_id: str) -> None:
-    """A proxy before a managed database may leave it out."""
-    assert run_id_in(reply) == run_id
+def test_a_server_without_a_run_id_can_be_used(reply: Reply, run_id: str) -> None:
+    """A proxy in front of a managed database may leave it out."""
+    assert parse_run_id(reply) == run_id
 
 
-async def test_a_cluster_is_refused_at_the_start(tmp_path: Path, run_service: RunService) -> None:
-    """Its keys are of many slots, and scripts here work on keys of any."""
+async def test_a_cluster_is_refused_at_startup(tmp_path: Path, run_service: RunService) -> None:
+    """The scripts use keys of any slot, which a cluster refuses."""
     async with run_valkey(
         tmp_path, name="cluster", extra_config={"cluster-enabled": "yes", "appendonly": "no"}
     ) as server:
@@ -99,9 +96,8 @@ async def test_a_cluster_is_refused_at_the_start(tmp_path: Path, run_service: Ru
                 raise AssertionError("unreachable: it did not start")
 
 
-async def test_the_pool_waits_when_it_is_full(local: Redis, local_server: EmbeddedValkey) -> None:
-    """redis-py's own pool would raise at once."""
-    assert await local.ping()
+async def test_a_full_pool_makes_callers_wait(local_server: EmbeddedValkey) -> None:
+    """redis-py's default pool would raise at once."""
     store = create_store(SecretStr(local_server.url), name="local", pool_size=2)
 
     replies = await asyncio.gather(*(store.run("ECHO", number) for number in range(50)))

@@ -1,4 +1,4 @@
-"""Locks that replicas share: one holds them, until it gives them back or their lifetime ends."""
+"""Locks that replicas share: one holder at a time, until it releases the lock or it expires."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import SecretStr
 
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.store.connect import create_store
 from sponsorsync.store.locks import hold_lock
-from tests.support.proxy import run_proxy
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import RedisStore
+    from tests.store.conftest import ProxiedStore
 
 KEY = "sponsorsync:test-lock"
 TTL_MS = 60_000
 
 
-async def test_one_holder_at_a_time(local_store: RedisStore, local: Redis) -> None:
-    """Another one is told at once, and may take the lock afterwards."""
+async def test_a_lock_has_one_holder_at_a_time(local_store: RedisStore, local: Redis) -> None:
+    """A second one gets None at once, and the lock after the first holder."""
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as first:
         ttl_ms = await local.pttl(KEY)
         async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as second:
@@ -39,8 +36,8 @@ async def test_one_holder_at_a_time(local_store: RedisStore, local: Redis) -> No
     assert await local.exists(KEY) == 0
 
 
-async def test_who_waits_takes_it_when_it_is_free(local_store: RedisStore, local: Redis) -> None:
-    """The holder that died has it for its lifetime only."""
+async def test_waiting_takes_a_lock_that_expires(local_store: RedisStore, local: Redis) -> None:
+    """A holder that died blocks the others for the lifetime only."""
     await local.set(KEY, "of-another", px=200)
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS, wait_s=5.0) as lock:
         token = await local.get(KEY)
@@ -49,8 +46,8 @@ async def test_who_waits_takes_it_when_it_is_free(local_store: RedisStore, local
     assert token != "of-another"
 
 
-async def test_extending_starts_the_lifetime_anew(local_store: RedisStore, local: Redis) -> None:
-    """Work may take longer than a lock lasts, also after a restart that forgot all scripts."""
+async def test_extending_restarts_the_lifetime(local_store: RedisStore, local: Redis) -> None:
+    """Work may take longer than the lifetime, also after a restart that dropped all scripts."""
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as lock:
         assert lock is not None
         await local.pexpire(KEY, 1000)
@@ -63,10 +60,10 @@ async def test_extending_starts_the_lifetime_anew(local_store: RedisStore, local
 
 
 @pytest.mark.parametrize("holder", ["another", None])
-async def test_a_lock_that_was_lost_stays_another_holders(
+async def test_a_lost_lock_stays_with_its_new_holder(
     local_store: RedisStore, local: Redis, holder: str | None
 ) -> None:
-    """It is neither extended nor given back, and to give it back is no error."""
+    """It is neither extended nor released, and releasing it is no error."""
     async with hold_lock(local_store, KEY, ttl_ms=TTL_MS) as lock:
         assert lock is not None
         await local.delete(KEY)
@@ -79,8 +76,10 @@ async def test_a_lock_that_was_lost_stays_another_holders(
     assert holder is None or 0 < await local.pttl(KEY) <= 50_000
 
 
-async def test_an_error_of_the_holder_gives_it_back(local_store: RedisStore, local: Redis) -> None:
-    """Others go on at once."""
+async def test_an_error_of_the_holder_releases_the_lock(
+    local_store: RedisStore, local: Redis
+) -> None:
+    """Others need not wait for the lifetime."""
     with pytest.raises(ZeroDivisionError):
         async with hold_lock(local_store, KEY, ttl_ms=TTL_MS):
             raise ZeroDivisionError
@@ -88,10 +87,10 @@ async def test_an_error_of_the_holder_gives_it_back(local_store: RedisStore, loc
     assert await local.exists(KEY) == 0
 
 
-async def test_a_task_that_is_cancelled_gives_it_back(
+async def test_cancelling_the_holder_releases_the_lock(
     local_store: RedisStore, local: Redis
 ) -> None:
-    """The service ends while it works."""
+    """The service may end while it works."""
     is_held = asyncio.Event()
 
     async def work() -> None:
@@ -107,17 +106,13 @@ async def test_a_task_that_is_cancelled_gives_it_back(
     assert await local.exists(KEY) == 0
 
 
-async def test_a_redis_that_is_away_is_an_error_of_ours(local_server: EmbeddedValkey) -> None:
-    """Taking and extending tell that nothing is known; giving back leaves it to the lifetime."""
-    async with run_proxy(local_server.port) as proxy:
-        url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
-        store = create_store(url, name="local", pool_size=1)
-        async with hold_lock(store, KEY, ttl_ms=TTL_MS) as lock:
-            assert lock is not None
-            proxy.cut()
-            with pytest.raises(StoreUnavailableError):
-                await lock.extend()
+async def test_an_outage_raises_an_error_of_ours(proxied: ProxiedStore) -> None:
+    """Taking and extending raise; releasing leaves the lock to expire."""
+    async with hold_lock(proxied.store, KEY, ttl_ms=TTL_MS) as lock:
+        assert lock is not None
+        proxied.proxy.cut()
         with pytest.raises(StoreUnavailableError):
-            async with hold_lock(store, KEY, ttl_ms=TTL_MS):
-                pass
-        await store.aclose()
+            await lock.extend()
+    with pytest.raises(StoreUnavailableError):
+        async with hold_lock(proxied.store, KEY, ttl_ms=TTL_MS):
+            pass

@@ -1,4 +1,4 @@
-"""Lua scripts: each head lists what its file uses, and the assembled text holds no more."""
+"""Lua scripts: each head lists what its file uses, and an assembled text has no more."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ON_BOTH = {
     *("ENTITLEMENT_ENDS", "META", "PEOPLE", "PREFERENCES", "SPONSORS", "SPONSORSHIP"),
     *("USER_DETAILS", "USER_DETAILS_JSON"),
 }
-"""Keys that both servers hold and that scripts of either side touch."""
+"""Keys that both servers have and that scripts of either folder use."""
 
 of_each_script = pytest.mark.parametrize(
     "path", [path for paths in SCRIPTS.values() for path in paths], ids=lambda path: path.stem
@@ -47,7 +47,7 @@ def _write(folder: Path, **texts: str) -> Path:
 
 @pytest.mark.parametrize("path", sorted(LUA.glob("*/*.lua")), ids=lambda path: path.stem)
 def test_a_head_lists_what_the_file_uses(path: Path) -> None:
-    """A server refuses a name that nothing defines only when it runs the line."""
+    """A server refuses an undefined name only when it runs the line."""
     assert find_faults(read_lua(path), DEFINED) == []
 
 
@@ -78,14 +78,14 @@ def test_a_wrong_head_is_a_fault(file: LuaFile, fault: str) -> None:
         "return 'exists' -- exists",
     ],
 )
-def test_a_name_of_the_files_own_needs_no_include(text: str) -> None:
-    """A local variable, a parameter, a field or a word in a string is no use of an include."""
+def test_a_local_name_needs_no_include(text: str) -> None:
+    """A variable, a parameter, a field or a word in a string does not use an include."""
     assert find_faults(LuaFile((), (), text), {"exists": {"exists"}}) == []
 
 
 @of_each_script
-def test_a_script_holds_nothing_that_it_does_not_use(path: Path) -> None:
-    """A server makes each function anew at each call, used or not."""
+def test_a_script_includes_nothing_unused(path: Path) -> None:
+    """A server creates each function at each call, used or not."""
     code = without_comments(load_script(path.stem))
     included = {name for each in DEFINED.values() for name in each}
 
@@ -94,8 +94,8 @@ def test_a_script_holds_nothing_that_it_does_not_use(path: Path) -> None:
 
 
 @of_each_script
-def test_a_script_says_what_it_takes_and_gives_back(path: Path) -> None:
-    """The caller is in another language and a long way off."""
+def test_a_script_documents_arguments_and_replies(path: Path) -> None:
+    """Its callers are in Python."""
     head = path.read_text(encoding="utf-8").split("\n\n")[0]
 
     assert re.search(r"^-- ARGV  ", head, re.MULTILINE)
@@ -112,15 +112,15 @@ def test_every_name_is_unique() -> None:
 
 
 def test_every_include_is_included() -> None:
-    """A file that no script includes is dead."""
+    """A file that no script includes is dead code."""
     heads = [*INCLUDES.values(), *(read_lua(path) for each in SCRIPTS.values() for path in each)]
 
     assert {name for file in heads for name in file.includes} == INCLUDES.keys()
 
 
-def test_folders_tell_where_scripts_run() -> None:
-    """A script in the wrong folder touches keys of the other server."""
-    touched = {
+def test_scripts_use_keys_of_their_folders_server() -> None:
+    """A script in the wrong folder uses keys of the other server."""
+    used = {
         place: {
             name
             for path in paths
@@ -129,11 +129,11 @@ def test_folders_tell_where_scripts_run() -> None:
         for place, paths in SCRIPTS.items()
     }
 
-    assert touched["local"] & touched["durable"] == ON_BOTH
+    assert used["local"] & used["durable"] == ON_BOTH
 
 
-def test_includes_stand_once_and_before_their_users(tmp_path: Path) -> None:
-    """Lua knows a local name only below its definition."""
+def test_an_include_stands_once_and_before_its_users(tmp_path: Path) -> None:
+    """In Lua a local name is known only below its definition."""
     folder = _write(
         tmp_path,
         include__base="local function base() end\n",
@@ -155,7 +155,7 @@ def test_includes_stand_once_and_before_their_users(tmp_path: Path) -> None:
 
 
 def test_joined_pieces_are_the_script() -> None:
-    """Bundles for RedisGears hold equal pieces of several scripts once."""
+    """Bundles for RedisGears contain equal pieces of several scripts once."""
     assert "\n".join(load_pieces("merge")) == load_script("merge")
     assert set(load_pieces("merge")) & set(load_pieces("apply"))
 
@@ -166,31 +166,27 @@ def test_an_unknown_script_is_refused() -> None:
         load_script("no_such")
 
 
-def test_an_unknown_include_is_refused(tmp_path: Path) -> None:
-    """The error names the file."""
-    folder = _write(tmp_path, local__script="--- @include no_such\n")
-
-    with pytest.raises(FileNotFoundError, match=r"no_such\.lua"):
-        assemble("script", folder)
-
-
-def test_a_cycle_of_includes_is_refused(tmp_path: Path) -> None:
-    """The error shows the way round."""
+@pytest.mark.parametrize(
+    ("head", "kind", "named"),
+    [
+        ("@include no_such", FileNotFoundError, r"no_such\.lua"),
+        ("@include one", ValueError, "one -> two -> one"),
+        ("@keys NO_SUCH", ValueError, "NO_SUCH"),
+        # Lua gets the names of keys and numbers, and nothing else of keys.py.
+        ("@keys OUTBOX_GROUP", ValueError, "OUTBOX_GROUP"),
+        ("@keys meta", ValueError, "meta"),
+    ],
+)
+def test_a_head_that_cannot_be_resolved_is_refused(
+    tmp_path: Path, head: str, kind: type[Exception], named: str
+) -> None:
+    """The error names the missing file or key, or the cycle."""
     folder = _write(
         tmp_path,
         include__one="--- @include two\n",
         include__two="--- @include one\n",
-        local__script="--- @include one\n",
+        local__script=f"--- {head}\n",
     )
 
-    with pytest.raises(ValueError, match="one -> two -> one"):
-        assemble("script", folder)
-
-
-@pytest.mark.parametrize("name", ["NO_SUCH", "OUTBOX_GROUP", "meta"])
-def test_an_unknown_key_is_refused(tmp_path: Path, name: str) -> None:
-    """Lua gets names of keys and numbers, and nothing else of keys.py."""
-    folder = _write(tmp_path, local__script=f"--- @keys {name}\n")
-
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(kind, match=named):
         assemble("script", folder)

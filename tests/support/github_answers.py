@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Membership, Privacy, Sponsorship
-from sponsorsync.github import messages
+from sponsorsync.github import sponsorships
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -110,16 +110,16 @@ def dump(document: Json) -> bytes:
     return json.dumps(document).encode()
 
 
-def parse_sponsorships(answer: Json) -> messages.SponsorshipPage:
+def parse_sponsorships(answer: Json) -> sponsorships.SponsorshipPage:
     """Parses an answer about sponsorships."""
-    return messages.parse_sponsorships(dump(answer))
+    return sponsorships.parse_sponsorships(dump(answer))
 
 
-def parse_sponsor(answer: Json) -> messages.SponsorAnswer:
+def parse_sponsor(answer: Json) -> sponsorships.SponsorAnswer:
     """Parses an answer about one sponsor."""
-    return messages.parse_sponsor(dump(answer))
+    return sponsorships.parse_sponsor(dump(answer))
 
 
-def parse_organizations(answer: Json) -> messages.OrganizationPage:
+def parse_organizations(answer: Json) -> sponsorships.OrganizationPage:
     """Parses an answer about organizations."""
-    return messages.parse_organizations(dump(answer))
+    return sponsorships.parse_organizations(dump(answer))

@@ -1,4 +1,4 @@
-"""The keys that sign tokens: their file, and how one follows another."""
+"""The signing keys of tokens: rotation, file and command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from joserfc.jwk import ECKey
-from structlog.testing import capture_logs
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.secret_files import replace_file
@@ -44,28 +43,43 @@ def _settings(folder: Path, keys_file: Path | None = None) -> Settings:
     return Settings.model_construct(data_dir=folder / "data", token_keys_file=keys_file)
 
 
-# --- how one key follows another ------------------------------------------------------------------
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose data directory has a key file."""
+    settings = _settings(tmp_path)
+    load_or_create_keyring(settings, now=NOW)
+    return settings
+
+
+@pytest.fixture
+def path(settings: Settings) -> Path:
+    """The key file, alone in its directory."""
+    [path] = settings.data_dir.iterdir()
+    return path
+
+
+# --- rotation -------------------------------------------------------------------------------------
 
 
 def test_the_first_key_signs_at_once() -> None:
-    """Nobody could have kept older keys."""
+    """No client can have cached older keys."""
     keyring = create_keyring(NOW)
 
     assert keyring.find_signing(NOW) is keyring.keys[0]
 
 
-def test_a_new_key_is_shown_before_it_signs() -> None:
-    """Others keep the keys for five minutes, so they know it by then."""
+def test_a_new_key_is_published_before_it_signs() -> None:
+    """Clients cache the keys for five minutes."""
     keyring = create_keyring(NOW).rotate(NOW)
     old, new = keyring.keys
 
-    assert [each.kid for each in keyring.counting(NOW)] == [old.kid, new.kid]
+    assert [each.kid for each in keyring.list_accepted(NOW)] == [old.kid, new.kid]
     assert keyring.find_signing(NOW + 9 * MINUTE) is old
     assert keyring.find_signing(NOW + 10 * MINUTE) is new
 
 
-def test_the_old_key_counts_until_its_last_token_is_over() -> None:
-    """The last one is signed when the new key takes over, and lives for an hour at most."""
+def test_the_old_key_is_accepted_until_its_last_token_ends() -> None:
+    """That token is signed when the new key takes over, and lasts an hour at most."""
     keyring = create_keyring(NOW).rotate(NOW)
     old, new = keyring.keys
 
@@ -74,8 +88,8 @@ def test_the_old_key_counts_until_its_last_token_is_over() -> None:
     assert keyring.find(new.kid, NOW + 71 * MINUTE) is new
 
 
-def test_what_is_retired_is_left_out_at_the_next_rotation() -> None:
-    """Its private part is then gone from the file."""
+def test_a_rotation_removes_retired_keys() -> None:
+    """Their private parts leave the file."""
     first = create_keyring(NOW).rotate(NOW)
     again = first.rotate(NOW + 71 * MINUTE)
 
@@ -83,8 +97,8 @@ def test_what_is_retired_is_left_out_at_the_next_rotation() -> None:
     assert len(again.keys) == 2
 
 
-def test_several_rotations_in_a_row_lengthen_no_life() -> None:
-    """The end of a key is not moved by another rotation."""
+def test_repeated_rotations_do_not_extend_a_key() -> None:
+    """The end of a key does not move."""
     keyring = create_keyring(NOW).rotate(NOW).rotate(NOW + MINUTE)
 
     assert [each.ends_at for each in keyring.keys] == [
@@ -94,8 +108,8 @@ def test_several_rotations_in_a_row_lengthen_no_life() -> None:
     ]
 
 
-def test_a_key_that_leaked_ends_at_once() -> None:
-    """The new one signs without being shown before."""
+def test_retire_old_ends_a_key_at_once() -> None:
+    """The new key signs without prior publication."""
     keyring = create_keyring(NOW)
     rotated = keyring.rotate(NOW, retire_old=True)
 
@@ -103,16 +117,16 @@ def test_a_key_that_leaked_ends_at_once() -> None:
     assert rotated.find_signing(NOW).kid != keyring.keys[0].kid
 
 
-def test_a_clock_that_went_back_still_finds_a_key() -> None:
-    """A token that was signed a little early is better than none."""
+def test_a_key_signs_also_after_the_clock_went_back() -> None:
+    """A token that is signed slightly early is better than none."""
     keyring = create_keyring(NOW)
 
     assert keyring.find_signing(NOW - MINUTE) is keyring.keys[0]
 
 
-def test_what_is_shown_of_a_key_is_its_public_part() -> None:
-    """`d` is the private one."""
-    shown = create_keyring(NOW).keys[0].show()
+def test_the_public_jwk_has_no_private_part() -> None:
+    """`d` is the private part."""
+    shown = create_keyring(NOW).keys[0].to_public_jwk()
 
     assert set(shown) == {"kid", "kty", "crv", "x", "y", "use", "alg"}
 
@@ -120,8 +134,8 @@ def test_what_is_shown_of_a_key_is_its_public_part() -> None:
 # --- the file -------------------------------------------------------------------------------------
 
 
-def test_a_file_keeps_what_there_is() -> None:
-    """To the second."""
+def test_a_dumped_keyring_is_parsed_again() -> None:
+    """Times have whole seconds."""
     keyring = create_keyring(NOW).rotate(NOW)
 
     again = parse_keyring(dump_keyring(keyring).encode())
@@ -131,34 +145,27 @@ def test_a_file_keeps_what_there_is() -> None:
     ]
 
 
-def test_it_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    """In the data directory, which is made as well."""
-    settings = _settings(tmp_path)
+def test_the_key_file_is_created_once_for_its_owner(settings: Settings, path: Path) -> None:
+    """Its directory is created as well."""
+    first = load_keyring(settings)
 
-    first = load_or_create_keyring(settings, now=NOW)
     again = load_or_create_keyring(settings, now=NOW + MINUTE)
 
-    [path] = (tmp_path / "data").iterdir()
     assert first.keys[0].kid == again.keys[0].kid
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_rotation_replaces_the_file_for_its_owner_alone(tmp_path: Path) -> None:
-    """Nothing else is left beside it."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-
+def test_a_rotation_keeps_the_file_private(settings: Settings) -> None:
+    """No other file remains beside it."""
     rotated = rotate_keys(settings, now=NOW, retire_old=False)
 
-    [path] = (tmp_path / "data").iterdir()
+    [path] = settings.data_dir.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(rotated.keys) == len(load_keyring(settings).keys) == 2
 
 
-def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
-    """Each adds one to what the one before has written."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
+def test_concurrent_rotations_lose_no_key(settings: Settings) -> None:
+    """Each one adds to the result of the one before."""
     ready = Barrier(ROTATIONS)
 
     def rotate(_: int) -> None:
@@ -168,16 +175,15 @@ def test_rotations_at_once_lose_no_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(ROTATIONS) as pool:
         list(pool.map(rotate, range(ROTATIONS)))
 
-    [_] = (tmp_path / "data").iterdir()
+    [_] = settings.data_dir.iterdir()
     assert len(load_keyring(settings).keys) == 1 + ROTATIONS
 
 
-def test_a_key_is_not_retired_while_another_rotation_would_put_it_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_rotation_waits_for_another_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has read the file before, and writes it afterwards."""
-    settings, outcomes = _settings(tmp_path), list[str]()
-    load_or_create_keyring(settings, now=NOW)
+    """Else the other one would restore a retired key."""
+    outcomes = list[str]()
 
     def replace(path: Path, text: str) -> None:
         monkeypatch.undo()
@@ -197,11 +203,8 @@ def test_a_key_is_not_retired_while_another_rotation_would_put_it_back(
 
 
 @only_root
-def test_a_rotation_by_root_leaves_the_file_to_its_owner(tmp_path: Path) -> None:
-    """Else the service could not read it, and would go on with the keys it has."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-    [path] = (tmp_path / "data").iterdir()
+def test_a_rotation_by_root_keeps_the_owner(settings: Settings, path: Path) -> None:
+    """Else the service could not read the file."""
     os.chown(path, 12345, 23456)
     path.chmod(0o640)
 
@@ -215,13 +218,14 @@ def test_a_rotation_by_root_leaves_the_file_to_its_owner(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("owner", "mode"), [((12345, 0), 0o600), ((0, 23456), 0o640)], ids=["owner", "group"]
 )
-def test_who_cannot_leave_it_to_its_owner_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: tuple[int, int], mode: int
+def test_a_rotation_that_cannot_keep_the_owner_changes_nothing(
+    settings: Settings,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: tuple[int, int],
+    mode: int,
 ) -> None:
-    """Not even a draft stays, and the sentence says what to do."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-    [path] = (tmp_path / "data").iterdir()
+    """No draft remains, and the error says what to do."""
     os.chown(path, *owner)
     path.chmod(mode)
     before = path.read_bytes()
@@ -234,24 +238,19 @@ def test_who_cannot_leave_it_to_its_owner_changes_nothing(
     assert path.read_bytes() == before
 
 
-def test_a_group_that_may_do_nothing_is_no_hindrance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_group_without_rights_does_not_prevent_a_rotation(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor a file system that knows no owners."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
+    """Nor does a file system without owners."""
     monkeypatch.setattr(os, "fchown", _forbid)
 
     assert len(rotate_keys(settings, now=NOW, retire_old=False).keys) == 2
 
 
-def test_a_file_that_cannot_be_replaced_leaves_no_draft(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_replacement_leaves_no_draft(
+    settings: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is mounted by itself is busy; a draft has every private key in it."""
-    settings = _settings(tmp_path)
-    load_or_create_keyring(settings, now=NOW)
-    [path] = (tmp_path / "data").iterdir()
+    """A file that is mounted by itself is busy; a draft contains all private keys."""
     before = path.read_bytes()
     monkeypatch.setattr(type(path), "replace", _be_busy)
 
@@ -270,41 +269,8 @@ def _be_busy(*_: object) -> None:
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o660, 0o444])
-def test_a_file_that_others_may_use_is_told_of(tmp_path: Path, mode: int) -> None:
-    """Not refused: a secret that Kubernetes mounts is often like that."""
-    path = tmp_path / "keys.json"
-    path.write_text(dump_keyring(create_keyring(NOW)))
-    path.chmod(mode)
-
-    with capture_logs() as logs:
-        load_or_create_keyring(_settings(tmp_path, path), now=NOW)
-
-    [entry] = logs
-    assert (entry["log_level"], entry["path"]) == ("warning", str(path))
-    assert entry["mode"] == f"0{mode:o}"
-
-
-def test_a_file_for_its_owner_alone_is_not_told_of(tmp_path: Path) -> None:
-    """As it is made."""
-    with capture_logs() as logs:
-        load_or_create_keyring(_settings(tmp_path), now=NOW)
-
-    assert logs == []
-
-
-def test_a_file_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
-    """Whoever has an account there could sign for us."""
-    path = tmp_path / "keys.json"
-    path.write_text(dump_keyring(create_keyring(NOW)))
-    path.chmod(0o602)
-
-    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_TOKEN_KEYS_FILE: .*chmod o-w"):
-        load_keyring(_settings(tmp_path, path))
-
-
-def test_a_file_that_a_setting_names_has_to_be_there(tmp_path: Path) -> None:
-    """A replica with keys of its own would sign what the others refuse."""
+def test_a_configured_key_file_has_to_exist(tmp_path: Path) -> None:
+    """Other replicas would refuse the tokens of a new key."""
     settings = _settings(tmp_path, tmp_path / "shared.json")
 
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_TOKEN_KEYS_FILE: .*keys rotate"):
@@ -314,8 +280,8 @@ def test_a_file_that_a_setting_names_has_to_be_there(tmp_path: Path) -> None:
     assert made.keys[0].kid == load_or_create_keyring(settings, now=NOW).keys[0].kid
 
 
-def test_a_keyring_names_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    """With the variable that says where it should be."""
+def test_a_data_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+    """The error starts with its setting."""
     (tmp_path / "data").write_text("a file stands here")
 
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: "):
@@ -353,7 +319,7 @@ def _with_no_time(content: dict[str, Any]) -> None:
     ],
 )
 def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) -> None:  # noqa: ANN401
-    """One line that names the file and shows nothing of it."""
+    """One line names the file and shows nothing of its content."""
     path = tmp_path / "keys.json"
     content = json.loads(dump_keyring(create_keyring(NOW)))
     secret = content["keys"][0]["jwk"]["d"]
@@ -381,8 +347,8 @@ def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) 
     ],
     ids=len,
 )
-def test_a_file_of_something_else_is_none(tmp_path: Path, content: bytes) -> None:
-    """A crash or a full disk leaves an empty one."""
+def test_a_file_that_is_not_a_keyring_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A crash or a full disk leaves an empty file."""
     path = tmp_path / "keys.json"
     path.write_bytes(content)
 
@@ -394,7 +360,7 @@ def test_a_file_of_something_else_is_none(tmp_path: Path, content: bytes) -> Non
 
 
 async def test_the_command_rotates_and_lists_without_private_parts(tmp_path: Path) -> None:
-    """It is run beside the service, which need not run."""
+    """It runs beside the service, or without it."""
     secret = json.loads(dump_keyring(load_or_create_keyring(_settings(tmp_path), now=NOW)))
     private = secret["keys"][0]["jwk"]["d"]
 
@@ -409,7 +375,7 @@ async def test_the_command_rotates_and_lists_without_private_parts(tmp_path: Pat
     assert private not in rotated + listed + leaked
 
 
-async def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+async def test_the_keys_command_fails_with_one_line(tmp_path: Path) -> None:
     """There is no file yet."""
     assert await _run(tmp_path, "list", status=1) == ""
 

@@ -87,8 +87,8 @@ def _public(keyring: Keyring = KEYRING, *, at: datetime = NOW) -> dict[str, Any]
 
 
 @both
-def test_a_token_is_taken(read: Read) -> None:
-    """Nothing of ours is asked but the public keys."""
+def test_a_valid_token_is_accepted(read: Read) -> None:
+    """Only the public keys are needed."""
     claims = read(_issue(), _public())
 
     assert (claims["sub"], claims["sponsorable"], claims["cents"]) == ("7", "maintainer", 1000)
@@ -96,7 +96,7 @@ def test_a_token_is_taken(read: Read) -> None:
 
 @both
 def test_a_token_is_refused_after_its_end(read: Read) -> None:
-    """Ten minutes after it was made."""
+    """It lasts for ten minutes."""
     assert read(_issue(age=9 * MINUTE), _public())
     with pytest.raises(REFUSED, match=r"(?i)expired"):
         read(_issue(age=10 * MINUTE), _public())
@@ -104,15 +104,15 @@ def test_a_token_is_refused_after_its_end(read: Read) -> None:
 
 @both
 def test_a_token_for_another_audience_is_refused(read: Read) -> None:
-    """It may be another application's, which somebody else runs."""
+    """It may belong to another application."""
     with pytest.raises(REFUSED, match=r"(?i)aud"):
         read(_issue(audience="https://other.example"), _public())
 
 
 @both
 @pytest.mark.parametrize("name", ["none", "None", "HS256"])
-def test_another_library_refuses_a_token_that_is_not_signed(read: Read, name: str) -> None:
-    """Under the name of a key of ours (RFC 8725, 2.1)."""
+def test_an_unsigned_token_is_refused(read: Read, name: str) -> None:
+    """Even with a valid key id (RFC 8725, 2.1)."""
     header = encode_part({"alg": name, "kid": KEYRING.keys[0].kid})
     _, claims, _ = _issue().split(".")
 
@@ -121,8 +121,8 @@ def test_another_library_refuses_a_token_that_is_not_signed(read: Read, name: st
 
 
 @both
-def test_a_token_of_the_old_key_is_taken_after_a_rotation(read: Read) -> None:
-    """By keys that were fetched at once, and those of an hour later; so is one of the new key."""
+def test_a_token_of_the_old_key_is_accepted_after_a_rotation(read: Read) -> None:
+    """With keys fetched at once or an hour later; so is one of the new key."""
     rotated_at = NOW - 80 * MINUTE
     old, new = _issue(), _issue(keyring=ROTATED)
 
@@ -134,7 +134,7 @@ def test_a_token_of_the_old_key_is_taken_after_a_rotation(read: Read) -> None:
 
 @both
 def test_a_token_of_a_retired_key_is_refused(read: Read) -> None:
-    """After the time for that, or at once where the key has leaked."""
+    """After its end, or at once if the key has leaked."""
     leaked = KEYRING.rotate(NOW, retire_old=True)
 
     for public in (_public(ROTATED, at=NOW), _public(leaked)):

@@ -16,6 +16,7 @@ WITHOUT_OWN_CODE = {
     errors.SettingsError,  # it ends the start: no request meets it
     errors.NotEntitledError,  # only its subclasses are raised
     errors.StoreError,  # likewise
+    errors.RetryLaterError,  # likewise
 }
 """The errors that are answered as a fault of ours, with the root's code."""
 

@@ -380,7 +380,7 @@ async def test_what_nobody_foresaw_is_not_told(
     async def fail(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(PeopleStore, "load_standing", fail)
+    monkeypatch.setattr(PeopleStore, "load_caller", fail)
     await browser.sign_in("monthly")
 
     answer = await browser.get(f"{ASK}?{query}")

@@ -367,7 +367,7 @@ async def test_what_does_not_fit_is_left_to_a_look(
         answer = await hook.send(hook.tell("tier_changed", joining, former_cents=700))
         kept = await local.hkeys(keys.RECONCILE_REQUESTS)
 
-    assert answer.json() == {"outcome": "looking"}
+    assert answer.json() == {"outcome": "reconcile_requested"}
     assert kept == [SPONSORABLE]  # whatever becomes of this replica
 
 

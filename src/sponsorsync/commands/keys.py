@@ -52,6 +52,6 @@ def _describe(keyring: Keyring, settings: Settings, *, now: datetime, as_json: b
 def _state_of(key: TokenKey, signing: TokenKey, now: datetime) -> str:
     if key is signing:
         return "signs"
-    if not key.counts(now):
+    if not key.is_accepted(now):
         return "retired"
     return "shown" if now < key.signs_from else "checks"

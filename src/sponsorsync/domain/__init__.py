@@ -1,1 +1,1 @@
-"""What SponsorSync is about, without any framework: pure values and rules, `now` passed in."""
+"""Pure values and rules of entitlements: standard library only, `now` is passed in."""

@@ -1,4 +1,4 @@
-"""What is held of one person, and how they come to be signed in."""
+"""A person's account: stored data, export and sign-in."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 NO_VERSION = "0?"
-"""The version of what was never written, and of which durable was not asked."""
+"""The version of a part that was never written and that durable was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntitlement:
-    """What is known of one person's entitlement by one sponsorable.
+    """The stored facts on one person and one sponsorable.
 
     Attributes:
-        facts: None while nothing is known.
-        version: Of what is known; whoever keeps something that is built on it names it.
+        facts: None if nothing is known.
+        version: Version of the facts; a write that is based on them has to name it.
     """
 
     facts: EntitlementFacts | None
@@ -31,9 +31,9 @@ class StoredEntitlement:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A profile and what is known of the person's entitlement by each sponsorable.
+    """A profile and the stored entitlements by sponsorable.
 
-    `profile` is None when the local Redis has lost it.
+    `profile` is None if the local Redis has lost it.
     """
 
     profile: Profile | None
@@ -42,7 +42,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class SponsorEntry:
-    """A person's entitlement for administrators; `login` is None before the first sign-in."""
+    """A row of the sponsor list; `login` is None before the first sign-in."""
 
     person_id: int
     login: str | None
@@ -51,7 +51,7 @@ class SponsorEntry:
 
 @dataclass(frozen=True, slots=True)
 class SponsorPage:
-    """Some of those who are entitled; `next_cursor` is None on the last page."""
+    """A page of the sponsor list; `next_cursor` is None on the last one."""
 
     entries: Sequence[SponsorEntry]
     next_cursor: int | None
@@ -59,13 +59,13 @@ class SponsorPage:
 
 @dataclass(frozen=True, slots=True)
 class StoredPersonalData:
-    """All that one Redis holds of a person, as text.
+    """All data that one Redis holds on a person, as text.
 
     Attributes:
         entitlements: Fields by sponsorable.
         preferences: Sorted items by collection.
-        pending: Changes that wait for the durable side, '+' or '-' by collection and item.
-        versions: The service's own notes on the parts above.
+        pending: Changes that wait for the durable Redis, '+' or '-' by collection and item.
+        versions: The service's metadata on the parts above.
     """
 
     profile: Mapping[str, str]
@@ -77,7 +77,7 @@ class StoredPersonalData:
 
 @dataclass(frozen=True, slots=True)
 class PersonalExport:
-    """What both sides hold; `durable` is None where it could not be asked, and `note` says why."""
+    """The data of both sides; `note` says why `durable` is None."""
 
     local: StoredPersonalData
     durable: StoredPersonalData | None
@@ -86,7 +86,7 @@ class PersonalExport:
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """One journey to GitHub: where to send the browser, and what has to fit when it is back."""
+    """A started sign-in at GitHub: the browser's destination and the secrets to check on return."""
 
     url: str
     state: str
@@ -95,7 +95,7 @@ class LoginAttempt:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who signed in, and the token of the new session."""
+    """The signed-in person's profile and the token of the new session."""
 
     profile: Profile
     session_token: str

@@ -1,4 +1,4 @@
-"""What the audit trail tells: who gained, changed or lost an entitlement, by what, and when."""
+"""Entries of the audit trail: each gained, changed or lost entitlement."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change.
+    """One change of an entitlement.
 
     Attributes:
-        number: Its place in the trail.
+        number: Its position in the trail.
         what: `granted`, `changed` or `lost`.
-        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `organization` (that
-            of a member changed), `deletion` (of the account), or `end` where its time was over.
-        reference: Of a webhook, the delivery; of an override, who decided, and why.
-        before, after: The facts as they are kept.
+        by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `organization` (the member's
+            organization changed), `deletion` (of the account), `end` (it expired), or the source
+            of a linked account.
+        reference: The delivery of a webhook, or the actor and reason of an override.
+        before, after: The stored facts.
     """
 
     number: str
@@ -36,7 +37,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who decided about somebody's entitlement, and why."""
+    """The actor of an override and their reason."""
 
     actor: str
     reason: str

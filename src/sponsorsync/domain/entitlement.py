@@ -1,7 +1,7 @@
-"""Who is entitled, by what, until when.
+"""Evaluating a person's entitlement: its status, source and end.
 
-What is known stands in `EntitlementFacts`; `evaluate` turns it into the answer for one moment, and
-tells all that was considered. It is pure. `fact_derivation.py` has how the facts come about.
+`EntitlementFacts` are stored; `evaluate` derives the entitlement at one moment from them.
+`fact_derivation.py` derives the facts from GitHub's answers. Pure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class EntitlementStatus(StrEnum):
-    """The three answers: unknown is not no."""
+    """The three answers; unknown is not no."""
 
     ENTITLED = "entitled"
     NOT_ENTITLED = "not_entitled"
@@ -40,20 +40,20 @@ class EntitlementStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntitlementPolicy:
-    """What the maintainer decides about entitles, beyond what GitHub says.
+    """The maintainer's settings for entitlements.
 
     Attributes:
-        one_time: From a one-time payment on. GitHub shows it as active for one month, and no
-            event marks its end.
-        stale: How long the last known answer holds, counted from the first failed check.
-        grace: How much longer than paid for a monthly sponsorship entitles.
-        hidden_tier_cents: The tier that a sponsorship counts as where another service takes the
-            money, so that GitHub never shows the tier.
+        one_time: Time that a one-time payment entitles. GitHub shows it as active for one month
+            and sends no event at its end.
+        stale: Time that the last answer stays valid after the first failed check.
+        grace: Time that a monthly sponsorship entitles after its paid end.
+        hidden_tier_cents: Tier of a sponsorship that another service collects, because GitHub
+            gives none.
         entitles_members: Whether an organization's sponsorship entitles its members.
-        members_inherit_tier: Whether they count as giving what the organization gives.
-        seats: How many members one organization entitles; None is all.
-        membership: How long a membership holds that GitHub showed at a login. Nobody but the
-            member's own token shows it, and that is not kept.
+        members_inherit_tier: Whether the members get the organization's tier.
+        seats: Number of members that one organization entitles; None means all.
+        membership: Time that a membership stays valid after a login. Only the member's own token
+            shows it, and that is not stored.
     """
 
     one_time: timedelta
@@ -68,21 +68,21 @@ class EntitlementPolicy:
 
 @dataclass(frozen=True, slots=True)
 class EntitlementFacts:
-    """What is kept of one person's entitlement by one sponsorable, in `sponsorship:{login}:{id}`.
+    """Stored facts on one person and one sponsorable, in `sponsorship:{login}:{id}`.
 
-    All but the last four tell of the person's own sponsorship at GitHub.
+    All but the last four are about the person's own sponsorship at GitHub.
 
     Attributes:
-        sponsorable: The login that receives, lower-cased.
-        checked_at: When GitHub last answered; None while it was never asked.
-        source: SPONSORSHIP, or NONE where GitHub answered that there is none.
-        valid_until: Exclusive end of that sponsorship's entitlement; None while it has no end (or
-            never began).
-        unknown_since: The first check after `checked_at` that failed; None while none has.
-        grants: By what else the person is, or was, entitled.
+        sponsorable: The receiver's login, lower-cased.
+        checked_at: Time of GitHub's last answer; None before the first.
+        source: SPONSORSHIP, or NONE if GitHub shows no sponsorship.
+        valid_until: Exclusive end of the sponsorship's entitlement; None without an end, or
+            without a sponsorship.
+        unknown_since: Time of the first failed check after `checked_at`.
+        grants: The other sources that entitle the person, or did.
         memberships_checked_at: When GitHub last showed the person's organizations.
-        memberships_unknown_since: Since when it does not show all of them.
-        is_partial: They were written while durable, which may know more, could not be asked.
+        memberships_unknown_since: Since when GitHub has not shown all of them.
+        is_partial: Written while the durable Redis, which may know more, was not available.
     """
 
     sponsorable: str
@@ -101,21 +101,21 @@ class EntitlementFacts:
     is_partial: bool = False
 
     def is_sponsoring(self, now: datetime) -> bool:
-        """Tells whether the person's own sponsorship entitles them at `now`."""
+        """Returns whether the person's own sponsorship entitles them at `now`."""
         return self.source is not EntitlementSource.NONE and (
             self.valid_until is None or now < self.valid_until
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Considered:
-    """One source of entitlement, and what it amounts to at one moment.
+class ConsideredSource:
+    """One source, evaluated at one moment.
 
     Attributes:
         source: Never NONE.
-        until: When it ends, or ended, if nothing more is learnt.
-        reason: One sentence, for the person.
-        note: More, for administrators alone.
+        until: Its known end, past or coming.
+        reason: One sentence for the person.
+        note: Details for administrators only.
     """
 
     source: EntitlementSource
@@ -129,16 +129,17 @@ class Considered:
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """The answer for one sponsorable at one moment, with one sentence of reason.
+    """A person's entitlement by one sponsorable at one moment.
 
-    Of several sources that entitle, the one with the highest tier tells tier, start and end; when
-    it ends, the person may stay entitled by another.
+    Of several entitling sources, the one with the highest tier gives tier, start and end; after
+    its end another one may still entitle the person.
 
     Attributes:
-        source: What entitles; NONE where nothing does.
-        until: When that ends if nothing more is learnt, exclusively; None while it has no end.
+        source: The entitling source; NONE if there is none.
+        reason: One sentence for the person.
+        until: Known exclusive end; None without an end.
         considered: All sources, the person's own sponsorship first.
-        facts: What the answer rests on; None while nothing was ever learnt.
+        facts: The stored facts; None if there are none.
     """
 
     sponsorable: str
@@ -148,14 +149,14 @@ class Entitlement:
     tier_cents: int | None
     since: datetime | None
     until: datetime | None
-    considered: tuple[Considered, ...]
+    considered: tuple[ConsideredSource, ...]
     facts: EntitlementFacts | None
 
 
 def evaluate(
     sponsorable: str, facts: EntitlementFacts | None, *, policy: EntitlementPolicy, now: datetime
 ) -> Entitlement:
-    """Returns the answer at `now`, why, and all that was considered."""
+    """Returns the entitlement at `now`, with its reason and all sources that were considered."""
     considered = _consider(sponsorable, facts, policy=policy, now=now)
     entitling = [each for each in considered if each.status is EntitlementStatus.ENTITLED]
     unknown = [each for each in considered if each.status is EntitlementStatus.UNKNOWN]
@@ -174,29 +175,40 @@ def evaluate(
     )
 
 
-def _rank(entitling: Considered) -> tuple[int, bool, float]:
-    """Orders sources that entitle: by tier, then by how long."""
+def cents_of(facts: EntitlementFacts, policy: EntitlementPolicy) -> int | None:
+    """Returns the tier that the person's own sponsorship counts as; None if it is not known."""
+    through = facts.payment_source
+    if facts.tier_cents is None and through is not None and through.hides_tier:
+        return policy.hidden_tier_cents
+    return facts.tier_cents
+
+
+def _rank(entitling: ConsideredSource) -> tuple[int, bool, float]:
+    """Orders entitling sources by tier, then by end."""
     cents, until = entitling.tier_cents, entitling.until
     return (-1 if cents is None else cents, until is None, until.timestamp() if until else 0)
 
 
-def _explain_no(considered: Sequence[Considered]) -> str:
-    """Whoever was entitled, or nearly is, wants to know why not; else GitHub's answer will do."""
-    told = [
+def _explain_no(considered: Sequence[ConsideredSource]) -> str:
+    """Returns why the source that ended last, or never counted, does not entitle.
+
+    Only without such a source is it GitHub's own 'no'.
+    """
+    informative = [
         each
         for each in considered
         if each.until is not None or each.source is not EntitlementSource.SPONSORSHIP
     ]
-    return max(told or considered, key=_end_of).reason
+    return max(informative or considered, key=_end_of).reason
 
 
-def _end_of(considered: Considered) -> float:
+def _end_of(considered: ConsideredSource) -> float:
     return considered.until.timestamp() if considered.until else math.inf
 
 
 def _consider(
     sponsorable: str, facts: EntitlementFacts | None, *, policy: EntitlementPolicy, now: datetime
-) -> list[Considered]:
+) -> list[ConsideredSource]:
     if facts is None:
         return [_consider_nothing(sponsorable)]
     considered = [
@@ -207,59 +219,63 @@ def _consider(
             if policy.entitles_members or grant.source is not EntitlementSource.ORGANIZATION
         ),
     ]
-    if policy.entitles_members and not _knows_memberships(facts):
-        considered.append(_consider_hidden_memberships(sponsorable))
+    are_memberships_known = (
+        facts.memberships_checked_at is not None and facts.memberships_unknown_since is None
+    )
+    if policy.entitles_members and not are_memberships_known:
+        reason = (
+            "GitHub did not show all your organizations, so it is not known whether one of them "
+            f"sponsors {sponsorable}. Sign in again and grant access to them."
+        )
+        considered.append(_unknown(reason, EntitlementSource.ORGANIZATION))
     return considered
+
+
+def _unknown(
+    reason: str, source: EntitlementSource = EntitlementSource.SPONSORSHIP
+) -> ConsideredSource:
+    return ConsideredSource(source=source, status=EntitlementStatus.UNKNOWN, reason=reason)
 
 
 # ------------------------------------------------------------------ the person's own sponsorship
 
 
-def _consider_nothing(sponsorable: str) -> Considered:
-    return Considered(
-        source=EntitlementSource.SPONSORSHIP,
-        status=EntitlementStatus.UNKNOWN,
-        reason=(
-            f"GitHub has not told us yet whether you sponsor {sponsorable}. Sign in again to ask."
-        ),
+def _consider_nothing(sponsorable: str) -> ConsideredSource:
+    return _unknown(
+        f"It is not known yet whether you sponsor {sponsorable}. Sign in again to check."
     )
 
 
 def _consider_sponsorship(
     facts: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     if facts.checked_at is None:
         return _consider_nothing(facts.sponsorable)
     if facts.unknown_since is not None:
         return _consider_stale(facts, facts.unknown_since, policy=policy, now=now)
     if facts.is_partial and not facts.is_sponsoring(now):
-        return Considered(
-            source=EntitlementSource.SPONSORSHIP,
-            status=EntitlementStatus.UNKNOWN,
-            reason=(
-                "Durable storage, which may know more of you, could not be asked yet. Try again in "
-                "a moment."
-            ),
+        return _unknown(
+            "The database that may know more about you is not available yet. Try again in a moment."
         )
     return _consider_known(facts, policy=policy, now=now)
 
 
 def _consider_known(
     facts: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     sponsorable = facts.sponsorable
     if facts.source is EntitlementSource.NONE:
-        return Considered(
+        return ConsideredSource(
             source=EntitlementSource.SPONSORSHIP,
             status=EntitlementStatus.NOT_ENTITLED,
             reason=f"GitHub shows no sponsorship of {sponsorable} by your account.",
         )
-    what, is_entitled = _describe(facts), facts.is_sponsoring(now)
+    amount, is_entitled = _format_amount(facts), facts.is_sponsoring(now)
     if is_entitled:
-        reason = f"You sponsor {sponsorable}{what}{format_until(facts.valid_until)}."
+        reason = f"You sponsor {sponsorable}{amount}{format_until(facts.valid_until)}."
     else:
-        reason = f"Your sponsorship of {sponsorable}{what} ended by {facts.valid_until:%Y-%m-%d}."
-    return Considered(
+        reason = f"Your sponsorship of {sponsorable}{amount} ended by {facts.valid_until:%Y-%m-%d}."
+    return ConsideredSource(
         source=EntitlementSource.SPONSORSHIP,
         status=EntitlementStatus.ENTITLED if is_entitled else EntitlementStatus.NOT_ENTITLED,
         reason=reason,
@@ -271,24 +287,20 @@ def _consider_known(
 
 def _consider_stale(
     facts: EntitlementFacts, unknown_since: datetime, *, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     sponsorable, holds_until = facts.sponsorable, unknown_since + policy.stale
-    failed = f"GitHub could not be asked since {unknown_since:%Y-%m-%d %H:%M} UTC"
+    failed = f"GitHub has not answered since {unknown_since:%Y-%m-%d %H:%M} UTC"
     if not facts.is_sponsoring(now) or now >= holds_until:
-        return Considered(
-            source=EntitlementSource.SPONSORSHIP,
-            status=EntitlementStatus.UNKNOWN,
-            reason=(
-                f"{failed}, so whether you sponsor {sponsorable} is not known. Sign in again to "
-                "ask."
-            ),
+        return _unknown(
+            f"{failed}, so it is not known whether you sponsor {sponsorable}. Sign in again to "
+            "check."
         )
     holds_until = min(holds_until, facts.valid_until or holds_until)
-    return Considered(
+    return ConsideredSource(
         source=EntitlementSource.SPONSORSHIP,
         status=EntitlementStatus.ENTITLED,
         reason=(
-            f"{failed}; what was known before, that you sponsor {sponsorable}, holds until "
+            f"{failed}; by its last answer you sponsor {sponsorable}, access until "
             f"{holds_until:%Y-%m-%d %H:%M} UTC."
         ),
         tier_cents=cents_of(facts, policy),
@@ -297,15 +309,7 @@ def _consider_stale(
     )
 
 
-def cents_of(facts: EntitlementFacts, policy: EntitlementPolicy) -> int | None:
-    """Returns the tier that somebody's own sponsorship counts as; None where nobody knows."""
-    through = facts.payment_source
-    if facts.tier_cents is None and through is not None and through.hides_tier:
-        return policy.hidden_tier_cents
-    return facts.tier_cents
-
-
-def _describe(facts: EntitlementFacts) -> str:
+def _format_amount(facts: EntitlementFacts) -> str:
     """Returns ' with $10.00 a month', ' with a one-time $25.00', ' through (a service)' or ''."""
     if facts.tier_cents is None:
         return format_through(facts.payment_source)
@@ -314,36 +318,20 @@ def _describe(facts: EntitlementFacts) -> str:
     return format_a_month(facts.tier_cents)
 
 
-# ------------------------------------------------------------------ everything else
+# ------------------------------------------------------------------ other sources
 
 
 def _consider_grant(
     sponsorable: str, grant: Grant, policy: EntitlementPolicy, now: datetime
-) -> Considered:
+) -> ConsideredSource:
     is_inherited = grant.source is EntitlementSource.ORGANIZATION
-    return Considered(
+    is_entitled = grant.is_entitling(now)
+    return ConsideredSource(
         source=grant.source,
-        status=EntitlementStatus.ENTITLED
-        if grant.is_entitling(now)
-        else EntitlementStatus.NOT_ENTITLED,
+        status=EntitlementStatus.ENTITLED if is_entitled else EntitlementStatus.NOT_ENTITLED,
         reason=explain(grant, sponsorable, now=now),
         tier_cents=grant.cents if policy.members_inherit_tier or not is_inherited else None,
         since=grant.since,
         until=grant.until,
         note=None if grant.actor is None else f"{grant.actor}: {grant.reason}",
-    )
-
-
-def _knows_memberships(facts: EntitlementFacts) -> bool:
-    return facts.memberships_checked_at is not None and facts.memberships_unknown_since is None
-
-
-def _consider_hidden_memberships(sponsorable: str) -> Considered:
-    return Considered(
-        source=EntitlementSource.ORGANIZATION,
-        status=EntitlementStatus.UNKNOWN,
-        reason=(
-            "GitHub did not show all organizations to which you belong, so whether one of them "
-            f"sponsors {sponsorable} is not known. Sign in again, and let it show them."
-        ),
     )

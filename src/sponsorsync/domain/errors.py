@@ -1,55 +1,41 @@
 """Every error that SponsorSync raises on purpose, in one tree.
 
     SponsorSyncError
-    ├── SettingsError            a setting is missing or malformed; the start stops
-    ├── InvalidInputError        what a caller sent cannot be used
-    │   ├── TooLargeError        … because it is over a limit of size
-    │   └── MalformedEventError  … because an event of GitHub's is not JSON
-    ├── EventSignatureError      an event is not signed with our secret
-    ├── NoWebhookError           there is no secret to check an event with
-    ├── NoMaintainerTokenError   a call needs the maintainer's token, and none is configured
-    │   └── RefreshNeedsLoginError   … to look at who is signed in: signing in again does that
-    ├── RefreshLimitedError      GitHub was asked about somebody a moment ago
-    ├── NotSignedInError         there is no session
-    │   └── BearerRefusedError   … and the token is not, or no longer, one of ours
-    ├── TokenReadsOnlyError      a token, where a session is needed
-    ├── NotEntitledError         signed in, and not let through to what is for sponsors
-    │   ├── NotASponsorError         … there is no entitlement, or it ended
-    │   ├── TierTooLowError          … the tier is lower than what is asked for
-    │   ├── TierUnknownError         … nobody told the tier
-    │   └── EntitlementUnknownError        … nobody could tell; that is not 'no'
-    ├── NotFoundError            what a call is about does not exist
-    ├── AdminTokenMissingError   a call for administrators without their token
-    ├── AdminForbiddenError      … with another one, or there is none
-    ├── NoTokensError            a call is about tokens, and none are configured
-    ├── NoLinkSourceError        the service whose account is to be linked is not configured
-    ├── NoDurableError           a call needs a durable Redis, and none is configured
-    ├── JobRunningError          a job of this kind is running already
-    ├── CrossSiteError           a page of another site asked
-    ├── LoginError               a login came to no end
-    │   ├── LoginDeniedError     … the person said no
-    │   ├── LoginExpiredError    … the state or the code is not, or no longer, ours
-    │   └── LoginRejectedError   … GitHub refuses this installation (credentials, redirect URI)
-    ├── GitHubError              GitHub gave no usable answer
-    │   ├── GitHubUnreachableError
-    │   ├── GitHubLimitedError
-    │   └── GitHubRefusedError   it answered, and said no (FORBIDDEN, scopes)
-    │       └── GitHubTokenError     … to the token it was asked with
-    ├── AccountLinkError         an account at another service was not linked
-    │   ├── LinkUnreachableError the service gave no usable answer
-    │   ├── LinkLimitedError     its rate limit is reached
-    │   ├── LinkRefusedError     it refused (bad token, our credentials)
-    │   ├── LinkDeniedError      the person did not consent
-    │   └── LinkExpiredError     state or code are unknown, used or too old
+    ├── SettingsError
+    ├── InvalidInputError
+    │   └── TooLargeError, MalformedEventError
+    ├── EventSignatureError, NoWebhookError
+    ├── NoMaintainerTokenError
+    │   └── RefreshNeedsLoginError
+    ├── NotSignedInError
+    │   └── BearerRefusedError
+    ├── TokenReadsOnlyError, CrossSiteError
+    ├── NotEntitledError
+    │   └── NotASponsorError, TierTooLowError, TierUnknownError, EntitlementUnknownError
+    ├── NotFoundError
+    ├── AdminTokenMissingError, AdminForbiddenError
+    ├── NoTokensError, NoLinkSourceError, NoDurableError
+    ├── JobRunningError
+    ├── LoginError
+    │   └── LoginDeniedError, LoginExpiredError, LoginRejectedError
+    ├── RetryLaterError
+    │   └── RefreshLimitedError, and three of the classes below
+    ├── GitHubError
+    │   ├── GitHubUnreachableError, GitHubLimitedError
+    │   └── GitHubRefusedError
+    │       └── GitHubTokenError
+    ├── AccountLinkError
+    │   ├── LinkUnreachableError, LinkLimitedError, LinkRefusedError
+    │   └── LinkDeniedError, LinkExpiredError
     ├── StoreError
-    │   ├── StoreUnavailableError    a Redis is down, loading, read-only, out of memory …
-    │   └── StoreConflictError       a key holds what is not ours
-    └── GearsError               RedisGears did not do what was asked
-        ├── GearsUnsupportedError    the server has none on which our scripts run
-        └── GearsScriptError         a script failed; the message names its line
+    │   ├── StoreUnavailableError
+    │   │   └── DurableUnavailableError
+    │   └── StoreConflictError
+    └── GearsError
+        └── GearsUnsupportedError, GearsScriptError
 
-A message is a whole sentence for the person who reads it, without secrets. `web/errors.py` alone
-decides which HTTP status each one becomes. A class without `code` and `title` has its parent's.
+A message is a whole sentence for its reader, without secrets. `web/errors.py` alone maps codes to
+HTTP statuses. A class inherits the `code`, `title` and `message` that it does not set.
 """
 
 from __future__ import annotations
@@ -58,15 +44,17 @@ from typing import ClassVar
 
 
 class SponsorSyncError(Exception):
-    """The root of the tree; its message is fit to be shown.
+    """The root of the tree; its text may be shown to users.
 
     Attributes:
-        code: For programs: it does not change.
-        title: For people: the kind of the error in a few words.
+        code: Stable identifier for programs.
+        title: The kind of error in a few words, for people.
+        message: The text of an error that is raised without one.
     """
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong"
+    message: ClassVar[str] = ""
 
     def __init_subclass__(cls, *, code: str | None = None, title: str | None = None) -> None:
         super().__init_subclass__()
@@ -75,105 +63,113 @@ class SponsorSyncError(Exception):
         if title is not None:
             cls.title = title
 
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(self.message if message is None else message)
+
 
 class SettingsError(SponsorSyncError):
-    """A setting is missing or malformed. The message is one line that names it."""
+    """A setting is missing or malformed; the message is one line that names it."""
 
 
-class InvalidInputError(SponsorSyncError, code="invalid_input", title="That cannot be used"):
-    """What a caller sent cannot be used; the message says what would be right."""
+class InvalidInputError(SponsorSyncError, code="invalid_input", title="The request is invalid"):
+    """The caller's input is invalid; the message says what would be valid."""
 
 
-class TooLargeError(InvalidInputError, code="too_large", title="That is too much at once"):
-    """What a caller sent is over a limit of size."""
+class TooLargeError(InvalidInputError, code="too_large", title="The request is too large"):
+    """The caller's input exceeds a size limit."""
 
 
-class MalformedEventError(InvalidInputError, code="malformed_event", title="That is no event"):
-    """An event is signed by GitHub and is no JSON object, or has no number."""
+class MalformedEventError(
+    InvalidInputError, code="malformed_event", title="The event is malformed"
+):
+    """A signed event is not a JSON object, or has no numeric id."""
 
 
 class EventSignatureError(
-    SponsorSyncError, code="bad_signature", title="That was not signed by GitHub"
+    SponsorSyncError, code="bad_signature", title="The signature is not valid"
 ):
-    """An event carries no signature, or one that was not made with our secret."""
+    """An event has no signature, or one that was not made with our secret."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The signature in X-Hub-Signature-256 was not made with SPONSORSYNC_WEBHOOK_SECRET, so "
-            "the event was not read."
-        )
+    message = (
+        "The signature in X-Hub-Signature-256 was not made with SPONSORSYNC_WEBHOOK_SECRET, so "
+        "the event was not read."
+    )
 
 
-class NoWebhookError(SponsorSyncError, code="no_webhook", title="There is no webhook here"):
-    """Events cannot be told from forged ones without a secret."""
+class NoWebhookError(SponsorSyncError, code="no_webhook", title="The webhook is not set up"):
+    """Without a secret, real events cannot be distinguished from forged ones."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "There is no webhook here: SPONSORSYNC_WEBHOOK_SECRET is not set. It should be the "
-            "secret that you enter with the webhook in the settings of your Sponsors profile."
-        )
+    message = (
+        "The webhook is not set up: SPONSORSYNC_WEBHOOK_SECRET is not set. It should be the secret "
+        "that you enter with the webhook in the settings of your Sponsors profile."
+    )
 
 
 class NoMaintainerTokenError(
-    SponsorSyncError, code="no_maintainer_token", title="There is no maintainer's token"
+    SponsorSyncError, code="no_maintainer_token", title="The maintainer's token is not set"
 ):
-    """Only the maintainer sees all sponsorships."""
+    """The call needs the maintainer's token, because only it shows all sponsorships."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "Only the maintainer sees all sponsorships: set SPONSORSYNC_MAINTAINER_TOKEN to a "
-            "token of theirs with the scope read:user."
-        )
+    message = (
+        "Only the maintainer sees all sponsorships: set SPONSORSYNC_MAINTAINER_TOKEN to the "
+        "maintainer's token with the scope read:user."
+    )
 
 
 class RefreshNeedsLoginError(
-    NoMaintainerTokenError, code="sign_in_again", title="Sign in again for that"
+    NoMaintainerTokenError, code="sign_in_again", title="Sign in again to check"
 ):
-    """Whoever signs in is asked about with their own token, which is not kept."""
+    """Without the maintainer's token, only a new sign-in can check one person's sponsorship."""
+
+    message = "GitHub can only be asked about you while you sign in. Sign in again."
 
     def __init__(self, *, login_url: str = "/login") -> None:
         super().__init__()
-        self.args = ("GitHub can only be asked about you while you sign in: do that again.",)
         self.login_url = login_url
 
 
-class RefreshLimitedError(SponsorSyncError, code="refresh_limited", title="Not so often, please"):
-    """GitHub was asked a moment ago; `retry_after_s` is when it may be asked again, in seconds."""
+class RetryLaterError(SponsorSyncError):
+    """The call may succeed later: `retry_after_s` is the wait in seconds."""
 
-    def __init__(self, *, retry_after_s: int) -> None:
-        super().__init__(f"GitHub was asked a moment ago. Try again in {retry_after_s} s.")
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
+class RefreshLimitedError(RetryLaterError, code="refresh_limited", title="Please wait a moment"):
+    """GitHub was asked about this person a moment ago."""
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"GitHub was asked a moment ago. Try again in {retry_after_s} s.",
+            retry_after_s=retry_after_s,
+        )
+
+
 class NotSignedInError(SponsorSyncError, code="not_signed_in", title="You are not signed in"):
-    """The call needs a session and has none that is known."""
+    """The call needs a session and has none that is valid."""
+
+    message = "You are not signed in, or your session has ended. Sign in and try again."
 
     def __init__(self, *, login_url: str = "/login") -> None:
-        super().__init__("You are not signed in, or your session has ended. Sign in and try again.")
+        super().__init__()
         self.login_url = login_url
 
 
-class BearerRefusedError(
-    NotSignedInError, code="bearer_refused", title="That token does not count"
-):
-    """The call has a bearer token that does not count here, and no session."""
+class BearerRefusedError(NotSignedInError, code="bearer_refused", title="That token is not valid"):
+    """The call has a bearer token that is not valid, and no session."""
 
-    def __init__(self, *, login_url: str = "/login") -> None:
-        super().__init__(login_url=login_url)
-        self.args = (
-            "That token is not, or no longer, valid here. Get another one with POST /token.",
-        )
+    message = "That token is wrong or expired. Get a new one with POST /token."
 
 
 class TokenReadsOnlyError(SponsorSyncError, code="token_reads_only", title="A token may only read"):
     """The call needs a session, and has a token."""
 
-    def __init__(self) -> None:
-        super().__init__("With a token you may only read. This needs the session of a sign-in.")
+    message = "A token may only read. This call needs a session: sign in."
 
 
 class NotEntitledError(SponsorSyncError):
-    """Who is signed in is not let through; `sponsor_url` is where that can be changed."""
+    """The signed-in person has no access; `sponsor_url` is the page to become a sponsor."""
 
     def __init__(self, message: str, *, sponsor_url: str) -> None:
         super().__init__(message)
@@ -181,190 +177,178 @@ class NotEntitledError(SponsorSyncError):
 
 
 class NotASponsorError(NotEntitledError, code="not_a_sponsor", title="This is for sponsors"):
-    """They are not entitled, or no longer."""
+    """The person is not entitled, or no longer."""
 
 
 class TierTooLowError(NotEntitledError, code="tier_too_low", title="This is for a higher tier"):
-    """They are entitled, by a lower tier than the one that is asked for."""
+    """The person is entitled by a lower tier than the required one."""
 
 
 class TierUnknownError(NotEntitledError, code="tier_unknown", title="Your tier is not known"):
-    """They are entitled, and the tier is not known."""
+    """The person is entitled by a tier that is not known."""
 
 
 class EntitlementUnknownError(
     NotEntitledError, code="entitlement_unknown", title="It is not known whether you are a sponsor"
 ):
-    """Whether they are entitled is not known."""
+    """The person's entitlement is not known; that is not the same as none."""
 
 
-class NotFoundError(SponsorSyncError, code="not_found", title="That is not there"):
-    """What a call is about does not exist; the message names it."""
+class NotFoundError(SponsorSyncError, code="not_found", title="Not found"):
+    """The object of a call does not exist; the message names it."""
 
 
 class AdminTokenMissingError(
     SponsorSyncError, code="admin_token_missing", title="This is for administrators"
 ):
-    """A call for administrators carries no token."""
+    """A call for administrators has no token."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "This is for administrators: send SPONSORSYNC_ADMIN_TOKEN as `Authorization: Bearer …`."
-        )
+    message = (
+        "This is for administrators: send SPONSORSYNC_ADMIN_TOKEN as `Authorization: Bearer …`."
+    )
 
 
 class AdminForbiddenError(
     SponsorSyncError, code="not_an_administrator", title="This is for administrators"
 ):
-    """A call for administrators carries another token, or none is configured."""
+    """A call for administrators has a wrong token, or no token is configured."""
 
 
-class NoTokensError(SponsorSyncError, code="no_tokens", title="There are no tokens"):
-    """There are no tokens here."""
+class NoTokensError(SponsorSyncError, code="no_tokens", title="Tokens are not set up"):
+    """A call needs tokens, which are not configured."""
 
-    def __init__(self) -> None:
-        super().__init__("There are no tokens here: SPONSORSYNC_TOKEN_AUDIENCE is not set.")
+    message = "Tokens are not set up: SPONSORSYNC_TOKEN_AUDIENCE is not set."
 
 
 class NoLinkSourceError(
     SponsorSyncError, code="no_link_source", title="No account can be linked there"
 ):
-    """The service whose account is to be linked is not configured."""
+    """The service of the account to link is not configured."""
 
     def __init__(self, name: str, client_id_variable: str) -> None:
-        super().__init__(f"There is no {name} here: {client_id_variable} is not set.")
+        super().__init__(f"{name} is not set up: {client_id_variable} is not set.")
 
 
-class NoDurableError(SponsorSyncError, code="no_durable", title="There is no durable side"):
-    """What was asked for needs a durable Redis."""
+class NoDurableError(SponsorSyncError, code="no_durable", title="There is no durable Redis"):
+    """A call needs a durable Redis, which is not configured."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "No durable Redis is configured, so there is nothing to copy to or to compare with. "
-            "Set SPONSORSYNC_DURABLE_URL (or REDISENT_HOST)."
-        )
+    message = (
+        "No durable Redis is configured, so there is nothing to copy to or to compare with. Set "
+        "SPONSORSYNC_DURABLE_URL (or REDISENT_HOST)."
+    )
 
 
-class JobRunningError(
-    SponsorSyncError, code="job_running", title="One of these is running already"
+class JobRunningError(SponsorSyncError, code="job_running", title="A job of this kind is running"):
+    """A job of this kind is already running; the message gives its progress."""
+
+
+class CrossSiteError(
+    SponsorSyncError, code="cross_site", title="The request came from another site"
 ):
-    """A job of this kind is running already; the message says how far it is."""
-
-
-class CrossSiteError(SponsorSyncError, code="cross_site", title="Another site asked for this"):
-    """A page of another site made the browser ask."""
+    """A page of another site made the browser send the request."""
 
 
 class LoginError(SponsorSyncError, code="login_failed", title="The sign-in did not work"):
-    """A login came to no end."""
+    """A login failed."""
 
 
 class LoginDeniedError(LoginError, code="login_denied", title="You did not give your consent"):
     """The person did not give their consent at GitHub."""
 
 
-class LoginExpiredError(
-    LoginError, code="login_expired", title="This sign-in is not, or no longer, valid"
-):
-    """State or code are unknown, used, of another browser, or too old."""
+class LoginExpiredError(LoginError, code="login_expired", title="This sign-in has expired"):
+    """The state or the code is unknown, used, expired, or of another browser."""
 
 
 class LoginRejectedError(
     LoginError, code="login_rejected", title="GitHub does not accept this site"
 ):
-    """GitHub refuses this installation: an operator has to mend its settings."""
+    """GitHub rejects the credentials or the redirect URI; an operator has to correct them."""
 
 
 class GitHubError(SponsorSyncError, code="github_unavailable", title="GitHub cannot be asked"):
-    """GitHub gave no answer that can be used: what it knows is unknown, never 'no'."""
+    """GitHub gave no usable answer: the result is unknown, never 'no'."""
 
 
 class GitHubUnreachableError(GitHubError):
-    """GitHub could not be reached, timed out, or failed itself (5xx)."""
+    """GitHub was unreachable, timed out, failed (5xx), or sent an unreadable answer."""
 
 
-class GitHubLimitedError(GitHubError, code="github_limited", title="GitHub asks for patience"):
-    """GitHub's rate limit; `retry_after_s` is when it may be asked again, in seconds."""
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+class GitHubLimitedError(
+    GitHubError, RetryLaterError, code="github_limited", title="GitHub is busy"
+):
+    """GitHub's rate limit is reached."""
 
 
 class GitHubRefusedError(GitHubError):
-    """GitHub answered and refused: FORBIDDEN, missing scopes, a bad token, or partial data."""
+    """GitHub refused: FORBIDDEN, missing scopes, a bad token, or partial data."""
 
 
 class GitHubTokenError(GitHubRefusedError):
-    """GitHub does not take the token that it was asked with."""
+    """GitHub rejected the access token."""
 
 
 class AccountLinkError(
     SponsorSyncError, code="link_unavailable", title="The other service cannot be asked"
 ):
-    """An account was not linked: support by it is unknown, never 'no'. The message names it."""
+    """The service gave no usable answer: the result is unknown, never 'no'."""
 
 
 class LinkUnreachableError(AccountLinkError):
-    """The service could not be reached, timed out, failed (5xx), or sent an unreadable answer."""
+    """The service was unreachable, timed out, failed (5xx), or sent an unreadable answer."""
 
 
 class LinkLimitedError(
-    AccountLinkError, code="link_limited", title="The other service asks for patience"
+    AccountLinkError, RetryLaterError, code="link_limited", title="The other service is busy"
 ):
-    """The service's rate limit is reached; `retry_after_s` is the wait in seconds."""
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    """The service's rate limit is reached."""
 
 
 class LinkRefusedError(AccountLinkError):
-    """The service refused: a bad token, or it does not accept this installation."""
+    """The service refused: a bad token, or the credentials of this installation."""
 
 
 class LinkDeniedError(AccountLinkError, code="link_denied", title="You did not give your consent"):
     """The person did not consent at the service."""
 
 
-class LinkExpiredError(
-    AccountLinkError, code="link_expired", title="This is not, or no longer, valid"
-):
-    """State or code are unknown, used, of another browser, or too old."""
+class LinkExpiredError(AccountLinkError, code="link_expired", title="This link has expired"):
+    """The state or the code is unknown, used, expired, or of another browser."""
 
 
 class StoreError(SponsorSyncError):
-    """A Redis did not do what was asked."""
+    """A Redis could not complete an operation."""
 
 
-class StoreUnavailableError(StoreError, code="store_unavailable", title="The database is away"):
-    """A Redis cannot serve at the moment; nothing was half done. `retry_after_s` in seconds."""
+class StoreUnavailableError(
+    StoreError, RetryLaterError, code="store_unavailable", title="The database is not available"
+):
+    """A Redis is down, loading, read-only or out of memory; nothing was done by halves."""
 
     def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class DurableUnavailableError(StoreUnavailableError):
-    """What was asked for is unknown here, and the durable side, which knows, cannot be asked."""
+    """Only the durable Redis has the data, and it is not available."""
 
 
-class StoreConflictError(StoreError, code="store_conflict", title="The data are of another kind"):
-    """A key holds something that is not ours, so it was left alone."""
-
-
-class GearsError(SponsorSyncError, code="gears_failed", title="RedisGears did not do it"):
-    """RedisGears did not do what was asked of it."""
-
-
-class GearsUnsupportedError(
-    GearsError, code="no_gears", title="There is no RedisGears to run this"
+class StoreConflictError(
+    StoreError, code="store_conflict", title="The data have an unexpected type"
 ):
-    """The server has no RedisGears, or one on which our scripts do not run."""
+    """A key holds data of another type, so it was not changed."""
+
+
+class GearsError(SponsorSyncError, code="gears_failed", title="RedisGears failed"):
+    """RedisGears could not complete an operation."""
+
+
+class GearsUnsupportedError(GearsError, code="no_gears", title="RedisGears is not available"):
+    """The server has no RedisGears, or a version that cannot run our scripts."""
 
 
 class GearsScriptError(GearsError):
-    """A script failed where it runs: `fault` is the exception's text, `line` counts from 1."""
+    """A script failed on the server: `fault` is the exception's text, `line` counts from 1."""
 
     def __init__(self, fault: str, *, line: int | None) -> None:
         super().__init__(fault if line is None else f"line {line}: {fault}")

@@ -1,4 +1,4 @@
-"""From what GitHub answered about sponsorships to the facts that are kept. Pure."""
+"""Deriving the stored facts from GitHub's answers about sponsorships. Pure."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ def derive_facts(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> EntitlementFacts:
-    """Returns the facts after a complete answer of GitHub; what else entitles somebody stays.
+    """Returns the facts after a complete answer of GitHub; grants of other sources stay.
 
     Args:
-        sponsorable: The login that receives, lower-cased.
-        sponsorships: All of the person's, active or not, to whomever.
-        previous: What was known before; it remembers when an entitlement was first seen to have
-            ended.
-        policy: For how long a payment entitles.
-        now: The moment of the answer, with a time zone.
+        sponsorable: The receiver's login, lower-cased.
+        sponsorships: All of the person's sponsorships, active or not, of any receiver.
+        previous: The stored facts; they hold the end that was first seen.
+        policy: Gives the time that a payment entitles.
+        now: Time of the answer, with a time zone.
     """
     candidates = [
         _facts_of(s, previous=previous, policy=policy, now=now)
@@ -45,16 +44,16 @@ def derive_facts(
         return _without_sponsorship(sponsorable, previous=previous, policy=policy, now=now)
     best = max(candidates, key=lambda facts: _rank(facts, now))
     for each in candidates:
-        best = keep_payment(best, each, now=now)
+        best = add_payment(best, each, now=now)
     return _without_past_payments(best, now)
 
 
-def keep_payment(
+def add_payment(
     facts: EntitlementFacts, payment: EntitlementFacts, *, now: datetime
 ) -> EntitlementFacts:
-    """Returns facts that remember a one-time payment beside another sponsorship, while it entitles.
+    """Returns the facts with an entitling one-time payment as a grant beside another sponsorship.
 
-    One person may give monthly and once at the same time, and either may be more, or last longer.
+    A person may give monthly and once at the same time; either may be larger or last longer.
     """
     if (
         not payment.is_one_time
@@ -78,16 +77,16 @@ def keep_payment(
 
 
 def is_better(facts: EntitlementFacts, other: EntitlementFacts, *, now: datetime) -> bool:
-    """Tells whether facts of one sponsorship count for more than those of another."""
+    """Returns whether facts on one sponsorship outrank those on another."""
     return _rank(facts, now) > _rank(other, now)
 
 
 def is_not_older(facts: EntitlementFacts | None, asked_at: datetime) -> bool:
-    """Tells whether facts are of the moment in which GitHub was asked, or later.
+    """Returns whether the facts are as new as the request to GitHub, or newer.
 
-    An event may have come before the answer did, which then tells what was before.
+    An event may arrive before the answer to an earlier request; that answer is then outdated.
     """
-    # Moments are kept in whole seconds.
+    # Stored times have whole seconds.
     checked_at = None if facts is None else facts.checked_at
     return checked_at is not None and checked_at >= asked_at.replace(microsecond=0)
 
@@ -99,10 +98,10 @@ def may_be_hidden(
     previous: EntitlementFacts | None,
     now: datetime,
 ) -> bool:
-    """Tells whether a person's own token may not show what the maintainer's would.
+    """Returns whether GitHub may hide a private sponsorship from the person's own token.
 
-    GitHub shows a sponsorship that has ended, too. So where the private one that is known to
-    entitle is not among those it shows, it may keep that back.
+    GitHub also shows ended sponsorships. If a stored private one that still entitles is missing,
+    GitHub may hide it, and only the maintainer's token shows it.
     """
     return (
         previous is not None
@@ -116,23 +115,23 @@ def may_be_hidden(
 
 
 def are_equivalent(facts: EntitlementFacts, other: EntitlementFacts) -> bool:
-    """Tells whether two facts differ in nothing but when GitHub was asked."""
+    """Returns whether two facts are equal but for the time of the check."""
     return replace(facts, checked_at=other.checked_at) == other
 
 
 def have_same_sponsorship(facts: EntitlementFacts, other: EntitlementFacts) -> bool:
-    """Tells whether two facts differ in nothing that an event of GitHub's tells."""
-    return _told_by_events(facts) == _told_by_events(other)
+    """Returns whether two facts are equal in all fields that a webhook event can change."""
+    return _event_fields(facts) == _event_fields(other)
 
 
 def mark_unknown(previous: EntitlementFacts | None, *, now: datetime) -> EntitlementFacts | None:
-    """Returns what is known after a check that failed: the same as before, marked."""
+    """Returns the facts after a failed check: unchanged but for `unknown_since`."""
     if previous is None or previous.checked_at is None or previous.unknown_since is not None:
         return previous
     return replace(previous, unknown_since=now)
 
 
-def _told_by_events(facts: EntitlementFacts) -> tuple[object, ...]:
+def _event_fields(facts: EntitlementFacts) -> tuple[object, ...]:
     return (
         facts.source,
         facts.tier_cents,
@@ -176,23 +175,16 @@ def _without_sponsorship(
 
 
 def _without_past_payments(facts: EntitlementFacts, now: datetime) -> EntitlementFacts:
-    return replace(
-        facts,
-        grants=tuple(
-            grant
-            for grant in facts.grants
-            if grant.source is not EntitlementSource.SPONSORSHIP
-            or (grant.is_entitling(now) and grant.since != facts.since)
-        ),
+    grants = (
+        grant
+        for grant in facts.grants
+        if grant.source is not EntitlementSource.SPONSORSHIP
+        or (grant.is_entitling(now) and grant.since != facts.since)
     )
+    return replace(facts, grants=tuple(grants))
 
 
 def _rank(facts: EntitlementFacts, now: datetime) -> tuple[bool, bool, datetime, int]:
     """Orders candidates: entitled before ended, no end before a late one, then by price."""
     end = facts.valid_until
-    return (
-        facts.is_sponsoring(now),
-        end is None,
-        end or now,
-        facts.tier_cents or 0,
-    )
+    return (facts.is_sponsoring(now), end is None, end or now, facts.tier_cents or 0)

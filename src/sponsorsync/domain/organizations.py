@@ -1,8 +1,7 @@
-"""Organizations that sponsor, and what that makes of their members' entitlement. Pure.
+"""Entitlement of the members of sponsoring organizations. Pure.
 
-An organization's sponsorship does not make its members sponsors by GitHub's word; it is the
-maintainer who may decide so (`SPONSORSYNC_ORG_ENTITLEMENT`). Who belongs to it, only a member's own
-login shows, so a membership holds for a bounded time.
+GitHub does not treat the members of a sponsoring organization as sponsors; the maintainer may
+(`SPONSORSYNC_ORG_ENTITLEMENT`). Only the member's own login shows a membership, so it expires.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SponsoringOrganization:
-    """An organization to which somebody belongs and that sponsors, or once did.
+    """A member's organization that sponsors, or once did.
 
     Attributes:
-        id: GitHub's number.
-        facts: Of its own entitlement by the sponsorable.
-        has_seat: Whether one of its seats is the member's.
+        id: GitHub's numeric id.
+        facts: The organization's own facts on the sponsorable.
+        has_seat: Whether the member has one of its seats.
     """
 
     id: int
@@ -37,10 +36,10 @@ class SponsoringOrganization:
     has_seat: bool
 
 
-def find_member_until(policy: EntitlementPolicy, now: datetime) -> datetime:
-    """Returns until when a membership that is seen now holds: the end of that day.
+def compute_membership_end(policy: EntitlementPolicy, now: datetime) -> datetime:
+    """Returns the end of a membership that GitHub shows now.
 
-    Whole days, so that not each login is a change.
+    It is the end of a day, so that not every login changes the stored facts.
     """
     day = (now + policy.membership).replace(hour=0, minute=0, second=0, microsecond=0)
     return day + timedelta(days=1)
@@ -55,25 +54,25 @@ def record_memberships(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> EntitlementFacts:
-    """Returns the facts after GitHub showed to which organizations a person belongs.
+    """Returns a person's facts after GitHub showed the person's organizations.
 
     Args:
-        facts: Of the person's entitlement.
-        sponsoring: Those of them that sponsor.
-        hidden: Numbers of organizations of former grants that GitHub may have left out now; theirs
-            stay until their time is over.
-        is_complete: GitHub left out none.
-        policy: How long a membership holds.
-        now: The moment of the answer.
+        facts: The person's facts.
+        sponsoring: The organizations that sponsor.
+        hidden: Ids of organizations that GitHub may have withheld; their grants stay until they
+            end.
+        is_complete: GitHub withheld no organization.
+        policy: Gives the lifetime of a membership.
+        now: Time of the answer.
     """
-    member_until = find_member_until(policy, now)
-    seen = [_grant(each, member_until, policy) for each in sponsoring]
+    member_until = compute_membership_end(policy, now)
+    shown = [_create_grant(each, member_until, policy) for each in sponsoring]
     return replace(
         facts,
         grants=tuple(
             [g for g in facts.grants if g.source is not EntitlementSource.ORGANIZATION]
             + [g for g in facts.grants if g.organization_id in hidden]
-            + sorted(seen, key=lambda grant: grant.organization_id or 0)
+            + sorted(shown, key=lambda grant: grant.organization_id or 0)
         ),
         memberships_checked_at=now,
         memberships_unknown_since=None if is_complete else facts.memberships_unknown_since or now,
@@ -81,7 +80,7 @@ def record_memberships(
 
 
 def mark_memberships_unknown(facts: EntitlementFacts, *, now: datetime) -> EntitlementFacts:
-    """Returns the facts after GitHub did not show them; what was seen holds for its time."""
+    """Returns the facts after a failed check; known memberships stay until they end."""
     return replace(facts, memberships_unknown_since=facts.memberships_unknown_since or now)
 
 
@@ -92,25 +91,27 @@ def recompute_member(
     *,
     policy: EntitlementPolicy,
 ) -> EntitlementFacts:
-    """Returns a member's facts after those of an organization have changed.
+    """Returns a member's facts after the facts of the organization `sponsor` have changed.
 
-    What else entitles an organization than its sponsorship is for itself alone.
+    Only the organization's sponsorship entitles its members; its other grants do not.
     """
     is_sponsor = sponsor.source is EntitlementSource.SPONSORSHIP
     return replace(
         facts,
         grants=tuple(
-            _follow(grant, sponsor, policy) if grant.organization_id == organization_id else grant
+            _recompute(grant, sponsor, policy)
+            if grant.organization_id == organization_id
+            else grant
             for grant in facts.grants
             if grant.organization_id != organization_id or is_sponsor
         ),
     )
 
 
-def _grant(
+def _create_grant(
     organization: SponsoringOrganization, member_until: datetime, policy: EntitlementPolicy
 ) -> Grant:
-    known = Grant(
+    grant = Grant(
         source=EntitlementSource.ORGANIZATION,
         since=organization.facts.since or member_until,
         until=None,
@@ -119,10 +120,10 @@ def _grant(
         member_until=member_until,
         has_seat=organization.has_seat,
     )
-    return _follow(known, organization.facts, policy)
+    return _recompute(grant, organization.facts, policy)
 
 
-def _follow(grant: Grant, sponsor: EntitlementFacts, policy: EntitlementPolicy) -> Grant:
+def _recompute(grant: Grant, sponsor: EntitlementFacts, policy: EntitlementPolicy) -> Grant:
     ends = [end for end in (grant.member_until, sponsor.valid_until) if end is not None]
     return replace(
         grant,

@@ -1,4 +1,4 @@
-"""A person's data travels in parts, each with its own version and presence.
+"""The parts of a person's data, each with its own version and presence.
 
 The parts are `profile`, one `entitlement:{sponsorable}` for each account that can be sponsored, and
 each collection of preferences by its own name.
@@ -17,10 +17,10 @@ def entitlement_part(sponsorable: str) -> str:
 
 
 class Presence(StrEnum):
-    """What the local Redis knows of a part.
+    """Whether the local Redis has a part.
 
-    UNKNOWN is not EMPTY: it means that only the durable side, if any, can tell. It is never sent
-    anywhere and never shown as an empty answer while there is somebody to ask.
+    UNKNOWN is not EMPTY: only the durable Redis, if there is one, can tell. It is never sent
+    anywhere, nor shown as empty while a durable Redis can be asked.
     """
 
     UNKNOWN = "unknown"

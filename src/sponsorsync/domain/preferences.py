@@ -1,4 +1,4 @@
-"""The rules for collections of preferences and what may stand in them."""
+"""Rules for collections of preferences and their items."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ if TYPE_CHECKING:
     from sponsorsync.domain.parts import Presence
 
 EXCLUDED_NODES = "mnodes"
-"""The collection that the first application's search leaves out of its results."""
+"""The collection of items that the first application hides from search results."""
 
 MAX_FILTER_IDS = 10_000
-"""How many ids one call of the filter may carry."""
+"""Limit for one call of the filter."""
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def is_collection_name(name: str) -> bool:
-    """Tells whether a collection may have this name: it becomes a part and the end of a key."""
+    """Returns whether the name is valid: it becomes a part and the end of a key."""
     return _COLLECTION_NAME.fullmatch(name) is not None and name != parts.PROFILE
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionState:
-    """What the local Redis holds of one collection; `items` are sorted.
+    """One collection in the local Redis; `items` are sorted.
 
-    While `presence` is UNKNOWN the items are what this Redis happens to have, and no statement that
-    there are no others.
+    While `presence` is UNKNOWN, there may be other items in the durable Redis.
     """
 
     presence: Presence
@@ -43,10 +42,10 @@ class CollectionState:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """What a change did: members added and removed, and the size of the collection now.
+    """The result of a change: numbers of added and removed items, and the new size.
 
-    While `is_pending` the change is kept, but waits for the durable side to say what else is in the
-    collection; then the numbers are None.
+    A pending change is saved and waits for the durable Redis to send the rest of the collection;
+    its numbers are None.
     """
 
     added: int | None
@@ -57,13 +56,13 @@ class ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRules:
-    """What may be stored.
+    """Limits for stored preferences.
 
     Attributes:
-        collections: The names that exist.
-        max_items: Members a person may have in one collection.
-        max_item_bytes: Length of a member in UTF-8.
-        max_batch: Members one call may add and remove, together.
+        collections: The valid names.
+        max_items: Items of one person in one collection.
+        max_item_bytes: Length of an item in UTF-8.
+        max_batch: Items that one call may add and remove in total.
     """
 
     collections: Collection[str]
@@ -78,7 +77,7 @@ class PreferenceRules:
             raise InvalidInputError(f"There is no such collection. There is: {known}.")
 
     def check_change(self, add: Sequence[str], remove: Sequence[str]) -> None:
-        """Raises InvalidInputError, or TooLargeError, unless all of the change may be applied."""
+        """Raises InvalidInputError or TooLargeError if any part of the change is not valid."""
         if len(add) + len(remove) > self.max_batch:
             raise TooLargeError(
                 f"One call may change {self.max_batch} items; this one has "
@@ -87,16 +86,15 @@ class PreferenceRules:
         for item in add:
             self._check_item(item)
         for item in remove:
-            # Whatever is there may be removed, also what somebody else wrote, or an older limit let
-            # through.
+            # A stored item may be removed even if it exceeds a limit.
             encode_item(item)
         if not set(add).isdisjoint(remove):
             raise InvalidInputError(
-                "The same item stands in `add` and in `remove`. Send it in one."
+                "The same item is in `add` and in `remove`. Send it in one of them."
             )
 
     def check_filter(self, ids: Sequence[str]) -> None:
-        """Raises TooLargeError when one call of the filter carries too many ids."""
+        """Raises TooLargeError if one call of the filter has too many ids."""
         if len(ids) > MAX_FILTER_IDS:
             raise TooLargeError(
                 f"One call filters {MAX_FILTER_IDS} ids; this one has {len(ids)}. "
@@ -105,8 +103,8 @@ class PreferenceRules:
         for item in ids:
             encode_item(item)
 
-    def full_message(self, collection: str, size: int) -> str:
-        """Returns the sentence for a change that would make a collection too large."""
+    def format_full_message(self, collection: str, size: int) -> str:
+        """Returns the error text for a change that would make a collection too large."""
         return (
             f"The collection {collection} may hold {self.max_items} items and holds {size}; "
             "nothing was changed. Remove some first."
@@ -121,14 +119,14 @@ class PreferenceRules:
                 f"An item is {len(encoded)} bytes long; {self.max_item_bytes} are allowed."
             )
         if _CONTROL.search(item):
-            raise InvalidInputError("An item has a control character in it. Send plain text.")
+            raise InvalidInputError("An item contains a control character. Send plain text.")
 
 
 def encode_item(item: str) -> bytes:
-    r"""Returns an item as Redis holds it.
+    r"""Returns an item as stored bytes.
 
     Raises:
-        InvalidInputError: It is no Unicode text: JSON can spell half a surrogate pair (\ud800).
+        InvalidInputError: The item is not valid Unicode: JSON allows a lone surrogate (\ud800).
     """
     try:
         return item.encode()

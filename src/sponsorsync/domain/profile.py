@@ -1,4 +1,4 @@
-"""A person, by GitHub's numeric id: a freed login can be taken by somebody else, an id cannot."""
+"""A person, by GitHub's numeric id: a login can change hands, an id cannot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GitHubUser:
-    """What `GET /user` tells: the public e-mail and the name are often None."""
+    """The answer of `GET /user`; the public e-mail and the name are often None."""
 
     id: int
     login: str
@@ -23,11 +23,11 @@ class GitHubUser:
 
 @dataclass(frozen=True, slots=True)
 class GitHubAccount:
-    """What anybody may know of a person or an organization.
+    """The public identity of a person or an organization.
 
     Attributes:
-        login: As GitHub writes it; another account may have it tomorrow.
-        node_id: What GraphQL knows the account by.
+        login: As GitHub writes it; another account may take it later.
+        node_id: The account's id in GraphQL.
     """
 
     id: int
@@ -46,7 +46,7 @@ class EmailAddress:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is kept of a person in `user_details:{id}`."""
+    """The stored data on a person, in `user_details:{id}`."""
 
     id: int
     login: str
@@ -58,9 +58,8 @@ class Profile:
 
 
 def choose_email(user: GitHubUser, emails: Sequence[EmailAddress]) -> str | None:
-    """Returns the address to keep: the primary and verified one, else the public one, else None.
+    """Returns the primary and verified address, else the public one, else None.
 
-    The public address of a profile is free text that GitHub has verified once, so it only stands
-    in where the list could not be read or has no primary and verified row.
+    The public address is the second choice, because GitHub verified it only once.
     """
     return next((e.email for e in emails if e.is_primary and e.is_verified), user.email)

@@ -1,4 +1,4 @@
-"""What became of comparisons with GitHub, by whichever replica."""
+"""Results of the last reconciles with GitHub, of all replicas."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedComparison:
-    """When one failed, and why."""
+class FailedReconcile:
+    """Time and reason of a failed reconcile."""
 
     at: datetime
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class LastComparison:
-    """The last ones of a sponsorable.
+class LastReconcile:
+    """The last reconciles of a sponsorable.
 
     Attributes:
-        reconciled_at: When the last complete one began; None where there never was one.
-        failed: One that was not complete, since then.
+        reconciled_at: Start of the last complete one; None if there was none.
+        failed: The last failed one since then.
     """
 
     sponsorable: str
     reconciled_at: datetime | None
-    failed: FailedComparison | None
+    failed: FailedReconcile | None

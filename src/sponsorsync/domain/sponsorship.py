@@ -1,4 +1,4 @@
-"""A sponsorship as GitHub knows it, reduced to what decides about entitlement."""
+"""Sponsorships and their events at GitHub, reduced to the fields that decide on entitlement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Privacy(StrEnum):
-    """Whether the world may know of a sponsorship (GraphQL `SponsorshipPrivacy`)."""
+    """Whether a sponsorship is public (GraphQL `SponsorshipPrivacy`)."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -24,15 +24,15 @@ class Sponsorship:
     """One sponsorship of one account.
 
     Attributes:
-        sponsorable: The login that receives, lower-cased (GitHub compares logins without case).
+        sponsorable: The receiver's login, lower-cased (GitHub compares logins without case).
         created_at: When it began.
-        is_active: GitHub's own word; a one-time payment is active for one month.
+        is_active: GitHub's value; a one-time payment is active for one month.
         is_one_time: A single payment rather than a monthly one.
-        privacy: PUBLIC or PRIVATE.
-        payment_source: None where GitHub does not say.
-        tier_cents: Price a month (or once), in US cents; None where GitHub gives no tier, as where
-            another service takes the money.
-        tier_selected_at: When the present tier was chosen; of a one-time payment, when it was made.
+        payment_source: None if GitHub does not say.
+        tier_cents: Price in US cents, once or a month; None if GitHub gives no tier, as for all
+            sponsorships that another service collects.
+        tier_selected_at: When the present tier was chosen; for a one-time payment, when it was
+            made.
     """
 
     sponsorable: str
@@ -47,12 +47,12 @@ class Sponsorship:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One organization that a person belongs to, and what it gives.
+    """One organization of a person, with its sponsorships.
 
     Attributes:
         id: The organization's numeric id.
         login: Its login, lower-cased.
-        sponsorships: Of the accounts that were asked about, as far as this member may see them.
+        sponsorships: Those of the requested accounts that this member may see.
     """
 
     id: int
@@ -65,8 +65,8 @@ class Memberships:
     """The organizations that a person belongs to.
 
     Attributes:
-        is_complete: False where GitHub keeps something back, as for an organization that restricts
-            OAuth apps. What is shown holds all the same; what is not shown is unknown.
+        is_complete: False if GitHub withholds some, as an organization that restricts OAuth apps.
+            The others are valid; the withheld ones are unknown.
     """
 
     organizations: list[Membership]
@@ -74,7 +74,7 @@ class Memberships:
 
 
 class EventKind(StrEnum):
-    """The actions of the event `sponsorship`."""
+    """The actions of the webhook event `sponsorship`."""
 
     CREATED = "created"
     CANCELLED = "cancelled"
@@ -86,15 +86,15 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SponsorshipEvent:
-    """One event.
+    """One webhook event about a sponsorship.
 
     Attributes:
-        sponsorable: The login that receives, lower-cased.
-        sponsor_id: GitHub's number of who gives.
+        sponsorable: The receiver's login, lower-cased.
+        sponsor_id: The sponsor's numeric id.
         created_at: When the sponsorship began.
-        tier_cents: Of the tier that the event calls the sponsorship's; None where there is none.
-        former_cents: Of the tier that it had before, where the event is about its change.
-        effective_at: When what is announced becomes true, where GitHub says it.
+        tier_cents: The tier in the event; None if it has none.
+        former_cents: The tier before a change of tiers.
+        effective_at: When an announced change takes effect, if GitHub says it.
     """
 
     kind: EventKind
@@ -109,5 +109,5 @@ class SponsorshipEvent:
 
 
 def normalize_login(login: str) -> str:
-    """Returns a login as SponsorSync compares and stores it: GitHub ignores case."""
+    """Returns a login in lower case, as it is stored: GitHub ignores case."""
     return login.strip().lower()

@@ -1,8 +1,8 @@
-"""An event of GitHub about a sponsorship, and how it changes the stored entitlement facts.
+"""Applying GitHub's sponsorship events to the stored facts. Pure.
 
-GitHub's events carry no moment of their own and may come late, twice, or not at all. So one is
-news of *one* sponsorship, which is named by the moment at which that began, and never undoes what
-is known to be later (docs/adr/0012-webhook-and-reconcile.md).
+GitHub's events have no timestamp and may arrive late, twice, or never. So an event applies to one
+sponsorship, identified by its start, and never undoes newer facts
+(docs/adr/0012-webhook-and-reconcile.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.entitlement import EntitlementFacts
-from sponsorsync.domain.fact_derivation import is_better, keep_payment
+from sponsorsync.domain.fact_derivation import add_payment, is_better
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.domain.sponsorship import EventKind
 from sponsorsync.domain.sponsorship_end import end_by_event
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class EventOutcome(StrEnum):
-    """What became of an event."""
+    """The result of a webhook event."""
 
     PONG = "pong"
     APPLIED = "applied"
     NOTHING_NEW = "nothing_new"
     SEEN_BEFORE = "seen_before"
     IGNORED = "ignored"
-    LOOKING = "looking"
+    RECONCILE_REQUESTED = "reconcile_requested"
 
 
 def apply_event(
@@ -42,15 +42,15 @@ def apply_event(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> EntitlementFacts | None:
-    """Returns the facts after an event; None where it tells nothing that is new.
+    """Returns the facts after an event; None if the event changes nothing.
 
     Args:
-        event: Of one sponsorship.
-        previous: What is known; None where that is nothing.
-        policy: For how long a payment entitles.
-        now: When the event came, with a time zone.
+        event: An event about one sponsorship.
+        previous: The stored facts, if any.
+        policy: Gives the time that a payment entitles.
+        now: When the event arrived, with a time zone.
     """
-    event = _without_coming_tier(event)
+    event = _with_current_tier(event)
     if previous is None or previous.source is not EntitlementSource.SPONSORSHIP:
         return _first_facts(event, previous, policy=policy, now=now)
     if previous.since == event.created_at:
@@ -59,26 +59,30 @@ def apply_event(
         return _changed_facts(event, previous, policy=policy, now=now)
     other = _first_facts(event, previous, policy=policy, now=now)
     if previous.since is None or previous.is_one_time or _is_payment(event):
-        # A payment beside a monthly sponsorship: the better one leads, and neither is forgotten.
-        is_leading = is_better(other, previous, now=now)
-        first, second = (other, previous) if is_leading else (previous, other)
-        both = keep_payment(first, second, now=now)
+        # A payment beside a monthly sponsorship: both are stored, the better one first.
+        is_first = is_better(other, previous, now=now)
+        first, second = (other, previous) if is_first else (previous, other)
+        both = add_payment(first, second, now=now)
         return None if both == previous else both
-    # Nobody has two monthly ones at once: the later one counts, whatever it has come to.
+    # A person cannot have two monthly sponsorships at once: the later one counts.
     return other if event.created_at > previous.since else None
 
 
 def is_doubtful(event: SponsorshipEvent, previous: EntitlementFacts | None) -> bool:
-    """Tells whether an event does not fit what is known of the same sponsorship.
+    """Returns whether an event contradicts the stored facts on the same sponsorship.
 
-    It may be late or a replay, or an event before it is missing: only a look at GitHub can tell.
+    It may be late or replayed, or an earlier event may be missing; only asking GitHub can tell.
     """
-    if previous is None or not _is_of(previous, event):
+    if (
+        previous is None
+        or previous.source is not EntitlementSource.SPONSORSHIP
+        or previous.since != event.created_at
+    ):
         return False
     if event.kind is EventKind.TIER_CHANGED:
         return _differ(event.former_cents, previous.tier_cents)
     if event.kind is EventKind.PENDING_CANCELLATION:
-        # It went on after that date: the sponsor has changed their mind.
+        # Still active after that date: the sponsor has withdrawn the cancellation.
         checked_at, end = previous.checked_at, event.effective_at
         if checked_at is None or end is None:
             return False
@@ -86,16 +90,12 @@ def is_doubtful(event: SponsorshipEvent, previous: EntitlementFacts | None) -> b
     return False
 
 
-def _is_of(facts: EntitlementFacts, event: SponsorshipEvent) -> bool:
-    return facts.source is EntitlementSource.SPONSORSHIP and facts.since == event.created_at
-
-
-def _differ(told: int | None, known: int | None) -> bool:
-    return told is not None and known is not None and told != known
+def _differ(reported: int | None, stored: int | None) -> bool:
+    return reported is not None and stored is not None and reported != stored
 
 
 def _is_payment(event: SponsorshipEvent) -> bool:
-    """A change of tiers is none of its own: a sponsorship was there before."""
+    """Returns whether it is a new payment; a change of tiers belongs to an older sponsorship."""
     return event.is_one_time and event.kind is not EventKind.TIER_CHANGED
 
 
@@ -126,7 +126,7 @@ def _changed_facts(
     event: SponsorshipEvent, previous: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
 ) -> EntitlementFacts | None:
     if event.kind is EventKind.CREATED:
-        # It is known already. Whatever was learnt since, an end above all, is later than this.
+        # Already stored; the facts, an end above all, are newer than this event.
         return None
     cents, is_one_time = previous.tier_cents, previous.is_one_time
     if event.kind is EventKind.TIER_CHANGED and event.tier_cents is not None:
@@ -142,8 +142,8 @@ def _changed_facts(
     )
 
 
-def _without_coming_tier(event: SponsorshipEvent) -> SponsorshipEvent:
-    """A change of tiers that is only announced names the coming one as the sponsorship's."""
+def _with_current_tier(event: SponsorshipEvent) -> SponsorshipEvent:
+    """Returns the event with the current tier: an announced change carries the coming one."""
     if event.kind is not EventKind.PENDING_TIER_CHANGE:
         return event
     cents = event.tier_cents if event.former_cents is None else event.former_cents

@@ -207,7 +207,7 @@ class Members:
         known = await self._entitlements.load_for_certain(changed.sponsorable, changed.id)
         sponsor = known.facts or EntitlementFacts(changed.sponsorable, checked_at=None)
         members = list(changed.newcomers)
-        if changed.note is not None:
+        if changed.entry is not None:
             members = await self._organizations.load_members(changed.sponsorable, changed.id)
 
         def decide(facts: EntitlementFacts | None) -> EntitlementFacts | None:
@@ -224,7 +224,7 @@ class Members:
                 raise StoreUnavailableError(
                     "The right to judge members was lost meanwhile: another replica may be at it."
                 )
-        await self._organizations.settle_organizations(changed.notes)
+        await self._organizations.settle_organizations(changed.entries)
         _log.info("organization_followed", organization=changed.id, members=len(members))
 
     async def _recompute_together(

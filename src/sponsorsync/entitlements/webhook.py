@@ -127,7 +127,7 @@ class Webhooks:
         )
         if event is None:
             _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=is_looking)
-            return EventOutcome.LOOKING if is_looking else EventOutcome.IGNORED
+            return EventOutcome.RECONCILE_REQUESTED if is_looking else EventOutcome.IGNORED
         outcome = await self._apply(event, delivery, is_looking=is_looking)
         _log.info(
             "event_received",
@@ -151,5 +151,5 @@ class Webhooks:
         )
         if saved is None:
             is_left = is_looking and is_doubtful(event, known)
-            return EventOutcome.LOOKING if is_left else EventOutcome.NOTHING_NEW
+            return EventOutcome.RECONCILE_REQUESTED if is_left else EventOutcome.NOTHING_NEW
         return EventOutcome.APPLIED if saved is Saved.OK else EventOutcome.SEEN_BEFORE

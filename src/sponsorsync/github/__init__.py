@@ -1,1 +1,1 @@
-"""GitHub: `messages` is pure (bytes in, values out), `client` and `oauth` speak over HTTP."""
+"""GitHub: `client` and `oauth` use HTTP; the other modules are pure (bytes in, values out)."""

@@ -1,4 +1,4 @@
-"""GitHub's REST and GraphQL API, asked with one person's token."""
+"""Client of GitHub's REST and GraphQL API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import httpx
 
 from sponsorsync.domain.errors import GitHubLimitedError, GitHubUnreachableError
 from sponsorsync.domain.sponsorship import Membership, Memberships
-from sponsorsync.github import messages
-from sponsorsync.http_client import try_twice
+from sponsorsync.github import people, requests, sponsorships
+from sponsorsync.github.answers import check_status, read_retry_after
+from sponsorsync.http_client import retry_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from sponsorsync.domain.sponsorship import Sponsorship
 
 T = TypeVar("T")
+PageT = TypeVar("PageT", sponsorships.SponsorshipPage, sponsorships.ReceivedPage)
 
 MOST_ORGANIZATIONS = 1_000
-"""Of one person; who belongs to more gets an answer that is not complete."""
+"""Limit for one person; the answer for a member of more is marked as not complete."""
 
 
 class GitHubClient:
-    """Fetches what a token may see. Every method raises a GitHubError where that cannot be had."""
+    """Fetches data that a token may see; each method raises GitHubError if GitHub fails."""
 
     def __init__(self, client: httpx.AsyncClient, *, api_url: str) -> None:
         self._client = client
@@ -35,42 +37,36 @@ class GitHubClient:
 
     async def fetch_user(self, token: str) -> GitHubUser:
         """Returns the profile of the token's owner."""
-        return messages.parse_user(await self._get("/user", token))
+        return people.parse_user((await self._respond("GET", "/user", token)).content)
 
     async def fetch_emails(self, token: str) -> tuple[EmailAddress, ...]:
         """Returns the e-mail addresses of the token's owner."""
-        return messages.parse_emails(await self._get("/user/emails", token))
+        return people.parse_emails((await self._respond("GET", "/user/emails", token)).content)
 
     async def fetch_account(self, person_id: int, token: str) -> GitHubAccount | None:
-        """Returns the account that has this number; None where there is none any more."""
+        """Returns the account with this numeric id; None if it no longer exists."""
         return await self._find_account(f"/user/{person_id}", token)
 
     async def fetch_account_by_login(self, login: str, token: str | None) -> GitHubAccount | None:
-        """Returns the person or organization that has this login now; None where nobody has it."""
-        return await self._find_account(messages.build_account_path(login), token)
+        """Returns the person or organization that has this login now, or None."""
+        return await self._find_account(requests.build_account_path(login), token)
 
     async def fetch_sponsorships(
         self, token: str, sponsorables: Sequence[str]
     ) -> list[Sponsorship]:
-        """Returns all sponsorships of these accounts by the token's owner, page after page."""
-        found: list[Sponsorship] = []
-        cursor: str | None = None
-        while True:
-            body = messages.build_sponsorships_request(sponsorables, cursor)
-            page = await self._query(token, body, messages.parse_sponsorships)
-            found += page.sponsorships
-            if page.next_cursor is None:
-                return found
-            cursor = page.next_cursor
+        """Returns all sponsorships of these accounts by the token's owner."""
+        build = partial(requests.build_sponsorships_request, sponsorables)
+        pages = self._query_pages(token, build, sponsorships.parse_sponsorships)
+        return [each async for page in pages for each in page.sponsorships]
 
     async def fetch_memberships(self, token: str, sponsorables: Sequence[str]) -> Memberships:
-        """Returns the organizations of the token's owner, and what they give to these accounts."""
+        """Returns the token owner's organizations and their sponsorships of these accounts."""
         found: list[Membership] = []
         is_complete = True
         cursor: str | None = None
-        for _ in range(MOST_ORGANIZATIONS // messages.PAGE_SIZE):
-            body = messages.build_organizations_request(sponsorables, cursor)
-            page = await self._query(token, body, messages.parse_organizations)
+        for _ in range(MOST_ORGANIZATIONS // requests.PAGE_SIZE):
+            body = requests.build_organizations_request(sponsorables, cursor)
+            page = await self._query(token, body, sponsorships.parse_organizations)
             found += page.organizations
             is_complete = is_complete and page.is_complete
             cursor = page.next_cursor
@@ -78,46 +74,52 @@ class GitHubClient:
                 break
         return Memberships(found, is_complete=is_complete and cursor is None)
 
-    async def fetch_received(
+    def fetch_received(
         self, token: str, sponsorable: str, *, after: str | None = None
-    ) -> AsyncGenerator[messages.ReceivedPage, None]:
-        """Yields all sponsorships of an account, page after page, for whom it belongs to.
+    ) -> AsyncGenerator[sponsorships.ReceivedPage, None]:
+        """Yields the pages of the sponsorships that the token owner's account receives.
 
-        `after` is the `next_cursor` of the page to go on from; None: from the first.
+        `after` is the `next_cursor` of the last page that was read; None starts at the first.
         """
+        build = partial(requests.build_received_request, sponsorable)
+        parse = partial(sponsorships.parse_received_sponsorships, login=sponsorable)
+        return self._query_pages(token, build, parse, after=after)
+
+    async def fetch_sponsor(self, token: str, node_id: str) -> sponsorships.SponsorAnswer:
+        """Returns one account's sponsorship of the token's owner."""
+        body = requests.build_sponsor_request(node_id)
+        return await self._query(token, body, sponsorships.parse_sponsor)
+
+    async def _query_pages(
+        self,
+        token: str,
+        build: Callable[[str | None], object],
+        parse: Callable[[bytes], PageT],
+        *,
+        after: str | None = None,
+    ) -> AsyncGenerator[PageT, None]:
         cursor = after
         while True:
-            body = messages.build_received_request(sponsorable, cursor)
-            page = await self._query(
-                token, body, partial(messages.parse_received_sponsorships, login=sponsorable)
-            )
+            page = await self._query(token, build(cursor), parse)
             yield page
             if page.next_cursor is None:
                 return
             cursor = page.next_cursor
-
-    async def fetch_sponsor(self, token: str, node_id: str) -> messages.SponsorAnswer:
-        """Returns what one account gives to the token's owner, and to nobody else."""
-        body = messages.build_sponsor_request(node_id)
-        return await self._query(token, body, messages.parse_sponsor)
 
     async def _query(self, token: str, body: object, parse: Callable[[bytes], T]) -> T:
         response = await self._respond("POST", "/graphql", token, json=body)
         try:
             return parse(response.content)
         except GitHubLimitedError as error:
-            # It comes with HTTP 200; its headers tell for how long.
-            wait_s = messages.read_retry_after(response.headers, now=datetime.now(UTC))
+            # GitHub sends it with HTTP 200; the headers give the time to wait.
+            wait_s = read_retry_after(response.headers, now=datetime.now(UTC))
             raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
-
-    async def _get(self, path: str, token: str) -> bytes:
-        return (await self._respond("GET", path, token)).content
 
     async def _find_account(self, path: str, token: str | None) -> GitHubAccount | None:
         response = await self._respond("GET", path, token, may_be_missing=True)
         if response.status_code == HTTPStatus.NOT_FOUND:
             return None
-        return messages.parse_account(response.content)
+        return people.parse_account(response.content)
 
     async def _respond(
         self,
@@ -129,19 +131,14 @@ class GitHubClient:
         may_be_missing: bool = False,
     ) -> httpx.Response:
         async def respond_once() -> httpx.Response:
-            response = await self._request_once(method, path, token, json)
+            try:
+                response = await self._client.request(
+                    method, self._api_url + path, headers=requests.build_headers(token), json=json
+                )
+            except httpx.HTTPError as error:
+                raise GitHubUnreachableError("GitHub could not be reached.") from error
             if not (may_be_missing and response.status_code == HTTPStatus.NOT_FOUND):
-                messages.check_status(response.status_code, response.headers, now=datetime.now(UTC))
+                check_status(response.status_code, response.headers, now=datetime.now(UTC))
             return response
 
-        return await try_twice(respond_once, on=GitHubUnreachableError)
-
-    async def _request_once(
-        self, method: str, path: str, token: str | None, json: object
-    ) -> httpx.Response:
-        try:
-            return await self._client.request(
-                method, self._api_url + path, headers=messages.build_headers(token), json=json
-            )
-        except httpx.HTTPError as error:
-            raise GitHubUnreachableError("GitHub could not be reached.") from error
+        return await retry_once(respond_once, on=GitHubUnreachableError)

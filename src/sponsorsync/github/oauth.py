@@ -1,4 +1,4 @@
-"""GitHub's OAuth web flow, by Authlib (docs/adr/0003-login.md).
+"""GitHub's OAuth web flow, with Authlib (docs/adr/0003-login.md).
 
 https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
 """
@@ -6,6 +6,7 @@ https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-ap
 from __future__ import annotations
 
 import secrets
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -30,31 +31,31 @@ SCOPE_WITH_ORGANIZATIONS = f"{SCOPE} read:org"
 # 43 to 128 characters (RFC 7636, 4.1); 48 bytes make 64.
 _VERIFIER_BYTES = 48
 
-# What GitHub answers, with HTTP 200, to a code that it does not take.
+# GitHub's error codes for a rejected code, sent with HTTP 200.
 # https://docs.github.com/apps/oauth-apps/maintaining-oauth-apps/troubleshooting-oauth-app-access-token-request-errors
 _TOKEN_ERRORS: dict[str, tuple[type[LoginError], str]] = {
     "bad_verification_code": (
         LoginExpiredError,
-        "GitHub no longer takes the code it gave: it lives ten minutes and is used once.",
+        "GitHub rejected the code: it is valid for ten minutes and for one use. Sign in again.",
     ),
     "incorrect_client_credentials": (
         LoginRejectedError,
         (
-            "GitHub does not take this site's client id and secret. Its operator has to check "
+            "GitHub rejected this site's client id and secret. Its operator has to check "
             "GITHUB_CLIENT_ID and GITHUB_SECRET."
         ),
     ),
     "redirect_uri_mismatch": (
         LoginRejectedError,
         (
-            "GitHub does not take this site's callback address. Its operator has to enter "
+            "GitHub rejected this site's callback address. Its operator has to enter "
             "SPONSORSYNC_PUBLIC_URL followed by /oauth2/callback in the OAuth app's settings."
         ),
     ),
     "unverified_user_email": (
         LoginError,
         (
-            "GitHub wants you to verify your primary e-mail address first. Do that at GitHub, then "
+            "GitHub requires you to verify your primary e-mail address. Do that at GitHub, then "
             "sign in again."
         ),
     ),
@@ -62,41 +63,31 @@ _TOKEN_ERRORS: dict[str, tuple[type[LoginError], str]] = {
 _OTHER_TOKEN_ERROR = (LoginError, "GitHub did not complete the login. Please try again.")
 
 
+@dataclass(frozen=True, slots=True)
 class GitHubOAuth:
-    """Begins and ends the web flow, and revokes the tokens that came of it."""
+    """Starts the web flow, fetches the token at its end, and revokes tokens."""
 
-    def __init__(
-        self,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        github_url: str,
-        api_url: str,
-        client_id: str,
-        client_secret: SecretStr,
-        redirect_uri: str,
-        timeout_s: float,
-        scope: str,
-    ) -> None:
-        self._transport = transport
-        self._github_url = github_url
-        self._api_url = api_url
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uri = redirect_uri
-        self._timeout_s = timeout_s
-        self._scope = scope
+    transport: httpx.AsyncBaseTransport
+    _: KW_ONLY
+    github_url: str
+    api_url: str
+    client_id: str
+    client_secret: SecretStr
+    redirect_uri: str
+    timeout_s: float
+    scope: str
 
     @property
     def issuer(self) -> str:
-        """What `iss` in a callback has to be when it is there (RFC 9207)."""
-        return f"{self._github_url}/login/oauth"
+        """The required value of `iss` in a callback, if it is sent (RFC 9207)."""
+        return f"{self.github_url}/login/oauth"
 
     def start(self, *, login_hint: str | None) -> LoginAttempt:
         """Returns a new attempt; `login_hint` preselects an account on GitHub's page."""
         verifier = secrets.token_urlsafe(_VERIFIER_BYTES)
         more = {} if login_hint is None else {"login": login_hint}
         url, state = self._create_client().create_authorization_url(
-            f"{self._github_url}/login/oauth/authorize", code_verifier=verifier, **more
+            f"{self.github_url}/login/oauth/authorize", code_verifier=verifier, **more
         )
         return LoginAttempt(url=url, state=state, code_verifier=verifier)
 
@@ -104,13 +95,13 @@ class GitHubOAuth:
         """Returns the access token for a code.
 
         Raises:
-            LoginError: GitHub does not take the code, or does not take this installation.
-            GitHubUnreachableError: It did not answer, or not as it should.
+            LoginError: GitHub rejected the code or this installation.
+            GitHubUnreachableError: GitHub did not answer, or sent an unreadable answer.
         """
         try:
             async with self._create_client() as client:
                 token = await client.fetch_token(
-                    f"{self._github_url}/login/oauth/access_token",
+                    f"{self.github_url}/login/oauth/access_token",
                     code=code,
                     code_verifier=code_verifier,
                 )
@@ -125,19 +116,19 @@ class GitHubOAuth:
         return access_token
 
     async def revoke_token(self, token: str) -> None:
-        """Makes a token worthless; one that is worthless already is fine.
+        """Revokes a token; does nothing if it is already revoked.
 
         https://docs.github.com/rest/apps/oauth-applications#delete-an-app-token
 
         Raises:
-            GitHubUnreachableError: GitHub did not confirm it.
+            GitHubUnreachableError: GitHub did not confirm the revocation.
         """
         try:
             async with self._create_client() as client:
                 response = await client.request(
                     "DELETE",
-                    f"{self._api_url}/applications/{self._client_id}/token",
-                    auth=httpx.BasicAuth(self._client_id, self._client_secret.get_secret_value()),
+                    f"{self.api_url}/applications/{self.client_id}/token",
+                    auth=httpx.BasicAuth(self.client_id, self.client_secret.get_secret_value()),
                     json={"access_token": token},
                 )
         except httpx.HTTPError as error:
@@ -148,15 +139,15 @@ class GitHubOAuth:
             )
 
     def _create_client(self) -> AsyncOAuth2Client:
-        # One for each use: it keeps the token it fetched. The transport is shared.
+        # A new client for each use, because it stores the fetched token. The transport is shared.
         return AsyncOAuth2Client(
-            client_id=self._client_id,
-            client_secret=self._client_secret.get_secret_value(),
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value(),
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - a method's name
             code_challenge_method="S256",
-            scope=self._scope,
-            redirect_uri=self._redirect_uri,
-            transport=self._transport,
-            timeout=self._timeout_s,
+            scope=self.scope,
+            redirect_uri=self.redirect_uri,
+            transport=self.transport,
+            timeout=self.timeout_s,
             headers={"User-Agent": USER_AGENT},
         )

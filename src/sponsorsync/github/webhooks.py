@@ -1,4 +1,4 @@
-"""What GitHub sends by itself, without any I/O.
+"""GitHub's webhook events: signature and content. No I/O.
 
 https://docs.github.com/webhooks/webhook-events-and-payloads#sponsorship
 https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "sha256="
 
-# Moments beyond these are nobody's, and reckoning with them would leave what a datetime can hold.
+# Times beyond these are implausible, and adding to them could overflow a datetime.
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _GREATEST_ID = 2**53
@@ -28,22 +28,22 @@ _GREATEST_CENTS = 10**9
 
 
 def sign(body: bytes, secret: str) -> str:
-    """Returns what stands in X-Hub-Signature-256."""
+    """Returns the value of the header X-Hub-Signature-256."""
     return _PREFIX + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
-    """Tells in constant time whether a body was signed with the secret."""
-    # As bytes: compare_digest takes no text beyond ASCII.
-    given = (signature or "").encode(errors="replace")
-    return hmac.compare_digest(given, sign(body, secret).encode())
+    """Returns, in constant time, whether the signature of a body is valid."""
+    # As bytes: compare_digest accepts only ASCII text.
+    reported = (signature or "").encode(errors="replace")
+    return hmac.compare_digest(reported, sign(body, secret).encode())
 
 
 def parse_event(body: bytes) -> Mapping[str, Any]:
     """Returns an event's JSON object.
 
     Raises:
-        MalformedEventError: It is none.
+        MalformedEventError: The body is not a JSON object.
     """
     try:
         event = cast("Any", json.loads(body))
@@ -51,23 +51,22 @@ def parse_event(body: bytes) -> Mapping[str, Any]:
         event = None
     if not isinstance(event, dict):
         raise MalformedEventError(
-            "The body is signed and is no JSON object. Choose the content type application/json in "
-            "the webhook's settings at GitHub."
+            "The body is not a JSON object. Choose the content type application/json in the "
+            "webhook's settings at GitHub."
         )
     return event
 
 
 def find_sponsorable(event: Mapping[str, Any]) -> str | None:
-    """Returns the login that an event of the kind `sponsorship` is about, where it says it."""
+    """Returns the receiver's login in a `sponsorship` event, or None."""
     login = _member(_member(event, "sponsorship"), "sponsorable").get("login")
     return normalize_login(login) if isinstance(login, str) else None
 
 
 def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipEvent | None:
-    """Returns the news in an event of the kind `sponsorship`.
+    """Returns a `sponsorship` event, reduced to the fields that decide on entitlement.
 
-    Only what decides about entitlement is read. None stands for whatever tells nothing for certain:
-    an action that is not known, a sponsor that is null, a value of another kind.
+    None means that nothing is certain: an unknown action, no sponsor, a value of a wrong type.
     """
     sponsorship = _member(event, "sponsorship")
     tier = _member(sponsorship, "tier")
@@ -100,15 +99,15 @@ def _member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _number(value: Mapping[str, Any], name: str, greatest: int) -> int | None:
     number = value.get(name)
-    # A bool is an int to Python, not to JSON.
+    # In Python a bool is an int; in JSON it is not.
     is_number = isinstance(number, int) and not isinstance(number, bool)
     return number if is_number and 0 <= cast("int", number) <= greatest else None
 
 
 def _effective_moment(text: object) -> datetime | None:
-    """Returns when what is announced becomes true; GitHub's schema says only that it is a string.
+    """Returns the time of an announced change; GitHub documents only that it is a string.
 
-    A bare date is its beginning, UTC. What cannot be read is not told; the event counts as ever.
+    A bare date means its start in UTC. An unreadable value is ignored; the event still counts.
     """
     try:
         day = date.fromisoformat(text) if isinstance(text, str) else None
@@ -118,14 +117,14 @@ def _effective_moment(text: object) -> datetime | None:
 
 
 def _privacy(level: object) -> Privacy | None:
-    """Returns PRIVATE for a level that is not known yet: it is only shown."""
+    """Returns the privacy; an unknown level is treated as PRIVATE."""
     if not isinstance(level, str):
         return None
     return Privacy.PUBLIC if level == "public" else Privacy.PRIVATE
 
 
 def _moment(text: object) -> datetime | None:
-    """Returns a moment in whole seconds, as it is kept."""
+    """Returns a time in whole seconds, as it is stored."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

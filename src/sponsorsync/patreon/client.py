@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from sponsorsync.domain.errors import LinkUnreachableError
-from sponsorsync.http_client import try_twice
+from sponsorsync.http_client import retry_once
 from sponsorsync.patreon import messages
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PatreonClient:
         async def fetch_once() -> PatreonIdentity:
             return messages.parse_identity(await self._get_identity(token))
 
-        return await try_twice(fetch_once, on=LinkUnreachableError)
+        return await retry_once(fetch_once, on=LinkUnreachableError)
 
     async def _get_identity(self, token: str) -> bytes:
         try:

@@ -29,7 +29,7 @@ from sponsorsync.domain.fact_derivation import (
     have_same_sponsorship,
     is_better,
 )
-from sponsorsync.domain.reconciliation import FailedComparison, LastComparison
+from sponsorsync.domain.reconciliation import FailedReconcile, LastReconcile
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.reports import FrozenReport, Report
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.client import GitHubClient
-    from sponsorsync.github.messages import ReceivedPage
+    from sponsorsync.github.sponsorships import ReceivedPage
     from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.locks import HeldLock
     from sponsorsync.store.reconciliations import ReconciliationStore
@@ -216,7 +216,7 @@ class Reconciler:
         """Returns when the last complete comparison began, of whichever replica."""
         return await self._reconciliations.load_reconciled(sponsorable)
 
-    async def load_comparisons(self) -> list[LastComparison]:
+    async def load_last_reconciles(self) -> list[LastReconcile]:
         """Returns what became of the last ones of each sponsorable, of whichever replica.
 
         Raises:
@@ -224,7 +224,7 @@ class Reconciler:
         """
         failed = await self._reconciliations.load_failed()
         return [
-            LastComparison(
+            LastReconcile(
                 sponsorable=each,
                 reconciled_at=await self._reconciliations.load_reconciled(each),
                 failed=failed.get(each),
@@ -255,7 +255,7 @@ class Reconciler:
     async def _note_failed(self, sponsorable: str, reason: str, summary: ReconcileSummary) -> None:
         if not summary.is_dry_run:
             with suppress(StoreError):  # the log has it all the same
-                failed = FailedComparison(at=self._clock(), reason=reason)
+                failed = FailedReconcile(at=self._clock(), reason=reason)
                 await self._reconciliations.save_failed(sponsorable, failed)
 
     async def _reconcile(

@@ -1,1 +1,1 @@
-"""Everything that is said to a Redis: key names, Lua scripts, connections, and what they hold."""
+"""Redis: key names, Lua scripts, connections, locks, and the data that they store."""

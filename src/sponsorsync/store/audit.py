@@ -26,36 +26,37 @@ class AuditTrail:
         """Returns entries, the latest first.
 
         Args:
-            before: The number of the entry up to which, that one left out; None: from the latest.
+            before: The number of an entry: only older ones are returned; None: from the latest.
             limit: How many at most.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.
-            StoreConflictError: Somebody else wrote one of them.
+            StoreConflictError: Another program wrote an entry.
         """
         if before is not None and not before.strip("0-"):
-            return []  # nothing is before 0-0, and Redis takes no such end
+            return []  # Redis refuses 0-0 as an exclusive end
         newest = "+" if before is None else f"({before}"
         reply = await self._local.run("XREVRANGE", keys.AUDIT, newest, "-", "COUNT", limit)
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply)
-        return [_parse(number.decode(), fields) for number, fields in entries]
+        return [_parse_entry(number.decode(), fields) for number, fields in entries]
 
 
-def _parse(number: str, fields: dict[bytes, bytes]) -> AuditEntry:
+def _parse_entry(number: str, fields: dict[bytes, bytes]) -> AuditEntry:
     try:
-        told = {name.decode(): value.decode() for name, value in fields.items()}
+        texts = {name.decode(): value.decode() for name, value in fields.items()}
         return AuditEntry(
             number=number,
             at=datetime.fromtimestamp(int(number.partition("-")[0]) / 1000, UTC),
-            person_id=int(told["id"]),
-            sponsorable=told["sponsorable"],
-            what=told["what"],
-            by=told["by"],
-            reference=told["reference"],
-            before=json.loads(told["before"]),
-            after=json.loads(told["after"]),
+            person_id=int(texts["id"]),
+            sponsorable=texts["sponsorable"],
+            what=texts["what"],
+            by=texts["by"],
+            reference=texts["reference"],
+            before=json.loads(texts["before"]),
+            after=json.loads(texts["after"]),
         )
     except (KeyError, ValueError) as error:
         raise StoreConflictError(
-            f"The entry {number} of the stream {keys.AUDIT} is none of ours: remove it with XDEL."
+            f"The entry {number} of the stream {keys.AUDIT} was not written by SponsorSync: remove "
+            "it with XDEL."
         ) from error

@@ -1,4 +1,4 @@
-"""The one way to a Redis: typed replies, small time-outs, and errors of our own tree."""
+"""Connections to a Redis: typed replies, short time-outs, and errors of our own tree."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ Reply: TypeAlias = "bytes | int | list[Reply] | dict[bytes, bytes] | None"
 ScriptCall: TypeAlias = "tuple[str, Sequence[Argument]]"
 """A script's name and its arguments."""
 
-# redis-py's own ten retries take 3.9 s to say that a server is gone. One quick retry gets over a
-# connection that the server closed while it lay idle; whatever takes longer is for the caller.
+# redis-py's own ten retries take 3.9 s until they report that a server is gone. One quick retry
+# covers a connection that the server closed while it was idle.
 _RETRIES = 1
 _RETRY_BASE_S = 0.01
 _RETRY_CAP_S = 0.05
@@ -51,10 +51,10 @@ _POOL_WAIT_S = 3.0
 
 
 class IncarnationError(RedisConnectionError):
-    """The server is another incarnation than the one that was looked at."""
+    """The server has another incarnation than the one that was compared."""
 
 
-# Most telling first: several of these are subclasses of others.
+# Subclasses come before their base classes.
 _REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (IncarnationError, "has just been restarted and is being compared with the other one"),
     (BusyLoadingError, "is still loading its data"),
@@ -65,7 +65,7 @@ _REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (RedisTimeoutError, "did not answer in time"),
     (RedisConnectionError, "cannot be reached"),
 )
-# What redis-py has no class for; each is a state of the server, not a fault of the data.
+# States of the server that have no class in redis-py, by the beginning of the error.
 _UNAVAILABLE_PREFIXES = {
     "MISCONF": "cannot save its data to disk and refuses writes",
     "CLUSTERDOWN": "is a cluster that is down",
@@ -75,18 +75,17 @@ _UNAVAILABLE_PREFIXES = {
     "NOAUTH": "wants a user or a password",
     "DB index is out of range": "has no database of the number in its URL",
     "WRONGPASS": "refuses our user or password",
-    # So says a script, of a command within it: Redis 7 and Valkey, Redis 6.
+    # A command inside a script was refused: Redis 7 and Valkey, then Redis 6.
     "ACL failure in script": "does not permit its user what SponsorSync needs",
     "The user executing the script": "does not permit its user what SponsorSync needs",
 }
 
 
 class Gate:
-    """Lets connections through to one incarnation of a server only: the one that was looked at.
+    """Admits connections to the approved incarnation of a server only.
 
-    A server that was restarted may have come back older than what is known of it. Each connection
-    therefore asks, before anything else, which incarnation it has reached; until somebody has
-    compared that one (`sync/incarnations.py`) and opened the gate for it, connecting fails.
+    A restarted server may have come back older. Each new connection therefore first asks for the
+    incarnation; connecting fails until `sync/incarnations.py` has compared and approved that one.
     """
 
     def __init__(self) -> None:
@@ -94,7 +93,7 @@ class Gate:
         self.refused = asyncio.Event()
 
     def open_for(self, run_id: str) -> None:
-        """Lets this incarnation through, and no other."""
+        """Admits this incarnation and no other."""
         self._approved = run_id
         self.refused.clear()
 
@@ -103,7 +102,7 @@ class Gate:
         await connection.on_connect()
         await connection.send_command("INFO", "server")
         reply = cast("Reply", await connection.read_response())
-        if run_id_in(reply) != self._approved:
+        if parse_run_id(reply) != self._approved:
             self.refused.set()
             raise IncarnationError("has just been restarted and is being compared")
 
@@ -111,23 +110,20 @@ class Gate:
 class RedisStore:
     """One Redis, with replies of known types.
 
-    Every method raises StoreUnavailableError when the server cannot serve at the moment (then
-    nothing was half done: a change is one script) and StoreConflictError when a key holds a type
-    that is not ours.
+    Every method raises StoreUnavailableError if the server cannot serve at the moment (nothing is
+    half done then: each change is one script) and StoreConflictError for a wrong-type key.
+
+    Attributes:
+        name: The server's name in messages: 'local' or 'durable'.
     """
 
     def __init__(self, client: Redis, *, name: str) -> None:
         self._client = client
-        self._name = name
+        self.name = name
         self._scripts: dict[str, AsyncScript] = {}
 
-    @property
-    def name(self) -> str:
-        """What messages call this server."""
-        return self._name
-
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
-        """Runs a script of `store/lua` in one round trip (two when the server saw it never)."""
+        """Runs a script of `store/lua` in one round trip; two if the server does not know it."""
         with self.translated_errors():
             return cast("Reply", await self._script(name)(args=list(arguments)))
 
@@ -138,9 +134,9 @@ class RedisStore:
         return await self.run_calls([(name, arguments) for arguments in argument_lists])
 
     async def run_calls(self, calls: Sequence[ScriptCall]) -> list[Reply]:
-        """Runs scripts in one round trip; two or three more when the server saw one of them never.
+        """Runs scripts in one round trip; two or three more if the server does not know one.
 
-        That one is then run after the others. All are run; the first error is raised at the end.
+        The unknown script then runs after the others. Raises the first error after all have run.
         """
         replies = await self.try_calls(calls)
         for reply in replies:
@@ -149,7 +145,10 @@ class RedisStore:
         return cast("list[Reply]", replies)
 
     async def try_calls(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
-        """Does the same; where one of several calls fails, its error is in the reply's place."""
+        """Does the same, but returns the error of a call in place of its reply.
+
+        A single call raises its error.
+        """
         if len(calls) == 1:
             name, arguments = calls[0]
             return [await self.run_script(name, *arguments)]
@@ -157,7 +156,7 @@ class RedisStore:
             replies = await self._evaluate(calls)
             unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                # Nothing of these was run. Asking beforehand would be a round trip each time.
+                # These did not run. Checking beforehand would take a round trip each time.
                 for name in {calls[at][0] for at in unknown}:
                     await self._client.script_load(self._script(name).script)
                 again = await self._evaluate([calls[at] for at in unknown])
@@ -173,44 +172,36 @@ class RedisStore:
             reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
             return cast("Reply", reply)
 
-    async def run_together(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
-        """Runs several commands at one moment (MULTI), in one round trip."""
-        return await self._run_all(commands, at_once=True)
-
-    async def run_each(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
-        """Runs several commands in one round trip; others may come in between."""
-        return await self._run_all(commands, at_once=False)
-
-    async def _run_all(
-        self, commands: Sequence[Sequence[Argument]], *, at_once: bool
+    async def run_together(
+        self, commands: Sequence[Sequence[Argument]], *, is_atomic: bool = True
     ) -> list[Reply]:
-        async with self._client.pipeline(transaction=at_once) as pipeline:
+        """Runs several commands in one round trip, in a MULTI if `is_atomic`."""
+        async with self._client.pipeline(transaction=is_atomic) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             with self.translated_errors():
                 return cast("list[Reply]", await pipeline.execute())
 
     def open_pubsub(self) -> PubSub:
-        """Returns a subscription's own connection; the caller closes it."""
+        """Returns a connection for a subscription; the caller closes it."""
         return self._client.pubsub()
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Raises errors of our own tree in place of those of redis-py."""
+        """Translates errors of redis-py into those of our own tree."""
         try:
             yield
         except RedisError as error:
             raise self._translate(error) from error
 
     def create_lock(self, key: str, *, ttl_ms: int) -> Lock:
-        """Returns redis-py's lock, which raises errors of redis-py; `hold_lock` translates them."""
+        """Returns redis-py's lock, whose errors `hold_lock` translates."""
         return Lock(self._client, key, timeout=ttl_ms / 1000, thread_local=False)
 
     async def find_cluster(self) -> str | None:
-        """Returns what shows that the server is made of several shards, or None.
+        """Returns why the server cannot run our scripts, which use keys of any slot; or None.
 
-        Scripts here work on keys of any slot. A proxy before several shards (Redis Enterprise)
-        shows itself by refusing two keys of different slots in one script.
+        A proxy before several shards (Redis Enterprise) refuses two keys of different slots.
         """
         info = cast("dict[str, object]", await self.run("INFO", "cluster"))
         if info.get("cluster_enabled") == 1:
@@ -224,21 +215,21 @@ class RedisStore:
         return None
 
     async def load_run_id(self) -> str:
-        """Returns what names this incarnation of the server: each start has another."""
-        return run_id_in(await self.run("INFO", "server"))
+        """Returns the id of the server's incarnation: each start has another."""
+        return parse_run_id(await self.run("INFO", "server"))
 
     async def check_writable(self) -> None:
-        """Returns when the server takes a write: one that is full or read-only answers PING too."""
+        """Writes a key: a server that is full or read-only still answers a PING."""
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
     def create_conflict_error(self, sentence: str | None = None) -> StoreConflictError:
-        """Returns the error of who has met a wrong-type key.
+        """Returns the error for a wrong-type key.
 
         Args:
-            sentence: What names it, for the log; None where that was logged.
+            sentence: Names the key, for the log; None if that was logged.
         """
         error = StoreConflictError(
-            f"A key in the {self._name} Redis holds data of another kind, so nothing was "
+            f"A key in the {self.name} Redis holds data of another kind, so nothing was "
             "changed. The operator's log names it."
         )
         if sentence is not None:
@@ -261,34 +252,34 @@ class RedisStore:
         return self._scripts[name]
 
     def _translate(self, error: RedisError) -> Exception:
-        translated = self._say(error)
-        translated.__cause__ = error  # what is raised later is logged with it, too
+        translated = self._classify(error)
+        translated.__cause__ = error  # for the log, also if it is raised later
         return translated
 
-    def _say(self, error: RedisError) -> Exception:
+    def _classify(self, error: RedisError) -> Exception:
         for kind, reason in _REASONS:
             if isinstance(error, kind):
-                return StoreUnavailableError(f"The {self._name} Redis {reason}.")
+                return StoreUnavailableError(f"The {self.name} Redis {reason}.")
         if not isinstance(error, ResponseError):
-            return StoreUnavailableError(f"The {self._name} Redis gave no usable answer.")
+            return StoreUnavailableError(f"The {self.name} Redis gave no usable answer.")
         text = str(error)
         for prefix, reason in _UNAVAILABLE_PREFIXES.items():
             if text.startswith(prefix):
-                return StoreUnavailableError(f"The {self._name} Redis {reason}.")
+                return StoreUnavailableError(f"The {self.name} Redis {reason}.")
         # Within a script OOM and READONLY come wrapped, without their class.
         for kind, word in ((OutOfMemoryError, "OOM "), (ReadOnlyError, "READONLY ")):
             if word in text:
-                return self._say(kind(text))
+                return self._classify(kind(text))
         if "WRONGTYPE" in text:
             return self.create_conflict_error(text)
         return error
 
 
-def run_id_in(reply: Reply) -> str:
-    """Returns the `run_id` of an answer to INFO, as text or parsed by redis-py.
+def parse_run_id(reply: Reply) -> str:
+    """Returns the `run_id` in a reply to INFO, which is text or was parsed by redis-py.
 
-    It is empty where a server (a proxy, say) shows none: its restarts then go unnoticed here, and
-    only its counter of applications tells that durable came back older.
+    Returns '' if the server (a proxy, say) has none: its restarts then go unnoticed, and only
+    APPLIED shows that durable came back older.
     """
     if isinstance(reply, dict):
         return str(cast("dict[str, str]", reply).get("run_id", ""))
@@ -308,11 +299,11 @@ def create_store(
 
     Args:
         url: redis://, rediss:// or unix:// address.
-        name: How messages call this server: 'local' or 'durable'.
-        pool_size: Connections at most. Who comes when all are in use waits for one, for a bounded
+        name: 'local' or 'durable'.
+        pool_size: Connections at most. If all are in use, a caller waits for one, for a bounded
             time; redis-py's default pool would raise at once.
-        gate: Decides which incarnation of the server may be spoken to.
-        reply_timeout_s: How long an answer may take; few commands may need more than the default.
+        gate: Decides which incarnation of the server is used.
+        reply_timeout_s: How long a reply may take.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),
@@ -320,7 +311,7 @@ def create_store(
         timeout=_POOL_WAIT_S,
         socket_timeout=reply_timeout_s,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        # Not after a time-out: that would double the load on a server that is slow already.
+        # No retry after a time-out: that would double the load of a slow server.
         retry=Retry(
             ExponentialBackoff(cap=_RETRY_CAP_S, base=_RETRY_BASE_S),
             _RETRIES,

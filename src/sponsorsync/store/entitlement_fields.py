@@ -1,4 +1,4 @@
-"""Entitlement facts as `sponsorship:{login}:{id}` holds them."""
+"""Entitlement facts as the fields of `sponsorship:{login}:{id}`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.store.fields import (
     as_hash,
     dump_moment,
-    or_unknown,
     parse_moment,
+    parse_or_none,
     parse_text,
 )
 
@@ -45,7 +45,7 @@ def dump_entitlement_facts(facts: EntitlementFacts) -> Fields:
 
 
 def parse_entitlement_facts(sponsorable: str, fields: Hash) -> EntitlementFacts | None:
-    """Returns the facts that a hash holds, or None where it holds none."""
+    """Returns the facts in a hash; None if it has none."""
     if b"source" not in fields:
         return None
     privacy = parse_text(fields, b"privacy")
@@ -72,30 +72,26 @@ def parse_entitlement_facts(sponsorable: str, fields: Hash) -> EntitlementFacts 
 def parse_stored_entitlement(
     sponsorable: str, person_id: int, version: object, flat: object
 ) -> StoredEntitlement:
-    """Returns what a script replied of one person's entitlement: its version, and the hash."""
-    read = partial(parse_entitlement_facts, sponsorable, as_hash(flat))
-    return StoredEntitlement(
-        facts=or_unknown(person_id, read), version=cast("bytes", version).decode()
-    )
+    """Returns the version and the flat list of facts in a script's reply as an entitlement."""
+    parse = partial(parse_entitlement_facts, sponsorable, as_hash(flat))
+    facts = parse_or_none(person_id, parse)
+    return StoredEntitlement(facts=facts, version=cast("bytes", version).decode())
 
 
 def _dump_grants(grants: Sequence[Grant]) -> str:
-    """Returns them as JSON, in one order and without what is None: equal ones are equal texts.
+    """Returns grants as JSON without null values, sorted.
 
-    Each source is put behind the others when it is seen again, and that is no change of the
-    entitlement.
+    Sorting makes equal grants equal texts: their order changes whenever a source is checked again.
     """
-    told = [
+    objects = [
         {
             "source": grant.source.value,
-            "since": int(grant.since.timestamp()),
-            "until": None if grant.until is None else int(grant.until.timestamp()),
+            "since": _to_seconds(grant.since),
+            "until": _to_seconds(grant.until),
             "cents": grant.cents,
             "organization_id": grant.organization_id,
             "organization": grant.organization,
-            "member_until": (
-                None if grant.member_until is None else int(grant.member_until.timestamp())
-            ),
+            "member_until": _to_seconds(grant.member_until),
             "has_seat": None if grant.has_seat else False,
             "reason": grant.reason,
             "actor": grant.actor,
@@ -104,12 +100,16 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
         for grant in sorted(grants, key=lambda each: (each.source, each.organization_id or 0))
     ]
     return json.dumps(
-        [{field: value for field, value in grant.items() if value is not None} for grant in told]
+        [{name: value for name, value in each.items() if value is not None} for each in objects]
     )
 
 
+def _to_seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
 def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
-    """Returns until when any of them entitles, as the scripts read it; None where none does."""
+    """Returns the field `also_until`, when the last grant ends; None if none entitles."""
     ends = [grant.until for grant in grants if grant.has_seat]
     if not ends:
         return None
@@ -117,26 +117,26 @@ def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
 
 
 def _parse_grants(text: bytes) -> tuple[Grant, ...]:
-    """Reads them; raises ValueError where somebody else wrote them."""
+    """Returns the grants in a JSON text; raises ValueError if they are not ours."""
     try:
         return tuple(
             Grant(
-                source=_parse_source(told["source"]),
-                since=datetime.fromtimestamp(told["since"], UTC),
-                until=_moment_of(told, "until"),
-                cents=told.get("cents"),
-                organization_id=told.get("organization_id"),
-                organization=told.get("organization"),
-                member_until=_moment_of(told, "member_until"),
-                has_seat=told.get("has_seat", True),
-                reason=told.get("reason"),
-                actor=told.get("actor"),
-                account_id=told.get("account_id"),
+                source=_parse_source(values["source"]),
+                since=datetime.fromtimestamp(values["since"], UTC),
+                until=_moment_of(values, "until"),
+                cents=values.get("cents"),
+                organization_id=values.get("organization_id"),
+                organization=values.get("organization"),
+                member_until=_moment_of(values, "member_until"),
+                has_seat=values.get("has_seat", True),
+                reason=values.get("reason"),
+                actor=values.get("actor"),
+                account_id=values.get("account_id"),
             )
-            for told in json.loads(text)
+            for values in json.loads(text)
         )
     except (AttributeError, KeyError, TypeError, OverflowError) as error:
-        raise ValueError("its grants are none of ours") from error
+        raise ValueError("the field `also` holds no grants of ours") from error
 
 
 def _parse_source(text: str) -> EntitlementSource:
@@ -146,5 +146,5 @@ def _parse_source(text: str) -> EntitlementSource:
     return source
 
 
-def _moment_of(told: Mapping[str, Any], field: str) -> datetime | None:
-    return None if told.get(field) is None else datetime.fromtimestamp(told[field], UTC)
+def _moment_of(values: Mapping[str, Any], field: str) -> datetime | None:
+    return None if values.get(field) is None else datetime.fromtimestamp(values[field], UTC)

@@ -1,4 +1,4 @@
-"""Entitlement facts on the local Redis, of people who may never have signed in."""
+"""Entitlement facts on the local Redis, also of people who never signed in."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.store import keys
 from sponsorsync.store.entitlement_fields import dump_entitlement_facts, parse_stored_entitlement
+from sponsorsync.store.fetching import describe_durable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,20 +30,20 @@ if TYPE_CHECKING:
     from sponsorsync.store.fetching import Fetcher
     from sponsorsync.store.people import PeopleStore
 
-# People of whom only durable knows are fetched beside each other; more would take all connections.
+# Parallel fetches from durable; more would take all connections.
 _FETCHES = 8
 _SCAN_COUNT = 500
 _BATCH = 100
-# Webhooks, logins and comparisons may change the same entitlement at the same time.
+# Webhooks, logins and reconciles may change the same entitlement at the same time.
 _TRIES = 5
-# So begins a script's sentence on a wrong-type key.
-_FOREIGN = "WRONGTYPE "
+# The beginning of a script's sentence on a wrong-type key.
+_WRONG_TYPE = "WRONGTYPE "
 
 _log = structlog.get_logger(__name__)
 
 
 async def end_entitlements(local: RedisStore) -> None:
-    """Makes each entitlement that has ended by now an event.
+    """Handles all entitlements that have ended by now.
 
     Raises:
         StoreUnavailableError: Local cannot be asked.
@@ -52,10 +53,12 @@ async def end_entitlements(local: RedisStore) -> None:
 
 
 class Saved(StrEnum):
-    """What became of a change of entitlement.
+    """Outcome of a change of an entitlement.
 
     Attributes:
-        CONFLICT: There is a wrong-type key in the place of one of this person's; the log names it.
+        CHANGED: Nothing was saved: the entitlement has another version by now.
+        SEEN: Nothing was saved: the same delivery was applied before.
+        CONFLICT: Nothing was saved: the person has a wrong-type key, which the log names.
     """
 
     OK = "ok"
@@ -66,11 +69,13 @@ class Saved(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntitlementChange:
-    """Facts to keep.
+    """Facts to save.
 
     Attributes:
-        version: Of what they are built on; if that has changed, nothing is kept.
-        delivery: The event's number; one that was applied before is not applied again.
+        version: Version of the entitlement from which the facts were derived.
+        by: The cause, for the audit trail.
+        reference: Which one of these causes.
+        delivery: The event's number, if it is an event.
     """
 
     person_id: int
@@ -82,7 +87,7 @@ class EntitlementChange:
 
 
 class EntitlementStore:
-    """Loads and saves the facts of one person's entitlement, without anybody signing in."""
+    """Loads and saves entitlement facts."""
 
     def __init__(
         self,
@@ -100,10 +105,9 @@ class EntitlementStore:
     async def load(
         self, sponsorable: str, person_ids: Sequence[int]
     ) -> Mapping[int, StoredEntitlement]:
-        """Returns what is known of each; what only durable knows is brought here first.
+        """Returns each person's entitlement; fetches from durable what is unknown here.
 
-        While durable cannot be asked, that counts as nothing; so does what a wrong-type key is in
-        the place of.
+        If durable cannot be asked, returns what local has. A wrong-type key counts as no facts.
         """
         entitlements = await self._load_here(sponsorable, person_ids)
         missing = [person_id for person_id, (_, is_known) in entitlements.items() if not is_known]
@@ -113,20 +117,20 @@ class EntitlementStore:
         return {person_id: entitlement for person_id, (entitlement, _) in entitlements.items()}
 
     async def load_for_certain(self, sponsorable: str, person_id: int) -> StoredEntitlement:
-        """Returns what is known of one person's entitlement, for who adds to that.
+        """Returns one person's entitlement, completely known.
 
         Raises:
             DurableUnavailableError: Only durable knows, and it cannot be asked.
-            StoreConflictError: There is a wrong-type key in the place of one of theirs.
+            StoreConflictError: The person has a wrong-type key.
         """
         entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
-        self._require_ours(entitlement)
+        self._check_type(entitlement)
         if is_known or self._fetcher is None:
             return entitlement
         await self._people.load_account(person_id)
         entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
         if not is_known:
-            # Local has a part of it (`partial`); the relay adds the rest when durable is back.
+            # The facts are `partial`: the relay completes them when durable is back.
             raise DurableUnavailableError(
                 "Durable storage, which may know more of this entitlement, could not be asked yet."
             )
@@ -143,70 +147,67 @@ class EntitlementStore:
         delivery: str = "",
         for_certain: bool = False,
     ) -> tuple[Saved | None, EntitlementFacts | None]:
-        """Changes what is known of one person's entitlement, however many others do so meanwhile.
+        """Changes one person's entitlement; tries again if others change it at the same time.
 
         Args:
             sponsorable: The login that receives, lower-cased.
-            person_id: Whose entitlement it is.
-            decide: Returns the new facts for those that are known; None to leave them.
-            by: What it comes from, for the audit trail.
-            reference: Which one of these.
-            delivery: The event's number, if it is one.
-            for_certain: Nothing is changed while only durable knows, and cannot be asked.
+            person_id: The person.
+            decide: Returns the new facts for the stored ones; None to leave them.
+            by: See `EntitlementChange`.
+            reference: See `EntitlementChange`.
+            delivery: See `EntitlementChange`.
+            for_certain: Changes nothing while only durable knows and cannot be asked.
 
         Returns:
-            What became of it, None where it was left; and the facts that are known now.
+            The outcome, None if `decide` left the facts; and the facts that are stored now.
 
         Raises:
             DurableUnavailableError: See `for_certain`.
-            StoreConflictError: There is a wrong-type key in the place of one that it would change.
-            StoreUnavailableError: Local cannot be asked, or others keep changing it.
+            StoreConflictError: A key to change has the wrong type.
+            StoreUnavailableError: Local cannot be asked, or others keep changing the entitlement.
         """
         for _ in range(_TRIES):
             if for_certain:
-                known = await self.load_for_certain(sponsorable, person_id)
+                stored = await self.load_for_certain(sponsorable, person_id)
             else:
-                known = (await self.load(sponsorable, [person_id]))[person_id]
-                self._require_ours(known)
-            facts = decide(known.facts)
+                stored = (await self.load(sponsorable, [person_id]))[person_id]
+                self._check_type(stored)
+            facts = decide(stored.facts)
             if facts is None:
-                return None, known.facts
+                return None, stored.facts
             change = EntitlementChange(
-                person_id, facts, known.version, by=by, reference=reference, delivery=delivery
+                person_id, facts, stored.version, by=by, reference=reference, delivery=delivery
             )
             [saved] = await self.save([change])
             if saved is Saved.CONFLICT:
                 raise self._local.create_conflict_error()
             if saved is not Saved.CHANGED:
-                return saved, facts if saved is Saved.OK else known.facts
-        raise StoreUnavailableError("Somebody else keeps changing the same entitlement.")
+                return saved, facts if saved is Saved.OK else stored.facts
+        raise StoreUnavailableError("Other requests keep changing the same entitlement.")
 
     async def save(self, changes: Sequence[EntitlementChange]) -> list[Saved]:
-        """Keeps facts, each person's in one script that also notes it in the audit trail.
+        """Saves facts, each person's in one script that also writes the audit trail.
 
         Raises:
-            StoreConflictError: There is a wrong-type key in the place of one that is everybody's.
+            StoreConflictError: A key that all people share has the wrong type.
             StoreUnavailableError: Local cannot be asked.
         """
         if not changes:
             return []
-        is_verified = self._fetcher is None or self._fetcher.is_local_verified
-        replies = await self._local.run_scripts(
-            "save_entitlement", [self._dump(change, is_verified=is_verified) for change in changes]
-        )
+        replies = await self._local.run_scripts("save_entitlement", list(map(self._dump, changes)))
         return [
-            self._tell(change, cast("bytes", reply).decode(errors="replace"))
+            _to_saved(change, cast("bytes", reply).decode(errors="replace"))
             for change, reply in zip(changes, replies, strict=True)
         ]
 
     async def is_delivered(self, delivery: str) -> bool:
-        """Tells whether an event of this number was applied."""
+        """Returns whether the event of this number was applied."""
         return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
 
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
-        """Returns of whom more may be known than `load` has just returned.
+        """Returns the people whose facts are still not completely known after `load`.
 
-        That is what durable knows, while it is away, and what a wrong-type key is in the place of.
+        These are the people whom durable cannot be asked about, or who have a wrong-type key.
         """
         entitlements = await self._load_here(sponsorable, person_ids)
         return {
@@ -216,7 +217,7 @@ class EntitlementStore:
         }
 
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
-        """Returns the login of each as of their last sign-in, None of who never did."""
+        """Returns each login as of the last sign-in; None if there was none."""
         if not person_ids:
             return {}
         reply = cast("list[bytes]", await self._local.run_script("load_logins", *person_ids))
@@ -230,14 +231,14 @@ class EntitlementStore:
     ) -> tuple[int, list[int]]:
         """Returns some ids of the index of entitled people, and the next cursor (0: no more).
 
-        Over all of them each comes at least once.
+        A whole scan returns each id at least once.
         """
         reply = await self._local.run("SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", count)
         cursor, members = cast("tuple[int, list[bytes]]", reply)
         return cursor, [int(member) for member in members if member.isdigit()]
 
     async def scan_entitled(self, sponsorable: str) -> AsyncIterator[list[int]]:
-        """Yields the ids that stand in the index of who is entitled; some may come twice."""
+        """Yields all ids of the index of entitled people; some may come twice."""
         cursor = 0
         while True:
             cursor, members = await self.load_entitled(sponsorable, cursor, _SCAN_COUNT)
@@ -267,45 +268,40 @@ class EntitlementStore:
 
         async def fetch(person_id: int) -> None:
             async with places:
-                # A wrong-type key is in the way of this person alone; their parts stay unknown.
+                # A wrong-type key concerns this person alone; their parts stay unknown.
                 with suppress(StoreConflictError):
                     await self._people.load_account_for_login(person_id)
 
         await asyncio.gather(*(fetch(person_id) for person_id in person_ids))
 
-    def _require_ours(self, entitlement: StoredEntitlement) -> None:
+    def _check_type(self, entitlement: StoredEntitlement) -> None:
         if _is_wrong_type(entitlement):
             raise self._local.create_conflict_error(entitlement.version)
 
-    def _tell(self, change: EntitlementChange, reply: str) -> Saved:
-        if not reply.startswith(_FOREIGN):
-            return Saved(reply)
-        _log.warning(
-            "entitlement_not_kept",
-            person=change.person_id,
-            sponsorable=change.facts.sponsorable,
-            by=change.by,
-            reason=reply,
-        )
-        return Saved.CONFLICT
-
-    def _dump(self, change: EntitlementChange, *, is_verified: bool) -> tuple[int | str, ...]:
-        told = {
+    def _dump(self, change: EntitlementChange) -> tuple[int | str, ...]:
+        data = {
             "facts": dump_entitlement_facts(change.facts),
-            "collections": list(self._catalog.collections),
-            "is_verified": is_verified,
-            "has_durable": self._fetcher is not None,
+            "collections": self._catalog.collections,
             "by": change.by,
             "reference": change.reference,
+            **describe_durable(self._fetcher),
         }
-        return (
-            change.person_id,
-            change.facts.sponsorable,
-            change.version,
-            change.delivery,
-            json.dumps(told),
-        )
+        facts, version, delivery = change.facts, change.version, change.delivery
+        return (change.person_id, facts.sponsorable, version, delivery, json.dumps(data))
+
+
+def _to_saved(change: EntitlementChange, reply: str) -> Saved:
+    if not reply.startswith(_WRONG_TYPE):
+        return Saved(reply)
+    _log.warning(
+        "entitlement_not_saved",
+        person=change.person_id,
+        sponsorable=change.facts.sponsorable,
+        by=change.by,
+        reason=reply,
+    )
+    return Saved.CONFLICT
 
 
 def _is_wrong_type(entitlement: StoredEntitlement) -> bool:
-    return entitlement.version.startswith(_FOREIGN)
+    return entitlement.version.startswith(_WRONG_TYPE)

@@ -1,4 +1,4 @@
-"""Asking local until it knows: what is unknown there is fetched from durable first."""
+"""Running a script on local whose answer may have to be fetched from durable first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sponsorsync.domain.errors import StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sponsorsync.store.connect import Argument, Reply, ScriptCall
+    from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
+    from sponsorsync.store.script_batching import ScriptBatching
 
 _ASK = b"ask"
 _POLL_S = 0.01
@@ -19,48 +20,49 @@ _PATIENCE_S = 3.0
 
 
 class Fetcher(Protocol):
-    """Brings one person's data back from durable; see `sponsorsync.sync.hydrate.Hydrator`."""
+    """Fetches one person's data from durable; see `sponsorsync.sync.hydrate.Hydrator`."""
 
     @property
     def is_local_verified(self) -> bool:
         """Whether local is known not to be older than durable."""
 
     async def fetch(self, person_id: int, token: str, then: ScriptCall) -> Reply:
-        """Ends a lease by filling what is unknown; runs a script after it, and returns its answer.
+        """Fills what is unknown and ends the lease; then runs a script and returns its reply.
 
         Raises:
-            DurableUnavailableError: Durable cannot be asked; the lease is given back.
+            DurableUnavailableError: Durable cannot be asked; the lease is released.
         """
 
 
-class ScriptRunner(Protocol):
-    """Runs scripts on local: a `RedisStore`, or a `ScriptBatching` before it."""
-
-    async def run_script(self, name: str, *arguments: Argument) -> Reply:
-        """Runs a script of `store/lua`."""
+def describe_durable(fetcher: Fetcher | None) -> dict[str, bool]:
+    """Returns the arguments that tell a saving script about durable."""
+    return {
+        "has_durable": fetcher is not None,
+        "is_verified": fetcher is None or fetcher.is_local_verified,
+    }
 
 
 async def ask_until_known(
     person_id: int | None,
     fetcher: Fetcher | None,
-    local: ScriptRunner,
+    local: RedisStore | ScriptBatching,
     call: Callable[[str], ScriptCall],
 ) -> list[object]:
-    """Runs a script with a lease token until it has an answer, and returns that.
+    """Runs a script with a lease token until it answers, and returns the answer.
 
-    Of all who find the same person unknown at once, here or in another process, the one whose token
-    took the lease fetches; the others ask again shortly.
+    Several callers, also in other processes, may find the same person unknown. The one whose token
+    took the lease fetches; the others poll.
 
     Args:
-        person_id: Whose data it is about; None where the script finds that out: it then
-            names them after the holder of the lease.
-        fetcher: None where there is no durable side; the token is then empty.
+        person_id: The person to fetch; None if the script finds that out and replies the id after
+            the lease's holder.
+        fetcher: None if there is no durable; the token is then empty.
         local: Where the script runs.
-        call: Returns the script to run, with a token.
+        call: Returns the script to run with a token.
 
     Raises:
         DurableUnavailableError: Only durable knows, and it cannot be asked.
-        StoreUnavailableError: Somebody else's fetch takes too long.
+        StoreUnavailableError: Another caller's fetch takes too long.
     """
     token = secrets.token_hex(8) if fetcher else ""
     loop = asyncio.get_running_loop()
@@ -71,8 +73,8 @@ async def ask_until_known(
         if loop.time() > ends:
             raise StoreUnavailableError("Your data are still being fetched from durable storage.")
         if answer[1] == token.encode():
-            whom = int(cast("bytes", answer[2])) if person_id is None else person_id
-            reply = await fetcher.fetch(whom, token, (name, arguments))
+            unknown_id = int(cast("bytes", answer[2])) if person_id is None else person_id
+            reply = await fetcher.fetch(unknown_id, token, (name, arguments))
         else:
             await asyncio.sleep(_POLL_S)
             reply = await local.run_script(name, *arguments)

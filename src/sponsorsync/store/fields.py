@@ -1,4 +1,4 @@
-"""Hashes as scripts reply and take them: fields and values, and moments in whole seconds."""
+"""Hashes in the replies and arguments of scripts; moments are whole seconds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Fields = dict[str, str | None]
 _log = structlog.get_logger(__name__)
 
 
-def or_unknown(person_id: int, parse: Callable[[], T | None]) -> T | None:
-    """Returns what was read; what somebody else wrote, or a newer version of us, is unknown."""
+def parse_or_none(person_id: int, parse: Callable[[], T | None]) -> T | None:
+    """Returns what `parse` does; None for data of another program or of a newer version of us."""
     try:
         return parse()
     except ValueError as error:
@@ -28,23 +28,23 @@ def or_unknown(person_id: int, parse: Callable[[], T | None]) -> T | None:
 
 
 def as_hash(flat: object) -> Hash:
-    """Returns the hash that a script replied as a flat list of fields and values."""
+    """Returns a script's flat list of fields and values as a hash."""
     pairs = iter(cast("list[bytes]", flat))
     return dict(zip(pairs, pairs, strict=True))
 
 
 def parse_text(fields: Hash, field: bytes) -> str | None:
-    """Returns a field's text, or None where there is no such field."""
+    """Returns a field as text; None if it is missing."""
     value = fields.get(field)
     return None if value is None else value.decode(errors="replace")
 
 
 def parse_moment(fields: Hash, field: bytes) -> datetime | None:
-    """Returns a field's moment, or None where there is no such field."""
+    """Returns a field as a moment; None if it is missing."""
     value = fields.get(field)
     return None if value is None else datetime.fromtimestamp(int(value), UTC)
 
 
 def dump_moment(moment: datetime | None) -> str | None:
-    """Returns a moment as a field holds it; None stands for no field."""
+    """Returns a moment as the text of a field; None stands for no field."""
     return None if moment is None else str(int(moment.timestamp()))

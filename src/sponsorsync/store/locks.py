@@ -1,8 +1,7 @@
 """Locks on a Redis: redis-py's own lock, with errors of our tree.
 
-A lock expires by itself, so a holder that dies blocks the others for its lifetime at most. A holder
-that was away for longer may have lost it; `extend` tells that, and giving back a lost lock is no
-error.
+A lock expires if its holder dies. A holder that was slow may have lost it: `extend` reports that,
+and releasing a lost lock is no error.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class HeldLock:
-    """A lock that was taken, until `hold_lock` gives it back."""
+    """A lock from its acquisition to the end of `hold_lock`."""
 
     def __init__(self, store: RedisStore, lock: Lock) -> None:
         self._store = store
         self._lock = lock
 
     async def extend(self) -> bool:
-        """Starts the lifetime anew; returns False where the lock was lost.
+        """Restarts the lifetime; returns False if the lock was lost.
 
         Raises:
             StoreError: The Redis cannot be asked, or the key holds data of another kind.
@@ -39,22 +38,17 @@ class HeldLock:
             except LockNotOwnedError:
                 return False
 
-    async def release(self) -> None:
-        """Gives the lock back, if it is still ours; it expires where the Redis cannot be asked."""
-        with suppress(RedisError):
-            await self._lock.release()
-
 
 @asynccontextmanager
 async def hold_lock(
     store: RedisStore, key: str, *, ttl_ms: int, wait_s: float = 0.0
 ) -> AsyncIterator[HeldLock | None]:
-    """Holds a lock while the context is open; yields None where it could not be taken.
+    """Holds a lock while the context is open; yields None if another holder has it.
 
     Args:
         store: The Redis that all holders share.
-        key: The lock's key; it holds the random token of the holder.
-        ttl_ms: The lifetime, from the beginning and from each `extend`.
+        key: The lock's key; its value is the holder's random token.
+        ttl_ms: The lifetime from the acquisition, and from each `extend`.
         wait_s: How long to wait for another holder.
 
     Raises:
@@ -62,12 +56,12 @@ async def hold_lock(
     """
     lock = store.create_lock(key, ttl_ms=ttl_ms)
     with store.translated_errors():
-        is_taken = await lock.acquire(blocking_timeout=wait_s)
-    if not is_taken:
+        is_acquired = await lock.acquire(blocking_timeout=wait_s)
+    if not is_acquired:
         yield None
         return
-    held = HeldLock(store, lock)
     try:
-        yield held
+        yield HeldLock(store, lock)
     finally:
-        await held.release()
+        with suppress(RedisError):  # lost, or the Redis cannot be asked: then it expires
+            await lock.release()

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from sponsorsync.domain.access_check import Caller
 from sponsorsync.domain.account import Account
-from sponsorsync.domain.admission import Standing
 from sponsorsync.domain.errors import DurableUnavailableError
 from sponsorsync.domain.profile import Profile
 from sponsorsync.store import keys
@@ -18,8 +18,8 @@ from sponsorsync.store.entitlement_fields import (
     parse_entitlement_facts,
     parse_stored_entitlement,
 )
-from sponsorsync.store.fetching import ask_until_known
-from sponsorsync.store.fields import as_hash, dump_moment, or_unknown, parse_moment, parse_text
+from sponsorsync.store.fetching import ask_until_known, describe_durable
+from sponsorsync.store.fields import as_hash, dump_moment, parse_moment, parse_or_none, parse_text
 from sponsorsync.store.script_batching import ScriptBatching
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _SESSION_TOKEN_BYTES = 32
 
 
 class PeopleStore:
-    """Keeps people, their entitlement and their sessions."""
+    """Loads and saves people, their entitlements and their sessions."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class PeopleStore:
         self._fetcher = fetcher
 
     async def load_account(self, person_id: int) -> Account:
-        """Returns what is known of a person, in one round trip where all of it is known.
+        """Returns a person's account, in one round trip if local knows all of it.
 
         Raises:
             DurableUnavailableError: Only durable knows, and it cannot be asked.
@@ -60,7 +60,7 @@ class PeopleStore:
         return await self._load_account(person_id, self._fetcher)
 
     async def load_account_for_login(self, person_id: int) -> Account:
-        """Returns the same; what only durable knows is left out while it cannot be asked."""
+        """Returns the same, but without what only durable knows if it cannot be asked."""
         try:
             return await self._load_account(person_id, self._fetcher)
         except DurableUnavailableError:
@@ -69,34 +69,28 @@ class PeopleStore:
     async def save_login(
         self, profile: Profile, entitlements: Sequence[StoredEntitlement], *, replaces: str | None
     ) -> str | None:
-        """Keeps a login in one script and opens a session.
+        """Saves a login in one script and opens a session.
 
         Args:
-            profile: Of who signed in.
-            entitlements: What is known now, each with the version of what it was built on; a
-                sponsorable that is missing keeps its presence.
-            replaces: The session token that the browser had before; that session ends.
+            profile: The person who signed in.
+            entitlements: The new facts, each with the version from which they were derived; a
+                sponsorable without facts stays as it is.
+            replaces: The browser's former session token; that session ends.
 
         Returns:
-            The new session's token, for the cookie. It is not stored, only a hash of it. None where
-            an entitlement has changed meanwhile: then nothing was kept.
+            The new session's token, for the cookie; only a hash of it is stored. None if an
+            entitlement has changed since: then nothing was saved.
         """
         token = secrets.token_urlsafe(_SESSION_TOKEN_BYTES)
-        told = {
+        changes = [(each.facts, each.version) for each in entitlements if each.facts is not None]
+        data = {
             "profile": dump_profile(profile),
             "entitlements": {
-                entitlement.facts.sponsorable: dump_entitlement_facts(entitlement.facts)
-                for entitlement in entitlements
-                if entitlement.facts is not None
+                facts.sponsorable: dump_entitlement_facts(facts) for facts, _ in changes
             },
-            "versions": {
-                entitlement.facts.sponsorable: entitlement.version
-                for entitlement in entitlements
-                if entitlement.facts is not None
-            },
-            "collections": list(self._catalog.collections),
-            "is_verified": self._fetcher is None or self._fetcher.is_local_verified,
-            "has_durable": self._fetcher is not None,
+            "versions": {facts.sponsorable: version for facts, version in changes},
+            "collections": self._catalog.collections,
+            **describe_durable(self._fetcher),
         }
         saved = await self._local.run_script(
             "save_login",
@@ -104,20 +98,20 @@ class PeopleStore:
             self._session_s,
             keys.session(token),
             keys.session(replaces) if replaces else "",
-            json.dumps(told),
+            json.dumps(data),
         )
         return None if saved == b"changed" else token
 
     async def load_session(self, token: str) -> int | None:
-        """Returns the id of the person whose session this is, or None."""
+        """Returns the id of the session's person; None if there is no such session."""
         reply = await self._local.run("GET", keys.session(token))
         return None if reply is None else int(cast("bytes", reply))
 
-    async def load_standing(self, caller: str | int, sponsorable: str) -> Standing | None:
-        """Returns who calls and their entitlement, in one round trip where both are known.
+    async def load_caller(self, caller: str | int, sponsorable: str) -> Caller | None:
+        """Returns a caller and their entitlement, in one round trip if local knows both.
 
         Args:
-            caller: The token of their session, or their id.
+            caller: The token of a session, or a person id.
             sponsorable: The login that receives, lower-cased.
 
         Returns:
@@ -133,22 +127,22 @@ class PeopleStore:
             None,
             self._fetcher,
             self._batching,
-            lambda token: ("load_standing", (session, known_id, token, sponsorable)),
+            lambda token: ("load_caller", (session, known_id, token, sponsorable)),
         )
         if len(answer) == 1:
             return None
         _, person, login, entitlement = answer
         person_id = int(cast("bytes", person))
-        return Standing(
+        return Caller(
             person_id=person_id,
             login=cast("bytes", login).decode(errors="replace") or None,
-            facts=or_unknown(
+            facts=parse_or_none(
                 person_id, partial(parse_entitlement_facts, sponsorable, as_hash(entitlement))
             ),
         )
 
     async def end_session(self, token: str) -> None:
-        """Ends a session; an unknown one is ended already."""
+        """Ends a session, if it exists."""
         session = keys.session(token)
         person_id = await self.load_session(token)
         if person_id is not None:
@@ -161,15 +155,11 @@ class PeopleStore:
         return cast("int", await self._local.run_script("revoke_sessions", person_id))
 
     async def delete_account(self, person_id: int) -> None:
-        """Removes everything of a person from local, ends their sessions, and lets durable know.
+        """Deletes everything of a person from local, and ends their sessions, in one script.
 
-        One script; the deletion then travels like any change, and is not undone by anything older.
+        The deletion then travels to durable like any change. Older data do not undo it.
         """
-        await self._local.run_script(
-            "delete_account",
-            person_id,
-            self._catalog.json,
-        )
+        await self._local.run_script("delete_account", person_id, self._catalog.json)
 
     async def _load_account(self, person_id: int, fetcher: Fetcher | None) -> Account:
         answer = await ask_until_known(
@@ -180,7 +170,7 @@ class PeopleStore:
         )
         profile = as_hash(answer[1])
         return Account(
-            profile=or_unknown(person_id, lambda: parse_profile(profile)),
+            profile=parse_or_none(person_id, lambda: parse_profile(profile)),
             entitlements={
                 sponsorable: parse_stored_entitlement(sponsorable, person_id, version, flat)
                 for sponsorable, version, flat in zip(
@@ -204,7 +194,7 @@ def dump_profile(profile: Profile) -> Fields:
 
 
 def parse_profile(fields: Hash) -> Profile | None:
-    """Returns the profile that a hash holds, or None where it holds none."""
+    """Returns the profile in a hash; None if it has none."""
     if b"id" not in fields:
         return None
     return Profile(

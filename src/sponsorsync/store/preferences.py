@@ -1,4 +1,4 @@
-"""A person's collections on the local Redis."""
+"""Preferences on the local Redis."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class PreferenceStore:
-    """Reads and changes preferences, one round trip each where they are known.
+    """Reads and changes preferences, in one round trip if local knows them.
 
-    Every method raises InvalidInputError or TooLargeError for what the rules do not allow, and
-    StoreConflictError where the person's number belongs to a visitor of the application. Reading
-    raises DurableUnavailableError where only durable knows and cannot be asked.
+    Every method raises InvalidInputError or TooLargeError for arguments against the rules, and
+    StoreConflictError if a visitor of the application has the person's number. Reading raises
+    DurableUnavailableError if only durable knows and cannot be asked.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class PreferenceStore:
         self._rules.check_collection(collection)
         answer = await self._read(person_id, collection, "list")
         return CollectionState(
-            presence=Presence(_text(answer[0])),
-            # As _text does; there may be thousands.
+            presence=Presence(cast("bytes", answer[0]).decode()),
+            # Items of the application need not be UTF-8, but a JSON answer has to be.
             items=tuple(
                 sorted([each.decode(errors="replace") for each in cast("list[bytes]", answer[1])])
             ),
@@ -60,25 +60,24 @@ class PreferenceStore:
     async def change(
         self, person_id: int, collection: str, *, add: Sequence[str], remove: Sequence[str]
     ) -> ChangeResult:
-        """Adds and removes items, all or nothing; doing it twice changes nothing more.
+        """Adds and removes items, all or nothing; repeating it changes nothing more.
 
-        Where the collection is unknown and durable cannot be asked, the change waits, and the
-        result says so.
+        If the collection is unknown and durable cannot be asked, the change is pending.
         """
         self._rules.check_collection(collection)
         self._rules.check_change(add, remove)
         to_add, to_remove = tuple(dict.fromkeys(add)), tuple(dict.fromkeys(remove))
 
         def call(how: str, token: str) -> ScriptCall:
-            about = (person_id, collection, self._rules.max_items, how, token, len(to_add))
-            return "change_preferences", (*about, *to_add, *to_remove)
+            fixed = (person_id, collection, self._rules.max_items, how, token, len(to_add))
+            return "change_preferences", (*fixed, *to_add, *to_remove)
 
         async def run(how: str) -> list[object]:
             name, arguments = call(how, "")
             return cast("list[object]", await self._local.run_script(name, *arguments))
 
         if self._fetcher is None:
-            answer = await run("import_unversioned")
+            answer = await run("local_only")
         elif not self._fetcher.is_local_verified:
             answer = await run("wait!")
         else:
@@ -88,24 +87,26 @@ class PreferenceStore:
                 )
             except DurableUnavailableError:
                 answer = await run("wait")
-        return self._describe(collection, _refuse_visitor(answer))
+        return self._to_result(collection, _refuse_visitor(answer))
 
-    def _describe(self, collection: str, answer: list[object]) -> ChangeResult:
+    def _to_result(self, collection: str, answer: list[object]) -> ChangeResult:
         if answer[0] == b"full":
-            raise InvalidInputError(self._rules.full_message(collection, cast("int", answer[1])))
+            raise InvalidInputError(
+                self._rules.format_full_message(collection, cast("int", answer[1]))
+            )
         if answer[0] == b"pending":
             return ChangeResult(added=None, removed=None, size=None, is_pending=True)
         added, removed, size = cast("tuple[int, int, int]", answer[1:])
         return ChangeResult(added=added, removed=removed, size=size)
 
     async def _read(
-        self, person_id: int, collection: str, what: str, *ids: Argument
+        self, person_id: int, collection: str, how: str, *ids: Argument
     ) -> list[object]:
         answer = await ask_until_known(
             person_id,
             self._fetcher,
             self._local,
-            lambda token: ("read_preferences", (person_id, collection, token, what, *ids)),
+            lambda token: ("read_preferences", (person_id, collection, token, how, *ids)),
         )
         return _refuse_visitor(answer)
 
@@ -118,8 +119,3 @@ def _refuse_visitor(answer: list[object]) -> list[object]:
             "application's visitor counter above 10^12."
         )
     return answer
-
-
-def _text(value: object) -> str:
-    # What the application wrote itself need not be UTF-8; an answer in JSON has to be.
-    return cast("bytes", value).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Comparisons with GitHub on the local Redis: who asks for one, and how the last ones ended."""
+"""Reconciles on the local Redis: requests, waiting refreshes, and the last results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.reconciliation import FailedComparison
+from sponsorsync.domain.reconciliation import FailedReconcile
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
 
@@ -20,91 +20,89 @@ if TYPE_CHECKING:
     from sponsorsync.store.locks import HeldLock
 
 
-async def load_failed_comparisons(local: RedisStore) -> dict[str, FailedComparison]:
-    """Returns of which sponsorables a comparison has failed since the last complete one.
+async def load_failed_reconciles(local: RedisStore) -> dict[str, FailedReconcile]:
+    """Returns the last reconcile of each sponsorable that failed since its last full one.
 
     Raises:
-        StoreConflictError: Somebody else wrote that key.
+        StoreConflictError: The key has the wrong type.
         StoreUnavailableError: Local cannot be asked.
     """
     reply = cast("dict[bytes, bytes]", await local.run("HGETALL", keys.RECONCILE_FAILED))
     found = {}
     for sponsorable, text in reply.items():
-        # What somebody else wrote is none.
+        # Skips what another program wrote.
         with suppress(ValueError, KeyError, TypeError, OverflowError):
-            told = json.loads(text)
-            at = datetime.fromtimestamp(told["at"], UTC)
-            found[sponsorable.decode()] = FailedComparison(at=at, reason=str(told["reason"]))
+            record = json.loads(text)
+            at = datetime.fromtimestamp(record["at"], UTC)
+            found[sponsorable.decode()] = FailedReconcile(at=at, reason=str(record["reason"]))
     return found
 
 
 class ReconciliationStore:
-    """Keeps requests for a comparison with GitHub, and the outcome of the last ones."""
+    """Stores requests for reconciles with GitHub, and the results of the last ones."""
 
     def __init__(self, local: RedisStore, *, sponsorables: Sequence[str]) -> None:
         self._local = local
         self._sponsorables = sponsorables
 
     def hold_lock(self) -> AbstractAsyncContextManager[HeldLock | None]:
-        """Holds the right to compare with GitHub; one replica has it at a time."""
+        """Holds the lock of the replica that compares with GitHub."""
         return hold_lock(self._local, keys.RECONCILING, ttl_ms=keys.RECONCILING_TTL_MS)
 
     async def load_reconciled(self, sponsorable: str) -> datetime | None:
-        """Returns when the last complete comparison with GitHub began."""
+        """Returns when the last full reconcile began; None if there was none."""
         reply = await self._local.run("HGET", keys.RECONCILED, sponsorable)
         return None if reply is None else datetime.fromtimestamp(int(cast("bytes", reply)), UTC)
 
     async def save_reconciled(
-        self, sponsorable: str, began_at: datetime, look: str | None = None
+        self, sponsorable: str, began_at: datetime, request: str | None = None
     ) -> None:
-        """Notes that a comparison with GitHub was complete.
+        """Records a full reconcile.
 
         Args:
-            sponsorable: Who was compared.
+            sponsorable: The login that receives.
             began_at: Before GitHub was asked.
-            look: What `load_requests` told then: that look is done, unless somebody asked again
-                since.
+            request: The token in `load_requests` at that time: removes the request, unless there is
+                a later one.
         """
-        await self._local.run_script(
-            "save_reconciled", sponsorable, int(began_at.timestamp()), look or ""
-        )
+        began_s = int(began_at.timestamp())
+        await self._local.run_script("save_reconciled", sponsorable, began_s, request or "")
 
-    async def load_failed(self) -> dict[str, FailedComparison]:
-        """Returns of which sponsorables a comparison has failed since the last complete one."""
-        return await load_failed_comparisons(self._local)
+    async def load_failed(self) -> dict[str, FailedReconcile]:
+        """Returns what `load_failed_reconciles` does."""
+        return await load_failed_reconciles(self._local)
 
-    async def save_failed(self, sponsorable: str, failed: FailedComparison) -> None:
-        """Notes that a comparison with GitHub was not complete."""
-        told = {"at": int(failed.at.timestamp()), "reason": failed.reason}
-        await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(told))
+    async def save_failed(self, sponsorable: str, failed: FailedReconcile) -> None:
+        """Records a failed reconcile."""
+        record = {"at": int(failed.at.timestamp()), "reason": failed.reason}
+        await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(record))
 
     async def load_requests(self) -> dict[str, str]:
-        """Returns at whom GitHub has to be looked again, and what names the latest who asked.
+        """Returns the token of the latest request for a reconcile of each sponsorable.
 
-        Besides those of `save_request` these are sponsorables of whom a monthly entitlement has
-        ended by itself.
+        Requests come from `save_request`, and from the announced end of a monthly sponsorship.
         """
-        reply = cast(
-            "dict[bytes, bytes]", await self._local.run("HGETALL", keys.RECONCILE_REQUESTS)
-        )
-        found = {field.decode(): name.decode() for field, name in reply.items()}
-        return {each: name for each, name in found.items() if each in self._sponsorables}
+        reply = await self._local.run("HGETALL", keys.RECONCILE_REQUESTS)
+        found = {
+            sponsorable.decode(): token.decode()
+            for sponsorable, token in cast("dict[bytes, bytes]", reply).items()
+        }
+        return {each: token for each, token in found.items() if each in self._sponsorables}
 
     async def save_request(self, sponsorable: str) -> None:
-        """Notes that GitHub has to be looked at again, until somebody has done so."""
+        """Requests a reconcile; the request stays until a full reconcile has begun after it."""
         await self._local.run("HSET", keys.RECONCILE_REQUESTS, sponsorable, secrets.token_hex(8))
 
     async def admit_refresh(self, person_id: int) -> int:
-        """Returns 0 where GitHub may be asked about a person now, else in how many ms it may."""
-        return cast(
-            "int", await self._local.run_script("admit_refresh", person_id, *self._sponsorables)
-        )
+        """Applies the rate limit of POST /me/refresh; returns 0, or the ms to wait."""
+        reply = await self._local.run_script("admit_refresh", person_id, *self._sponsorables)
+        return cast("int", reply)
 
     async def load_awaiting(self, sponsorable: str) -> list[int]:
-        """Returns who has asked since, and waits for, a complete comparison."""
-        reply = await self._local.run("SMEMBERS", keys.asked(sponsorable))
+        """Returns the people whose refresh the next full reconcile answers."""
+        reply = await self._local.run("SMEMBERS", keys.awaiting_reconcile(sponsorable))
         return [int(member) for member in cast("set[bytes]", reply) if member.isdigit()]
 
     async def settle_awaiting(self, sponsorable: str, person_ids: Sequence[int]) -> None:
-        """Notes that these have been answered."""
-        await self._local.run("SREM", keys.asked(sponsorable), *person_ids)
+        """Removes people whose refresh has been answered."""
+        await self._local.run("SREM", keys.awaiting_reconcile(sponsorable), *person_ids)

@@ -1,4 +1,4 @@
-"""Scripts that many requests ask for at the same time, in one round trip."""
+"""Script batching: scripts that run at the same time share one round trip."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class ScriptBatching:
-    """Runs the scripts that are asked for in one turn of the event loop in one round trip.
+    """Runs all scripts that are called in one turn of the event loop in one round trip.
 
-    Taking a connection, writing and waiting cost more than most scripts; that is paid once a turn.
-    Nobody's answer comes before everybody's, so this is for short scripts that many ask for.
+    Taking a connection, writing and waiting cost more than most scripts. All callers of a turn get
+    their replies together, so this is for short scripts with many callers.
     """
 
     def __init__(self, store: RedisStore) -> None:
@@ -28,12 +28,12 @@ class ScriptBatching:
             self._turn = asyncio.create_task(self._run(self._calls))
         place = len(self._calls)
         self._calls.append((name, arguments))
-        # Shielded: who goes away must not take the others' answers along.
+        # Shielded, so that a cancelled caller does not cancel the others.
         reply = (await asyncio.shield(self._turn))[place]
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     async def _run(self, calls: list[ScriptCall]) -> list[Reply | Exception]:
-        self._turn = None  # who comes from here on is of the next one
+        self._turn = None  # later callers start the next turn
         return await self._store.try_calls(calls)

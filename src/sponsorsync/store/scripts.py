@@ -6,13 +6,12 @@ file lists what the file itself uses:
     --- @include exists wrong_type
     --- @keys META LEASE_TTL_MS
 
-`@include` names files of `lua/include`; these may include others. `@keys` names constants of
+`@include` names files of `lua/include`, which may include others. `@keys` names constants of
 `keys.py`: Lua gets `K.DIRTY`, a string, `K.META(id)`, a function, and `LEASE_TTL_MS`, a number.
-Scripts build their keys from these instead of taking KEYS: a clustered server is refused at the
-start.
+Scripts build their keys from these instead of taking KEYS, since a cluster is refused at startup.
 
-A server makes all functions of a script anew at each call, which takes longer than the work of most
-scripts. So two functions share an include only if the same scripts use both of them.
+A server creates all functions of a script at each call, which takes longer than the work of most
+scripts. So two functions share an include only if the same scripts use both.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ PLACES = ("local", "durable", "both")
 """Where a script runs: the names of the folders."""
 
 NUMBERS = {name: value for name, value in vars(keys).items() if isinstance(value, int)}
-"""The constants of `keys.py` that are numbers: times to live and limits."""
+"""Constants of `keys.py` that are numbers: times to live and limits."""
 
 _DIRECTIVE = re.compile(r"^--- @(include|keys) (.+)\n", re.MULTILINE)
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -43,7 +42,7 @@ _BETWEEN_FUNCTIONS = re.compile(r"^(?:--.*)?\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class LuaFile:
-    """One file: the names that its head lists, and its text without these lines."""
+    """A file: the names that its head lists, and its text without these lines."""
 
     includes: tuple[str, ...]
     keys: tuple[str, ...]
@@ -65,10 +64,10 @@ def load_script(name: str) -> str:
 
 @cache
 def load_pieces(name: str) -> tuple[str, ...]:
-    r"""Returns what `load_script` joins by '\n', so that scripts can share equal pieces.
+    """Returns the pieces of `load_script`, so that a bundle has equal ones once.
 
-    A piece is the definition of one key, the text of one include, or the script's own text. Raises
-    what `load_script` does.
+    A piece defines a key, or is the text of an include or of the script itself. Raises what
+    `load_script` does.
     """
     return assemble(name, resources.files(__package__) / "lua")
 

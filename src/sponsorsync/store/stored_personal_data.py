@@ -1,4 +1,4 @@
-"""All that one side holds of a person, to be shown to them."""
+"""All data of a person on one Redis, for their own report."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 async def load_stored_personal_data(
     store: RedisStore, person_id: int, catalog: Catalog
 ) -> StoredPersonalData:
-    """Returns everything under a person's number, in one round trip.
+    """Returns all data stored under a person's number, in one round trip.
 
-    Not in a MULTI: RedisGears 1.2 ends its server when a command on a hooked key stands in one.
+    Without a MULTI: RedisGears 1.2 crashes its server if one has a command on a hooked key.
 
     Raises:
         StoreUnavailableError: The server cannot be asked.
         StoreConflictError: A key holds data of another kind.
     """
-    profile, meta, pending, *rest = await store.run_each(
+    profile, meta, pending, *rest = await store.run_together(
         [
             ("HGETALL", keys.user_details(person_id)),
             ("HGETALL", keys.meta(person_id)),
             ("HGETALL", keys.pending(person_id)),
             *(("HGETALL", keys.sponsorship(each, person_id)) for each in catalog.sponsorables),
             *(("SMEMBERS", keys.preferences(person_id, each)) for each in catalog.collections),
-        ]
+        ],
+        is_atomic=False,
     )
     entitlements, sets = rest[: len(catalog.sponsorables)], rest[len(catalog.sponsorables) :]
     return StoredPersonalData(

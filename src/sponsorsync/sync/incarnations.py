@@ -1,7 +1,7 @@
 """Detects a server that came back older than it was, before any data are lost by it.
 
 Each start of a server has a run_id: its incarnation. Local stores the two that were last compared
-in `sponsorsync:incarnation`, and for each person durable's counter of applications at the last
+in `sponsorsync:incarnations`, and for each person durable's counter of applications at the last
 confirmation. Durable counts its applications and stores each person's last one.
 
 A local that came back from an older append-only file lacks the last confirmations: people whom

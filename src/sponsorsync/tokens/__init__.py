@@ -1,1 +1,1 @@
-"""Tokens that other services check offline: the keys that sign them, and what stands in them."""
+"""Signed tokens that other services check offline, and their keys."""

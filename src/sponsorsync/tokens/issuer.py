@@ -1,8 +1,9 @@
-"""Signs tokens for people, and reads them again."""
+"""Signing and reading tokens."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from sponsorsync.domain.admission import IssuedToken
 from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
@@ -29,42 +29,46 @@ if TYPE_CHECKING:
 _LONGEST_TOKEN = 2048
 _RELOAD_S = 5.0
 
-# joserfc takes some of what a header may hold for what it should hold: `"crit": 5` is a TypeError.
+# joserfc does not validate all header values: `"crit": 5` raises a TypeError.
 _REFUSED = (JoseError, ValueError, TypeError, RecursionError)
 
 _log = structlog.get_logger(__name__)
 
 
 class _UnknownKeyError(ValueError):
-    """A token names no key of ours."""
+    """A token names an unknown key."""
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A signed token and its lifetime."""
+
+    token: str
+    expires_in_s: int
+
+
+@dataclass(slots=True)
 class TokenIssuer:
-    """Signs and reads tokens; `keyring` may be exchanged while it works."""
+    """Signs and reads tokens; `keyring` may be replaced at any time."""
 
-    def __init__(self, keyring: Keyring, *, issuer: str, audience: str, life: timedelta) -> None:
-        self.keyring = keyring
-        self._issuer = issuer
-        self._audience = audience
-        self._life = life
+    keyring: Keyring
+    _: KW_ONLY
+    issuer: str
+    audience: str
+    life: timedelta
 
     def issue(self, person_id: int, entitlement: Entitlement, *, now: datetime) -> IssuedToken:
-        """Returns a token that says who somebody is and what is known of their entitlement.
-
-        It ends with the entitlement, if that ends first.
-        """
+        """Returns a token with the person's id and entitlement, which ends no later than that."""
         issued_at = int(now.timestamp())
-        expires_at = issued_at + int(self._life.total_seconds())
+        expires_at = issued_at + int(self.life.total_seconds())
         claims: dict[str, Any] = {
-            "iss": self._issuer,
-            "aud": self._audience,
+            "iss": self.issuer,
+            "aud": self.audience,
             "sub": str(person_id),
             "iat": issued_at,
             "sponsorable": entitlement.sponsorable,
         }
-        if (
-            entitlement.status is not EntitlementStatus.UNKNOWN
-        ):  # unknown is not no: then nothing is claimed
+        if entitlement.status is not EntitlementStatus.UNKNOWN:  # unknown is not no
             claims["entitled"] = entitlement.status is EntitlementStatus.ENTITLED
         if entitlement.tier_cents is not None:
             claims["cents"] = entitlement.tier_cents
@@ -81,27 +85,27 @@ class TokenIssuer:
         return IssuedToken(token=token, expires_in_s=expires_at - issued_at)
 
     def read(self, token: str, *, now: datetime) -> int | None:
-        """Returns whose token this is; None if it is not, or no longer, one of ours."""
+        """Returns the person id of a token; None if the token is not valid."""
         if len(token) > _LONGEST_TOKEN:
             return None
         registry = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
-            iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._audience},
+            iss={"essential": True, "value": self.issuer},
+            aud={"essential": True, "value": self.audience},
             sub={"essential": True},
             exp={"essential": True},
         )
         try:
             claims = jwt.decode(token, self._key_finder(now), algorithms=[ALGORITHM]).claims
-            # Not `iat`: the clock of a replica may be a moment ahead.
+            # `iat` is not checked: another replica's clock may be slightly ahead.
             registry.validate({name: claims.get(name) for name in ("iss", "aud", "sub", "exp")})
             return int(claims["sub"])
         except _REFUSED:
             return None
 
     def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:
-        """Returns what others check tokens with, as JWKs."""
-        return [key.show() for key in self.keyring.counting(now)]
+        """Returns the public keys as JWKs."""
+        return [key.to_public_jwk() for key in self.keyring.list_accepted(now)]
 
     def _key_finder(self, now: datetime) -> Callable[[GuestProtocol], ECKey]:
         def find(token: GuestProtocol) -> ECKey:
@@ -121,12 +125,12 @@ async def open_tokens(
     clock: Callable[[], datetime],
     reload_s: float = _RELOAD_S,
 ) -> TokenIssuer | None:
-    """Returns the issuer of tokens, or None where SPONSORSYNC_TOKEN_AUDIENCE is not set.
+    """Returns the token issuer, or None if SPONSORSYNC_TOKEN_AUDIENCE is not set.
 
-    A loop reloads the file with the keys, which `sponsorsync keys rotate` changes.
+    Starts a loop that reloads the key file, which `sponsorsync keys rotate` changes.
 
     Raises:
-        SettingsError: The file with the keys cannot be used.
+        SettingsError: The key file cannot be used.
     """
     if settings.token_audience is None:
         return None
@@ -142,16 +146,12 @@ async def open_tokens(
 
 
 async def reload_keys(tokens: TokenIssuer, settings: Settings) -> None:
-    """Takes up what the file holds now; a file that cannot be used changes nothing."""
+    """Loads the keys from the file again; keeps the present keys if that fails."""
     try:
         keyring = await asyncio.to_thread(load_keyring, settings)
     except SettingsError as error:
         _log.warning("token_keys_not_reloaded", reason=str(error))
         return
-    if _names(keyring) != _names(tokens.keyring):
+    if [each.kid for each in keyring.keys] != [each.kid for each in tokens.keyring.keys]:
         _log.info("token_keys_reloaded", count=len(keyring.keys))
     tokens.keyring = keyring
-
-
-def _names(keyring: Keyring) -> list[str]:
-    return [each.kid for each in keyring.keys]

@@ -1,7 +1,7 @@
-"""The keys that sign tokens, in one file; a new key is shown a while before it signs.
+"""The signing keys of tokens, in one file; a new key is published before it signs.
 
 `{"keys": [{"jwk": …, "signs_from": seconds, "ends_at": seconds or null}, …]}`, the oldest first.
-Only the last one has no end. From `ends_at` on nothing that a key signed is accepted.
+Only the last key has no end. Tokens of a key are rejected from its `ends_at` on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sponsorsync.secret_files import (
     lock_file,
     read_file,
     replace_file,
-    warn_of_readers,
+    warn_if_open_to_others,
 )
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 ALGORITHM = "ES256"
 
 JWKS_LIFE = timedelta(minutes=5)
-"""How long others may keep the public keys without asking again."""
+"""Time that clients may cache the public keys."""
 
 LONGEST_TOKEN_LIFE = timedelta(hours=1)
-"""What SPONSORSYNC_TOKEN_MINUTES can be at most."""
+"""The maximum of SPONSORSYNC_TOKEN_MINUTES."""
 
-# Others fetch the keys anew within JWKS_LIFE, and each replica reads the file anew within seconds.
+# Clients fetch the keys again within JWKS_LIFE; each replica reloads the file within seconds.
 _LEAD = 2 * JWKS_LIFE
 _SLACK = timedelta(minutes=1)
 
@@ -47,11 +47,11 @@ _LOCK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """One key.
+    """One signing key.
 
     Attributes:
-        signs_from: Until then it is shown only.
-        ends_at: Exclusive end of its tokens; None while no other follows it.
+        signs_from: Before this time the key is only published.
+        ends_at: Exclusive end of its tokens; None for the last key.
     """
 
     key: ECKey
@@ -60,78 +60,76 @@ class TokenKey:
 
     @property
     def kid(self) -> str:
-        """The key's name: a hash of its public part (RFC 7638)."""
+        """The key id: a hash of the public part (RFC 7638)."""
         return self.key.thumbprint()
 
-    def counts(self, now: datetime) -> bool:
-        """Tells whether what it signed is accepted."""
+    def is_accepted(self, now: datetime) -> bool:
+        """Returns whether tokens of this key are accepted."""
         return self.ends_at is None or now < self.ends_at
 
-    def show(self) -> dict[str, str]:
-        """Returns the public part, as a JWK."""
+    def to_public_jwk(self) -> dict[str, str]:
+        """Returns the public part as a JWK."""
         public = {name: str(value) for name, value in self.key.as_dict(private=False).items()}
         return public | {"kid": self.kid, "use": "sig", "alg": ALGORITHM}
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All keys, the oldest first; the last one has no end."""
+    """All keys, the oldest first; the last has no end."""
 
     keys: tuple[TokenKey, ...]
 
-    def counting(self, now: datetime) -> list[TokenKey]:
+    def list_accepted(self, now: datetime) -> list[TokenKey]:
         """Returns the keys whose tokens are accepted."""
-        return [each for each in self.keys if each.counts(now)]
+        return [each for each in self.keys if each.is_accepted(now)]
 
     def find(self, kid: object, now: datetime) -> TokenKey | None:
-        """Returns the key of that name, unless it is retired."""
-        return next((each for each in self.counting(now) if each.kid == kid), None)
+        """Returns the key with this id, unless it is retired."""
+        return next((each for each in self.list_accepted(now) if each.kid == kid), None)
 
     def find_signing(self, now: datetime) -> TokenKey:
-        """Returns the key that signs: the latest one that was shown long enough."""
-        counting = self.counting(now)
-        shown = [each for each in counting if each.signs_from <= now]
-        return shown[-1] if shown else counting[0]
+        """Returns the signing key: the latest one that was published long enough."""
+        accepted = self.list_accepted(now)
+        signing = [each for each in accepted if each.signs_from <= now]
+        return signing[-1] if signing else accepted[0]
 
     def rotate(self, now: datetime, *, retire_old: bool = False) -> Keyring:
-        """Returns a keyring with a new key, and with an end for the others.
+        """Returns a keyring with a new key; the old keys get an end, retired ones are removed.
 
-        Args:
-            now: What is retired by then is left out.
-            retire_old: The others end at once, and so do their tokens: one has leaked.
+        `retire_old` ends the old keys and their tokens at once, for a key that has leaked.
         """
         if retire_old:
             return Keyring((_create_key(now),))
         signs_from = now + _LEAD
         over = signs_from + LONGEST_TOKEN_LIFE + _SLACK
-        old = [replace(each, ends_at=each.ends_at or over) for each in self.counting(now)]
+        old = [replace(each, ends_at=each.ends_at or over) for each in self.list_accepted(now)]
         return Keyring((*old, _create_key(signs_from)))
 
 
 def create_keyring(now: datetime) -> Keyring:
-    """Returns a keyring with one new key, which signs at once."""
+    """Returns a keyring with one new key that signs at once."""
     return Keyring((_create_key(now),))
 
 
 def find_keys_file(settings: Settings) -> Path:
-    """Returns where the keys are."""
+    """Returns the path of the key file."""
     return settings.token_keys_file or settings.data_dir / _FILE_NAME
 
 
 def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
-    """Returns the keys in the file; makes both where DATA_DIR has none.
+    """Returns the keys in the file; creates the file if it belongs into DATA_DIR and is missing.
 
-    A file that a setting names has to be there: a replica with a key of its own would sign what the
-    others refuse.
+    A file named by a setting has to exist: else each replica would create its own key, and the
+    others would refuse its tokens.
 
     Raises:
-        SettingsError: The file cannot be read or made, or holds no keys.
+        SettingsError: The file cannot be read or created, or contains no keys.
     """
     path = find_keys_file(settings)
     try:
         if settings.token_keys_file is None and not path.exists():
             create_file(path, dump_keyring(create_keyring(now)))
-        warn_of_readers(path)
+        warn_if_open_to_others(path)
     except OSError as error:
         raise _unusable(settings, error) from None
     return load_keyring(settings)
@@ -141,7 +139,7 @@ def load_keyring(settings: Settings) -> Keyring:
     """Returns the keys in the file.
 
     Raises:
-        SettingsError: It cannot be read, or holds no keys.
+        SettingsError: The file cannot be read, or contains no keys.
     """
     path = find_keys_file(settings)
     try:
@@ -150,21 +148,21 @@ def load_keyring(settings: Settings) -> Keyring:
         raise _unusable(settings, error) from None
     except ValueError:
         raise SettingsError(
-            f"{_variable(settings)}: {path} holds no keys for tokens; `sponsorsync keys rotate` "
-            "makes it once the file is gone"
+            f"{_variable(settings)}: {path} contains no keys for tokens; remove the file, then "
+            "`sponsorsync keys rotate` creates it"
         ) from None
 
 
 def rotate_keys(
     settings: Settings, *, now: datetime, retire_old: bool, lock_s: float = _LOCK_S
 ) -> Keyring:
-    """Puts a new key into the file, or makes the file, and returns what it holds now.
+    """Adds a new key to the file, or creates the file, and returns its keys.
 
-    It waits for another one that does the same, so not on an event loop: else what was retired
-    meanwhile would be put back.
+    Blocks while another process rotates the keys, which would otherwise restore retired keys; so
+    do not call it on an event loop.
 
     Raises:
-        SettingsError: The file cannot be read or written, or holds no keys.
+        SettingsError: The file cannot be read or written, or contains no keys.
     """
     path = find_keys_file(settings)
     try:
@@ -197,21 +195,21 @@ def dump_keyring(keyring: Keyring) -> str:
 
 
 def parse_keyring(text: bytes) -> Keyring:
-    """Returns what a file holds.
+    """Returns the keys in the content of a file.
 
     Raises:
-        ValueError: It holds something else; the message shows nothing of it.
+        ValueError: The content is not a keyring; the message shows nothing of it.
     """
     try:
         keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError, JoseError):
         raise ValueError("no keys") from None
-    if not _is_whole(keys):
+    if not _is_valid(keys):
         raise ValueError("no keys")
     return Keyring(keys)
 
 
-def _is_whole(keys: Sequence[TokenKey]) -> bool:
+def _is_valid(keys: Sequence[TokenKey]) -> bool:
     return (
         bool(keys)
         and keys[-1].ends_at is None
@@ -236,7 +234,7 @@ def _unusable(settings: Settings, error: OSError) -> SettingsError:
     path = find_keys_file(settings)
     return SettingsError(
         f"{_variable(settings)}: {path} cannot be used ({error.strerror}); it should be a file "
-        "with the keys for tokens, which `sponsorsync keys rotate` makes"
+        "with the keys for tokens, which `sponsorsync keys rotate` creates"
     )
 
 

@@ -235,6 +235,6 @@ async def import_anonymous(
 async def _describe_reconcile(services: Services, job: Job) -> ReconcileJob:
     answer = ReconcileJob.model_validate(job)
     with suppress(StoreError):  # how far the job is can be told all the same
-        comparisons = await services.comparisons.load_comparisons()
+        comparisons = await services.comparisons.load_last_reconciles()
         answer.last = [LastComparisonOut.model_validate(each) for each in comparisons]
     return answer

@@ -130,13 +130,7 @@ def respond_to_unforeseen(request: Request, error: Exception) -> Response:
 def _add_extras(problem: Problem, error: errors.SponsorSyncError) -> dict[str, str]:
     """Add the members that only some errors have; return their headers."""
     headers = {}
-    if isinstance(
-        error,
-        errors.GitHubLimitedError
-        | errors.LinkLimitedError
-        | errors.RefreshLimitedError
-        | errors.StoreUnavailableError,
-    ):
+    if isinstance(error, errors.RetryLaterError):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.NotSignedInError | errors.RefreshNeedsLoginError):
         problem.login_url = headers["X-Login-Url"] = error.login_url

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sponsorsync.domain.admission import Standing, require_entitlement
+from sponsorsync.domain.access_check import Caller, require_entitlement
 from sponsorsync.domain.entitlement import Entitlement, evaluate
 from sponsorsync.domain.errors import NotFoundError, SponsorSyncError
 from sponsorsync.domain.sponsorship import normalize_login
@@ -136,7 +136,7 @@ async def _authorize(request: Request, sponsorable: str | None, min_cents: int) 
     services: Services = request.state.services
     caller = find_caller(request, services)
     receiver = choose_sponsorable(services, sponsorable)
-    standing = None if caller is None else await services.people.load_standing(caller, receiver)
+    standing = None if caller is None else await services.people.load_caller(caller, receiver)
     if standing is None:
         raise not_signed_in(request, login_url=_login_url(request, services))
     entitlement = evaluate(receiver, standing.facts, policy=services.policy, now=services.clock())
@@ -146,7 +146,7 @@ async def _authorize(request: Request, sponsorable: str | None, min_cents: int) 
     return Response(status_code=204, headers=_describe(standing, entitlement))
 
 
-def _describe(standing: Standing, entitlement: Entitlement) -> dict[str, str]:
+def _describe(standing: Caller, entitlement: Entitlement) -> dict[str, str]:
     headers = {"X-Sponsor-Id": str(standing.person_id)}
     if standing.login is not None and _LOGIN.fullmatch(standing.login):
         headers["X-Sponsor-Login"] = standing.login

@@ -373,5 +373,5 @@ class EventAnswer(Model):
     """What became of an event of GitHub's."""
 
     outcome: EventOutcome = Field(
-        description="`looking`: it tells nothing for certain, so GitHub is asked."
+        description="`reconcile_requested`: it tells nothing for certain, so GitHub is asked."
     )

@@ -63,7 +63,7 @@ async def create_token(
     """
     tokens = _require_tokens(services)
     receiver = choose_sponsorable(services, sponsorable)
-    standing = await services.people.load_standing(session, receiver)
+    standing = await services.people.load_caller(session, receiver)
     if standing is None:
         raise NotSignedInError
     now = services.clock()

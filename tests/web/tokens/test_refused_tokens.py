@@ -89,7 +89,7 @@ def test_the_public_key_is_no_secret_to_sign_with(clock: Clock) -> None:
     secrets = [
         key.key.as_pem(private=False),
         key.key.as_der(private=False),
-        json.dumps(key.show()).encode(),
+        json.dumps(key.to_public_jwk()).encode(),
         b"",
     ]
     for secret in secrets:

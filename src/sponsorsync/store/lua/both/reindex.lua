@@ -1,4 +1,4 @@
--- On either side: makes the indexes of the entitled say what this side's facts say of a person.
+-- On either server: updates the indexes of entitled people from one person's facts there.
 --
 -- ARGV  1 person id  2 JSON [sponsorable]
 -- Replies  'ok'

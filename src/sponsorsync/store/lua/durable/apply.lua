@@ -1,12 +1,11 @@
--- On durable: takes packages of people, and refuses, part by part, what is not newer. What concerns
--- the indexes is collected and done in one call for all people of the script: a snapshot is made of
--- this.
+-- On durable: applies person records, and refuses each part that is not newer than durable's. A
+-- snapshot runs this for everybody, so the changes of indexes are collected and made in one call
+-- for all people of the script.
 --
--- ARGV  1 JSON [sponsorable]  2 … packages of pack.lua, each of another person
--- Replies  {APPLIED of this script, for each package 'ok' | 'newer' (durable holds a newer part) |
--- an
+-- ARGV  1 JSON [sponsorable]  2 … person records of pack.lua, each of another person
+-- Replies  {APPLIED of this script, for each record 'ok' | 'newer' (durable has a newer part) | an
 --          error that begins with 'WRONGTYPE'}
---- @include call_in_chunks chunk delete_up_to incoming_part json_document evaluate_entitlement
+--- @include call_in_chunks chunk incoming_parts json_document evaluate_entitlement
 --- @include evaluate_presence parse_hash now_s part_key part_type sponsorable_of wrong_type
 --- @keys SPONSORSHIP META SPONSORS PEOPLE ENTITLEMENT_ENDS APPLIED LAPSED
 
@@ -14,7 +13,7 @@ local sponsorables = cjson.decode(ARGV[1])
 
 -- ------------------------------------------------------------------ indexes
 
--- Arguments for one command on one key, collected over all people.
+-- The arguments of one command on one key, for all people of the script.
 local Batch = {}
 Batch.__index = Batch
 
@@ -52,12 +51,12 @@ for i, sponsorable in ipairs(sponsorables) do
   left[i] = batch(K.SPONSORS(sponsorable), 'SREM')
 end
 
--- What include/index_entitlement.lua does for one person, and who is not entitled and has
--- preferences here has them for as long as the retention lasts.
-local function index(id, notes, facts)
-  local last_end, is_anyones = 0, false
+-- Does for the batches what index_entitlement.lua does for one person, and starts the retention of
+-- the preferences of a person who is not entitled.
+local function index(id, fields, facts)
+  local last_end, is_entitled = 0, false
   for i, sponsorable in ipairs(sponsorables) do
-    local entitled, ends = evaluate_entitlement(unpack(facts[i].about))
+    local entitled, ends = evaluate_entitlement(unpack(facts[i].summary))
     local member = sponsorable .. ':' .. id
     if entitled and ends then
       ends_set:add(ends, member)
@@ -65,23 +64,23 @@ local function index(id, notes, facts)
       ends_unset:add(member)
     end
     if entitled then
-      is_anyones = true
+      is_entitled = true
       joined[i]:add(id)
     else
       left[i]:add(id)
     end
     last_end = math.max(last_end, ends or 0)
   end
-  local holds = false
-  if not is_anyones then
-    for field in pairs(notes) do
+  local has_preferences = false
+  if not is_entitled then
+    for field in pairs(fields) do
       local part = string.match(field, '^v:(.+)$')
       if part and part_type(part) == 'set' and redis.call('EXISTS', part_key(id, part)) == 1 then
-        holds = true
+        has_preferences = true
       end
     end
   end
-  if holds then
+  if has_preferences then
     lapses_set:add(last_end > 0 and last_end or now_s(), id)
   else
     lapses_unset:add(id)
@@ -99,7 +98,7 @@ end
 
 -- ------------------------------------------------------------------ parts
 
--- Returns which of the parts' keys exist, or nil and the sentence to refuse with.
+-- Returns which of the parts' keys exist, or nil and an error sentence.
 local function find_existing(id, parts)
   local exists = {}
   for i, part in ipairs(parts) do
@@ -112,8 +111,7 @@ local function find_existing(id, parts)
   return exists
 end
 
--- Returns what is held of the entitlement by each sponsorable, or nil and the sentence to refuse
--- with.
+-- Returns the decisive facts of the entitlement by each sponsorable, or nil and an error sentence.
 local function load_facts(id)
   local facts = {}
   for i, sponsorable in ipairs(sponsorables) do
@@ -122,42 +120,42 @@ local function load_facts(id)
     if reply.err then
       return nil, wrong_type(key, 'hash') or reply.err
     end
-    facts[i] = { part = 'entitlement:' .. sponsorable, about = reply }
+    facts[i] = { part = 'entitlement:' .. sponsorable, summary = reply }
   end
   return facts
 end
 
--- What a package tells of the entitlement by each sponsorable replaces what is held.
-local function take_facts(facts, part)
-  for _, entitlement in ipairs(facts) do
-    if entitlement.part == part[1] then
-      local data, about = part[3], part[4]
+-- Replaces the decisive facts that a received part changes.
+local function update_facts(facts, part)
+  for _, entry in ipairs(facts) do
+    if entry.part == part[1] then
+      local data, summary = part[3], part[4]
       if type(data) == 'string' then
-        entitlement.about = about
+        entry.summary = summary
       else
-        local now = parse_hash(data)
-        entitlement.about = { now.source or false, now.valid_until or false, now.also_until or false }
+        local new = parse_hash(data)
+        entry.summary = { new.source or false, new.valid_until or false, new.also_until or false }
       end
     end
   end
 end
 
--- Which people's meta there is. Most scripts of a snapshot into an empty durable have nobody's.
-local function find_held(people)
-  local metas, held = {}, {}
+-- Returns which people have a meta. One call answers that for a snapshot into an empty durable.
+local function find_stored(people)
+  local metas, is_stored = {}, {}
   for i, person in ipairs(people) do
     metas[i] = K.META(person[1])
   end
   if #metas == 0 or redis.call('EXISTS', unpack(metas)) == 0 then
-    return held
+    return is_stored
   end
   for i, person in ipairs(people) do
-    held[person[1]] = redis.call('EXISTS', metas[i]) == 1
+    is_stored[person[1]] = redis.call('EXISTS', metas[i]) == 1
   end
-  return held
+  return is_stored
 end
 
--- Puts dumps where nothing is; returns whether that could be done. If not, nothing was.
+-- Restores dumps where no keys are; returns false, and undoes all, if one of them fails.
 local function restore_new(id, parts)
   for i, part in ipairs(parts) do
     local reply = type(part[3]) == 'string'
@@ -172,19 +170,19 @@ local function restore_new(id, parts)
   return true
 end
 
--- Of a person of whom nothing is held, and whose dumps have just been restored: nothing has to be
--- read or compared, and no index knows them.
+-- Enters a new person, whose dumps have just been restored, into meta and indexes. Reads and
+-- compares nothing.
 local function save_new_parts(id, parts)
-  local fields, last_end, is_anyones, holds_set = {}, 0, false, false
+  local fields, last_end, is_entitled, has_preferences = {}, 0, false, false
   for _, part in ipairs(parts) do
-    local name, version, data, about = part[1], part[2], part[3], part[4]
-    add_part_fields(fields, name, version, data, about)
-    holds_set = holds_set or part_type(name) == 'set'
+    local name, version, data, summary = part[1], part[2], part[3], part[4]
+    add_part_fields(fields, name, version, data, summary)
+    has_preferences = has_preferences or part_type(name) == 'set'
     local number = number_of[sponsorable_of(name)]
     if number then
-      local entitled, ends = evaluate_entitlement(unpack(about))
+      local entitled, ends = evaluate_entitlement(unpack(summary))
       if entitled then
-        is_anyones = true
+        is_entitled = true
         joined[number]:add(id)
         if ends then
           ends_set:add(ends, sponsorables[number] .. ':' .. id)
@@ -196,14 +194,14 @@ local function save_new_parts(id, parts)
   redis.call('HSET', K.META(id), unpack(fields))
   derive_document(id)
   people:add(applied, id)
-  if holds_set and not is_anyones then
+  if has_preferences and not is_entitled then
     lapses_set:add(last_end > 0 and last_end or now_s(), id)
   end
 end
 
-local function apply(person, is_held)
+local function apply(person, is_stored)
   local id, deleted, parts = person[1], person[2], person[3]
-  if not is_held and deleted == '0' and #parts > 0 and restore_new(id, parts) then
+  if not is_stored and deleted == '0' and #parts > 0 and restore_new(id, parts) then
     save_new_parts(id, parts)
     return 'ok'
   end
@@ -221,34 +219,34 @@ local function apply(person, is_held)
   if not facts then
     return wrong
   end
-  local notes, hashes_changed = parse_hash(flat), false
-  if tonumber(deleted) > tonumber(notes.x or '0') then
+  local fields, hashes_changed = parse_hash(flat), false
+  if tonumber(deleted) > tonumber(fields.x or '0') then
     delete_up_to(id, meta, deleted)
-    notes, exists = parse_hash(redis.call('HGETALL', meta)), find_existing(id, parts)
+    fields, exists = parse_hash(redis.call('HGETALL', meta)), find_existing(id, parts)
     facts = load_facts(id)
     hashes_changed = true
   end
-  deleted = tonumber(notes.x or '0')
-  local answer, fields = 'ok', {}
+  deleted = tonumber(fields.x or '0')
+  local answer, new_fields = 'ok', {}
   for i, part in ipairs(parts) do
     local name, version, data = unpack(part)
-    local number, held = tonumber(version), tonumber(notes['v:' .. name] or '0')
-    local lost = evaluate_presence(notes['p:' .. name], exists[i]) == 'unknown'
-    if number > deleted and (number > held or (number == held and lost)) then
+    local number, stored = tonumber(version), tonumber(fields['v:' .. name] or '0')
+    local lost = evaluate_presence(fields['p:' .. name], exists[i]) == 'unknown'
+    if number > deleted and (number > stored or (number == stored and lost)) then
       write_key(part_key(id, name), part_type(name), data)
-      notes['v:' .. name] = version
-      add_part_fields(fields, name, version, data, part[4])
-      take_facts(facts, part)
+      fields['v:' .. name] = version
+      add_part_fields(new_fields, name, version, data, part[4])
+      update_facts(facts, part)
       hashes_changed = hashes_changed or part_type(name) == 'hash'
-    elseif number < held or number <= deleted then
-      -- Also a deletion is newer, of which local does not know any more.
+    elseif number < stored or number <= deleted then
+      -- Also a deletion that local has forgotten is newer.
       answer = 'newer'
     end
   end
-  call_in_chunks('HSET', meta, fields, 1, #fields)
+  call_in_chunks('HSET', meta, new_fields, 1, #new_fields)
   derive_document(id, not hashes_changed)
   people:add(applied, id)
-  index(id, notes, facts)
+  index(id, fields, facts)
   return answer
 end
 
@@ -257,9 +255,9 @@ for i = 2, #ARGV do
   persons[i - 1] = cmsgpack.unpack(ARGV[i])
 end
 local answers, wrong = {}, wrong_index_type()
-local held = wrong and {} or find_held(persons)
+local is_stored = wrong and {} or find_stored(persons)
 for i, person in ipairs(persons) do
-  answers[i] = wrong or apply(person, held[person[1]])
+  answers[i] = wrong or apply(person, is_stored[person[1]])
 end
 if not wrong then
   for _, each in ipairs({ people, ends_set, ends_unset, lapses_set, lapses_unset }) do

@@ -1,8 +1,8 @@
--- On durable: ends the retention of one person's preferences, unless they are entitled again or the
--- lapse is not the one that was listed.
+-- On durable: ends the retention of one person's preferences. Does nothing if they are entitled
+-- again or have lapsed again since they were listed.
 --
 -- ARGV  1 person id  2 the second of the lapse, as listed  3 JSON [sponsorable]
--- Replies  names and sizes of the collections that were removed, alternately
+-- Replies  a flat list: name and size of each collection that was deleted
 --- @include entitlement_of part_key part_type parts_in size_of wrong_type
 --- @keys META APPLIED LAPSED
 
@@ -16,25 +16,25 @@ local function is_entitled(id, sponsorables)
 end
 
 local id, meta = ARGV[1], K.META(ARGV[1])
-local removed = {}
+local deleted = {}
 
 if tonumber(redis.call('ZSCORE', K.LAPSED, id) or '-1') ~= tonumber(ARGV[2]) then
-  return removed
+  return deleted
 end
 if is_entitled(id, cjson.decode(ARGV[3])) then
   redis.call('ZREM', K.LAPSED, id)
-  return removed
+  return deleted
 end
 for _, part in ipairs(parts_in(meta)) do
   local key = part_key(id, part)
   if part_type(part) == 'set' and wrong_type(key, 'set') == nil then
-    removed[#removed + 1] = part
-    removed[#removed + 1] = size_of(key)
+    deleted[#deleted + 1] = part
+    deleted[#deleted + 1] = size_of(key)
     redis.call('DEL', key)
-    -- The version stays: nothing older is ever taken again.
+    -- The version stays, so that nothing older is ever applied.
     redis.call('HDEL', meta, 'p:' .. part, 'n:' .. part)
   end
 end
 redis.call('ZREM', K.LAPSED, id)
 redis.call('INCR', K.APPLIED)
-return removed
+return deleted

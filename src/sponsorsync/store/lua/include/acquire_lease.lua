@@ -1,6 +1,6 @@
 --- @keys LEASE LEASE_TTL_MS
 
--- Asks for the right to fetch this person from durable; returns who has it.
+-- Takes the lease to fetch this person from durable, if it is free; returns its holder's token.
 local function acquire_lease(id, token)
   redis.call('SET', K.LEASE(id), token, 'NX', 'PX', LEASE_TTL_MS)
   return redis.call('GET', K.LEASE(id))

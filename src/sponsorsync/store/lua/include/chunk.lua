@@ -1,2 +1,2 @@
--- Lua can put some 8,000 values on its stack at once; more in one unpack is an error.
+-- Lua can unpack some 8,000 values at once; more are an error.
 local CHUNK = 1000

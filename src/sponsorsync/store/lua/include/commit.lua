@@ -1,7 +1,7 @@
 --- @include mark_dirty save_presence part_key versions
 
--- Ends a change of some parts: one new version for all of them. It is later than theirs also where
--- those are not in the index of people: a capture inside Redis (write_behind.py) leaves it alone.
+-- Ends a change of parts: gives all of them one new version. It must be later than their own, which
+-- the index of people may lack: the capture inside Redis (write_behind.py) does not update that.
 local function commit(id, meta, parts)
   local latest, fields = 0, {}
   for i, part in ipairs(parts) do

@@ -1,7 +1,7 @@
 --- @include evaluate_entitlement
 --- @keys SPONSORSHIP
 
--- A wrong-type key in the place of the facts entitles nobody; pack.lua names it.
+-- Evaluates the stored facts; returns false for a wrong-type key, which pack.lua reports.
 local function entitlement_of(id, sponsorable)
   local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE))
   if facts.err then

@@ -1,11 +1,11 @@
 --- @include now_s
 
--- The fields of an entitlement that decide: those of the person's own sponsorship at GitHub, and
--- until when anything else entitles them ('never': that has no end). `partial` is behind them
--- (save_entitlement).
+-- The fields that decide on an entitlement: the person's own sponsorship at GitHub, and
+-- `also_until`, when the last other grant ends ('never': it does not). pack.lua reads `partial`
+-- along with them (see save_facts.lua).
 local DECISIVE = { 'source', 'valid_until', 'also_until', 'partial' }
 
--- Whether these facts amount to entitle at this moment, and when that ends (or ended).
+-- Returns whether these facts entitle now, and when that ends or ended (nil: never).
 local function evaluate_entitlement(source, valid_until, also_until)
   local own, also = tonumber(valid_until or ''), tonumber(also_until or '')
   local is_sponsor = source and source ~= 'none'

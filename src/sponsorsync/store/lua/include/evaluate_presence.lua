@@ -1,10 +1,10 @@
--- 'unknown', 'empty' or 'there'. A part that was there and whose key is missing was lost (evicted,
--- deleted by hand, flushed), which nobody did on purpose: it is unknown again. A key that appeared
--- in an empty part was written past the service, and is there.
-local function evaluate_presence(noted, exists)
-  if noted == '1' then
+-- Returns 'unknown', 'empty' or 'there' for a part, from its `p:` field and whether its key exists.
+-- A recorded key that is missing was lost (evicted, deleted by hand, flushed): the part is unknown.
+-- A key in the place of an empty part was written by the application: the part is there.
+local function evaluate_presence(recorded, exists)
+  if recorded == '1' then
     return exists and 'there' or 'unknown'
-  elseif noted == '0' then
+  elseif recorded == '0' then
     return exists and 'there' or 'empty'
   end
   return 'unknown'

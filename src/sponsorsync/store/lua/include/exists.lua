@@ -1,5 +1,5 @@
--- Whether a key is there. EXISTS, TYPE and every command that reads would tell the listeners of key
--- misses (that is us) when it is not; OBJECT does not.
+-- Returns whether a key exists. For a missing key, EXISTS, TYPE and all reading commands notify the
+-- listeners of key misses, which are ours; OBJECT does not.
 local function exists(key)
   return redis.call('OBJECT', 'ENCODING', key) ~= false
 end

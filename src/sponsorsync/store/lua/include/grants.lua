@@ -1,11 +1,10 @@
 --- @keys SPONSORSHIP
 
--- The grants of an entitlement, by what else than their own sponsorship somebody is entitled, as a
--- table; what somebody else wrote in their place is none.
-local function grants_in(also)
-  local is_fine, told = pcall(cjson.decode, type(also) == 'string' and also or '[]')
+-- Returns the grants in a field `also` as a list; what is not a grant is left out.
+local function parse_grants(also)
+  local is_fine, values = pcall(cjson.decode, type(also) == 'string' and also or '[]')
   local grants = {}
-  for _, grant in ipairs(is_fine and type(told) == 'table' and told or {}) do
+  for _, grant in ipairs(is_fine and type(values) == 'table' and values or {}) do
     if type(grant) == 'table' then
       grants[#grants + 1] = grant
     end
@@ -14,5 +13,5 @@ local function grants_in(also)
 end
 
 local function grants_of(id, sponsorable)
-  return grants_in(redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also'))
+  return parse_grants(redis.pcall('HGET', K.SPONSORSHIP(sponsorable, id), 'also'))
 end

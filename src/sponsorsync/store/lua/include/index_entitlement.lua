@@ -1,24 +1,24 @@
 --- @include entitlement_of grants evaluate_entitlement now_s
 --- @keys SPONSORSHIP SPONSORS ENTITLEMENT_ENDS
 
--- The next moment at which something that entitles somebody ends; nil if nothing does.
+-- Returns the next moment at which one of a person's grants ends; nil if none does.
 local function next_end_of(id, sponsorable)
   local source, own = unpack(redis.call('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE)))
-  local found
+  local next_end
   local function consider(ends)
-    if ends and ends > now_s() and (not found or ends < found) then
-      found = ends
+    if ends and ends > now_s() and (not next_end or ends < next_end) then
+      next_end = ends
     end
   end
   consider(source ~= 'none' and tonumber(own or ''))
   for _, grant in ipairs(grants_of(id, sponsorable)) do
     consider(grant.has_seat ~= false and tonumber(grant['until'] or ''))
   end
-  return found
+  return next_end
 end
 
--- Brings the index of the entitled, and the calendar of ends, to what the facts say; returns
--- whether the person has joined just now, whether they are entitled, and when that ends (or ended).
+-- Updates the index of entitled people and the index of ends from the facts. Returns whether the
+-- person is new in the former, whether they are entitled, and when that ends or ended.
 local function index_entitlement(id, sponsorable)
   local entitled, ends = entitlement_of(id, sponsorable)
   local member, next_end = sponsorable .. ':' .. id, entitled and next_end_of(id, sponsorable)

@@ -9,9 +9,9 @@ local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
 
--- Those who belong to an organization are judged again (members.py), or one of them alone. The
--- note's value never comes back: who has judged them removes the note that they read, and no later
--- one.
+-- Requests that the members of an organization, or one of them, are evaluated again
+-- (organization_members.py). The version is used once: a replica removes only the request that it
+-- has handled, and no later one.
 local function mark_organization_changed(sponsorable, id, member)
   local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
   redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
@@ -23,12 +23,11 @@ local function accounts_index(sponsorable, grant)
   return grant.account_id and K.LINKED_ACCOUNTS(tostring(grant.source), sponsorable)
 end
 
--- Brings the indexes of members and of linked accounts from the grants that one person had to those
--- that they have. Requests a recompute for a new member of an organization
--- (organization_members.py): the organization may have changed since the grant was made.
-local function index_grants(id, sponsorable, had, grants)
+-- Updates the indexes of members and of linked accounts after a person's grants have changed. A new
+-- member is evaluated again: the organization may have changed since the grant was made.
+local function index_grants(id, sponsorable, old_grants, new_grants)
   local was_member = {}
-  for _, grant in ipairs(had) do
+  for _, grant in ipairs(old_grants) do
     local accounts = accounts_index(sponsorable, grant)
     if accounts and redis.pcall('HGET', accounts, grant.account_id) == id then
       redis.pcall('HDEL', accounts, grant.account_id)
@@ -38,7 +37,7 @@ local function index_grants(id, sponsorable, had, grants)
       redis.pcall('ZREM', members_index(sponsorable, grant), id)
     end
   end
-  for _, grant in ipairs(grants) do
+  for _, grant in ipairs(new_grants) do
     local accounts = accounts_index(sponsorable, grant)
     if accounts then
       redis.pcall('HSET', accounts, grant.account_id, id)

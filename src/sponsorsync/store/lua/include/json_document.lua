@@ -1,24 +1,24 @@
 --- @include exists parse_hash part_key parts_in sponsorable_of wrong_type
 --- @keys USER_DETAILS META USER_DETAILS_JSON
 
--- Asked once a script: whether this server has RedisJSON, and whether its user may write with it.
-local json_is_known, json_is_permitted
-local function ask_for_json(key)
-  if json_is_known ~= nil then
+-- Learns, once a script, whether the server has RedisJSON and whether our user may write with it.
+local has_json, json_is_permitted
+local function check_json(key)
+  if has_json ~= nil then
     return
   end
   if redis.acl_check_cmd then
-    -- An error where there is no such command. Nothing is run for it, counted or logged.
-    json_is_known, json_is_permitted = pcall(redis.acl_check_cmd, 'JSON.SET', key, '.', '{}')
+    -- Raises for an unknown command. It runs nothing, so the server's statistics show no error.
+    has_json, json_is_permitted = pcall(redis.acl_check_cmd, 'JSON.SET', key, '.', '{}')
   else
-    -- Redis 6, which counts no command that it does not know.
-    json_is_known = not string.find(redis.pcall('JSON.SET').err, 'Unknown', 1, true)
-    json_is_permitted = json_is_known
+    -- Redis 6 has no such check, and does not count unknown commands.
+    has_json = not string.find(redis.pcall('JSON.SET').err, 'Unknown', 1, true)
+    json_is_permitted = has_json
   end
 end
 
--- A hash as JSON has it; nil where there is none. The type goes by the name of the field: a login
--- may be all digits. Of more than 14 of them cjson writes the first 14, so such a text stays one.
+-- Returns a hash as an object for JSON; nil for a missing key. Types go by field names, since a
+-- login may be all digits. Numbers of more than 14 digits stay texts: cjson would round them.
 local function object_in(key)
   if not exists(key) or wrong_type(key, 'hash') then
     return nil
@@ -35,7 +35,7 @@ local function object_in(key)
     elseif field == 'is_one_time' then
       object[field] = value == '1'
     elseif field == 'partial' then
-      object[field] = nil -- the engine's own
+      object[field] = nil -- internal
     elseif field == 'also' then
       local is_fine, grants = pcall(cjson.decode, value)
       object[field] = is_fine and grants or value
@@ -44,15 +44,14 @@ local function object_in(key)
   return object
 end
 
--- Brings the document of a person, where there is RedisJSON, to what their hashes say; each script
--- that writes or removes one of these ends with it. The document is only a copy: where it cannot be
--- written (a text that is not UTF-8, say) there is none, rather than an older one, and a wrong-type
--- key under its name is left alone. `is_in_step`: the hashes are as they were, so only a document
--- that is missing has to be made.
+-- Updates the JSON document of a person from their hashes, if the server has RedisJSON. Each script
+-- that writes or deletes one of these hashes ends with it. A document that cannot be written (a
+-- text is not UTF-8, say) is deleted, so that no outdated one stays; a wrong-type key in its place
+-- is left alone. With `is_in_step` the hashes are unchanged: only a missing document is written.
 local function derive_document(id, is_in_step)
   local key = K.USER_DETAILS_JSON(id)
-  ask_for_json(key)
-  if not json_is_known or (is_in_step and exists(key)) then
+  check_json(key)
+  if not has_json or (is_in_step and exists(key)) then
     return
   end
   local document = json_is_permitted and object_in(K.USER_DETAILS(id))

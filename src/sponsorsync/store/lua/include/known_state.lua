@@ -10,8 +10,8 @@ local function has_pending(id, part)
   return false
 end
 
--- What a reader or writer on local may take for granted. Changes that wait for durable make a part
--- unknown; durable's word that it has nothing makes an unknown part what local has.
+-- Returns 'unknown', 'empty' or 'there' for a part on local. Changes that wait for durable make it
+-- unknown. If durable has answered that it has nothing, an unknown part is what local has.
 local function known_state(id, meta, part, key)
   if has_pending(id, part) then
     return 'unknown'

@@ -1,9 +1,9 @@
--- The fields of a meta, which redis replies as a flat list, as a table. For scripts that handle
--- many people: one call instead of several a part.
+-- Returns the flat list of an HGETALL as a table. One call instead of several a part: for scripts
+-- that handle many people.
 local function parse_hash(flat)
-  local notes = {}
+  local fields = {}
   for i = 1, #flat, 2 do
-    notes[flat[i]] = flat[i + 1]
+    fields[flat[i]] = flat[i + 1]
   end
-  return notes
+  return fields
 end

@@ -1,21 +1,21 @@
--- The same, the names of the parts that there is a version of, and whether durable may hold a copy
--- of one ('d:'). The fields are the same for most people, so each is taken apart once a script.
-local taken_apart = {}
+-- Returns a meta hash as a table, the names of the parts that have a version, and whether durable
+-- may hold a copy of one ('d:'). Most people have the same fields: each is matched once a script.
+local matches = {}
 local function parse_meta(flat)
-  local notes, parts, holds_copy = {}, {}, false
+  local fields, parts, holds_copy = {}, {}, false
   for i = 1, #flat, 2 do
     local field = flat[i]
-    notes[field] = flat[i + 1]
-    local found = taken_apart[field]
-    if not found then
-      found = { string.match(field, '^([vd]):(.+)$') }
-      taken_apart[field] = found
+    fields[field] = flat[i + 1]
+    local match = matches[field]
+    if not match then
+      match = { string.match(field, '^([vd]):(.+)$') }
+      matches[field] = match
     end
-    if found[1] == 'v' then
-      parts[#parts + 1] = found[2]
-    elseif found[1] then
+    if match[1] == 'v' then
+      parts[#parts + 1] = match[2]
+    elseif match[1] then
       holds_copy = true
     end
   end
-  return notes, parts, holds_copy
+  return fields, parts, holds_copy
 end

@@ -1,4 +1,4 @@
--- The names of the parts that meta has a version of.
+-- Returns the names of the parts that have a version in meta.
 local function parts_in(meta)
   local parts = {}
   for _, field in ipairs(redis.call('HKEYS', meta)) do

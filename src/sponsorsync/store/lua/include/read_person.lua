@@ -1,8 +1,8 @@
 --- @include wrong_person_type wrong_type
 --- @keys USER_DETAILS
 
--- Returns what a function reads of one person. It checks no type beforehand, since that would cost
--- each reader something; where it meets a wrong-type key, the error tells which.
+-- Returns what read() does. Types are checked only after an error, which then names the wrong-type
+-- key: checking them first would cost each reader time.
 local function read_person(id, sponsorables, read)
   local is_fine, reply = pcall(read)
   if is_fine then

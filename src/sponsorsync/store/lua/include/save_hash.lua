@@ -1,4 +1,4 @@
--- Brings the fields of a hash to what is told; null stands for no field.
+-- Writes fields to a hash; null removes one.
 local function save_hash(key, fields)
   for field, value in pairs(fields) do
     if value == cjson.null then

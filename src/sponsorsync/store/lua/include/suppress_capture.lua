@@ -1,7 +1,6 @@
 --- @keys CAPTURE_SUPPRESSED CAPTURE_SUPPRESSED_TTL_MS
 
--- Calls a function that writes sets: whoever captures foreign writes
--- (gears_scripts/write_behind.py) looks away meanwhile.
+-- Calls a function that writes sets; gears_scripts/write_behind.py does not capture these writes.
 local function suppress_capture(write)
   redis.call('SET', K.CAPTURE_SUPPRESSED, '1', 'PX', CAPTURE_SUPPRESSED_TTL_MS)
   local is_fine, reply = pcall(write)

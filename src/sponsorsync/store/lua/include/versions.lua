@@ -1,17 +1,17 @@
 --- @include now_us
 --- @keys PEOPLE
 
--- A version is later than every other that this server gave, also when the clock went back.
--- Versions go through '%.0f', since tostring() would say 1.79e+15.
+-- Returns a version that is later than all others of this server, also if the clock went back. The
+-- '%.0f' is needed because tostring() writes 1.79e+15.
 local function next_version()
   local last = redis.call('ZREVRANGE', K.PEOPLE, 0, 0, 'WITHSCORES')[2]
   return string.format('%.0f', math.max((tonumber(last) or 0) + 1, now_us()))
 end
 
--- On local: notes a version of some part in the index of people, which keeps the greatest.
+-- On local: enters a version in the index of people, which has the greatest of each.
 local function index_person(id, version)
-  local known = tonumber(redis.call('ZSCORE', K.PEOPLE, id) or '0')
-  if tonumber(version) > known then
+  local indexed = tonumber(redis.call('ZSCORE', K.PEOPLE, id) or '0')
+  if tonumber(version) > indexed then
     redis.call('ZADD', K.PEOPLE, version, id)
   end
 end

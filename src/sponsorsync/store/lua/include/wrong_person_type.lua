@@ -1,8 +1,7 @@
 --- @include wrong_type
 --- @keys SPONSORSHIP META NEGATIVE PENDING
 
--- Returns the first sentence to refuse one person with, else nil: what is known of their
--- entitlements, and these themselves, lies in their own keys.
+-- Returns a sentence on the first wrong-type key among a person's meta and entitlements, or nil.
 local function wrong_person_type(id, sponsorables)
   local wrong = wrong_type(K.META(id), 'hash') or wrong_type(K.PENDING(id), 'hash')
     or wrong_type(K.NEGATIVE(id), 'set')

@@ -1,8 +1,7 @@
--- On local: sets a person aside whose data durable does not take. They stay dirty, and are tried
--- again when it is time.
+-- On local: records that durable refuses a person's data. They stay dirty until a later attempt.
 --
--- ARGV  1 person id  2 the reason  3 seconds until the first new try  4 the longest such wait
--- Replies  the second of the next try
+-- ARGV  1 person id  2 the reason  3 seconds until the first new attempt  4 the longest such wait
+-- Replies  the second of the next attempt
 --- @include now_s
 --- @keys DEAD_LETTERS
 

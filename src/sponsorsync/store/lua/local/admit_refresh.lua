@@ -1,8 +1,8 @@
--- Tells whether a person may have GitHub asked now, and notes that they do. Each may once in a
--- while, and all of them together so often a minute: the maintainer's budget pays for it.
+-- On local: rate limit for POST /me/refresh, for each person and for all of them together: each
+-- refresh costs points of the maintainer at GitHub.
 --
--- ARGV  1 person id  2 … the sponsorables: the next complete comparison tells of this person, too
--- Replies  0 (they may) | after how many milliseconds they may ask again
+-- ARGV  1 person id  2 … the sponsorables whose next full reconcile answers this refresh, too
+-- Replies  0 (admitted) | the milliseconds until the next attempt
 --- @include exists
 --- @keys REFRESHED REFRESHES AWAITING_RECONCILE REFRESHED_TTL_MS REFRESHES_A_MINUTE
 

@@ -1,16 +1,15 @@
--- Adds and removes members of one person's collection, all or nothing.
+-- On local: adds and removes members of one person's collection, all or nothing.
 --
 -- ARGV  1 person id  2 collection  3 most members allowed
---       4 what to do with an unknown part: 'ask' (take the lease, so that it is fetched first),
---         'wait' (durable cannot be asked: keep the change until it can), 'adopt' (there is no
---         durable side: what is here is all there is)
+--       4 how to change an unknown collection: 'ask' (take the lease: it must be fetched first),
+--         'wait' (durable is down: save the change for later), 'local_only' (there is no durable:
+--         local has everything); or 'wait!' (local may be older than durable: wait in any case)
 --       5 a random token for the lease  6 number of members to add (n)
 --       7 … 6+n members to add  then members to remove
--- Replies  {'ok', added, removed, size} | {'full', size} | {'visitor'} | {'ask', holder of the
--- lease}
---          | {'pending'}
---- @include call_in_chunks commit is_visitor known_state look_up mark_dirty presence suppress_capture
---- @include size_of acquire_lease wrong_service_type wrong_type
+-- Replies  {'ok', added, removed, size} | {'full', size} | {'visitor'}
+--          | {'ask', token of the lease's holder} | {'pending'}
+--- @include call_in_chunks commit is_visitor known_state check_members mark_dirty presence
+--- @include suppress_capture size_of acquire_lease wrong_service_type wrong_type
 --- @keys PREFERENCES META PENDING
 
 local id, collection, most, how, token = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
@@ -26,7 +25,6 @@ if wrong then
 end
 
 local state = known_state(id, meta, collection, set)
--- 'wait!' is 'wait' also for a part that seems known: local may have come back older than durable.
 if how == 'wait!' or (state == 'unknown' and how == 'wait') then
   local pending = K.PENDING(id)
   for i = first_add, last_remove do
@@ -39,10 +37,10 @@ if state == 'unknown' and how == 'ask' then
   return { 'ask', acquire_lease(id, token) }
 end
 
--- How many of ARGV[first..last] are (1) or are not (0) in the set.
+-- Returns how many of ARGV[first..last] are (wanted = 1) or are not (0) in the set.
 local function count(first, last, wanted)
   local number = 0
-  look_up(set, ARGV, first, last, function(_, is_member)
+  check_members(set, ARGV, first, last, function(_, is_member)
     if is_member == wanted then
       number = number + 1
     end
@@ -61,8 +59,7 @@ suppress_capture(function()
   added = call_in_chunks('SADD', set, ARGV, first_add, last_add)
   removed = call_in_chunks('SREM', set, ARGV, last_add + 1, last_remove)
 end)
--- A change that changes nothing needs no journey: a retry after a lost answer is one. But what was
--- not noted before is noted now.
+-- A change without effect (a retry, say) does not travel, unless the part has no version yet.
 if added + removed > 0 or presence(meta, collection, set) == 'unknown' then
   commit(id, meta, { collection })
 end

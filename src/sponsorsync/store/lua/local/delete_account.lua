@@ -1,31 +1,32 @@
--- On local: removes everything of a person, and ends their sessions. The deletion's version `x`
--- stays, and goes along with every later push: whatever is older is gone, wherever it turns up.
+-- On local: deletes everything of a person and ends their sessions. The deletion's version `x`
+-- stays and travels with every later push: everything older is deleted wherever it turns up.
 --
 -- ARGV  1 person id  2 JSON {"sponsorables": [login], "collections": [name]}
 -- Replies  the version of the deletion
---- @include audit grants index_entitlement index_grants is_visitor json_document mark_dirty parse_hash
---- @include part_key part_type parts_in profile suppress_capture versions wrong_service_type wrong_type
+--- @include audit grants index_entitlement index_grants is_visitor json_document mark_dirty
+--- @include parse_hash part_key part_type parts_in profile suppress_capture versions
+--- @include wrong_service_type wrong_type
 --- @keys META DEAD_LETTERS PENDING AUDIT AWAITING_RECONCILE SESSIONS
 
-local id, known_names = ARGV[1], cjson.decode(ARGV[2])
+local id, catalog = ARGV[1], cjson.decode(ARGV[2])
 local meta, sessions, visitor = K.META(id), K.SESSIONS(id), is_visitor(id)
 
 local wrong = wrong_type(meta, 'hash') or wrong_type(sessions, 'zset')
-  or wrong_service_type(known_names.sponsorables) or wrong_type(K.AUDIT, 'stream')
+  or wrong_service_type(catalog.sponsorables) or wrong_type(K.AUDIT, 'stream')
 if wrong then
   return redis.error_reply(wrong)
 end
 
 local parts = parts_in(meta)
 parts[#parts + 1] = PROFILE
-for _, collection in ipairs(known_names.collections) do
+for _, collection in ipairs(catalog.collections) do
   parts[#parts + 1] = collection
 end
-for _, sponsorable in ipairs(known_names.sponsorables) do
+for _, sponsorable in ipairs(catalog.sponsorables) do
   parts[#parts + 1] = 'entitlement:' .. sponsorable
 end
 local before = {}
-for _, sponsorable in ipairs(known_names.sponsorables) do
+for _, sponsorable in ipairs(catalog.sponsorables) do
   before[sponsorable] = entitlement_for_audit(id, sponsorable)
   index_grants(id, sponsorable, grants_of(id, sponsorable), {})
 end
@@ -37,7 +38,7 @@ suppress_capture(function()
     end
   end
 end)
-for _, sponsorable in ipairs(known_names.sponsorables) do
+for _, sponsorable in ipairs(catalog.sponsorables) do
   index_entitlement(id, sponsorable)
   audit_entitlement(id, sponsorable, before[sponsorable], 'deletion', '')
   redis.pcall('SREM', K.AWAITING_RECONCILE(sponsorable), id)
@@ -58,5 +59,5 @@ redis.call('HDEL', K.DEAD_LETTERS, id)
 derive_document(id)
 index_person(id, version)
 mark_dirty(id)
-redis.call('HDEL', meta, 'm') -- the version of the deletion tells it from all that was before
+redis.call('HDEL', meta, 'm') -- `x` is new, so the version vector is, too
 return version

@@ -1,8 +1,8 @@
--- On local: which members of a copy on durable did a person, who is not entitled, remove here?
+-- On local: finds the members of durable's copy that a person, who is not entitled, removed here.
 --
 -- ARGV  1 person id  2 collection  3 … the members of the copy
--- Replies  {version of the collection here, members that are not in it} | {} (it is unknown here)
---- @include is_visitor look_up presence version_of
+-- Replies  {version of the collection here, members that it lacks} | {} (it is unknown here)
+--- @include is_visitor check_members presence version_of
 --- @keys PREFERENCES META
 
 local id, collection = ARGV[1], ARGV[2]
@@ -12,7 +12,7 @@ if is_visitor(id) or presence(meta, collection, set) == 'unknown' then
   return {}
 end
 local answer = { string.format('%.0f', version_of(meta, collection)) }
-look_up(set, ARGV, 3, #ARGV, function(i, is_member)
+check_members(set, ARGV, 3, #ARGV, function(i, is_member)
   if is_member == 0 then
     answer[#answer + 1] = ARGV[i]
   end

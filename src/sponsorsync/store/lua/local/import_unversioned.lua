@@ -1,13 +1,13 @@
--- On local, for a first import: marks parts that lie there and that nobody has versioned yet. What
--- is marked is united with what durable has before it is sent (merge.lua).
+-- On local, for the first import: marks parts that have no version yet as dirty. A marked part is
+-- merged with durable's before it is sent (merge.lua).
 --
 -- ARGV  1 'mark', or 'count' to change nothing  2 JSON {"sponsorables": [login],
 --       "collections": [name]}  3 … person ids
--- Replies  {ids that have such parts, number of visitors, sentences on keys of another type}
+-- Replies  {ids that have such parts, number of visitors, sentences on wrong-type keys}
 --- @include exists is_visitor mark_dirty part_key part_type profile wrong_service_type wrong_type
 --- @keys META VISITOR
 
-local is_real, known_names = ARGV[1] == 'mark', cjson.decode(ARGV[2])
+local may_write, catalog = ARGV[1] == 'mark', cjson.decode(ARGV[2])
 local imported, visitors, wrongs = {}, 0, {}
 
 local wrong_service = wrong_service_type()
@@ -16,10 +16,10 @@ if wrong_service then
 end
 
 local parts = { PROFILE }
-for _, sponsorable in ipairs(known_names.sponsorables) do
+for _, sponsorable in ipairs(catalog.sponsorables) do
   parts[#parts + 1] = 'entitlement:' .. sponsorable
 end
-for _, collection in ipairs(known_names.collections) do
+for _, collection in ipairs(catalog.collections) do
   parts[#parts + 1] = collection
 end
 
@@ -33,27 +33,27 @@ end
 local some_visitors = #ids > 0 and redis.call('EXISTS', unpack(ids)) > 0
 
 for i = 3, #ARGV do
-  local id, unnoted = ARGV[i], {}
+  local id, unversioned = ARGV[i], {}
   local meta, visitor = K.META(id), some_visitors and is_visitor(ARGV[i])
   if visitor then
     visitors = visitors + 1
   end
-  local noted = redis.pcall('HMGET', meta, unpack(presences))
-  local wrong = noted.err and (wrong_type(meta, 'hash') or noted.err)
+  local recorded = redis.pcall('HMGET', meta, unpack(presences))
+  local wrong = recorded.err and (wrong_type(meta, 'hash') or recorded.err)
   for k, part in ipairs(wrong and {} or parts) do
     local kind, key = part_type(part), part_key(id, part)
     local is_theirs = visitor and kind == 'set'
-    if not noted[k] and not is_theirs and exists(key) then
+    if not recorded[k] and not is_theirs and exists(key) then
       wrong = wrong or wrong_type(key, kind)
-      unnoted[#unnoted + 1] = part
+      unversioned[#unversioned + 1] = part
     end
   end
   if wrong then
     wrongs[#wrongs + 1] = wrong
-  elseif #unnoted > 0 then
+  elseif #unversioned > 0 then
     imported[#imported + 1] = id
-    if is_real then
-      for _, part in ipairs(unnoted) do
+    if may_write then
+      for _, part in ipairs(unversioned) do
         redis.call('HSETNX', meta, 'v:' .. part, '0')
       end
       mark_dirty(id)

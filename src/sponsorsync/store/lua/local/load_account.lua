@@ -1,10 +1,9 @@
--- Reads one person's profile and entitlement.
+-- On local: reads one person's profile and entitlements.
 --
--- ARGV  1 person id  2 a random token for the lease ('': answer what is here, known or not)
+-- ARGV  1 person id  2 a random token for the lease ('': reply also if something is unknown)
 --       3 … the sponsorables
--- Replies  {'ok', profile, for each sponsorable the version of the entitlement to name, and the
--- entitlement} with
---          hashes as flat lists | {'ask', holder of the lease}
+-- Replies  {'ok', profile, for each sponsorable the version to name in a change, and the
+--          entitlement}, hashes as flat lists | {'ask', token of the lease's holder}
 --- @include exists known_state part_key profile read_person acquire_lease version_to_name
 --- @keys META
 
@@ -12,10 +11,10 @@ local id, token = ARGV[1], ARGV[2]
 local meta = K.META(id)
 
 return read_person(id, { unpack(ARGV, 3) }, function()
-  local answer, known = { 'ok' }, true
+  local answer, is_known = { 'ok' }, true
   local function read(part)
     local key = part_key(id, part)
-    known = known and known_state(id, meta, part, key) ~= 'unknown'
+    is_known = is_known and known_state(id, meta, part, key) ~= 'unknown'
     answer[#answer + 1] = exists(key) and redis.call('HGETALL', key) or {}
   end
   read(PROFILE)
@@ -24,7 +23,7 @@ return read_person(id, { unpack(ARGV, 3) }, function()
     answer[#answer + 1] = version_to_name(id, meta, part, part_key(id, part))
     read(part)
   end
-  if not known and token ~= '' then
+  if not is_known and token ~= '' then
     return { 'ask', acquire_lease(id, token) }
   end
   return answer

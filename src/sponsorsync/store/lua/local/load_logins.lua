@@ -1,8 +1,7 @@
--- Reads the logins of people, as of when each last signed in.
+-- On local: reads the logins of people, as of their last sign-in.
 --
 -- ARGV  1 … person ids
--- Replies  for each the login, '' of who never did, and where a wrong-type key is in the profile's
--- place
+-- Replies  the login of each; '' if they never signed in, or the profile is a wrong-type key
 --- @include exists
 --- @keys USER_DETAILS
 

@@ -1,21 +1,21 @@
--- On local: takes what durable has of one person.
+-- On local: merges durable's person record of one person.
 --
--- With a token this is the end of a fetch: it fills what is unknown, but only while the lease is
--- still that token's, so that nothing that was written or flushed meanwhile is overwritten with
--- what was read before; changes that waited for this are applied on top. Without one it only takes
--- parts that are known here and newer there: local came back older.
+-- With a token this ends a fetch: it fills what is unknown, but only while the lease still has that
+-- token, so that no older data replaces what was written or flushed since; then it applies the
+-- changes that were pending. Without a token local came back older: it takes only parts that are
+-- known here and newer on durable.
 --
 -- ARGV  1 the lease's token, or ''  2 JSON {"sponsorables": [login], "collections": [name]}
---       3 person id  4 package of pack.lua
--- Replies  'ok' | 'lost' (the lease is not ours any more) | an error that begins with 'WRONGTYPE'
---- @include audit call_in_chunks commit delete_up_to exists grants incoming_part index_entitlement
---- @include index_grants is_visitor json_document evaluate_presence parse_hash now_s part_key part_type
---- @include profile suppress_capture save_hash sponsorable_of version_of versions wrong_service_type
+--       3 person id  4 person record of pack.lua
+-- Replies  'ok' | 'lost' (the lease has another token) | an error that begins with 'WRONGTYPE'
+--- @include audit call_in_chunks commit exists grants incoming_parts index_entitlement index_grants
+--- @include is_visitor json_document evaluate_presence parse_hash now_s part_key part_type profile
+--- @include suppress_capture save_hash sponsorable_of version_of versions wrong_service_type
 --- @include wrong_type
 --- @keys PREFERENCES SPONSORSHIP META UNPACKED LEASE NEGATIVE PENDING ENTITLEMENT_ENDS MEMBERS
 --- @keys NEGATIVE_TTL_S
 
--- Returns data as a flat list.
+-- Returns data as a flat list; restores a dump for that.
 local function unpacked(kind, data)
   if type(data) == 'string' then
     redis.call('RESTORE', K.UNPACKED, 0, data, 'REPLACE')
@@ -25,7 +25,7 @@ local function unpacked(kind, data)
   return data
 end
 
-local token, known_names, id = ARGV[1], cjson.decode(ARGV[2]), ARGV[3]
+local token, catalog, id = ARGV[1], cjson.decode(ARGV[2]), ARGV[3]
 local _, deleted, parts = unpack(cmsgpack.unpack(ARGV[4]))
 local meta, pending, visitor = K.META(id), K.PENDING(id), is_visitor(id)
 
@@ -34,18 +34,18 @@ if token ~= '' and redis.call('GET', K.LEASE(id)) ~= token then
 end
 
 local expected = { PROFILE }
-for _, sponsorable in ipairs(known_names.sponsorables) do
+for _, sponsorable in ipairs(catalog.sponsorables) do
   expected[#expected + 1] = 'entitlement:' .. sponsorable
 end
-for _, collection in ipairs(known_names.collections) do
+for _, collection in ipairs(catalog.collections) do
   if not visitor then
     expected[#expected + 1] = collection
   end
 end
 
 local wrong = wrong_type(meta, 'hash') or wrong_type(pending, 'hash')
-  or wrong_service_type(known_names.sponsorables)
--- Asked once of each part: which of them lie here.
+  or wrong_service_type(catalog.sponsorables)
+-- Which parts have a key here.
 local is_there = {}
 local function check(part)
   if is_there[part] == nil then
@@ -63,29 +63,29 @@ end
 if wrong then
   return wrong
 end
--- The fields of an entitlement that GitHub tells of the person's own sponsorship.
-local OWN = {
+-- The fields that GitHub reports of the person's own sponsorship.
+local OWN_FIELDS = {
   'checked_at', 'source', 'tier_cents', 'is_one_time', 'privacy', 'payment_source', 'since',
   'valid_until', 'unknown_since',
 }
-local had = {}
-for _, sponsorable in ipairs(known_names.sponsorables) do
-  had[sponsorable] = grants_of(id, sponsorable)
+local old_grants = {}
+for _, sponsorable in ipairs(catalog.sponsorables) do
+  old_grants[sponsorable] = grants_of(id, sponsorable)
 end
 local answer = suppress_capture(function()
-  local notes = parse_hash(redis.call('HGETALL', meta))
-  if tonumber(deleted) > tonumber(notes.x or '0') then
+  local fields = parse_hash(redis.call('HGETALL', meta))
+  if tonumber(deleted) > tonumber(fields.x or '0') then
     delete_up_to(id, meta, deleted)
     index_person(id, deleted)
-    notes = parse_hash(redis.call('HGETALL', meta))
+    fields = parse_hash(redis.call('HGETALL', meta))
     for part in pairs(is_there) do
       is_there[part] = exists(part_key(id, part))
     end
   end
-  deleted = tonumber(notes.x or '0')
+  deleted = tonumber(fields.x or '0')
 
   local function is_unknown(part)
-    return evaluate_presence(notes['p:' .. part], is_there[part]) == 'unknown'
+    return evaluate_presence(fields['p:' .. part], is_there[part]) == 'unknown'
   end
 
   local function is_partial(part, key)
@@ -100,8 +100,7 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- What was written past the service, before anybody knew the part, and what durable has belong
-  -- together: nobody removed either.
+  -- Merges foreign writes to an unknown part with durable's: nobody removed either of them.
   local function merge_sets(part, key, data)
     local kind = part_type(part)
     data = unpacked(kind, data)
@@ -115,7 +114,7 @@ local answer = suppress_capture(function()
     change(part)
   end
 
-  -- Puts grants in the place of those of an entitlement.
+  -- Replaces the grants of an entitlement.
   local function write_grants(key, grants)
     local also_until = 0
     for _, grant in ipairs(grants) do
@@ -133,47 +132,47 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- What durable knows of a person's own sponsorship is added to what GitHub told meanwhile. That
-  -- is later, and counts; but it may be nothing at all, and of one sponsorship not everybody sees
-  -- the tier, nor the end that was announced (fact_derivation.py).
-  local function complete_own(key, mine, held)
-    if not mine.checked_at and held.checked_at then
-      for _, field in ipairs(OWN) do
-        save_hash(key, { [field] = held[field] or cjson.null })
+  -- Adds durable's facts of the person's own sponsorship to those that GitHub has reported since.
+  -- GitHub's are later and win. But they may be missing, and not every reader sees the tier and the
+  -- announced end of a sponsorship (fact_derivation.py).
+  local function complete_own(key, own, durable)
+    if not own.checked_at and durable.checked_at then
+      for _, field in ipairs(OWN_FIELDS) do
+        save_hash(key, { [field] = durable[field] or cjson.null })
       end
-    elseif mine.source == held.source and mine.since and mine.since == held.since then
-      if held.tier_cents then
-        redis.call('HSETNX', key, 'tier_cents', held.tier_cents)
+    elseif own.source == durable.source and own.since and own.since == durable.since then
+      if durable.tier_cents then
+        redis.call('HSETNX', key, 'tier_cents', durable.tier_cents)
       end
-      if tonumber(held.valid_until or '0') > now_s() then
-        redis.call('HSETNX', key, 'valid_until', held.valid_until)
+      if tonumber(durable.valid_until or '0') > now_s() then
+        redis.call('HSETNX', key, 'valid_until', durable.valid_until)
       end
     end
   end
 
-  -- Completes facts that were written while durable could not be asked. What else than GitHub
-  -- entitles somebody durable tells, as far as local has learnt nothing of that kind, or of that
-  -- organization; of none where a login showed all of them.
+  -- Completes partial facts with durable's. Adds durable's grants, except those of a source or an
+  -- organization of which local has a grant; and those of organizations if a login has shown all
+  -- memberships.
   local function complete(sponsorable, key, data)
-    local mine, held = parse_hash(redis.call('HGETALL', key)), parse_hash(data)
-    complete_own(key, mine, held)
-    local all_shown = mine.memberships_checked_at and not mine.memberships_unknown_since
-    local grants, has = grants_in(mine.also), {}
+    local own, durable = parse_hash(redis.call('HGETALL', key)), parse_hash(data)
+    complete_own(key, own, durable)
+    local all_shown = own.memberships_checked_at and not own.memberships_unknown_since
+    local grants, has = parse_grants(own.also), {}
     local function name_of(grant)
       return grant.organization_id or grant.source or ''
     end
     for _, grant in ipairs(grants) do
       has[name_of(grant)] = true
     end
-    for _, grant in ipairs(grants_in(held.also)) do
+    for _, grant in ipairs(parse_grants(durable.also)) do
       if not has[name_of(grant)] and not (all_shown and grant.organization_id) then
         grants[#grants + 1] = grant
       end
     end
-    if not mine.memberships_checked_at and held.memberships_checked_at then
-      redis.call('HSET', key, 'memberships_checked_at', held.memberships_checked_at)
-      if held.memberships_unknown_since then
-        redis.call('HSETNX', key, 'memberships_unknown_since', held.memberships_unknown_since)
+    if not own.memberships_checked_at and durable.memberships_checked_at then
+      redis.call('HSET', key, 'memberships_checked_at', durable.memberships_checked_at)
+      if durable.memberships_unknown_since then
+        redis.call('HSETNX', key, 'memberships_unknown_since', durable.memberships_unknown_since)
       end
     end
     redis.call('HDEL', key, 'partial')
@@ -212,13 +211,13 @@ local answer = suppress_capture(function()
     if type(holder) ~= 'string' or holder == id or wrong_type(K.META(holder), 'hash') then
       return grants
     end
-    local held = grants_of(holder, sponsorable)
-    if #without_account(held, account) == #held then
+    local holder_grants = grants_of(holder, sponsorable)
+    if #without_account(holder_grants, account) == #holder_grants then
       return grants
     elseif version_of(K.META(holder), part) >= version_of(meta, part) then
       return without_account(grants, account)
     end
-    remove_account(holder, sponsorable, account, held)
+    remove_account(holder, sponsorable, account, holder_grants)
     return grants
   end
 
@@ -236,15 +235,15 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- Collections that are known here, as long as durable has nothing newer of them.
-  local own = {}
-  for _, collection in ipairs(known_names.collections) do
+  -- Collections that are known here and of which durable has nothing newer.
+  local local_collections = {}
+  for _, collection in ipairs(catalog.collections) do
     if not visitor and not is_unknown(collection) then
-      own[collection] = true
+      local_collections[collection] = true
     end
   end
 
-  local is_taken, is_newer, noted = {}, {}, {}
+  local is_applied, is_newer, new_fields = {}, {}, {}
   for _, part in ipairs(parts) do
     local name, version, data = unpack(part)
     local key = part_key(id, name)
@@ -254,43 +253,43 @@ local answer = suppress_capture(function()
       if unknown and token ~= '' and is_there[name] then
         merge_sets(name, key, data)
       elseif (unknown and token ~= '')
-          or (not unknown and tonumber(version) > tonumber(notes['v:' .. name] or '0')) then
+          or (not unknown and tonumber(version) > tonumber(fields['v:' .. name] or '0')) then
         write_key(key, part_type(name), data)
-        add_part_fields(noted, name, version, data, part[4])
+        add_part_fields(new_fields, name, version, data, part[4])
         index_person(id, version)
-        own[name], is_taken[name] = nil, true
-        is_newer[name] = tonumber(version) > tonumber(notes['v:' .. name] or '0')
+        local_collections[name], is_applied[name] = nil, true
+        is_newer[name] = tonumber(version) > tonumber(fields['v:' .. name] or '0')
       elseif token ~= '' and is_partial(name, key) then
         complete(sponsorable_of(name), key, unpacked('hash', data))
       end
       if is_set then
-        noted[#noted + 1] = 'd:' .. name
-        noted[#noted + 1] = '1'
+        new_fields[#new_fields + 1] = 'd:' .. name
+        new_fields[#new_fields + 1] = '1'
       end
     end
   end
-  call_in_chunks('HSET', meta, noted, 1, #noted)
+  call_in_chunks('HSET', meta, new_fields, 1, #new_fields)
   local joined = false
-  for _, sponsorable in ipairs(known_names.sponsorables) do
+  for _, sponsorable in ipairs(catalog.sponsorables) do
     local key = K.SPONSORSHIP(sponsorable, id)
     if token ~= '' and is_partial('entitlement:' .. sponsorable, key) then
-      complete(sponsorable, key, {}) -- durable has none
+      complete(sponsorable, key, {}) -- durable has no facts
     end
     settle_linked_accounts(sponsorable, key)
-    index_grants(id, sponsorable, had[sponsorable], grants_of(id, sponsorable))
+    index_grants(id, sponsorable, old_grants[sponsorable], grants_of(id, sponsorable))
     if is_newer['entitlement:' .. sponsorable] and exists(K.MEMBERS(sponsorable, id)) then
       mark_organization_changed(sponsorable, id)
     end
     local is_new, entitled, ends = index_entitlement(id, sponsorable)
     joined = joined or is_new
     if ends and not entitled then
-      -- It may have ended while local had lost its calendar: durable's index has to learn it.
+      -- It may have ended while local had lost the index of ends: durable has to learn that.
       redis.call('ZADD', K.ENTITLEMENT_ENDS, ends, sponsorable .. ':' .. id)
     end
   end
   if joined then
-    -- As at a login (save_login.lua), which could not judge it, or whose index was lost since.
-    for collection in pairs(own) do
+    -- As after a login that was not verified (save_facts.lua), or after the index was lost.
+    for collection in pairs(local_collections) do
       change(collection)
     end
   end
@@ -303,9 +302,9 @@ local answer = suppress_capture(function()
 
   local absent = {}
   for _, part in ipairs(expected) do
-    if not is_changed[part] and not is_taken[part] and is_unknown(part) then
+    if not is_changed[part] and not is_applied[part] and is_unknown(part) then
       if is_there[part] then
-        -- Durable has nothing of it, and local has: then local's is all there is.
+        -- Durable has nothing, so local has all there is.
         change(part)
       else
         absent[#absent + 1] = part

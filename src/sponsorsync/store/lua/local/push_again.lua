@@ -1,5 +1,5 @@
--- On local: durable has fallen back to an earlier state; everybody whom it confirmed after that
--- state travels again.
+-- On local: marks people for another push after durable has come back older, namely those with a
+-- confirmation that is later than durable's present state.
 --
 -- ARGV  1 durable's APPLIED now  2 how many at most
 -- Replies  how many were marked
@@ -14,6 +14,6 @@ for _, id in ipairs(people) do
   redis.call('ZREM', K.CONFIRMED, id)
 end
 if tonumber(redis.call('HGET', K.INCARNATIONS, 'checked') or '0') > tonumber(ARGV[1]) then
-  redis.call('HSET', K.INCARNATIONS, 'checked', ARGV[1]) -- durable counts these anew
+  redis.call('HSET', K.INCARNATIONS, 'checked', ARGV[1]) -- durable uses later numbers again
 end
 return #people

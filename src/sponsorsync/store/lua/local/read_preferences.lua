@@ -1,13 +1,12 @@
--- Reads one person's collection, or tells which of many ids stand in it.
+-- On local: reads one person's collection, or checks which of many ids it contains.
 --
--- ARGV  1 person id  2 collection  3 a random token for the lease ('': there is no durable side to
---       ask)  4 'list' or 'filter'  5 … the ids to filter
+-- ARGV  1 person id  2 collection  3 a random token for the lease ('': there is no durable)
+--       4 'list' or 'filter'  5 … the ids to filter
 -- Replies  {'unknown' | 'empty' | 'there', members, or a string of '0' and '1' for the ids}
---          | {'ask', holder of the lease}  | {'visitor'}
---- @include exists is_visitor known_state look_up acquire_lease wrong_type
+--          | {'ask', token of the lease's holder} | {'visitor'}
+--- @include exists is_visitor known_state check_members acquire_lease wrong_type
 --- @keys PREFERENCES META
 
--- The members of a set; none where it is missing.
 local function members_of(set)
   return exists(set) and redis.call('SMEMBERS', set) or {}
 end
@@ -31,7 +30,7 @@ if ARGV[4] == 'list' then
   return { state, members_of(set) }
 end
 local bits = {}
-look_up(set, ARGV, 5, #ARGV, function(_, is_member)
+check_members(set, ARGV, 5, #ARGV, function(_, is_member)
   bits[#bits + 1] = is_member
 end)
 return { state, table.concat(bits) }

@@ -1,4 +1,4 @@
--- Gives a lease back that could not be used, unless somebody else has it by now.
+-- On local: ends a lease, unless it has another holder by now.
 --
 -- ARGV  1 person id  2 the lease's token
 -- Replies  1 if it was ours

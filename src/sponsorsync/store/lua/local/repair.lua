@@ -1,11 +1,11 @@
 -- On local: makes a person travel again after a comparison found a difference.
 --
--- ARGV  1 person id  then alternately what to do, and with which part:
---       'mark'    nothing but travel
---       'raise'   what is here counts: it gets a new version
---       'unite'   both sides have lost something, or a removal was not noticed: nobody can tell, so
---                 nothing is dropped. The part is unknown until it is united with durable's
---       'narrow'  durable's copy of somebody who is not entitled has more than there is here
+-- ARGV  1 person id  then alternately a repair and its part:
+--       'mark'        changes nothing, so the person travels as they are
+--       'raise'       local's state wins: it gets a new version
+--       'merge_sets'  both servers lost something, or a removal was missed. Nothing is dropped: the
+--                     part is unknown until it is merged with durable's
+--       'prune'       durable's copy has members that local, of a person not entitled, lacks
 -- Replies  'ok'
 --- @include commit json_document mark_dirty part_key part_type presence wrong_service_type
 --- @include wrong_type
@@ -23,14 +23,14 @@ end
 
 local changed = {}
 for i = 2, #ARGV, 2 do
-  local how, part = ARGV[i], ARGV[i + 1]
+  local repair, part = ARGV[i], ARGV[i + 1]
   local is_known = presence(meta, part, part_key(id, part)) ~= 'unknown'
-  if how == 'merge_sets' then
+  if repair == 'merge_sets' then
     redis.call('HDEL', meta, 'p:' .. part)
     redis.call('HSETNX', meta, 'v:' .. part, '0')
-  elseif how == 'raise' and is_known then
+  elseif repair == 'raise' and is_known then
     changed[#changed + 1] = part
-  elseif how == 'prune' and is_known then
+  elseif repair == 'prune' and is_known then
     redis.call('HSET', meta, 'd:' .. part, '1')
     changed[#changed + 1] = part
   end
@@ -38,8 +38,8 @@ end
 if #changed > 0 then
   commit(id, meta, changed)
 end
-derive_document(id) -- somebody may have written past the service
+derive_document(id) -- a foreign write may have changed a hash
 mark_dirty(id)
--- Also where somebody was dirty already: the entry may be gone.
+-- Also for a person who was dirty: their entry may be gone.
 redis.call('XADD', K.OUTBOX, '*', 'u', id)
 return 'ok'

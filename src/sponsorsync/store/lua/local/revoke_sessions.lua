@@ -1,4 +1,4 @@
--- Ends all sessions of a person.
+-- On local: ends all sessions of a person.
 --
 -- ARGV  1 person id
 -- Replies  how many there were

@@ -1,15 +1,15 @@
--- Keeps what was learnt of one person's entitlement, who may never have signed in, unless it was
--- judged on something that has changed meanwhile.
+-- On local: saves facts of one person's entitlement, unless it has changed since the caller read
+-- it. The person may never have signed in.
 --
--- ARGV  1 person id  2 sponsorable  3 the version of the entitlement on which the facts are built
---       4 the number of the event's delivery, which is noted ('': there is none)
---       5 JSON {"facts": {field: text | null}, "collections": [name], "is_verified": boolean (local is
---         not older than durable), "has_durable": boolean, "by": what told it, "reference": which one}; null removes a field
--- Replies  'ok' | 'changed' (the version is another one) | 'seen' (the delivery was applied before)
---          | 'WRONGTYPE …': a sentence that names the wrong-type key in the place of one of this person's. One
---          in the place of everybody's is an error
---- @include audit commit exists is_visitor join json_document version_to_name wrong_person_type
---- @include wrong_service_type wrong_type
+-- ARGV  1 person id  2 sponsorable  3 version of the entitlement that the caller read
+--       4 the event's delivery, to apply it once ('': not an event)
+--       5 JSON {"facts": {field: text | null to remove it}, "collections": [name], "is_verified":
+--         boolean (local is not older than durable), "has_durable": boolean, "by": the cause,
+--         "reference": which one}
+-- Replies  'ok' | 'changed' (another version) | 'seen' (the delivery was applied before)
+--          | 'WRONGTYPE …' (names a wrong-type key of this person; a shared one is an error)
+--- @include audit commit exists is_visitor save_facts json_document version_to_name
+--- @include wrong_person_type wrong_service_type wrong_type
 --- @keys PREFERENCES SPONSORSHIP META DELIVERY AUDIT DELIVERY_TTL_S
 
 local id, sponsorable, version, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -35,8 +35,8 @@ if version_to_name(id, meta, part, K.SPONSORSHIP(sponsorable, id)) ~= version th
 end
 
 local changed, before = { part }, entitlement_for_audit(id, sponsorable)
-if save_entitlement(id, sponsorable, data.facts, data.is_verified, data.has_durable) then
-  bring_along(id, meta, data.collections, changed)
+if save_facts(id, sponsorable, data.facts, data.is_verified, data.has_durable) then
+  add_collections(id, meta, data.collections, changed)
 end
 audit_entitlement(id, sponsorable, before, data.by, data.reference)
 commit(id, meta, changed)

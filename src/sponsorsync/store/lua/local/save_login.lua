@@ -1,14 +1,14 @@
--- Keeps what a login told: the profile, the entitlement by each sponsorable, and the new session;
--- unless one of the entitlements was judged on something that has changed meanwhile.
+-- On local: saves a login: the profile, the entitlement by each sponsorable, and the new session.
+-- Saves nothing if an entitlement has changed since the caller read it.
 --
--- ARGV  1 person id  2 seconds that the session lives  3 the new session's key
---       4 the key of the session that the browser had before, which ends ('': none)
---       5 JSON {"profile": {field: text | null}, "entitles": {sponsorable: {field: text | null}},
---         "versions": {sponsorable: the version of the entitlement on which the facts are built},
---         "collections": [name], "is_verified": boolean (local is not older than durable),
---         "has_durable": boolean}; null removes a field
--- Replies  'ok' | 'changed' (a version is another one: nothing was kept)
---- @include audit commit is_visitor join json_document now_s part_key profile save_hash
+-- ARGV  1 person id  2 lifetime of the session in seconds  3 key of the new session
+--       4 key of the browser's former session, which ends ('': none)
+--       5 JSON {"profile": {field: text | null to remove it},
+--         "entitlements": {sponsorable: {field: text | null}}, "versions": {sponsorable: version of
+--         the entitlement that the caller read}, "collections": [name],
+--         "is_verified": boolean (local is not older than durable), "has_durable": boolean}
+-- Replies  'ok' | 'changed' (another version)
+--- @include audit commit is_visitor save_facts json_document now_s part_key profile save_hash
 --- @include version_to_name wrong_service_type wrong_type
 --- @keys USER_DETAILS PREFERENCES SPONSORSHIP META SPONSORS AUDIT SESSIONS
 
@@ -40,12 +40,12 @@ local changed, joined = { PROFILE }, false
 save_hash(profile, data.profile)
 for sponsorable, fields in pairs(data.entitlements) do
   local before = entitlement_for_audit(id, sponsorable)
-  joined = save_entitlement(id, sponsorable, fields, data.is_verified, data.has_durable) or joined
+  joined = save_facts(id, sponsorable, fields, data.is_verified, data.has_durable) or joined
   audit_entitlement(id, sponsorable, before, 'login', '')
   changed[#changed + 1] = 'entitlement:' .. sponsorable
 end
 if joined then
-  bring_along(id, meta, data.collections, changed)
+  add_collections(id, meta, data.collections, changed)
 end
 commit(id, meta, changed)
 derive_document(id)
@@ -58,7 +58,6 @@ end
 redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now)
 redis.call('SET', session, id, 'EX', session_s)
 redis.call('ZADD', sessions, now + session_s, session)
--- Never evicted, which keys with a TTL may be: who ends all sessions would miss those of this
--- index.
+-- A key with a TTL may be evicted, and revoke_sessions.lua would then miss sessions.
 redis.call('PERSIST', sessions)
 return 'ok'

@@ -1,13 +1,13 @@
--- Notes that a comparison with GitHub was complete, and so that none has failed since. Who asked
--- for a look before it began has been answered; who asked meanwhile has not, whoever compares.
+-- On local: records a full reconcile, which ends earlier failures. It answers the request that it
+-- began with; a later request stays.
 --
 -- ARGV  1 sponsorable  2 the second in which it began
---       3 what named, by then, the latest who had asked for a look ('': nobody had)
+--       3 token of the latest request when it began ('': none)
 -- Replies  nothing, or an error that begins with 'WRONGTYPE'
 --- @include wrong_type
 --- @keys RECONCILED RECONCILE_FAILED RECONCILE_REQUESTS
 
-local sponsorable, began_s, look = ARGV[1], ARGV[2], ARGV[3]
+local sponsorable, began_s, request = ARGV[1], ARGV[2], ARGV[3]
 
 local wrong = wrong_type(K.RECONCILED, 'hash') or wrong_type(K.RECONCILE_REQUESTS, 'hash')
   or wrong_type(K.RECONCILE_FAILED, 'hash')
@@ -16,6 +16,6 @@ if wrong then
 end
 redis.call('HSET', K.RECONCILED, sponsorable, began_s)
 redis.call('HDEL', K.RECONCILE_FAILED, sponsorable)
-if redis.call('HGET', K.RECONCILE_REQUESTS, sponsorable) == look then
+if redis.call('HGET', K.RECONCILE_REQUESTS, sponsorable) == request then
   redis.call('HDEL', K.RECONCILE_REQUESTS, sponsorable)
 end

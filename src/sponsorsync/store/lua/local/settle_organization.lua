@@ -1,6 +1,6 @@
--- Notes that members of organizations were judged, unless there is something new to judge them on.
+-- On local: removes requests to evaluate members; a later request in the same place stays.
 --
--- ARGV  a field of the notes, and what it said when that began; and so on
+-- ARGV  alternately a field of ORGANIZATIONS and the version that was handled
 -- Replies  nothing
 --- @keys ORGANIZATIONS
 

@@ -1,13 +1,13 @@
--- On local: makes each end of something that entitled somebody an event: the indexes learn it, and
--- the person travels, so that durable learns it too. They may stay entitled by something else.
+-- On local: handles each end of a grant: updates the indexes and marks the person dirty, so that
+-- durable learns it too. Another grant may still entitle them.
 --
 -- ARGV  1 how many at most
 -- Replies  how many ended
 --- @include audit index_entitlement mark_dirty now_s now_us
 --- @keys SPONSORSHIP ENTITLEMENT_ENDS RECONCILE_REQUESTS
 
--- Whether it was a monthly sponsorship whose end was announced. Whether that became true, GitHub
--- tells who looks (schedule.py).
+-- Returns whether it was a monthly sponsorship whose end GitHub had announced. It may have been
+-- renewed, so a reconcile is requested (schedule.py).
 local function has_announced_end(id, sponsorable)
   local key = K.SPONSORSHIP(sponsorable, id)
   local facts = redis.pcall('HMGET', key, 'source', 'is_one_time', 'valid_until')

@@ -1,6 +1,6 @@
-"""Whether somebody is let through to what is for sponsors.
+"""The access check of everything that is for sponsors.
 
-Unknown is not no: who is not let through because nobody could be asked is told so.
+Unknown is not no: it has an error of its own.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from sponsorsync.domain.errors import (
     TierTooLowError,
     TierUnknownError,
 )
+from sponsorsync.domain.sources import format_dollars
 
 if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Who calls, and what is known of their entitlement by one sponsorable.
+class Caller:
+    """The person of a session, with their facts on one sponsorable.
 
     Attributes:
-        login: None where the local Redis has lost the profile.
-        facts: None while the entitlement is unknown.
+        login: None if the local Redis has lost the profile.
+        facts: None if nothing is known.
     """
 
     person_id: int
@@ -34,34 +35,23 @@ class Standing:
     facts: EntitlementFacts | None
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedToken:
-    """A signed token, and for how many seconds it counts."""
-
-    token: str
-    expires_in_s: int
-
-
 def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url: str) -> None:
-    """Returns for who is entitled, with a tier of at least so many cents.
+    """Raises NotEntitledError unless the entitlement is known and its tier is high enough.
 
     Args:
-        entitlement: The answer for this moment.
-        min_cents: 0 asks for any entitlement, one without a known tier included.
-        sponsor_url: Where a person becomes a sponsor, or changes the tier.
-
-    Raises:
-        NotEntitledError: It is not so, or not known to be so; the message says what is.
+        entitlement: The entitlement at this moment.
+        min_cents: The lowest tier; 0 accepts any entitlement, also without a known tier.
+        sponsor_url: The page to become a sponsor or to change the tier.
     """
     if entitlement.status is EntitlementStatus.NOT_ENTITLED:
         raise NotASponsorError(entitlement.reason, sponsor_url=sponsor_url)
     if entitlement.status is EntitlementStatus.UNKNOWN:
         raise EntitlementUnknownError(entitlement.reason, sponsor_url=sponsor_url)
     cents = entitlement.tier_cents
-    wanted = f"This is for those who give ${min_cents / 100:,.2f} or more."
+    wanted = f"This is for sponsors who give {format_dollars(min_cents)} or more."
     if cents is None and min_cents > 0:
         raise TierUnknownError(
-            f"{wanted} {entitlement.reason} With how much is not known here.",
+            f"{wanted} {entitlement.reason} The amount is not known.",
             sponsor_url=sponsor_url,
         )
     if cents is not None and cents < min_cents:

@@ -1,11 +1,9 @@
--- Reads who calls, and their entitlement by one sponsorable: the session, the profile and the
--- entitlement at once.
+-- On local: reads a caller's session, profile and entitlement by one sponsorable.
 --
--- ARGV  1 the session's key ('': the caller is known by ARGV 2)  2 person id ('': by the session)
---       3 a random token for the lease ('': answer what is here, known or not)  4 the sponsorable
--- Replies  {'ok', person id, login or '', entitlement as a flat list} | {'none'}: there is no such
--- session
---          | {'ask', holder of the lease, person id}
+-- ARGV  1 the session's key ('': ARGV 2 names the caller)  2 person id ('': the session tells it)
+--       3 a random token for the lease ('': reply also if something is unknown)  4 the sponsorable
+-- Replies  {'ok', person id, login or '', entitlement as a flat list} | {'none'} (no such session)
+--          | {'ask', token of the lease's holder, person id}
 --- @include exists known_state profile read_person acquire_lease
 --- @keys USER_DETAILS SPONSORSHIP META
 

@@ -1,13 +1,13 @@
 --- @include chunk exists
 
--- Calls found(i, 1 or 0) for each values[i] of first..last: does it stand in the set?
-local function look_up(set, values, first, last, found)
+-- Calls report(i, 1 or 0) for each values[i] of first..last: 1 if the set contains it.
+local function check_members(set, values, first, last, report)
   local is_there = exists(set)
   for from = first, last, CHUNK do
     local to = math.min(from + CHUNK - 1, last)
     local bits = is_there and redis.call('SMISMEMBER', set, unpack(values, from, to)) or {}
     for i = from, to do
-      found(i, bits[i - from + 1] or 0)
+      report(i, bits[i - from + 1] or 0)
     end
   end
 end

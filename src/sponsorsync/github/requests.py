@@ -1,0 +1,200 @@
+"""Requests to GitHub: headers, paths and GraphQL queries.
+
+The tests validate every query against GitHub's schema (npm package @octokit/graphql-schema).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+API_VERSION = "2026-03-10"
+"""https://docs.github.com/rest/about-the-rest-api/api-versions"""
+
+PAGE_SIZE = 100
+"""GraphQL pages hold 100 nodes at most."""
+
+# The fields that decide about an entitlement; each query for sponsorships ends with them.
+_GIVEN = """
+fragment Given on Sponsorship {
+  createdAt
+  isActive
+  isOneTimePayment
+  privacyLevel
+  paymentSource
+  tierSelectedAt
+  tier { monthlyPriceInCents }
+}
+"""
+
+# activeOnly: false includes ended sponsorships and one-time payments, which turn inactive after a
+# month. The default order depends on the viewer, so the query sets one.
+VIEWER_SPONSORSHIPS = (
+    """
+query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: String) {
+  viewer {
+    sponsorshipsAsSponsor(
+      activeOnly: false
+      maintainerLogins: $maintainerLogins
+      first: $first
+      after: $after
+      orderBy: { field: CREATED_AT, direction: DESC }
+    ) {
+      pageInfo { hasNextPage endCursor }
+      nodes {
+        ...Given
+        sponsorable {
+          ... on User { login }
+          ... on Organization { login }
+        }
+      }
+    }
+  }
+}
+"""
+    + _GIVEN
+)
+
+# The nested connections make 100 + 100 * 100 nodes; a query may have 500,000.
+# https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api#node-limit
+VIEWER_ORGANIZATIONS = (
+    """
+query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: String) {
+  viewer {
+    organizations(
+      first: $first
+      after: $after
+      orderBy: { field: CREATED_AT, direction: ASC }
+    ) {
+      pageInfo { hasNextPage endCursor }
+      nodes {
+        databaseId
+        login
+        sponsorshipsAsSponsor(
+          activeOnly: false
+          maintainerLogins: $maintainerLogins
+          first: $first
+          orderBy: { field: CREATED_AT, direction: DESC }
+        ) {
+          pageInfo { hasNextPage }
+          nodes {
+            ...Given
+            sponsorable {
+              ... on User { login }
+              ... on Organization { login }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+    + _GIVEN
+)
+
+# GitHub ignores includePrivate unless the viewer manages the account, so the query asks for that.
+MAINTAINER_SPONSORSHIPS = (
+    """
+query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
+  rateLimit { cost limit remaining resetAt }
+  repositoryOwner(login: $login) {
+    ... on User { isViewer }
+    ... on Organization { viewerCanAdminister }
+    ... on Sponsorable {
+      sponsorshipsAsMaintainer(
+        activeOnly: false
+        includePrivate: true
+        first: $first
+        after: $after
+        orderBy: { field: CREATED_AT, direction: DESC }
+      ) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes {
+          ...Given
+          sponsorEntity {
+            ... on User { databaseId }
+            ... on Organization { databaseId }
+          }
+        }
+      }
+    }
+  }
+}
+"""
+    + _GIVEN
+)
+
+# The viewer is the receiver, so only their own token works. GitHub returns one sponsorship; if
+# there are several, as after one-time payments, it does not document which one.
+MAINTAINER_SPONSOR = (
+    """
+query MaintainerSponsor($id: ID!) {
+  viewer { login }
+  node(id: $id) {
+    ... on User { databaseId }
+    ... on Organization { databaseId }
+    ... on Sponsorable {
+      sponsorshipForViewerAsSponsorable(activeOnly: false) {
+        ...Given
+      }
+    }
+  }
+}
+"""
+    + _GIVEN
+)
+
+QUERIES = {
+    "viewer_sponsorships": VIEWER_SPONSORSHIPS,
+    "viewer_organizations": VIEWER_ORGANIZATIONS,
+    "maintainer_sponsorships": MAINTAINER_SPONSORSHIPS,
+    "maintainer_sponsor": MAINTAINER_SPONSOR,
+}
+"""All queries, for the test that validates them."""
+
+
+def build_headers(token: str | None) -> dict[str, str]:
+    """Returns the headers of a REST or GraphQL call; public data need no token."""
+    headers = {
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": API_VERSION,
+    }
+    return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
+
+
+def build_account_path(login: str) -> str:
+    """Returns the REST path of the account with a login.
+
+    https://docs.github.com/rest/users/users#get-a-user
+    """
+    # A path segment of dots would lead to another path.
+    return "/users/" + quote(login, safe="").replace(".", "%2E")
+
+
+def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
+    """Returns the JSON body that asks for one page of the token owner's sponsorships."""
+    return _build_page_request(VIEWER_SPONSORSHIPS, after, maintainerLogins=list(logins))
+
+
+def build_organizations_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
+    """Returns the JSON body that asks for one page of the token owner's organizations."""
+    return _build_page_request(VIEWER_ORGANIZATIONS, after, maintainerLogins=list(logins))
+
+
+def build_received_request(login: str, after: str | None) -> dict[str, object]:
+    """Returns the JSON body that asks for one page of the sponsorships that an account receives."""
+    return _build_page_request(MAINTAINER_SPONSORSHIPS, after, login=login)
+
+
+def build_sponsor_request(node_id: str) -> dict[str, object]:
+    """Returns the JSON body that asks for one account's sponsorship of the token's owner."""
+    return {"query": MAINTAINER_SPONSOR, "variables": {"id": node_id}}
+
+
+def _build_page_request(query: str, after: str | None, **variables: object) -> dict[str, object]:
+    return {"query": query, "variables": {**variables, "first": PAGE_SIZE, "after": after}}

@@ -1,0 +1,42 @@
+-- A part travels as {name, version, data, summary}. Data is the contents of the key as a flat list,
+-- or a string with its DUMP if the other server can read that. The summary says what is needed of a
+-- dump without restoring it: the size of a set, or the decisive fields of an entitlement.
+--- @include call_in_chunks part_key part_type parts_in version_of wrong_type
+
+-- Applies the deletion of an account: deletes all parts that were not written after it.
+local function delete_up_to(id, meta, deleted)
+  if tonumber(deleted) <= tonumber(redis.call('HGET', meta, 'x') or '0') then
+    return
+  end
+  for _, part in ipairs(parts_in(meta)) do
+    local version = version_of(meta, part)
+    -- Version 0 is a foreign write that was not merged with durable yet, so it is a later one.
+    if version > 0 and version <= tonumber(deleted) then
+      if not wrong_type(part_key(id, part), part_type(part)) then
+        redis.call('DEL', part_key(id, part))
+      end
+      redis.call('HDEL', meta, 'v:' .. part, 'p:' .. part, 'n:' .. part, 'd:' .. part)
+    end
+  end
+  redis.call('HSET', meta, 'x', deleted)
+end
+
+-- Replaces the contents of a key by data.
+local function write_key(key, kind, data)
+  if type(data) == 'string' then
+    redis.call('RESTORE', key, 0, data, 'REPLACE')
+    return
+  end
+  redis.call('DEL', key)
+  call_in_chunks(kind == 'hash' and 'HSET' or 'SADD', key, data, 1, #data)
+end
+
+-- Appends to `fields` the fields of meta for a part that was received.
+local function add_part_fields(fields, name, version, data, summary)
+  local at = #fields
+  fields[at + 1], fields[at + 2] = 'v:' .. name, version
+  fields[at + 3], fields[at + 4] = 'p:' .. name, #data > 0 and '1' or '0'
+  if part_type(name) == 'set' then
+    fields[at + 5], fields[at + 6] = 'n:' .. name, type(data) == 'string' and summary or #data
+  end
+end
