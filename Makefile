@@ -1,18 +1,18 @@
-# `make run` and `make test` are all that is needed; each installs in .venv what it lacks.
+# Each target installs in .venv what is missing.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# One stamp for each lock: READY for running, then what tests need on top, then the tools.
+# One stamp for each lock: for running, then for the tests, then for the tools.
 READY       := $(VENV)/.ready-run
 TEST_READY  := $(VENV)/.ready-test
 TOOLS_READY := $(VENV)/.ready-tools
-# A lock is complete: pip resolves nothing, and a new release changes nothing.
+# A lock is complete: pip resolves nothing, and a new release has no effect.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo deploy-gears test soak bench check format gears-scripts lock clean
+.PHONY: help run demo deploy-gears test soak mutants bench check format gears-scripts lock clean
 
-help:  ## what there is to make
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
 $(READY): requirements.lock pyproject.toml
@@ -34,33 +34,36 @@ $(TOOLS_READY): requirements-tools.lock $(TEST_READY)
 	@$(INSTALL) --require-hashes -r $<
 	@touch $@
 
-run: $(READY)  ## start everything: the service, two embedded Valkeys, a simulated GitHub
+run: $(READY)  ## start the service, two embedded Valkeys, a simulated GitHub and Patreon
 	@exec $(BIN)/sponsorsync dev
 
-demo: $(READY)  ## walk through the main job, step by step, and check each one
+demo: $(READY)  ## perform the main job step by step, and check each step
 	@exec $(BIN)/sponsorsync demo
 
 deploy-gears: $(READY)  ## upload the scripts that run inside the local Redis (DEPLOY_ARGS="--status")
 	@exec $(BIN)/sponsorsync deploy-gears $(DEPLOY_ARGS)
 
-test: $(TEST_READY)  ## the tests
+test: $(TEST_READY)  ## run the tests
 	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 MINUTES ?= 10
 SCALE ?= 20
-soak: $(TEST_READY)  ## random tests SCALE=20 times as long, then the model with new seeds for MINUTES=10
+soak: $(TEST_READY)  ## run random tests SCALE=20 times as long, then the model for MINUTES=10
 	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=1800 -m "random or hypothesis"
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
-bench: $(TEST_READY)  ## how fast the sync engine is, beside its limits (BENCH_ARGS="--only relay")
+mutants: $(TEST_READY)  ## take out each guard in a copy: a test has to fail (MUTANTS_ARGS="--only promise")
+	$(BIN)/python -m tests.mutants.run $(MUTANTS_ARGS)
+
+bench: $(TEST_READY)  ## measure the sync engine beside its limits (BENCH_ARGS="--only relay")
 	$(BIN)/python -m bench.sync $(BENCH_ARGS)
 
-check: $(TOOLS_READY)  ## what CI runs: format, lint, types, import rules, tests with coverage
+check: $(TOOLS_READY)  ## run what CI runs: format, lint, types, import rules, tests with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-entitled $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 format: $(TOOLS_READY)  ## format and sort imports
 	$(BIN)/ruff format .
@@ -71,7 +74,7 @@ gears-scripts: $(READY)  ## write the scripts for RedisGears into build/gears, f
 
 COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate \
   --python-version 3.11 --quiet
-lock:  ## resolve the three locks anew (needs uv)
+lock:  ## resolve the three locks again (needs uv)
 	$(COMPILE) pyproject.toml --extra sandbox --group build -o requirements.lock
 	$(COMPILE) --group test -c requirements.lock -o requirements-test.lock
 	$(COMPILE) --group tools -c requirements.lock -c requirements-test.lock -o requirements-tools.lock

@@ -1,5 +1,5 @@
-"""How fast the sync engine is, beside the original's way and beside the limits: `make bench`.
+"""The speed of the sync engine, compared with the original scripts and the limits: `make bench`.
 
-Every contender moves the same people between the same two servers, one after the other in each
-round, so that whatever else the machine does hits all of them. Nothing here is asserted in a test.
+In each round all contenders move the same people between the same two servers, one after the
+other, so that other load on the machine affects all of them. No test asserts a figure.
 """

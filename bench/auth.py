@@ -1,9 +1,8 @@
-"""Forward auth beside a bare route: `python -m bench.auth [--rounds N] [--connections N]`.
+"""Forward auth compared with a bare route: `python -m bench.auth [--rounds N] [--connections N]`.
 
-Both run as the service does, in a process of their own, one after the other in each of many short
-rounds: FastAPI under uvicorn, uvloop and httptools. The bare route does one GET on the same Redis
-and answers 204. The processor time of the server a request is shown as well: it depends less on
-what else the machine does.
+Each runs in its own process as the service does, with FastAPI under uvicorn, uvloop and httptools;
+many short rounds alternate between them. The bare route does one GET on the same Redis and answers
+204. The table also has the server's processor time for a request, which depends less on other load.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _STARTS_WITHIN_S = 30
 
 
 def main() -> None:
-    """Runs what the command line asks for."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m bench.auth", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=0.5)
@@ -79,7 +78,7 @@ async def _run(rounds: int, seconds: float, connections: int) -> None:
 
 
 async def _sign_in(url: str) -> str:
-    """Returns the token of a session of somebody who is entitled."""
+    """Returns the session token of an entitled person."""
     now = datetime.now(UTC)
     store = create_store(SecretStr(url), name="local", pool_size=2)
     people = PeopleStore(
@@ -112,17 +111,17 @@ async def _sign_in(url: str) -> str:
     finally:
         await store.aclose()
     if token is None:
-        raise AssertionError("unreachable: nobody else writes there")
+        raise AssertionError("unreachable: no other client writes there")
     return token
 
 
 @dataclass
 class _Contender:
-    """One of both apps, in a process of its own.
+    """One of the two apps, in its own process.
 
     Attributes:
-        rates: Requests answered in a second, by round.
-        cpu_us: Microseconds of processor time that a request took, by round.
+        rates: Answers a second, by round.
+        cpu_us: Microseconds of processor time for a request, by round.
     """
 
     path: str
@@ -131,27 +130,27 @@ class _Contender:
     rates: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
 
-    def ask_cpu_s(self) -> float:
-        """Returns the processor time that the server has used so far."""
+    def fetch_cpu_s(self) -> float:
+        """Returns the server's processor time so far."""
         self.pipe.send(True)
         return cast("float", self.pipe.recv())
 
     def clear(self) -> None:
-        """Forgets what was measured."""
+        """Removes the measurements."""
         self.rates.clear()
         self.cpu_us.clear()
 
 
 @contextmanager
 def _serve(path: str, url: str, root: str) -> Iterator[_Contender]:
-    """Yields one of both apps while it runs."""
+    """Runs one of the two apps."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve_until_told, args=(path, url, root, there), daemon=True)
     process.start()
     try:
         if not here.poll(_STARTS_WITHIN_S):
-            raise RuntimeError(f"what answers {path} did not start")
+            raise RuntimeError(f"the app of {path} did not start")
         yield _Contender(path=path, port=cast("int", here.recv()), pipe=here)
     finally:
         here.send(None)
@@ -199,13 +198,13 @@ def _create_bare_app(url: str) -> FastAPI:
         await client.get("bare")
         return Response(status_code=204)
 
-    # By hand: FastAPI would look for the annotations of a function within a function elsewhere.
+    # Without a decorator: FastAPI does not find the annotations of a nested function.
     app.add_api_route(_BARE, read, status_code=204, response_class=Response)
     return app
 
 
 class _Caller(asyncio.Protocol):
-    """Asks again as soon as it has an answer, on one connection; counts the answers."""
+    """Sends the next request after each answer, on one connection, and counts the answers."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -236,7 +235,7 @@ class _Caller(asyncio.Protocol):
 
 
 async def _load(contender: _Contender, token: str, seconds: float, connections: int) -> None:
-    """Lets each connection ask again and again, and notes what came of it."""
+    """Loads a contender with requests on all connections, and records its rates."""
     request = (
         f"GET {contender.path} HTTP/1.1\r\nHost: {_HOST}:{contender.port}\r\n"
         f"Cookie: sponsorsync={token}\r\n\r\n"
@@ -245,12 +244,12 @@ async def _load(contender: _Contender, token: str, seconds: float, connections: 
     callers = [_Caller(request) for _ in range(connections)]
     for caller in callers:
         await loop.create_connection(lambda caller=caller: caller, _HOST, contender.port)  # type: ignore[misc]
-    cpu_before, began = contender.ask_cpu_s(), time.perf_counter()
+    cpu_before, began = contender.fetch_cpu_s(), time.perf_counter()
     before = sum(caller.answers for caller in callers)
     await asyncio.sleep(seconds)
     answers = sum(caller.answers for caller in callers) - before
     contender.rates.append(answers / (time.perf_counter() - began))
-    contender.cpu_us.append((contender.ask_cpu_s() - cpu_before) / answers * 1e6)
+    contender.cpu_us.append((contender.fetch_cpu_s() - cpu_before) / answers * 1e6)
     for caller in callers:
         caller.close()
         if caller.failure is not None:

@@ -1,4 +1,4 @@
-"""A durable that is some way off: what is sent to it, and what it answers, arrives later."""
+"""A distant durable: requests to it and its answers are delayed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _START_S = 5.0
 
 
 class _Leg(asyncio.Protocol):
-    """Hands on what it receives to the other leg, late."""
+    """Forwards its data to the other leg after a delay."""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
@@ -28,19 +28,19 @@ class _Leg(asyncio.Protocol):
         self.transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
-        asyncio.get_running_loop().call_later(self._delay_s, self._hand_on, data)
+        asyncio.get_running_loop().call_later(self._delay_s, self._forward, data)
 
     def connection_lost(self, _: Exception | None) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 
-    def _hand_on(self, data: bytes) -> None:
+    def _forward(self, data: bytes) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
 
 
 class _Front(_Leg):
-    """The leg towards the client: it opens the other one, and keeps what comes before that."""
+    """The leg towards the client: opens the other one, and buffers data until then."""
 
     def __init__(self, port: int, delay_s: float) -> None:
         super().__init__(delay_s)
@@ -52,11 +52,11 @@ class _Front(_Leg):
         super().connection_made(transport)
         self._opening = asyncio.get_running_loop().create_task(self._open())
 
-    def _hand_on(self, data: bytes) -> None:
+    def _forward(self, data: bytes) -> None:
         if self.other is None:
             self._early.append(data)
         else:
-            super()._hand_on(data)
+            super()._forward(data)
 
     async def _open(self) -> None:
         back = _Leg(self._delay_s)
@@ -65,15 +65,15 @@ class _Front(_Leg):
         await loop.create_connection(lambda: back, "127.0.0.1", self._port)
         self.other = back
         for data in self._early:
-            super()._hand_on(data)
+            super()._forward(data)
 
 
 @contextmanager
 def at_distance(port: int, delay_s: float) -> Iterator[int]:
-    """Yields a port of this machine behind which the server on `port` is so far off, each way.
+    """Yields a port that forwards to the server on `port` with a delay each way.
 
-    It has a thread and a loop of its own, so that it delays whom it serves by nothing else. Without
-    a distance it is the server's own port.
+    The forwarder has its own thread and loop, so that it adds no other delay. Without a delay the
+    port is the server's own.
     """
     if not delay_s:
         yield port

@@ -1,7 +1,7 @@
-"""The scripts on a real RedisGears, beside what they are compared with: `python -m bench.gears`.
+"""The scripts on a real RedisGears, compared with a simpler pattern: `python -m bench.gears`.
 
-SPONSORSYNC_TEST_GEARS_COMMAND starts the engine, with `{port}` and `{folder}` in it; for figures
-that mean something with an append-only file that is synced each second.
+SPONSORSYNC_TEST_GEARS_COMMAND starts the engine, with `{port}` and `{folder}` in it; meaningful
+figures need an append-only file that is synced each second.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _MISSES = 100
 _LAST_ID = 250_000_000
 _AWAY_S = 0.01  # each way
 
-# What is wanted.
+# Targets.
 _CAPTURE_RATIO = 0.55
 _DRAIN_RATE = 8_000
 _BATCH_RATIO = 2
 _MISSES_S = 0.9
 
-# What the batch is compared with: the pattern of one call a record, without versions.
+# The batch is compared with this pattern: one call a record, without versions.
 _ONE_BY_ONE = f"""
 import os, redis
 
@@ -75,22 +75,22 @@ GB("KeysReader").filter(is_entitled).foreach(copy).count().run("user:*", readVal
 
 @dataclass(frozen=True, slots=True)
 class _Spread(Population):
-    """People with numbers as GitHub has given them so far, from anywhere among them."""
+    """People with ids from the whole range that GitHub has assigned so far."""
 
     @property
     def ids(self) -> list[int]:
-        """Everybody."""
+        """The ids of all people."""
         chance = random.Random(self.count)  # noqa: S311 - no secret
         return chance.sample(range(1, _LAST_ID), self.count)
 
     def is_entitled(self, _: int) -> bool:
-        """All of them are."""
+        """Returns that everybody is entitled."""
         return True
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The engine, and durable behind it."""
+    """The engine and its durable."""
 
     local: BlockingRedis
     durable: BlockingRedis
@@ -99,13 +99,13 @@ class Bench:
     durable_url: str
 
     def clear(self) -> None:
-        """Leaves nothing registered and no key."""
+        """Removes all registrations and all keys."""
         self.unregister()
         self.local.flushall()
         self.durable.flushall()
 
     async def compare(self) -> None:
-        """Compares both servers once, as the service beside them does all the time."""
+        """Compares the incarnations once, as the service does continuously."""
         settings = Settings.model_construct(
             redis_url=SecretStr(self.url),
             durable_url=SecretStr(self.durable_url),
@@ -114,21 +114,21 @@ class Bench:
         async with AsyncExitStack() as stack:
             redis_pair = await open_redis_pair(stack, settings)
             if redis_pair.engine is None:
-                raise RuntimeError("there is no durable side")
+                raise RuntimeError("the settings have no durable")
             await redis_pair.engine.open()
 
     def unregister(self) -> None:
-        """Leaves nothing registered."""
+        """Removes all registrations."""
         for entry in cast("list[list[bytes]]", self._run("RG.DUMPREGISTRATIONS")):
             self._run("RG.UNREGISTER", entry[1])
 
     def upload(self, script: GearsScript, *options: str) -> Any:  # noqa: ANN401 - a reply
-        """Uploads a script with its packages; returns the reply."""
+        """Uploads a script with its Python packages; returns the reply."""
         wanted = ("REQUIREMENTS", *script.requirements)
         return self._run("RG.PYEXECUTE", script.text, *options, *wanted)
 
     def register(self, name: str) -> None:
-        """Makes one of ours live."""
+        """Makes one of our scripts live."""
         (script,) = load_scripts([name], CONFIG)
         self.upload(script, "ID", script.session, "UPGRADE")
 
@@ -137,7 +137,7 @@ class Bench:
 
 
 def main() -> None:
-    """Runs what the command line asks for."""
+    """Runs the chosen benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m bench.gears", description=__doc__)
     parser.add_argument("--only", choices=("capture", "drain", "batch", "misses"), action="append")
     parser.add_argument("--rounds", type=int, default=5)
@@ -185,7 +185,7 @@ async def _open_bench(distance_s: float) -> AsyncIterator[Bench]:
 
 
 async def _bench_capture(bench: Bench, rounds: int) -> None:
-    """One client, one SADD after the other, onto a set that is known."""
+    """Times SADDs one by one, on a set that durable has."""
     plain: list[float] = []
     captured: list[float] = []
     for _ in range(rounds):
@@ -209,7 +209,7 @@ async def _bench_capture(bench: Bench, rounds: int) -> None:
 
 
 async def _bench_drain(bench: Bench, rounds: int, count: int = 10_000) -> None:
-    """Everybody is dirty, with sets of 20; durable is empty."""
+    """Times the drain of dirty people with sets of 20 into an empty durable."""
     population = Population(count, set_size=_SET_SIZE, entitled_every=1)
     bench.clear()
     await bench.compare()
@@ -238,7 +238,7 @@ async def _until_clean(bench: Bench) -> None:
 
 
 async def _bench_batch(bench: Bench, rounds: int) -> None:
-    """20,000 sets of 50, half of them of sponsors."""
+    """Times the batch for 20,000 sets of 50, half of them of sponsors."""
     population = Population(20_000, set_size=50, entitled_every=2)
     bench.clear()
     await bench.compare()
@@ -269,7 +269,7 @@ async def _bench_batch(bench: Bench, rounds: int) -> None:
 
 
 async def _bench_misses(bench: Bench, rounds: int) -> None:
-    """A hundred clients each read the missing set of somebody else, durable 20 ms away."""
+    """Times a hundred concurrent reads of missing sets of different people, durable 20 ms away."""
     population = _Spread(_MISSES, set_size=_SET_SIZE, entitled_every=1)
     bench.clear()
     await bench.compare()
@@ -288,7 +288,7 @@ async def _bench_misses(bench: Bench, rounds: int) -> None:
             found = await asyncio.gather(*(client.smembers(name) for name in names))
             times.append(time.perf_counter() - began)
             if not all(len(members) == _SET_SIZE for members in found):
-                raise RuntimeError("somebody got another answer")
+                raise RuntimeError("a client got another answer")
     console.print(
         f"100 misses of different people, durable 20 ms away: {median(times):.2f} s "
         f"({min(times):.2f}..{max(times):.2f}) {verdict(median(times) <= _MISSES_S)} {_MISSES_S}"

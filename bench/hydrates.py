@@ -1,4 +1,4 @@
-"""Hydrate: a read finds the set gone, and answers from durable all the same."""
+"""Hydrate: a read finds no set on local, and answers from durable."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _TARGET = 1.5
 async def bench_hydrate(
     servers: Servers, samples: int, set_size: int, *, distance_s: float = 0.0
 ) -> None:
-    """Of people whose profile and entitlement are known; each read is of one whose set is missing.
+    """Reads missing sets of people whose profile and entitlement are on local.
 
     Args:
-        servers: Both.
-        samples: Of each contender.
-        set_size: Members.
-        distance_s: To durable, one way.
+        servers: Local and durable.
+        samples: The number of reads of each contender.
+        set_size: The number of members of a set.
+        distance_s: The delay to durable, one way.
     """
     with at_distance(servers.durable_server.port, distance_s) as port:
         url = f"redis://127.0.0.1:{port}/0"
@@ -86,7 +86,7 @@ async def _time_ours(
 
 
 async def _time_fetch(servers: Servers, engine: SyncEngine, person_id: int, set_size: int) -> float:
-    """What follows once a read has found the set missing: fetch, fill, and the answer."""
+    """Times the second part of a read: fetch, fill and answer."""
     await servers.local_async.delete(keys.preferences(person_id, COLLECTION))
     read: ScriptCall = ("read_preferences", (person_id, COLLECTION, _LEASE, "list"))
     name, arguments = read
@@ -100,7 +100,7 @@ async def _time_fetch(servers: Servers, engine: SyncEngine, person_id: int, set_
 
 
 async def _time_plain(servers: Servers, durable: Redis, person_id: int) -> float:
-    """One remote SMEMBERS and one local variadic SADD: no version, no lease, no answer."""
+    """Times one remote SMEMBERS and one local SADD, without version, lease and answer."""
     key = keys.preferences(person_id, COLLECTION)
     await servers.local_async.delete(key)
     began = time.perf_counter()
@@ -117,7 +117,7 @@ def _show(title: str, fetches: list[float], reads: list[float], plain: list[floa
     limit = percentile(plain, 0.5)
     for name, times in (
         ("ours, fetch and fill, and the answer", fetches),
-        ("ours, PreferenceStore.load: also finding out", reads),
+        ("ours, PreferenceStore.load: the whole read", reads),
         ("limit: SMEMBERS there, one SADD here", plain),
     ):
         ratio = percentile(times, 0.5) / limit

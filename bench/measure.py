@@ -1,4 +1,4 @@
-"""Measuring contenders alternately, and telling what came out."""
+"""Measures contenders alternately, and prints the results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ console = Console(width=118, highlight=False)
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work.
+    """One implementation of the work.
 
     Attributes:
-        prepare: Sets the stage, untimed, and yields the work.
-        scale: The work is such a part of the whole; its times are multiplied.
+        prepare: Prepares the servers, untimed, and yields the work.
+        scale: The work is 1/scale of the whole; its times are multiplied.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Contender:
 
 @dataclass
 class Times:
-    """What each round took, of the whole work, in seconds.
+    """The seconds that the whole work took in each round.
 
-    `cpu` is processor time of this process, of local and of durable: where the time goes, and less
-    dependent than `wall` on what else the machine does.
+    `cpu` is the processor time of this process, of local and of durable; it depends less on other
+    load than `wall`.
     """
 
     wall: list[float] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Times:
 async def measure(
     servers: Servers, contenders: Sequence[Contender], rounds: int
 ) -> dict[str, Times]:
-    """Lets each contender work once a round."""
+    """Runs each contender once a round."""
     times = {each.name: Times() for each in contenders}
     for number in range(rounds):
         for each in contenders:
@@ -94,12 +94,12 @@ def show(
     """Prints a table.
 
     Args:
-        title: What was done.
+        title: The work.
         contenders: In the order of the table.
         times: By the contenders' names.
-        people: How many people the whole work is about.
-        base: Whose times the others are compared with.
-        targets: By name, the ratio that is wanted.
+        people: The number of people in the whole work.
+        base: The name of the contender to compare with.
+        targets: The wanted ratios, by name.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
@@ -109,7 +109,7 @@ def show(
         "people/s",
         "x original",
         "in its round",
-        "CPU s: we+local+durable",
+        "CPU s: client+local+durable",
     ):
         table.add_column(heading, justify="right", overflow="fold")
     base_wall = times[base].wall
@@ -132,10 +132,10 @@ def show(
 
 
 def verdict(is_reached: bool) -> str:
-    """Returns how a figure stands to what is wanted of it."""
+    """Returns the word between a figure and its target."""
     return "reaches" if is_reached else "MISSES"
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """Returns the value below which this part of them lies."""
+    """Returns the value below which this part of the values lies."""
     return sorted(values)[min(int(len(values) * part), len(values) - 1)]

@@ -1,12 +1,14 @@
-"""The original's way, and what can be had at most: all without versions, presence or indexes.
+"""The original scripts and the limits, all without versions, presence and indexes.
 
-The original's scripts go key by key: read one key on local, write it to durable, wait for each
-answer. A profile is one HSET of all its fields there, a set one SADD for each member.
+The original scripts copy key by key: they read one key on local, write it to durable, and wait for
+each answer. They write a profile with one HSET, and a set with one SADD for each member.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ from bench.people import COLLECTION, SPONSORABLE
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from redis.typing import EncodableT as _Value
 
@@ -26,15 +28,29 @@ PIPELINE = 500
 _RECEIVE_BYTES = 1 << 20
 
 
+@asynccontextmanager
+async def prepare(
+    servers: Servers, copy: Callable[[Servers, Sequence[int]], None], ids: Sequence[int]
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Empties durable, and yields a copy as the work of a contender."""
+    await servers.clear_durable()
+
+    async def work() -> None:
+        copy(servers, ids)
+        await asyncio.sleep(0)
+
+    yield work
+
+
 def copy_profiles_by_key(servers: Servers, ids: Iterable[int]) -> None:
-    """The original's pattern."""
+    """The original: profile by profile."""
     for each in ids:
         key = keys.user_details(each)
         servers.durable.hset(key, mapping=_hash(servers.local.hgetall(key)))
 
 
 def copy_profiles_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
-    """The limit of redis-py: blocking pipelines, hiredis as the parser."""
+    """The limit of redis-py: blocking pipelines, parsed by hiredis."""
     for at in range(0, len(ids), PIPELINE):
         names = [keys.user_details(each) for each in ids[at : at + PIPELINE]]
         reading = servers.local.pipeline(transaction=False)
@@ -47,7 +63,7 @@ def copy_profiles_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
-    """The limit of Python: sockets, with hiredis to read and to pack."""
+    """The limit of Python: sockets, with hiredis as parser and packer."""
     with (
         RawServer(servers.local_server.url) as local,
         RawServer(servers.durable_server.url) as durable,
@@ -64,7 +80,7 @@ def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool) -> None:
-    """The same limit for all keys that ours copies: profile, entitlement, versions, and the set."""
+    """The limit of redis-py for all keys that we copy: profile, entitlement, versions and set."""
     for at in range(0, len(ids), PIPELINE):
         some = ids[at : at + PIPELINE]
         hashes = [name for each in some for name in _hashes(each)]
@@ -83,7 +99,7 @@ def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool
 
 
 def copy_sets_by_key(servers: Servers, ids: Iterable[int]) -> None:
-    """The original's pattern: is it a sponsor's, then member by member."""
+    """The original: asks for each set whether it is a sponsor's, then copies member by member."""
     for each in ids:
         if servers.local.sismember(keys.sponsors(SPONSORABLE), str(each)):
             key = keys.preferences(each, COLLECTION)
@@ -92,7 +108,7 @@ def copy_sets_by_key(servers: Servers, ids: Iterable[int]) -> None:
 
 
 def copy_sets_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
-    """The limit of redis-py: ask about many at once, one SADD a set."""
+    """The limit of redis-py: asks about many sets at once, with one SADD a set."""
     for at in range(0, len(ids), PIPELINE):
         some = ids[at : at + PIPELINE]
         bits = servers.local.execute_command(  # type: ignore[no-untyped-call]
@@ -111,7 +127,7 @@ def copy_sets_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_people_by_key(servers: Servers, ids: Iterable[int]) -> None:
-    """The original's pattern for somebody who changed: the profile, and the set by member."""
+    """The original after a change of a person: the profile, and the set member by member."""
     for each in ids:
         copy_profiles_by_key(servers, [each])
         copy_sets_by_key(servers, [each])
@@ -132,7 +148,7 @@ class RawServer:
         self._socket.close()
 
     def run(self, commands: Sequence[tuple[Any, ...]]) -> list[object]:
-        """Sends all, then reads all."""
+        """Sends all commands, then reads all replies."""
         self._socket.sendall(b"".join(hiredis.pack_command(each) for each in commands))
         replies: list[object] = []
         while len(replies) < len(commands):
@@ -152,7 +168,7 @@ def _hashes(person_id: int) -> tuple[str, str, str]:
     )
 
 
-# redis-py types the replies of both its clients in one.
+# redis-py has one type for the replies of its blocking and its asyncio client.
 def _hash(reply: object) -> dict[_Value, _Value]:
     return cast("dict[_Value, _Value]", reply)
 

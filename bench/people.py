@@ -1,4 +1,4 @@
-"""People as the service itself would have written them: by its own stores, in pipelines."""
+"""People that the service's own stores have written, in pipelines."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _SESSION = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Who there is.
+    """The people of a benchmark.
 
     Attributes:
-        count: How many people.
-        set_size: Members of each one's collection; 0 for no collection.
-        entitled_every: Each so-manieth is entitled; 0 for nobody.
+        count: The number of people.
+        set_size: The members of each collection; 0 for no collection.
+        entitled_every: With 3 every third person is entitled; with 0 nobody is.
     """
 
     count: int
@@ -49,21 +49,21 @@ class Population:
 
     @property
     def ids(self) -> list[int]:
-        """Everybody."""
+        """The ids of all people."""
         return [_FIRST_ID + number for number in range(self.count)]
 
     @property
     def entitled(self) -> list[int]:
-        """Whoever is entitled."""
+        """The ids of the entitled people."""
         return [each for each in self.ids if self.is_entitled(each)]
 
     def is_entitled(self, person_id: int) -> bool:
-        """Tells whether somebody is entitled."""
+        """Returns whether a person is entitled."""
         return bool(self.entitled_every) and (person_id - _FIRST_ID) % self.entitled_every == 0
 
 
 async def fill(local: RedisStore, population: Population) -> None:
-    """Signs everybody in on local and gives them their collections; all are dirty then."""
+    """Signs all people in on local and fills their collections; all are dirty afterwards."""
     pipeline = _Pipeline(local)
     store = cast("RedisStore", pipeline)
     people = PeopleStore(
@@ -72,7 +72,7 @@ async def fill(local: RedisStore, population: Population) -> None:
     preferences = PreferenceStore(store, RULES)
     now = datetime.now(UTC)
     for each in population.ids:
-        await people.save_login(*_tell(each, now, population), replaces=None)
+        await people.save_login(*_create_login(each, now, population), replaces=None)
         if population.set_size:
             items = [f"{each}-node-{number}" for number in range(population.set_size)]
             await preferences.change(each, COLLECTION, add=items, remove=[])
@@ -80,7 +80,7 @@ async def fill(local: RedisStore, population: Population) -> None:
 
 
 async def mark_all_dirty(local: RedisStore, population: Population) -> None:
-    """Leaves everybody as after a change that nobody has relayed: dirty, with an entry."""
+    """Makes all people dirty, with an entry in the outbox, as after an unrelayed change."""
     await mark_none_dirty(local)
     for ids in _in_pieces(population.ids, _PIPELINE):
         await local.run("SADD", keys.DIRTY, *ids)
@@ -88,7 +88,7 @@ async def mark_all_dirty(local: RedisStore, population: Population) -> None:
 
 
 async def mark_none_dirty(local: RedisStore) -> None:
-    """Leaves everybody as if nothing had ever been relayed, nor had to be."""
+    """Removes all traces of changes and relays."""
     await local.run("DEL", keys.DIRTY, keys.OUTBOX, keys.CONFIRMED, keys.DEAD_LETTERS)
 
 
@@ -97,7 +97,7 @@ def _in_pieces(values: list[T], size: int) -> list[list[T]]:
 
 
 class _Pipeline:
-    """Stands between the service's stores and local, and sends many of their scripts at once."""
+    """Collects the scripts of the service's stores, and sends many at once to local."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -105,7 +105,7 @@ class _Pipeline:
         self._values = 0
 
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
-        """Keeps a script for later; answers as a change does that went well."""
+        """Adds a script; replies like a successful change."""
         self._calls.append((name, arguments))
         self._values += len(arguments)
         if self._values > _VALUES_A_PIPELINE:
@@ -113,13 +113,13 @@ class _Pipeline:
         return [b"ok", 0, 0, 0]
 
     async def flush(self) -> None:
-        """Runs what was kept."""
+        """Runs the collected scripts."""
         if self._calls:
             await self._store.run_calls(self._calls)
         self._calls, self._values = [], 0
 
 
-def _tell(
+def _create_login(
     person_id: int, now: datetime, population: Population
 ) -> tuple[Profile, list[StoredEntitlement]]:
     profile = Profile(

@@ -1,4 +1,4 @@
-"""The relay: everybody has changed, and one relay takes them to durable."""
+"""The relay: one relay drains dirty people to durable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.people import COLLECTION, Population, fill, mark_all_dirty
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from bench.servers import Servers
     from sponsorsync.sync.engine import SyncEngine
@@ -27,25 +27,30 @@ _SET_SIZE = 20
 
 
 async def bench_relay(servers: Servers, rounds: int, count: int) -> None:
-    """People with sets of 20, all of them sponsors, each dirty and with an entry in the outbox."""
+    """Drains sponsors with sets of 20, all dirty and with an entry in the outbox."""
     population = Population(count, set_size=_SET_SIZE, entitled_every=1)
     ids = population.ids
     console.print(f"filling local with {count:,} people")
     await servers.clear()
     async with servers.engine():
-        pass  # local knows an epoch now, as it does in real life
+        pass  # local now has an incarnation, as in production
     await fill(servers.local_store, population)
     original, ours = "original, key by key", "ours, one relay"
     contenders = [
         Contender(
             original,
-            partial(_plain, servers, originals.copy_people_by_key, ids[::_PART]),
+            partial(originals.prepare, servers, originals.copy_people_by_key, ids[::_PART]),
             scale=_PART,
         ),
         Contender(ours, partial(_ours, servers, population)),
         Contender(
             "limit: redis-py pipelines, all its keys",
-            partial(_plain, servers, partial(originals.copy_people_in_pipelines, sets=True), ids),
+            partial(
+                originals.prepare,
+                servers,
+                partial(originals.copy_people_in_pipelines, sets=True),
+                ids,
+            ),
         ),
     ]
     times = await measure(servers, contenders, rounds)
@@ -60,19 +65,6 @@ async def bench_relay(servers: Servers, rounds: int, count: int) -> None:
     rate = count / median(times[ours].wall)
     is_reached = rate >= _TARGET_A_SECOND
     console.print(f"relay: {rate:,.0f} people/s {verdict(is_reached)} {_TARGET_A_SECOND:,}")
-
-
-@asynccontextmanager
-async def _plain(
-    servers: Servers, copy: Callable[[Servers, Sequence[int]], None], ids: Sequence[int]
-) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    await servers.clear_durable()
-
-    async def work() -> None:
-        copy(servers, ids)
-        await asyncio.sleep(0)
-
-    yield work
 
 
 @asynccontextmanager
@@ -91,11 +83,11 @@ async def _ours(
                     while await servers.local_async.exists(keys.DIRTY):  # noqa: ASYNC110 - no event
                         await asyncio.sleep(_POLL_S)
             except TimeoutError:
-                raise RuntimeError(_describe_stuck(servers, engine)) from None
+                raise RuntimeError(_create_error_text(servers, engine)) from None
             finally:
                 while not relay.done():
-                    # Once is not enough: on Python 3.11 asyncio.wait_for, in which redis-py sends,
-                    # may swallow it (python/cpython#86296).
+                    # Repeated: on Python 3.11 redis-py sends in asyncio.wait_for, which may swallow
+                    # a cancellation (python/cpython#86296).
                     relay.cancel()
                     await asyncio.wait([relay], timeout=_POLL_S)
 
@@ -105,8 +97,8 @@ async def _ours(
         raise RuntimeError("the relay left somebody out")
 
 
-def _describe_stuck(servers: Servers, engine: SyncEngine) -> str:
-    """The sweep would have come by; a relay should not need it, so this run does without."""
+def _create_error_text(servers: Servers, engine: SyncEngine) -> str:
+    """Returns an error; a relay should not need the sweep, so this run has none."""
     dirty = servers.local.smembers(keys.DIRTY)
     entries = servers.local.xlen(keys.OUTBOX)
     dead_letters = servers.local.hlen(keys.DEAD_LETTERS)

@@ -1,4 +1,4 @@
-"""Two Valkeys of the benchmarks' own, and our engine between them."""
+"""Two Valkeys for the benchmarks, and our engine between them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Servers:
-    """Both servers, and every kind of client that is compared.
+    """Both servers, and all compared kinds of clients.
 
     Attributes:
-        local, durable: Blocking clients, as the original's.
-        local_async, durable_async: Plain asyncio clients: the limit of what is built on them.
-        local_store: As our own stores speak to local; nothing watches it.
+        local, durable: Blocking clients, like those of the original scripts.
+        local_async, durable_async: Plain asyncio clients, the limit of our own.
+        local_store: The connection of our own stores to local.
     """
 
     local_server: EmbeddedValkey
@@ -52,24 +52,24 @@ class Servers:
     local_store: RedisStore
 
     async def clear(self) -> None:
-        """Empties both."""
+        """Empties both servers."""
         for client in (self.local_async, self.durable_async):
             await _empty(client)
 
     async def clear_durable(self) -> None:
-        """Empties durable, and waits until it has nothing else to do."""
+        """Empties durable, and waits until it is idle."""
         await _empty(self.durable_async)
 
     def cpu_s(self) -> tuple[float, float]:
-        """Returns the processor time that local and durable have used so far."""
+        """Returns the processor time of local and durable so far."""
         return _cpu_s(self.local), _cpu_s(self.durable)
 
     @asynccontextmanager
     async def engine(self, durable_url: str | None = None) -> AsyncIterator[SyncEngine]:
-        """Opens an engine that has seen nothing yet, its gates open; no loop of it runs.
+        """Opens a new engine that has compared the incarnations; none of its loops runs.
 
         Args:
-            durable_url: Another way to durable.
+            durable_url: Another address of durable.
         """
         settings = Settings.model_construct(
             redis_url=SecretStr(self.local_server.url),
@@ -79,14 +79,14 @@ class Servers:
         async with AsyncExitStack() as stack:
             redis_pair = await open_redis_pair(stack, settings)
             if redis_pair.engine is None:
-                raise RuntimeError("there is no durable side")
+                raise RuntimeError("the settings have no durable")
             await redis_pair.engine.open()
             yield redis_pair.engine
 
 
 @asynccontextmanager
 async def run_servers() -> AsyncIterator[Servers]:
-    """Starts both, empty, with an append-only file that is synced each second."""
+    """Starts both servers, empty, with an append-only file synced each second."""
     async with AsyncExitStack() as stack:
         root = Path(stack.enter_context(TemporaryDirectory(prefix="sponsorsync-bench-")))
         local, durable = [
@@ -109,7 +109,7 @@ async def run_servers() -> AsyncIterator[Servers]:
 
 
 def settle() -> None:
-    """Keeps the collector's work on what there is already out of the next measurement."""
+    """Collects garbage now, so that the collector does not disturb the next measurement."""
     gc.collect()
     gc.freeze()
 

@@ -1,8 +1,7 @@
-"""Snapshots: everything there is, from local to an empty durable."""
+"""Snapshots: all people, from local to an empty durable."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from bench.people import (
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from bench.servers import Servers
 
@@ -28,7 +27,7 @@ _PART = 10
 
 
 async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
-    """Many people with a profile; a login has also written that none of them is entitled."""
+    """Copies people with a profile and an entitlement that says no."""
     population = Population(count)
     ids = population.ids
     await _start(servers, population)
@@ -38,22 +37,27 @@ async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
     contenders = [
         Contender(
             original,
-            partial(_plain, servers, originals.copy_profiles_by_key, ids[::_PART]),
+            partial(originals.prepare, servers, originals.copy_profiles_by_key, ids[::_PART]),
             scale=_PART,
         ),
         Contender(ours, partial(_ours, servers, population)),
         Contender(dirty, partial(_ours, servers, population, dirty=True)),
         Contender(
             "limit: redis-py pipelines, profiles only",
-            partial(_plain, servers, originals.copy_profiles_in_pipelines, ids),
+            partial(originals.prepare, servers, originals.copy_profiles_in_pipelines, ids),
         ),
         Contender(
             "limit: the same, profile + entitlement + meta",
-            partial(_plain, servers, partial(originals.copy_people_in_pipelines, sets=False), ids),
+            partial(
+                originals.prepare,
+                servers,
+                partial(originals.copy_people_in_pipelines, sets=False),
+                ids,
+            ),
         ),
         Contender(
             "limit: raw RESP, profiles only",
-            partial(_plain, servers, originals.copy_profiles_raw, ids),
+            partial(originals.prepare, servers, originals.copy_profiles_raw, ids),
         ),
     ]
     times = await measure(servers, contenders, rounds)
@@ -68,7 +72,7 @@ async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
 
 
 async def bench_sets(servers: Servers, rounds: int, count: int) -> None:
-    """Sets of 50, of which those of a tenth of the people may leave local."""
+    """Copies sets of 50, of which only those of the entitled tenth may leave local."""
     population = Population(count, set_size=50, entitled_every=10)
     ids = population.ids
     await _start(servers, population)
@@ -79,14 +83,14 @@ async def bench_sets(servers: Servers, rounds: int, count: int) -> None:
     contenders = [
         Contender(
             original,
-            partial(_plain, servers, originals.copy_sets_by_key, part),
+            partial(originals.prepare, servers, originals.copy_sets_by_key, part),
             scale=_PART,
         ),
         Contender(ours, partial(_ours, servers, population, collection=COLLECTION)),
         Contender("ours, everybody's everything", partial(_ours, servers, population)),
         Contender(
             "limit: redis-py pipelines, sets only",
-            partial(_plain, servers, originals.copy_sets_in_pipelines, ids),
+            partial(originals.prepare, servers, originals.copy_sets_in_pipelines, ids),
         ),
     ]
     times = await measure(servers, contenders, rounds)
@@ -104,21 +108,8 @@ async def _start(servers: Servers, population: Population) -> None:
     console.print(f"filling local with {population.count:,} people")
     await servers.clear()
     async with servers.engine():
-        pass  # local knows an epoch now, as it does in real life
+        pass  # local now has an incarnation, as in production
     await fill(servers.local_store, population)
-
-
-@asynccontextmanager
-async def _plain(
-    servers: Servers, copy: Callable[[Servers, Sequence[int]], None], ids: Sequence[int]
-) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    await servers.clear_durable()
-
-    async def work() -> None:
-        copy(servers, ids)
-        await asyncio.sleep(0)
-
-    yield work
 
 
 @asynccontextmanager
@@ -145,7 +136,7 @@ async def _ours(
 
 
 def _check_arrived(servers: Servers, population: Population, collection: str | None) -> None:
-    """What copies nothing is fast."""
+    """Checks the result: a contender that copies nothing would be fast."""
     wanted = len(population.entitled) if collection else population.count
     found = servers.durable.zcard(keys.PEOPLE)
     entitled = servers.durable.scard(keys.sponsors(SPONSORABLE))

@@ -24,12 +24,12 @@ _ALL = ("profiles", "sets", "relay", "hydrate")
 _SNAPSHOT = ("profiles", "sets")
 _SAMPLES_OF_50 = 200
 _SAMPLES_OF_5000 = 40
-# One way; the loop's timers know no less.
+# One way; the loop's timers have no finer resolution.
 _DISTANCE_S = 0.001
 
 
 def main() -> None:
-    """Runs what the command line asks for."""
+    """Runs the chosen benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m bench.sync", description=__doc__)
     parser.add_argument("--only", choices=("snapshot", *_ALL), action="append")
     parser.add_argument("--rounds", type=int, default=5)
@@ -38,10 +38,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(_chosen(options.only), options.rounds, options.shrink))
+        runner.run(_run(_choose(options.only), options.rounds, options.shrink))
 
 
-def _chosen(only: list[str] | None) -> set[str]:
+def _choose(only: list[str] | None) -> set[str]:
     names = set(only or _ALL)
     return names | set(_SNAPSHOT) if "snapshot" in names else names
 
@@ -49,7 +49,7 @@ def _chosen(only: list[str] | None) -> set[str]:
 async def _run(names: set[str], rounds: int, shrink: int) -> None:
     async with run_servers() as servers:
         began = time.perf_counter()
-        _describe_machine(servers)
+        _print_machine(servers)
         if "profiles" in names:
             await bench_profiles(servers, rounds, 100_000 // shrink)
         if "sets" in names:
@@ -63,7 +63,7 @@ async def _run(names: set[str], rounds: int, shrink: int) -> None:
         console.print(f"{time.perf_counter() - began:.0f} s in all; {_load()}")
 
 
-def _describe_machine(servers: Servers) -> None:
+def _print_machine(servers: Servers) -> None:
     server = cast("dict[str, object]", servers.local.info("server"))
     of_server = server.get("valkey_version", server["redis_version"])
     console.print(

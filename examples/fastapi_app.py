@@ -1,11 +1,11 @@
-"""A FastAPI application whose page is for who gives $10 a month or more."""
+"""A FastAPI application with a page for sponsors of $10 a month or more."""
 
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from examples.sponsor_tokens import KeysAwayError, SponsorTokens, gives
+from examples.sponsor_tokens import KeysAwayError, SponsorTokens, is_entitled
 
 _bearer = HTTPBearer(auto_error=False)
 
@@ -24,7 +24,7 @@ def create_app(tokens: SponsorTokens) -> FastAPI:
             raise HTTPException(503, "SponsorSync does not answer.") from None
         if claims is None:
             raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
-        if not gives(claims, 1000):
+        if not is_entitled(claims, 1000):
             raise HTTPException(403, "This is for sponsors.")
         return claims
 

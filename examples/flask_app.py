@@ -1,4 +1,4 @@
-"""A Flask application whose page is for who gives $10 a month or more."""
+"""A Flask application with a page for sponsors of $10 a month or more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, g, request
 
-from examples.sponsor_tokens import KeysAwayError, gives
+from examples.sponsor_tokens import KeysAwayError, is_entitled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def create_app(tokens: SponsorTokens) -> Flask:
                 return "SponsorSync does not answer.", 503
             if claims is None:
                 return "", 401, {"WWW-Authenticate": "Bearer"}
-            if not gives(claims, 1000):
+            if not is_entitled(claims, 1000):
                 return "This is for sponsors.", 403
             g.sponsor = claims
             return view(*arguments, **named)

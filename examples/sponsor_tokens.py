@@ -1,4 +1,4 @@
-"""Checking SponsorSync's tokens offline, with joserfc: what both examples beside this one share."""
+"""Checks SponsorSync's tokens offline, with joserfc; both example applications use it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _KEPT_S = 300.0
-_ASKED_AT_MOST_EVERY_S = 10.0
+_MIN_FETCH_INTERVAL_S = 10.0
 
-# What joserfc raises for what is no token of ours. Anybody may write the header, and joserfc takes
-# some of it for what it should be: `"crit": 5` is a TypeError, a list an AttributeError.
+# joserfc's exceptions for bad tokens. Anybody can write the header, and joserfc does not check all
+# of its types: `"crit": 5` raises a TypeError, a list an AttributeError.
 _REFUSED = (JoseError, ValueError, TypeError, AttributeError, RecursionError)
 
 _log = logging.getLogger(__name__)
 
 
 class KeysAwayError(Exception):
-    """The keys were never fetched, so nobody can tell whether a token counts: answer 503."""
+    """No keys have been fetched, so no token can be checked: answer 503."""
 
 
 class SponsorTokens:
-    """Reads tokens about one sponsorable; `fetch_keys` gets what `/.well-known/jwks.json` answers.
+    """Reads tokens about one sponsorable; `fetch_keys` returns `/.well-known/jwks.json`.
 
-    A token about another sponsorable is refused, however much is given to them.
+    It refuses tokens about other sponsorables.
 
-    The keys are kept for five minutes, and while they cannot be fetched anew. A token that names
-    another key makes them be fetched as well, but not for each one that somebody makes up.
+    It keeps the keys for five minutes, or longer while they cannot be fetched. A token with an
+    unknown key also makes it fetch them, but at most every ten seconds, against forged tokens.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class SponsorTokens:
         self._fetch_keys = fetch_keys
         self._clock = clock
         self._keys = KeySet([])
-        self._asked_at = self._due_at = clock()
-        # decode() looks at the signature only.
+        self._fetched_at = self._due_at = clock()
+        # decode() checks the signature only.
         self._registry = jwt.JWTClaimsRegistry(
             leeway=5,
             iss={"essential": True, "value": issuer},
@@ -60,10 +60,10 @@ class SponsorTokens:
         )
 
     def read(self, token: str) -> dict[str, Any] | None:
-        """Returns the claims of a token that counts, else None.
+        """Returns the claims of a valid token, else None.
 
         Raises:
-            KeysAwayError: There are no keys to check it with.
+            KeysAwayError: No keys have been fetched.
         """
         try:
             kid = jws.extract_compact(token.encode()).headers().get("kid")
@@ -76,23 +76,23 @@ class SponsorTokens:
     def _find_keys(self, kid: object) -> KeySet:
         now = self._clock()
         is_missing = all(key.kid != kid for key in self._keys.keys)
-        if now >= self._due_at or (is_missing and now >= self._asked_at + _ASKED_AT_MOST_EVERY_S):
-            self._ask_for_keys()
+        if now >= self._due_at or (is_missing and now >= self._fetched_at + _MIN_FETCH_INTERVAL_S):
+            self._load_keys()
         if not self._keys:
             raise KeysAwayError
         return self._keys
 
-    def _ask_for_keys(self) -> None:
-        kept_s = _ASKED_AT_MOST_EVERY_S
+    def _load_keys(self) -> None:
+        kept_s = _MIN_FETCH_INTERVAL_S
         try:
             self._keys = KeySet.import_key_set(self._fetch_keys())  # type: ignore[arg-type]
             kept_s = _KEPT_S
-        except Exception:  # noqa: BLE001 - a proxy may answer in SponsorSync's place, with anything
-            _log.exception("SponsorSync's keys could not be fetched; those from before are kept")
-        self._asked_at = self._clock()
-        self._due_at = self._asked_at + kept_s
+        except Exception:  # noqa: BLE001 - a proxy may answer instead of SponsorSync, with anything
+            _log.exception("SponsorSync's keys could not be fetched; the previous keys stay valid")
+        self._fetched_at = self._clock()
+        self._due_at = self._fetched_at + kept_s
 
 
-def gives(claims: dict[str, Any], cents: int) -> bool:
-    """Tells whether somebody is entitled by so much; what is not claimed is not known."""
+def is_entitled(claims: dict[str, Any], cents: int) -> bool:
+    """Returns whether the claims entitle for at least this price; a missing claim does not."""
     return claims.get("entitled") is True and claims.get("cents", 0) >= cents

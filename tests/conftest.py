@@ -1,4 +1,4 @@
-"""What every test may ask for: real Valkeys, a simulated GitHub, and the service between them."""
+"""Fixtures of all tests: real Valkeys, a simulated GitHub, and the service between them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PATREON_SETTINGS = {
     "patreon_secret": SecretStr("the-secret-of-the-patreon-client"),
     "patreon_campaign": "1234567",
 }
-"""What a service needs for the fixture `patreon`; without them it has no Patreon."""
+"""The settings for the fixture `patreon`; without them a service has no Patreon."""
 
 
 @dataclass
@@ -53,19 +53,19 @@ class Clock:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __call__(self) -> datetime:
-        """Returns the moment."""
+        """Returns the current time."""
         return self.now
 
     def advance(self, **by: float) -> None:
-        """Goes on by so many `days`, `hours` or `minutes`."""
+        """Advances by `days`, `hours` or `minutes`."""
         self.now += timedelta(**by)
 
 
 class TickingClock(Clock):
-    """A clock that goes on by itself: what was known in the second of a question stands."""
+    """A clock that advances by itself: facts of the same second are not replaced."""
 
     def __call__(self) -> datetime:
-        """Returns the moment, another one each time."""
+        """Returns another time at each call."""
         self.advance(seconds=1)
         return self.now
 
@@ -103,7 +103,7 @@ async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def local_store(local_server: EmbeddedValkey, local: Redis) -> AsyncIterator[RedisStore]:
-    """The same, as the service speaks to it."""
+    """The application's Redis, as the service connects to it."""
     assert await local.ping()
     store = create_store(SecretStr(local_server.url), name="local", pool_size=4)
     yield store
@@ -118,7 +118,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def github(clock: Clock) -> SimulatedGitHub:
-    """A GitHub of our own."""
+    """The simulated GitHub."""
     return SimulatedGitHub(
         client_id="client",
         client_secret="secret",
@@ -131,7 +131,7 @@ def github(clock: Clock) -> SimulatedGitHub:
 
 @pytest.fixture
 def patreon(clock: Clock) -> SimulatedPatreon:
-    """A Patreon of our own, which a service with PATREON_SETTINGS asks."""
+    """The simulated Patreon, which a service with PATREON_SETTINGS uses."""
     return SimulatedPatreon(
         client_id="patreon-client",
         client_secret="the-secret-of-the-patreon-client",
@@ -144,7 +144,7 @@ def patreon(clock: Clock) -> SimulatedPatreon:
 
 @pytest.fixture
 def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Settings:
-    """The service's settings; neither the environment nor a file has a say in them."""
+    """The service's settings, independent of the environment and of files."""
     assert local is not None  # it is empty now
     return Settings.model_construct(
         public_url=ORIGIN,
@@ -159,28 +159,31 @@ def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Sett
 
 
 class Browser(httpx.AsyncClient):
-    """A browser with its own cookies, on all three sites alike; follows no redirect."""
+    """A browser with its own cookies for all three sites; it follows no redirect."""
 
     async def sign_in(self, login: str, *, path: str = "/login", **headers: str) -> httpx.Response:
-        """Goes all the way round by GitHub; returns the callback's answer."""
-        to_github = await self.get(path, params={"login": login})
-        back = await self.get(to_github.headers["location"])
-        return await self.get(back.headers["location"], headers=headers)
+        """Signs in at GitHub; returns the callback's answer."""
+        return await self.get(await self.go_to_github(login, path=path), headers=headers)
+
+    async def go_to_github(self, login: str, *, path: str = "/login", **params: str) -> str:
+        """Starts a sign-in at GitHub; returns the address of the callback."""
+        to_github = await self.get(path, params={"login": login, **params})
+        return (await self.get(to_github.headers["location"])).headers["location"]
 
     async def go_to_patreon(self, role: str) -> str:
-        """Begins to link an account of Patreon's; returns where Patreon sends the browser back."""
+        """Starts to link an account of Patreon; returns the address of the callback."""
         to_patreon = await self.get("/patreon/link")
         back = await self.get(f"{to_patreon.headers['location']}&patron={role}")
         return back.headers["location"]
 
     async def link_patreon(self, role: str) -> httpx.Response:
-        """Goes all the way round by Patreon; returns the callback's answer."""
+        """Links an account of Patreon; returns the callback's answer."""
         return await self.get(await self.go_to_patreon(role))
 
 
 @dataclass
 class Service:
-    """The service as it runs, and ways to it."""
+    """A running service, and browsers for it."""
 
     app: ASGIApp
     github: SimulatedGitHub
@@ -188,7 +191,7 @@ class Service:
     _stack: AsyncExitStack
 
     async def open_browser(self, origin: str = ORIGIN) -> Browser:
-        """Returns a browser without any cookies; it is closed with the service."""
+        """Returns a browser without cookies; it is closed with the service."""
         browser = Browser(
             base_url=origin,
             mounts={
@@ -213,7 +216,7 @@ RunService: TypeAlias = "Callable[..., AbstractAsyncContextManager[Service]]"
 def run_service(
     settings: Settings, github: SimulatedGitHub, patreon: SimulatedPatreon, clock: Clock
 ) -> RunService:
-    """Returns a context manager that runs the service with some settings of its own."""
+    """Returns a context manager that runs the service with changed settings."""
 
     @asynccontextmanager
     async def run(
@@ -227,7 +230,7 @@ def run_service(
                 gears_folder=gears_folder,
                 clock=clock,
             )
-            # ASGITransport runs no lifespan, so we do, and hand its state to each request.
+            # ASGITransport runs no lifespan, so it runs here, and each request gets its state.
             state = await stack.enter_async_context(app.router.lifespan_context(app))
             browsers = await stack.enter_async_context(AsyncExitStack())
             yield Service(
@@ -239,14 +242,14 @@ def run_service(
 
 @pytest.fixture
 async def service(run_service: RunService) -> AsyncIterator[Service]:
-    """The service with the settings that most tests want."""
+    """The service with the usual settings."""
     async with run_service() as running:
         yield running
 
 
 @pytest.fixture
 async def browser(service: Service) -> Browser:
-    """A browser that nobody signed in with yet."""
+    """A browser without a session."""
     return await service.open_browser()
 
 
@@ -259,7 +262,7 @@ async def sponsor(browser: Browser) -> Browser:
 
 
 def hand_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
-    """Returns the app with what its lifespan yielded, as a server hands it to each request."""
+    """Returns the app with its lifespan's state in each request, as a server adds it."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": dict(state)}, receive, send)

@@ -1,4 +1,4 @@
-"""Background work: loops that nothing ends but the supervisor, and work that is done once."""
+"""Background work: loops that only the supervisor ends, and work that is done once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import selectors
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import structlog
@@ -17,18 +17,22 @@ from sponsorsync.background import Supervisor, open_supervisor
 from sponsorsync.domain.errors import GitHubUnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
+
+    from structlog.typing import EventDict
+
+T = TypeVar("T")
 
 
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop that does not wait for a time: its clock jumps there."""
+class _SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop that skips waits: its clock jumps to the next timer."""
 
     def __init__(self) -> None:
         self._skipped = _SkippingSelector()
         super().__init__(self._skipped)
 
     def time(self) -> float:
-        """Returns the time, with all that was skipped."""
+        """Returns the time, skipped waits included."""
         return super().time() + self._skipped.skipped_s
 
 
@@ -40,6 +44,16 @@ class _SkippingSelector(selectors.DefaultSelector):
         return super().select(0)
 
 
+def _run(main: Coroutine[None, None, T]) -> tuple[T, list[EventDict]]:
+    """Runs a coroutine without waiting; returns its result and the log."""
+    with asyncio.Runner(loop_factory=_SkippingLoop) as runner, capture_logs() as logs:
+        return runner.run(main), list(logs)
+
+
+async def _hang() -> None:
+    await asyncio.Event().wait()
+
+
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
     structlog.reset_defaults()
@@ -47,8 +61,8 @@ def _own_logging() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-async def test_whoever_closes_waits_for_what_was_started() -> None:
-    """A token is revoked behind the answer, also when the service stops right then."""
+async def test_close_waits_for_the_work_that_was_started() -> None:
+    """A token is revoked after the answer, also when the service stops right then."""
     done: list[str] = []
 
     async def work() -> None:
@@ -62,8 +76,8 @@ async def test_whoever_closes_waits_for_what_was_started() -> None:
     assert done == ["done"]
 
 
-async def test_an_error_of_whoever_closes_leaves_nothing_behind() -> None:
-    """Nor is it lost."""
+async def test_an_error_of_the_block_still_waits_for_the_work() -> None:
+    """And is not lost."""
     done = asyncio.Event()
 
     async def work() -> None:
@@ -81,12 +95,12 @@ async def test_an_error_of_whoever_closes_leaves_nothing_behind() -> None:
     assert done.is_set()
 
 
-async def test_without_any_work_there_is_nothing_to_wait_for() -> None:
+async def test_close_without_any_work_returns_at_once() -> None:
     """The usual case."""
     await Supervisor().close()
 
 
-def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
+def test_work_that_takes_too_long_is_cancelled_and_may_clean_up() -> None:
     """A GitHub that does not answer must not keep the service from stopping."""
     ends: list[str] = []
 
@@ -104,20 +118,16 @@ def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
             background.start_once("work", work())
         return loop.time() - began
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs() as logs:
-        took_s = runner.run(serve())
+    took_s, logs = _run(serve())
 
     assert ends == ["cleaned up"]
     assert 5 <= took_s < 6
     assert logs == []
 
 
-def test_what_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
-    """One that hangs takes no other one along."""
+def test_work_that_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
+    """One that hangs must not end the others."""
     ends: list[str] = []
-
-    async def hang() -> None:
-        await asyncio.Event().wait()
 
     async def work() -> None:
         await asyncio.sleep(4)
@@ -125,41 +135,33 @@ def test_what_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
 
     async def serve() -> None:
         async with open_supervisor() as background:
-            background.start_once("hang", hang())
+            background.start_once("hang", _hang())
             background.start_once("work", work())
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        runner.run(serve())
+    _run(serve())
 
     assert ends == ["done"]
 
 
-async def test_an_expected_failure_is_a_warning_with_its_sentence() -> None:
-    """No traceback: it is nobody's fault here."""
-
-    async def work() -> None:
-        raise GitHubUnreachableError("GitHub could not be reached.")
-
-    with capture_logs() as logs:
-        async with open_supervisor() as background:
-            background.start_once("revoke a token", work())
-
-    assert logs == [
-        {
-            "event": "background_work_failed",
-            "log_level": "warning",
-            "work": "revoke a token",
-            "reason": "GitHub could not be reached.",
-        }
-    ]
-
-
-async def test_an_unexpected_failure_is_an_error_with_its_traceback() -> None:
-    """Nobody else is there to see it, and the work beside it goes on."""
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (
+            GitHubUnreachableError("GitHub could not be reached."),
+            {"log_level": "warning", "reason": "GitHub could not be reached."},
+        ),
+        (ZeroDivisionError(), {"log_level": "error", "exc_info": True}),
+    ],
+    ids=["expected", "unexpected"],
+)
+async def test_a_failure_of_work_is_logged_and_stops_no_other_work(
+    error: Exception, logged: dict[str, object]
+) -> None:
+    """Nothing else reports it; only an unexpected one has a traceback."""
     done: list[str] = []
 
     async def fail() -> None:
-        raise ZeroDivisionError
+        raise error
 
     async def work() -> None:
         await asyncio.sleep(0)
@@ -170,14 +172,7 @@ async def test_an_unexpected_failure_is_an_error_with_its_traceback() -> None:
             background.start_once("fail", fail())
             background.start_once("work", work())
 
-    assert logs == [
-        {
-            "event": "background_work_failed",
-            "log_level": "error",
-            "work": "fail",
-            "exc_info": True,
-        }
-    ]
+    assert logs == [{"event": "background_work_failed", "work": "fail", **logged}]
     assert done == ["done"]
 
 
@@ -197,14 +192,14 @@ async def test_an_unexpected_failure_is_an_error_with_its_traceback() -> None:
 def test_no_exception_ends_a_loop(
     error: BaseException, shown: str, event: tuple[str, str], every_s: float | None
 ) -> None:
-    """Nor does a task that it waited for and that was cancelled; `close` does, without a word."""
+    """Nor does the cancellation of a task that it waited for; `close` does, without a log entry."""
     runs: list[str] = []
 
     async def work() -> None:
         runs.append("run")
         if len(runs) == 1:
             raise error
-        await asyncio.Event().wait()
+        await _hang()
 
     async def serve() -> Supervisor:
         async with open_supervisor() as supervisor:
@@ -216,8 +211,7 @@ def test_no_exception_ends_a_loop(
         assert failed == ("failing", 1, shown, False)
         return supervisor
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs() as logs:
-        supervisor = runner.run(serve())
+    supervisor, logs = _run(serve())
 
     assert len(runs) == 2
     assert supervisor.list_loops() == []
@@ -225,7 +219,7 @@ def test_no_exception_ends_a_loop(
 
 
 def test_a_loop_rests_longer_after_each_failure_until_it_works_again() -> None:
-    """It neither floods the log nor stays away for long; a pass that works starts over."""
+    """It neither floods the log nor stays away for long; a successful pass starts over."""
     rests: list[float] = []
     outcomes = iter([*["fail"] * 6, "work", *["fail"] * 2])
     done = asyncio.Event()
@@ -243,8 +237,7 @@ def test_a_loop_rests_longer_after_each_failure_until_it_works_again() -> None:
             supervisor.start("sweep", work, every_s=2.0)
             await done.wait()
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs():
-        runner.run(serve())
+    _run(serve())
 
     waits = [later - earlier - 2.0 for earlier, later in pairwise(rests)]
     longest = [1, 2, 4, 8, 10, 10, 0, 1, 2]
@@ -261,7 +254,7 @@ def test_a_loop_without_passes_is_healthy_after_a_while() -> None:
     async def work() -> None:
         for error in errors:
             raise error
-        await asyncio.Event().wait()
+        await _hang()
 
     async def serve() -> list[str]:
         async with open_supervisor() as supervisor:
@@ -269,17 +262,16 @@ def test_a_loop_without_passes_is_healthy_after_a_while() -> None:
             [state] = supervisor.list_loops()
             statuses: list[str] = []
             for _ in range(3):
-                await asyncio.sleep(3.5)
+                await asyncio.sleep(3.2)
                 statuses.append(state.status)
             return statuses
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner, capture_logs():
-        statuses = runner.run(serve())
+    statuses, _ = _run(serve())
 
     assert statuses == ["failing", "failing", "running"]
 
 
-async def test_a_loop_that_has_no_more_to_do_is_not_shown() -> None:
+async def test_a_loop_that_has_returned_is_not_listed() -> None:
     """The scripts' loop returns where there is no RedisGears; that is no failure."""
 
     async def work() -> None:
@@ -295,13 +287,13 @@ async def test_a_loop_that_has_no_more_to_do_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("is_once", [True, False])
-def test_work_that_swallows_a_cancellation_is_ended_all_the_same(*, is_once: bool) -> None:
+def test_work_that_swallows_a_cancellation_is_ended(*, is_once: bool) -> None:
     """On Python 3.11 redis-py does so now and then; the service would never stop."""
 
     async def work() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        await asyncio.Event().wait()
+        await _hang()
 
     async def serve() -> None:
         async with open_supervisor() as supervisor:
@@ -311,8 +303,7 @@ def test_work_that_swallows_a_cancellation_is_ended_all_the_same(*, is_once: boo
                 supervisor.start("relay", work)
             await asyncio.sleep(0)
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        runner.run(asyncio.wait_for(serve(), 10))
+    _run(asyncio.wait_for(serve(), 10))
 
 
 def test_a_cancelled_close_ends_everything() -> None:
@@ -333,5 +324,4 @@ def test_a_cancelled_close_ends_everything() -> None:
             await asyncio.wait_for(supervisor.close(), 1)
         assert sorted(ends) == ["relay", "revoke a token"]
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        runner.run(serve())
+    _run(serve())

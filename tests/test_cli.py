@@ -1,4 +1,4 @@
-"""The command line: its help, its version, its completion, and the mistakes that it refuses."""
+"""The command line: help, version, completion and wrong arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPT = Path(sys.executable).with_name("sponsorsync")
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process; returns status, standard output and error."""
+    """Returns a function that runs the command line in this process."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def run_main(*arguments: str) -> tuple[int, str, str]:
@@ -37,23 +37,23 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run_main
 
 
-def _walk_commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - typer has no public type
+def _scan_commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - typer has no public type
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
-        yield from _walk_commands(child, *path, name)
+        yield from _scan_commands(child, *path, name)
 
 
-COMMANDS = dict(_walk_commands(typer.main.get_command(cli)))
+COMMANDS = dict(_scan_commands(typer.main.get_command(cli)))
 
 
 def test_the_version_is_printed(run: Run) -> None:
-    """Without a command beside it."""
+    """It needs no command."""
     assert run("--version") == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself(run: Run, path: tuple[str, ...]) -> None:
-    """By -h as by --help, with a sentence for the command and one for each of its options."""
+    """-h and --help describe the command and each of its options."""
     short, long = run(*path, "-h"), run(*path, "--help")
 
     assert short == long
@@ -64,7 +64,7 @@ def test_every_command_explains_itself(run: Run, path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("--bogus", "No such option: --bogus"),
         ("bogus", "No such command 'bogus'."),
@@ -76,19 +76,19 @@ def test_every_command_explains_itself(run: Run, path: tuple[str, ...]) -> None:
         ("deploy-gears --host h --port 65536", "'--port'"),
     ],
 )
-def test_an_argument_that_does_not_fit_is_one_line(run: Run, arguments: str, said: str) -> None:
-    """Status 2, and nothing on standard output, which may be another program's input."""
+def test_a_wrong_argument_is_one_line(run: Run, arguments: str, message: str) -> None:
+    """Standard output stays empty, since another program may read it."""
     status, out, errors = run(*arguments.split())
 
     [line] = errors.splitlines()
     assert (status, out) == (2, "")
     assert line.startswith("sponsorsync: ")
-    assert said in line
+    assert message in line
 
 
 @pytest.mark.parametrize("group", [(), ("keys",)])
 def test_without_a_command_the_help_is_printed(run: Run, group: tuple[str, ...]) -> None:
-    """Status 2, since nothing has been done; no error beside it."""
+    """The status is 2, since nothing was done; there is no error message."""
     status, out, errors = run(*group)
 
     assert status == 2
@@ -105,8 +105,10 @@ def test_without_a_command_the_help_is_printed(run: Run, group: tuple[str, ...])
         ("complete_bash", "sponsorsync verify --fi", "--fix"),
     ],
 )
-async def test_a_shell_completes_it(instruction: str, words: str, printed: str) -> None:
-    """Commands, those of a group, and options, by the script that an installation has."""
+async def test_a_shell_completes_commands_and_options(
+    instruction: str, words: str, printed: str
+) -> None:
+    """By the script of the installation."""
     environment = {
         "_SPONSORSYNC_COMPLETE": instruction,
         "COMP_WORDS": words,

@@ -1,4 +1,4 @@
-"""pyproject.toml declares what the code imports, and the locks pin what pyproject.toml declares."""
+"""pyproject.toml declares all imported packages, and the locks pin all declared packages."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ LOCKED = {
 
 
 def name_of(requirement: str) -> str:
-    """Returns the normalized name of the package that a requirement or a lock's line is about."""
+    """Returns the normalized name of the package in a requirement or in a line of a lock."""
     [name] = re.findall(r"^[\w.-]+", requirement)
     return re.sub(r"[-_.]+", "-", str(name)).lower()
 
 
 @cache
 def read_imports(*folders: str) -> set[str]:
-    """Returns the names of the packages that the Python files import."""
+    """Returns the names of the packages that the Python files of some folders import."""
     packages = packages_distributions()
     return {
         name_of(package)
@@ -78,21 +78,21 @@ def read_pins(lock: str) -> dict[str, str]:
 
 
 def test_the_service_declares_every_package_that_it_imports() -> None:
-    """A package of a package may be gone with its next release."""
+    """A dependency of a dependency may disappear with the next release."""
     declared = {name_of(requirement) for requirement in RUNNING}
 
     assert read_imports("src") - declared == set()
 
 
 def test_the_tests_declare_every_package_that_they_import() -> None:
-    """Or the service has it anyway."""
+    """A test must not depend on packages that happen to be installed."""
     declared = {name_of(requirement) for requirement in [*RUNNING, *GROUPS["test"]]}
 
     assert read_imports(*TEST_FOLDERS) - declared == set()
 
 
-def test_a_dependency_is_imported_or_says_why_it_is_there() -> None:
-    """Nobody dares to remove a line that gives no reason."""
+def test_a_dependency_is_imported_or_has_a_comment() -> None:
+    """Nobody dares to remove a dependency without a reason."""
     unexplained = find_unexplained(RUNNING, read_imports("src"))
     unexplained += find_unexplained(GROUPS["test"], read_imports(*TEST_FOLDERS))
     unexplained += find_unexplained([*GROUPS["build"], *GROUPS["tools"]], set())
@@ -101,15 +101,15 @@ def test_a_dependency_is_imported_or_says_why_it_is_there() -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKED)
-def test_a_lock_pins_what_is_declared_for_it(lock: str) -> None:
-    """A dependency without `make lock` would be missing on a fresh machine only."""
+def test_a_lock_pins_all_its_declared_packages(lock: str) -> None:
+    """Without `make lock`, a new dependency would be missing only on a fresh machine."""
     declared = {name_of(requirement) for requirement in LOCKED[lock]}
 
     assert declared - read_pins(lock).keys() == set()
 
 
 def test_the_locks_agree() -> None:
-    """They go into one environment, the later over the earlier."""
+    """All locks are installed into one environment, one over the other."""
     versions: dict[str, set[str]] = {}
     for lock in LOCKED:
         for name, version in read_pins(lock).items():
@@ -119,7 +119,7 @@ def test_the_locks_agree() -> None:
 
 
 def test_tools_are_not_installed_for_running() -> None:
-    """`make run` is quick on a fresh machine."""
+    """`make run` has to be quick on a fresh machine."""
     unwanted = {name_of(requirement) for requirement in ["pytest", *GROUPS["tools"]]}
 
     assert unwanted & read_pins("requirements.lock").keys() == set()
@@ -127,7 +127,7 @@ def test_tools_are_not_installed_for_running() -> None:
 
 @pytest.mark.parametrize("lock", LOCKED)
 def test_a_lock_names_no_address(lock: str) -> None:
-    """An index or mirror is the machine's own; the hashes hold wherever a file comes from."""
+    """Each machine has its own index or mirror; the hashes hold for files from any of them."""
     text = (ROOT / lock).read_text(encoding="utf-8")
 
     assert re.findall(r"://|^-", text, re.MULTILINE) == []

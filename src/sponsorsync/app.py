@@ -1,4 +1,4 @@
-"""The web application: its routes and its middleware, around the parts that the lifespan opens."""
+"""The web application: its routes, its middleware, and the lifespan that opens the services."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sponsorsync.web import (
     account,
     account_links,
     admin,
+    audit,
     forward_auth,
     health,
     login,
@@ -32,7 +33,7 @@ from sponsorsync.web.middleware import (
     CrossSiteGuard,
     HeadAsGet,
     SecurityHeaders,
-    Unforeseen,
+    UnexpectedErrors,
 )
 from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
 
@@ -46,19 +47,17 @@ if TYPE_CHECKING:
     from sponsorsync.web.services import State
 
 DESCRIPTION = """\
-Lets an open-source maintainer give sponsors something back: people sign in with GitHub, and what
-they prefer lasts.
+Gives the GitHub sponsors of an application lasting preferences and their own features.
 
-Calls that need somebody signed in carry the session cookie, which `/login` sets. Reads take a token
-of `POST /token` as well, as `Authorization: Bearer …`. Whatever changes
-something is refused (403) when a page of another site made the browser ask for it;
-`SPONSORSYNC_ALLOWED_ORIGINS` names the sites that may.
+`/login` sets the session cookie. Routes that only read also accept a token of `POST /token`, as
+`Authorization: Bearer …`. Routes that change something refuse (403) requests from pages of other
+sites, except those of `SPONSORSYNC_ALLOWED_ORIGINS`.
 
 Errors are RFC 9457 problem details; `code` is for programs.
 """
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Ten thousand ids of the greatest length, with room for JSON's quoting."""
+"""10,000 ids of the maximum length, with room for JSON's quoting."""
 
 _STATIC = Path(__file__).parent / "web" / "static"
 
@@ -74,14 +73,14 @@ def create_app(
     """Returns the service; nothing is opened before its lifespan begins.
 
     Args:
-        settings: All of them.
-        github_transport: Stands in for the network between the service and GitHub.
+        settings: All settings.
+        github_transport: Replaces the network between the service and GitHub.
         link_transport: The same for the services at which people link accounts.
-        gears_folder: Where the scripts for RedisGears are; None for those of this installation.
-        clock: Tells the moment, with a time zone.
+        gears_folder: The folder of the RedisGears scripts; None for the installation's own.
+        clock: Returns the current time, with a time zone.
 
     Raises:
-        SettingsError: A setting that the service cannot do without is missing.
+        SettingsError: A required setting is missing.
     """
     settings.require_for_service()
     allowed_origins = frozenset(settings.allowed_origins)
@@ -105,16 +104,17 @@ def create_app(
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redoc_url=None,
-        redirect_slashes=False,  # the redirect would go to whatever Host the client named
+        redirect_slashes=False,  # the redirect would lead to the Host header of the client
         responses=COMMON_ERRORS,
     )
     for router in (
-        forward_auth.router,  # the first is found first, and this one is asked most often
+        forward_auth.router,  # first, as routes are searched in order and this one is used most
         login.router,
         account.router,
         preferences.router,
         tokens.router,
         admin.router,
+        audit.router,
         sponsors.router,
         webhooks.router,
         account_links.router,
@@ -124,14 +124,14 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     add_error_handlers(app)
     correct_openapi(app)
-    # The last one added is the first to see a request.
+    # The last one added handles a request first.
     app.add_middleware(CrossSiteGuard, origin=settings.origin, allowed_origins=allowed_origins)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(HeadAsGet)
-    # What is above guards changes, and bodies, of which a plain question has neither.
-    app.add_middleware(forward_auth.PlainQuestions)
-    app.add_middleware(Unforeseen)
+    # The middleware above guards changes and bodies, which a plain forward auth request lacks.
+    app.add_middleware(forward_auth.PlainForwardAuth)
+    app.add_middleware(UnexpectedErrors)
     app.add_middleware(SecurityHeaders, github_url=settings.github_url)
     app.add_middleware(
         CORSMiddleware,
@@ -145,5 +145,5 @@ def create_app(
 
 
 def _operation_id(route: APIRoute) -> str:
-    """The function's name: `get_me` makes a better client than `get_me_me_get`."""
+    """Returns the function's name: `get_me` is better in clients than `get_me_me_get`."""
     return route.name

@@ -1,4 +1,4 @@
-"""All work that no request waits for: loops that run as long as the service, and work done once."""
+"""Background work: loops that run as long as the service, and work that is done once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from sponsorsync.domain.errors import SponsorSyncError
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,6 +20,7 @@ _BACKOFF_FIRST_S = 1.0
 _BACKOFF_LONGEST_S = 10.0
 _HEALTHY_S = 5.0
 _DRAIN_S = 5.0
+_CANCEL_AGAIN_S = 0.2
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class LoopState:
 
 
 class _Loop:
-    """One loop: it runs again after any exception, and rests longer after each failure."""
+    """One loop, restarted after any exception with a longer back-off after each failure."""
 
     def __init__(
         self, name: str, work: Callable[[], Coroutine[None, None, None]], every_s: float | None
@@ -65,8 +65,8 @@ class _Loop:
                 await asyncio.sleep(self._every_s)
                 await self._work()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all are restarted
-                # Also where a cancellation has come out as an error; see `end_tasks`. But a task
-                # that the work waited for may be cancelled without the loop.
+                # A cancellation of this loop may come out as another error; see `end_tasks`. And a
+                # CancelledError may come from a task that the work waited for.
                 if _is_cancelled():
                     return
                 await self._back_off(error)
@@ -102,7 +102,7 @@ class _Loop:
 
 
 class Supervisor:
-    """Owns the background loops and the one-shot work of this process, until it is closed."""
+    """Owns the background loops and the one-shot work of this process until it is closed."""
 
     def __init__(self) -> None:
         self._loops: dict[str, LoopState] = {}
@@ -116,13 +116,13 @@ class Supervisor:
         *,
         every_s: float | None = None,
     ) -> None:
-        """Starts a loop, which runs again after any exception.
+        """Starts a loop that is restarted after any exception.
 
         Args:
-            name: For the log, `/readyz` and the metrics.
-            work: Runs until it is cancelled; a return ends the loop for good. With `every_s`:
-                one pass, which returns.
-            every_s: The rest before each pass.
+            name: The loop's name in the log, `/readyz` and the metrics.
+            work: Without `every_s` it runs until it is cancelled, and a return ends the loop for
+                good. With `every_s` it is one pass.
+            every_s: The pause before each pass.
         """
         loop = _Loop(name, work, every_s)
         self._loops[name] = loop.state
@@ -132,7 +132,7 @@ class Supervisor:
         task.add_done_callback(lambda _: self._loops.pop(name))
 
     def start_once(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Starts work that is done once; `close` waits for it, for a bounded time."""
+        """Starts work that is done once; `close` waits a bounded time for it."""
         task = asyncio.create_task(_log_failure(name, work), name=name)
         self._one_shot_tasks.add(task)
         task.add_done_callback(self._one_shot_tasks.discard)
@@ -152,9 +152,9 @@ class Supervisor:
 
 @asynccontextmanager
 async def open_supervisor() -> AsyncIterator[Supervisor]:
-    """Yields a supervisor, and closes it at the end.
+    """Yields a supervisor and closes it at the end.
 
-    Open it after every resource that a loop uses, so that the loops end first.
+    Open it after every resource that a loop uses, so that the loops end before their resources.
     """
     supervisor = Supervisor()
     try:
@@ -175,3 +175,24 @@ async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def end_tasks(*tasks: asyncio.Task[None]) -> None:
+    """Cancels tasks until all of them have ended, even if the caller is cancelled meanwhile.
+
+    One cancellation can get lost: redis-py sends through `asyncio.wait_for`, which swallows one on
+    Python 3.11 (https://github.com/python/cpython/issues/86296), and one that arrives while a
+    connection is being made comes out as an error of that connection, which a loop takes for an
+    outage. So tasks that talk to Redis are not left to a task group, which cancels only once.
+    """
+    waiting, is_cancelled = set(tasks), False
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        try:
+            await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_S)
+        except asyncio.CancelledError:
+            is_cancelled = True
+        waiting = {task for task in waiting if not task.done()}
+    if is_cancelled:
+        raise asyncio.CancelledError

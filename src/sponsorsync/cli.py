@@ -21,7 +21,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Report only; change not
 
 
 class Engine(StrEnum):
-    """Who copies a snapshot."""
+    """The engine that copies a snapshot."""
 
     PLAIN = "plain"
     GEARS = "gears"
@@ -35,21 +35,18 @@ cli = typer.Typer(
 )
 
 keys = typer.Typer(
-    name="keys", help="The keys that sign tokens for other services.", no_args_is_help=True
+    name="keys", help="Keys that sign tokens for other services.", no_args_is_help=True
 )
 cli.add_typer(keys)
 
-gears = typer.Typer(
-    name="gears", help="The scripts that run inside RedisGears.", no_args_is_help=True
-)
+gears = typer.Typer(name="gears", help="Scripts that run inside RedisGears.", no_args_is_help=True)
 cli.add_typer(gears)
 
 
 def main() -> None:
     """Runs the command line and ends with its status.
 
-    A mistake is one line on standard error: status 2 for an argument that does not fit, 1 for
-    everything else.
+    An error is one line on standard error; the status is 2 for a wrong argument, else 1.
     """
     try:
         status = cli(prog_name="sponsorsync", standalone_mode=False)
@@ -78,7 +75,7 @@ def _options(
 
 @cli.command()
 def serve() -> None:
-    """Run the service with the Redis and the GitHub that the settings name."""
+    """Run the service with the configured Redis and GitHub."""
     from sponsorsync.commands.serve import run_serve
 
     run(run_serve(start()))
@@ -86,7 +83,7 @@ def serve() -> None:
 
 @cli.command()
 def dev() -> None:
-    """Run everything; embed or simulate each part that the settings do not name."""
+    """Run everything on this machine; embed or simulate each part that is not configured."""
     from sponsorsync.commands.dev import run_dev
 
     run(run_dev(start()))
@@ -94,7 +91,7 @@ def dev() -> None:
 
 @cli.command()
 def demo() -> None:
-    """Walk through the main job on a separate stack, and check each step.
+    """Demonstrate the main features with embedded servers, and check each step.
 
     The exit status is 0 only if every step succeeds.
     """
@@ -106,7 +103,7 @@ def demo() -> None:
 
 @cli.command()
 def relay() -> None:
-    """Run only the engine between the two Redises, until a signal ends it."""
+    """Run only the synchronization of the two Redises, without the service."""
     from sponsorsync.commands.relay import run_relay
 
     run(run_relay(start()))
@@ -122,11 +119,12 @@ def snapshot(
     scan: Annotated[
         bool,
         typer.Option(
-            "--scan", help="For a first import: search all keys for data without a version."
+            "--scan", help="For a first import: find data without a version by a scan of all keys."
         ),
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="Copy by this command, or by the scripts inside the local Redis.")
+        Engine,
+        typer.Option(help="Copy with this command, or with the scripts inside the local Redis."),
     ] = Engine.PLAIN,
     json: AsJson = False,
 ) -> None:
@@ -139,7 +137,7 @@ def snapshot(
     if engine is Engine.GEARS:
         if collection is not None or dry_run or scan:
             raise InvalidInputError(
-                "The scripts copy everything: --engine gears goes with --json only."
+                "The scripts copy everything: combine --engine gears with --json only."
             )
         work = run_gears_snapshot(start(), as_json=json, folder=None)
     else:
@@ -154,10 +152,10 @@ def deploy_gears(
     *,
     url: Annotated[
         str | None,
-        typer.Option(help="Address, without a password; the default is SPONSORSYNC_REDIS_URL."),
+        typer.Option(help="Address without a password; the default is SPONSORSYNC_REDIS_URL."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Host, instead of --url.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port at --host.")] = 6379,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of --host.")] = 6379,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
@@ -170,7 +168,7 @@ def deploy_gears(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Upload the scripts that run inside the local Redis; repeating it changes nothing.
+    """Upload the scripts to the RedisGears of the local Redis; repeating it changes nothing.
 
     The exit status is 0 only if all of them are live (with --remove: if none are).
     """
@@ -185,7 +183,7 @@ def deploy_gears(
     if remove:
         work = command.run_remove(settings, as_json=json)
     elif dry_run or status:
-        work = command.run_look(settings, with_checks=status, as_json=json, folder=None)
+        work = command.run_status(settings, with_checks=status, as_json=json, folder=None)
     else:
         work = command.run_deploy(settings, as_json=json, folder=None)
     run_check(work)
@@ -199,7 +197,7 @@ def verify(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Compare all people in the local Redis with the durable one, and the other way round.
+    """Compare all people in the local Redis with those in the durable one.
 
     The exit status is 0 only if both are known to be equal.
     """
@@ -217,7 +215,7 @@ def reconcile(
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
-    """Compare the stored sponsorships with GitHub, by the maintainer's token, and repair them.
+    """Compare the stored sponsorships with GitHub, and repair them; needs the maintainer's token.
 
     The exit status is 0 only if the comparison is complete.
     """
@@ -231,9 +229,9 @@ def doctor(
     *,
     json: AsJson = False,
 ) -> None:
-    """Check every setting and both Redises, and give advice on each finding.
+    """Check every setting and both Redises, and give advice.
 
-    The exit status is 1 if something will not work.
+    The exit status is 1 if a check finds an error.
     """
     from sponsorsync.commands.doctor import run_doctor
 
@@ -257,7 +255,7 @@ def rotate_keys(
     retire_old: Annotated[
         bool,
         typer.Option(
-            "--retire-old", help="End all other keys now, and their tokens: a key has leaked."
+            "--retire-old", help="Retire all other keys and their tokens now, as after a leak."
         ),
     ] = False,
     json: AsJson = False,
@@ -276,9 +274,9 @@ def rotate_keys(
 @gears.command(name="bundle")
 def bundle_gears(
     *,
-    output: Annotated[Path, typer.Option(help="The folder; it is made where there is none.")],
+    output: Annotated[Path, typer.Option(help="The folder; it is created if necessary.")],
 ) -> None:
-    """Write each script as the one file that `gears-cli run` takes, and what they require."""
+    """Write each script as one file for `gears-cli run`, with a file of their requirements."""
     from sponsorsync.gears.scripts import write_bundles
 
     for path in write_bundles(output):
@@ -286,6 +284,6 @@ def bundle_gears(
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    if message:  # without arguments, typer has printed the help and has nothing to add
+    if message:  # it is empty after the help
         typer.echo(f"sponsorsync: {message}", err=True)
     sys.exit(status)

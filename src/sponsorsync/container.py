@@ -1,19 +1,19 @@
-"""Opens all parts of the service, in order, and closes them in the opposite order."""
+"""Opens all parts of the service in order, and closes them in reverse order."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from sponsorsync.accounts.anonymous_import import AnonymousImport
 from sponsorsync.accounts.personal_data import PersonalData
-from sponsorsync.accounts.sign_in import Login, Questions
+from sponsorsync.accounts.sign_in import SignIn, UserFetcher
 from sponsorsync.background import open_supervisor
 from sponsorsync.entitlements.account_link import create_account_links
-from sponsorsync.entitlements.expiry import keep_ending_entitlements
-from sponsorsync.entitlements.organization_members import Members, recompute_members
+from sponsorsync.entitlements.expiry import start_expiry
+from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.entitlements.overrides import Overrides
 from sponsorsync.entitlements.refresh import Refresh
 from sponsorsync.entitlements.sponsor_list import SponsorListing
@@ -21,7 +21,7 @@ from sponsorsync.entitlements.webhook import Webhooks
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
 from sponsorsync.http_client import create_http_client, open_transport
-from sponsorsync.operations.jobs import open_jobs
+from sponsorsync.operations.jobs import Jobs
 from sponsorsync.operations.metrics import Metrics
 from sponsorsync.operations.registrations import open_registrations
 from sponsorsync.reconcile.reconciler import Reconciler
@@ -66,9 +66,9 @@ async def open_services(
     gears_folder: Path | None,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Services]:
-    """Yields all that a request may use; see `create_app` for the arguments.
+    """Yields everything that a route may use; `create_app` documents the arguments.
 
-    What was opened is closed also if a later part fails to open.
+    If a part fails to open, the parts before it are closed.
     """
     policy, sponsorables = settings.entitlement_policy, settings.sponsorables
     token = settings.maintainer_token
@@ -83,12 +83,12 @@ async def open_services(
             transport = await stack.enter_async_context(open_transport())
         http = create_http_client(transport, timeout_s=settings.github_timeout_s)
         await stack.enter_async_context(http)
-        # Opened after all that the loops use, so closed before it.
+        # Opened after the parts that the loops use, so that it is closed before them.
         supervisor = await stack.enter_async_context(open_supervisor())
         registrations.start(supervisor)
         engine = redis_pair.engine
         if engine is None:
-            keep_ending_entitlements(supervisor, redis_pair.local)
+            start_expiry(supervisor, redis_pair.local)
         else:
             engine.start(supervisor)
         people = create_people(settings, redis_pair)
@@ -108,13 +108,13 @@ async def open_services(
         schedule = _start_schedule(supervisor, settings, reconciler, reconciliations, clock)
         members = None
         if policy.entitles_members:
-            members = Members(
+            members = OrganizationMembers(
                 entitlements, OrganizationStore(redis_pair.local), policy=policy, clock=clock
             )
-            recompute_members(supervisor, members)
-        login = Login(
+            members.start(supervisor)
+        sign_in = SignIn(
             oauth=_create_oauth(settings, transport),
-            questions=Questions(
+            fetcher=UserFetcher(
                 github,
                 sponsorables=sponsorables,
                 wants_memberships=members is not None,
@@ -132,7 +132,7 @@ async def open_services(
             supervisor, settings, life=timedelta(minutes=settings.token_minutes), clock=clock
         )
         run_scripts = partial(run_scripts_snapshot, settings, folder=gears_folder)
-        jobs = await stack.enter_async_context(open_jobs(engine, run_scripts, reconciler))
+        jobs = await stack.enter_async_context(aclosing(Jobs(engine, run_scripts, reconciler)))
         yield Services(
             origin=settings.origin,
             allowed_origins=frozenset(settings.allowed_origins),
@@ -140,15 +140,15 @@ async def open_services(
             sponsor_urls={each: f"{settings.github_url}/sponsors/{each}" for each in sponsorables},
             trusted_proxies=settings.trusted_proxies,
             cookies=_create_cookies(settings),
-            login=login,
+            sign_in=sign_in,
             people=people,
             tokens=tokens,
             preferences=preferences,
             personal_data=PersonalData(redis_pair, people, settings.catalog),
             jobs=jobs,
-            comparisons=reconciler,
+            reconciler=reconciler,
             registrations=registrations,
-            visitors=AnonymousImport(
+            anonymous_import=AnonymousImport(
                 redis_pair.local,
                 people,
                 preferences,
@@ -174,7 +174,7 @@ async def open_services(
                 clock=clock,
             ),
             overrides=Overrides(entitlements, github, token=token, policy=policy, clock=clock),
-            directory=SponsorListing(entitlements, policy=policy, clock=clock),
+            sponsor_list=SponsorListing(entitlements, policy=policy, clock=clock),
             account_links=create_account_links(
                 settings,
                 link_transport or transport,

@@ -1,4 +1,4 @@
-"""What looking at the settings and the servers finds, and how it is printed."""
+"""Diagnostic results and their table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,28 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How bad a finding is; an ERROR makes the exit status 1."""
+    """Severity of a diagnostic; an ERROR makes the exit status 1."""
 
     OK = "ok"
     WARNING = "warning"
     ERROR = "error"
 
 
+_MARKS = {
+    Level.OK: "[green]ok[/]",
+    Level.WARNING: "[yellow]warning[/]",
+    Level.ERROR: "[red]error[/]",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        subject: A variable, or a server.
-        advice: What to do; empty where nothing is.
+        subject: The checked variable or server.
+        seen: The value or state that was found.
+        advice: How to correct it; empty if nothing is wrong.
     """
 
     subject: str
@@ -37,19 +45,33 @@ class Diagnostic:
     advice: str = ""
 
 
+def warn_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
+    """Returns an OK diagnostic, or a WARNING with an advice."""
+    return (
+        Diagnostic(subject, Level.OK, seen)
+        if ok
+        else Diagnostic(subject, Level.WARNING, seen, advice)
+    )
+
+
+def fail_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
+    """Returns an OK diagnostic, or an ERROR with an advice."""
+    return (
+        Diagnostic(subject, Level.OK, seen)
+        if ok
+        else Diagnostic(subject, Level.ERROR, seen, advice)
+    )
+
+
 def print_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
     """Prints a table on standard output."""
     table = Table("", box=None)
-    # Nothing is cut off, however narrow it is (80 in a pipe): names are there to be copied.
-    table.add_column("what", no_wrap=True)
-    table.add_column("seen", overflow="fold")
+    # Long values are folded, not cut off, also in a pipe with 80 columns: people copy the names.
+    table.add_column("checked", no_wrap=True)
+    table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
-    marks = {Level.OK: "[green]ok[/]", Level.WARNING: "[yellow]mind[/]", Level.ERROR: "[red]bad[/]"}
-    for finding in diagnostics:
+    for each in diagnostics:
         table.add_row(
-            marks[finding.level],
-            escape(finding.subject),
-            escape(finding.seen),
-            escape(finding.advice),
+            _MARKS[each.level], escape(each.subject), escape(each.seen), escape(each.advice)
         )
     Console().print(table)

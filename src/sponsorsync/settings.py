@@ -1,6 +1,6 @@
 """Every setting, from the environment, `.env` and `.env.gears`.
 
-`load_settings` is the only way in: it turns what is missing or malformed into one line that names
+`load_settings` is the only way in: it turns a missing or malformed setting into one line that names
 the variable and says what it should be. No instance is made at import.
 """
 
@@ -9,36 +9,35 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from typing import Any, Literal, Self
+from urllib.parse import quote, urlencode
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.domain.errors import SettingsError
-from sponsorsync.domain.preferences import EXCLUDED_NODES, is_collection_name
-from sponsorsync.domain.sponsorship import normalize_login
+from sponsorsync.domain.preferences import EXCLUDED_NODES
+from sponsorsync.setting_values import (
+    Audience,
+    Campaign,
+    Collections,
+    Host,
+    Logins,
+    Networks,
+    Origin,
+    Origins,
+    RedisUrl,
+    Secret16,
+    Secret32,
+    Url,
+    bracket_host,
+)
 
-_LOGIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
-_NOT_IN_A_HOST = frozenset("/@?#[] \t")
 _MAX_PORT = 65535
 _WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
-# What redis-py reads from a URL and somebody may need; others are for redis-py's own use.
-_REDIS_OPTIONS = frozenset(
-    {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"}
-)
 # Kubernetes sets these for a Service named sponsorsync.
 _KUBERNETES_LINK = re.compile(r"SPONSORSYNC_(SERVICE_|PORT_\d)")
 _FOR_TESTS = frozenset(
@@ -52,119 +51,11 @@ _FOR_TESTS = frozenset(
         "SPONSORSYNC_TEST_REJSON",
     }
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def _split_commas(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _split_address(value: str) -> SplitResult:
-    """Returns the parts of an address; empty ones where it is none.
-
-    What urlsplit itself says about a malformed address repeats it, with its password.
-    """
-    try:
-        parts = urlsplit(value)
-        is_port_fine = parts.port != 0  # raises ValueError where it is no number
-    except ValueError:
-        is_port_fine = False
-    return parts if is_port_fine else urlsplit("")
-
-
-def _check_host(value: str) -> str:
-    try:
-        if ":" in value:
-            IPv6Address(value)
-        is_fine = not set(value) & _NOT_IN_A_HOST
-    except ValueError:
-        is_fine = False
-    if not is_fine:
-        raise ValueError("should be a host's name or IP address, without scheme and port")
-    return value
-
-
-def _host_in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _check_origin(value: str) -> str:
-    parts = _split_address(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("should be an address such as https://sponsors.example.org")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
-        raise ValueError("should have no path, query or user, as in https://sponsors.example.org")
-    # As browsers write it in Origin: without the port that the scheme implies.
-    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{parts.scheme}://{_host_in_url(parts.hostname)}{port}"
-
-
-def _check_url(value: str) -> str:
-    parts = _split_address(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        raise ValueError("should be an address such as https://github.com")
-    return value.rstrip("/")
-
-
-def _check_redis_url(value: SecretStr) -> SecretStr:
-    parts = _split_address(value.get_secret_value())
-    if parts.scheme != "unix" and not (parts.scheme in {"redis", "rediss"} and parts.hostname):
-        raise ValueError("should be an address such as redis://user:password@host:6379/0")
-    database = parts.path.strip("/")
-    if parts.scheme != "unix" and database and not database.isdecimal():
-        raise ValueError("should end with the number of a database, as in redis://host:6379/0")
-    # A `?` or `#` may stand in a password that was not quoted, so what follows is not repeated.
-    if parts.fragment or not {name for name, _ in parse_qsl(parts.query)} <= _REDIS_OPTIONS:
-        known = ", ".join(sorted(_REDIS_OPTIONS))
-        raise ValueError(f"has options that are not known here; known are {known}")
-    return value
-
-
-def _check_login(value: str) -> str:
-    login = normalize_login(value)
-    if not login or not set(login) <= _LOGIN_CHARACTERS:
-        raise ValueError(f"{value!r} is not a GitHub login")
-    return login
-
-
-def _check_collection(value: str) -> str:
-    if not is_collection_name(value):
-        raise ValueError(f"{value!r} should be lower-case letters, digits and underscores")
-    return value
-
-
-def _parse_networks(value: object) -> object:
-    networks = []
-    for part in cast("tuple[str, ...]", _split_commas(value)):
-        try:
-            networks.append(ip_network(part))
-        except ValueError:
-            raise ValueError(
-                f"{part!r} should be an IP address, or a network such as 10.0.0.0/8"
-            ) from None
-    return tuple(networks)
-
-
-Host = Annotated[str, AfterValidator(_check_host)]
-Origin = Annotated[str, AfterValidator(_check_origin)]
-Url = Annotated[str, AfterValidator(_check_url)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis_url)]
-Logins = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_login)], ...],
-    NoDecode,
-    BeforeValidator(_split_commas),
-]
-Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split_commas)]
-Networks = Annotated[
-    tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)
-]
-Collections = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_collection)], ...],
-    NoDecode,
-    BeforeValidator(_split_commas),
-]
+def _unprefixed(variable: str) -> AliasChoices:
+    """Names the variable of a field whose name the first deployment chose."""
+    return AliasChoices(variable.lower(), variable)
 
 
 class Settings(BaseSettings):
@@ -186,10 +77,10 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
 
     github_client_id: str | None = Field(
-        default=None, validation_alias=AliasChoices("github_client_id", "GITHUB_CLIENT_ID")
+        default=None, validation_alias=_unprefixed("GITHUB_CLIENT_ID")
     )
     github_secret: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("github_secret", "GITHUB_SECRET")
+        default=None, validation_alias=_unprefixed("GITHUB_SECRET")
     )
     github_url: Url = "https://github.com"
     github_api_url: Url = "https://api.github.com"
@@ -198,27 +89,16 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl | None = None
     durable_url: RedisUrl | None = None
-    redisent_host: Host | None = Field(
-        default=None, validation_alias=AliasChoices("redisent_host", "REDISENT_HOST")
-    )
+    redisent_host: Host | None = Field(default=None, validation_alias=_unprefixed("REDISENT_HOST"))
     redisent_port: int = Field(
-        default=6379,
-        ge=1,
-        le=_MAX_PORT,
-        validation_alias=AliasChoices("redisent_port", "REDISENT_PORT"),
+        default=6379, ge=1, le=_MAX_PORT, validation_alias=_unprefixed("REDISENT_PORT")
     )
     redisent_pwd: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("redisent_pwd", "REDISENT_PWD")
+        default=None, validation_alias=_unprefixed("REDISENT_PWD")
     )
-    redisent_user: str | None = Field(
-        default=None, validation_alias=AliasChoices("redisent_user", "REDISENT_USER")
-    )
-    redisent_tls: bool = Field(
-        default=False, validation_alias=AliasChoices("redisent_tls", "REDISENT_TLS")
-    )
-    redisent_ca: Path | None = Field(
-        default=None, validation_alias=AliasChoices("redisent_ca", "REDISENT_CA")
-    )
+    redisent_user: str | None = Field(default=None, validation_alias=_unprefixed("REDISENT_USER"))
+    redisent_tls: bool = Field(default=False, validation_alias=_unprefixed("REDISENT_TLS"))
+    redisent_ca: Path | None = Field(default=None, validation_alias=_unprefixed("REDISENT_CA"))
     redis_pool_size: int = Field(default=32, ge=1, le=1000)
 
     engine: Literal["auto", "plain", "gears"] = "auto"
@@ -226,20 +106,20 @@ class Settings(BaseSettings):
     gears_hook_profiles: bool = False
     gears_timeout_s: float = Field(default=120.0, ge=1, le=3600)
 
-    session_secret: SecretStr | None = None
+    session_secret: Secret32 | None = None
     session_days: int = Field(default=14, ge=1, le=365)
     allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
     cookie_samesite: Literal["lax", "none"] = "lax"
 
-    token_audience: str | None = None
+    token_audience: Audience | None = None
     token_minutes: int = Field(default=10, ge=1, le=60)
     token_keys_file: Path | None = None
 
     retention_days: int = Field(default=90, ge=0, le=36_500)
     manage_notifications: bool = False
-    admin_token: SecretStr | None = None
-    webhook_secret: SecretStr | None = None
+    admin_token: Secret16 | None = None
+    webhook_secret: Secret16 | None = None
     maintainer_token: SecretStr | None = None
     reconcile_hours: int = Field(default=24, ge=0, le=24 * 30)
 
@@ -249,7 +129,7 @@ class Settings(BaseSettings):
     patreon_cents: int | None = Field(default=None, ge=0, le=100_000_000)
     patreon_client_id: str | None = None
     patreon_secret: SecretStr | None = None
-    patreon_campaign: str | None = None
+    patreon_campaign: Campaign | None = None
     patreon_url: Url = "https://www.patreon.com"
     org_entitlement: Literal["off", "members"] = "off"
     org_tier: Literal["inherit", "unknown"] = "inherit"
@@ -261,44 +141,11 @@ class Settings(BaseSettings):
     max_item_bytes: int = Field(default=256, ge=1, le=4096)
     max_batch: int = Field(default=1000, ge=1, le=10_000)
 
-    @field_validator("session_secret")
-    @classmethod
-    def _check_session_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        shortest = 32
-        if value is not None and len(value.get_secret_value()) < shortest:
-            raise ValueError(f"should have {shortest} characters or more, random ones")
-        return value
-
-    @field_validator("admin_token", "webhook_secret")
-    @classmethod
-    def _check_shared_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        shortest = 16
-        if value is not None and len(value.get_secret_value()) < shortest:
-            raise ValueError(f"should have {shortest} characters or more, random ones")
-        return value
-
-    @field_validator("token_audience")
-    @classmethod
-    def _check_token_audience(cls, value: str | None) -> str | None:
-        if value is not None and (not value.isascii() or not value.isprintable() or " " in value):
-            raise ValueError("should be one word, such as https://app.example.org")
-        return value
-
-    @field_validator("patreon_campaign")
-    @classmethod
-    def _check_patreon_campaign(cls, value: str | None) -> str | None:
-        longest = 20
-        if value is not None and not (
-            value.isascii() and value.isdecimal() and len(value) <= longest
-        ):
-            raise ValueError("should be the number of your campaign, as docs/patreon.md finds it")
-        return value
-
     @field_validator("collections")
     @classmethod
     def _check_collections(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if EXCLUDED_NODES not in value:
-            raise ValueError(f"should have {EXCLUDED_NODES} in it, which /exclude fills")
+            raise ValueError(f"should contain {EXCLUDED_NODES}, which POST /exclude fills")
         return value
 
     @field_validator("cookie_samesite")
@@ -315,7 +162,7 @@ class Settings(BaseSettings):
 
     @property
     def entitlement_policy(self) -> EntitlementPolicy:
-        """What the maintainer decides about entitles, beyond what GitHub says."""
+        """The maintainer's rules for entitlements, beside GitHub's answers."""
         return EntitlementPolicy(
             one_time=timedelta(days=self.one_time_days),
             stale=timedelta(hours=self.stale_hours),
@@ -330,7 +177,7 @@ class Settings(BaseSettings):
     @property
     def origin(self) -> str:
         """The scheme, host and port by which browsers reach the service."""
-        return self.public_url or f"http://{_host_in_url(self.host)}:{self.port}"
+        return self.public_url or f"http://{bracket_host(self.host)}:{self.port}"
 
     @property
     def durable_address(self) -> SecretStr | None:
@@ -340,22 +187,22 @@ class Settings(BaseSettings):
         password = self.redisent_pwd.get_secret_value() if self.redisent_pwd else ""
         user = self.redisent_user or ""
         credentials = f"{quote(user, safe='')}:{quote(password, safe='')}@"
-        address = f"{_host_in_url(self.redisent_host)}:{self.redisent_port}/0"
+        address = f"{bracket_host(self.redisent_host)}:{self.redisent_port}/0"
         query = f"?{urlencode({'ssl_ca_certs': self.redisent_ca})}" if self.redisent_ca else ""
         scheme = "rediss" if self.redisent_tls or self.redisent_ca else "redis"
         return SecretStr(f"{scheme}://{credentials if user or password else ''}{address}{query}")
 
     def require_for_sync(self) -> Self:
-        """Raises SettingsError unless all is there that copying and comparing need."""
+        """Raises SettingsError unless every setting is set that copying and comparing need."""
         if not self.sponsorables:
             raise SettingsError(
-                "SPONSORSYNC_SPONSORABLES is not set; it should be the logins that can be "
+                "SPONSORSYNC_SPONSORABLES is not set; it should be the GitHub logins that can be "
                 "sponsored, comma-separated"
             )
         return self
 
     def _require_patreon(self) -> None:
-        """Raises SettingsError unless all of Patreon's settings are there, or none."""
+        """Raises SettingsError if only some of Patreon's settings are set."""
         of_patreon = {
             "SPONSORSYNC_PATREON_CLIENT_ID": self.patreon_client_id,
             "SPONSORSYNC_PATREON_SECRET": self.patreon_secret,
@@ -364,19 +211,19 @@ class Settings(BaseSettings):
         missing = [name for name, value in of_patreon.items() if not value]
         if missing and len(missing) < len(of_patreon):
             raise SettingsError(
-                f"{missing[0]} is not set; it should be, as the others of Patreon's are "
-                "(docs/patreon.md)"
+                f"{missing[0]} is not set, but other settings of Patreon are: set all of them or "
+                "none (docs/patreon.md)"
             )
 
     def require_for_service(self) -> Self:
-        """Raises SettingsError unless all is there that a service with real neighbours needs."""
+        """Raises SettingsError unless every setting is set that `sponsorsync serve` needs."""
         needed = {
             "SPONSORSYNC_REDIS_URL": (self.redis_url, "redis://localhost:6379/0"),
             "GITHUB_CLIENT_ID": (self.github_client_id, "the client id of your GitHub OAuth app"),
             "GITHUB_SECRET": (self.github_secret, "the client secret of your GitHub OAuth app"),
             "SPONSORSYNC_SPONSORABLES": (
                 self.sponsorables,
-                "the logins that can be sponsored, comma-separated",
+                "the GitHub logins that can be sponsored, comma-separated",
             ),
         }
         for name, (value, example) in needed.items():
@@ -388,8 +235,8 @@ class Settings(BaseSettings):
         self._require_patreon()
         if self.public_url is None and self.host in _WILDCARD_HOSTS:
             raise SettingsError(
-                "SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST on every address it "
-                "should be the one by which browsers reach the service"
+                f"SPONSORSYNC_PUBLIC_URL is not set; with SPONSORSYNC_HOST={self.host} it should "
+                "be the address by which browsers reach the service"
             )
         return self
 
@@ -403,17 +250,17 @@ def load_settings(
 
     Args:
         overrides: Values by field name.
-        env_files: Files with `NAME=value` lines; missing ones are passed over.
+        env_files: Files with `NAME=value` lines; a missing file is ignored.
 
     Raises:
-        SettingsError: One is malformed; the message is one line that names the first of them.
+        SettingsError: A setting is malformed; the message is one line that names the first one.
     """
     try:
         return Settings(_env_file=env_files, **dict(overrides or {}))  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError(_first_line(error)) from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{' or '.join(env_files)}: should be text in UTF-8") from None
+        raise SettingsError(f"{' or '.join(env_files)}: should be a text file in UTF-8") from None
 
 
 def _first_line(error: ValidationError) -> str:
@@ -427,20 +274,20 @@ def _first_line(error: ValidationError) -> str:
 
 
 def find_unknown_names(environment: Mapping[str, str]) -> list[str]:
-    """Returns the variables that begin like ours and are no settings: most are misspelt."""
-    known = {variable_of(field) for field in Settings.model_fields} | _FOR_TESTS
+    """Returns the variables that begin with SPONSORSYNC_ and are no setting: most are misspelt."""
+    settings = {variable_of(field) for field in Settings.model_fields} | _FOR_TESTS
     return sorted(
         name
         for name in environment
         if name.startswith("SPONSORSYNC_")
-        and name not in known
+        and name not in settings
         and not _KUBERNETES_LINK.match(name)
     )
 
 
 def variable_of(field: str) -> str:
     """Returns the variable that a field is read from."""
-    if field.isupper():  # an alias, as the first deployment has it
+    if field.isupper():  # the variable itself, as pydantic names a field with an alias
         return field
     info = Settings.model_fields.get(field)
     alias = info.validation_alias if info else None

@@ -1,4 +1,4 @@
-"""`sponsorsync dev`, `serve` and `demo` as their users run them: real processes."""
+"""`sponsorsync dev`, `serve` and `demo` as real processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PORTS = 1_500
 async def _run(
     *arguments: str, folder: Path, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Runs the command in a folder of its own, with nothing of this environment's settings."""
+    """Runs the command in its own folder, without the settings of this environment."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -59,7 +59,7 @@ async def _run(
 
 
 async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
-    """Returns what was printed up to and with the line that says that it is ready."""
+    """Returns the printed lines up to the one with 'ready on'."""
     assert process.stdout is not None
     assert process.stderr is not None
     lines: list[str] = []
@@ -68,11 +68,11 @@ async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
             lines.append(line.decode().rstrip())
             if "ready on" in lines[-1]:
                 return lines
-    raise AssertionError(f"never ready; it said {lines}, {await process.stderr.read()!r}")
+    raise AssertionError(f"never ready; it printed {lines}, {await process.stderr.read()!r}")
 
 
 async def _find_servers(lines: list[str]) -> list[int]:
-    """Returns the process ids of the Redises that were announced."""
+    """Returns the process ids of the printed Redises."""
     found = []
     for url in re.findall(r"redis://[\w.:/]+", "\n".join(lines)):
         async with Redis.from_url(url) as client:
@@ -81,26 +81,26 @@ async def _find_servers(lines: list[str]) -> list[int]:
 
 
 async def _until_gone(processes: list[int]) -> None:
-    """Returns when none of the processes is left; fails after a while."""
+    """Waits until the processes have ended, for a limited time."""
     async with asyncio.timeout(LIMIT_S):
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 while True:
-                    os.kill(process, 0)  # asks whether it is there, and does nothing to it
+                    os.kill(process, 0)  # only checks that it exists
                     await asyncio.sleep(0.05)
 
 
 @pytest.fixture
 def port() -> str:
-    """A free port where no other test looks for one: it is to be free at a second start, too."""
+    """A free port outside the ranges of other tests, so that it is free for a second start."""
     return str(find_free_port(_FIRST_PORT + os.getpid() * 10 % _PORTS))
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_dev_does_the_main_job_and_leaves_nothing_behind(
+async def test_dev_works_and_leaves_no_process_behind(
     tmp_path: Path, port: str, ending: signal.Signals
 ) -> None:
-    """However it ends, no server outlives it, and the data are there at the next start."""
+    """After every signal the servers end, and the next start has the data."""
     environment = {"SPONSORSYNC_PORT": port}
     origin = f"http://127.0.0.1:{port}"
     async with _run("dev", folder=tmp_path, **environment) as process:
@@ -116,17 +116,17 @@ async def test_dev_does_the_main_job_and_leaves_nothing_behind(
     async with _run("dev", folder=tmp_path, **environment) as process:
         await _read_until_ready(process)
         async with httpx.AsyncClient(base_url=origin, cookies=browser.cookies) as again:
-            kept = await again.get("/preferences/mnodes")
+            stored = await again.get("/preferences/mnodes")
 
     assert lines[-1] == f"SponsorSync ready on {origin}"
     assert "Monthly sponsor" in page.text
     assert len(servers) == 2
     assert status == (-signal.SIGKILL if ending is signal.SIGKILL else 0)
-    assert kept.json()["items"] == ["C5162902"]
+    assert stored.json()["items"] == ["C5162902"]
 
 
-async def test_dev_has_a_patreon_to_link(tmp_path: Path, port: str) -> None:
-    """With nothing configured, like the simulated GitHub."""
+async def test_dev_simulates_patreon(tmp_path: Path, port: str) -> None:
+    """Without any configuration."""
     async with _run("dev", folder=tmp_path, SPONSORSYNC_PORT=port) as process:
         lines = await _read_until_ready(process)
         async with httpx.AsyncClient(
@@ -142,10 +142,10 @@ async def test_dev_has_a_patreon_to_link(tmp_path: Path, port: str) -> None:
     assert "You support maintainer on Patreon with $10.00 a month" in page.text
 
 
-async def test_dev_uses_the_real_thing_where_it_is_named(
+async def test_dev_uses_each_configured_part(
     tmp_path: Path, port: str, local_server: EmbeddedValkey
 ) -> None:
-    """Each by itself: here the local Redis and GitHub are real, the durable one is embedded."""
+    """Here the local Redis and GitHub are configured, and the durable Redis is embedded."""
     environment = {
         "SPONSORSYNC_PORT": port,
         "SPONSORSYNC_REDIS_URL": local_server.url,
@@ -165,7 +165,7 @@ async def test_dev_uses_the_real_thing_where_it_is_named(
 
 
 @pytest.mark.parametrize(
-    ("command", "environment", "said"),
+    ("command", "environment", "message"),
     [
         ("dev", {"SPONSORSYNC_PORT": "x"}, "SPONSORSYNC_PORT: "),
         ("serve", {}, "SPONSORSYNC_REDIS_URL is not set"),
@@ -173,21 +173,21 @@ async def test_dev_uses_the_real_thing_where_it_is_named(
         ("dev", {"GITHUB_CLIENT_ID": "x"}, "GITHUB_SECRET is not set"),
     ],
 )
-async def test_a_mistake_in_the_settings_is_one_line(
-    tmp_path: Path, command: str, environment: dict[str, str], said: str
+async def test_a_wrong_setting_is_one_line(
+    tmp_path: Path, command: str, environment: dict[str, str], message: str
 ) -> None:
-    """It names the variable; no stack trace."""
+    """The line names the variable; there is no traceback."""
     async with _run(command, folder=tmp_path, **environment) as process:
         async with asyncio.timeout(LIMIT_S):
             _, errors = await process.communicate()
 
     [line] = errors.decode().strip().splitlines()
-    assert line.startswith(f"sponsorsync: {said}")
+    assert line.startswith(f"sponsorsync: {message}")
     assert process.returncode == 1
 
 
 async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValkey) -> None:
-    """And what was started before is ended."""
+    """The parts that have started are ended."""
     environment = {"SPONSORSYNC_PORT": str(local_server.port)}
     async with _run("dev", folder=tmp_path, **environment) as process:
         async with asyncio.timeout(LIMIT_S):
@@ -198,7 +198,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValk
 
 
 async def test_a_simulated_patreon_can_be_served() -> None:
-    """With a client whose id, secret and callback are those of the settings that it comes with."""
+    """Its client id and callback are those of the returned settings."""
     callback = "http://127.0.0.1:8000/patreon/callback"
     query = {"response_type": "code", "redirect_uri": callback, "patron": "active"}
 
@@ -217,11 +217,11 @@ async def test_a_simulated_patreon_can_be_served() -> None:
     assert back.headers["location"].startswith(f"{callback}?code=")
 
 
-async def test_the_demo_goes_right(tmp_path: Path) -> None:
-    """Its exit status says whether every step was."""
+async def test_the_demo_succeeds(tmp_path: Path) -> None:
+    """Its exit status reports the failed steps."""
     async with _run("demo", folder=tmp_path, SPONSORSYNC_PORT="nonsense") as process:
         async with asyncio.timeout(LIMIT_S):
             output, errors = await process.communicate()
 
     assert process.returncode == 0, errors.decode()
-    assert "Every step was right." in output.decode()
+    assert "Every step succeeded." in output.decode()

@@ -1,4 +1,4 @@
-"""What the doctor finds, and advises."""
+"""The diagnostics of `sponsorsync doctor`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 
-def _of(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
+def _find(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
     [found] = [f for f in diagnostics if f.subject == subject and word in f.seen]
     return found
 
@@ -39,10 +39,10 @@ async def test_two_good_servers_have_no_errors(
     assert any("Valkey 9" in f.seen for f in servers)
 
 
-async def test_what_would_lose_data_is_an_error_with_an_advice(
+async def test_a_risk_of_data_loss_is_an_error_with_advice(
     settings: Settings, local: Redis, durable: Redis, durable_server: EmbeddedValkey
 ) -> None:
-    """An eviction policy that takes any key, a durable side without a file, missing flags."""
+    """Eviction of any key, a durable Redis without a file, missing flags."""
     await local.config_set("maxmemory-policy", "allkeys-lru")
     await local.config_set("notify-keyspace-events", "")
     await durable.config_set("appendonly", "no")
@@ -54,21 +54,21 @@ async def test_what_would_lose_data_is_an_error_with_an_advice(
         await local.config_set("maxmemory-policy", "noeviction")
         await durable.config_set("appendonly", "yes")
 
-    eviction = _of(diagnostics, "local Redis", "maxmemory-policy is allkeys-lru")
-    persistence = _of(diagnostics, "durable Redis", "has no append-only file")
-    notifications = _of(diagnostics, "local Redis", "lacks notification flags")
+    eviction = _find(diagnostics, "local Redis", "maxmemory-policy is allkeys-lru")
+    persistence = _find(diagnostics, "durable Redis", "has no append-only file")
+    notifications = _find(diagnostics, "local Redis", "lacks notification flags")
     assert (eviction.level, persistence.level) == (Level.ERROR, Level.ERROR)
     assert notifications.level is Level.WARNING
     assert "CONFIG SET notify-keyspace-events Ems" in notifications.advice
 
 
 async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
-    """And the rest is looked at all the same."""
+    """The other checks run all the same."""
     diagnostics = await examine(
         settings.model_copy(update={"durable_url": SecretStr("redis://127.0.0.1:1/0")})
     )
 
-    away = _of(diagnostics, "durable Redis", "cannot be reached")
+    away = _find(diagnostics, "durable Redis", "cannot be reached")
     assert away.level is Level.ERROR
     assert any(f.subject == "local Redis" for f in diagnostics)
 
@@ -78,33 +78,35 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
     [
         ("durable_url", "nothing outlives the local one"),
         ("webhook_secret", "GitHub's webhook"),
-        ("maintainer_token", "nobody compares with GitHub"),
+        ("maintainer_token", "nothing compares with GitHub"),
     ],
 )
-async def test_what_may_be_left_out_is_told_with_what_is_missed_by_that(
+async def test_a_missing_optional_setting_is_a_warning_with_its_use(
     settings: Settings, field: str, word: str
 ) -> None:
-    """Whoever sets up the service for the first time may not know that it is there."""
+    """A new operator may not know the setting."""
     unset = await examine(settings)
-    given = await examine(settings.model_copy(update={field: SecretStr("redis://127.0.0.1:1/0")}))
+    configured = await examine(
+        settings.model_copy(update={field: SecretStr("redis://127.0.0.1:1/0")})
+    )
 
-    hint = _of(unset, variable_of(field), "is not set")
+    hint = _find(unset, variable_of(field), "is not set")
     assert (hint.level, word in hint.advice) == (Level.WARNING, True)
-    assert [f.seen for f in given if f.subject == variable_of(field)] == ["set (not shown)"]
+    assert [f.seen for f in configured if f.subject == variable_of(field)] == ["set (not shown)"]
 
 
 async def test_secrets_are_not_shown(settings: Settings) -> None:
-    """The list of settings is what people paste into an issue."""
+    """People paste the list of settings into issues."""
     diagnostics = await examine(
         settings.model_copy(update={"durable_url": SecretStr("redis://:hunter2@127.0.0.1:1/0")})
     )
 
     assert "hunter2" not in str(diagnostics)
-    assert _of(diagnostics, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"
+    assert _find(diagnostics, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"
 
 
 async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings) -> None:
-    """Whatever secret comes with a new setting."""
+    """Also the secrets of new settings."""
     secrets = {
         name: SecretStr("hunter2-" * 4)
         for name, field in Settings.model_fields.items()
@@ -118,10 +120,10 @@ async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings
     assert "hunter2" not in str(diagnostics)
 
 
-async def test_no_name_of_a_setting_is_cut_off(
+async def test_names_of_settings_are_not_cut_off(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a pipe a line has 80 characters, and several names begin alike."""
+    """Lines in a pipe have 80 columns, and several names begin alike."""
     print_diagnostics(await examine(settings))
 
     words = capsys.readouterr().out.split()

@@ -1,4 +1,4 @@
-"""compose.yaml and its examples, without Docker: what can be known by reading, and by a Valkey."""
+"""compose.yaml and its examples, checked without Docker: by reading, and with a Valkey."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 COMPOSE_FILES = ["compose.yaml", "compose.durable.yaml"]
 EXAMPLES = [".env.example", ".env.gears.example"]
-# What Compose itself reads, or sets.
+# Compose itself reads or sets these.
 NAMES_OF_COMPOSE = {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
 SECRET_NAME = re.compile(r"(PWD|PASSWORD|SECRET|TOKEN)$")
 PASSWORD = "correct-horse-battery-staple"
@@ -43,7 +43,7 @@ def read(name: str) -> str:
 
 
 def load(name: str) -> dict[str, Any]:
-    """Returns a Compose file as it stands, nothing filled in."""
+    """Returns a Compose file without replacing its variables."""
     loaded: dict[str, Any] = yaml.safe_load(read(name))
     return loaded
 
@@ -58,18 +58,20 @@ def load_services() -> dict[str, dict[str, Any]]:
 
 
 def parse_arguments(command: list[str]) -> dict[str, str]:
-    """Returns `--name value` pairs by name, as the lines of a configuration file have them."""
+    """Returns `--name value` pairs as the settings of a configuration file."""
     pairs = zip(command[::2], command[1::2], strict=True)
     return {name.removeprefix("--"): value or '""' for name, value in pairs}
 
 
 @asynccontextmanager
 async def run_server(config: str) -> AsyncIterator[str]:
-    """Runs the embedded Valkey with a whole configuration of one's own; yields its socket.
+    """Runs the embedded Valkey with its own complete configuration; yields its socket.
 
-    A port might be another server's by the time this one wants it, and that one would answer.
+    Another server could take a port first, and would then answer.
     """
-    with tempfile.TemporaryDirectory() as name:  # short: a socket's path has a hundred bytes
+    with (
+        tempfile.TemporaryDirectory() as name
+    ):  # short: a socket's path has at most a hundred bytes
         folder = Path(name)
         path = folder / "socket"
         own = config.replace("dir /data", "dir .") + f"port 0\nunixsocket {path}\n"
@@ -81,7 +83,7 @@ async def run_server(config: str) -> AsyncIterator[str]:
 
 
 async def is_healthy(path: str) -> bool:
-    """Returns what the health check of durable does."""
+    """Runs the health check of durable."""
     try:
         async with Redis(unix_socket_path=path, username="health", password="") as client:
             return bool(await client.ping())
@@ -94,14 +96,14 @@ SERVICES = load_services()
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of whoever runs the tests would win over the examples."""
+    """Removes settings of the environment, which would override the examples."""
     for name in {variable_of(field) for field in Settings.model_fields} & os.environ.keys():
         monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)
-def test_it_is_what_the_compose_specification_calls_valid(name: str) -> None:
-    """No engine is needed to find a misspelt key, and the schema is Compose's own."""
+def test_the_compose_files_match_the_specification(name: str) -> None:
+    """Compose's own schema finds a misspelt key."""
     validator = Draft7Validator(json.loads(SCHEMA.read_text()))
 
     errors = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(load(name))]
@@ -110,7 +112,7 @@ def test_it_is_what_the_compose_specification_calls_valid(name: str) -> None:
 
 
 def test_the_durable_side_is_included_with_its_own_variables() -> None:
-    """Without it `${REDISENT_PWD}` would be asked of `.env`, where it does not stand."""
+    """Otherwise Compose would look for `REDISENT_PWD` in `.env`, which does not have it."""
     included = load("compose.yaml")["include"]
 
     assert included == [{"path": "compose.durable.yaml", "env_file": ".env.gears"}]
@@ -118,7 +120,7 @@ def test_the_durable_side_is_included_with_its_own_variables() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_published_for_this_machine_only(name: str) -> None:
-    """A port without an address is open to the network, past most firewalls."""
+    """A port without an address is open to the network, despite most firewalls."""
     ports = SERVICES[name].get("ports", [])
 
     assert [port for port in ports if not str(port).startswith("127.0.0.1:")] == []
@@ -126,13 +128,13 @@ def test_ports_are_published_for_this_machine_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name.startswith("local")])
 def test_no_port_of_local_is_published(name: str) -> None:
-    """It has no password, and its RG.PYEXECUTE reads durable's."""
+    """Local has no password, and its RG.PYEXECUTE can read durable's."""
     assert "ports" not in SERVICES[name]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_its_health_is_asked(name: str) -> None:
-    """Others wait for it, and `docker compose ps` should not call a loading server up."""
+def test_each_service_has_a_health_check(name: str) -> None:
+    """Other services wait for it, and `docker compose ps` shows a loading server as such."""
     is_in_image = "build" in SERVICES[name] and "\nHEALTHCHECK " in read("Dockerfile")
 
     assert "test" in SERVICES[name].get("healthcheck", {}) or is_in_image
@@ -140,7 +142,7 @@ def test_its_health_is_asked(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "image" in service])
 def test_images_are_pinned(name: str) -> None:
-    """`latest` of RedisGears is another product, and of a database a change of its file format."""
+    """`latest` of RedisGears is another product; of a database it may change the file format."""
     tag = SERVICES[name]["image"].rpartition(":")[2]
 
     assert re.match(r"\d+\.\d+\.\d+", tag)
@@ -148,27 +150,27 @@ def test_images_are_pinned(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*COMPOSE_FILES, *EXAMPLES, "Dockerfile"])
 def test_there_is_no_password_in_it(name: str) -> None:
-    """A default password is one that everybody knows."""
+    """Everybody knows a default password."""
     text = read(name)
     assigned = dict(re.findall(r"^[ #]*([A-Z_]+) *[:=] *(.*)$", text, re.MULTILINE))
-    given = re.findall(r"(?:requirepass|masterauth|--pass|-a)[ ,]+(\S+)", text)
+    on_command_lines = re.findall(r"(?:requirepass|masterauth|--pass|-a)[ ,]+(\S+)", text)
     in_addresses = re.findall(r"://[^/\s]*@", text)
 
     secrets = {name: value for name, value in assigned.items() if SECRET_NAME.search(name)}
     assert set(secrets.values()) <= {""}
-    assert [word for word in given if word != "''" and not word.startswith("'${")] == []
+    assert [word for word in on_command_lines if word != "''" and not word.startswith("'${")] == []
     assert in_addresses == []
 
 
 def test_nothing_starts_without_a_password_of_durable() -> None:
-    """Compose ends at `:?` with the sentence behind it, before any container is made."""
+    """Compose stops at `:?` with its message, before it creates any container."""
     used = re.findall(r"\$\{REDISENT_PWD(..)", "".join(read(name) for name in COMPOSE_FILES))
 
     assert used == [":?"]
 
 
-def test_nothing_starts_without_a_word_on_which_redises() -> None:
-    """Every Redis has a profile: without one the service would stand there alone."""
+def test_nothing_starts_without_a_choice_of_redises() -> None:
+    """Each Redis has a profile: without a profile the service would start alone."""
     without_profile = [name for name, service in SERVICES.items() if "profiles" not in service]
 
     assert without_profile == ["sponsorsync"]
@@ -176,15 +178,15 @@ def test_nothing_starts_without_a_word_on_which_redises() -> None:
 
 
 def test_there_are_never_two_locals() -> None:
-    """Both answer to `local`; Compose refuses to give two containers one name."""
+    """Both have the name `local`; Compose refuses two containers with one name."""
     names = {SERVICES[name]["container_name"] for name in ("local", "local-plain")}
 
     assert len(names) == 1
     assert SERVICES["local-plain"]["networks"] == {"default": {"aliases": ["local"]}}
 
 
-def test_the_password_is_in_no_environment_that_does_not_need_it() -> None:
-    """The service and the scripts in local send it; durable has it in its configuration."""
+def test_only_services_that_need_the_password_get_it() -> None:
+    """The service and the scripts in local send it; durable reads it from its configuration."""
     readers = {
         name for name, service in SERVICES.items() if ".env.gears" in str(service.get("env_file"))
     }
@@ -193,7 +195,7 @@ def test_the_password_is_in_no_environment_that_does_not_need_it() -> None:
 
 
 def test_every_variable_is_known() -> None:
-    """A misspelt one would be passed over by everybody."""
+    """Nothing else would report a misspelt one."""
     known = {variable_of(field) for field in Settings.model_fields} | NAMES_OF_COMPOSE
     text = "".join(read(name) for name in COMPOSE_FILES)
     used = set(re.findall(r"\$\{([A-Za-z_]+)", text)) | set(SERVICES["sponsorsync"]["environment"])
@@ -203,7 +205,7 @@ def test_every_variable_is_known() -> None:
 
 
 def test_the_examples_are_settings() -> None:
-    """A copy of them, with the blanks filled in, is what the service reads."""
+    """The service reads a filled-in copy of them."""
     settings = load_settings(env_files=tuple(str(ROOT / name) for name in EXAMPLES))
 
     assert settings.durable_address is not None
@@ -211,8 +213,8 @@ def test_the_examples_are_settings() -> None:
     assert settings.origin == "http://127.0.0.1:8000"
 
 
-def test_the_examples_name_what_is_there() -> None:
-    """The profiles and the host of durable are services of these files."""
+def test_the_examples_name_existing_services() -> None:
+    """Their profiles and durable's host are services of the Compose files."""
     profiles = (dotenv_values(ROOT / ".env.example")["COMPOSE_PROFILES"] or "").split(",")
     host = dotenv_values(ROOT / ".env.gears.example")["REDISENT_HOST"]
 
@@ -224,7 +226,7 @@ def test_the_examples_name_what_is_there() -> None:
 
 
 def test_real_settings_stay_out_of_the_repository_and_the_image() -> None:
-    """Their examples go into the repository; of neither anything goes into an image."""
+    """The repository has only the examples, the image neither of them."""
     ignored = read(".gitignore").splitlines()
     into_image = [line for line in read(".dockerignore").splitlines() if line.startswith("!")]
 
@@ -235,7 +237,7 @@ def test_real_settings_stay_out_of_the_repository_and_the_image() -> None:
 
 
 def test_local_with_gears_is_local_without_and_the_module() -> None:
-    """One engine must find what the other finds: auto falls back to the plain one."""
+    """Both engines need the same configuration: auto falls back to the plain one."""
     gears, plain = SERVICES["local"]["command"], SERVICES["local-plain"]["command"]
 
     module = gears.index("--loadmodule")
@@ -244,8 +246,8 @@ def test_local_with_gears_is_local_without_and_the_module() -> None:
     assert gears[module + 2 :: 2] == ["Plugin", "ExecutionThreads"]
 
 
-async def test_a_server_takes_the_arguments_of_local(tmp_path: Path) -> None:
-    """They are read by a real server, and are what the service asks of a local Redis."""
+async def test_a_server_accepts_the_arguments_of_local(tmp_path: Path) -> None:
+    """A real server reads them, and they meet the service's needs."""
     arguments = parse_arguments(SERVICES["local-plain"]["command"])
 
     async with (
@@ -260,8 +262,8 @@ async def test_a_server_takes_the_arguments_of_local(tmp_path: Path) -> None:
     assert parse_flags({b"": (config["notify-keyspace-events"] or "").encode()}) >= NEEDED_FLAGS
 
 
-async def test_durable_serves_who_knows_the_password_alone() -> None:
-    """Its configuration, run by a real server: the health check works and opens nothing."""
+async def test_durable_serves_only_clients_with_the_password() -> None:
+    """A real server runs its configuration; the health check works and permits nothing else."""
     config = load("compose.durable.yaml")["configs"]["durable-conf"]["content"]
     config = re.sub(r"\$\{REDISENT_PWD[^}]*\}", PASSWORD, config)
 

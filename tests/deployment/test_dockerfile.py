@@ -1,4 +1,4 @@
-"""The Dockerfile, read instruction by instruction: what a build would not complain about."""
+"""The Dockerfile's instructions: rules that a build does not check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
 
 
 def parse_instructions(text: str) -> list[tuple[str, str]]:
-    """Returns the instructions with their arguments; continued lines are one."""
+    """Returns the instructions with their arguments, continued lines joined."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [
@@ -26,12 +26,12 @@ LAST_STAGE = INSTRUCTIONS[max(i for i, (name, _) in enumerate(INSTRUCTIONS) if n
 
 
 def find(name: str) -> list[str]:
-    """Returns the arguments of each such instruction of the last stage: the image."""
+    """Returns the arguments of these instructions in the last stage, which is the image."""
     return [arguments for instruction, arguments in LAST_STAGE if instruction == name]
 
 
-def test_the_image_is_not_where_it_is_built() -> None:
-    """What builds it (pip's downloads, the build's tools, the sources) stays behind."""
+def test_the_image_is_built_in_another_stage() -> None:
+    """The image has no downloads of pip, no build tools and no sources."""
     stages = [arguments for name, arguments in INSTRUCTIONS if name == "FROM"]
 
     assert len(stages) == 2
@@ -39,15 +39,15 @@ def test_the_image_is_not_where_it_is_built() -> None:
 
 
 def test_bases_are_pinned_to_a_patch_release_and_a_debian() -> None:
-    """Both stages have the same one: compiled wheels fit the Python that they were chosen for."""
+    """Both stages have the same base: compiled wheels fit only their own Python."""
     bases = {arguments.split()[0] for name, arguments in INSTRUCTIONS if name == "FROM"}
 
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", bases.pop())
 
 
-def test_nothing_is_fetched_past_the_lock() -> None:
-    """ADD takes addresses and unpacks archives; pip without hashes takes what it is given."""
+def test_only_locked_packages_are_fetched() -> None:
+    """ADD may download; pip without hashes accepts any file."""
     runs = " && ".join(arguments for name, arguments in INSTRUCTIONS if name == "RUN")
     pip_calls = re.findall(r"pip(?: --python \S+)? ((?:download|install|wheel) [^&]*)", runs)
 
@@ -58,14 +58,14 @@ def test_nothing_is_fetched_past_the_lock() -> None:
     ] == []
 
 
-def test_it_does_not_run_as_root() -> None:
-    """As a number: Kubernetes' runAsNonRoot cannot judge a name."""
+def test_the_image_does_not_run_as_root() -> None:
+    """The user is a number: Kubernetes' runAsNonRoot cannot check a name."""
     assert int(find("USER")[-1].partition(":")[0]) > 0
 
 
 @pytest.mark.parametrize("name", ["CMD", "HEALTHCHECK"])
 def test_commands_need_no_shell(name: str) -> None:
-    """With one, it would get the signal to stop, and the service would be killed."""
+    """A shell would get the signal to stop, and the service would be killed."""
     (arguments,) = find(name)
 
     command = json.loads(arguments[arguments.index("[") :])
@@ -74,5 +74,5 @@ def test_commands_need_no_shell(name: str) -> None:
 
 
 def test_the_command_is_the_service() -> None:
-    """A command line that is there, with nothing secret on it."""
+    """The command line has no secret on it."""
     assert find("CMD") == ['["sponsorsync", "serve"]']

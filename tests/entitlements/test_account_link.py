@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.entitlements.account_link import apply_account, find_grant, replace_grant
+from sponsorsync.entitlements.account_link import apply_account
+from sponsorsync.entitlements.grants import find_grant, replace_grant
 from sponsorsync.linked_source import LinkedAccount
 from tests.support.entitlements import DAY, ENTITLED, NOT_A_SPONSOR, NOW
 

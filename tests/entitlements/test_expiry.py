@@ -1,4 +1,4 @@
-"""Entitlements that end by their time, with no durable side and so without a sync engine."""
+"""Entitlements that end at their time, without a durable side and so without a sync engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.entitlements import expiry
-from sponsorsync.entitlements.expiry import keep_ending_entitlements
+from sponsorsync.entitlements.expiry import start_expiry
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import end_entitlements
 from tests.conftest import SPONSORABLE
+from tests.support.use_cases import MONTHLY
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
     from tests.conftest import RunService
 
-MONTHLY = 48_210_377
 
-
-async def test_the_index_and_the_trail_learn_of_an_end(
+async def test_an_end_is_removed_from_the_index_and_audited(
     run_service: RunService, local: Redis
 ) -> None:
-    """Whoever reads them directly would go on for ever, and nobody would see why access went."""
+    """Other services read the index directly, and administrators want to see the cause."""
 
     async def is_over() -> bool:
         return not await local.sismember(keys.sponsors(SPONSORABLE), str(MONTHLY))
@@ -45,10 +44,10 @@ async def test_the_index_and_the_trail_learn_of_an_end(
     assert (last["what"], last["by"], last["id"]) == ("lost", "end", str(MONTHLY))
 
 
-async def test_an_unforeseen_failure_does_not_stop_it(
+async def test_an_unexpected_error_does_not_stop_the_expiry(
     local: Redis, local_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else nobody's entitlement would end any more, and nobody would notice."""
+    """Otherwise no entitlement would end any more, and nobody would notice."""
     await local.sadd(keys.sponsors(SPONSORABLE), str(MONTHLY))
     await local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{MONTHLY}": 1})
     errors = iter([RuntimeError("unforeseen")])
@@ -62,10 +61,10 @@ async def test_an_unforeseen_failure_does_not_stop_it(
         return not await local.exists(keys.sponsors(SPONSORABLE))
 
     monkeypatch.setattr(expiry, "end_entitlements", fail_once)
-    monkeypatch.setattr(expiry, "_LOOK_S", 0.01)
+    monkeypatch.setattr(expiry, "_SWEEP_EVERY_S", 0.01)
     with capture_logs() as logs:
         async with open_supervisor() as supervisor:
-            keep_ending_entitlements(supervisor, local_store)
+            start_expiry(supervisor, local_store)
             await until(has_ended)
 
     assert [(log["event"], log["loop"], log["log_level"]) for log in logs] == [

@@ -134,11 +134,11 @@ async def test_a_deletion_right_after_a_pop_is_a_loss(captured: Shipped) -> None
 
 async def test_an_addition_right_after_a_pop_restores_no_popped_member(captured: Shipped) -> None:
     """The set is no larger than before, and nothing was lost."""
-    await captured.hold()
+    await captured.hold_drain()
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.sadd(SET, "c")
     here = await captured.pair.here()
-    await captured.let_go()
+    await captured.release_drain()
     await captured.settle()
 
     assert len(here) == 2
@@ -249,13 +249,13 @@ async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> Non
 
 async def test_an_addition_to_another_database_empties_nothing(captured: Shipped) -> None:
     """The engine reports it as if it were here, where the set has been lost."""
-    await captured.hold()
+    await captured.hold_drain()
     await captured.pair.local.delete(SET)
     await captured.pair.local.hset(META, PRESENCE, "1")  # as if nobody had seen it
     async with captured.gears.connect(single_connection_client=True) as elsewhere:
         await elsewhere.select(1)
         await elsewhere.sadd(SET, "z")
-    await captured.let_go()
+    await captured.release_drain()
     await captured.settle()
 
     assert await captured.pair.kept() == {"a", "b"}
@@ -264,14 +264,14 @@ async def test_an_addition_to_another_database_empties_nothing(captured: Shipped
 
 async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
     """Each would travel twice, and a fill would travel back to where it came from."""
-    await captured.hold()
+    await captured.hold_drain()
     marks = int(await captured.pair.local.hget(META, "m") or 0)
     await captured.pair.add("c")
     assert int(await captured.pair.local.hget(META, "m") or 0) == marks + 1
 
-    await captured.let_go()
+    await captured.release_drain()
     await captured.settle()
-    await captured.hold()
+    await captured.hold_drain()
     await captured.pair.local.flushall()
     assert await captured.pair.items() == ["a", "b", "c"]
     assert await captured.is_settled()
@@ -280,11 +280,11 @@ async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
 
 async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
     """It notes itself what it did: all that is left is its version."""
-    await captured.hold()
+    await captured.hold_drain()
     await captured.pair.people.delete_account(PERSON)
 
     assert set(await captured.pair.local.hgetall(META)) == {"x"}
-    await captured.let_go()
+    await captured.release_drain()
     await captured.settle()
     assert await captured.pair.kept() == set()
 
@@ -366,12 +366,12 @@ async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
     await live.pair.sign_in()
     await live.pair.add("a", "b")
     await live.settle()
-    then = await live.keep_for_later()
+    then = await live.dump_keys()
     await live.pair.add("c")
     await live.settle()
     await live.come_back_older(then)
     await live.pair.local.sadd(SET, "d")
-    await live.let_go()
+    await live.release_drain()
     await live.settle()
 
     assert await live.pair.here() == await live.pair.kept() == {"a", "b", "c", "d"}

@@ -49,7 +49,7 @@ class Command:
             self.url,
             *arguments,
             environment={"PYTHONPATH": str(self.installed), "COLUMNS": "200"} | environment,
-            given=given,
+            stdin=given,
         )
         return status, out + errors
 

@@ -83,12 +83,12 @@ async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
 
 async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
     """What waits is one batch after the other, not one person after the other."""
-    await drained.hold()
+    await drained.hold_drain()
     people = range(PERSON, PERSON + 250)
     for person in people:
         await drained.pair.save_login(person)
     before = await drained.pair.count_durable_scripts()
-    await drained.let_go()
+    await drained.release_drain()
     await drained.settle()
 
     assert await drained.pair.durable.zcard(keys.PEOPLE) == len(people)
@@ -191,12 +191,12 @@ async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_othe
     drained: Shipped,
 ) -> None:
     """Also in the same batch; after the repair the sweep sends them."""
-    await drained.hold()
+    await drained.hold_drain()
     await drained.pair.sign_in()
     await drained.pair.add("a")
     await drained.pair.sign_in(OTHER)
     await drained.pair.durable.set(SET, "a foreign text")
-    await drained.let_go()
+    await drained.release_drain()
 
     async def is_told() -> bool:
         return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
@@ -227,12 +227,12 @@ async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) 
     """A wrong-type key in the place of a profile."""
     await drained.pair.sign_in()
     await drained.settle()
-    await drained.hold()
+    await drained.hold_drain()
     await drained.pair.add("a")
     await drained.pair.local.delete(keys.user_details(PERSON))
     await drained.pair.local.set(keys.user_details(PERSON), "a foreign text")
     await drained.pair.sign_in(OTHER)
-    await drained.let_go()
+    await drained.release_drain()
 
     async def is_told() -> bool:
         return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
@@ -244,13 +244,13 @@ async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) 
 
 async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipped) -> None:
     """It arrives without its fields; the person is still dirty, and is swept."""
-    await drained.hold()
+    await drained.hold_drain()
     await drained.pair.sign_in()
     await until(drained.drain_waits)
     await drained.pair.sign_in(OTHER)
     entries: Any = await drained.pair.local.xrange(keys.OUTBOX)
     await drained.pair.local.xdel(keys.OUTBOX, entries[0][0])
-    await drained.let_go()
+    await drained.release_drain()
     await until(lambda: _is_well(drained))
     # The engine takes the removed entry for the other one, which waits for the next to come.
     await drained.pair.sign_in(OTHER + 1)
@@ -277,7 +277,7 @@ async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped,
     assert await drained.pair.durable.get(keys.APPLIED) == before
     assert await drained.pair.dirty() == {PERSON}
     assert b"is being compared" in (await drained.registration("sponsorsync drain"))["lastError"]
-    await drained.let_go()
+    await drained.release_drain()
     await drained.settle()
     assert await drained.pair.kept() == {"a"}
 

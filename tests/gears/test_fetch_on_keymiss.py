@@ -151,7 +151,7 @@ async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
 async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
     """Durable has them."""
     await kept.pair.local.flushall()
-    await kept.hold()  # else it may have arrived before we look
+    await kept.hold_drain()  # else it may have arrived before we look
     assert await kept.pair.here() == ITEMS
 
     assert await kept.is_settled()
@@ -380,14 +380,14 @@ async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) 
     await live.pair.add("a")
     await live.pair.remove("a")
     await live.settle()
-    then = await live.keep_for_later()
+    then = await live.dump_keys()
     await live.pair.add("c")
     await live.settle()
     await live.come_back_older(then)
     with pytest.raises(ResponseError, match="being compared"):
         await live.pair.local.smembers(SET)
 
-    await live.let_go()
+    await live.release_drain()
     assert set(await live.pair.local.smembers(SET)) == {"c"}
 
 
@@ -398,7 +398,7 @@ async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) ->
 
     with pytest.raises(ResponseError, match="the durable Redis has been restarted"):
         await kept.pair.here()
-    await kept.let_go()
+    await kept.release_drain()
     assert await kept.pair.here() == ITEMS
 
 
@@ -425,7 +425,7 @@ async def test_a_durable_that_came_back_older_is_compared_first(
             return False
 
         await until(is_refused)
-        await shipped.let_go()
+        await shipped.release_drain()
         await shipped.settle()
         assert await shipped.pair.kept() == {"a", "b"}
 
@@ -480,7 +480,7 @@ async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
         await shipped.upload("fetch_on_keymiss", "write_behind")
         await shipped.pair.sign_in()
         await shipped.settle()
-        await shipped.hold()
+        await shipped.hold_drain()
         await shipped.pair.add("a")
         await shipped.pair.local.sadd(SET, "b")
         await own_gears.restart()

@@ -237,7 +237,7 @@ async def test_scripts_that_a_restart_lost_are_deployed_again(
         await registrations.deploy()
         await _unregister_all(gears)
         registrations._run_id = "of the server before"
-        await registrations._look_after()
+        await registrations._check_scripts()
 
     assert (registrations.status, registrations.detail) == ("live", None)
     assert sorted(await gears.sessions()) == SESSIONS
@@ -251,11 +251,11 @@ async def test_scripts_that_were_removed_by_hand_stay_removed(
         registrations = Registrations(client, settings, folder)
         await registrations.deploy()
         await _unregister_all(gears)
-        await registrations._look_after()
+        await registrations._check_scripts()
         seen = registrations.status, str(registrations.detail)
         sessions = await gears.sessions()
         await registrations.deploy()
-        await registrations._look_after()
+        await registrations._check_scripts()
 
     assert seen[0] == "failed"
     assert "sponsorsync deploy-gears" in seen[1]
@@ -263,7 +263,7 @@ async def test_scripts_that_were_removed_by_hand_stay_removed(
     assert registrations.status == "live"
 
 
-async def test_an_unforeseen_error_does_not_end_the_deploying(
+async def test_an_unexpected_error_does_not_end_the_deploying(
     run_service: RunService,
     gears: Gears,
     overrides: dict[str, Any],
@@ -285,7 +285,7 @@ async def test_an_unforeseen_error_does_not_end_the_deploying(
     assert (loop["status"], loop["last_error"]) == ("failing", "ZeroDivisionError")
 
 
-async def test_an_unforeseen_error_deploys_no_removed_script(
+async def test_an_unexpected_error_deploys_no_removed_script(
     gears: Gears, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop starts again, and goes on watching."""

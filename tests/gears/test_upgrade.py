@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.deploy import State, deploy
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
 from sponsorsync.store import keys
-from sponsorsync.tasks import end_tasks
 from tests.gears.conftest import REAL_DURABLE_URL
 from tests.support.gears import CONFIG
 from tests.support.scale import scale

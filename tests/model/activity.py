@@ -1,4 +1,4 @@
-"""The operations of the people: changes, reads, logins, deletions and overrides."""
+"""The people's operations: changes, reads, logins, deletions and overrides."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Act: TypeAlias = "Callable[[Person, Replica, random.Random], Awaitable[None]]"
 
 
 class Activity:
-    """Chooses and performs the operations of each person, one after another."""
+    """Performs random operations of each person, one after another."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -42,7 +42,7 @@ class Activity:
                 if person.may_be_changed_later:
                     await self._run.world.wait_until_nothing_is_held()
                     person.may_be_changed_later = False
-                await self._run.see_whether_clean(person)
+                await self._run.record_if_clean(person)
                 replica = self._run.world.choose_replica(rng)
                 if replica is not None:
                     await self._act(person, replica, rng)
@@ -55,13 +55,13 @@ class Activity:
             self._read: 5 if has_account else 1,
             self._log_in: 3 if has_account else 6,
             self._delete: 0.4 if has_account else 0,
-            self._let_in: 1.5 if has_account else 0.5,
-            self._let_go: 1 if has_account else 0.1,
+            self._add_override: 1.5 if has_account else 0.5,
+            self._remove_override: 1 if has_account else 0.1,
         }
         if isinstance(self._run.world.local, GearsServer) and has_account:
             acts[self._read_directly] = 4
-            # The host calls the capture after a write, the engine before it: killed in between,
-            # only the host has one that nobody noted.
+            # The host calls the capture after a write, the engine before it: a kill in between
+            # loses the write only on the host.
             acts[self._add_directly] = 3 if REAL_COMMAND else 0
         act = rng.choices(list(acts), list(acts.values()))[0]
         await act(person, replica, rng)
@@ -83,7 +83,7 @@ class Activity:
         person.truth.change(
             {(collection, item): is_there for item, is_there in is_add.items()},
             is_sure=answer is not None,
-            is_news=answer is not None and changed != 0,
+            creates_version=answer is not None and changed != 0,
             now=now,
         )
         if answer is not None and changed is None:
@@ -120,27 +120,29 @@ class Activity:
             now=now,
         )
 
-    async def _let_in(self, person: Person, replica: Replica, rng: random.Random) -> None:
-        """As an administrator does; it is refused while only durable knows, and is away."""
+    async def _add_override(self, person: Person, replica: Replica, rng: random.Random) -> None:
+        """Adds an override, which is refused while only an unreachable durable has the data."""
         now = time.time()
         person.decisions += 1
         until = rng.choice((None, float(int(now + rng.uniform(1, 4)))))
         override = OverrideValue(person.decisions, until)
-        answer = await self._call(person, replica, op="let_in", cents=override.cents, until=until)
+        answer = await self._call(
+            person, replica, op="add_override", cents=override.cents, until=until
+        )
         if answer is None or answer["ok"]:
             person.truth.decide(override, is_sure=answer is not None, now=now)
         else:
-            self._run.outcome.counts["not let in"] += 1
+            self._run.outcome.counts["override refused"] += 1
 
-    async def _let_go(self, person: Person, replica: Replica, _: random.Random) -> None:
-        now, known = time.time(), person.truth.overrides
-        answer = await self._call(person, replica, op="let_go")
+    async def _remove_override(self, person: Person, replica: Replica, _: random.Random) -> None:
+        now, possible = time.time(), person.truth.overrides
+        answer = await self._call(person, replica, op="remove_override")
         had = None if answer is None else answer["ok"]
         if answer is not None and had is None:
-            self._run.outcome.counts["not let go"] += 1
+            self._run.outcome.counts["removal refused"] += 1
             return
-        if had is not None and had not in {each is not None for each in known}:
-            self._run.complain(person, [f"let go: {had}, may be {known}"])
+        if had is not None and had not in {each is not None for each in possible}:
+            self._run.complain(person, [f"override removed: {had}, may be {possible}"])
         person.truth.decide(None, is_sure=answer is not None, now=now)
 
     async def _delete(self, person: Person, replica: Replica, _: random.Random) -> None:
@@ -148,21 +150,21 @@ class Activity:
         person.truth.delete(is_sure=answer is not None)
 
     async def _read_directly(self, person: Person, _: Replica, rng: random.Random) -> None:
-        """As the application reads: past the service."""
+        """Reads the set as the application does, without the service."""
         collection = rng.choice(COLLECTIONS)
         self._run.outcome.counts["direct read"] += 1
         with suppress(RedisError, OSError):
-            # What waits for durable is not in the set yet.
+            # Changes that wait for durable are not in the set yet.
             if not await self._run.world.look_local.exists(keys.pending(person.id)):
                 found = await self._load_set(keys.preferences(person.id, collection))
-                self._run.world.note(f"{person.id} direct {collection} -> {sorted(found)}")
+                self._run.world.record(f"{person.id} direct {collection} -> {sorted(found)}")
                 self._run.complain(person, person.truth.wrong_in_read(collection, found))
 
     async def _load_set(self, key: str) -> set[str]:
         return set(await cast("Awaitable[set[str]]", self._run.world.look_local.smembers(key)))
 
     async def _add_directly(self, person: Person, _: Replica, rng: random.Random) -> None:
-        """As the application writes."""
+        """Writes the set as the application does, without the service."""
         collection, item = rng.choice(COLLECTIONS), rng.choice(ITEMS)
         self._run.outcome.counts["direct add"] += 1
         is_sure, now = False, time.time()
@@ -172,22 +174,24 @@ class Activity:
             key = keys.preferences(person.id, collection)
             await self._run.world.look_local.sadd(key, item)
             is_sure = True
-        self._run.world.note(f"{person.id} direct {collection} + {item}: {is_sure}")
-        person.truth.change({(collection, item): True}, is_sure=is_sure, is_news=False, now=now)
+        self._run.world.record(f"{person.id} direct {collection} + {item}: {is_sure}")
+        person.truth.change(
+            {(collection, item): True}, is_sure=is_sure, creates_version=False, now=now
+        )
         person.may_be_changed_later = person.may_be_changed_later or not is_sure
 
     async def _call(
         self, person: Person, replica: Replica, *, is_write: bool = True, op: str, **rest: object
     ) -> dict[str, Any] | None:
-        """Returns the answer, or None where nobody knows."""
+        """Returns the answer, or None when the effect is unknown."""
         operation = {"op": op, **rest}
-        self._run.world.note(f"{person.id} r{replica.number} {operation}")
+        self._run.world.record(f"{person.id} r{replica.number} {operation}")
         self._run.outcome.counts[op] += 1
         try:
             answer = await replica.call({"person": person.id, **operation})
         except LostAnswerError:
             answer = {"lost": "killed"}
-        self._run.world.note(f"{person.id} r{replica.number} -> {answer}")
+        self._run.world.record(f"{person.id} r{replica.number} -> {answer}")
         if "error" in answer:
             self._run.complain(person, [f"{operation}: {answer['error']}"])
         if "ok" in answer:
@@ -196,8 +200,8 @@ class Activity:
         person.may_be_changed_later = person.may_be_changed_later or is_write
         return None
 
-    async def read_for_nothing(self, rng: random.Random) -> None:
-        """Reads beside everything else: a fetch may be on its way in any moment."""
+    async def read_at_random(self, rng: random.Random) -> None:
+        """Reads at random beside all operations, so that a fetch may be under way at any moment."""
         while not self._run.is_over:
             replica = self._run.world.choose_replica(rng)
             if replica is not None:

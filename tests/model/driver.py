@@ -1,8 +1,8 @@
-"""Moves people and faults at random, from a seed, and says what came out other than it must.
+"""Runs people and faults at random, from a seed, and compares the data with the expected data.
 
-Each person's operations follow one another; those of different people, the faults and some readers
-who do not care run at once. So the order of what one person did is known, and `truth.py` can say
-what has to be there.
+The operations of one person follow one another; different people, faults and readers run
+concurrently. So the order of one person's operations is known, and `truth.py` derives the expected
+data from it.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ async def run_model(
     people: int = 5,
     replicas: int = 3,
 ) -> Outcome:
-    """Runs everything for a while, lets it come to rest, and compares.
+    """Runs people and faults for a while, waits until all is at rest, and compares.
 
     Args:
-        seed: Of all choices; how they meet is up to the machine.
-        directory: For the servers' data and the replicas' logs.
-        active_s: How long there are operations and faults.
-        engine: 'plain', or 'gears': scripts drain, and people are read past the service as well.
-        people: How many.
-        replicas: Processes of the service.
+        seed: For all choices; their interleaving depends on the machine.
+        directory: The folder of the servers' data and the replicas' logs.
+        active_s: The duration of operations and faults.
+        engine: 'plain' or 'gears': with it scripts drain, and people also read without the service.
+        people: Their number.
+        replicas: The number of the service's processes.
     """
     rng = random.Random(seed)  # noqa: S311 - no secret
     async with open_world(directory, rng, replicas=replicas, engine=engine) as world:
@@ -60,12 +60,12 @@ async def run_model(
             await model.run(active_s)
         except* BrokenReplicaError as failures:
             outcome.wrong += map(str, failures.exceptions)
-        outcome.wrong += _complaints(directory)
+        outcome.wrong += _find_failures(directory)
         return outcome
 
 
-def _complaints(directory: Path) -> list[str]:
-    """Returns what no fault of the surroundings explains, from the replicas' logs."""
+def _find_failures(directory: Path) -> list[str]:
+    """Returns errors in the replicas' logs that no injected fault explains."""
     return [
         f"{log.name}: {line}"
         for log in sorted(directory.glob("replica-*.log"))
@@ -85,11 +85,11 @@ class _Model:
             for person in self._run.people:
                 group.create_task(activity.live(person, self._run.fork()))
             for _ in range(2):
-                group.create_task(activity.read_for_nothing(self._run.fork()))
+                group.create_task(activity.read_at_random(self._run.fork()))
                 group.create_task(faults.break_things(self._run.fork()))
         if self._run.outcome.wrong:
             return
-        self._run.world.note("all faults end")
+        self._run.world.record("all faults end")
         await self._run.world.end_all_faults()
         await self._come_to_rest()
         if not self._run.outcome.wrong:
@@ -98,32 +98,32 @@ class _Model:
     async def _come_to_rest(self) -> None:
         ends = time.monotonic() + _REST_S
         started = time.monotonic()
-        while waiting := await self._who_waits():
+        while unfinished := await self._find_unfinished():
             if time.monotonic() > ends:
-                self._run.complain(None, [f"never came to rest: {waiting}"])
+                self._run.complain(None, [f"never came to rest: {unfinished}"])
                 return
             await asyncio.sleep(_POLL_S)
-        self._run.world.note(f"at rest after {time.monotonic() - started:.1f} s")
+        self._run.world.record(f"at rest after {time.monotonic() - started:.1f} s")
 
-    async def _who_waits(self) -> list[str]:
+    async def _find_unfinished(self) -> list[str]:
         local, durable = self._run.world.look_local, self._run.world.look_durable
         now = time.time()
-        # Before the dirty: the sweep makes one of these of the other.
+        # Before DIRTY: the sweep turns an ended entitlement into a dirty person.
         ended = await local.zcount(keys.ENTITLEMENT_ENDS, "-inf", now)
         dirty = {
             int(each) for each in await cast("Awaitable[set[str]]", local.smembers(keys.DIRTY))
         }
-        waiting = [
+        unfinished = [
             f"pending of {p.id}" for p in self._run.people if await local.exists(keys.pending(p.id))
         ]
         for person_id in sorted(dirty):
             entitlement = keys.sponsorship(SPONSORABLE, person_id)
-            # Whose entitlement nobody ever told stays dirty: there is still something to be learnt.
+            # A person without any entitlement stays dirty until the first one arrives.
             if await local.exists(entitlement) or await durable.exists(entitlement):
-                waiting.append(f"dirty {person_id}")
+                unfinished.append(f"dirty {person_id}")
         if ended:
-            waiting.append("an entitlement has ended, and the sweep has not come by")
-        waiting += [
+            unfinished.append("an entitlement has ended, and no sweep has run")
+        unfinished += [
             f"entitlement of {person.id} ends"
             for person in self._run.people
             for entitlement in (*person.truth.entitlements, *person.truth.overrides)
@@ -131,10 +131,10 @@ class _Model:
             and entitlement.is_entitled(now)
             and entitlement.until is not None
         ]
-        return waiting
+        return unfinished
 
     async def _compare(self) -> None:
-        """Through the service first, so that what was lost alone comes back; then both sides."""
+        """Reads through the service, which restores lost keys; then compares local and durable."""
         for person in self._run.people:
             for collection in COLLECTIONS:
                 answer = await self._read_at_end(person, {"op": "read", "collection": collection})
@@ -159,7 +159,7 @@ class _Model:
                 self._run.complain(None, [f"index on {name}: {index}, entitled are {entitled}"])
 
     async def _read_at_end(self, person: Person, operation: dict[str, Any]) -> dict[str, Any]:
-        """Nothing is broken any more; only what was remembered of a fault may take a moment."""
+        """Reads without faults; the service may still wait after the last one."""
         ends = time.monotonic() + _REST_S
         while True:
             replica = self._run.rng.choice(self._run.world.replicas)

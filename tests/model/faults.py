@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tests.model.run import Run
     from tests.model.world import Server
 
-# Longer than the service waits for an answer, and than it takes others to sweep: what arrives then
-# is older than what is there.
+# Longer than the service's time-out and than the sweep of other replicas: bytes that arrive then
+# are older than the data.
 _LONG_STALL_S = 6.0
-# DEL by hand of somebody of whom durable has everything. In one script, so that it is known.
+# DEL of a key of a clean person. One script does both, so that the person is clean at the DEL.
 _EVICT = """
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return -1 end
 return redis.call('DEL', KEYS[2])
@@ -31,7 +31,7 @@ return redis.call('DEL', KEYS[2])
 
 
 class Faults:
-    """Chooses a fault at random, causes it, and ends it."""
+    """Causes random faults and ends them."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -46,7 +46,7 @@ class Faults:
             (self._kill_server, 3),
             (self._stop_server, 2),
             (self._flush, 4),
-            (self._flush_while_durable_is_away, 3),
+            (self._flush_while_durable_is_unreachable, 3),
             (self._evict, 8),
             (self._lose_outbox, 1),
         ]
@@ -55,14 +55,14 @@ class Faults:
             fault = rng.choices([f for f, _ in faults], [weight for _, weight in faults])[0]
             await fault(rng)
 
-    def _count(self, fault: str, *what: object) -> None:
+    def _record(self, fault: str, *what: object) -> None:
         self._run.outcome.counts[fault] += 1
-        self._run.world.note(f"FAULT {fault} {' '.join(map(str, what))}")
+        self._run.world.record(f"FAULT {fault} {' '.join(map(str, what))}")
 
     async def _kill_replica(self, rng: random.Random) -> None:
         replica = rng.choice(self._run.world.replicas)
         async with self._run.locks[str(replica.number)]:
-            self._count("kill service", replica.number)
+            self._record("kill service", replica.number)
             await replica.kill()
             await asyncio.sleep(rng.uniform(0, 0.3))
             await replica.start()
@@ -70,22 +70,22 @@ class Faults:
     async def _stop_replica(self, rng: random.Random) -> None:
         replica = rng.choice(self._run.world.replicas)
         async with self._run.locks[str(replica.number)]:
-            self._count("stop service", replica.number)
+            self._record("stop service", replica.number)
             replica.stop()
-            await asyncio.sleep(self._how_long(rng))
+            await asyncio.sleep(self._choose_duration(rng))
             if rng.random() < 0.2:
-                self._count("kill service", replica.number)
+                self._record("kill service", replica.number)
                 await replica.kill()
                 await replica.start()
             replica.resume()
-            self._run.world.note(f"service {replica.number} goes on")
+            self._run.world.record(f"service {replica.number} goes on")
 
     async def _cut_way(self, rng: random.Random) -> None:
         replica = rng.choice(self._run.world.replicas)
         async with self._run.locks[str(replica.number)]:
             name = rng.choice(("local", "durable"))
             way = replica.to_local if name == "local" else replica.to_durable
-            self._count("cut connections", replica.number, name)
+            self._record("cut connections", replica.number, name)
             way.cut()
             await asyncio.sleep(rng.choice((0, rng.uniform(0, 1.5))))
             way.flow()
@@ -95,19 +95,19 @@ class Faults:
         async with self._run.locks[str(replica.number)]:
             name = rng.choice(("local", "durable", "durable"))
             way = replica.to_local if name == "local" else replica.to_durable
-            self._count("stall connections", replica.number, name)
+            self._record("stall connections", replica.number, name)
             way.stall()
-            await asyncio.sleep(self._how_long(rng))
+            await asyncio.sleep(self._choose_duration(rng))
             if rng.random() < 0.2:
-                self._count("kill service", replica.number)
+                self._record("kill service", replica.number)
                 await replica.kill()
                 way.flow()
                 await replica.start()
             way.flow()
-            self._run.world.note(f"connections of {replica.number} to {name} go on")
+            self._run.world.record(f"connections of {replica.number} to {name} go on")
 
-    def _how_long(self, rng: random.Random) -> float:
-        """Mostly short; sometimes so long that others sweep, or longer than anybody waits."""
+    def _choose_duration(self, rng: random.Random) -> float:
+        """Mostly short; sometimes longer than a sweep, or than any time-out."""
         long = rng.choices((rng.uniform(0, 0.8), rng.uniform(1, 3), _LONG_STALL_S), (12, 2, 1))[0]
         return min(long, max(0.1, self._run.ends - time.monotonic()))
 
@@ -117,27 +117,27 @@ class Faults:
     async def _kill_server(self, rng: random.Random) -> None:
         server = self._choose_server(rng)
         async with self._run.locks[server.name]:
-            self._count(f"kill {server.name}")
+            self._record(f"kill {server.name}")
             await server.kill()
             await asyncio.sleep(rng.choice((0, rng.uniform(0, 1.5))))
             await server.start()
-            self._run.world.note(f"{server.name} runs again")
+            self._run.world.record(f"{server.name} runs again")
 
     async def _stop_server(self, rng: random.Random) -> None:
         server = self._choose_server(rng)
         async with self._run.locks[server.name]:
-            self._count(f"stop {server.name}")
+            self._record(f"stop {server.name}")
             server.stop()
-            await asyncio.sleep(self._how_long(rng))
+            await asyncio.sleep(self._choose_duration(rng))
             server.resume()
 
     async def _lose_outbox(self, _: random.Random) -> None:
         async with self._run.locks["local"]:
-            self._count("lose outbox")
+            self._record("lose outbox")
             await self._run.world.look_local.delete(keys.OUTBOX)
 
     async def _flush(self, _: random.Random) -> None:
-        """Local loses everything, in the middle of whatever the replicas do."""
+        """Flushes local while the replicas work."""
         async with AsyncExitStack() as stack:
             for person in self._run.people:
                 await stack.enter_async_context(person.lock)
@@ -145,14 +145,14 @@ class Faults:
                 await stack.enter_async_context(self._run.locks[name])
             if any(person.may_be_changed_later for person in self._run.people):
                 await self._run.world.wait_until_nothing_is_held()
-            self._count("flush")
+            self._record("flush")
             before = await self._run.load_all(self._run.world.look_durable)
             async with self._run.world.look_local.pipeline(transaction=True) as together:
                 together.execute_command("SMEMBERS", keys.DIRTY)
                 together.execute_command("FLUSHALL")
                 dirty = {int(each) for each in (await together.execute())[0]}
             after = await self._run.load_all(self._run.world.look_durable)
-            self._run.world.note(f"flushed while dirty: {sorted(dirty)}")
+            self._run.world.record(f"flushed while dirty: {sorted(dirty)}")
             for person in self._run.people:
                 self._run.complain(
                     person,
@@ -163,27 +163,27 @@ class Faults:
                     ),
                 )
 
-    async def _flush_while_durable_is_away(self, rng: random.Random) -> None:
-        """What people do then is done without all that only durable knows."""
+    async def _flush_while_durable_is_unreachable(self, rng: random.Random) -> None:
+        """Operations after it run without the data that only durable has."""
         async with AsyncExitStack() as stack:
             for replica in self._run.world.replicas:
                 await stack.enter_async_context(self._run.locks[str(replica.number)])
                 replica.to_durable.cut()
-            self._count("cut off durable")
+            self._record("cut off durable")
             await self._flush(rng)
             await asyncio.sleep(rng.uniform(0.3, 1.5))
             for replica in self._run.world.replicas:
                 replica.to_durable.flow()
-            self._run.world.note("all ways to durable go on")
+            self._run.world.record("all connections to durable flow again")
 
     async def _evict(self, rng: random.Random) -> None:
-        """Takes a key from local that durable has: a set, a profile or an entitlement."""
+        """Deletes a key on local that durable has: a set, a profile or an entitlement."""
         person = rng.choice(self._run.people)
         async with person.lock, self._run.locks["local"], self._run.locks["durable"]:
             if person.may_be_changed_later:
                 await self._run.world.wait_until_nothing_is_held()
                 person.may_be_changed_later = False
-            await self._run.see_whether_clean(person)
+            await self._run.record_if_clean(person)
             if not person.truth.is_fenced:
                 return
             collection = rng.choice((*COLLECTIONS, None))
@@ -199,7 +199,7 @@ class Faults:
             )
             if reply != 1:
                 return
-            self._count("evict", key)
+            self._record("evict", key)
             if collection is not None:
                 held = (await self._run.load_all(self._run.world.look_durable))[person.id]
                 if person.truth.is_surely_entitled(time.time()):

@@ -1,4 +1,4 @@
-"""A run of the model: its world, its people, and what was found wrong."""
+"""A run of the model: its world, its people and its findings."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _UNIVERSE = tuple((collection, item) for collection in COLLECTIONS for item in I
 
 @dataclass
 class Outcome:
-    """What a run did, and what it found.
+    """The result of a run.
 
     Attributes:
         counts: Operations and faults by name.
-        wrong: What is not as it must be; empty when all is well.
-        history: What happened, line by line.
+        wrong: All violations; empty when there is none.
+        history: The events, line by line.
     """
 
     seed: int
@@ -46,14 +46,14 @@ class Outcome:
 
 @dataclass
 class Person:
-    """A simulated person, and what their operations make true."""
+    """A simulated person, with the expected effects of their operations."""
 
     id: int
     truth: Truth = field(default_factory=lambda: Truth(_UNIVERSE))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     logins: int = 0
     decisions: int = 0
-    may_be_changed_later: bool = False  # an answer was lost
+    may_be_changed_later: bool = False  # after a lost answer
 
 
 class Run:
@@ -67,7 +67,7 @@ class Run:
         self.outcome = outcome
         self.people = people
         self.ends = 0.0
-        # Who holds a server's or a replica's lock may break it.
+        # A fault holds the lock of the server or replica that it breaks.
         self.locks = {
             name: asyncio.Lock()
             for name in ("local", "durable", *(str(each.number) for each in world.replicas))
@@ -75,37 +75,37 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """True when the time is over, or something was found wrong."""
+        """Whether the time is over, or a violation was found."""
         return time.monotonic() > self.ends or bool(self.outcome.wrong)
 
     def fork(self) -> random.Random:
-        """Each task has choices of its own: how they interleave changes none of them."""
+        """Returns a generator for one task, whose choices do not depend on other tasks."""
         return random.Random(self.rng.getrandbits(64))  # noqa: S311 - no secret
 
     def complain(self, person: Person | None, wrong: list[str]) -> None:
-        """Records what is wrong."""
+        """Records violations."""
         for each in wrong:
             text = f"{person.id if person else 'all'}: {each}"
-            self.world.note(f"WRONG {text}")
+            self.world.record(f"WRONG {text}")
             self.outcome.wrong.append(text)
 
-    async def see_whether_clean(self, person: Person) -> None:
-        """Notes that a person is not dirty, and checks what durable has of them."""
+    async def record_if_clean(self, person: Person) -> None:
+        """Records that a person is not dirty, and then checks their data on durable."""
         local = self.world.local
-        if local.running is None or local.is_stopped:
+        if not local.is_running or local.is_stopped:
             return
         with suppress(RedisError):
             if not await cast(
                 "Awaitable[int]", self.world.look_local.sismember(keys.DIRTY, str(person.id))
             ):
-                person.truth.see_clean(time.time())
-                await self._check_what_is_confirmed(person)
+                person.truth.record_clean(time.time())
+                await self._check_confirmed(person)
 
-    async def _check_what_is_confirmed(self, person: Person) -> None:
-        """Who is not dirty has everything on durable; a later journey would mend what is wrong."""
+    async def _check_confirmed(self, person: Person) -> None:
+        """A clean person has everything on durable now; a later relay would hide a gap."""
         durable = self.world.durable
         truth = person.truth
-        if durable.running is None or durable.is_stopped or not truth.is_fenced:
+        if not durable.is_running or durable.is_stopped or not truth.is_fenced:
             return
         held = (await self.load_all(self.world.look_durable))[person.id]
         if not truth.is_surely_entitled(time.time()):
@@ -118,8 +118,8 @@ class Run:
             )
 
     async def load_all(self, look: Any) -> dict[int, Held]:  # noqa: ANN401 - redis-py's own
-        """Loads what one Redis has of each person."""
-        # Never as a MULTI where local runs Gears: two hooked reads in one end RedisGears 1.2.9.
+        """Loads the data of all people from one Redis."""
+        # No MULTI on local: two hooked reads in one MULTI end RedisGears 1.2.9.
         is_together = look is self.world.look_durable
         async with look.pipeline(transaction=is_together) as together:
             for person in self.people:

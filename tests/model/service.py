@@ -1,7 +1,7 @@
-"""One replica of the service, without its web: a process of its own, to be killed at any moment.
+"""One replica of the service without its web: a process that may be killed at any moment.
 
-It opens both sides and runs the engine as the application does, and takes operations as JSON lines
-on stdin; each is answered by a line on stdout. It ends with its stdin, and with its parent.
+It opens both servers and runs the engine as the application does. It reads operations as JSON lines
+from stdin, and writes a line to stdout for each. It ends with its stdin, or with its parent.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ADMIN = Decision("admin", "the model")
 
 
 class Replica:
-    """What the web would call, behind one method for each operation."""
+    """The calls of the web, one method for each operation."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Replica:
             "login": self._login,
             "account": self._account,
             "delete": self._delete,
-            "let_in": self._let_in,
-            "let_go": self._let_go,
+            "add_override": self._add_override,
+            "remove_override": self._remove_override,
         }
 
     async def answer(self, message: Message) -> Message:
@@ -88,7 +88,7 @@ class Replica:
         result = await self._preferences.change(
             message["person"], message["collection"], add=message["add"], remove=message["remove"]
         )
-        # None where it waits: then it will be a change for certain.
+        # None for a change that waits for durable: it will certainly change something.
         return None if result.is_pending else (result.added or 0) + (result.removed or 0)
 
     async def _read(self, message: Message) -> object:
@@ -99,7 +99,7 @@ class Replica:
         for _ in range(_TRIES):
             if await self._try_to_log_in(message):
                 return None
-        raise StoreUnavailableError("Somebody else keeps changing this entitlement.")
+        raise StoreUnavailableError("Another writer keeps changing this entitlement.")
 
     async def _try_to_log_in(self, message: Message) -> bool:
         now = datetime.now(UTC)
@@ -114,17 +114,16 @@ class Replica:
             first_seen=before.profile.first_seen if before.profile else now,
             last_login=now,
         )
-        if (
-            message["entitled"] is None
-        ):  # GitHub did not say: as `sponsorsync.accounts.sign_in` does it
+        if message["entitled"] is None:
+            # GitHub did not answer; `sponsorsync.accounts.sign_in` does the same.
             entitlements = [
-                StoredEntitlement(mark_unknown(known.facts, now=now), known.version)
-                for known in before.entitlements.values()
+                StoredEntitlement(mark_unknown(stored.facts, now=now), stored.version)
+                for stored in before.entitlements.values()
             ]
         else:
-            until, known = message["until"], before.entitlements[self._sponsorable]
+            until, stored = message["until"], before.entitlements[self._sponsorable]
             facts = replace(
-                known.facts or EntitlementFacts(sponsorable=self._sponsorable, checked_at=now),
+                stored.facts or EntitlementFacts(sponsorable=self._sponsorable, checked_at=now),
                 checked_at=now,
                 unknown_since=None,
                 source=EntitlementSource.SPONSORSHIP
@@ -132,7 +131,7 @@ class Replica:
                 else EntitlementSource.NONE,
                 valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
-            entitlements = [StoredEntitlement(facts, known.version)]
+            entitlements = [StoredEntitlement(facts, stored.version)]
         return await self._people.save_login(profile, entitlements, replaces=None) is not None
 
     async def _account(self, message: Message) -> object:
@@ -143,8 +142,8 @@ class Replica:
         await self._people.delete_account(message["person"])
         return None
 
-    async def _let_in(self, message: Message) -> object:
-        """Returns whether an administrator could entitle somebody; False: nothing has changed."""
+    async def _add_override(self, message: Message) -> object:
+        """Returns whether an administrator added an override; False: nothing has changed."""
         until = message["until"]
         try:
             await self._overrides.put(
@@ -154,12 +153,12 @@ class Replica:
                 cents=message["cents"],
                 until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
-        except (DurableUnavailableError, InvalidInputError):  # the end has come meanwhile
+        except (DurableUnavailableError, InvalidInputError):  # its end has passed
             return False
         return True
 
-    async def _let_go(self, message: Message) -> object:
-        """Returns whether there was something to take back; None: that is not known."""
+    async def _remove_override(self, message: Message) -> object:
+        """Returns whether there was an override to remove; None: that is unknown."""
         try:
             await self._overrides.remove(message["person"], self._sponsorable, _ADMIN)
         except DurableUnavailableError:
@@ -186,7 +185,7 @@ async def _serve() -> None:
     async with AsyncExitStack() as stack:
         redis_pair = await open_redis_pair(stack, settings)
         if redis_pair.engine is None:
-            raise AssertionError("there is a durable side")
+            raise AssertionError("the settings have a durable")
         redis_pair.engine.start(await stack.enter_async_context(open_supervisor()))
         people = PeopleStore(
             redis_pair.local,
@@ -200,7 +199,7 @@ async def _serve() -> None:
         preferences = PreferenceStore(redis_pair.local, rules, redis_pair.engine.hydrator)
         overrides = Overrides(
             create_entitlements(settings, redis_pair, people),
-            cast("GitHubClient", None),  # it is asked for logins only
+            cast("GitHubClient", None),  # only lookups by login use it
             token=None,
             policy=settings.entitlement_policy,
             clock=lambda: datetime.now(UTC),
@@ -211,9 +210,9 @@ async def _serve() -> None:
 
 async def _answer_all(reader: asyncio.StreamReader, replica: Replica) -> None:
     async def answer(message: Message) -> None:
-        _say({"n": message["n"], **await replica.answer(message)})
+        _write({"n": message["n"], **await replica.answer(message)})
 
-    _say({"n": 0, "ok": "ready"})
+    _write({"n": 0, "ok": "ready"})
     tasks: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
         task = asyncio.create_task(answer(json.loads(line)))
@@ -221,14 +220,14 @@ async def _answer_all(reader: asyncio.StreamReader, replica: Replica) -> None:
         task.add_done_callback(tasks.discard)
 
 
-def _say(message: Message) -> None:
+def _write(message: Message) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
     """Runs until stdin ends."""
-    # A stopped process does not see its stdin end; the kernel ends it with its parent all the same.
+    # A stopped process does not notice the end of its stdin; the kernel ends it with its parent.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

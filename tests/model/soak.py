@@ -1,4 +1,4 @@
-"""`make soak MINUTES=10`: the model test with new seeds, again and again."""
+"""`make soak MINUTES=10`: repeats the model test with new seeds."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _WRONG_SHOWN = 8
 
 
 async def soak(minutes: float, *, active_s: float, jobs: int, seeds: list[int], engine: str) -> int:
-    """Repeats until the time is over, or over the given seeds; returns the number of bad runs."""
+    """Runs the model for some minutes, or with these seeds; returns the number of bad runs."""
     ends = time.monotonic() + 60 * minutes
     total: Counter[str] = Counter()
-    given = iter(seeds)
+    repeated = iter(seeds)
 
     def next_seed() -> int | None:
         if seeds:
-            return next(given, None)
+            return next(repeated, None)
         return secrets.randbelow(2**31) if time.monotonic() < ends else None
 
     async def work() -> None:
@@ -46,41 +46,41 @@ async def soak(minutes: float, *, active_s: float, jobs: int, seeds: list[int], 
     async with asyncio.TaskGroup() as group:
         for _ in range(jobs):
             group.create_task(work())
-    _say("", *(f"{name:>20} {count}" for name, count in sorted(total.items())))
+    _print("", *(f"{name:>20} {count}" for name, count in sorted(total.items())))
     return total["bad runs"]
 
 
 def _report(outcome: Outcome, directory: Path, took_s: float) -> None:
-    told = ", ".join(f"{name} {count}" for name, count in sorted(outcome.counts.items()))
-    _say(f"seed {outcome.seed} {'WRONG' if outcome.wrong else 'fine'} {took_s:.1f} s: {told}")
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(outcome.counts.items()))
+    _print(f"seed {outcome.seed} {'WRONG' if outcome.wrong else 'fine'} {took_s:.1f} s: {counts}")
     if not outcome.wrong:
         shutil.rmtree(directory)
         return
     (directory / "history").write_text("\n".join(outcome.history))
-    _say(*(f"  {each}" for each in outcome.wrong[:_WRONG_SHOWN]), f"  see {directory}/history")
+    _print(*(f"  {each}" for each in outcome.wrong[:_WRONG_SHOWN]), f"  see {directory}/history")
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Reads the command line; the status is 1 when anything was wrong."""
+    """Reads the command line; exits with status 1 after a bad run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--active", type=float, default=10, help="seconds of faults in each run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("--engine", choices=("plain", "gears"), default="plain")
     parser.add_argument("seeds", type=int, nargs="*", help="repeat these instead of new ones")
-    given = parser.parse_args()
+    options = parser.parse_args()
     bad = asyncio.run(
         soak(
-            given.minutes,
-            active_s=given.active,
-            jobs=given.jobs,
-            seeds=given.seeds,
-            engine=given.engine,
+            options.minutes,
+            active_s=options.active,
+            jobs=options.jobs,
+            seeds=options.seeds,
+            engine=options.engine,
         )
     )
     sys.exit(1 if bad else 0)

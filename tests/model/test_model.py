@@ -25,10 +25,10 @@ TAIL = 60
 async def test_nothing_is_lost_and_nothing_comes_back(
     seed: int, engine: str, tmp_path: Path
 ) -> None:
-    """Both sides equal what people did, whatever was killed, stalled, cut off or flushed.
+    """Local and durable have the expected data after kills, stalls, cuts and flushes.
 
-    With either engine. `make soak MINUTES=10` does it for longer, with new seeds; the servers'
-    append-only files, with the time of each write, are in the test's folder.
+    `make soak MINUTES=10` runs it for longer, with new seeds. The test's folder has the servers'
+    append-only files, with the time of each write.
     """
     started = time.monotonic()
     outcome = await run_model(seed, tmp_path, active_s=ACTIVE_S, engine=engine)

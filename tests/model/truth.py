@@ -1,8 +1,7 @@
-"""What has to be true of one person, as far as the driver can know.
+"""The expected data of one person.
 
-Nearly everything is known for certain. What is not (an answer that was lost, changes that had not
-reached durable when local was flushed) is kept as the set of all possible values, until a later
-change of the same thing decides.
+Most values are certain. After a lost answer, or a flush of local before durable had a change, it is
+the set of all possible values, until a later change of the same value decides.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class EntitlementValue:
-    """What is known of an entitlement: `entitlements` is None while nothing was ever told."""
+    """An entitlement by a sponsorship; `entitlements` is None before the first answer of GitHub."""
 
     entitlements: bool | None = None
     until: float | None = None
 
     def is_entitled(self, now: float) -> bool:
-        """As the scripts judge it: whole seconds, the end is exclusive."""
+        """Returns whether it entitles; as in the scripts by whole seconds, the end excluded."""
         return bool(self.entitlements) and (self.until is None or int(self.until) > int(now))
 
 
-NEVER_TOLD = EntitlementValue()
+NOTHING_KNOWN = EntitlementValue()
 
 
 @dataclass(frozen=True, slots=True)
 class OverrideValue:
-    """What an administrator decided; each decision has another number of cents."""
+    """An administrator's override; each has another number of cents."""
 
     cents: int
     until: float | None
 
     def is_entitled(self, now: float) -> bool:
-        """Likewise."""
+        """Returns whether it entitles, by the same rule."""
         return self.until is None or int(self.until) > int(now)
 
 
 @dataclass
 class Held:
-    """What one side holds of a person."""
+    """The data of a person on one server."""
 
     items: set[Key] = field(default_factory=set)
     profile: Mapping[str, str] = field(default_factory=dict)
@@ -55,9 +54,9 @@ class Held:
 
     @property
     def entitlement_value(self) -> EntitlementValue:
-        """The entitlement's facts, reduced to what the model knows."""
+        """The entitlement's facts, reduced to those of the model."""
         if not self.entitlement:
-            return NEVER_TOLD
+            return NOTHING_KNOWN
         until = self.entitlement.get("valid_until")
         return EntitlementValue(
             self.entitlement["source"] != "none", None if until is None else float(until)
@@ -65,14 +64,14 @@ class Held:
 
     @property
     def override(self) -> OverrideValue | None:
-        """What an administrator decided."""
+        """The administrator's override."""
         for grant in json.loads(self.entitlement.get("also", "[]")):
             until = grant.get("until")
             return OverrideValue(grant["cents"], None if until is None else float(until))
         return None
 
     def is_entitled(self, now: float) -> bool:
-        """Whether anything entitles them."""
+        """Returns whether anything entitles the person."""
         return self.entitlement_value.is_entitled(now) or bool(
             self.override and self.override.is_entitled(now)
         )
@@ -80,24 +79,24 @@ class Held:
 
 @dataclass
 class Truth:
-    """All possible values of each thing of one person.
+    """All possible values of a person's data.
 
     Attributes:
-        items: For each item whether it is there.
+        items: For each item whether it is in its collection.
         entitlements: The entitlement by a sponsorship.
-        overrides: What an administrator decided; None where that is nothing.
-        names: The name in the profile, which each login gives anew; None where there is no profile.
-        touched: Values that an item had since durable was last seen to have everything. A package
-            of that time may still be on its way when local is flushed.
-        fresh: Collections whose newest version fences every package of before the last flush.
-        era: Items that may have been there while the person may have been entitled: nothing else
-            may ever be on durable.
-        kept: Items that durable was seen to hold, and that nobody may have removed since.
+        overrides: An administrator's override, or None.
+        names: The name in the profile, which each login sets; None without a profile.
+        touched: Values of an item since durable last had everything. A person record of that time
+            may still be under way when local is flushed.
+        fresh: Collections whose version is newer than every record from before the last flush.
+        era: Items that may have existed while the person may have been entitled: durable may hold
+            no others.
+        kept: Items that durable has held, and that nobody may have removed since.
     """
 
     universe: tuple[Key, ...]
     items: dict[Key, set[bool]] = field(default_factory=dict)
-    entitlements: set[EntitlementValue] = field(default_factory=lambda: {NEVER_TOLD})
+    entitlements: set[EntitlementValue] = field(default_factory=lambda: {NOTHING_KNOWN})
     overrides: set[OverrideValue | None] = field(default_factory=lambda: {None})
     names: set[str | None] = field(default_factory=lambda: {None})
     touched: dict[Key, set[bool]] = field(default_factory=dict)
@@ -116,32 +115,32 @@ class Truth:
         self.touched = {key: set() for key in self.universe}
         self.fresh = {collection for collection, _ in self.universe}
 
-    # ------------------------------------------------------------------ what the driver did
+    # --- effects of operations
 
     def change(
-        self, changes: Mapping[Key, bool], *, is_sure: bool, is_news: bool, now: float
+        self, changes: Mapping[Key, bool], *, is_sure: bool, creates_version: bool, now: float
     ) -> None:
-        """Items were added or removed.
+        """Applies added and removed items.
 
         Args:
-            changes: Whether the item is there now.
-            is_sure: The service said so; otherwise it may have happened.
-            is_news: Something was different before, so that there is a new version.
-            now: When the operation began.
+            changes: For each item whether it was added.
+            is_sure: The service confirmed it; otherwise it may have happened.
+            creates_version: Something has changed, so there is a new version.
+            now: The start of the operation.
         """
         for key, is_there in changes.items():
             self.touched[key] |= self.items[key] | {is_there}
             self.items[key] = {is_there} if is_sure else self.items[key] | {is_there}
             if not is_there:
                 self.kept.discard(key)
-            if is_sure and is_news:
+            if is_sure and creates_version:
                 self.fresh.add(key[0])
         self._extend_era(now)
 
     def login(
         self, name: str, entitlement: EntitlementValue | None, *, is_sure: bool, now: float
     ) -> None:
-        """Somebody signed in; `entitlement` is None where GitHub did not say."""
+        """Applies a login; `entitlement` is None when GitHub did not answer."""
         self.touched_names |= self.names | {name}
         self.names = {name} if is_sure else self.names | {name}
         if entitlement is not None:
@@ -151,20 +150,20 @@ class Truth:
         self._extend_era(now)
 
     def decide(self, override: OverrideValue | None, *, is_sure: bool, now: float) -> None:
-        """An administrator let somebody in, or took that back."""
+        """Applies an override, or its removal."""
         self.touched_overrides |= self.overrides | {override}
         self.overrides = {override} if is_sure else self.overrides | {override}
-        # Only on what is known for certain; so it is later than all that is on its way.
+        # An override needs certain data, so it is newer than all records under way.
         self.is_override_fresh = self.is_override_fresh or is_sure
         self._extend_era(now)
 
     def delete(self, *, is_sure: bool) -> None:
-        """The account was deleted."""
+        """Applies the deletion of the account."""
         for key in self.universe:
             self.touched[key] |= self.items[key] | {False}
             self.items[key] = {False} if is_sure else self.items[key] | {False}
-        self.touched_entitlements |= self.entitlements | {NEVER_TOLD}
-        self.entitlements = {NEVER_TOLD} if is_sure else self.entitlements | {NEVER_TOLD}
+        self.touched_entitlements |= self.entitlements | {NOTHING_KNOWN}
+        self.entitlements = {NOTHING_KNOWN} if is_sure else self.entitlements | {NOTHING_KNOWN}
         self.touched_overrides |= self.overrides | {None}
         self.overrides = {None} if is_sure else self.overrides | {None}
         self.touched_names |= self.names | {None}
@@ -177,19 +176,19 @@ class Truth:
             self.old_era |= self.era
             self.era = set()
 
-    # ------------------------------------------------------------------ what the driver saw
+    # --- observations
 
     @property
     def is_fenced(self) -> bool:
-        """Whether no package of before a flush can change anything any more."""
+        """Whether no person record from before a flush can change anything."""
         return (
             self.is_account_fresh
             and self.is_override_fresh
             and self.fresh == {c for c, _ in self.universe}
         )
 
-    def see_clean(self, now: float) -> None:
-        """The person was seen not to be dirty: durable has all versions up to this one."""
+    def record_clean(self, now: float) -> None:
+        """Records that the person is not dirty: durable has all versions up to this one."""
         for collection in self.fresh:
             for key in self._keys(collection):
                 self.touched[key] = set()
@@ -203,11 +202,11 @@ class Truth:
                 self.kept = {key for key, values in self.items.items() if values == {True}}
 
     def lose_local(self, *, is_clean: bool, seen: Iterable[Held], now: float) -> list[str]:
-        """Local lost everything; what durable holds is what is left. Returns what is wrong.
+        """Applies a flush of local, which leaves durable's data; returns violations.
 
         Args:
-            is_clean: Whether the person was not dirty in that moment.
-            seen: What durable held before and after.
+            is_clean: Whether the person was not dirty at the flush.
+            seen: The data on durable before and after.
             now: The moment.
         """
         wrong: list[str] = []
@@ -239,7 +238,7 @@ class Truth:
             self.touched_overrides |= self.overrides | left_overrides
             self.overrides = set(self.touched_overrides)
         if not is_clean:
-            # Until there are new versions, a package that is on its way may still arrive.
+            # Until there are new versions, a record that is under way may still arrive.
             self.fresh = set()
             self.is_account_fresh = self.is_override_fresh = False
             self.era |= self.old_era
@@ -252,20 +251,20 @@ class Truth:
         return wrong
 
     def lose_collection(self, collection: str, durable: Held) -> None:
-        """Local lost one set of somebody who was clean; durable's copy is what is left."""
+        """Applies the loss of a clean person's collection on local, which leaves durable's copy."""
         for key in self._keys(collection):
             self.items[key] = {key in durable.items}
 
-    # ------------------------------------------------------------------ questions
+    # --- checks
 
     def is_surely_entitled(self, now: float) -> bool:
-        """Whether every possibility entitles them, and will for a second."""
+        """Returns whether all possible values entitle the person for another second."""
         return all(each.is_entitled(now + 1) for each in self.entitlements) or all(
             each is not None and each.is_entitled(now + 1) for each in self.overrides
         )
 
     def wrong_in_read(self, collection: str, items: Iterable[str]) -> list[str]:
-        """Returns the items that a read should not have, or should have, shown."""
+        """Returns the violations in the items of a read."""
         shown = set(items)
         return [
             f"{key}: read {key[1] in shown}, may be {sorted(self.items[key])}"
@@ -274,7 +273,7 @@ class Truth:
         ]
 
     def wrong_at_end(self, local: Held, durable: Held, now: float) -> list[str]:
-        """Returns what is wrong when all faults have ended and both sides have come to rest."""
+        """Returns the violations after all faults, when both servers are at rest."""
         wrong = [
             f"{key}: {key in local.items}, may be {sorted(values)}"
             for key, values in self.items.items()
@@ -283,7 +282,7 @@ class Truth:
         wrong += self._wrong_facts_at_end(local, durable, now)
         if local.is_entitled(now):
             if local.items != durable.items:
-                wrong.append(f"sides differ in {sorted(local.items ^ durable.items)}")
+                wrong.append(f"local and durable differ in {sorted(local.items ^ durable.items)}")
         else:
             if not durable.items <= local.items:
                 wrong.append(f"copy not pruned: {sorted(durable.items - local.items)}")

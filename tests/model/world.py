@@ -1,4 +1,4 @@
-"""Two servers, several replicas of the service, a proxy on each way, and all that can go wrong."""
+"""Two servers and several replicas of the service, with a proxy on each connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -22,27 +22,25 @@ from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.deploy import deploy
 from sponsorsync.gears.scripts import REGISTERING, GearsConfig, load_scripts
-from sponsorsync.sandbox.valkey import find_free_port, run_valkey
+from sponsorsync.sandbox.valkey import find_free_port
 from tests.gears.host.process import HostProcess
 from tests.gears.real import REAL_COMMAND, RealEngine
 from tests.support.proxy import TcpProxy, run_proxy
+from tests.support.sync import OwnServer
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Mapping
 
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Path(__file__).with_name("service.py")
 SOURCE_VARIABLE = "SPONSORSYNC_MODEL_SOURCE"
-"""A folder that goes first on the replicas' PYTHONPATH: to see that a broken guard is noticed."""
+"""A folder that goes first on the replicas' PYTHONPATH: to test that a broken guard is found."""
 
 SPONSORABLE = "maintainer"
 COLLECTIONS = ("mnodes", "snodes")
 
-# Away from where other tests look for free ports: a server that is down must not be taken for one
-# of theirs.
+# Apart from the ports of other tests: they must not take over the port of a server that is down.
 _FIRST_PORT = 20_000
 _PORTS = 10_000
 _ANSWER_S = 40.0
@@ -52,105 +50,71 @@ _MAY_NOT_RESTORE = "default on nopass ~* &* +@all -restore"
 
 
 class LostAnswerError(Exception):
-    """Nobody knows whether it happened."""
+    """The operation may have happened or not."""
 
 
 class BrokenReplicaError(Exception):
-    """A replica did what it never should: ended by itself, or did not answer for very long."""
-
-
-class Running(Protocol):
-    """A server's process."""
-
-    @property
-    def pid(self) -> int:
-        """Whom to send a signal."""
+    """A replica ended by itself, or did not answer for very long."""
 
 
 @dataclass
-class Server:
-    """One Valkey, on one port and one directory, through all its incarnations."""
+class Server(OwnServer):
+    """One Valkey; without the permission to RESTORE, parts travel as values."""
 
-    name: str
-    directory: Path
-    port: int
-    may_restore: bool
-    is_stopped: bool = False
-    running: Running | None = None
-    _valkey: EmbeddedValkey | None = None
-    _stack: AsyncExitStack | None = None
+    may_restore: bool = True
 
-    async def start(self) -> None:
-        """Starts it on what it has written."""
-        if self.running is not None:
-            return
-        stack = AsyncExitStack()
-        valkey = await stack.enter_async_context(
-            run_valkey(
-                self.directory,
-                name=self.name,
-                port=self.port,
-                appendfsync="always",
-                extra_config={
-                    "aof-timestamp-enabled": "yes",
-                    "enable-debug-command": "no",
-                    **({} if self.may_restore else {"user": _MAY_NOT_RESTORE}),
-                },
-            )
-        )
-        self.running, self._valkey, self._stack = valkey, valkey, stack
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        if self._valkey is not None and self._stack is not None:
-            os.kill(self._valkey.pid, signal.SIGKILL)
-            await self._valkey.wait_closed()
-            await self._stack.aclose()
-        self.running, self._valkey, self.is_stopped = None, None, False
-
-    def stop(self) -> None:
-        """SIGSTOP: it takes connections (the kernel does), and answers nothing."""
-        if self.running is not None:
-            os.kill(self.running.pid, signal.SIGSTOP)
-            self.is_stopped = True
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        if self.running is not None and self.is_stopped:
-            os.kill(self.running.pid, signal.SIGCONT)
-        self.is_stopped = False
+    async def start(self, **config: str) -> None:
+        """Starts it with the data on its disk, unless it runs."""
+        if not self.may_restore:
+            config["user"] = _MAY_NOT_RESTORE
+        await super().start(aof_timestamp_enabled="yes", enable_debug_command="no", **config)
 
 
 @dataclass
 class GearsServer(Server):
-    """A local Redis with RedisGears: the test host, or the engine itself where a command is given.
+    """A local Redis with RedisGears: the test host, or the real engine if it has a command.
 
     Attributes:
-        environment: What the scripts find in theirs.
+        environment: The environment of the scripts.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     _process: HostProcess | RealEngine | None = None
 
-    async def start(self) -> None:
-        """Starts it on what it has written."""
-        if self.running is not None:
+    @property
+    def is_running(self) -> bool:
+        """Whether it has a process, which may be stopped."""
+        return self._process is not None
+
+    async def start(self, **_: str) -> None:
+        """Starts it with the data on its disk, unless it runs."""
+        if self._process is not None:
             return
         if REAL_COMMAND:
-            self._process = RealEngine(REAL_COMMAND, self.directory, self.port, self.environment)
+            process: HostProcess | RealEngine = RealEngine(
+                REAL_COMMAND, self.directory, self.port, self.environment
+            )
         else:
-            self._process = HostProcess(self.directory, self.environment, port=self.port)
-        await self._process.start()
-        self.running = self._process
+            process = HostProcess(self.directory, self.environment, port=self.port)
+        try:
+            await process.start()
+        except BaseException:
+            await process.kill()
+            raise
+        self._process = process
 
     async def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:
             await self._process.kill()
-        self.running, self._process, self.is_stopped = None, None, False
+        self._process, self.is_stopped = None, False
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, number)
 
     async def deploy(self) -> None:
-        """Brings in the scripts as they are shipped."""
+        """Deploys the shipped scripts."""
         config = GearsConfig(Catalog((SPONSORABLE,), COLLECTIONS), hook_profiles=False)
         url = SecretStr(f"redis://127.0.0.1:{self.port}/0")
         async with open_gears(url, upload_timeout_s=_DEPLOY_S) as client:
@@ -162,7 +126,7 @@ class GearsServer(Server):
 
 @dataclass
 class Replica:
-    """One process of the service, through all its incarnations, and its two ways to the servers."""
+    """One replica of the service across its restarts, with its two proxies to the servers."""
 
     number: int
     log: Path
@@ -178,11 +142,11 @@ class Replica:
 
     @property
     def is_running(self) -> bool:
-        """Whether it takes operations; it may be stopped, then it answers later."""
+        """Whether it has a process; a stopped one answers later."""
         return self._process is not None
 
     async def start(self) -> None:
-        """Starts a new process and waits until it takes operations."""
+        """Starts a process, unless it has one, and waits until it accepts operations."""
         if self._process is not None:
             return
         source = os.environ.get(SOURCE_VARIABLE)
@@ -218,8 +182,8 @@ class Replica:
         """Performs an operation.
 
         Raises:
-            LostAnswerError: The process was killed meanwhile.
-            BrokenReplicaError: It does not answer at all.
+            LostAnswerError: The process was killed before its answer.
+            BrokenReplicaError: It does not answer.
         """
         if self._process is None:
             raise LostAnswerError
@@ -250,7 +214,7 @@ class Replica:
             await self._reader
 
     def stop(self) -> None:
-        """SIGSTOP, wherever it is at the moment."""
+        """SIGSTOP, at any point of its code."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
             self.is_stopped = True
@@ -267,7 +231,7 @@ class Replica:
 
     async def _read_answers(self, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
-            raise AssertionError("it has a pipe")
+            raise AssertionError("the process has a pipe")
         while line := await process.stdout.readline():
             message = json.loads(line)
             answer = self._waiting.get(message["n"])
@@ -285,7 +249,11 @@ class Replica:
 
 @dataclass
 class World:
-    """All of it."""
+    """The servers, the replicas, and clients that read the data.
+
+    Attributes:
+        history: The events so far, shown after a failure.
+    """
 
     local: Server
     durable: Server
@@ -295,8 +263,8 @@ class World:
     history: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
-    def note(self, text: str) -> None:
-        """Adds a line to the history, which is shown when something is wrong."""
+    def record(self, text: str) -> None:
+        """Adds a line to the history."""
         self.history.append(f"{time.monotonic() - self.started:8.3f} {text}")
 
     @property
@@ -306,19 +274,19 @@ class World:
         )
 
     async def wait_until_nothing_is_held(self) -> None:
-        """Returns when no write of before, whose answer was lost, can be done any more."""
-        while self._is_anything_held:  # noqa: ASYNC110 - of many things, and each for moments
+        """Waits until no earlier write with a lost answer can still happen."""
+        while self._is_anything_held:  # noqa: ASYNC110 - several short causes
             await asyncio.sleep(0.02)
-        # What left the proxy is in the server's socket.
+        # Bytes that have left the proxy are in the server's socket.
         await asyncio.sleep(0.15)
 
     def choose_replica(self, rng: random.Random) -> Replica | None:
-        """Returns one that runs, or None."""
+        """Returns a running replica, or None."""
         running = [each for each in self.replicas if each.is_running]
         return rng.choice(running) if running else None
 
     async def end_all_faults(self) -> None:
-        """Everything runs, anew, and nothing stands in the way."""
+        """Restarts the replicas and repairs all servers and connections."""
         for server in (self.local, self.durable):
             server.resume()
             await server.start()
@@ -334,18 +302,17 @@ class World:
 async def open_world(
     directory: Path, rng: random.Random, *, replicas: int, engine: str
 ) -> AsyncIterator[World]:
-    """Starts two servers and the replicas; whatever happens, nothing of it is left."""
+    """Starts two servers and the replicas, and ends all of them afterwards."""
     start = _FIRST_PORT + rng.randrange(_PORTS // 2) + os.getpid() * 7 % (_PORTS // 2)
-    # Where a server restores no dumps, parts travel as values.
     may_restore = rng.random() < 0.5
     port = find_free_port(start)
-    durable = Server("durable", directory / "durable", find_free_port(port + 1), may_restore)
-    local = Server("local", directory / "local", port, may_restore)
+    durable = Server(
+        directory / "durable", find_free_port(port + 1), "durable", may_restore=may_restore
+    )
+    local = Server(directory / "local", port, "local", may_restore=may_restore)
     if engine == "gears":
         environment = {"REDISENT_HOST": "127.0.0.1", "REDISENT_PORT": str(durable.port)}
-        local = GearsServer(
-            "local", directory / "local", port, may_restore, environment=environment
-        )
+        local = GearsServer(directory / "local", port, "local", environment=environment)
     async with AsyncExitStack() as stack:
         for server in (local, durable):
             stack.push_async_callback(server.kill)

@@ -1,19 +1,15 @@
-"""The simulated GitHub and its clock."""
+"""The simulated GitHub, its clock and a client."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from sponsorsync.sandbox.github import SimulatedGitHub
 from tests.conftest import Clock
-from tests.support.simulated_github import (
-    CALLBACK,
-    URL,
-)
+from tests.support.simulated_github import CALLBACK, URL, GitHubClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,20 +22,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def github(clock: Clock) -> SimulatedGitHub:
-    """The simulation with its people by role."""
-    return SimulatedGitHub(
+async def http(clock: Clock) -> AsyncIterator[GitHubClient]:
+    """A client of a simulation with its people by role."""
+    github = SimulatedGitHub(
         client_id="the-client",
         client_secret="the-secret",
         redirect_uris=[CALLBACK],
         url=URL,
         now=clock,
     )
-
-
-@pytest.fixture
-async def http(github: SimulatedGitHub) -> AsyncIterator[httpx.AsyncClient]:
-    """Both the browser and the service; redirects are not followed."""
-    transport = httpx.ASGITransport(app=github.app)
-    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+    async with GitHubClient(github) as client:
         yield client

@@ -1,4 +1,4 @@
-"""The embedded Valkey: it keeps its data to itself and never outlives its owner."""
+"""The embedded Valkey owns its data and never outlives its owner."""
 
 import asyncio
 import os
@@ -6,16 +6,20 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from sponsorsync.sandbox.valkey import SandboxError, TimeLimits, find_free_port, run_valkey
+from tests.support.waiting import until
 
 DEADLINE_S = 20.0
+SHORT_LOCK = TimeLimits(lock_s=0.1)
 
 OWNER = """
 import asyncio, pathlib, sys
@@ -28,12 +32,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - processes end without an event
-            await asyncio.sleep(0.01)
 
 
 def _is_running(pid: int) -> bool:
@@ -52,6 +50,17 @@ def _is_session_empty(session: int) -> bool:
     return False
 
 
+async def _has_ended(pid: int) -> bool:
+    return not _is_running(pid)
+
+
+async def _refused(data_dir: Path, match: str, **options: Any) -> None:  # noqa: ANN401 - as it has
+    """Checks that no server starts on a directory, and with which reason."""
+    with pytest.raises(SandboxError, match=match):
+        async with run_valkey(data_dir, name="refused", **options):
+            pass
+
+
 async def _set(port: int, key: str, value: str) -> None:
     async with Redis(port=port) as client:
         await client.set(key, value)
@@ -66,7 +75,7 @@ async def _get(port: int, key: str) -> str | None:
 
 @asynccontextmanager
 async def _owner(data_dir: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, int, int]]:
-    """Another process that runs a server: the process, the server's id and port."""
+    """Yields another process that runs a server, and the server's process id and port."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", OWNER, str(data_dir)),
         stdout=asyncio.subprocess.PIPE,
@@ -83,44 +92,40 @@ async def _owner(data_dir: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proce
         await process.communicate()
 
 
-async def test_it_answers_at_its_url(tmp_path: Path) -> None:
-    """A client needs nothing but the url."""
+async def test_the_server_answers_at_its_url(tmp_path: Path) -> None:
+    """A client needs nothing but the URL."""
     async with run_valkey(tmp_path, name="local") as valkey, Redis.from_url(valkey.url) as client:
         info = await client.execute_command("INFO", "server")  # type: ignore[no-untyped-call]
 
         assert info["process_id"] == valkey.pid
 
 
-async def test_it_is_configured_to_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"appendfsync": "always"},
+            {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"},
+        ),
+        ({}, {"appendfsync": "everysec", "save": ""}),
+        ({"extra_config": {"notify-keyspace-events": "KEA"}}, {"notify-keyspace-events": "AKE"}),
+    ],
+)
+async def test_the_configuration_loses_no_write(
+    tmp_path: Path, options: dict[str, Any], expected: dict[str, str]
+) -> None:
     """Every write is in the append-only file, and a full memory refuses instead of evicting."""
     async with (
-        run_valkey(tmp_path, name="durable", appendfsync="always") as valkey,
+        run_valkey(tmp_path, name="local", **options) as valkey,
         Redis.from_url(valkey.url, decode_responses=True) as client,
     ):
-        config = await client.config_get("appendonly", "appendfsync", "save", "maxmemory-policy")
+        config = await client.config_get(*expected)
 
-    assert config == {
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-    }
+    assert config == expected
 
 
-async def test_extra_config_is_applied(tmp_path: Path) -> None:
-    """The plain engine wants keyspace notifications."""
-    extra = {"notify-keyspace-events": "KEA"}
-    async with (
-        run_valkey(tmp_path, name="local", extra_config=extra) as valkey,
-        Redis.from_url(valkey.url, decode_responses=True) as client,
-    ):
-        config = await client.config_get("notify-keyspace-events")
-
-    assert config == {"notify-keyspace-events": "AKE"}
-
-
-async def test_a_directory_it_makes_is_private(tmp_path: Path) -> None:
-    """Personal data are not for the machine's other users."""
+async def test_a_new_directory_is_private(tmp_path: Path) -> None:
+    """Other users of the machine must not read personal data."""
     data_dir = tmp_path / "not" / "there yet"
 
     async with run_valkey(data_dir, name="local"):
@@ -129,8 +134,8 @@ async def test_a_directory_it_makes_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(mode) == 0o700
 
 
-async def test_data_are_there_after_a_restart(tmp_path: Path) -> None:
-    """`make run` goes on where it stopped."""
+async def test_data_survive_a_restart(tmp_path: Path) -> None:
+    """`make run` continues with the data of the last run."""
     async with run_valkey(tmp_path, name="local") as valkey:
         await _set(valkey.port, "key", "kept")
 
@@ -138,8 +143,8 @@ async def test_data_are_there_after_a_restart(tmp_path: Path) -> None:
         assert await _get(valkey.port, "key") == "kept"
 
 
-async def test_leaving_ends_every_process(tmp_path: Path) -> None:
-    """Neither the server nor its watchdog stays."""
+async def test_leaving_the_block_ends_every_process(tmp_path: Path) -> None:
+    """The server and its watchdog both end."""
     async with run_valkey(tmp_path, name="local") as valkey:
         session = os.getsid(valkey.pid)
 
@@ -147,7 +152,7 @@ async def test_leaving_ends_every_process(tmp_path: Path) -> None:
 
 
 async def test_an_error_inside_the_block_ends_the_server_too(tmp_path: Path) -> None:
-    """A start that fails further on unwinds."""
+    """A start of the service may fail after it."""
     with pytest.raises(ZeroDivisionError):
         async with run_valkey(tmp_path, name="local") as valkey:
             raise ZeroDivisionError
@@ -157,43 +162,34 @@ async def test_an_error_inside_the_block_ends_the_server_too(tmp_path: Path) -> 
 
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     """Two servers on one append-only file destroy it."""
-    limits = TimeLimits(lock_s=0.1)
-    sentence = f"{tmp_path} is used by another SponsorSync"
-
     async with run_valkey(tmp_path, name="first"):
-        with pytest.raises(SandboxError, match=sentence):
-            async with run_valkey(tmp_path, name="second", limits=limits):
-                pass
+        await _refused(tmp_path, f"{tmp_path} is used by another SponsorSync", limits=SHORT_LOCK)
 
 
-async def test_the_lock_is_the_servers_and_not_its_owners(tmp_path: Path) -> None:
-    """A server that outlives its owner for a moment still has its data open."""
-    limits = TimeLimits(lock_s=0.1)
-
+async def test_the_server_itself_holds_the_lock(tmp_path: Path) -> None:
+    """A server may outlive its owner for a moment, with its data open."""
     async with _owner(tmp_path) as (owner, pid, _):
         os.kill(pid, signal.SIGSTOP)
         owner.kill()
         await owner.wait()
-        with pytest.raises(SandboxError, match="is used by another SponsorSync"):
-            async with run_valkey(tmp_path, name="next", limits=limits):
-                pass
+        await _refused(tmp_path, "is used by another SponsorSync", limits=SHORT_LOCK)
         os.kill(pid, signal.SIGCONT)
 
-    await _until(lambda: not _is_running(pid))
+    await until(partial(_has_ended, pid))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_no_server_outlives_its_owner(tmp_path: Path, how: signal.Signals) -> None:
-    """Ctrl-C, a service manager and the OOM killer all end us; none may leave a server behind."""
+    """Ctrl-C, a service manager or the OOM killer may end the owner."""
     async with _owner(tmp_path) as (owner, pid, _):
         owner.send_signal(how)
         await owner.wait()
 
-        await _until(lambda: not _is_running(pid))
+        await until(partial(_has_ended, pid))
 
 
 async def test_data_survive_a_killed_owner_and_the_next_start_waits(tmp_path: Path) -> None:
-    """Whoever starts again at once gets the same data, not an error."""
+    """An immediate restart gets the same data, not an error."""
     async with _owner(tmp_path) as (owner, _, port):
         await _set(port, "key", "kept")
         owner.kill()
@@ -203,8 +199,8 @@ async def test_data_survive_a_killed_owner_and_the_next_start_waits(tmp_path: Pa
             assert await _get(valkey.port, "key") == "kept"
 
 
-async def test_a_server_that_dies_by_itself_is_noticed(tmp_path: Path) -> None:
-    """Its owner stops with a reason instead of failing call by call."""
+async def test_the_owner_notices_a_server_that_dies(tmp_path: Path) -> None:
+    """The owner stops with a reason instead of failing call by call."""
     async with run_valkey(tmp_path, name="local") as valkey:
         session = os.getsid(valkey.pid)
         os.kill(valkey.pid, signal.SIGKILL)
@@ -217,7 +213,7 @@ async def test_a_server_that_dies_by_itself_is_noticed(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    """A script in an endless loop does not hear a polite request."""
+    """A server in an endless loop ignores SIGTERM."""
     async with run_valkey(tmp_path, name="local", limits=TimeLimits(stop_s=0.2)) as valkey:
         os.kill(valkey.pid, signal.SIGSTOP)
 
@@ -225,7 +221,7 @@ async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_watchdog_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    """Leaving takes a bounded time whatever hangs."""
+    """Leaving the block takes a bounded time."""
     async with run_valkey(tmp_path, name="local", limits=TimeLimits(stop_s=0.2)) as valkey:
         os.killpg(os.getsid(valkey.pid), signal.SIGSTOP)
 
@@ -233,70 +229,53 @@ async def test_a_watchdog_that_does_not_stop_is_killed(tmp_path: Path) -> None:
         """The directory is free again."""
 
 
-async def test_a_wrong_config_is_told_with_the_servers_reason(tmp_path: Path) -> None:
-    """The log's end says what to change."""
-    with pytest.raises(SandboxError, match=r"(?s)'local' does not start.*no-such-setting"):
-        async with run_valkey(tmp_path, name="local", extra_config={"no-such-setting": "1"}):
-            pass
+async def test_a_wrong_config_is_refused_with_the_servers_reason(tmp_path: Path) -> None:
+    """The end of the log names the wrong setting."""
+    reason = r"(?s)'refused' does not start.*no-such-setting"
+
+    await _refused(tmp_path, reason, extra_config={"no-such-setting": "1"})
 
 
-async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+async def test_a_server_that_never_answers_is_refused(tmp_path: Path) -> None:
     """A start takes a bounded time."""
-    limits = TimeLimits(start_s=0.5)
-    asks_for_a_password = {"requirepass": "secret"}
+    limits, silent = TimeLimits(start_s=0.5), {"requirepass": "secret"}
 
-    with pytest.raises(SandboxError, match="does not start"):
-        async with run_valkey(
-            tmp_path, name="local", limits=limits, extra_config=asks_for_a_password
-        ):
-            pass
+    await _refused(tmp_path, "does not start", limits=limits, extra_config=silent)
 
 
-async def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """A sentence, not a traceback."""
+async def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    """The user gets a sentence, not a traceback."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(SandboxError, match="Cannot keep data in"):
-        async with run_valkey(tmp_path / "file" / "data", name="local"):
-            pass
+    await _refused(tmp_path / "file" / "data", "Cannot keep data in")
 
 
 async def test_a_chosen_port_in_use_is_refused(tmp_path: Path) -> None:
-    """An answer from somebody else's server there does not pass for ours."""
+    """The answer of another server must not pass for ours."""
     async with run_valkey(tmp_path / "first", name="first") as first:
-        with pytest.raises(SandboxError, match="Address already in use"):
-            async with run_valkey(tmp_path / "second", name="second", port=first.port):
-                pass
+        await _refused(tmp_path / "second", "Address already in use", port=first.port)
 
 
 async def test_servers_that_start_together_get_a_port_each(tmp_path: Path) -> None:
-    """Both see the same port free; the one that comes second moves on."""
-    async with (
-        asyncio.timeout(DEADLINE_S),
-        _both(tmp_path / "local", tmp_path / "durable") as (local, durable),
-    ):
-        assert local != durable
+    """Both find the same free port; the second server takes the next one."""
+    servers = [run_valkey(tmp_path / name, name=name) for name in ("local", "durable")]
+
+    async with asyncio.timeout(DEADLINE_S):
+        local, durable = await asyncio.gather(*(each.__aenter__() for each in servers))
+        await asyncio.gather(*(each.__aexit__(None, None, None) for each in servers))
+
+    assert local.port != durable.port
 
 
-@asynccontextmanager
-async def _both(one: Path, other: Path) -> AsyncIterator[tuple[int, int]]:
-    servers = run_valkey(one, name="local"), run_valkey(other, name="durable")
-    started = await asyncio.gather(*(server.__aenter__() for server in servers))
-    try:
-        yield started[0].port, started[1].port
-    finally:
-        await asyncio.gather(*(server.__aexit__(None, None, None) for server in servers))
-
-
-def test_a_free_port_is_one_nobody_listens_on() -> None:
-    """The next one is taken instead."""
+def test_a_port_in_use_is_skipped() -> None:
+    """The search returns the next free one."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
         assert find_free_port(port) > port
 
 
-def test_a_machine_without_free_ports_is_told() -> None:
+def test_a_machine_without_free_ports_is_an_error() -> None:
     """The search has an end."""
     with pytest.raises(SandboxError, match="No port from 65536"):
         find_free_port(65536)

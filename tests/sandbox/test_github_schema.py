@@ -50,25 +50,25 @@ def real_schema() -> GraphQLSchema:
 
 
 @pytest.mark.parametrize("name", OUR_TYPES)
-def test_a_type_is_a_part_of_githubs(real_schema: GraphQLSchema, name: str) -> None:
-    """What holds against the simulation must hold against GitHub."""
+def test_each_type_is_a_part_of_githubs(real_schema: GraphQLSchema, name: str) -> None:
+    """A query that works with the simulation must work with GitHub."""
     ours, theirs = simulated_schema().type_map[name], real_schema.type_map[name]
 
     assert type(ours) is type(theirs)
-    assert described(ours) - described(theirs) == set()
+    assert list_features(ours) - list_features(theirs) == set()
 
 
-def test_a_default_is_a_part_of_what_is_compared() -> None:
-    """A default that differs changes answers and no type: `activeOnly` decides who is a sponsor."""
-    assert "isActive: Boolean!" in described(simulated_schema().type_map["Sponsorship"])
-    assert "sponsorshipsAsSponsor(activeOnly: Boolean = true)" in described(
+def test_the_comparison_includes_defaults() -> None:
+    """Another default of `activeOnly` would change answers, but no type."""
+    assert "isActive: Boolean!" in list_features(simulated_schema().type_map["Sponsorship"])
+    assert "sponsorshipsAsSponsor(activeOnly: Boolean = true)" in list_features(
         simulated_schema().type_map["Sponsorable"]
     )
 
 
 def test_each_of_our_types_has_something_to_compare() -> None:
-    """Else the comparison would be satisfied with nothing; only a scalar is its name alone."""
-    assert [name for name in OUR_TYPES if not described(simulated_schema().type_map[name])] == [
+    """An empty comparison always agrees; only a scalar has nothing but its name."""
+    assert [name for name in OUR_TYPES if not list_features(simulated_schema().type_map[name])] == [
         "DateTime",
         "URI",
     ]
@@ -76,27 +76,27 @@ def test_each_of_our_types_has_something_to_compare() -> None:
 
 @pytest.mark.parametrize("nulls_stay", [False, True])
 def test_the_queries_of_the_service_are_valid_in_the_simulation(*, nulls_stay: bool) -> None:
-    """A query the simulation cannot answer is found here and not in the middle of a login."""
+    """A query that the simulation cannot answer would fail in a login."""
     from sponsorsync.github.requests import QUERIES  # noqa: PLC0415 - the other part of the pair
 
-    assert invalid(QUERIES, simulated_schema(nulls_stay=nulls_stay)) == {}
+    assert find_errors(QUERIES, simulated_schema(nulls_stay=nulls_stay)) == {}
 
 
 def test_the_queries_of_the_service_are_valid_at_github(real_schema: GraphQLSchema) -> None:
-    """The last word is GitHub's."""
+    """GitHub's own schema decides."""
     from sponsorsync.github.requests import QUERIES  # noqa: PLC0415 - the other part of the pair
 
-    assert invalid(QUERIES, real_schema) == {}
+    assert find_errors(QUERIES, real_schema) == {}
 
 
-def invalid(queries: dict[str, str], schema: GraphQLSchema) -> dict[str, list[str]]:
-    """What is wrong with each query that is not valid."""
+def find_errors(queries: dict[str, str], schema: GraphQLSchema) -> dict[str, list[str]]:
+    """Returns the errors of each query that is not valid."""
     found = {name: validate(schema, parse(query)) for name, query in queries.items()}
     return {name: [error.message for error in errors] for name, errors in found.items() if errors}
 
 
-def described(graphql_type: GraphQLNamedType) -> set[str]:
-    """All that a query can rely on, one line for each thing: a subset has a subset of lines."""
+def list_features(graphql_type: GraphQLNamedType) -> set[str]:
+    """Returns a line for each feature of a type: a subset has a subset of lines."""
     match graphql_type:
         case GraphQLObjectType() | GraphQLInterfaceType():
             return {f"implements {each.name}" for each in graphql_type.interfaces} | {
@@ -104,11 +104,11 @@ def described(graphql_type: GraphQLNamedType) -> set[str]:
                 for name, field in graphql_type.fields.items()
                 for line in (
                     f"{name}: {field.type}",
-                    *(f"{name}({described_input(*each)})" for each in field.args.items()),
+                    *(f"{name}({format_input(*each)})" for each in field.args.items()),
                 )
             }
         case GraphQLInputObjectType():
-            return {described_input(*each) for each in graphql_type.fields.items()}
+            return {format_input(*each) for each in graphql_type.fields.items()}
         case GraphQLEnumType():
             return set(graphql_type.values)
         case GraphQLUnionType():
@@ -117,8 +117,8 @@ def described(graphql_type: GraphQLNamedType) -> set[str]:
             return set()
 
 
-def described_input(name: str, value: GraphQLArgument | GraphQLInputField) -> str:
-    """An argument or input field with its type and default."""
-    # Read off the syntax tree: `default_value` is only set where a schema is built in Python.
+def format_input(name: str, value: GraphQLArgument | GraphQLInputField) -> str:
+    """Returns an argument or input field with its type and default."""
+    # From the syntax tree: `default_value` is only set in a schema that is built in Python.
     default = value.ast_node and value.ast_node.default_value
     return f"{name}: {value.type} = {print_ast(default) if default else 'none'}"

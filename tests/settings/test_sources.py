@@ -1,4 +1,4 @@
-"""Where settings are read from, and the values that they become."""
+"""The sources of settings, and their parsed values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# --- where they come from -------------------------------------------------------------------------
-
-
 def test_without_any_setting_there_are_defaults() -> None:
-    """They suit a service on the machine of who develops."""
+    """They suit a developer's machine."""
     settings = load_settings()
 
     assert settings.origin == "http://127.0.0.1:8000"
@@ -28,7 +25,7 @@ def test_without_any_setting_there_are_defaults() -> None:
 
 
 def test_both_files_are_read(tmp_path: Path) -> None:
-    """`.env.gears` is what the first deployment has for its second Redis."""
+    """The first deployment has the address of its second Redis in `.env.gears`."""
     (tmp_path / ".env").write_text("GITHUB_CLIENT_ID=abc\nSPONSORSYNC_PORT='9000'\n# a comment\n")
     (tmp_path / ".env.gears").write_text("REDISENT_HOST=durable.example\nREDISENT_PORT=12000\n")
 
@@ -42,7 +39,7 @@ def test_both_files_are_read(tmp_path: Path) -> None:
 def test_the_environment_wins_over_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is set for one run is meant for it."""
+    """A variable of one run overrides the files."""
     (tmp_path / ".env").write_text("SPONSORSYNC_PORT=9000\nGITHUB_SECRET=of-the-file\n")
     monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
     monkeypatch.setenv("GITHUB_SECRET", "of-the-environment")
@@ -54,14 +51,14 @@ def test_the_environment_wins_over_the_files(
 
 
 def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They come from the command line."""
+    """The command line sets them."""
     monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
 
     assert load_settings({"port": 9002}).port == 9002
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`PORT=${PORT}` in a compose file makes such ones."""
+    """`PORT=${PORT}` in a compose file sets empty variables."""
     monkeypatch.setenv("SPONSORSYNC_PORT", "")
     monkeypatch.setenv("SPONSORSYNC_REDIS_URL", "")
 
@@ -70,18 +67,18 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.port, settings.redis_url) == (8000, None)
 
 
-def test_variables_of_others_are_none_of_ours(
+def test_variables_of_other_programs_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`.env` is shared with the application beside us."""
+    """The application may use the same `.env`."""
     (tmp_path / ".env").write_text("SOMETHING_ELSE=1\nSPONSORSYNC_UNKNOWN=1\n")
     monkeypatch.setenv("PORT", "9001")
 
     assert load_settings().port == 8000
 
 
-def test_a_file_that_is_no_text_is_one_line_too(tmp_path: Path) -> None:
-    """An editor on Windows saves in another encoding."""
+def test_a_file_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
+    """An editor on Windows may save another encoding."""
     (tmp_path / ".env").write_bytes("GITHUB_SECRET=geheim\n# für uns\n".encode("latin-1"))
 
     with pytest.raises(SettingsError) as caught:
@@ -92,19 +89,16 @@ def test_a_file_that_is_no_text_is_one_line_too(tmp_path: Path) -> None:
     assert "geheim" not in str(caught.value)
 
 
-def test_settings_do_not_change() -> None:
-    """Whoever holds them sees what the others see."""
+def test_settings_are_immutable() -> None:
+    """All parts of the service share them."""
     settings = load_settings()
 
     with pytest.raises(ValidationError):
         settings.port = 9000
 
 
-# --- what they are made of ------------------------------------------------------------------------
-
-
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With or without spaces; logins have no case."""
+    """Spaces and the case of logins do not matter."""
     monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " Maintainer, The-Project ,")
     monkeypatch.setenv("SPONSORSYNC_ALLOWED_ORIGINS", "https://A.example/,http://localhost:3000")
     monkeypatch.setenv("SPONSORSYNC_COLLECTIONS", "mnodes,favourites")
@@ -123,7 +117,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("value", "parsed"),
     [
         ("https://Sponsors.Example.org", "https://sponsors.example.org"),
         ("https://sponsors.example.org/", "https://sponsors.example.org"),
@@ -135,29 +129,29 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://sponsors.example.org:", "https://sponsors.example.org"),
     ],
 )
-def test_the_public_address_is_kept_as_browsers_name_it(
-    monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+def test_the_public_address_is_normalized_as_browsers_do(
+    monkeypatch: pytest.MonkeyPatch, value: str, parsed: str
 ) -> None:
-    """It is compared with what they send in Origin."""
-    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", given)
+    """It is compared with the header Origin."""
+    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", value)
 
-    assert load_settings().origin == kept
+    assert load_settings().origin == parsed
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("value", "parsed"),
     [
         ("https://github.example.org/api/v3/", "https://github.example.org/api/v3"),
         ("http://127.0.0.1:8001/api", "http://127.0.0.1:8001/api"),
     ],
 )
-def test_a_github_of_ones_own_may_have_a_path(
-    monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+def test_the_address_of_github_may_have_a_path(
+    monkeypatch: pytest.MonkeyPatch, value: str, parsed: str
 ) -> None:
-    """As GitHub Enterprise has, and the sandbox."""
-    monkeypatch.setenv("SPONSORSYNC_GITHUB_API_URL", given)
+    """GitHub Enterprise and the sandbox have one."""
+    monkeypatch.setenv("SPONSORSYNC_GITHUB_API_URL", value)
 
-    assert load_settings().github_api_url == kept
+    assert load_settings().github_api_url == parsed
 
 
 @pytest.mark.parametrize(
@@ -171,8 +165,8 @@ def test_a_github_of_ones_own_may_have_a_path(
         "unix:///run/redis.sock",
     ],
 )
-def test_an_address_of_a_redis_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """The client reads it."""
+def test_the_address_of_a_redis_is_not_changed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """redis-py parses it."""
     monkeypatch.setenv("SPONSORSYNC_REDIS_URL", url)
 
     assert load_settings().redis_url == SecretStr(url)
@@ -206,15 +200,15 @@ def test_an_address_of_a_redis_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch
 def test_the_durable_redis_is_one_address_or_several_variables(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str
 ) -> None:
-    """Passwords may hold anything, an empty one is none, and the address wins."""
+    """Passwords may contain anything, an empty one is none, and the address wins."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
     assert load_settings().durable_address == SecretStr(address)
 
 
-def test_a_password_alone_makes_no_durable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nowhere to send it."""
+def test_a_password_alone_configures_no_durable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host is missing."""
     monkeypatch.setenv("REDISENT_PWD", "correct-horse-battery-staple")
 
     assert load_settings().durable_address is None
@@ -224,70 +218,57 @@ def test_a_password_alone_makes_no_durable_redis(monkeypatch: pytest.MonkeyPatch
     ("host", "origin"),
     [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")],
 )
-def test_without_a_public_address_the_own_one_stands_in(
+def test_the_public_address_defaults_to_host_and_port(
     monkeypatch: pytest.MonkeyPatch, host: str, origin: str
 ) -> None:
-    """On the machine of who develops it is the same."""
+    """On a developer's machine they are the same."""
     monkeypatch.setenv("SPONSORSYNC_HOST", host)
 
     assert load_settings().origin == origin
 
 
 def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Browsers drop them otherwise."""
+    """Browsers refuse them otherwise."""
     monkeypatch.setenv("SPONSORSYNC_COOKIE_SAMESITE", "none")
     monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", "https://sponsors.example.org")
 
     assert load_settings().cookie_samesite == "none"
 
 
+LIMITS = {
+    "SPONSORSYNC_PORT": ["1", "65535"],
+    "SPONSORSYNC_GITHUB_TIMEOUT_S": ["0.1", "60"],
+    "REDISENT_PORT": ["1", "65535"],
+    "SPONSORSYNC_REDIS_POOL_SIZE": ["1", "1000"],
+    "SPONSORSYNC_GEARS_TIMEOUT_S": ["1", "3600"],
+    "SPONSORSYNC_SESSION_SECRET": ["x" * 32],
+    "SPONSORSYNC_SESSION_DAYS": ["1", "365"],
+    "SPONSORSYNC_ADMIN_TOKEN": ["x" * 16],
+    "SPONSORSYNC_TOKEN_MINUTES": ["1", "60"],
+    "SPONSORSYNC_WEBHOOK_SECRET": ["x" * 16],
+    "SPONSORSYNC_RECONCILE_HOURS": ["0", "720"],
+    "SPONSORSYNC_RETENTION_DAYS": ["0", "36500"],
+    "SPONSORSYNC_ONE_TIME_DAYS": ["1", "3660"],
+    "SPONSORSYNC_GRACE_DAYS": ["0", "365"],
+    "SPONSORSYNC_ORG_SEATS": ["1"],
+    "SPONSORSYNC_ORG_MEMBER_DAYS": ["365"],
+    "SPONSORSYNC_PATREON_CENTS": ["0"],
+    "SPONSORSYNC_PATREON_CAMPAIGN": ["1", "1" * 20],
+    "SPONSORSYNC_STALE_HOURS": ["0", "2160"],
+    "SPONSORSYNC_MAX_ITEMS": ["1", "1000000"],
+    "SPONSORSYNC_MAX_ITEM_BYTES": ["1", "4096"],
+    "SPONSORSYNC_MAX_BATCH": ["1", "10000"],
+}
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [
-        ("SPONSORSYNC_PORT", "1"),
-        ("SPONSORSYNC_PORT", "65535"),
-        ("SPONSORSYNC_GITHUB_TIMEOUT_S", "0.1"),
-        ("SPONSORSYNC_GITHUB_TIMEOUT_S", "60"),
-        ("REDISENT_PORT", "1"),
-        ("REDISENT_PORT", "65535"),
-        ("SPONSORSYNC_REDIS_POOL_SIZE", "1"),
-        ("SPONSORSYNC_REDIS_POOL_SIZE", "1000"),
-        ("SPONSORSYNC_GEARS_TIMEOUT_S", "1"),
-        ("SPONSORSYNC_GEARS_TIMEOUT_S", "3600"),
-        ("SPONSORSYNC_SESSION_SECRET", "x" * 32),
-        ("SPONSORSYNC_SESSION_DAYS", "1"),
-        ("SPONSORSYNC_SESSION_DAYS", "365"),
-        ("SPONSORSYNC_ADMIN_TOKEN", "x" * 16),
-        ("SPONSORSYNC_TOKEN_MINUTES", "1"),
-        ("SPONSORSYNC_TOKEN_MINUTES", "60"),
-        ("SPONSORSYNC_WEBHOOK_SECRET", "x" * 16),
-        ("SPONSORSYNC_RECONCILE_HOURS", "0"),
-        ("SPONSORSYNC_RECONCILE_HOURS", "720"),
-        ("SPONSORSYNC_RETENTION_DAYS", "0"),
-        ("SPONSORSYNC_RETENTION_DAYS", "36500"),
-        ("SPONSORSYNC_ONE_TIME_DAYS", "1"),
-        ("SPONSORSYNC_ONE_TIME_DAYS", "3660"),
-        ("SPONSORSYNC_GRACE_DAYS", "0"),
-        ("SPONSORSYNC_GRACE_DAYS", "365"),
-        ("SPONSORSYNC_ORG_SEATS", "1"),
-        ("SPONSORSYNC_ORG_MEMBER_DAYS", "365"),
-        ("SPONSORSYNC_PATREON_CENTS", "0"),
-        ("SPONSORSYNC_PATREON_CAMPAIGN", "1"),
-        ("SPONSORSYNC_PATREON_CAMPAIGN", "1" * 20),
-        ("SPONSORSYNC_STALE_HOURS", "0"),
-        ("SPONSORSYNC_STALE_HOURS", "2160"),
-        ("SPONSORSYNC_MAX_ITEMS", "1"),
-        ("SPONSORSYNC_MAX_ITEMS", "1000000"),
-        ("SPONSORSYNC_MAX_ITEM_BYTES", "1"),
-        ("SPONSORSYNC_MAX_ITEM_BYTES", "4096"),
-        ("SPONSORSYNC_MAX_BATCH", "1"),
-        ("SPONSORSYNC_MAX_BATCH", "10000"),
-    ],
+    [(variable, value) for variable, values in LIMITS.items() for value in values],
 )
-def test_the_limits_themselves_are_fine(
+def test_the_limits_themselves_are_accepted(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """test_refusals.py has the values just beyond them."""
+    """test_refusals.py has the next values beyond them."""
     monkeypatch.setenv(variable, value)
 
     load_settings()

@@ -23,10 +23,7 @@ async def start_command(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Starts the command in a folder of its own, with nothing of this environment's settings.
-
-    `environment` has more variables for it.
-    """
+    """Starts the command in a folder, with `environment` but without this process's settings."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -57,13 +54,13 @@ async def run_command(
     durable_url: str,
     *arguments: str,
     environment: Mapping[str, str] | None = None,
-    given: str = "",
+    stdin: str = "",
 ) -> tuple[int, str, str]:
-    """Returns status, standard output and standard error; `given` is its standard input."""
+    """Runs the command; returns its status, standard output and standard error."""
     process = await start_command(
         folder, local_url, durable_url, *arguments, environment=environment
     )
     async with asyncio.timeout(LIMIT_S):
-        out, errors = await process.communicate(given.encode())
+        out, errors = await process.communicate(stdin.encode())
     assert process.returncode is not None
     return process.returncode, out.decode(), errors.decode()

@@ -1,4 +1,4 @@
-"""All that a Redis holds, as text to look for something in."""
+"""The whole content of a Redis as one text, to search in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 async def read_everything(redis: Redis) -> str:
-    """Returns every key with what it holds; not as DUMP gives it, which may be compressed."""
+    """Returns all keys with their values; not from DUMP, which may compress them."""
     found: dict[str | bytes, object] = {}
     for key in await redis.keys("*"):
         kind = await redis.type(key)

@@ -1,4 +1,4 @@
-"""Sponsorships and facts of every kind, as of one moment."""
+"""Sponsorships and facts of every kind, all at one moment."""
 
 from __future__ import annotations
 

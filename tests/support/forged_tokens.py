@@ -1,4 +1,4 @@
-"""Tokens that somebody makes up: with headers and claims that no library would write."""
+"""Forged tokens, with headers and claims that no library writes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _VALUES = st.recursive(
 
 
 def encode_part(content: object) -> str:
-    """Returns a part of a token."""
+    """Returns `content` as a part of a token."""
     return encode(json.dumps(content).encode())
 
 
 def forged_tokens() -> st.SearchStrategy[tuple[str, str, bool]]:
-    """Returns a strategy for what `forge` takes: headers and claims that say anything at all."""
+    """Returns a strategy for the arguments of `forge`: arbitrary headers and claims."""
     text = _VALUES.map(json.dumps)
     fields = st.dictionaries(_NAMES, _VALUES, max_size=4)
     header = st.one_of(
@@ -59,7 +59,7 @@ def forged_tokens() -> st.SearchStrategy[tuple[str, str, bool]]:
 
 
 def forge(key: ECKey, header: str, claims: str, has_kid: bool) -> str:
-    """Returns a token that a key has signed, whatever it says; with the key's name in it or not."""
+    """Returns a token that `key` signs, with any content, with or without the key's id."""
     if has_kid and header.startswith("{"):
         header = json.dumps({**json.loads(header), "kid": key.thumbprint()})
     body = f"{encode(header.encode())}.{encode(claims.encode())}"
@@ -68,5 +68,5 @@ def forge(key: ECKey, header: str, claims: str, has_kid: bool) -> str:
 
 
 def encode(data: bytes) -> str:
-    """Returns bytes as they stand in a token (RFC 7515, 2)."""
+    """Returns bytes in the encoding of a token (RFC 7515, 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

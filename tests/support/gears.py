@@ -1,4 +1,4 @@
-"""Scripts that stand in for those that are shipped: as small as can be."""
+"""Minimal scripts in place of the shipped ones."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ GB("KeysReader", desc="{name}").foreach(count).register(
     prefix="user:*", eventTypes=["sadd"], mode="sync"
 )
 '''
-_RUNS = '''"""Tells what it did."""
+_RUNS = '''"""Reports its counts."""
 import json
 
 CONFIG = {{}}
 
 
-def tell():
+def report():
     yield json.dumps({{"done": 3, "skipped": {{"{name}": 1}}, "failed": 0, "errors": []}})
 
 
-GB("PythonReader").run(tell)
+GB("PythonReader").run(report)
 '''
 BROKEN = '''"""Fails in its line 6."""
 CONFIG = {}
@@ -54,7 +54,7 @@ RUNS_NOTHING = '"""Neither runs nor registers."""\nCONFIG = {}\n'
 
 
 def write_scripts(folder: Path, **texts: str) -> Path:
-    """Writes a whole set into a folder, which is made; `texts` stand in for some, by name."""
+    """Writes a complete set of scripts into a new folder; `texts` replaces some, by name."""
     folder.mkdir(exist_ok=True)
     (folder / "requirements.txt").write_text(f"{REQUIREMENT}\n")
     for template, names in ((_REGISTERS, REGISTERING), (_RUNS, BATCH)):
@@ -65,17 +65,17 @@ def write_scripts(folder: Path, **texts: str) -> Path:
 
 
 def registering_script(name: str, *, more: str = "") -> str:
-    """Returns the text of one that registers, different by what stands at its end."""
+    """Returns the text of a registering script that ends with `more`."""
     return _REGISTERS.format(name=name) + more
 
 
 def failing_batch_script(error: str) -> str:
-    """Returns the text of one that copies nothing, and says why."""
+    """Returns the text of a batch script that copies nothing and reports an error."""
     return _RUNS.format(name="none").replace(
         '"failed": 0, "errors": []', f'"failed": 1, "errors": ["{error}"]'
     )
 
 
 def load_registering(folder: Path, **texts: str) -> tuple[GearsScript, ...]:
-    """Writes a set, and returns those of it that register, configured."""
+    """Writes a set of scripts and returns the registering ones, configured."""
     return load_scripts(REGISTERING, CONFIG, folder=write_scripts(folder, **texts))

@@ -1,4 +1,4 @@
-"""GitHub's answers, as its documentation prints them, and how they are read."""
+"""GitHub's answers from its documentation, and their parsers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
 
-# As GitHub's documentation prints them, shortened to what is read and a little more.
+# From GitHub's documentation, shortened to the fields that we read and a few more.
 USER: dict[str, Json] = {
     "login": "octocat",
     "id": 1,
@@ -83,30 +83,30 @@ SAML: dict[str, Json] = {**FORBIDDEN, "extensions": {"saml_failure": True}}
 
 
 def answer_with(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
-    """An answer with these sponsorships of the viewer."""
+    """Returns an answer with these sponsorships of the viewer."""
     connection: Json = {"pageInfo": page, "nodes": list(nodes)}
     return {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}, **more}
 
 
 def sponsor_answer(node: Json, viewer: Json = "Maintainer", **more: Json) -> dict[str, Json]:
-    """An answer to the question about one sponsor."""
+    """Returns an answer about one sponsor."""
     return {"data": {"viewer": {"login": viewer}, "node": node}, **more}
 
 
 def organizations_answer(*nodes: Json, page: Json = LAST_PAGE, **more: Json) -> dict[str, Json]:
-    """An answer with these organizations of the viewer."""
+    """Returns an answer with these organizations of the viewer."""
     connection: Json = {"pageInfo": page, "nodes": list(nodes)}
     return {"data": {"viewer": {"organizations": connection}}, **more}
 
 
 def organization_giving(*nodes: Json, more_pages: bool = False) -> dict[str, Json]:
-    """An organization with these sponsorships."""
+    """Returns an organization with these sponsorships."""
     connection: Json = {"pageInfo": {"hasNextPage": more_pages}, "nodes": list(nodes)}
     return {**ORGANIZATION, "sponsorshipsAsSponsor": connection}
 
 
 def dump(document: Json) -> bytes:
-    """The bytes of an answer."""
+    """Returns the bytes of an answer."""
     return json.dumps(document).encode()
 
 

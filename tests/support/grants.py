@@ -17,7 +17,7 @@ from sponsorsync.domain.entitlement import (
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import Membership, Memberships
-from sponsorsync.entitlements.organization_members import Members
+from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.entitlements.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
@@ -105,11 +105,11 @@ class Desk:
         )
 
     @property
-    def members(self) -> Members:
+    def members(self) -> OrganizationMembers:
         """The members of organizations."""
         policy = replace(POLICY, entitles_members=True)
         organizations = OrganizationStore(self.pair.local_store)
-        return Members(
+        return OrganizationMembers(
             self.entitlements, organizations, policy=policy, clock=lambda: datetime.now(UTC)
         )
 
@@ -145,7 +145,7 @@ class Desk:
         self, stored: EntitlementFacts | None, memberships: Memberships
     ) -> EntitlementFacts:
         """Returns the facts after a login that shows these memberships."""
-        facts = await self.members.see(
+        facts = await self.members.record_memberships(
             PERSON, SPONSORABLE, stored, memberships, asked_at=datetime.now(UTC)
         )
         assert facts is not None

@@ -1,4 +1,4 @@
-"""Tokens of a service, and of an issuer without a service."""
+"""Tokens from a service, and from an issuer without a service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MONTHLY = 48210377
 
 
 def create_issuer(clock: Clock) -> TokenIssuer:
-    """An issuer with a key of its own; its tokens live ten minutes."""
+    """Returns an issuer with a new key; its tokens live ten minutes."""
     return TokenIssuer(
         create_keyring(clock()),
         issuer=ISSUER,
@@ -30,7 +30,7 @@ def create_issuer(clock: Clock) -> TokenIssuer:
 
 
 def create_claims(clock: Clock) -> dict[str, Any]:
-    """The claims of a token that is valid now."""
+    """Returns the claims of a token that is valid now."""
     now = int(clock().timestamp())
     return {"iss": ISSUER, "aud": AUDIENCE, "sub": str(MONTHLY), "iat": now, "exp": now + 600}
 
@@ -43,6 +43,6 @@ def sign_claims(claims: dict[str, Any], tokens: TokenIssuer, *, key: int = 0) ->
 
 
 async def fetch_bearer(browser: Browser) -> dict[str, str]:
-    """The header with a new token of the person who is signed in."""
+    """Returns the header with a new token of the signed-in person."""
     token = (await browser.post("/token")).json()["access_token"]
     return {"authorization": f"Bearer {token}"}

@@ -35,11 +35,11 @@ _DEFINITION = re.compile(r"^local (?:function (\w+)|(\w+(?:, \w+)*)(?: =|$))", r
 
 
 def find_faults(file: LuaFile, defined: Mapping[str, set[str]]) -> list[str]:
-    """Returns how the head of a file differs from what the file uses.
+    """Returns the differences between the head of a file and its code.
 
     Args:
         file: A script or an include.
-        defined: What each include defines.
+        defined: The names that each include defines.
     """
     code = without_comments(file.text)
     keys = set(_KEY.findall(code))
@@ -55,7 +55,7 @@ def find_faults(file: LuaFile, defined: Mapping[str, set[str]]) -> list[str]:
 
 
 def find_definitions(lua: str) -> list[str]:
-    """Returns what a text defines at its left margin, which is where includes define all."""
+    """Returns the names that a text defines at its left margin, as includes do."""
     return [
         name
         for function, names in _DEFINITION.findall(lua)
@@ -64,7 +64,7 @@ def find_definitions(lua: str) -> list[str]:
 
 
 def without_comments(lua: str) -> str:
-    """Returns a text without its comments and without the contents of its strings."""
+    """Returns a text without comments and without the contents of strings."""
     return _TEXT.sub(lambda found: "" if found[0].startswith("--") else "''", lua)
 
 

@@ -1,4 +1,4 @@
-"""GitHub's events with something wrong in them: a seed makes the same ones each time."""
+"""Mutations of GitHub's events; the same seed makes the same ones."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ _DELIVERIES = [b"", b"1", b"2", b"one two", b"x" * 300, "zwölf".encode("latin-1
 
 @dataclass(frozen=True)
 class Request:
-    """What goes to the webhook."""
+    """A request to the webhook."""
 
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
 
 def create_request(body: bytes, secret: str, event: bytes, delivery: bytes) -> Request:
-    """Returns an event that is signed with a secret."""
+    """Returns a request with an event, signed with a secret."""
     return Request(body, _create_headers(event, delivery, sign(body, secret).encode()))
 
 
 def mutate(bodies: Sequence[bytes], rng: Random, secret: str) -> Request:
-    """Returns one of the events with up to three things changed, signed well all the same."""
+    """Returns one of the events with up to three changes and a good signature."""
     event = json.loads(rng.choice(bodies))
     for _ in range(rng.randint(1, 3)):
         _change(event, rng)
@@ -95,13 +95,13 @@ def mutate(bodies: Sequence[bytes], rng: Random, secret: str) -> Request:
     if rng.random() < 0.1:
         body = _damage(body, rng)
     kind = b"sponsorship" if rng.random() < 0.95 else rng.choice(_EVENTS)
-    # Another one for most: what was seen before, or has none, is not even read.
+    # Mostly a new one: the webhook does not read a repeated delivery, or one without a number.
     delivery = b"%d" % rng.getrandbits(64) if rng.random() < 0.9 else rng.choice(_DELIVERIES)
     return create_request(body, secret, kind, delivery)
 
 
 def forge(request: Request, rng: Random, secret: str) -> Request:
-    """Returns a request that looks like the other one, and is not signed with the secret."""
+    """Returns a copy of a request with a bad signature or none."""
     good = sign(request.body, secret)
     signature = rng.choice(
         [
@@ -176,7 +176,7 @@ def _put(event: dict[str, Any], path: tuple[str, ...], value: object) -> None:
 
 
 def _find_places(value: object) -> list[tuple[Any, Any]]:
-    """Returns each object or list with each of its names or indexes, to the bottom."""
+    """Returns all nested objects and lists, each with each of its names or indexes."""
     inner: Sequence[tuple[Any, object]] = ()
     if isinstance(value, dict):
         inner = list(value.items())

@@ -1,4 +1,4 @@
-"""A real nginx in front of the service, configured as docs/forward-auth.md has it."""
+"""A real nginx in front of the service, with the recipe of docs/forward-auth.md."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import re
 import shutil
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-_RECIPE = Path(__file__).parents[2] / "docs" / "forward-auth.md"
+_DOCUMENTATION = Path(__file__).parents[2] / "docs" / "forward-auth.md"
 _FRAME = """\
 daemon off;
 master_process off;
@@ -36,7 +37,7 @@ http {{
 
 
 def free_port() -> int:
-    """Returns a port that nobody listens on."""
+    """Returns a free port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -45,39 +46,50 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def run_nginx(folder: Path, *, port: int, service_port: int) -> AsyncIterator[None]:
-    """Runs nginx with the recipe of the documentation until the context ends."""
+    """Runs nginx with the recipe until the context ends."""
     assert NGINX is not None
     config = folder / "nginx.conf"
-    recipe = _read_recipe(folder, port=port, service_port=service_port)
-    config.write_text(_FRAME.format(folder=folder, recipe=recipe))
-    process = await asyncio.create_subprocess_exec(
-        *(NGINX, "-p", str(folder), "-e", "stderr", "-c", str(config))
+    recipe = read_recipe(
+        "nginx",
+        {
+            "listen 443 ssl;": f"listen 127.0.0.1:{port};",
+            "http://127.0.0.1:8000": f"http://127.0.0.1:{service_port}",
+            "/srv/members": str(folder / "members"),
+            "/srv/pages": str(folder / "pages"),
+        },
     )
+    recipe = re.sub(r"ssl_certificate.*", "", recipe)
+    config.write_text(_FRAME.format(folder=folder, recipe=recipe))
+    async with run_proxy_server(port, NGINX, "-p", folder, "-e", "stderr", "-c", config):
+        yield
+
+
+def read_recipe(language: str, changes: Mapping[str, str]) -> str:
+    """Returns the documentation's block in a language, with the addresses of the test."""
+    text = _DOCUMENTATION.read_text(encoding="utf-8")
+    recipe: str
+    [recipe] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    for before, after in changes.items():
+        assert before in recipe
+        recipe = recipe.replace(before, after)
+    return recipe
+
+
+@asynccontextmanager
+async def run_proxy_server(
+    port: int, *command: str | Path, env: Mapping[str, str] | None = None
+) -> AsyncIterator[None]:
+    """Runs a command that listens on a port until the context ends."""
+    process = await asyncio.create_subprocess_exec(*command, env=env)
     try:
-        await until(lambda: listens(port))
+        await until(partial(_listens, port))
         yield
     finally:
         process.terminate()
         await process.wait()
 
 
-def _read_recipe(folder: Path, *, port: int, service_port: int) -> str:
-    """Returns the documentation's block, with the addresses of this test in it."""
-    [recipe] = re.findall(r"```nginx\n(.*?)```", _RECIPE.read_text(encoding="utf-8"), re.DOTALL)
-    changes = {
-        "listen 443 ssl;": f"listen 127.0.0.1:{port};",
-        "http://127.0.0.1:8000": f"http://127.0.0.1:{service_port}",
-        "/srv/members": str(folder / "members"),
-        "/srv/pages": str(folder / "pages"),
-    }
-    for before, after in changes.items():
-        assert before in recipe
-        recipe = recipe.replace(before, after)
-    return re.sub(r"ssl_certificate.*", "", recipe)
-
-
-async def listens(port: int) -> bool:
-    """Tells whether somebody does on that port."""
+async def _listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -1,4 +1,4 @@
-"""Ways in which a server is away, and comes back."""
+"""Outages of a server: each context manager causes one and ends it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_admin(own: OwnServer) -> AsyncIterator[Redis]:
-    """Yields an operator's connection, who stays permitted whatever happens."""
+    """Yields an operator's connection, which keeps all permissions."""
     async with Redis.from_url(own.url, single_connection_client=True) as client:
-        await _tell(client, "ACL", "SETUSER", "op", "on", ">op", "+@all", "~*", "&*")
-        await _tell(client, "AUTH", "op", "op")
+        await _run(client, "ACL", "SETUSER", "op", "on", ">op", "+@all", "~*", "&*")
+        await _run(client, "AUTH", "op", "op")
         yield client
 
 
-async def _tell(client: Redis, *command: str) -> None:
+async def _run(client: Redis, *command: str) -> None:
     await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
 @asynccontextmanager
 async def refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """Nobody listens."""
+    """The server is killed; nothing listens on its port."""
     await own.kill()
     yield
     await own.start()
@@ -44,7 +44,7 @@ async def refuse_connections(own: OwnServer, _: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """OOM."""
+    """The server answers OOM to writes."""
     await admin.config_set("maxmemory", 1)
     yield
     await admin.config_set("maxmemory", 0)
@@ -52,42 +52,42 @@ async def be_out_of_memory(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def be_a_replica(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """READONLY."""
-    await _tell(admin, "REPLICAOF", "127.0.0.1", "1")
+    """The server answers READONLY to writes."""
+    await _run(admin, "REPLICAOF", "127.0.0.1", "1")
     yield
-    await _tell(admin, "REPLICAOF", "NO", "ONE")
+    await _run(admin, "REPLICAOF", "NO", "ONE")
 
 
 @asynccontextmanager
 async def want_a_password(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """NOAUTH, or WRONGPASS."""
+    """The server answers NOAUTH or WRONGPASS."""
     await admin.config_set("requirepass", "secret")
-    await _tell(admin, "CLIENT", "KILL", "USER", "default")
+    await _run(admin, "CLIENT", "KILL", "USER", "default")
     yield
     await admin.config_set("requirepass", "")
 
 
 @asynccontextmanager
 async def permit_nothing(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """NOPERM."""
-    await _tell(admin, "ACL", "SETUSER", "default", "-@all", "+info", "+hello", "+client")
+    """The server answers NOPERM to nearly all commands."""
+    await _run(admin, "ACL", "SETUSER", "default", "-@all", "+info", "+hello", "+client")
     yield
-    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
+    await _run(admin, "ACL", "SETUSER", "default", "+@all")
 
 
 @asynccontextmanager
 async def permit_no_writes(_: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """The refusal comes from within the scripts."""
-    await _tell(admin, "ACL", "SETUSER", "default", "-@write")
+    """The server answers NOPERM to writes, also within scripts."""
+    await _run(admin, "ACL", "SETUSER", "default", "-@write")
     yield
-    await _tell(admin, "ACL", "SETUSER", "default", "+@all")
+    await _run(admin, "ACL", "SETUSER", "default", "+@all")
 
 
 @asynccontextmanager
 async def be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """LOADING."""
+    """The server answers LOADING."""
     await own.kill()
-    # It reads some ten keys of the ballast a second, and speaks after each.
+    # It loads about ten keys of the ballast a second, and answers clients after each.
     start = asyncio.create_task(
         own.start(key_load_delay="100000", loading_process_events_interval_bytes="1024")
     )
@@ -100,14 +100,14 @@ async def be_loading(own: OwnServer, _: Redis) -> AsyncIterator[None]:
 
         await until(is_loading)
         yield
-        with suppress(RedisError):  # it may have ended by itself
+        with suppress(RedisError):  # the loading may have ended
             await client.config_set("key-load-delay", 0)
     await start
 
 
 @asynccontextmanager
 async def be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None]:
-    """MISCONF: a snapshot failed, since a directory lies where its file should be."""
+    """The server answers MISCONF: a directory in place of its file makes the snapshot fail."""
     await admin.config_set("save", "3600 1")
     (own.directory / "dump.rdb").mkdir()
     await admin.bgsave()
@@ -123,10 +123,10 @@ async def be_unable_to_save(own: OwnServer, admin: Redis) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def stall(own: OwnServer, _: Redis) -> AsyncIterator[None]:
-    """It takes connections (the kernel does), and answers nothing."""
+    """The server accepts connections and answers nothing."""
     own.stop()
     yield
-    own.go_on()
+    own.resume()
 
 
 OUTAGES = [
@@ -139,12 +139,12 @@ OUTAGES = [
     be_loading,
     be_unable_to_save,
 ]
-# A write that local has received before it stalled may be carried out after its time-out.
+# Not for local: it may perform a write after the client's time-out, which it got before the stall.
 DURABLE_OUTAGES = [*OUTAGES, stall]
 
 
 async def fill_with_ballast(admin: Redis) -> None:
-    """Gives a server enough to load for a while."""
+    """Fills a server with keys that take a while to load."""
     await admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(40)})
     await admin.bgrewriteaof()
 

@@ -1,4 +1,4 @@
-"""A TCP proxy of our own: counts round trips, and cuts or stalls what goes through it."""
+"""A TCP proxy that counts round trips, and cuts or stalls its connections."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TcpProxy:
     """Forwards connections to one server.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
-        round_trips: How often a client began to talk after the server had spoken, or first.
+        port: Its port on 127.0.0.1.
+        round_trips: How often a client sent something after an answer, or at first.
     """
 
     port: int = 0
@@ -31,7 +31,7 @@ class TcpProxy:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether bytes are held back."""
+        """Whether the proxy holds bytes back."""
         return not self._flows.is_set()
 
     def stall(self) -> None:
@@ -44,7 +44,7 @@ class TcpProxy:
         self._flows.set()
 
     def cut(self) -> None:
-        """Breaks every connection, and each new one, until `flow`; what was held back is lost."""
+        """Breaks each connection until `flow`, new ones too; held bytes are lost."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
@@ -57,11 +57,11 @@ class TcpProxy:
             server_reader, server_writer = await asyncio.open_connection(
                 "127.0.0.1", self._target_port
             )
-        except OSError:  # the server is down: so is the connection
+        except OSError:  # the server is down
             writer.transport.abort()
             return
         both = {writer, server_writer}
-        if self._is_cut:  # meanwhile
+        if self._is_cut:  # while it connected
             for each in both:
                 each.transport.abort()
             return
@@ -99,7 +99,7 @@ class TcpProxy:
 
 @asynccontextmanager
 async def run_proxy(target_port: int) -> AsyncIterator[TcpProxy]:
-    """Yields a proxy to a port of this machine that lets everything through."""
+    """Yields a proxy to a port of this machine; it lets everything through."""
     proxy = TcpProxy(_target_port=target_port)
     proxy.flow()
     server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)

@@ -8,5 +8,5 @@ _SCALE = float(os.environ.get("SPONSORSYNC_TEST_SCALE", "1"))
 
 
 def scale(count: int) -> int:
-    """Returns how many examples, rounds or seeds a test takes that by default takes `count`."""
+    """Returns the scaled number of a test's examples, rounds or seeds."""
     return max(1, round(count * _SCALE))

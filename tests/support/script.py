@@ -1,4 +1,4 @@
-"""A transport with answers of a test's own, in front of a simulation."""
+"""A transport with prepared answers, in front of a simulation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import httpx
 
 @dataclass
 class Script(httpx.AsyncBaseTransport):
-    """A way to another service that has some answers ready, and after them leads there.
+    """A transport that gives prepared answers first, and then forwards to another one.
 
     Attributes:
-        rest: Who answers when the answers are used up.
-        answers: What comes instead, one for each request; an exception is raised.
-        requests: What was asked.
+        rest: The transport after the prepared answers.
+        answers: One for each request; an exception is raised.
+        requests: All requests.
     """
 
     rest: httpx.AsyncBaseTransport
@@ -22,11 +22,11 @@ class Script(httpx.AsyncBaseTransport):
     requests: list[httpx.Request] = field(default_factory=list)
 
     def answer(self, *answers: httpx.Response | Exception) -> None:
-        """Has these ready for the next requests."""
+        """Prepares answers for the next requests."""
         self.answers += answers
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answers."""
+        """Answers one request."""
         self.requests.append(request)
         if not self.answers:
             return await self.rest.handle_async_request(request)

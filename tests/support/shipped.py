@@ -1,4 +1,4 @@
-"""The scripts as they are shipped, live in an engine, with a replica of the service beside them."""
+"""The shipped scripts, live in an engine, with a replica of the service beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PRESENCE = f"p:{COLLECTION}"
 ANOTHER_INCARNATION = "0" * 40
 
 _VARIABLES = ("HOST", "PORT", "USER", "PWD", "TLS", "CA")
-# The environment of a server is that of its start; but a script of a test may change it.
+# A server keeps the environment of its start, but a script can change it.
 _POINT = """
 import os
 import redis
@@ -47,7 +47,7 @@ redis.sponsorsync_applied = 0
 
 @dataclass
 class Shipped:
-    """An engine for our scripts, and a replica of the service whose own engine does not run.
+    """An engine for our scripts, and a replica whose own sync engine does not run.
 
     Attributes:
         pair: Local is the engine's Redis.
@@ -72,7 +72,7 @@ class Shipped:
             assert await self.gears.upload(text, *options) == b"OK"
 
     async def run_batch(self, name: str, config: GearsConfig = CONFIG) -> dict[str, Any] | None:
-        """Runs a batch script; returns its counts, or None where it left none."""
+        """Runs a batch script; returns its counts, or None when it reported none."""
         [script] = load_scripts([name], config)
         results, errors = await self.gears.upload(script.text, "REQUIREMENTS", *script.requirements)
         assert errors == []
@@ -83,39 +83,39 @@ class Shipped:
         return counts
 
     async def settle(self) -> None:
-        """Returns when durable has confirmed everybody, and no entry is left."""
+        """Waits until durable has confirmed all people and the outbox is empty."""
         await until(self.is_settled)
 
     async def is_settled(self) -> bool:
-        """Whether it has."""
+        """Returns whether nobody is dirty and the outbox is empty."""
         return not await self.pair.dirty() and await self.pair.local.xlen(keys.OUTBOX) == 0
 
-    async def hold(self) -> None:
-        """Keeps the drain from asking durable: local counts as not yet compared."""
+    async def hold_drain(self) -> None:
+        """Stops the drain: with another incarnation, local counts as not yet compared."""
         await self.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
 
-    async def come_back_older(self, keys_then: Mapping[str, bytes | None]) -> None:
-        """Makes local what it was, as a restart on an older file does; nobody has compared it."""
+    async def come_back_older(self, older_keys: Mapping[str, bytes | None]) -> None:
+        """Restores older keys on local, as a restart on an older file does, not yet compared."""
         await self.pair.local.set(keys.NAMES["CAPTURE_SUPPRESSED"], "1")
-        for key, dump in keys_then.items():
+        for key, dump in older_keys.items():
             await self.pair.local.delete(key)
             if dump is not None:
                 await self.pair.local_store.run("RESTORE", key, 0, dump)
         await self.pair.local.delete(keys.NAMES["CAPTURE_SUPPRESSED"])
         forget = "import redis\nredis.sponsorsync_local_compared = False\n"
         assert await self.gears.upload(forget, "REQUIREMENTS", REQUIREMENT) == b"OK"
-        await self.hold()
+        await self.hold_drain()
 
-    async def keep_for_later(self) -> dict[str, bytes | None]:
-        """Returns what `come_back_older` takes."""
+    async def dump_keys(self) -> dict[str, bytes | None]:
+        """Returns the present keys, for `come_back_older`."""
         names = (SET, META, keys.PEOPLE, keys.CONFIRMED)
         return {
             name: cast("bytes | None", await self.pair.local_store.run("DUMP", name))
             for name in names
         }
 
-    async def let_go(self) -> None:
-        """Ends that."""
+    async def release_drain(self) -> None:
+        """Ends `hold_drain`."""
         await self.pair.compare()
 
     async def version(self) -> int:
@@ -123,7 +123,7 @@ class Shipped:
         return int(await self.pair.local.hget(META, VERSION) or 0)
 
     async def registration(self, description: str) -> dict[str, Any]:
-        """Returns the one that a script describes so."""
+        """Returns the registration with this description."""
         [found] = [
             each
             for each in await self.gears.registrations()
@@ -133,12 +133,12 @@ class Shipped:
         return data
 
     async def drain_waits(self) -> bool:
-        """Whether the drain has met an outage, and will try again."""
+        """Returns whether the drain failed and will retry."""
         data = await self.registration("sponsorsync drain")
         return bool(data["status"] == b"WAITING_FOR_RETRY_ON_FAILURE")
 
     async def no_registration_failed(self) -> bool:
-        """Whether every callback has come to its end so far."""
+        """Returns whether all callbacks have succeeded so far."""
         return all(
             each["RegistrationData"]["numFailures"] == 0
             for each in await self.gears.registrations()
@@ -146,14 +146,14 @@ class Shipped:
 
 
 def environment_for(url: str) -> dict[str, str]:
-    """Returns the variables that name a durable in the environment of a server."""
+    """Returns the environment variables with the address and password of a durable."""
     parts = urlsplit(url)
     named = {"REDISENT_HOST": str(parts.hostname), "REDISENT_PORT": str(parts.port)}
     return named | ({"REDISENT_PWD": parts.password} if parts.password else {})
 
 
 async def point_at(gears: Gears, environment: Mapping[str, str]) -> None:
-    """Makes scripts find this durable, and nothing else of it, as after a restart."""
+    """Points the scripts at this durable, as after a restart with another environment."""
     names = {f"REDISENT_{name}": None for name in _VARIABLES}
     script = _POINT.format(environment=names | dict(environment))
     assert await gears.upload(script, "REQUIREMENTS", REQUIREMENT) == b"OK"
@@ -162,7 +162,7 @@ async def point_at(gears: Gears, environment: Mapping[str, str]) -> None:
 
 @asynccontextmanager
 async def run_shipped(gears: Gears, durable_url: str) -> AsyncIterator[Shipped]:
-    """Yields an engine whose scripts find this durable; none is uploaded yet."""
+    """Yields an engine for scripts that use this durable; none is uploaded yet."""
     await point_at(gears, environment_for(durable_url))
     async with open_pair(gears.url, durable_url) as pair:
         await pair.durable.flushall()

@@ -1,4 +1,4 @@
-"""Requests to the simulated GitHub, as a browser and the service send them."""
+"""A client of the simulated GitHub that sends the requests of a browser and of the service."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
+
 from sponsorsync.sandbox.oauth import challenge_for
 
 if TYPE_CHECKING:
-    import httpx
+    from sponsorsync.sandbox.github import SimulatedGitHub
 
 URL = "http://github.test"
 CALLBACK = "http://service.test/oauth2/callback"
 VERIFIER = "a-verifier-of-the-forty-three-characters-of-7636"
-SCOPE = "read:user user:email"
 
 MINE = """
 query ($logins: [String!], $activeOnly: Boolean = true) {
@@ -47,100 +48,97 @@ query ($first: Int, $last: Int, $after: String, $before: String, $private: Boole
 """
 
 
-async def authorize(http: httpx.AsyncClient, **query: str) -> httpx.Response:
-    """Send a browser with the usual request, changed by `query`."""
-    usual = {
-        "client_id": "the-client",
-        "redirect_uri": CALLBACK,
-        "scope": SCOPE,
-        "state": "the-state",
-        "code_challenge": challenge_for(VERIFIER),
-        "code_challenge_method": "S256",
-    }
-    return await http.get("/login/oauth/authorize", params={**usual, **query})
+class GitHubClient(httpx.AsyncClient):
+    """Talks to one simulation; redirects are not followed.
 
+    Attributes:
+        github: The simulation.
+    """
 
-async def obtain_code(http: httpx.AsyncClient, login: str, **query: str) -> str:
-    """The code with which the browser comes back after choosing `login`."""
-    return came_back_with(await authorize(http, login=login, **query))["code"]
+    def __init__(self, github: SimulatedGitHub) -> None:
+        super().__init__(transport=httpx.ASGITransport(app=github.app), base_url=URL)
+        self.github = github
 
+    async def authorize(self, **query: str) -> httpx.Response:
+        """Sends a browser with the usual request, changed by `query`."""
+        usual = {
+            "client_id": "the-client",
+            "redirect_uri": CALLBACK,
+            "scope": "read:user user:email",
+            "state": "the-state",
+            "code_challenge": challenge_for(VERIFIER),
+            "code_challenge_method": "S256",
+        }
+        return await self.get("/login/oauth/authorize", params={**usual, **query})
 
-async def exchange(http: httpx.AsyncClient, code: str, /, **form: str) -> dict[str, str]:
-    """Exchange a code with the usual form, changed by `form`."""
-    usual = {
-        "client_id": "the-client",
-        "client_secret": "the-secret",
-        "code": code,
-        "redirect_uri": CALLBACK,
-        "code_verifier": VERIFIER,
-    }
-    response = await http.post(
-        "/login/oauth/access_token",
-        data={**usual, **form},
-        headers={"Accept": "application/json"},
-    )
-    assert response.status_code == 200
-    answer: dict[str, str] = response.json()
-    return answer
+    async def obtain_code(self, login: str, **query: str) -> str:
+        """Returns the code with which the browser comes back after choosing `login`."""
+        return parse_callback(await self.authorize(login=login, **query))["code"]
 
+    async def exchange(self, code: str, /, **form: str) -> dict[str, str]:
+        """Exchanges a code with the usual form, changed by `form`."""
+        usual = {
+            "client_id": "the-client",
+            "client_secret": "the-secret",
+            "code": code,
+            "redirect_uri": CALLBACK,
+            "code_verifier": VERIFIER,
+        }
+        response = await self.post(
+            "/login/oauth/access_token",
+            data={**usual, **form},
+            headers={"Accept": "application/json"},
+        )
+        assert response.status_code == 200
+        answer: dict[str, str] = response.json()
+        return answer
 
-async def log_in(http: httpx.AsyncClient, login: str) -> str:
-    """An access token of `login`, through the whole web flow."""
-    return (await exchange(http, await obtain_code(http, login)))["access_token"]
+    async def log_in(self, login: str) -> str:
+        """Returns an access token of `login` from the whole web flow."""
+        return (await self.exchange(await self.obtain_code(login)))["access_token"]
 
+    async def post_query(self, token: str, query: str, **variables: object) -> httpx.Response:
+        """Sends a GraphQL query."""
+        return await self.post(
+            "/api/graphql", json={"query": query, "variables": variables}, headers=bearer(token)
+        )
 
-async def post_query(
-    http: httpx.AsyncClient, token: str, query: str, **variables: object
-) -> httpx.Response:
-    """Send a GraphQL query."""
-    return await http.post(
-        "/api/graphql",
-        json={"query": query, "variables": variables},
-        headers={"Authorization": f"Bearer {token}"},
-    )
+    async def ask(self, token: str, query: str, **variables: object) -> dict[str, Any]:
+        """Returns the data of a query that GitHub answers without any error."""
+        response = await self.post_query(token, query, **variables)
+        assert response.status_code == 200
+        body = response.json()
+        assert "errors" not in body, body["errors"]
+        data: dict[str, Any] = body["data"]
+        return data
 
+    async def sponsorships_of(self, token: str, **variables: object) -> list[Any]:
+        """Returns the sponsorships that the token's person gives."""
+        data = await self.ask(token, MINE, **variables)
+        nodes: list[Any] = data["viewer"]["sponsorshipsAsSponsor"]["nodes"]
+        return nodes
 
-async def ask(
-    http: httpx.AsyncClient, token: str, query: str, **variables: object
-) -> dict[str, Any]:
-    """The data of a query that GitHub answers without any error."""
-    response = await post_query(http, token, query, **variables)
-    assert response.status_code == 200
-    body = response.json()
-    assert "errors" not in body, body["errors"]
-    data: dict[str, Any] = body["data"]
-    return data
+    async def received(self, token: str, **variables: object) -> dict[str, Any]:
+        """Returns one page of the sponsorships that the maintainer receives."""
+        data = await self.ask(token, RECEIVED, **variables)
+        page: dict[str, Any] = data["user"]["sponsorshipsAsMaintainer"]
+        return page
 
-
-async def given(http: httpx.AsyncClient, token: str, **variables: object) -> list[Any]:
-    """The sponsorships the token's person gives."""
-    data = await ask(http, token, MINE, **variables)
-    nodes: list[Any] = data["viewer"]["sponsorshipsAsSponsor"]["nodes"]
-    return nodes
-
-
-async def received(http: httpx.AsyncClient, token: str, **variables: object) -> dict[str, Any]:
-    """One page of what the maintainer receives."""
-    data = await ask(http, token, RECEIVED, **variables)
-    page: dict[str, Any] = data["user"]["sponsorshipsAsMaintainer"]
-    return page
-
-
-async def error_type(http: httpx.AsyncClient, token: str, query: str, **variables: object) -> str:
-    """The type of the first error of a query."""
-    response = await post_query(http, token, query, **variables)
-    assert response.status_code == 200
-    kind: str = response.json()["errors"][0]["type"]
-    return kind
+    async def error_type(self, token: str, query: str, **variables: object) -> str:
+        """Returns the type of the first error of a query."""
+        response = await self.post_query(token, query, **variables)
+        assert response.status_code == 200
+        kind: str = response.json()["errors"][0]["type"]
+        return kind
 
 
 def sponsors_on(page: dict[str, Any]) -> list[str]:
-    """The logins on a page of what the maintainer receives."""
+    """Returns the sponsors' logins on a page of `GitHubClient.received`."""
     return [node["sponsorEntity"]["login"] for node in page["nodes"]]
 
 
-def came_back_with(response: httpx.Response) -> dict[str, str]:
-    """What the browser carries back to the registered callback."""
+def parse_callback(response: httpx.Response) -> dict[str, str]:
+    """Returns the parameters with which the browser comes back to the registered callback."""
     assert response.status_code == 302
     parts = urlsplit(response.headers["location"])
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
@@ -148,10 +146,10 @@ def came_back_with(response: httpx.Response) -> dict[str, str]:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header that shows a token."""
+    """Returns the header with a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def basic(credentials: str = "the-client:the-secret") -> dict[str, str]:
-    """The header that shows the app's own credentials."""
+    """Returns the header with the app's own credentials."""
     return {"Authorization": "Basic " + b64encode(credentials.encode()).decode()}

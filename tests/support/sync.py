@@ -1,4 +1,4 @@
-"""Both sides with the engine's parts between them, to be moved step by step: no loop runs."""
+"""Local and durable with the parts of a sync engine whose loops do not run: tests step it."""
 
 from __future__ import annotations
 
@@ -48,19 +48,18 @@ COLLECTION = "mnodes"
 PERSON = 48210377
 CATALOG = Catalog((SPONSORABLE,), (COLLECTION,))
 
-# Away from where other tests look for free ports: a server that is down must not be taken for one
-# of theirs.
+# Apart from the ports of other tests: they must not take over the port of a server that is down.
 _FIRST_PORT = 10_000
 _PORTS = 6_000
 
 
 @dataclass
 class Pair:
-    """Two servers and one replica of the service, whose engine moves only when told to.
+    """Two servers and one replica of the service, whose engine runs only step by step.
 
     Attributes:
-        local, durable: Plain clients, for looking and for meddling.
-        local_store, durable_store: As the engine speaks to them.
+        local, durable: Plain clients, to read and to change the data.
+        local_store, durable_store: The connections of the engine.
     """
 
     local: Redis
@@ -70,7 +69,6 @@ class Pair:
     engine: SyncEngine
     people: PeopleStore
     preferences: PreferenceStore
-    _stack: AsyncExitStack = field(repr=False)
 
     async def sign_in(
         self,
@@ -79,7 +77,7 @@ class Pair:
         entitled: bool | None = True,
         until: datetime | None = None,
     ) -> None:
-        """Keeps a login of somebody who is entitled, is not, or of whom GitHub did not tell."""
+        """Saves a login; `entitled` is None where GitHub did not answer."""
         before = await self.people.load_account_for_login(person_id)
         first_seen = before.profile.first_seen if before.profile else None
         await self.save_login(person_id, entitled=entitled, until=until, first_seen=first_seen)
@@ -93,7 +91,7 @@ class Pair:
         first_seen: datetime | None = None,
         version: str | None = None,
     ) -> None:
-        """Does only the last step of a login, on the version that is there unless one is given."""
+        """Does the last step of a login, based on `version` or on the present one."""
         now = datetime.now(UTC)
         profile = Profile(
             id=person_id,
@@ -110,40 +108,40 @@ class Pair:
             source=EntitlementSource.SPONSORSHIP if entitled else EntitlementSource.NONE,
             valid_until=until,
         )
-        known = StoredEntitlement(facts, version or await self.version_of_entitlement(person_id))
-        await self.people.save_login(profile, [] if entitled is None else [known], replaces=None)
+        stored = StoredEntitlement(facts, version or await self.version_of_entitlement(person_id))
+        await self.people.save_login(profile, [] if entitled is None else [stored], replaces=None)
 
     async def version_of_entitlement(self, person_id: int = PERSON) -> str:
-        """Returns the version of what local knows of an entitlement."""
+        """Returns the version of the entitlement on local."""
         reply = await self.local_store.run_script("load_entitlements", SPONSORABLE, person_id)
         [(version, _, _)] = cast("list[tuple[bytes, int, list[bytes]]]", reply)
         return version.decode()
 
     async def lapse(self, person_id: int = PERSON) -> None:
-        """Keeps a login in which GitHub told that the sponsorship has ended."""
+        """Saves a login whose sponsorship has just ended."""
         await self.sign_in(person_id, until=datetime.now(UTC) - timedelta(seconds=1))
 
     async def add(self, *items: str, person_id: int = PERSON) -> None:
-        """Adds items through the service's own path."""
+        """Adds items as the service does."""
         await self.preferences.change(person_id, COLLECTION, add=items, remove=[])
 
     async def remove(self, *items: str, person_id: int = PERSON) -> None:
-        """Removes items through the service's own path."""
+        """Removes items as the service does."""
         await self.preferences.change(person_id, COLLECTION, add=[], remove=items)
 
     async def items(self, person_id: int = PERSON) -> list[str]:
-        """Returns what the service answers."""
+        """Returns the items as the service does."""
         return list((await self.preferences.load(person_id, COLLECTION)).items)
 
     async def settle(self, *items: str, people: Sequence[int] = (PERSON,)) -> None:
-        """Signs people in, adds items of each, and brings everything to durable."""
+        """Signs people in, adds items for each, and relays everything to durable."""
         for person in people:
             await self.sign_in(person)
             await self.add(*items, person_id=person)
         await self.relay()
 
     async def relay(self) -> None:
-        """Drains everybody who is dirty, until nobody is or nothing changes any more."""
+        """Drains all dirty people, until nobody is dirty; gives up after ten times."""
         for _ in range(10):
             dirty = await self.dirty()
             if not dirty:
@@ -151,10 +149,10 @@ class Pair:
             await self.engine.relay.drain(sorted(dirty))
 
     async def relay_when_back(self) -> None:
-        """Drains everybody as soon as both servers serve again; nobody is dirty after it."""
+        """Waits for both servers and drains all people; nobody is dirty after it."""
 
         async def is_clean() -> bool:
-            self.engine.hydrator._down_until = 0.0  # as if the second were over
+            self.engine.hydrator._down_until = 0.0  # as if its wait were over
             with suppress(StoreUnavailableError):
                 await self.compare()
                 await self.relay()
@@ -164,38 +162,38 @@ class Pair:
         await until(is_clean)
 
     async def dirty(self) -> set[int]:
-        """Returns who waits for durable."""
+        """Returns the people with changes that durable has not confirmed."""
         return {int(each) for each in await self.local.smembers(keys.DIRTY)}
 
     async def kept(self, person_id: int = PERSON) -> set[str]:
-        """Returns the durable copy of the collection."""
+        """Returns the collection on durable."""
         return set(map(str, await self.durable.smembers(keys.preferences(person_id, COLLECTION))))
 
     async def here(self, person_id: int = PERSON) -> set[str]:
-        """Returns the local set, as the application reads it."""
+        """Returns the collection on local, as the application reads it."""
         return set(map(str, await self.local.smembers(keys.preferences(person_id, COLLECTION))))
 
     async def compare(self) -> None:
-        """Compares incarnations as the engine does when it starts or is refused."""
+        """Compares incarnations, as the engine does at its start and after a refusal."""
         await self.engine.open()
 
     async def evict(self, key: str | None = None) -> None:
-        """Takes one local key away, as eviction or DEL by hand do; the collection by default."""
+        """Deletes a key on local, as an eviction does; the collection by default."""
         await self.local.delete(key or keys.preferences(PERSON, COLLECTION))
 
     async def read_for_fetch(self, token: str, person_id: int = PERSON) -> bytes:
-        """Takes the lease and reads durable, as a fetch does that then takes very long."""
+        """Takes the lease and reads durable: the first half of a slow fetch."""
         await self.local.set(keys.lease(person_id), token)
         records = await pack_people(self.durable_store, [person_id], what="all", catalog=CATALOG)
         return records[0].content
 
     async def fill(self, token: str, content: bytes, person_id: int = PERSON) -> str:
-        """Ends such a fetch; returns what local says to it."""
+        """Merges the content on local: the second half of a slow fetch; returns the reply."""
         reply = await self.local_store.run_script("merge", token, CATALOG.json, person_id, content)
         return cast("bytes", reply).decode()
 
     async def count_durable_scripts(self) -> int:
-        """Returns how many scripts durable ran so far."""
+        """Returns the number of scripts that durable has run."""
         statistics = cast(
             "Mapping[str, Mapping[str, int]]", await self.durable.info("commandstats")
         )
@@ -203,7 +201,7 @@ class Pair:
 
 
 def _create_client(url: str) -> Redis:
-    """Returns a client that gets over a restart of its server."""
+    """Returns a client that survives a restart of its server."""
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), 3)
     return Redis.from_url(url, decode_responses=True, retry=retry)
 
@@ -216,10 +214,12 @@ async def dump_all(store: RedisStore) -> dict[bytes, bytes]:
 
 @dataclass
 class OwnServer:
-    """A Valkey for one test: on one port and one directory, through all its incarnations."""
+    """A Valkey for one test, with the same port and directory after each restart."""
 
     directory: Path
     port: int
+    name: str = "own"
+    is_stopped: bool = False
     _stack: AsyncExitStack | None = field(default=None, repr=False)
     _running: EmbeddedValkey | None = field(default=None, repr=False)
 
@@ -228,13 +228,20 @@ class OwnServer:
         """The address for a Redis client."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has a process, which may be stopped."""
+        return self._running is not None
+
     async def start(self, **config: str) -> None:
-        """Starts it on what it has written."""
+        """Starts it with the data on its disk, unless it runs."""
+        if self._running is not None:
+            return
         stack = AsyncExitStack()
         self._running = await stack.enter_async_context(
             run_valkey(
                 self.directory,
-                name="own",
+                name=self.name,
                 port=self.port,
                 extra_config={
                     # A kill loses nothing without fsync: each write precedes its reply.
@@ -252,28 +259,32 @@ class OwnServer:
         os.kill(self._running.pid, signal.SIGKILL)
         await self._running.wait_closed()
         await self._stack.aclose()
-        self._running, self._stack = None, None
+        self._running, self._stack, self.is_stopped = None, None, False
 
     def stop(self) -> None:
-        """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        """SIGSTOP: the kernel still accepts connections, and nothing answers."""
+        if self.is_running:
+            self._signal(signal.SIGSTOP)
+            self.is_stopped = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """SIGCONT."""
-        self._signal(signal.SIGCONT)
+        if self.is_running and self.is_stopped:
+            self._signal(signal.SIGCONT)
+        self.is_stopped = False
 
     def _signal(self, number: signal.Signals) -> None:
         if self._running is not None:
             os.kill(self._running.pid, number)
 
     def keep_copy(self) -> Path:
-        """Copies what it has written so far, as a backup does; nothing may be under way."""
+        """Copies its data, as a backup does; no write may be under way."""
         copy = self.directory.with_name(f"{self.directory.name}-copy")
         shutil.copytree(self.directory / "appendonlydir", copy)
         return copy
 
     async def come_back_older(self, copy: Path) -> None:
-        """SIGKILL, and a start on the copy."""
+        """Kills it and starts it on the copy."""
         await self.kill()
         shutil.rmtree(self.directory / "appendonlydir")
         shutil.copytree(copy, self.directory / "appendonlydir")
@@ -282,7 +293,7 @@ class OwnServer:
 
 @asynccontextmanager
 async def own_server(directory: Path, **config: str) -> AsyncIterator[OwnServer]:
-    """Yields a running server that the test may kill, configure and set back."""
+    """Yields a running server that the test may kill, configure and restore."""
     start = _FIRST_PORT + os.getpid() * 17 % _PORTS
     server = OwnServer(directory, find_free_port(start))
     await server.start(**config)
@@ -294,7 +305,7 @@ async def own_server(directory: Path, **config: str) -> AsyncIterator[OwnServer]
 
 @asynccontextmanager
 async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
-    """Opens a replica between two servers, with its gates open for the servers as they are.
+    """Opens a replica between two servers and compares their incarnations.
 
     Raises:
         StoreUnavailableError: One of the servers is down.
@@ -331,7 +342,6 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
                 ),
                 redis_pair.engine.hydrator,
             ),
-            _stack=stack,
         )
         await pair.compare()
         yield pair
@@ -339,7 +349,7 @@ async def open_pair(local_url: str, durable_url: str) -> AsyncIterator[Pair]:
 
 @asynccontextmanager
 async def running_engine(pair: Pair) -> AsyncIterator[Supervisor]:
-    """Runs a pair's engine, all its loops; yields their supervisor."""
+    """Runs all loops of a pair's engine; yields their supervisor."""
     async with open_supervisor() as supervisor:
         pair.engine.start(supervisor)
         yield supervisor
@@ -347,7 +357,7 @@ async def running_engine(pair: Pair) -> AsyncIterator[Supervisor]:
 
 @asynccontextmanager
 async def running_listener(pair: Pair) -> AsyncIterator[None]:
-    """Runs both loops of a pair's listener, and nothing else of the engine."""
+    """Runs the two loops of a pair's listener, and no other of the engine."""
     async with open_supervisor() as supervisor:
         supervisor.start("listener", pair.engine.listener.listen)
         supervisor.start("notifications", pair.engine.listener.handle)
@@ -357,10 +367,10 @@ async def running_listener(pair: Pair) -> AsyncIterator[None]:
 async def confirm_taken(
     relay: Relay, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
 ) -> None:
-    """Confirms on local, as a relay does, what durable has just taken."""
-    taken = [
+    """Confirms on local the records that durable has just applied, as a relay does."""
+    applied = [
         (count, record)
         for record, (count, answer) in zip(records, answers, strict=True)
         if answer == "ok"
     ]
-    await relay._confirm(taken)
+    await relay._confirm(applied)

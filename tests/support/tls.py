@@ -1,4 +1,4 @@
-"""A server that speaks TLS, with an authority of one's own."""
+"""A TLS server with its own authority."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sponsorsync.tasks import end_tasks
+from sponsorsync.background import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Writes a key and a certificate for 127.0.0.1, which is its own authority, into one file."""
+    """Writes a key and a self-signed certificate for 127.0.0.1 into one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)
@@ -54,7 +54,7 @@ def make_certificate(folder: Path) -> Path:
 
 @asynccontextmanager
 async def run_tls(target_port: int, certificate: Path) -> AsyncIterator[int]:
-    """Yields a port that speaks TLS and passes everything on."""
+    """Yields a TLS port that forwards everything to `target_port`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     serving: set[asyncio.Task[None]] = set()

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sponsorsync.store import keys
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
 
 _POLL_S = 0.01
 
 
+async def is_clean(local: Redis) -> bool:
+    """Returns whether durable has confirmed all changes."""
+    return bool(await local.scard(keys.DIRTY) == 0)
+
+
 async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20.0) -> None:
-    """Returns when the condition holds.
+    """Waits until the condition holds.
 
     Raises:
-        TimeoutError: It did not within the limit.
+        TimeoutError: It did not hold within the limit.
     """
     async with asyncio.timeout(limit_s):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is in another process
+        while not await condition():  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""The wheel of this checkout, unpacked as an installation has it."""
+"""The wheel of this checkout, unpacked like an installation."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sponsorsync.background import end_tasks
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
-from sponsorsync.tasks import end_tasks
 from tests.support.sync import CATALOG, COLLECTION, PERSON, running_listener
 from tests.support.waiting import until
 

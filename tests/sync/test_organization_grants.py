@@ -65,9 +65,9 @@ async def test_an_end_reaches_members_that_local_had_lost(desk: Desk) -> None:
     await desk.pair.relay()
     await desk.pair.local.flushall()
     await desk.save(replace(SPONSOR, valid_until=YESTERDAY), ORG)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     came_back = await desk.load()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert came_back is not None
     assert came_back.grants == (MEMBERSHIP,)
@@ -79,7 +79,7 @@ async def test_a_new_member_is_evaluated_once_more(desk: Desk) -> None:
     """The organization may have changed between the read and the write of a login."""
     await desk.save_member()
     joined = await desk.load_changed_organizations()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.save_grants(replace(MEMBERSHIP, cents=1))
     renewed = await desk.load_changed_organizations()
 
@@ -98,11 +98,11 @@ async def test_members_keep_their_entitlement_while_their_organization_is_unknow
     await cut_desk.pair.evict(ORG_ENTITLEMENT)
     way.cut()
     with pytest.raises(DurableUnavailableError):
-        await cut_desk.members.follow()
+        await cut_desk.members.recompute_changed()
     noted = await cut_desk.load_changed_organizations()
     facts = await cut_desk.load()
     await cut_desk.reconnect()
-    await cut_desk.members.follow()
+    await cut_desk.members.recompute_changed()
 
     assert noted == {NEWCOMER_FIELD}
     assert facts is not None
@@ -120,11 +120,11 @@ async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> Non
     await desk.save_grants(MEMBERSHIP, other, person_id=PERSON + 1)
     await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
     with capture_logs() as logs:
-        await desk.members.follow()
+        await desk.members.recompute_changed()
 
     assert await desk.load_tiers(PERSON + 1) == [1000, 1000]
     assert await desk.load_changed_organizations() == set()
-    assert [log["member"] for log in logs if log["event"] == "member_not_followed"] == [PERSON]
+    assert [log["member"] for log in logs if log["event"] == "member_not_recomputed"] == [PERSON]
 
 
 async def test_only_the_new_member_is_evaluated_when_one_joins(
@@ -132,10 +132,10 @@ async def test_only_the_new_member_is_evaluated_when_one_joins(
 ) -> None:
     """Organizations have thousands of members, and each sign-in would evaluate them all."""
     await desk.save_member()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.save_grants(MEMBERSHIP, person_id=PERSON + 1)
     evaluated = record_loads(desk.entitlements, monkeypatch)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert evaluated == [[PERSON + 1]]
     assert await desk.load_tiers(PERSON + 1) == [1000]
@@ -149,13 +149,13 @@ async def test_members_are_evaluated_by_the_hundred(
     await desk.save(SPONSOR, ORG)
     for number in numbers:
         await desk.save_grants(MEMBERSHIP, person_id=number)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.save_grants(MEMBERSHIP, person_id=PERSON)
     await desk.save(SPONSOR, ORG)
     before = await desk.pair.local.zscore(keys.PEOPLE, str(PERSON + 1))
     monkeypatch.setattr("sponsorsync.entitlements.organization_members._CHUNK", 2)
     evaluated = record_loads(desk.entitlements, monkeypatch)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert evaluated == [numbers[:2], numbers[2:]]
     assert (await desk.load_audit())[-1] == ("changed", "organization")
@@ -177,7 +177,7 @@ async def test_a_member_who_changes_meanwhile_is_evaluated_alone(
         return await save(entitlements, changes)
 
     monkeypatch.setattr(EntitlementStore, "save", come_between)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert await desk.load_tiers() == [1000, None]
     assert await desk.load_changed_organizations() == set()
@@ -187,10 +187,10 @@ async def test_one_replica_recomputes_members_at_a_time(desk: Desk) -> None:
     """Several would do the same work; the lock of one that dies expires in seconds."""
     await desk.save_member()
     await desk.pair.local.set(keys.RECOMPUTING, "another", px=keys.RECOMPUTING_TTL_MS)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     noted = await desk.load_changed_organizations()
     await desk.pair.local.delete(keys.RECOMPUTING)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert noted == {NEWCOMER_FIELD}
     assert await desk.load_changed_organizations() == set()
@@ -213,7 +213,7 @@ async def test_the_lock_is_extended_while_members_are_evaluated(
         return await load(entitlements, *arguments)
 
     monkeypatch.setattr(EntitlementStore, "load", take_time)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert len(left_ms) == 2
     assert min(left_ms) > 1000
@@ -232,7 +232,7 @@ async def test_a_replica_that_lost_the_lock_leaves_the_rest_to_its_holder(
 
     monkeypatch.setattr(EntitlementStore, "load", be_away)
     with pytest.raises(StoreUnavailableError, match="another replica"):
-        await desk.members.follow()
+        await desk.members.recompute_changed()
 
     assert await desk.load_changed_organizations() == {NEWCOMER_FIELD}
     assert await desk.pair.local.get(keys.RECOMPUTING) == "another"
@@ -241,7 +241,7 @@ async def test_a_replica_that_lost_the_lock_leaves_the_rest_to_its_holder(
 async def test_an_organization_that_does_not_sponsor_entitles_no_member(desk: Desk) -> None:
     """It was never a sponsor, or its account is gone."""
     await desk.save_grants(MEMBERSHIP, OVERRIDE)
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert await desk.load_sources() == {EntitlementSource.OVERRIDE}
     assert await desk.pair.local.exists(SEATS) == 0
@@ -265,7 +265,7 @@ async def test_a_local_that_came_back_older_drops_grants_that_have_ended_since(d
 async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(desk: Desk) -> None:
     """Merging the newer organization from durable is another change of it."""
     await desk.save_member()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
     await desk.pair.relay()
     before = await desk.dump(
         ORG_ENTITLEMENT, keys.meta(ORG), ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE
@@ -276,7 +276,7 @@ async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(des
     await desk.pair.local.delete(keys.ORGANIZATIONS)
     await desk.pair.local.sadd(keys.DIRTY, ORG)
     await desk.pair.relay()
-    await desk.members.follow()
+    await desk.members.recompute_changed()
 
     assert await desk.load_ends() == [YESTERDAY]
     assert await desk.load_changed_organizations() == set()
@@ -370,7 +370,7 @@ async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tie
     assert seen is not None
     await cut_desk.save(seen)
     await cut_desk.reconnect()
-    await cut_desk.members.follow()
+    await cut_desk.members.recompute_changed()
 
     facts = await cut_desk.load()
     assert [grant.cents for grant in seen.grants] == [None]

@@ -307,7 +307,7 @@ async def test_the_verify_command_fails_unless_both_servers_are_equal(
 
     assert (found[0], fixed[0]) == (1, 0)
     assert "missing on durable" in found[1]
-    assert "It cannot be said that both sides agree." in found[1]
+    assert "The two Redises differ, or the comparison is incomplete." in found[1]
     assert json.loads(fixed[1])["repaired"] == 1
 
 

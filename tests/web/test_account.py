@@ -1,4 +1,4 @@
-"""Who am I: JSON and pages."""
+"""The account as JSON and as pages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
         ("former", "not_entitled", None, "Your sponsorship of maintainer"),
     ],
 )
-async def test_me_tells_the_entitlement_and_why(
+async def test_me_has_the_entitlement_with_its_reason(
     browser: Browser, login: str, status: str, cents: int | None, reason: str
 ) -> None:
-    """Each kind of person that GitHub has."""
+    """For each kind of person at the simulated GitHub."""
     await browser.sign_in(login)
 
     [entitlement] = (await browser.get("/me")).json()["entitlements"]
@@ -42,7 +42,7 @@ async def test_me_tells_the_entitlement_and_why(
 
 
 async def test_a_one_time_payment_entitles_until_its_end(browser: Browser, clock: Clock) -> None:
-    """GitHub sends no event when that is."""
+    """GitHub sends no event at its end."""
     await browser.sign_in("one-time")
     before = (await browser.get("/me")).json()["entitlements"][0]
     clock.advance(days=27)
@@ -53,8 +53,8 @@ async def test_a_one_time_payment_entitles_until_its_end(browser: Browser, clock
     assert after["status"] == "not_entitled"
 
 
-async def test_a_private_email_is_taken_from_the_list(browser: Browser) -> None:
-    """`/user` does not tell it; the original answered 500."""
+async def test_a_private_email_is_read_from_the_list(browser: Browser) -> None:
+    """`/user` omits it; the first deployment answered 500."""
     await browser.sign_in("stranger")
 
     profile = (await browser.get("/me")).json()["profile"]
@@ -65,7 +65,7 @@ async def test_a_private_email_is_taken_from_the_list(browser: Browser) -> None:
 async def test_an_unanswered_question_leaves_the_last_answer(
     browser: Browser, github: SimulatedGitHub
 ) -> None:
-    """Unknown is not no: the entitlement stays, and says since when it could not be confirmed."""
+    """Unknown is not no: the entitlement stays, with the time of the first failure."""
     await browser.sign_in("monthly")
     github.switches.forbidden_data = True
 
@@ -78,8 +78,10 @@ async def test_an_unanswered_question_leaves_the_last_answer(
     assert "could not be asked" in entitlement["reason"]
 
 
-async def test_who_was_never_told_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
-    """Not 'no' either."""
+async def test_without_any_answer_the_entitlement_is_unknown(
+    browser: Browser, github: SimulatedGitHub
+) -> None:
+    """Unknown is not 'no'."""
     github.switches.forbidden = True
 
     await browser.sign_in("monthly")
@@ -91,7 +93,7 @@ async def test_who_was_never_told_is_unknown(browser: Browser, github: Simulated
 async def test_several_sponsorables_each_have_an_answer(
     run_service: RunService, github: SimulatedGitHub
 ) -> None:
-    """An organization can be sponsored too, and case does not matter."""
+    """One is an organization; the case of logins does not matter."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("monthly", "Big-Org", cents=2500)
     async with run_service(sponsorables=("maintainer", "big-org")) as service:
@@ -104,7 +106,7 @@ async def test_several_sponsorables_each_have_an_answer(
     ]
 
 
-async def test_a_login_writes_what_the_design_says(sponsor: Browser, local: Redis) -> None:
+async def test_a_sign_in_writes_the_documented_keys(sponsor: Browser, local: Redis) -> None:
     """Other programs read these keys."""
     assert sponsor is not None
     profile = await local.hgetall("user_details:48210377")
@@ -119,8 +121,8 @@ async def test_a_login_writes_what_the_design_says(sponsor: Browser, local: Redi
     assert re.fullmatch(r"\d{16}", str(meta["v:profile"]))
 
 
-async def test_the_account_page_shows_me_and_removes_what_i_excluded(sponsor: Browser) -> None:
-    """Also ids that would be HTML are shown as they are."""
+async def test_the_account_page_shows_the_person_and_removes_exclusions(sponsor: Browser) -> None:
+    """Ids are escaped."""
     await sponsor.post("/preferences/mnodes", json={"add": ["<b>&x", "C5162902"]})
 
     page = (await sponsor.get("/account")).text
@@ -134,8 +136,8 @@ async def test_the_account_page_shows_me_and_removes_what_i_excluded(sponsor: Br
     assert (await sponsor.get("/preferences/mnodes")).json()["items"] == ["<b>&x"]
 
 
-async def test_who_is_not_entitled_is_led_to_the_sponsorables_page(browser: Browser) -> None:
-    """Of the GitHub in the settings, as forward auth does."""
+async def test_the_account_page_links_to_the_sponsorable(browser: Browser) -> None:
+    """At the configured GitHub, as forward auth does."""
     await browser.sign_in("stranger")
 
     page = (await browser.get("/account")).text
@@ -143,10 +145,10 @@ async def test_who_is_not_entitled_is_led_to_the_sponsorables_page(browser: Brow
     assert f'href="{GITHUB_URL}/sponsors/maintainer"' in page
 
 
-async def test_the_account_page_shows_the_rest_when_the_set_is_a_visitors(
+async def test_the_account_page_works_without_the_exclusions(
     sponsor: Browser, local: Redis
 ) -> None:
-    """It is where a login lands, and where the way out is."""
+    """A sign-in leads there, and only it has the button to sign out."""
     await local.hset("user:48210377", "name", "visitor")
 
     page = await sponsor.get("/account", headers={"accept": "text/html"})
@@ -156,8 +158,8 @@ async def test_the_account_page_shows_the_rest_when_the_set_is_a_visitors(
     assert "Sign out" in page.text
 
 
-async def test_a_field_that_cannot_be_read_is_unknown(browser: Browser, local: Redis) -> None:
-    """A login mends it: it is no reason to lock somebody out."""
+async def test_a_malformed_stored_field_is_unknown(browser: Browser, local: Redis) -> None:
+    """The next sign-in repairs it."""
     await browser.sign_in("monthly")
     await local.hset("sponsorship:maintainer:48210377", "tier_cents", "much")
 
@@ -169,7 +171,7 @@ async def test_a_field_that_cannot_be_read_is_unknown(browser: Browser, local: R
 
 
 async def test_the_start_page_needs_no_redis(run_service: RunService) -> None:
-    """It says what this is even when nothing else works."""
+    """It works during every outage."""
     async with run_service(redis_url=SecretStr("redis://127.0.0.1:1/0")) as service:
         browser = await service.open_browser()
         page = await browser.get("/", headers={"accept": "text/html"})
@@ -178,8 +180,8 @@ async def test_the_start_page_needs_no_redis(run_service: RunService) -> None:
     assert "/login" in page.text
 
 
-async def test_without_a_session_the_account_page_offers_the_way_in(browser: Browser) -> None:
-    """A page for people, with 401 for programs."""
+async def test_without_a_session_the_account_page_links_to_the_sign_in(browser: Browser) -> None:
+    """The page is for people, the status 401 for programs."""
     page = await browser.get("/account", headers={"accept": "text/html,*/*"})
 
     assert page.status_code == 401

@@ -13,9 +13,11 @@ from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.sandbox.hooks import Hook
+from sponsorsync.sandbox.people import Tier
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
 from tests.conftest import GITHUB_URL, ORIGIN, PATREON_SETTINGS, SPONSORABLE
+from tests.support.use_cases import MEMBER, MONTHLY, SECRET, STRANGER, find_sponsorship
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 TOKEN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-SECRET = "a-secret-shared-with-github"
-MONTHLY, STRANGER, MEMBER = 48_210_377, 112_493_071, 90_126_733
 
 
 @pytest.fixture
@@ -79,19 +79,15 @@ def _causes(trail: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["what"], entry["by"]) for entry in trail]
 
 
-# ---------------------------------------------------------------------- each cause
-
-
-async def test_a_login_grants_changes_and_loses(
+async def test_a_sign_in_is_audited_where_it_changes_an_entitlement(
     service: Service, admin: Browser, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """And says nothing where nothing changed."""
-    clock.advance(days=-1)  # what it ends is over to Redis, too, which has a clock of its own
+    """A sign-in without a change leaves no entry."""
+    clock.advance(days=-1)  # so that the end has come also by the clock of Redis
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
-    assert sponsorship.tier is not None
     browser = await service.sign_in("stranger")
     await browser.sign_in("stranger")
-    sponsorship.tier.monthly_price_in_cents = 700
+    sponsorship.tier = Tier(700)
     clock.advance(minutes=1)
     await browser.sign_in("stranger")
     github.people.sponsorships.remove(sponsorship)
@@ -109,11 +105,11 @@ async def test_a_login_grants_changes_and_loses(
     assert int(lost["after"]["valid_until"]) > 0
 
 
-async def test_a_webhook_is_named_by_its_delivery(
+async def test_an_event_is_audited_by_its_delivery(
     admin: Browser, hook: Hook, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """So that it is found in GitHub's own list; what is delivered again is there once."""
-    clock.advance(days=-1)  # what ends now is over to Redis, too, which has a clock of its own
+    """Administrators find it in GitHub's own list; a redelivery leaves no second entry."""
+    clock.advance(days=-1)  # as above
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
     created, cancelled = hook.tell("created", sponsorship), hook.tell("cancelled", sponsorship)
     for delivery in (created, created, cancelled):
@@ -124,10 +120,10 @@ async def test_a_webhook_is_named_by_its_delivery(
     assert [entry["reference"] for entry in trail] == [created.number, cancelled.number]
 
 
-async def test_a_comparison_with_github(
+async def test_a_reconcile_is_audited(
     admin: Browser, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """What no webhook told."""
+    """It finds the changes that no webhook reported."""
     clock.advance(days=-1)
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
     await _reconcile(admin)
@@ -147,10 +143,10 @@ async def _reconcile(admin: Browser) -> None:
     await until(has_ended)
 
 
-async def test_a_refresh(
+async def test_a_refresh_is_audited(
     service: Service, admin: Browser, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> None:
-    """That the person asked for."""
+    """The person asked for it."""
     clock.advance(days=-1)  # as above
     browser = await service.sign_in("stranger")
     sponsorship = github.people.sponsor("stranger", SPONSORABLE)
@@ -164,8 +160,8 @@ async def test_a_refresh(
     assert _causes(await _trail(admin)) == [("granted", "refresh"), ("lost", "refresh")]
 
 
-async def test_an_override_is_named_by_who_decided_and_why(admin: Browser) -> None:
-    """Also when it is taken back; the same again is no change."""
+async def test_an_override_is_audited_with_administrator_and_reason(admin: Browser) -> None:
+    """Also its removal; saving the same override again is no change."""
     path = f"/admin/overrides/{STRANGER}"
     given = {"actor": "an-operator", "reason": "Wrote the translation", "cents": 500}
     await admin.put(path, json=given)
@@ -173,13 +169,14 @@ async def test_an_override_is_named_by_who_decided_and_why(admin: Browser) -> No
     await admin.put(path, json={**given, "reason": 'Tab\t, "quotes", \\ and ünïcode', "cents": 1})
     await admin.delete(path, params={"actor": "another-operator", "reason": "It was a mistake"})
     await admin.delete(path, params={"actor": "another-operator"})
-    granted, changed, lost = trail = await _trail(admin)
+    await admin.put(path, json=given)
+    await admin.delete(path, params={"actor": "another-operator"})
+    granted, changed, lost, *again = await _trail(admin)
 
-    assert _causes(trail) == [
-        ("granted", "override"),
-        ("changed", "override"),
-        ("lost", "override"),
-    ]
+    assert [entry["what"] for entry in again] == ["granted", "lost"]
+    assert again[-1]["reference"] == "another-operator"  # no reason is required
+    trail = [granted, changed, lost]
+    assert _causes(trail) == [(what, "override") for what in ("granted", "changed", "lost")]
     assert [entry["reference"] for entry in trail] == [
         "an-operator: Wrote the translation",
         'an-operator: Tab\t, "quotes", \\ and ünïcode',
@@ -190,23 +187,13 @@ async def test_an_override_is_named_by_who_decided_and_why(admin: Browser) -> No
     assert "also" not in lost["after"]
 
 
-async def test_an_override_without_a_reason_to_take_it_back(admin: Browser) -> None:
-    """It is not asked for; then only who decided is told."""
-    path = f"/admin/overrides/{MONTHLY}"
-    await admin.put(path, json={"actor": "an-operator", "reason": "Wrote the translation"})
-    await admin.delete(path, params={"actor": "another-operator"})
-    trail = await _trail(admin, MONTHLY)
-
-    assert trail[-1]["reference"] == "another-operator"
-
-
-async def test_an_organization_takes_its_members_along(
+async def test_a_change_of_an_organization_is_audited_for_its_members(
     service: Service, admin: Browser, hook: Hook, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """The member's entitlement is granted by their login, and changes with the organization's."""
+    """The member's sign-in grants the entitlement, and the organization's end ends it."""
     clock.advance(days=-1)
     browser = await service.open_browser()
-    [sponsorship] = github.people.sponsorships_of(github.people.get("sponsoring-org"))
+    sponsorship = find_sponsorship(github, "sponsoring-org")
     await hook.send(hook.tell("created", sponsorship))
     await browser.sign_in("org-member")
     await browser.sign_in("org-member")
@@ -221,8 +208,10 @@ async def test_an_organization_takes_its_members_along(
     assert _causes(trail) == [("granted", "login"), ("lost", "organization")]
 
 
-async def test_several_sources_in_turn_make_no_noise(service: Service, admin: Browser) -> None:
-    """A person with an organization, an override and Patreon signs in, and nothing changes."""
+async def test_unchanged_entitlements_of_several_sources_leave_no_entry(
+    service: Service, admin: Browser
+) -> None:
+    """A member with an override and a patronage signs in, and nothing changes."""
     browser = await service.sign_in("org-member")
     await admin.put(f"/admin/overrides/{MEMBER}", json={"actor": "a", "reason": "b"})
     await browser.link_patreon("annual")
@@ -235,8 +224,8 @@ async def test_several_sources_in_turn_make_no_noise(service: Service, admin: Br
     assert await _trail(admin, MEMBER) == before
 
 
-async def test_patreon(service: Service, admin: Browser) -> None:
-    """Linking, linking again when it has ended, and unlinking."""
+async def test_a_patronage_is_audited(service: Service, admin: Browser) -> None:
+    """Linking, linking again after its end, and unlinking."""
     browser = await service.sign_in("stranger")
     await browser.link_patreon("active")
     await browser.link_patreon("declined")
@@ -244,15 +233,14 @@ async def test_patreon(service: Service, admin: Browser) -> None:
     await browser.post("/patreon/unlink")
     trail = await _trail(admin)
 
-    assert _causes(trail) == [
-        *(("granted", "patreon"), ("lost", "patreon"), ("granted", "patreon")),
-        ("lost", "patreon"),
-    ]
+    assert _causes(trail) == [(what, "patreon") for what in ("granted", "lost", "granted", "lost")]
     assert json.loads(trail[0]["after"]["also"])[0]["account_id"] == "90210010"
 
 
-async def test_a_deleted_account(service: Service, admin: Browser) -> None:
-    """Who is not entitled loses nothing by it."""
+async def test_a_deleted_account_is_audited_where_it_was_entitled(
+    service: Service, admin: Browser
+) -> None:
+    """A person without an entitlement loses none."""
     for login in ("monthly", "stranger"):
         browser = await service.sign_in(login)
         await browser.delete("/me")
@@ -262,10 +250,10 @@ async def test_a_deleted_account(service: Service, admin: Browser) -> None:
     assert await _trail(admin, STRANGER) == []
 
 
-async def test_an_end_that_comes_by_itself(
+async def test_an_end_at_its_time_is_audited_once(
     admin: Browser, local: Redis, local_store: RedisStore
 ) -> None:
-    """When it is swept, once."""
+    """When it is swept."""
     await admin.put(f"/admin/overrides/{STRANGER}", json={"actor": "a", "reason": "b"})
     await local.hset(keys.sponsorship(SPONSORABLE, STRANGER), "also_until", "1000")
     await local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{STRANGER}": 1000})
@@ -274,9 +262,6 @@ async def test_an_end_that_comes_by_itself(
 
     assert _causes(await _trail(admin)) == [("granted", "override"), ("lost", "end")]
     assert not await local.sismember(keys.sponsors(SPONSORABLE), str(STRANGER))
-
-
-# ---------------------------------------------------------------------- reading it
 
 
 async def _fill(local: Redis, count: int) -> None:
@@ -297,8 +282,10 @@ async def _fill(local: Redis, count: int) -> None:
         await pipeline.execute()
 
 
-async def test_pages_lead_from_the_latest_to_the_first(admin: Browser, local: Redis) -> None:
-    """Each entry once, and nothing behind the last one."""
+async def test_audit_pages_lead_from_the_latest_entry_to_the_first(
+    admin: Browser, local: Redis
+) -> None:
+    """Each entry once, and no page after the last one."""
     await _fill(local, 250)
     seen: list[int] = []
     params: dict[str, Any] | None = {"limit": 100}
@@ -312,8 +299,10 @@ async def test_pages_lead_from_the_latest_to_the_first(admin: Browser, local: Re
 
 
 @pytest.mark.parametrize("before", ["0-0", "0-1", "999999999999999-999999999999999"])
-async def test_the_ends_of_the_trail(admin: Browser, local: Redis, before: str) -> None:
-    """There is nothing before the first entry; behind the last one there is everything."""
+async def test_an_audit_page_may_lie_beyond_the_ends_of_the_trail(
+    admin: Browser, local: Redis, before: str
+) -> None:
+    """Nothing is before the first entry; everything is before a moment to come."""
     await _fill(local, 3)
 
     answer = await admin.get("/admin/audit", params={"before": before})
@@ -326,18 +315,16 @@ async def test_the_ends_of_the_trail(admin: Browser, local: Redis, before: str) 
     "query",
     ["before=x", "before=1", "before=-1-0", "before=1-1%0A", "before=%D9%A1-%D9%A1", "limit=0"],
 )
-async def test_an_audit_page_that_cannot_be_is_422(admin: Browser, query: str) -> None:
-    """In a sentence that names the parameter."""
+async def test_an_invalid_audit_page_is_422(admin: Browser, query: str) -> None:
+    """The sentence names the parameter."""
     answer = await admin.get(f"/admin/audit?{query}")
 
     assert answer.status_code == 422
     assert query.partition("=")[0] in answer.json()["detail"]
 
 
-async def test_the_export_has_every_entry_on_a_line_of_its_own(
-    admin: Browser, local: Redis
-) -> None:
-    """More than one page of them; whatever is in an entry, a line stays a line."""
+async def test_the_export_has_one_line_for_each_entry(admin: Browser, local: Redis) -> None:
+    """Over several pages, and also where an entry holds line breaks."""
     await _fill(local, 2500)
 
     answer = await admin.get("/admin/audit/export")
@@ -349,8 +336,8 @@ async def test_the_export_has_every_entry_on_a_line_of_its_own(
     assert lines[0].keys() == (await admin.get("/admin/audit")).json()["entries"][0].keys()
 
 
-async def test_an_entry_of_somebody_else_is_named(admin: Browser, local: Redis) -> None:
-    """The way to the others is to remove it; a trail with a hole would look complete."""
+async def test_an_unreadable_audit_entry_is_named(admin: Browser, local: Redis) -> None:
+    """Its removal is the way to the others; a trail with a gap would look complete."""
     await _fill(local, 1)
     number = await local.xadd(keys.AUDIT, {"id": "1", "note": "by hand"})
 
@@ -360,7 +347,7 @@ async def test_an_entry_of_somebody_else_is_named(admin: Browser, local: Redis) 
     assert str(number) in answers[0].json()["detail"]
 
 
-async def test_an_empty_trail_is_an_empty_file(admin: Browser) -> None:
+async def test_the_export_of_an_empty_trail_is_an_empty_file(admin: Browser) -> None:
     """And no error."""
     answer = await admin.get("/admin/audit/export")
 
@@ -368,7 +355,7 @@ async def test_an_empty_trail_is_an_empty_file(admin: Browser) -> None:
 
 
 async def test_an_export_that_cannot_begin_is_503(run_service: RunService) -> None:
-    """Rather than an empty file."""
+    """An empty file would look like an empty trail."""
     async with run_service(
         redis_url=SecretStr("redis://127.0.0.1:1/0"), admin_token=SecretStr(TOKEN)
     ) as service:
@@ -381,9 +368,9 @@ async def test_an_export_that_cannot_begin_is_503(run_service: RunService) -> No
 async def test_an_export_that_breaks_off_does_not_look_complete(
     settings: Settings, local: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status was sent before; so the last line says it, and the connection breaks.
+    """The status is already sent, so the last line reports it and the connection breaks.
 
-    Behind a proxy that speaks HTTP/1.0 to us the line is all there is to see.
+    Behind a proxy that speaks HTTP/1.0 to the service that line is the only sign.
     """
     await _fill(local, 1500)
     load = AuditTrail.load
@@ -417,6 +404,6 @@ async def test_an_export_that_breaks_off_does_not_look_complete(
     lines = [json.loads(line) for line in received.decode().splitlines()]
     assert (answer.status_code, len(lines)) == (200, 1001)
     assert lines[-1] == {
-        "incomplete": "The local Redis did not answer in time. What is older is not here: export "
+        "incomplete": "The local Redis did not answer in time. Older entries are missing: export "
         "again."
     }

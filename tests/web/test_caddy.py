@@ -1,4 +1,4 @@
-"""Caddy in front of an application, with the recipe that the documentation has."""
+"""Caddy in front of an application, with the configuration of the documentation."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(CADDY is None, reason="Caddy is not installed")
 
 MONTHLY = 48210377
-# What an application behind Caddy is told.
+# The headers of the application behind Caddy.
 NAMES = ("X-Sponsor-Id", "X-Sponsor-Cents", "X-Sponsor-Until", "X-Sponsor-More", "X_Sponsor_Id")
-TOLD = " ".join(f"{{http.request.header.{name}}}" for name in NAMES)
+ECHO = " ".join(f"{{http.request.header.{name}}}" for name in NAMES)
 
 
-async def test_an_application_is_told_what_we_say_and_nothing_that_the_browser_says(
+async def test_an_application_gets_our_headers_and_none_of_the_browsers(
     tmp_path: Path, settings: Settings, clock: Clock, run_service: RunService
 ) -> None:
-    """Headers of those names come from us alone, where we say nothing as well."""
+    """Caddy removes the browser's headers of these names, also where we send none."""
     audience = "https://app.example.org"
     async with run_service(token_audience=audience) as service:
         browser = await service.sign_in("monthly")
@@ -39,14 +39,14 @@ async def test_an_application_is_told_what_we_say_and_nothing_that_the_browser_s
     app = create_app(settings.model_copy(update={"token_audience": audience}), clock=clock)
     async with (
         run_server(app, sock),
-        run_caddy(tmp_path, port=port, service_port=port_of(sock), answer=TOLD),
+        run_caddy(tmp_path, port=port, service_port=port_of(sock), answer=ECHO),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
     ):
         bearer = {"Authorization": f"Bearer {token}"}
-        told = await client.get("/members/a", headers=forged | bearer)
+        allowed = await client.get("/members/a", headers=forged | bearer)
         refused = await client.get("/members/a", headers=forged)
         ready = await client.get("/healthz")
 
-    assert told.text.split()[:2] == [str(MONTHLY), "1000"]
-    assert "from-the-browser" not in told.text
-    assert (told.status_code, refused.status_code, ready.status_code) == (200, 401, 200)
+    assert allowed.text.split()[:2] == [str(MONTHLY), "1000"]
+    assert "from-the-browser" not in allowed.text
+    assert (allowed.status_code, refused.status_code, ready.status_code) == (200, 401, 200)

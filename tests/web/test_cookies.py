@@ -1,4 +1,4 @@
-"""Sealed cookies: each one counts under its own name alone."""
+"""Sealed cookies: each is valid under its own name only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COOKIES = Cookies(
 
 
 def _set(attempt: OpenAttempt) -> tuple[str, str]:
-    """The name and the value of the cookie that a browser keeps of an attempt."""
+    """Returns the name and the value of an attempt's cookie."""
     response = Response()
     COOKIES.set_attempt(response, attempt, now=NOW)
     [(name, morsel)] = SimpleCookie(response.headers["set-cookie"]).items()
@@ -25,7 +25,7 @@ def _set(attempt: OpenAttempt) -> tuple[str, str]:
 
 
 def test_an_attempt_under_the_name_of_another_one_is_refused() -> None:
-    """Else a browser could end one attempt with the verifier and the address of another."""
+    """A browser could otherwise finish one attempt with the verifier of another."""
     first = OpenAttempt(state="first", code_verifier="a", next_url="/account")
     second = OpenAttempt(state="second", code_verifier="b", next_url="/admin")
     first_name, first_value = _set(first)
@@ -36,8 +36,8 @@ def test_an_attempt_under_the_name_of_another_one_is_refused() -> None:
     assert COOKIES.read_attempt({second_name: first_value}, "second", now=NOW) is None
 
 
-def test_an_attempt_as_a_session_opens_none() -> None:
-    """A session's token is looked up in Redis as it is; a sealed attempt is none."""
+def test_an_attempt_is_not_a_session() -> None:
+    """The value of a session cookie is looked up in Redis, without decryption."""
     name, value = _set(OpenAttempt(state="first", code_verifier="a", next_url="/account"))
 
     assert COOKIES.read_session({name: value}) is None

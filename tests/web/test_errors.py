@@ -18,40 +18,40 @@ WITHOUT_OWN_CODE = {
     errors.StoreError,  # likewise
     errors.RetryLaterError,  # likewise
 }
-"""The errors that are answered as a fault of ours, with the root's code."""
+"""The errors with the root's code, which are answered as 500."""
 
 
-def walk_tree(parent: type[errors.SponsorSyncError]) -> Iterator[type[errors.SponsorSyncError]]:
+def scan_tree(parent: type[errors.SponsorSyncError]) -> Iterator[type[errors.SponsorSyncError]]:
     """Yields a class of the domain's errors and all classes below it."""
     if parent.__module__ == errors.__name__:
         yield parent
     for child in parent.__subclasses__():
-        yield from walk_tree(child)
+        yield from scan_tree(child)
 
 
-TREE = set(walk_tree(errors.SponsorSyncError))
+TREE = set(scan_tree(errors.SponsorSyncError))
 DECLARING = [kind for kind in TREE if "code" in vars(kind)]
 
 
 def test_every_error_that_can_reach_http_has_a_code() -> None:
-    """An error that nobody gave a code would be answered as a fault of ours."""
+    """An error without its own code would be answered as 500."""
     assert {kind for kind in TREE if kind.code == errors.SponsorSyncError.code} == WITHOUT_OWN_CODE
 
 
-def test_a_code_stands_with_its_title() -> None:
-    """A class with a code of its own and its parent's title would contradict itself."""
+def test_a_code_has_its_own_title() -> None:
+    """The title of the parent class describes another error."""
     assert [kind for kind in TREE if ("code" in vars(kind)) != ("title" in vars(kind))] == []
 
 
 def test_codes_are_unique() -> None:
-    """Programs tell errors apart by them."""
+    """Programs distinguish errors by them."""
     codes = [kind.code for kind in DECLARING]
 
     assert sorted(codes) == sorted(set(codes))
 
 
 def test_every_code_has_a_status_and_every_status_a_code() -> None:
-    """The table neither lacks a code nor names one that does not exist."""
+    """The table is complete and has no unused code."""
     assert set(STATUSES) == {kind.code for kind in DECLARING}
 
 

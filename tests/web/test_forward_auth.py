@@ -1,4 +1,4 @@
-"""Forward auth: who is let through, what a proxy is told, and whom it is believed."""
+"""Forward auth: its answers, its headers, and the proxies that it trusts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from tests.conftest import hand_state
 from tests.support.proxy import run_proxy
-from tests.support.waiting import until
+from tests.support.waiting import is_clean, until
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -49,20 +49,20 @@ FORWARDED = {
         ("patreon", 0, {"id": "55618204", "login": "patreon"}),
     ],
 )
-async def test_who_is_entitled_is_let_through(
+async def test_an_entitled_person_is_allowed(
     browser: Browser, login: str, min_cents: int | None, headers: dict[str, str]
 ) -> None:
-    """With what is known of them, and nothing where it is not."""
+    """The headers have what is known, and omit the rest."""
     await browser.sign_in(login)
 
     answer = await _ask(browser, min_cents)
 
     assert (answer.status_code, answer.content) == (204, b"")
-    assert _told(answer) == headers
+    assert _headers_of(answer) == headers
 
 
-async def test_a_entitlement_that_ends_tells_when(browser: Browser, clock: Clock) -> None:
-    """A whole second, in UTC, and then it is over."""
+async def test_the_end_of_an_entitlement_is_a_header(browser: Browser, clock: Clock) -> None:
+    """It is a whole second in UTC; from then on the answer is 403."""
     await browser.sign_in("one-time")
     before = await _ask(browser, 2500)
     clock.advance(days=26)
@@ -70,8 +70,8 @@ async def test_a_entitlement_that_ends_tells_when(browser: Browser, clock: Clock
 
     entitlements = (await browser.get("/me")).json()["entitlements"]
     assert (before.status_code, after.status_code) == (204, 403)
-    assert _told(before)["until"] == entitlements[0]["considered"][0]["until"]
-    assert _told(before)["until"].endswith("Z")
+    assert _headers_of(before)["until"] == entitlements[0]["considered"][0]["until"]
+    assert _headers_of(before)["until"].endswith("Z")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_a_entitlement_that_ends_tells_when(browser: Browser, clock: Clock
         ("patreon", 1, "tier_unknown", "$0.01 or more"),
     ],
 )
-async def test_who_is_not_entitled_is_shown_where_to_become_so(
+async def test_a_person_without_entitlement_is_sent_to_the_sponsorable(
     browser: Browser, login: str, min_cents: int | None, code: str, word: str
 ) -> None:
     """A program reads the code, a person the sentence."""
@@ -101,11 +101,13 @@ async def test_who_is_not_entitled_is_shown_where_to_become_so(
     assert page.status_code == 403
     assert page.headers["x-sponsor-url"] == SPONSOR_URL
     assert f'href="{SPONSOR_URL}"' in page.text
-    assert not _told(answer)
+    assert not _headers_of(answer)
 
 
-async def test_a_stranger_without_a_session_is_shown_the_way_in(browser: Browser) -> None:
-    """By its whole address: the page is shown under another one."""
+async def test_without_a_session_the_answer_has_the_address_of_the_sign_in(
+    browser: Browser,
+) -> None:
+    """As a whole address, since the proxy shows the page under its own."""
     answer = await _ask(browser)
     page = await browser.get(ASK, headers={"accept": "text/html"})
 
@@ -115,15 +117,15 @@ async def test_a_stranger_without_a_session_is_shown_the_way_in(browser: Browser
     assert f'href="{LOGIN_URL}"' in page.text
 
 
-async def test_a_session_that_is_not_known_is_none(browser: Browser) -> None:
-    """Nobody can make one up."""
+async def test_an_invented_session_is_refused(browser: Browser) -> None:
+    """Only sessions that the server has stored are valid."""
     browser.cookies.set("sponsorsync", "made-up", domain="sponsorsync.test")
 
     assert (await _ask(browser)).status_code == 401
 
 
 async def test_signing_out_closes_it_at_once(sponsor: Browser) -> None:
-    """Also for who kept the cookie."""
+    """A copy of the cookie does not help."""
     token = sponsor.cookies["sponsorsync"]
     await sponsor.post("/logout")
     sponsor.cookies.set("sponsorsync", token, domain="sponsorsync.test")
@@ -134,7 +136,7 @@ async def test_signing_out_closes_it_at_once(sponsor: Browser) -> None:
 async def test_losing_the_entitlement_closes_it_at_once(
     sponsor: Browser, local: Redis, clock: Clock
 ) -> None:
-    """The facts are read each time; nothing is remembered."""
+    """The facts are read for each request; nothing is cached."""
     before = await _ask(sponsor)
     ended = int(clock().timestamp()) - 1
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", ended)
@@ -143,10 +145,10 @@ async def test_losing_the_entitlement_closes_it_at_once(
     assert (before.status_code, after.status_code) == (204, 403)
 
 
-async def test_the_last_answer_holds_while_github_cannot_be_asked(
+async def test_the_last_answer_holds_during_an_outage_of_github(
     browser: Browser, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """For STALE_HOURS from the first failure, and then it is unknown, which is not 'no'."""
+    """After STALE_HOURS from the first failure it is unknown, which is not 'no'."""
     await browser.sign_in("monthly")
     github.switches.forbidden_data = True
     await browser.sign_in("monthly")
@@ -155,15 +157,15 @@ async def test_the_last_answer_holds_while_github_cannot_be_asked(
     after = await _ask(browser)
 
     assert (before.status_code, after.status_code) == (204, 403)
-    assert "until" in _told(before)
+    assert "until" in _headers_of(before)
     assert after.json()["code"] == "entitlement_unknown"
     assert "not known" in after.json()["detail"]
 
 
-async def test_who_was_never_told_is_not_called_a_stranger(
+async def test_without_any_answer_of_github_the_entitlement_is_unknown(
     browser: Browser, github: SimulatedGitHub
 ) -> None:
-    """GitHub refused to say it, and not to them."""
+    """The refusal by GitHub is no fault of the person."""
     github.switches.forbidden = True
     await browser.sign_in("monthly")
 
@@ -175,7 +177,7 @@ async def test_who_was_never_told_is_not_called_a_stranger(
 async def test_each_sponsorable_has_its_own_answer(
     run_service: RunService, github: SimulatedGitHub
 ) -> None:
-    """The first one is meant where none is named; logins have no case."""
+    """The first one is the default; the case of logins does not matter."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("private", "Big-Org", cents=2500)
     async with run_service(sponsorables=("maintainer", "big-org")) as service:
@@ -189,7 +191,7 @@ async def test_each_sponsorable_has_its_own_answer(
 
 
 async def test_an_unknown_sponsorable_is_404(sponsor: Browser) -> None:
-    """Whoever wrote the proxy's configuration finds out why it lets nobody in."""
+    """The message names the setting, since the proxy's configuration is wrong."""
     answer = await sponsor.get(ASK, params={"sponsorable": "somebody"})
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -197,7 +199,7 @@ async def test_an_unknown_sponsorable_is_404(sponsor: Browser) -> None:
 
 
 @pytest.mark.parametrize("min_cents", ["-1", "ten", "10.5", "", "100000001", "9" * 400])
-async def test_what_is_no_amount_lets_nobody_in(sponsor: Browser, min_cents: str) -> None:
+async def test_a_malformed_amount_allows_nobody(sponsor: Browser, min_cents: str) -> None:
     """A mistake in a proxy's configuration must not open what it guards."""
     answer = await sponsor.get(ASK, params={"min_cents": min_cents})
 
@@ -205,52 +207,39 @@ async def test_what_is_no_amount_lets_nobody_in(sponsor: Browser, min_cents: str
     assert "min_cents" in answer.json()["detail"]
 
 
-async def test_the_way_back_comes_from_a_trusted_proxy(run_service: RunService) -> None:
-    """Its `next` leads where the person wanted to go, with the whole query."""
-    async with run_service(trusted_proxies=(PEER,)) as service:
-        browser = await service.open_browser()
-        answer = await browser.get(ASK, headers=FORWARDED)
-
-    assert _next_of(answer) == ["/members/?page=2&from=%2Fa"]
-
-
-async def test_the_way_back_may_lead_to_an_allowed_origin(run_service: RunService) -> None:
-    """Where a front end lives elsewhere; the sign-in takes the same ones."""
-    theirs = {**FORWARDED, "x-forwarded-proto": "https", "x-forwarded-host": "app.example"}
-    async with run_service(trusted_proxies=(PEER,), allowed_origins=(APP,)) as service:
-        browser = await service.open_browser()
-        answer = await browser.get(ASK, headers=theirs)
-
-    assert _next_of(answer) == [f"{APP}/members/?page=2&from=%2Fa"]
-
-
 @pytest.mark.parametrize(
-    "headers",
+    ("changed", "next_urls"),
     [
-        {"x-forwarded-host": "evil.example"},
-        {"x-forwarded-host": "sponsorsync.test@evil.example"},
-        {"x-forwarded-host": "sponsorsync.test, evil.example"},
-        {"x-forwarded-proto": "javascript"},
-        {"x-forwarded-uri": "//evil.example"},
-        {"x-forwarded-uri": "/\\evil.example"},
-        {"x-forwarded-uri": "@evil.example"},
-        {"x-forwarded-uri": ""},
+        ({}, ["/members/?page=2&from=%2Fa"]),
+        (
+            {"x-forwarded-proto": "https", "x-forwarded-host": "app.example"},
+            [f"{APP}/members/?page=2&from=%2Fa"],
+        ),
+        ({"x-forwarded-host": "evil.example"}, []),
+        ({"x-forwarded-host": "sponsorsync.test@evil.example"}, []),
+        ({"x-forwarded-host": "sponsorsync.test, evil.example"}, []),
+        ({"x-forwarded-proto": "javascript"}, []),
+        ({"x-forwarded-uri": "//evil.example"}, []),
+        ({"x-forwarded-uri": "/\\evil.example"}, []),
+        ({"x-forwarded-uri": "@evil.example"}, []),
+        ({"x-forwarded-uri": ""}, []),
     ],
 )
-async def test_a_trusted_proxy_leads_nobody_astray(
-    run_service: RunService, headers: dict[str, str]
+async def test_a_trusted_proxy_leads_back_here_or_to_an_allowed_origin(
+    run_service: RunService, changed: dict[str, str], next_urls: list[str]
 ) -> None:
-    """Proxies pass on what a client said; the sign-in's address then has no way back."""
-    async with run_service(trusted_proxies=(PEER,)) as service:
+    """With the whole query; proxies also forward what a client sent, which leads nowhere else."""
+    async with run_service(trusted_proxies=(PEER,), allowed_origins=(APP,)) as service:
         browser = await service.open_browser()
-        answer = await browser.get(ASK, headers={**FORWARDED, **headers})
+        answer = await browser.get(ASK, headers={**FORWARDED, **changed})
 
-    assert answer.headers["x-login-url"] == LOGIN_URL
+    assert answer.headers["x-login-url"].partition("?")[0] == LOGIN_URL
+    assert _next_of(answer) == next_urls
 
 
 @pytest.mark.parametrize("trusted", [(), (ip_network("10.0.0.0/8"), ip_network("::1"))])
-async def test_other_peers_are_not_believed(run_service: RunService, trusted: object) -> None:
-    """Anybody can send the headers; by default nobody is believed."""
+async def test_other_peers_are_not_trusted(run_service: RunService, trusted: object) -> None:
+    """Any client can send the headers; by default no peer is trusted."""
     async with run_service(trusted_proxies=trusted) as service:
         browser = await service.open_browser()
         answer = await browser.get(ASK, headers=FORWARDED)
@@ -260,11 +249,11 @@ async def test_other_peers_are_not_believed(run_service: RunService, trusted: ob
 
 
 @pytest.mark.parametrize(
-    ("peer", "is_believed"),
+    ("peer", "is_trusted"),
     [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("11.1.2.3", False), ("", False)],
 )
-async def test_a_network_of_proxies_is_trusted_whatever_the_socket_is(
-    run_service: RunService, peer: str, is_believed: bool
+async def test_a_network_of_proxies_is_trusted_over_each_kind_of_socket(
+    run_service: RunService, peer: str, is_trusted: bool
 ) -> None:
     """A socket for both families shows IPv4 addresses as mapped ones; a Unix socket shows none."""
     async with (
@@ -276,18 +265,16 @@ async def test_a_network_of_proxies_is_trusted_whatever_the_socket_is(
     ):
         answer = await client.get(ASK, headers=FORWARDED)
 
-    assert ("next=" in answer.headers["x-login-url"]) is is_believed
+    assert ("next=" in answer.headers["x-login-url"]) is is_trusted
 
 
-async def test_a_login_that_is_none_stays_out_of_the_headers(
-    sponsor: Browser, local: Redis
-) -> None:
-    """Redis is shared with others, who could otherwise write headers of an answer."""
+async def test_a_malformed_login_is_not_sent_as_a_header(sponsor: Browser, local: Redis) -> None:
+    """Other programs write to Redis, and could otherwise inject headers."""
     await local.hset(keys.user_details(MONTHLY), "user_login", "x\r\nX-Sponsor-Cents: 99")
 
     answer = await _ask(sponsor)
 
-    assert _told(answer) == {"id": str(MONTHLY), "cents": "1000"}
+    assert _headers_of(answer) == {"id": str(MONTHLY), "cents": "1000"}
 
 
 @pytest.mark.parametrize(
@@ -304,10 +291,10 @@ async def test_a_login_that_is_none_stays_out_of_the_headers(
     ],
 )
 @pytest.mark.parametrize("origin", [APP, "https://evil.example", None])
-async def test_a_plain_question_is_answered_as_any_other(
+async def test_the_fast_path_answers_as_the_route_does(
     run_service: RunService, plain: str, other: str, origin: str | None
 ) -> None:
-    """With the same headers, those of the middlewares included."""
+    """The headers are the same, including those of the middleware."""
     headers = {"x-forwarded-for": "1"} if origin is None else {"origin": origin}
     async with run_service(allowed_origins=(APP,)) as service:
         browser = await service.open_browser()
@@ -346,10 +333,10 @@ async def test_a_plain_question_is_answered_as_any_other(
         ("unknown=1", False),
     ],
 )
-async def test_a_plain_question_needs_no_route(
+async def test_the_fast_path_handles_plain_queries_only(
     settings: Settings, query: str, is_plain: bool
 ) -> None:
-    """It is asked most often; what leaves anything to check is FastAPI's."""
+    """Other queries need the validation by FastAPI."""
     app = create_app(settings)
     app.router.routes.clear()
     async with (
@@ -372,10 +359,10 @@ async def test_a_plain_question_needs_no_route(
 
 
 @pytest.mark.parametrize("query", ["min_cents=1000", "min%5Fcents=1000"])
-async def test_what_nobody_foresaw_is_not_told(
+async def test_an_unexpected_error_of_forward_auth_shows_no_details(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    """The trace is for the log; browsers are told what they always are."""
+    """Only the log has the traceback; the answer has the usual headers."""
 
     async def fail(*_: object) -> None:
         raise RuntimeError("a secret")
@@ -391,10 +378,10 @@ async def test_what_nobody_foresaw_is_not_told(
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_it_costs_one_round_trip(
+async def test_forward_auth_costs_one_round_trip(
     run_service: RunService, local_server: EmbeddedValkey
 ) -> None:
-    """It stands before each request to something else."""
+    """It precedes every request to the application."""
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_service(redis_url=url, redis_pool_size=1) as service:
@@ -407,30 +394,30 @@ async def test_it_costs_one_round_trip(
     assert (answer.status_code, cost) == (204, 1)
 
 
-async def test_what_local_lost_is_fetched_from_durable_first(
+async def test_lost_local_data_are_fetched_from_durable_first(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, local: Redis
 ) -> None:
-    """After an eviction the first answer is right."""
+    """The first answer after an eviction is right."""
     assert durable is not None  # it is empty now
     async with run_service(durable_url=SecretStr(durable_server.url)) as service:
         browser = await service.open_browser()
-        await _sign_in_and_lose(browser, local)
+        await _sign_in_and_evict(browser, local)
         answer = await _ask(browser, 1000)
 
     assert answer.status_code == 204
-    assert _told(answer) == {"id": str(MONTHLY), "login": "monthly", "cents": "1000"}
+    assert _headers_of(answer) == {"id": str(MONTHLY), "login": "monthly", "cents": "1000"}
 
 
-async def test_what_only_durable_knows_is_503_while_it_is_away(
+async def test_lost_local_data_are_503_while_durable_is_away(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, local: Redis
 ) -> None:
-    """Neither yes nor no."""
+    """The entitlement is neither confirmed nor denied."""
     assert durable is not None  # it is empty now
     async with run_proxy(durable_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_service(durable_url=url) as service:
             browser = await service.open_browser()
-            await _sign_in_and_lose(browser, local)
+            await _sign_in_and_evict(browser, local)
             proxy.cut()
             answer = await _ask(browser)
 
@@ -438,16 +425,16 @@ async def test_what_only_durable_knows_is_503_while_it_is_away(
     assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_a_page_of_another_site_learns_nothing(sponsor: Browser) -> None:
-    """It is a read, and CORS keeps its answer from who is not named."""
+async def test_forward_auth_is_not_readable_by_other_sites(sponsor: Browser) -> None:
+    """It is a read, so only CORS protects the answer."""
     answer = await sponsor.get(ASK, headers={"origin": "https://evil.example"})
 
     assert answer.status_code == 204
     assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_its_headers_are_described(service: Service) -> None:
-    """Whoever writes a proxy's configuration looks there."""
+async def test_openapi_documents_the_headers_of_forward_auth(service: Service) -> None:
+    """The configuration of a proxy is written from them."""
     browser = await service.open_browser()
 
     document = (await browser.get("/openapi.json")).json()
@@ -467,17 +454,13 @@ async def _ask(browser: Browser, min_cents: int | None = None) -> httpx.Response
     return await browser.get(ASK, params=params)
 
 
-async def _sign_in_and_lose(browser: Browser, local: Redis) -> None:
+async def _sign_in_and_evict(browser: Browser, local: Redis) -> None:
     await browser.sign_in("monthly")
-    await until(lambda: _is_clean(local))
+    await until(lambda: is_clean(local))
     await local.delete(keys.sponsorship("maintainer", MONTHLY))
 
 
-async def _is_clean(local: Redis) -> bool:
-    return bool(await local.scard(keys.DIRTY) == 0)
-
-
-def _told(answer: httpx.Response) -> dict[str, str]:
+def _headers_of(answer: httpx.Response) -> dict[str, str]:
     names = ("id", "login", "cents", "until")
     return {
         n: answer.headers[f"x-sponsor-{n}"] for n in names if f"x-sponsor-{n}" in answer.headers
@@ -485,4 +468,4 @@ def _told(answer: httpx.Response) -> dict[str, str]:
 
 
 def _next_of(answer: httpx.Response) -> list[str]:
-    return parse_qs(urlsplit(answer.headers["x-login-url"]).query)["next"]
+    return parse_qs(urlsplit(answer.headers["x-login-url"]).query).get("next", [])

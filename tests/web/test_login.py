@@ -1,4 +1,4 @@
-"""Signing in and out, by the simulated GitHub."""
+"""Signing in at the simulated GitHub, and signing out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _query(response: httpx.Response) -> dict[str, str]:
 
 
 async def test_login_asks_github_with_state_pkce_and_the_two_scopes(browser: Browser) -> None:
-    """Each of them closes a hole of its own, and GitHub knows no scope `read:email`."""
+    """Each protects against another attack; GitHub has no scope `read:email`."""
     query = _query(await browser.get("/login?login=monthly"))
 
     assert query["code_challenge_method"] == "S256"
@@ -45,7 +45,7 @@ async def test_login_ends_on_the_account_page_with_a_session(browser: Browser) -
 
 
 async def test_callback_answers_json_to_a_client_that_asks_for_it(browser: Browser) -> None:
-    """The first deployment's front end reads this answer."""
+    """The front end of the first deployment needs this answer."""
     done = await browser.sign_in("monthly", accept="application/json")
 
     assert done.json() == {
@@ -73,43 +73,39 @@ async def test_callback_answers_json_to_a_client_that_asks_for_it(browser: Brows
 async def test_next_leads_to_paths_of_this_site_only(
     browser: Browser, wanted: str, led_to: str
 ) -> None:
-    """An open redirect after a login is what phishing is made of."""
-    to_github = await browser.get("/login", params={"login": "monthly", "next": wanted})
-    back = await browser.get(to_github.headers["location"])
-    done = await browser.get(back.headers["location"])
+    """An open redirect after a sign-in would help phishing."""
+    callback = await browser.go_to_github("monthly", next=wanted)
+    done = await browser.get(callback)
 
     assert done.headers["location"] == led_to
 
 
 async def test_next_may_lead_to_an_allowed_origin(run_service: RunService) -> None:
-    """A front end often lives elsewhere."""
+    """A front end often has another origin."""
     async with run_service(allowed_origins=("https://app.example",)) as service:
         browser = await service.open_browser()
-        to_github = await browser.get("/login?login=monthly&next=https://app.example/x")
-        back = await browser.get(to_github.headers["location"])
-        done = await browser.get(back.headers["location"])
+        callback = await browser.go_to_github("monthly", next="https://app.example/x")
+        done = await browser.get(callback)
 
     assert done.headers["location"] == "https://app.example/x"
 
 
 async def test_two_tabs_at_once_both_sign_in(browser: Browser) -> None:
-    """Each attempt has a cookie of its own."""
-    first = await browser.get("/login?login=monthly&next=/first")
-    second = await browser.get("/login?login=monthly&next=/second")
+    """Each attempt has its own cookie."""
+    paths = ("/first", "/second")
+    callbacks = [await browser.go_to_github("monthly", next=path) for path in paths]
 
-    for to_github, path in ((first, "/first"), (second, "/second")):
-        back = await browser.get(to_github.headers["location"])
-        done = await browser.get(back.headers["location"])
+    for callback, path in zip(callbacks, paths, strict=True):
+        done = await browser.get(callback)
         assert (done.status_code, done.headers["location"]) == (303, path)
 
 
 async def test_a_callback_of_another_browser_is_refused(service: Service) -> None:
-    """Else somebody could sign a victim in as themselves (login CSRF)."""
+    """An attacker could otherwise sign a victim in as the attacker (login CSRF)."""
     attacker, victim = await service.open_browser(), await service.open_browser()
-    to_github = await attacker.get("/login?login=monthly")
-    back = await attacker.get(to_github.headers["location"])
+    callback = await attacker.go_to_github("monthly")
 
-    stolen = await victim.get(back.headers["location"])
+    stolen = await victim.get(callback)
 
     assert stolen.status_code == 400
     assert stolen.json()["code"] == "login_expired"
@@ -117,41 +113,38 @@ async def test_a_callback_of_another_browser_is_refused(service: Service) -> Non
 
 
 async def test_a_callback_works_once(browser: Browser) -> None:
-    """A code in the browser's history is worth nothing."""
-    to_github = await browser.get("/login?login=monthly")
-    back = await browser.get(to_github.headers["location"])
-    await browser.get(back.headers["location"])
+    """A code in the browser's history must be useless."""
+    callback = await browser.go_to_github("monthly")
+    await browser.get(callback)
 
-    again = await browser.get(back.headers["location"])
+    again = await browser.get(callback)
 
     assert again.status_code == 400
 
 
 async def test_an_attempt_ends_after_ten_minutes(browser: Browser, clock: Clock) -> None:
-    """So do GitHub's codes."""
-    to_github = await browser.get("/login?login=monthly")
-    back = await browser.get(to_github.headers["location"])
+    """GitHub's codes expire after the same time."""
+    callback = await browser.go_to_github("monthly")
     clock.advance(minutes=10)
 
-    late = await browser.get(back.headers["location"])
+    late = await browser.get(callback)
 
     assert (late.status_code, late.json()["code"]) == (400, "login_expired")
 
 
-async def test_a_forged_attempt_cookie_is_no_attempt(browser: Browser) -> None:
-    """The cookie is encrypted; what does not decrypt is not ours."""
-    to_github = await browser.get("/login?login=monthly")
-    back = await browser.get(to_github.headers["location"])
+async def test_a_forged_attempt_cookie_is_refused(browser: Browser) -> None:
+    """The cookie is encrypted, and only the service has the key."""
+    callback = await browser.go_to_github("monthly")
     for cookie in list(browser.cookies.jar):
         browser.cookies.set(cookie.name, "forged", domain="sponsorsync.test")
 
-    refused = await browser.get(back.headers["location"])
+    refused = await browser.get(callback)
 
     assert refused.status_code == 400
 
 
 async def test_the_verifier_is_not_readable_in_the_cookie(browser: Browser) -> None:
-    """A signed cookie would hand the PKCE verifier to whoever reads it."""
+    """A cookie that is only signed would disclose the PKCE verifier."""
     await browser.get("/login?login=monthly")
 
     [cookie] = browser.cookies.jar
@@ -164,7 +157,7 @@ async def test_the_verifier_is_not_readable_in_the_cookie(browser: Browser) -> N
 async def test_iss_has_to_be_right_when_it_is_there(
     browser: Browser, github: SimulatedGitHub, iss: Iss, status: int
 ) -> None:
-    """RFC 9207; GitHub was seen to send it on some days and not on others."""
+    """RFC 9207; GitHub sends it on some days only."""
     github.switches.iss = iss
 
     done = await browser.sign_in("monthly")
@@ -172,8 +165,8 @@ async def test_iss_has_to_be_right_when_it_is_there(
     assert done.status_code == status
 
 
-async def test_denied_consent_is_a_page_that_says_so(browser: Browser) -> None:
-    """The original answered 500."""
+async def test_denied_consent_is_explained_on_a_page(browser: Browser) -> None:
+    """The first deployment answered 500."""
     done = await browser.sign_in("denier", accept="text/html")
 
     assert done.status_code == 403
@@ -181,14 +174,14 @@ async def test_denied_consent_is_a_page_that_says_so(browser: Browser) -> None:
     assert "/login" in done.text
 
 
-async def test_an_attempt_ends_also_when_it_fails(browser: Browser) -> None:
-    """Its cookie would make every request longer, and the callback could be replayed."""
+async def test_a_failed_attempt_ends_too(browser: Browser) -> None:
+    """Its cookie would lengthen every request and permit a replay."""
     await browser.sign_in("denier")
 
     assert not [name for name in browser.cookies if "login" in name]
 
 
-async def test_many_attempts_do_not_pile_up(browser: Browser) -> None:
+async def test_open_attempts_are_limited(browser: Browser) -> None:
     """Proxies refuse requests with some kilobytes of cookies."""
     for _ in range(20):
         await browser.get("/login")
@@ -196,15 +189,15 @@ async def test_many_attempts_do_not_pile_up(browser: Browser) -> None:
     assert len(browser.cookies) <= 8
 
 
-async def test_an_error_without_our_state_is_not_believed(browser: Browser) -> None:
-    """Anybody can link to the callback with `error=`."""
+async def test_an_error_without_our_state_is_refused(browser: Browser) -> None:
+    """Any site can link to the callback with `error=`."""
     done = await browser.get("/oauth2/callback?error=access_denied&state=x")
 
     assert (done.status_code, done.json()["code"]) == (400, "login_expired")
 
 
-async def test_a_bad_code_is_refused_in_our_words(browser: Browser) -> None:
-    """GitHub says so with HTTP 200."""
+async def test_a_wrong_code_is_refused(browser: Browser) -> None:
+    """GitHub reports it with HTTP 200."""
     to_github = await browser.get("/login?login=monthly")
     state = _query(to_github)["state"]
 
@@ -213,10 +206,10 @@ async def test_a_bad_code_is_refused_in_our_words(browser: Browser) -> None:
     assert (done.status_code, done.json()["code"]) == (400, "login_expired")
 
 
-async def test_wrong_client_credentials_tell_the_operator_what_to_check(
+async def test_wrong_client_credentials_name_the_setting(
     run_service: RunService,
 ) -> None:
-    """It is no fault of the person who signs in."""
+    """The operator, not the person, has to correct them."""
     async with run_service(github_client_id="client", github_secret=SecretStr("wrong")) as service:
         browser = await service.open_browser()
         done = await browser.sign_in("monthly")
@@ -229,7 +222,7 @@ async def test_wrong_client_credentials_tell_the_operator_what_to_check(
 async def test_a_broken_github_is_a_502_and_no_session(
     browser: Browser, github: SimulatedGitHub, endpoint: Endpoint
 ) -> None:
-    """Without the token or the profile nobody can be signed in."""
+    """A sign-in needs both the token and the profile."""
     github.switches.fail = {endpoint}
 
     done = await browser.sign_in("monthly", accept="text/html")
@@ -239,10 +232,10 @@ async def test_a_broken_github_is_a_502_and_no_session(
     assert "sponsorsync" not in browser.cookies
 
 
-async def test_login_survives_a_failing_list_of_emails(
+async def test_a_sign_in_succeeds_without_the_list_of_emails(
     browser: Browser, github: SimulatedGitHub
 ) -> None:
-    """What could not be read stays as it was."""
+    """The stored address stays."""
     await browser.sign_in("stranger")
     github.switches.fail = {"emails"}
 
@@ -253,7 +246,7 @@ async def test_login_survives_a_failing_list_of_emails(
 
 
 async def test_a_session_is_new_at_each_login(browser: Browser, local: Redis) -> None:
-    """Session fixation: what was in the cookie before is worth nothing afterwards."""
+    """An earlier cookie is useless afterwards (session fixation)."""
     await browser.sign_in("monthly")
     first = browser.cookies["sponsorsync"]
 
@@ -264,7 +257,7 @@ async def test_a_session_is_new_at_each_login(browser: Browser, local: Redis) ->
 
 
 async def test_logout_ends_the_session_on_the_server(sponsor: Browser, local: Redis) -> None:
-    """A cookie that somebody kept opens nothing."""
+    """A copy of the cookie is useless."""
     token = sponsor.cookies["sponsorsync"]
 
     done = await sponsor.post("/logout")
@@ -272,15 +265,14 @@ async def test_logout_ends_the_session_on_the_server(sponsor: Browser, local: Re
     assert done.status_code == 204
     assert "sponsorsync" not in sponsor.cookies
     assert await local.exists(keys.session(token)) == 0
-    kept = await sponsor.get("/me", headers={"cookie": f"sponsorsync={token}"})
-    assert kept.status_code == 401
+    copied = await sponsor.get("/me", headers={"cookie": f"sponsorsync={token}"})
+    assert copied.status_code == 401
 
 
 async def test_cookies_are_guarded(browser: Browser) -> None:
-    """HttpOnly, Lax and for all paths; the secret part is not stored in clear."""
-    to_github = await browser.get("/login?login=monthly")
-    back = await browser.get(to_github.headers["location"])
-    done = await browser.get(back.headers["location"])
+    """Scripts and other sites cannot use the session cookie."""
+    callback = await browser.go_to_github("monthly")
+    done = await browser.get(callback)
 
     [session] = [c for c in done.headers.get_list("set-cookie") if c.startswith("sponsorsync=")]
     assert "HttpOnly" in session
@@ -290,7 +282,7 @@ async def test_cookies_are_guarded(browser: Browser) -> None:
 
 
 async def test_on_https_cookies_are_bound_to_the_host(run_service: RunService) -> None:
-    """`__Host-` keeps a sister domain from planting one."""
+    """With `__Host-` another subdomain cannot set one."""
     async with run_service(public_url="https://sponsorsync.test") as service:
         browser = await service.open_browser("https://sponsorsync.test")
         started = await browser.get("/login?login=monthly")
@@ -301,7 +293,7 @@ async def test_on_https_cookies_are_bound_to_the_host(run_service: RunService) -
 
 
 async def test_the_session_is_stored_as_a_hash(sponsor: Browser, local: Redis) -> None:
-    """Who reads a dump of Redis can open no session."""
+    """A dump of Redis must not open a session."""
     token = sponsor.cookies["sponsorsync"]
 
     everything = [key async for key in local.scan_iter("*")]
@@ -311,14 +303,14 @@ async def test_the_session_is_stored_as_a_hash(sponsor: Browser, local: Redis) -
 
 
 async def test_the_old_unsigned_cookie_is_not_trusted(browser: Browser) -> None:
-    """The original took `user_id` from the cookie as it came."""
+    """The first deployment read `user_id` from the cookie."""
     browser.cookies.set("user_id", "48210377", domain="sponsorsync.test")
 
     assert (await browser.get("/me")).status_code == 401
 
 
 async def test_login_on_another_host_moves_to_the_public_one(service: Service) -> None:
-    """Localhost is not 127.0.0.1 to a cookie."""
+    """To a cookie, localhost is not 127.0.0.1."""
     browser = await service.open_browser("http://localhost:8000")
 
     moved = await browser.get("/login?login=monthly&next=/x")
@@ -329,10 +321,10 @@ async def test_login_on_another_host_moves_to_the_public_one(service: Service) -
     assert not browser.cookies
 
 
-async def test_login_behind_a_proxy_that_rewrites_the_host_does_not_go_in_circles(
+async def test_a_proxy_that_rewrites_the_host_causes_no_redirect_loop(
     service: Service,
 ) -> None:
-    """Once moved, it goes on wherever it finds itself."""
+    """After one redirect the host is not checked again."""
     browser = await service.open_browser("http://inner:8000")
 
     moved = await browser.get("/login?login=monthly&moved=true")
@@ -340,22 +332,12 @@ async def test_login_behind_a_proxy_that_rewrites_the_host_does_not_go_in_circle
     assert moved.headers["location"].startswith("http://github.test/login/oauth/authorize")
 
 
-async def test_the_token_is_revoked_behind_the_answer(
-    run_service: RunService, github: SimulatedGitHub
+@pytest.mark.parametrize("failing", [set(), {"user"}], ids=["success", "failure"])
+async def test_the_token_is_revoked_after_each_sign_in(
+    run_service: RunService, github: SimulatedGitHub, failing: set[Endpoint]
 ) -> None:
-    """It was needed for a second; a service that stops waits for what it still has to do."""
-    async with run_service() as service:
-        await service.sign_in("monthly")
-
-    assert github.tokens.live() == []
-
-
-async def test_the_token_is_revoked_when_the_login_fails_midway(
-    run_service: RunService, github: SimulatedGitHub
-) -> None:
-    """A token that nobody uses is still a token."""
-    github.switches.fail = {"user"}
-
+    """It is not needed any more; a service that stops finishes the revocation first."""
+    github.switches.fail = failing
     async with run_service() as service:
         await service.sign_in("monthly")
 
@@ -368,13 +350,13 @@ async def test_the_token_is_stored_and_logged_nowhere(
     local: Redis,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Not even when GitHub did not take it back."""
+    """Also if GitHub fails to revoke it."""
     github.switches.fail = {"revoke"}
     async with run_service() as service:
         await service.sign_in("monthly")
     [live] = github.tokens.live()
 
-    kept = str([await local.dump(key) async for key in local.scan_iter("*")])
+    stored = str([await local.dump(key) async for key in local.scan_iter("*")])
 
-    assert live.token not in kept
+    assert live.token not in stored
     assert live.token not in "".join(capfd.readouterr())

@@ -1,4 +1,4 @@
-"""Debian's nginx in front of static pages, with the recipe that the documentation has."""
+"""nginx in front of static pages, with the configuration of the documentation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPONSOR_URL = f"{GITHUB_URL}/sponsors/{SPONSORABLE}"
 
 @dataclass
 class Site:
-    """The address of nginx, and GitHub for who signs in there."""
+    """The address of nginx, and the simulated GitHub."""
 
     origin: str
     github: SimulatedGitHub
@@ -55,7 +55,7 @@ class Site:
 
     @asynccontextmanager
     async def sign_in(self, login: str, next_url: str = PAGE) -> AsyncIterator[httpx.AsyncClient]:
-        """Yields a browser in which somebody has signed in, through nginx."""
+        """Yields a browser in which a person has signed in, through nginx."""
         async with self.open_browser() as browser:
             to_github = await browser.get("/login", params={"login": login, "next": next_url})
             back = await browser.get(to_github.headers["location"])
@@ -66,7 +66,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterator[Site]:
-    """A site for sponsors: nginx, and behind it static pages and the service."""
+    """A site for sponsors: nginx in front of static pages and the service."""
     for folder, name, text in (
         ("members", "index.html", SECRET),
         ("pages", "403.html", f'{REFUSAL}: <!--# echo var="sponsor_url" -->'),
@@ -99,7 +99,7 @@ async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterato
 
 
 async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
-    """It is exactly what is asked for."""
+    """The tier is exactly the required one."""
     async with site.sign_in("monthly") as browser:
         page = await browser.get(PAGE)
 
@@ -107,18 +107,20 @@ async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
 
 
 @pytest.mark.parametrize("login", ["private", "stranger", "former"])
-async def test_who_is_not_entitled_sees_where_to_become_so(site: Site, login: str) -> None:
-    """A sponsor of five dollars, somebody who gives nothing, and one whose sponsorship ended."""
+async def test_a_person_without_entitlement_sees_a_link_to_the_sponsorable(
+    site: Site, login: str
+) -> None:
+    """A sponsor of five dollars, a person without a sponsorship, and a former sponsor."""
     async with site.sign_in(login) as browser:
         page = await browser.get(PAGE)
 
     assert (page.status_code, page.text) == (403, f"{REFUSAL}: {SPONSOR_URL}")
 
 
-async def test_a_entitlement_that_expires_closes_the_page_at_once(
+async def test_an_expired_entitlement_closes_the_page_at_once(
     site: Site, local: Redis, clock: Clock
 ) -> None:
-    """The same browser, a moment later."""
+    """For the same browser, a moment later."""
     ended = int(clock().timestamp()) - 1
     async with site.sign_in("monthly") as browser:
         before = await browser.get(PAGE)
@@ -129,8 +131,8 @@ async def test_a_entitlement_that_expires_closes_the_page_at_once(
     assert after.text.startswith(REFUSAL)
 
 
-async def test_who_is_not_signed_in_is_led_there_and_back(site: Site) -> None:
-    """The address has the way back, as nginx tells it."""
+async def test_a_person_without_a_session_is_sent_to_the_sign_in_and_back(site: Site) -> None:
+    """Nginx sends the requested address."""
     async with site.open_browser() as browser:
         page = await browser.get(f"{PAGE}?a=1&b=2")
 
@@ -140,8 +142,8 @@ async def test_who_is_not_signed_in_is_led_there_and_back(site: Site) -> None:
     assert SECRET not in page.text
 
 
-async def test_nobody_asks_the_inner_address_from_outside(site: Site) -> None:
-    """Nor reads the pages for errors by themselves."""
+async def test_the_inner_addresses_are_closed_from_outside(site: Site) -> None:
+    """So are the pages for errors."""
     async with site.open_browser() as browser:
         answers = [await browser.get("/_sponsor"), await browser.get("/_pages/403.html")]
 

@@ -24,14 +24,14 @@ UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 
 
 async def test_healthz_answers(browser: Browser) -> None:
-    """It asks nobody."""
+    """It needs no server."""
     assert (await browser.get("/healthz")).json()["status"] == "ok"
 
 
 async def test_readyz_needs_the_local_redis_only(
     run_service: RunService, local_server: EmbeddedValkey
 ) -> None:
-    """The durable one is reported, and may be away."""
+    """An outage of durable is only reported."""
     states = []
     for overrides in (
         {"durable_url": SecretStr(local_server.url)},
@@ -54,7 +54,7 @@ async def test_readyz_needs_the_local_redis_only(
 async def test_a_failing_loop_shows_until_it_works_again(
     run_service: RunService, local: Redis, durable_server: EmbeddedValkey
 ) -> None:
-    """The service stays ready: requests are served, and the loop runs again by itself."""
+    """The service stays ready, and the loop is restarted."""
     await local.hset(keys.DEAD_LETTERS, "1", "no JSON: the sweep reads it")
     async with run_service(durable_url=SecretStr(durable_server.url)) as service:
         browser = await service.open_browser()
@@ -89,8 +89,8 @@ async def test_a_failing_loop_shows_until_it_works_again(
     assert after == failed | {"status": "running"}
 
 
-async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) -> None:
-    """What an alarm is made of."""
+async def test_metrics_count_dead_letters(service: Service, local: Redis) -> None:
+    """Operators set an alarm on them."""
     await local.hset(keys.DEAD_LETTERS, "1", "{}")
     browser = await service.sign_in("monthly")
 
@@ -101,8 +101,8 @@ async def test_metrics_tell_who_was_set_aside(service: Service, local: Redis) ->
     assert 'sponsorsync_redis_up{side="local"} 1.0' in text
 
 
-async def test_metrics_tell_what_is_away(run_service: RunService) -> None:
-    """They answer in any case."""
+async def test_metrics_report_an_outage_of_local(run_service: RunService) -> None:
+    """They are available during every outage."""
     async with run_service(redis_url=UNREACHABLE) as service:
         browser = await service.open_browser()
         answer = await browser.get("/metrics")
@@ -112,7 +112,7 @@ async def test_metrics_tell_what_is_away(run_service: RunService) -> None:
 
 
 async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_service: RunService) -> None:
-    """A client knows that it may try again; a person reads why."""
+    """Programs read when to try again, people why."""
     async with run_service(redis_url=UNREACHABLE) as service:
         browser = await service.open_browser()
         browser.cookies.set("sponsorsync", "x", domain="sponsorsync.test")
@@ -132,7 +132,7 @@ async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_service: R
 async def test_a_local_redis_that_refuses_writes_is_503_with_its_reason(
     sponsor: Browser, local: Redis, config: dict[str, str], word: str
 ) -> None:
-    """Nothing is half done: a change is one script."""
+    """A change is one script, so it has no partial effect."""
     await sponsor.put("/preferences/mnodes/a")
     before = await _everything(local)
     try:
@@ -151,7 +151,7 @@ async def test_a_local_redis_that_refuses_writes_is_503_with_its_reason(
 async def test_a_read_only_local_redis_is_503(
     sponsor: Browser, local: Redis, local_server: EmbeddedValkey
 ) -> None:
-    """As in the middle of a failover."""
+    """It is read-only during a failover."""
     await sponsor.put("/preferences/mnodes/a")
     try:
         await local.replicaof("127.0.0.1", local_server.port + 1)
@@ -163,18 +163,18 @@ async def test_a_read_only_local_redis_is_503(
     assert "read-only" in answer.json()["detail"]
 
 
-async def test_a_key_of_another_type_is_409_and_left_alone(sponsor: Browser, local: Redis) -> None:
-    """The application's own data are nobody's to repair."""
-    await local.set(keys.preferences(48210377, "mnodes"), "foreign")
+async def test_a_wrong_type_key_is_409_and_not_changed(sponsor: Browser, local: Redis) -> None:
+    """The application's own data are not repaired."""
+    await local.set(keys.preferences(48210377, "mnodes"), "another type")
 
     answer = await sponsor.put("/preferences/mnodes/a")
 
     assert (answer.status_code, answer.json()["code"]) == (409, "store_conflict")
-    assert await local.get(keys.preferences(48210377, "mnodes")) == "foreign"
+    assert await local.get(keys.preferences(48210377, "mnodes")) == "another type"
 
 
 async def test_a_number_that_a_visitor_has_is_409(sponsor: Browser, local: Redis) -> None:
-    """An anonymous visitor's set is never read or written as a person's."""
+    """An anonymous visitor's set does not belong to the person."""
     await local.hset("user:48210377", "name", "visitor")
     await local.sadd("user:48210377:mnodes", "theirs")
 
@@ -188,8 +188,8 @@ async def test_a_number_that_a_visitor_has_is_409(sponsor: Browser, local: Redis
     assert await local.smembers("user:48210377:mnodes") == {"theirs"}
 
 
-async def test_what_is_not_there_is_a_problem_or_a_page(browser: Browser) -> None:
-    """By Accept; both in our words."""
+async def test_an_unknown_address_is_a_problem_or_a_page(browser: Browser) -> None:
+    """The Accept header decides."""
     problem = await browser.get("/nothing")
     page = await browser.get("/nothing", headers={"accept": "text/html"})
     method = await browser.patch("/me")
@@ -199,11 +199,11 @@ async def test_what_is_not_there_is_a_problem_or_a_page(browser: Browser) -> Non
     assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
 
 
-async def test_an_unforeseen_error_shows_no_trace(
+async def test_an_unexpected_error_shows_no_trace(
     service: Service, local: Redis, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A number stands in the answer, the trace in the log."""
-    await local.set(keys.session("x"), "no number")  # nobody but us writes there, so: unforeseen
+    """The answer has a number, by which the log has the traceback."""
+    await local.set(keys.session("x"), "no number")  # only the service writes there
     browser = await service.open_browser()
     browser.cookies.set("sponsorsync", "x")
     answer = await browser.get("/me")
@@ -216,7 +216,7 @@ async def test_an_unforeseen_error_shows_no_trace(
 
 
 async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
-    """Every route has a summary, typed answers and a name that makes a good client."""
+    """Every route has a summary, a tag and a unique name."""
     document = (await browser.get("/openapi.json")).json()
 
     validate(document)
@@ -230,8 +230,8 @@ async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
     assert all(operation.get("tags") for operation in operations)
 
 
-async def test_openapi_says_what_errors_are(browser: Browser) -> None:
-    """Problems have a media type and a schema of their own, in every route."""
+async def test_openapi_documents_errors_as_problems(browser: Browser) -> None:
+    """Problems have their own media type and schema in every route."""
     document = (await browser.get("/openapi.json")).json()
 
     errors = [
@@ -247,13 +247,13 @@ async def test_openapi_says_what_errors_are(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
-async def test_monitors_may_ask_by_head(browser: Browser, path: str) -> None:
-    """Many send nothing else."""
+async def test_monitors_may_use_head(browser: Browser, path: str) -> None:
+    """Many monitors send nothing else."""
     assert (await browser.head(path)).status_code == 200
 
 
-async def test_the_api_page_is_there(browser: Browser) -> None:
-    """Its scripts come from elsewhere, and nobody may frame it all the same."""
+async def test_the_api_page_has_its_own_policy(browser: Browser) -> None:
+    """It loads scripts of a CDN, and must not be framed."""
     page = await browser.get("/docs")
 
     policy = page.headers["content-security-policy"]
@@ -262,8 +262,8 @@ async def test_the_api_page_is_there(browser: Browser) -> None:
     assert "frame-ancestors 'none'" in policy
 
 
-def test_the_app_refuses_to_be_made_without_what_it_needs(settings: Settings) -> None:
-    """One line that names the variable."""
+def test_the_app_needs_its_settings(settings: Settings) -> None:
+    """The error names the variable."""
     with pytest.raises(SettingsError, match="SPONSORSYNC_SPONSORABLES"):
         create_app(settings.model_copy(update={"sponsorables": ()}))
 

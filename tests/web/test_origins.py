@@ -1,4 +1,4 @@
-"""The cross-site guard, and what other origins may do."""
+"""The cross-site guard and CORS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHANGING = [
 async def test_another_site_changes_nothing(
     sponsor: Browser, method: str, path: str, headers: dict[str, str]
 ) -> None:
-    """Forms, images and links of other pages carry cookies along."""
+    """Browsers send cookies with forms, images and links of other pages."""
     answer = await sponsor.request(method, path, headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
@@ -49,7 +49,7 @@ async def test_another_site_changes_nothing(
 
 @pytest.mark.parametrize("headers", FRIENDLY)
 async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[str, str]) -> None:
-    """A program that is no browser sends neither header."""
+    """A program sends neither header."""
     answers = [
         await sponsor.get("/exclude?id=a", headers=headers),
         await sponsor.post("/exclude", json={"id": "b"}, headers=headers),
@@ -61,17 +61,17 @@ async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[st
 @pytest.mark.parametrize(
     "headers", [{"referer": "https://evil.example/"}, {"accept": "text/html,*/*"}]
 )
-async def test_a_browser_without_fetch_metadata_cannot_be_led_to_the_changing_get(
+async def test_a_changing_get_is_refused_also_without_fetch_metadata(
     sponsor: Browser, headers: dict[str, str]
 ) -> None:
-    """On plain http browsers send none, and a GET has no Origin."""
+    """On plain http browsers send none, and a GET may lack Origin."""
     answer = await sponsor.get("/exclude?id=a", headers=headers)
 
     assert answer.status_code == 403
 
 
 async def test_an_allowed_origin_may_call_with_credentials(run_service: RunService) -> None:
-    """CORS and the guard agree on who that is."""
+    """CORS and the guard use the same list."""
     origin = "https://app.example"
     async with run_service(allowed_origins=(origin,)) as service:
         browser = await service.sign_in("monthly")
@@ -91,14 +91,14 @@ async def test_an_allowed_origin_may_call_with_credentials(run_service: RunServi
 
 
 async def test_other_origins_get_no_cors(sponsor: Browser) -> None:
-    """Nobody is allowed unless named."""
+    """An origin has to be configured."""
     answer = await sponsor.get("/me", headers={"origin": "https://evil.example"})
 
     assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_answers_forbid_browsers_what_they_should(sponsor: Browser) -> None:
-    """Neither stored by caches, nor framed, nor sniffed."""
+async def test_answers_have_the_security_headers(sponsor: Browser) -> None:
+    """Browsers must not cache, frame or sniff them."""
     headers = (await sponsor.get("/account")).headers
 
     assert headers["cache-control"] == "no-store"

@@ -23,8 +23,8 @@ MONTHLY = 48210377
 SET = keys.preferences(MONTHLY, "mnodes")
 
 
-async def test_what_is_added_is_listed_sorted(sponsor: Browser) -> None:
-    """A list that keeps its order is easier on the eyes and on tests."""
+async def test_added_items_are_listed_sorted(sponsor: Browser) -> None:
+    """People and tests need a stable order."""
     await sponsor.put("/preferences/mnodes/b")
     await sponsor.put("/preferences/mnodes/a")
 
@@ -33,8 +33,8 @@ async def test_what_is_added_is_listed_sorted(sponsor: Browser) -> None:
     assert answer.json() == {"collection": "mnodes", "items": ["a", "b"]}
 
 
-async def test_a_change_tells_what_it_did(sponsor: Browser) -> None:
-    """Repeating it, as after a lost answer, does nothing more and is no error."""
+async def test_a_change_returns_its_counts(sponsor: Browser) -> None:
+    """A client may repeat it after a lost answer."""
     change = {"add": ["a", "b", "a"], "remove": ["c"]}
 
     first = await sponsor.post("/preferences/mnodes", json=change)
@@ -46,7 +46,7 @@ async def test_a_change_tells_what_it_did(sponsor: Browser) -> None:
 
 
 async def test_an_item_is_removed(sponsor: Browser) -> None:
-    """Removing it twice is no error either."""
+    """Removing it twice is no error."""
     await sponsor.put("/preferences/mnodes/a")
 
     first = await sponsor.delete("/preferences/mnodes/a")
@@ -71,16 +71,14 @@ async def test_an_item_is_removed(sponsor: Browser) -> None:
 async def test_an_item_in_a_path_is_decoded_once(
     sponsor: Browser, local: Redis, path: str, item: str
 ) -> None:
-    """Ids may hold slashes and percent signs; what is stored is what was meant."""
+    """Ids may contain slashes and percent signs."""
     await sponsor.put(f"/preferences/mnodes/{path}")
 
     assert await local.smembers(SET) == {item}
 
 
-async def test_what_an_older_limit_let_through_can_be_removed(
-    sponsor: Browser, local: Redis
-) -> None:
-    """Limits are for what comes; whatever is there may go."""
+async def test_items_beyond_todays_limits_can_be_removed(sponsor: Browser, local: Redis) -> None:
+    """Limits apply to added items only."""
     await sponsor.put("/preferences/mnodes/a")
     await local.sadd(SET, "x" * 300, "tab\there")
 
@@ -90,21 +88,21 @@ async def test_what_an_older_limit_let_through_can_be_removed(
 
 
 async def test_a_line_feed_at_the_end_of_a_path_is_not_lost(sponsor: Browser) -> None:
-    """It is a control character like any other, and refused as one."""
+    """It is refused like every control character."""
     answer = await sponsor.put("/preferences/mnodes/a%0A")
 
     assert answer.status_code == 422
 
 
-async def test_the_set_is_plain(sponsor: Browser, local: Redis) -> None:
-    """The application reads it directly: no marker members, under exactly this key."""
+async def test_the_stored_set_contains_only_items(sponsor: Browser, local: Redis) -> None:
+    """The application reads this key directly."""
     await sponsor.post("/exclude", json={"id": "C5162902"})
 
     assert await local.smembers("user:48210377:mnodes") == {"C5162902"}
 
 
 async def test_the_original_calls_work_as_before(sponsor: Browser) -> None:
-    """Old front ends stay in use."""
+    """Old front ends are still in use."""
     posted = await sponsor.post("/exclude", json={"id": "C5162902"})
     got = await sponsor.get("/exclude?id=C0000001")
 
@@ -129,7 +127,7 @@ async def test_the_original_calls_work_as_before(sponsor: Browser) -> None:
 async def test_without_a_session_everything_is_401(
     browser: Browser, local: Redis, method: str, path: str
 ) -> None:
-    """And nothing is written: the original wrote under `user:None`."""
+    """Nothing is written; the first deployment wrote to `user:None`."""
     body: Any = {"id": "a", "ids": []} if path == "/exclude" else {"ids": []}
     body = {} if path == "/preferences/mnodes" else body
 
@@ -141,7 +139,7 @@ async def test_without_a_session_everything_is_401(
 
 
 async def test_filter_keeps_order_and_duplicates(sponsor: Browser) -> None:
-    """It is a search result: its order is its worth."""
+    """The order of a search result matters."""
     await sponsor.post("/preferences/mnodes", json={"add": ["x", "y"]})
 
     answer = await sponsor.post(
@@ -151,8 +149,8 @@ async def test_filter_keeps_order_and_duplicates(sponsor: Browser) -> None:
     assert answer.json() == {"ids": ["b", "a", "b", "ü"]}
 
 
-async def test_filter_takes_ten_thousand_ids_and_no_more(sponsor: Browser) -> None:
-    """More than Lua can unpack at once, so this also shows the chunks."""
+async def test_filter_accepts_ten_thousand_ids_at_most(sponsor: Browser) -> None:
+    """Lua cannot unpack so many at once, so this also tests the chunks."""
     await sponsor.post("/preferences/mnodes", json={"add": ["id9999", "id0"]})
     ids = [f"id{n}" for n in range(10_000)]
 
@@ -164,7 +162,7 @@ async def test_filter_takes_ten_thousand_ids_and_no_more(sponsor: Browser) -> No
 
 
 async def test_a_large_batch_is_applied_whole(run_service: RunService, local: Redis) -> None:
-    """Larger than Lua's stack: the script works in chunks."""
+    """It exceeds Lua's stack, so the script uses chunks."""
     items = [f"id{n}" for n in range(9_000)]
     async with run_service(max_batch=10_000) as service:
         browser = await service.sign_in("monthly")
@@ -190,10 +188,10 @@ async def test_a_large_batch_is_applied_whole(run_service: RunService, local: Re
         ({"add": ["ok", "x" * 257]}, 422),
     ],
 )
-async def test_a_bad_change_does_nothing_at_all(
+async def test_a_malformed_change_has_no_effect(
     sponsor: Browser, local: Redis, change: dict[str, Any], status: int
 ) -> None:
-    """Not even its good half."""
+    """Its valid half has no effect, either."""
     before = await local.hgetall(keys.meta(MONTHLY))
 
     answer = await sponsor.post(
@@ -209,7 +207,7 @@ async def test_a_bad_change_does_nothing_at_all(
 
 
 async def test_an_unknown_collection_is_named_and_refused(sponsor: Browser, local: Redis) -> None:
-    """A collection becomes a key, so only known ones exist."""
+    """Its name becomes part of a key."""
     answer = await sponsor.put("/preferences/user:1/x")
 
     assert answer.status_code == 422
@@ -217,8 +215,8 @@ async def test_an_unknown_collection_is_named_and_refused(sponsor: Browser, loca
     assert not [key async for key in local.scan_iter("user:*")]
 
 
-async def test_a_full_collection_takes_no_more_but_still_gives(run_service: RunService) -> None:
-    """The limit counts what would be there afterwards."""
+async def test_a_full_collection_accepts_only_replacements(run_service: RunService) -> None:
+    """The limit applies to the size after the change."""
     async with run_service(max_items=2) as service:
         browser = await service.sign_in("monthly")
         await browser.post("/preferences/mnodes", json={"add": ["a", "b"]})
@@ -244,7 +242,7 @@ async def _in_chunks() -> AsyncIterator[bytes]:
 async def test_a_body_over_the_limit_is_413(
     sponsor: Browser, send: Callable[[], bytes | AsyncIterator[bytes]]
 ) -> None:
-    """A client cannot make the service hold any amount of memory, announced or not."""
+    """A client must not fill the memory of the service."""
     answer = await sponsor.post(
         "/preferences/mnodes/filter",
         content=send(),
@@ -294,5 +292,5 @@ async def _cost(proxy: TcpProxy, browser: Browser, method: str, path: str, body:
 
 
 def _ascii_json(value: object) -> bytes:
-    """Spells half a surrogate pair as an escape, which JSON can and UTF-8 cannot."""
+    """Escapes half a surrogate pair, which JSON can contain and UTF-8 cannot."""
     return json.dumps(value).encode()

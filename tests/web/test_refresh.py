@@ -1,10 +1,10 @@
-"""Having GitHub asked about oneself now, with the maintainer's token."""
+"""POST /me/refresh: GitHub is asked with the maintainer's token."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
@@ -14,6 +14,7 @@ from sponsorsync.github.client import GitHubClient
 from sponsorsync.reconcile.schedule import ReconcileSchedule
 from sponsorsync.store import keys
 from tests.conftest import ORIGIN, SPONSORABLE, TickingClock
+from tests.support.administration import load_entitlement
 from tests.support.contents import read_everything
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import Browser, RunService, Service
+    from tests.conftest import RunService, Service
 
 MONTHLY, STRANGER = 48_210_377, 112_493_071
 AUDIENCE = "https://app.example.org"
@@ -30,13 +31,13 @@ AUDIENCE = "https://app.example.org"
 
 @pytest.fixture
 def token(github: SimulatedGitHub) -> str:
-    """The maintainer's own."""
+    """A token of the maintainer."""
     return github.tokens.issue(github.people.get_person(SPONSORABLE))
 
 
 @pytest.fixture
 async def service(run_service: RunService, token: str) -> AsyncIterator[Service]:
-    """A service with the maintainer's token, which compares with GitHub only when asked to."""
+    """A service with the maintainer's token, without a reconcile schedule."""
     async with run_service(
         maintainer_token=SecretStr(token), reconcile_hours=0, token_audience=AUDIENCE
     ) as running:
@@ -44,8 +45,8 @@ async def service(run_service: RunService, token: str) -> AsyncIterator[Service]
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Of whom everything is asked for; nobody looks."""
+def reconcile_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sponsorables of requested comparisons, which do not run."""
     requested: list[str] = []
 
     async def request(_: ReconcileSchedule, sponsorable: str) -> bool:
@@ -58,32 +59,24 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def clock() -> TickingClock:
-    """Every question comes some time after what was known before."""
+    """Each question follows some time after the stored facts."""
     return TickingClock()
 
 
-async def _entitlement_of(browser: Browser) -> dict[str, Any]:
-    [entitlement] = (await browser.get("/me")).json()["entitlements"]
-    return dict(entitlement)
-
-
 async def _version(local: Redis) -> object:
-    """Returns the latest version of everybody: who is written again is copied again."""
+    """Returns the versions of all people, which each write changes."""
     return await local.zrange(keys.PEOPLE, 0, -1, withscores=True)
 
 
-async def _let_again(local: Redis) -> None:
-    """As if a minute were over."""
+async def _reset_limits(local: Redis) -> None:
+    """Has the effect of a minute."""
     await local.delete(*await local.keys("sponsorsync:refreshe*"))
 
 
-# ---------------------------------------------------------------------- who may
-
-
-async def test_without_the_maintainers_token_it_takes_a_login(
+async def test_without_the_maintainers_token_a_refresh_needs_a_sign_in(
     run_service: RunService, github: SimulatedGitHub
 ) -> None:
-    """A user's token is not kept; 409 says where one is got, to programs and to people."""
+    """A user's token is not stored; 409 has the address of the sign-in."""
     async with run_service() as service:
         browser = await service.sign_in("monthly")
         github.requests.clear()
@@ -96,8 +89,8 @@ async def test_without_the_maintainers_token_it_takes_a_login(
     assert github.requests.all() == []
 
 
-async def test_it_needs_a_session(service: Service) -> None:
-    """A token of ours is for others to hold, who must not act for the person."""
+async def test_a_refresh_needs_a_session(service: Service) -> None:
+    """Other services hold our tokens, and must not act for the person."""
     browser, program = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
     bearer = (await browser.post("/token")).json()["access_token"]
@@ -112,10 +105,10 @@ async def test_it_needs_a_session(service: Service) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-async def test_another_sites_page_may_not_ask(
+async def test_another_site_cannot_refresh(
     service: Service, github: SimulatedGitHub, headers: dict[str, str]
 ) -> None:
-    """It would spend the person's one question a minute."""
+    """It would use up the limit of the person."""
     browser = await service.sign_in("monthly")
     github.requests.clear()
     refused = await browser.post("/me/refresh", headers=headers)
@@ -126,11 +119,8 @@ async def test_another_sites_page_may_not_ask(
     assert own.status_code == 200
 
 
-# ---------------------------------------------------------------------- what is learnt
-
-
 async def test_a_missed_created_is_found(service: Service, github: SimulatedGitHub) -> None:
-    """In two calls; the answer tells it, and forward auth opens at once."""
+    """Two calls to GitHub suffice, and forward auth opens at once."""
     browser = await service.sign_in("stranger")
     github.people.sponsor("stranger", SPONSORABLE, cents=700, private=True)
     github.requests.clear()
@@ -151,7 +141,7 @@ async def test_a_missed_created_is_found(service: Service, github: SimulatedGitH
 
 
 async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) -> None:
-    """GitHub shows no sponsorship any more: forward auth closes at once."""
+    """Forward auth closes at once."""
     browser = await service.sign_in("monthly")
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     github.people.sponsorships.remove(sponsorship)
@@ -164,9 +154,9 @@ async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) 
 
 
 async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) -> None:
-    """And what was known of its beginning stays."""
+    """The stored start stays."""
     browser = await service.sign_in("monthly")
-    before = await _entitlement_of(browser)
+    before = await load_entitlement(browser)
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     assert sponsorship.tier is not None
     sponsorship.tier.monthly_price_in_cents = 2500
@@ -179,7 +169,7 @@ async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) 
 async def test_a_renamed_account_is_asked_about_by_its_number(
     service: Service, github: SimulatedGitHub
 ) -> None:
-    """The login in the profile is an old one."""
+    """The login in the profile is outdated."""
     browser = await service.sign_in("monthly")
     github.people.rename("monthly", "monthly-renamed")
 
@@ -188,10 +178,10 @@ async def test_a_renamed_account_is_asked_about_by_its_number(
     assert (answer.status_code, answer.json()["entitlements"][0]["status"]) == (200, "entitled")
 
 
-async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
+async def test_the_sponsorship_of_a_freed_logins_next_owner_does_not_count(
     service: Service, github: SimulatedGitHub
 ) -> None:
-    """The stranger's login now belongs to a sponsor."""
+    """A sponsor now has the login of the stranger."""
     browser = await service.sign_in("stranger")
     github.people.rename("stranger", "stranger-renamed")
     github.people.add_person("stranger")
@@ -203,9 +193,12 @@ async def test_who_takes_a_freed_login_gives_its_former_owner_nothing(
 
 
 async def test_an_answer_about_another_account_decides_nothing(
-    service: Service, github: SimulatedGitHub, looks: list[str], monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    github: SimulatedGitHub,
+    reconcile_requests: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two questions lead to it: whose node it is is compared with whom it was asked for."""
+    """The account of the answer is compared with the account of the question."""
     node_id = github.people.get("monthly").id
 
     async def fetch_account(_: GitHubClient, person_id: int, __: str) -> GitHubAccount:
@@ -215,44 +208,42 @@ async def test_an_answer_about_another_account_decides_nothing(
     browser = await service.sign_in("stranger")
     answer = await browser.post("/me/refresh")
 
-    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert (answer.status_code, reconcile_requests) == (202, [SPONSORABLE])
     assert answer.json()["entitlements"][0]["status"] == "not_entitled"
 
 
-async def test_an_account_that_is_gone_is_no_answer(
-    service: Service, github: SimulatedGitHub
-) -> None:
-    """It may be suspended, or hidden: what was known holds, marked."""
+async def test_a_missing_account_is_no_answer(service: Service, github: SimulatedGitHub) -> None:
+    """It may be suspended or hidden, so the last answer holds, marked as unconfirmed."""
     browser = await service.sign_in("monthly")
     github.people.remove("monthly")
     github.people.add_person("monthly")
 
     answer = await browser.post("/me/refresh")
-    entitlement = await _entitlement_of(browser)
+    entitlement = await load_entitlement(browser)
 
     assert answer.status_code == 502
     assert "shows no account with your number" in answer.json()["detail"]
     assert (entitlement["status"], entitlement["unknown_since"] is not None) == ("entitled", True)
 
 
-async def test_a_single_answer_that_is_inactive_does_not_decide(
-    service: Service, github: SimulatedGitHub, looks: list[str]
+async def test_one_inactive_sponsorship_does_not_decide(
+    service: Service, github: SimulatedGitHub, reconcile_requests: list[str]
 ) -> None:
-    """GitHub does not say which of several it shows: a look at all of them is asked for."""
+    """GitHub may show one of several, so a comparison is requested."""
     browser = await service.sign_in("monthly")
     github.people.sponsor("monthly", SPONSORABLE, days_ago=1, ended=True)
 
     answer = await browser.post("/me/refresh")
 
-    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert (answer.status_code, reconcile_requests) == (202, [SPONSORABLE])
     assert answer.json()["entitlements"][0]["status"] == "entitled"
     assert answer.json()["entitlements"][0]["unknown_since"] is None
 
 
-async def test_what_an_organization_receives_takes_a_look_at_all(
-    run_service: RunService, github: SimulatedGitHub, token: str, looks: list[str]
+async def test_the_sponsorship_of_an_organization_needs_a_comparison(
+    run_service: RunService, github: SimulatedGitHub, token: str, reconcile_requests: list[str]
 ) -> None:
-    """GitHub tells of one sponsor only to who receives; the other sponsorable is settled."""
+    """GitHub shows one sponsor only to the sponsored account; the other answer is final."""
     maintainer = github.people.get_person(SPONSORABLE)
     github.people.add_organization("big-org", owners=[maintainer], has_sponsors_listing=True)
     async with run_service(
@@ -269,69 +260,66 @@ async def test_what_an_organization_receives_takes_a_look_at_all(
         entitlement["sponsorable"]: entitlement["status"]
         for entitlement in answer.json()["entitlements"]
     }
-    assert (answer.status_code, looks) == (202, ["big-org"])
+    assert (answer.status_code, reconcile_requests) == (202, ["big-org"])
     assert entitlements == {SPONSORABLE: "entitled", "big-org": "not_entitled"}
 
 
-async def test_a_payment_beside_a_monthly_sponsorship_takes_a_look_at_all(
-    service: Service, github: SimulatedGitHub, looks: list[str]
+@pytest.mark.parametrize(
+    ("login", "cents", "tier_cents", "has_end"),
+    [("monthly", 100, 1000, False), ("stranger", 2500, 2500, True)],
+)
+async def test_a_payment_entitles_at_once_and_needs_a_comparison(
+    service: Service,
+    github: SimulatedGitHub,
+    reconcile_requests: list[str],
+    login: str,
+    cents: int,
+    tier_cents: int,
+    has_end: bool,
 ) -> None:
-    """GitHub tells of one of them, and not which: the monthly one goes on."""
-    browser = await service.sign_in("monthly")
-    github.people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=0, one_time=True)
+    """GitHub shows only one sponsorship, so a monthly one beside the payment stays."""
+    browser = await service.sign_in(login)
+    github.people.sponsor(login, SPONSORABLE, cents=cents, days_ago=0, one_time=True)
     answer = await browser.post("/me/refresh")
 
     [entitlement] = answer.json()["entitlements"]
-    assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert (entitlement["tier_cents"], entitlement["until"]) == (1000, None)
+    assert (answer.status_code, reconcile_requests) == (202, [SPONSORABLE])
+    assert (entitlement["status"], entitlement["tier_cents"]) == ("entitled", tier_cents)
+    assert (entitlement["until"] is not None) is has_end
 
 
-async def test_somebodys_first_payment_entitles_at_once(
-    service: Service, github: SimulatedGitHub, looks: list[str]
-) -> None:
-    """Whether there is more than that, a look at all tells."""
-    browser = await service.sign_in("stranger")
-    github.people.sponsor("stranger", SPONSORABLE, cents=2500, days_ago=0, one_time=True)
-    answer = await browser.post("/me/refresh")
-
-    [entitlement] = answer.json()["entitlements"]
-    assert (answer.status_code, looks) == (202, [SPONSORABLE])
-    assert (entitlement["status"], entitlement["tier_cents"]) == ("entitled", 2500)
-
-
-async def test_a_maintainers_token_that_is_over_tells_nothing_about_people(
+async def test_an_expired_maintainers_token_changes_no_entitlement(
     run_service: RunService,
 ) -> None:
-    """Else whoever asks would be out some days later, and who does not would stay."""
+    """A refresh must not cost the person the entitlement."""
     async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
         browser = await service.sign_in("monthly")
         answer = await browser.post("/me/refresh")
-        entitlement = await _entitlement_of(browser)
+        entitlement = await load_entitlement(browser)
 
     assert (answer.status_code, answer.json()["code"]) == (502, "github_unavailable")
     assert "token" in answer.json()["detail"]
     assert (entitlement["status"], entitlement["unknown_since"]) == ("entitled", None)
 
 
-async def test_a_token_of_somebody_else_decides_nothing(
-    run_service: RunService, github: SimulatedGitHub, looks: list[str], local: Redis
+async def test_another_accounts_token_decides_nothing(
+    run_service: RunService, github: SimulatedGitHub, reconcile_requests: list[str], local: Redis
 ) -> None:
-    """To it the sponsor gives nothing, which says nothing of the maintainer, and is not kept."""
+    """GitHub answers about sponsorships of that account, not of the maintainer."""
     other = github.tokens.issue(github.people.get_person("private"))
     async with run_service(maintainer_token=SecretStr(other), reconcile_hours=0) as service:
         browser = await service.sign_in("monthly")
         answer = await browser.post("/me/refresh")
 
-    assert (answer.status_code, looks) == (202, [SPONSORABLE])
+    assert (answer.status_code, reconcile_requests) == (202, [SPONSORABLE])
     assert answer.json()["entitlements"][0]["status"] == "entitled"
     assert await local.keys("sponsorship:private:*") == []
 
 
-# ---------------------------------------------------------------------- how often
-
-
-async def test_each_may_ask_once_a_minute(service: Service, github: SimulatedGitHub) -> None:
-    """The second one is told when; another person may."""
+async def test_each_person_may_refresh_once_a_minute(
+    service: Service, github: SimulatedGitHub
+) -> None:
+    """The second answer has the wait; another person is not affected."""
     browser, other = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
     await other.sign_in("private")
@@ -347,8 +335,8 @@ async def test_each_may_ask_once_a_minute(service: Service, github: SimulatedGit
     assert allowed.status_code == 200
 
 
-async def test_after_the_wait_it_may_be_asked_again(service: Service, local: Redis) -> None:
-    """Both limits end by themselves."""
+async def test_a_refresh_is_possible_after_the_wait(service: Service, local: Redis) -> None:
+    """Both limits have a TTL."""
     browser = await service.sign_in("monthly")
     await browser.post("/me/refresh")
     limits = {str(key): await local.pttl(key) for key in await local.keys("sponsorsync:refreshe*")}
@@ -360,10 +348,10 @@ async def test_after_the_wait_it_may_be_asked_again(service: Service, local: Red
     assert again.status_code == 200
 
 
-async def test_all_together_may_ask_so_often(
+async def test_all_people_share_a_limit(
     service: Service, github: SimulatedGitHub, local: Redis
 ) -> None:
-    """The maintainer's budget pays for it; who is refused has not used up their own turn."""
+    """They share the maintainer's budget; a refusal does not use up the person's own limit."""
     browser = await service.sign_in("monthly")
     await local.set("sponsorsync:refreshes", keys.REFRESHES_A_MINUTE, ex=60)
     github.requests.clear()
@@ -377,8 +365,10 @@ async def test_all_together_may_ask_so_often(
     assert allowed.status_code == 200
 
 
-async def test_of_many_at_once_one_is_asked(service: Service, github: SimulatedGitHub) -> None:
-    """A button that is pressed ten times."""
+async def test_of_many_refreshes_at_once_one_asks_github(
+    service: Service, github: SimulatedGitHub
+) -> None:
+    """People press a button ten times."""
     browser = await service.sign_in("monthly")
     github.requests.clear()
 
@@ -386,9 +376,6 @@ async def test_of_many_at_once_one_is_asked(service: Service, github: SimulatedG
 
     assert sorted(answer.status_code for answer in answers) == [200] + [429] * 9
     assert len(github.requests.all("account")) == 1
-
-
-# ---------------------------------------------------------------------- no answer
 
 
 @pytest.mark.parametrize(
@@ -406,7 +393,7 @@ async def test_of_many_at_once_one_is_asked(service: Service, github: SimulatedG
     ids=str,
 )
 @pytest.mark.parametrize("login", ["monthly", "stranger"])
-async def test_without_an_answer_the_last_one_holds_marked(
+async def test_without_an_answer_the_last_one_holds_and_is_marked(
     service: Service,
     github: SimulatedGitHub,
     local: Redis,
@@ -415,16 +402,16 @@ async def test_without_an_answer_the_last_one_holds_marked(
     code: str,
     login: str,
 ) -> None:
-    """Unknown is not no: who was entitled stays so for a while; the mark stays the first one."""
+    """Unknown is not no; the mark has the time of the first failure."""
     browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
-    before = await _entitlement_of(browser)
+    before = await load_entitlement(browser)
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")
-    after, version = await _entitlement_of(browser), await _version(local)
-    await _let_again(local)
+    after, version = await load_entitlement(browser), await _version(local)
+    await _reset_limits(local)
     await browser.post("/me/refresh")
-    again = await _entitlement_of(browser)
+    again = await load_entitlement(browser)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert ("retry-after" in answer.headers) == (status == 503)
@@ -435,15 +422,15 @@ async def test_without_an_answer_the_last_one_holds_marked(
     assert await local.xlen(keys.AUDIT) == trail
 
 
-async def test_the_next_answer_takes_the_mark_away(
+async def test_the_next_answer_removes_the_mark(
     service: Service, github: SimulatedGitHub, local: Redis
 ) -> None:
-    """It is as if nothing had been."""
+    """The outage leaves no trace."""
     browser = await service.sign_in("monthly")
     github.switches.fail = {"graphql"}
     await browser.post("/me/refresh")
     github.switches.fail = set()
-    await _let_again(local)
+    await _reset_limits(local)
     answer = await browser.post("/me/refresh")
 
     assert answer.json()["entitlements"][0]["unknown_since"] is None
@@ -452,7 +439,7 @@ async def test_the_next_answer_takes_the_mark_away(
 @pytest.mark.parametrize(
     "switches", [{}, {"fail": {"graphql"}}, {"forbidden": True}, {"rate_limited": True}], ids=str
 )
-async def test_the_maintainers_token_is_neither_told_nor_kept(
+async def test_the_maintainers_token_is_neither_shown_nor_stored(
     service: Service,
     github: SimulatedGitHub,
     token: str,
@@ -460,7 +447,7 @@ async def test_the_maintainers_token_is_neither_told_nor_kept(
     switches: dict[str, object],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In no answer, no line of the log and no key."""
+    """It is in no answer, log line or key."""
     browser = await service.sign_in("monthly")
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")

@@ -1,4 +1,4 @@
-"""Many events with something wrong in them, and as many that are not GitHub's."""
+"""Many malformed events, and as many forged ones."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo
 
 
 class Target:
-    """A service that takes events, some of those, and what it keeps.
+    """A service, some events, and access to its stored entitlements.
 
-    No dataclass: Hypothesis would show all of it beside the seed of what fails.
+    No dataclass: Hypothesis would print all fields of a failing example.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Target:
         self._clock = clock
 
     async def send(self, request: Request) -> tuple[int, bytes]:
-        """Posts it to the webhook; a client of HTTP would take longer than the service."""
+        """Calls the app directly: an HTTP client would take longer than the service."""
         status, body = 0, b""
 
         async def receive() -> Message:
@@ -98,11 +98,11 @@ class Target:
         return status, body
 
     async def load_everything(self) -> dict[bytes | str, bytes | None]:
-        """Returns what is in Redis, to the byte."""
+        """Returns the dump of every key."""
         return {name: await self.local.dump(name) for name in await self.local.keys("*")}
 
     async def find_wrong(self) -> list[str]:
-        """Returns what there is against the entitlements that are kept: nothing, it should be."""
+        """Returns the errors in the stored entitlements."""
         wrong = []
         for sponsorable in SPONSORABLES:
             ids = [
@@ -110,13 +110,13 @@ class Target:
                 for name in await self.local.keys(f"{keys.sponsorship(sponsorable, 0)[:-1]}*")
                 if isinstance(name, bytes)
             ]
-            known = await self._entitlements.load(sponsorable, ids)
-            wrong += [f"{id_}: {why}" for id_ in ids for why in _evaluate(known[id_].facts)]
+            stored = await self._entitlements.load(sponsorable, ids)
+            wrong += [f"{id_}: {why}" for id_ in ids for why in _evaluate(stored[id_].facts)]
             indexed = await self.local.smembers(keys.sponsors(sponsorable))
             if {int(each) for each in indexed} != {
                 id_
                 for id_ in ids
-                if evaluate(sponsorable, known[id_].facts, policy=POLICY, now=self._clock()).status
+                if evaluate(sponsorable, stored[id_].facts, policy=POLICY, now=self._clock()).status
                 is EntitlementStatus.ENTITLED
             }:
                 wrong.append(f"the index of {sponsorable}: {indexed!r}")
@@ -146,7 +146,7 @@ async def target(
     clock: Clock,
     bodies: list[bytes],
 ) -> AsyncIterator[Target]:
-    """A service for those who can be sponsored in the payloads."""
+    """A service with the sponsorables of the payloads."""
     assert await local.ping()
     settings = settings.model_copy(update={"sponsorables": SPONSORABLES})
     async with AsyncExitStack() as stack:
@@ -165,12 +165,12 @@ async def target(
 
 @pytest.fixture
 def bodies(github: SimulatedGitHub) -> list[bytes]:
-    """Events of the simulated GitHub, and GitHub's own where they are at hand."""
+    """Events of the simulated GitHub, and GitHub's own examples if available."""
     hook = Hook(url="", secret=SECRET, base_url=GITHUB_URL)
     joining = github.people.sponsor("stranger", SPONSORABLE, cents=1000, days_ago=3)
     payment = github.people.sponsor("monthly", SPONSORABLE, days_ago=1, one_time=True)
     end = joining.created_at
-    told = [
+    events = [
         hook.tell("created", joining),
         hook.tell("created", payment),
         hook.tell("cancelled", joining),
@@ -181,7 +181,7 @@ def bodies(github: SimulatedGitHub) -> list[bytes]:
     ]
     folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
     files = sorted(Path(folder).rglob("sponsorship.*.json")) if folder else []
-    return [event.body for event in told] + [file.read_bytes() for file in files]
+    return [event.body for event in events] + [file.read_bytes() for file in files]
 
 
 @pytest.mark.random
@@ -193,11 +193,11 @@ def bodies(github: SimulatedGitHub) -> list[bytes]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-async def test_no_event_whatever_is_in_it_does_harm(target: Target, part: int, seed: int) -> None:
-    """Signed it is accepted or a mistake of the sender's; signed otherwise it changes nothing.
+async def test_no_malformed_event_does_harm(target: Target, part: int, seed: int) -> None:
+    """A signed event is accepted or refused as malformed; a forged one changes nothing.
 
-    What fails tells its part and seed; `@example(seed=…)` has it again. In parts, none of them
-    takes so long on a busy machine that it would look like one that hangs.
+    A failure prints its part and seed; `@example(seed=…)` repeats it. Several short parts do not
+    exceed the time limit of a test on a busy machine.
     """
     rng = Random(f"{part}/{seed}")  # noqa: S311 - to be repeated
     await target.local.flushall()

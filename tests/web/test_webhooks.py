@@ -1,10 +1,11 @@
-"""GitHub's events as they come over HTTP: who may send them, and what they change."""
+"""GitHub's events over HTTP: their signature, and their effect."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.web.webhooks import MAX_EVENT_BYTES
 from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
-from tests.support.waiting import until
+from tests.support.waiting import is_clean, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -38,10 +39,19 @@ STRANGER = 112_493_071
 MONTHLY = 48_210_377
 
 
+@asynccontextmanager
+async def run_listening(
+    run_service: RunService, **overrides: object
+) -> AsyncIterator[tuple[Service, Hook]]:
+    """Yields a service that has the webhook's secret, and the webhook."""
+    async with run_service(webhook_secret=SecretStr(SECRET), **overrides) as service:
+        yield service, create_hook(service)
+
+
 @pytest.fixture
 async def listening(run_service: RunService) -> AsyncIterator[Service]:
-    """A service that knows the webhook's secret."""
-    async with run_service(webhook_secret=SecretStr(SECRET)) as service:
+    """A service that has the webhook's secret."""
+    async with run_listening(run_service) as (service, _):
         yield service
 
 
@@ -52,7 +62,7 @@ def hook(listening: Service) -> Hook:
 
 
 def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
-    """Returns a webhook that leads to a service."""
+    """Returns a webhook that calls a service."""
     return Hook(
         url=URL,
         secret=secret,
@@ -63,7 +73,7 @@ def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
 
 @pytest.fixture
 def joining(github: SimulatedGitHub, clock: Clock) -> Sponsorship:
-    """The sponsorship of somebody who never signed in."""
+    """The sponsorship of a person who never signed in."""
     clock.now = clock.now.replace(microsecond=0)
     return github.people.sponsor("stranger", SPONSORABLE, cents=1000, days_ago=0)
 
@@ -77,9 +87,6 @@ async def _is_entitled(local: Redis, person_id: int = STRANGER) -> bool:
     return bool(await local.sismember(keys.sponsors(SPONSORABLE), str(person_id)))
 
 
-# ---------------------------------------------------------------------- who may
-
-
 async def test_without_a_secret_there_is_no_webhook(service: Service) -> None:
     """The answer names the setting."""
     answer = await create_hook(service).send(Delivery("1", "ping", b"{}"))
@@ -88,10 +95,10 @@ async def test_without_a_secret_there_is_no_webhook(service: Service) -> None:
     assert "SPONSORSYNC_WEBHOOK_SECRET" in answer.json()["detail"]
 
 
-async def test_what_is_signed_otherwise_is_not_read(
+async def test_an_event_with_a_wrong_signature_is_refused(
     listening: Service, joining: Sponsorship, local: Redis
 ) -> None:
-    """Nothing of it counts, JSON or not."""
+    """It is not parsed."""
     forged = create_hook(listening, secret="another-secret-of-somebody")
     event = forged.tell("created", joining)
     answers = [await forged.send(event), await forged.send(replace(event, body=b"no json"))]
@@ -101,8 +108,8 @@ async def test_what_is_signed_otherwise_is_not_read(
     assert await local.keys("*") == []
 
 
-async def test_what_is_signed_and_no_json_is_a_mistake(hook: Hook) -> None:
-    """Of whoever configured the webhook: GitHub's form for it offers the wrong one first."""
+async def test_a_signed_event_that_is_no_json_is_refused(hook: Hook) -> None:
+    """GitHub's form offers the wrong content type first."""
     answer = await hook.send(Delivery("1", "sponsorship", b"payload=%7B%7D"))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
@@ -115,7 +122,7 @@ async def test_what_is_signed_and_no_json_is_a_mistake(hook: Hook) -> None:
 async def test_an_event_needs_a_number(
     hook: Hook, joining: Sponsorship, local: Redis, number: str
 ) -> None:
-    """It is not signed, but without one the same event could be sent for ever."""
+    """It is not signed, but it identifies a repeated event."""
     answer = await hook.send(replace(hook.tell("created", joining), number=number))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
@@ -124,15 +131,15 @@ async def test_an_event_needs_a_number(
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_what_is_too_large_is_not_read(hook: Hook, announced: bool) -> None:
-    """Whether it says so beforehand or not."""
+async def test_an_event_that_is_too_large_is_not_read(hook: Hook, announced: bool) -> None:
+    """Announced or not."""
     delivery = Delivery("1", "ping", b" " * MAX_EVENT_BYTES + b"{}")
 
     async def chunks() -> AsyncIterator[bytes]:
         for at in range(0, len(delivery.body), 65536):
             yield delivery.body[at : at + 65536]
 
-    async with httpx.AsyncClient(transport=hook._transport) as client:
+    async with httpx.AsyncClient(transport=hook.transport) as client:
         answer = await client.post(
             URL,
             content=delivery.body if announced else chunks(),
@@ -140,9 +147,6 @@ async def test_what_is_too_large_is_not_read(hook: Hook, announced: bool) -> Non
         )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-
-
-# ---------------------------------------------------------------------- what is told
 
 
 @pytest.mark.parametrize(
@@ -156,78 +160,70 @@ async def test_what_is_too_large_is_not_read(hook: Hook, announced: bool) -> Non
         ("sponsorship", {"sponsorship": {"sponsorable": {"login": "somebody"}}}, "ignored"),
     ],
 )
-async def test_what_is_of_no_use_is_accepted(
+async def test_an_unused_event_is_accepted(
     hook: Hook, local: Redis, event: str, content: dict[str, Any], outcome: str
 ) -> None:
-    """GitHub may send more than is known today."""
+    """GitHub may send new kinds of events."""
     answer = await hook.send(Delivery("1", event, json.dumps(content).encode()))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": outcome})
     assert await local.keys("*") == []
 
 
-async def test_a_sponsor_who_never_signed_in_is_entitled_when_they_do(
+async def test_a_sponsor_is_entitled_before_the_first_sign_in(
     listening: Service, hook: Hook, joining: Sponsorship, github: SimulatedGitHub, local: Redis
 ) -> None:
-    """Also while GitHub tells nothing at that moment."""
+    """The entitlement holds also if GitHub does not answer at the sign-in."""
     answer = await hook.send(hook.tell("created", joining))
-    kept, is_indexed = await _facts(local), await _is_entitled(local)
+    stored, is_indexed = await _facts(local), await _is_entitled(local)
     github.switches.forbidden = True
     browser = await listening.sign_in("stranger")
     [entitlement] = (await browser.get("/me")).json()["entitlements"]
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
-    assert (kept["tier_cents"], kept["source"], is_indexed) == ("1000", "sponsorship", True)
+    assert (stored["tier_cents"], stored["source"], is_indexed) == ("1000", "sponsorship", True)
     assert entitlement["status"] == "entitled"
 
 
-async def test_entitlement_of_who_never_signed_in_reaches_durable(
+async def test_the_entitlement_of_a_new_person_reaches_durable(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
 ) -> None:
-    """It travels like any change, and nobody stays dirty."""
-    async with run_service(
-        webhook_secret=SecretStr(SECRET), durable_url=SecretStr(durable_server.url)
-    ) as service:
-        hook = create_hook(service)
+    """It is sent like every change."""
+    async with run_listening(run_service, durable_url=SecretStr(durable_server.url)) as (_, hook):
         await hook.send(hook.tell("created", joining))
         await until(lambda: _is_indexed(durable))
 
 
-async def test_the_entitlement_by_another_sponsorable_need_not_be_known(
+async def test_an_unknown_entitlement_by_another_sponsorable_delays_nothing(
     run_service: RunService,
     durable_server: EmbeddedValkey,
     local: Redis,
     durable: Redis,
     joining: Sponsorship,
 ) -> None:
-    """Nobody tells it of who never signs in; they do not wait for it for ever."""
-
-    async def is_clean() -> bool:
-        return not await local.scard(keys.DIRTY)
-
-    async with run_service(
-        webhook_secret=SecretStr(SECRET),
+    """GitHub answers about it at a sign-in only, which may never happen."""
+    async with run_listening(
+        run_service,
         durable_url=SecretStr(durable_server.url),
         sponsorables=(SPONSORABLE, "another"),
-    ) as service:
-        hook = create_hook(service)
+    ) as (_, hook):
         await hook.send(hook.tell("created", joining))
         await until(lambda: _is_indexed(durable))
-        await until(is_clean)
+        await until(lambda: is_clean(local))
 
 
 async def _is_indexed(durable: Redis) -> bool:
     return bool(await durable.sismember(keys.sponsors(SPONSORABLE), str(STRANGER)))
 
 
-async def test_an_event_is_kept_while_durable_is_down(
+async def test_an_event_is_stored_while_durable_is_down(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
-    """It waits on local."""
-    async with run_service(
-        webhook_secret=SecretStr(SECRET), durable_url=SecretStr("redis://127.0.0.1:1/0")
-    ) as service:
-        hook = create_hook(service)
+    """Local has it until durable is back."""
+    async with run_listening(run_service, durable_url=SecretStr("redis://127.0.0.1:1/0")) as (
+        _,
+        hook,
+    ):
         answers = [
             await hook.send(hook.tell("created", joining)),
             await hook.send(hook.tell("cancelled", joining)),
@@ -240,7 +236,7 @@ async def test_an_event_is_kept_while_durable_is_down(
 async def test_the_life_of_a_sponsorship(
     hook: Hook, joining: Sponsorship, local: Redis, clock: Clock
 ) -> None:
-    """All six actions, one after the other."""
+    """All six actions, one after another."""
     end = clock.now + timedelta(days=9)
     await hook.send(hook.tell("created", joining))
     joining.is_private = True
@@ -277,7 +273,7 @@ async def test_a_one_time_payment_ends_by_itself(
     clock: Clock,
     settings: Any,  # noqa: ANN401
 ) -> None:
-    """No event marks that."""
+    """GitHub sends no event at its end."""
     payment = github.people.sponsor("stranger", SPONSORABLE, days_ago=1, one_time=True)
     await hook.send(hook.tell("created", payment))
     days = settings.one_time_days - 1
@@ -290,17 +286,17 @@ async def test_a_one_time_payment_ends_by_itself(
 async def test_an_event_without_a_sponsor_changes_nothing(
     hook: Hook, joining: Sponsorship, local: Redis
 ) -> None:
-    """Without the maintainer's token nobody can look, either."""
+    """Without the maintainer's token it cannot be compared, either."""
     answer = await hook.send(hook.tell("cancelled", joining, sponsor_is_null=True))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "ignored"})
     assert await local.keys("*") == []
 
 
-async def test_an_event_that_comes_again_is_known(
+async def test_a_repeated_event_is_not_applied_again(
     hook: Hook, joining: Sponsorship, local: Redis
 ) -> None:
-    """By its number, which a redelivery keeps."""
+    """A redelivery has the same number."""
     created, cancelled = hook.tell("created", joining), hook.tell("cancelled", joining)
     outcomes = [
         (await hook.send(event)).json()["outcome"]
@@ -312,25 +308,25 @@ async def test_an_event_that_comes_again_is_known(
     assert 0 < await local.ttl(keys.delivery(created.number)) <= keys.DELIVERY_TTL_S
 
 
-async def test_an_event_that_was_not_kept_may_come_again(
+async def test_a_failed_event_can_be_sent_again(
     hook: Hook, joining: Sponsorship, local: Redis
 ) -> None:
-    """It is known only once it was applied."""
+    """Only an applied event is remembered."""
     created = hook.tell("created", joining)
     await local.set(keys.sponsorship(SPONSORABLE, STRANGER), "somebody else's")
     refused = await hook.send(created)
     untouched = await local.keys("*")
     await local.delete(keys.sponsorship(SPONSORABLE, STRANGER))
-    taken = await hook.send(created)
+    applied = await hook.send(created)
 
     assert (refused.status_code, len(untouched)) == (409, 1)
-    assert taken.json() == {"outcome": "applied"}
+    assert applied.json() == {"outcome": "applied"}
 
 
-async def test_an_older_event_after_a_newer_one(
+async def test_an_older_event_after_a_newer_one_changes_nothing(
     hook: Hook, joining: Sponsorship, local: Redis
 ) -> None:
-    """Nothing in it tells when it was sent, but it is about the same sponsorship."""
+    """Events have no time, but both are about the same sponsorship."""
     cancelled = await hook.send(hook.tell("cancelled", joining))
     created = await hook.send(hook.tell("created", joining))
 
@@ -338,10 +334,10 @@ async def test_an_older_event_after_a_newer_one(
     assert not await _is_entitled(local)
 
 
-async def test_a_tier_of_long_ago_does_not_come_back(
+async def test_a_replayed_tier_change_is_not_applied(
     hook: Hook, joining: Sponsorship, local: Redis
 ) -> None:
-    """Whoever has kept the event can send it under another number: that is not signed."""
+    """The number is not signed, so an old event can be replayed under another one."""
     assert joining.tier is not None
     joining.tier.monthly_price_in_cents = 2500
     upgrade = hook.tell("tier_changed", joining, former_cents=1000)
@@ -353,31 +349,27 @@ async def test_a_tier_of_long_ago_does_not_come_back(
     assert (await _facts(local))["tier_cents"] == "500"
 
 
-async def test_what_does_not_fit_is_left_to_a_look(
+async def test_a_contradicting_event_requests_a_comparison(
     run_service: RunService, github: SimulatedGitHub, joining: Sponsorship, local: Redis
 ) -> None:
-    """Where there is the maintainer's token; the answer says so."""
+    """The maintainer's token permits it; the answer reports it."""
     token = github.tokens.issue(github.people.get_person(SPONSORABLE))
-    async with run_service(
-        webhook_secret=SecretStr(SECRET), maintainer_token=SecretStr(token)
-    ) as service:
-        hook = create_hook(service)
+    async with run_listening(run_service, maintainer_token=SecretStr(token)) as (_, hook):
         await hook.send(hook.tell("created", joining))
         await local.delete(keys.RECONCILE_REQUESTS)
         answer = await hook.send(hook.tell("tier_changed", joining, former_cents=700))
-        kept = await local.hkeys(keys.RECONCILE_REQUESTS)
+        requests = await local.hkeys(keys.RECONCILE_REQUESTS)
 
     assert answer.json() == {"outcome": "reconcile_requested"}
-    assert kept == [SPONSORABLE]  # whatever becomes of this replica
+    assert requests == [SPONSORABLE]  # stored, so that another replica can run it
 
 
 async def test_two_replicas_apply_an_event_once(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
-    """Whichever of them is asked first; both events of a moment count."""
-    secret = SecretStr(SECRET)
-    async with run_service(webhook_secret=secret) as one, run_service(webhook_secret=secret) as two:
-        hooks = [create_hook(one), create_hook(two)]
+    """Both events of the same moment are applied."""
+    async with run_listening(run_service) as (_, one), run_listening(run_service) as (_, two):
+        hooks = [one, two]
         created, edited = (hooks[0].tell(action, joining) for action in ("created", "edited"))
         answers = await asyncio.gather(
             *(hook.send(event) for event in (created, edited) for hook in hooks)
@@ -390,8 +382,8 @@ async def test_two_replicas_apply_an_event_once(
     assert await _is_entitled(local)
 
 
-def _let_others_change(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -> None:
-    """Others change the entitlement just before it is kept, so many times."""
+def _change_before_saves(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -> None:
+    """Changes the entitlement before each of the next saves, like other replicas."""
     save, left = EntitlementStore.save, iter(range(times))
 
     async def save_after_others(
@@ -404,26 +396,26 @@ def _let_others_change(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -
     patch.setattr(EntitlementStore, "save", save_after_others)
 
 
-async def test_an_event_is_applied_on_what_others_changed_meanwhile(
+async def test_an_event_is_evaluated_again_after_a_concurrent_change(
     hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GitHub does not send it again: it has to be judged once more."""
+    """GitHub does not send it again."""
     await hook.send(hook.tell("created", joining))
-    _let_others_change(monkeypatch, local, times=2)
+    _change_before_saves(monkeypatch, local, times=2)
     answer = await hook.send(hook.tell("cancelled", joining))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
     assert not await _is_entitled(local)
 
 
-async def test_an_event_that_others_keep_from_being_applied_may_come_again(
+async def test_an_event_is_refused_after_many_concurrent_changes(
     hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for ever, and it is not taken for one that was applied."""
+    """It can be sent again, since it is not remembered."""
     await hook.send(hook.tell("created", joining))
     cancelled = hook.tell("cancelled", joining)
     with monkeypatch.context() as patch:
-        _let_others_change(patch, local, times=99)
+        _change_before_saves(patch, local, times=99)
         refused = await hook.send(cancelled)
     answer = await hook.send(cancelled)
 
@@ -431,17 +423,15 @@ async def test_an_event_that_others_keep_from_being_applied_may_come_again(
     assert answer.json() == {"outcome": "applied"}
 
 
-async def test_who_becomes_entitled_brings_along_what_is_there(
+async def test_a_new_sponsors_preferences_reach_durable(
     run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
 ) -> None:
-    """As at a login: preferences of who is not entitled had not left local."""
+    """Preferences of people without entitlement are on local only."""
     joining.is_ended = True
-    async with run_service(
-        webhook_secret=SecretStr(SECRET), durable_url=SecretStr(durable_server.url)
-    ) as service:
+    durable_url = SecretStr(durable_server.url)
+    async with run_listening(run_service, durable_url=durable_url) as (service, hook):
         browser = await service.sign_in("stranger")
         await browser.put("/preferences/mnodes/C1")
-        hook = create_hook(service)
         again = replace(joining, is_ended=False, created_at=joining.created_at + timedelta(days=1))
         await hook.send(hook.tell("created", again))
 
@@ -451,10 +441,10 @@ async def test_who_becomes_entitled_brings_along_what_is_there(
         await until(has_arrived)
 
 
-async def test_metrics_count_events_by_what_became_of_them(
+async def test_metrics_count_events_by_outcome(
     listening: Service, hook: Hook, joining: Sponsorship
 ) -> None:
-    """A webhook whose secret is wrong on one side, or that nobody calls, shows there."""
+    """They show a wrong secret, and a webhook that is never called."""
     created = hook.tell("created", joining)
     await hook.send(hook.ping())
     await hook.send(created)
@@ -472,9 +462,6 @@ async def test_metrics_count_events_by_what_became_of_them(
     }
 
 
-# ---------------------------------------------------------------------- whatever may come
-
-
 @pytest.fixture
 def examples() -> dict[str, bytes]:
     """GitHub's own payloads; see CONTRIBUTING.md for where they are."""
@@ -486,15 +473,12 @@ def examples() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-async def test_githubs_own_examples_are_taken(
+async def test_githubs_own_examples_are_accepted(
     run_service: RunService, local: Redis, examples: dict[str, bytes]
 ) -> None:
-    """Each of them, but for one without a sponsor."""
+    """All are applied, except the one without a sponsor."""
     outcomes = {}
-    async with run_service(
-        webhook_secret=SecretStr(SECRET), sponsorables=("octocat", "octo-org")
-    ) as service:
-        hook = create_hook(service)
+    async with run_listening(run_service, sponsorables=("octocat", "octo-org")) as (_, hook):
         for name, body in examples.items():
             await local.flushall()
             answer = await hook.send(Delivery("1", "sponsorship", body))

@@ -1,8 +1,9 @@
-"""What a person may ask for about their own data: all of it, and the end of it."""
+"""Personal data: the export of an account, and its deletion."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import PersonalExport, StoredPersonalData
@@ -15,49 +16,45 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.people import PeopleStore
 
-# A person waits for it; what takes longer goes on by itself.
+# A person waits for it; after this time the push goes on in the background.
 _PUSH_S = 2.0
 
 
+@dataclass
 class PersonalData:
     """Exports and deletes accounts on both sides."""
 
-    def __init__(
-        self,
-        redis_pair: RedisPair,
-        people: PeopleStore,
-        catalog: Catalog,
-    ) -> None:
-        self._redis_pair = redis_pair
-        self._people = people
-        self._catalog = catalog
+    redis_pair: RedisPair
+    people: PeopleStore
+    catalog: Catalog
 
     async def export(self, person_id: int) -> PersonalExport:
-        """Returns all that both sides hold of a person.
+        """Returns all data that both sides store about a person.
 
         Raises:
-            StoreUnavailableError: Local cannot be asked. That durable cannot is said in the export.
+            StoreUnavailableError: Local cannot be asked. Where durable cannot, the export's note
+                says so.
         """
-        local = await self._load(self._redis_pair.local, person_id)
-        if self._redis_pair.durable is None:
+        local = await self._load(self.redis_pair.local, person_id)
+        if self.redis_pair.durable is None:
             return PersonalExport(local=local, durable=None, note="No durable Redis is configured.")
         try:
-            durable = await self._load(self._redis_pair.durable, person_id)
+            durable = await self._load(self.redis_pair.durable, person_id)
         except StoreUnavailableError as error:
             return PersonalExport(local=local, durable=None, note=str(error))
         return PersonalExport(local=local, durable=durable, note=None)
 
     async def delete(self, person_id: int) -> bool:
-        """Removes an account; returns whether durable has confirmed it already.
+        """Deletes an account; returns whether durable has confirmed it already.
 
-        Local is one script, after which nothing older comes back from anywhere. Durable follows at
+        One script deletes it on local, and nothing older comes back afterwards. Durable follows at
         once, or as soon as it can be reached.
 
         Raises:
-            StoreUnavailableError: Local cannot be asked; nothing was removed.
+            StoreUnavailableError: Local cannot be asked; nothing was deleted.
         """
-        await self._people.delete_account(person_id)
-        engine = self._redis_pair.engine
+        await self.people.delete_account(person_id)
+        engine = self.redis_pair.engine
         if engine is None:
             return True
         try:
@@ -67,4 +64,4 @@ class PersonalData:
             return False
 
     async def _load(self, store: RedisStore, person_id: int) -> StoredPersonalData:
-        return await load_stored_personal_data(store, person_id, self._catalog)
+        return await load_stored_personal_data(store, person_id, self.catalog)

@@ -1,4 +1,4 @@
-"""A login from GitHub's code to a session: the one use case that needs GitHub and Redis alike."""
+"""Sign-in: from GitHub's authorization code to a session."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
     from sponsorsync.domain.profile import EmailAddress, GitHubUser
     from sponsorsync.domain.sponsorship import Memberships, Sponsorship
-    from sponsorsync.entitlements.organization_members import Members
+    from sponsorsync.entitlements.organization_members import OrganizationMembers
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.github.oauth import GitHubOAuth
     from sponsorsync.reconcile.schedule import ReconcileSchedule
@@ -40,18 +40,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A webhook, a comparison or another login may change the same entitlement meanwhile.
+# A webhook, a reconcile or another sign-in may change the same entitlement meanwhile.
 _TRIES = 5
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What GitHub said at one login; None where it did not say all of it, or was not asked.
+class FetchedUser:
+    """GitHub's data of a person at one sign-in.
 
     Attributes:
-        asked_at: The moment before it was asked.
+        asked_at: The moment before GitHub was asked.
+        emails: None where GitHub's answer was missing or incomplete.
+        sponsorships: Likewise.
+        memberships: Likewise, or where they were not asked for.
     """
 
     asked_at: datetime
@@ -61,40 +64,32 @@ class Answers:
     memberships: Memberships | None
 
 
-class Questions:
-    """What is asked of GitHub at a login, with the person's own token."""
+@dataclass
+class UserFetcher:
+    """Fetches a person's data from GitHub with their own token."""
 
-    def __init__(
-        self,
-        github: GitHubClient,
-        *,
-        sponsorables: Sequence[str],
-        wants_memberships: bool,
-        timeout_s: float,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._github = github
-        self._sponsorables = sponsorables
-        self._wants_memberships = wants_memberships
-        self._timeout_s = timeout_s
-        self._clock = clock
+    github: GitHubClient
+    sponsorables: Sequence[str]
+    wants_memberships: bool
+    timeout_s: float
+    clock: Callable[[], datetime]
 
-    async def fetch(self, token: str) -> Answers:
-        """Returns what GitHub says to all of it at once.
+    async def fetch(self, token: str) -> FetchedUser:
+        """Fetches profile, addresses, sponsorships and memberships at the same time.
 
         Raises:
             GitHubError: `/user` gave no usable answer.
         """
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
             async with asyncio.TaskGroup() as group:
-                user = group.create_task(self._in_time(self._github.fetch_user(token)))
+                user = group.create_task(self._in_time(self.github.fetch_user(token)))
                 emails = group.create_task(
-                    self._or_none(self._github.fetch_emails(token), what="e-mail addresses")
+                    self._or_none(self.github.fetch_emails(token), what="e-mail addresses")
                 )
                 sponsorships = group.create_task(
                     self._or_none(
-                        self._github.fetch_sponsorships(token, self._sponsorables),
+                        self.github.fetch_sponsorships(token, self.sponsorables),
                         what="sponsorships",
                     )
                 )
@@ -102,7 +97,7 @@ class Questions:
         except* GitHubError as failures:
             # Only /user can fail here, so it is the one exception of the group.
             raise failures.exceptions[0] from None
-        return Answers(
+        return FetchedUser(
             asked_at=asked_at,
             user=user.result(),
             emails=emails.result(),
@@ -111,15 +106,15 @@ class Questions:
         )
 
     async def _fetch_memberships(self, token: str) -> Memberships | None:
-        if not self._wants_memberships:
+        if not self.wants_memberships:
             return None
         return await self._or_none(
-            self._github.fetch_memberships(token, self._sponsorables), what="organizations"
+            self.github.fetch_memberships(token, self.sponsorables), what="organizations"
         )
 
     async def _in_time(self, call: Coroutine[None, None, T]) -> T:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 return await call
         except TimeoutError:
             raise GitHubUnreachableError("GitHub did not answer in time.") from None
@@ -132,134 +127,125 @@ class Questions:
             return None
 
 
-class Login:
-    """Takes people from `GET /login` to a session."""
+@dataclass
+class SignIn:
+    """Signs people in with GitHub: `start` sends the browser there, `finish` opens a session."""
 
-    def __init__(
-        self,
-        *,
-        oauth: GitHubOAuth,
-        questions: Questions,
-        people: PeopleStore,
-        members: Members | None,
-        schedule: ReconcileSchedule | None,
-        background: Supervisor,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._oauth = oauth
-        self._questions = questions
-        self._people = people
-        self._members = members
-        self._schedule = schedule
-        self._background = background
-        self._policy = policy
-        self._clock = clock
+    oauth: GitHubOAuth
+    fetcher: UserFetcher
+    people: PeopleStore
+    members: OrganizationMembers | None
+    schedule: ReconcileSchedule | None
+    background: Supervisor
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def issuer(self) -> str:
-        """What `iss` in a callback has to be when it is there."""
-        return self._oauth.issuer
+        """The only valid `iss` in a callback."""
+        return self.oauth.issuer
 
     def start(self, *, login_hint: str | None) -> LoginAttempt:
         """Returns a new attempt; its state and verifier belong to this browser alone."""
-        return self._oauth.start(login_hint=login_hint)
+        return self.oauth.start(login_hint=login_hint)
 
     async def finish(self, *, code: str, code_verifier: str, replaces: str | None) -> SignedIn:
-        """Returns who signed in, after all of it is kept.
+        """Exchanges the code, saves the person's data and opens a session.
 
         GitHub is asked twice in sequence: for the token, then for everything else at once. The
-        token is revoked behind the answer, whether the rest went well or not.
+        token is revoked in the background, whether the rest succeeds or not.
 
         Args:
-            code: From the callback.
-            code_verifier: Of the attempt (PKCE).
+            code: The code of the callback.
+            code_verifier: The attempt's secret (PKCE).
             replaces: The session token that the browser had before, if any.
 
         Raises:
             LoginError: GitHub does not take the code.
-            GitHubError: `/user` or the token endpoint gave no usable answer. That sponsorships or
-                e-mail addresses could not be had is no reason to fail: they stay as they were.
-            StoreError: The local Redis could not keep it.
+            GitHubError: `/user` or the token endpoint gave no usable answer. Without e-mail
+                addresses or sponsorships the sign-in goes on, and the stored ones stay.
+            StoreError: The local Redis could not save it.
         """
-        token = await self._oauth.fetch_token(code=code, code_verifier=code_verifier)
+        token = await self.oauth.fetch_token(code=code, code_verifier=code_verifier)
         try:
-            answers = await self._questions.fetch(token)
+            fetched = await self.fetcher.fetch(token)
         finally:
-            self._background.start_once("revoke a login's token", self._oauth.revoke_token(token))
-        return await self._save(answers, replaces=replaces)
-
-    async def _save(self, answers: Answers, *, replaces: str | None) -> SignedIn:
+            self.background.start_once("revoke a login's token", self.oauth.revoke_token(token))
         for _ in range(_TRIES):
-            signed_in = await self._try_to_save(answers, replaces=replaces)
+            signed_in = await self._try_to_save(fetched, replaces=replaces)
             if signed_in is not None:
                 return signed_in
-        raise StoreUnavailableError("Somebody else keeps changing your entitlement.")
+        raise StoreUnavailableError(
+            "Your sponsorship data keeps changing at this moment. Please sign in again."
+        )
 
-    async def _try_to_save(self, answers: Answers, *, replaces: str | None) -> SignedIn | None:
-        """Judges on what is known now; returns None where that has changed meanwhile."""
-        now = self._clock()
-        user = answers.user
-        before = await self._people.load_account_for_login(user.id)
+    async def _try_to_save(self, fetched: FetchedUser, *, replaces: str | None) -> SignedIn | None:
+        """Saves facts derived from the stored ones; returns None where those changed meanwhile."""
+        now = self.clock()
+        user = fetched.user
+        before = await self.people.load_account_for_login(user.id)
         profile = Profile(
             id=user.id,
             login=user.login,
             name=user.name,
-            email=_email_of(answers, before.profile),
+            email=_choose_email(fetched, before.profile),
             avatar_url=user.avatar_url,
             first_seen=before.profile.first_seen if before.profile else now,
             last_login=now,
         )
         entitlements = [
             StoredEntitlement(
-                await self._evaluate(user.id, sponsorable, answers, known.facts, now), known.version
+                await self._derive_facts(sponsorable, fetched, stored.facts, now), stored.version
             )
-            for sponsorable, known in before.entitlements.items()
+            for sponsorable, stored in before.entitlements.items()
         ]
-        session_token = await self._people.save_login(profile, entitlements, replaces=replaces)
+        session_token = await self.people.save_login(profile, entitlements, replaces=replaces)
         if session_token is None:
             return None
-        _log.info("signed_in", person=user.id, entitlement_known=answers.sponsorships is not None)
+        _log.info("signed_in", person=user.id, entitlement_known=fetched.sponsorships is not None)
         return SignedIn(profile=profile, session_token=session_token)
 
-    async def _evaluate(
+    async def _derive_facts(
         self,
-        person_id: int,
         sponsorable: str,
-        answers: Answers,
+        fetched: FetchedUser,
         previous: EntitlementFacts | None,
         now: datetime,
     ) -> EntitlementFacts | None:
-        facts = await self._derive_facts(sponsorable, answers, previous, now)
-        if self._members is None:
+        facts = await self._derive_own_facts(sponsorable, fetched, previous, now)
+        if self.members is None:
             return facts
-        return await self._members.see(
-            person_id, sponsorable, facts, answers.memberships, asked_at=answers.asked_at
+        return await self.members.record_memberships(
+            fetched.user.id, sponsorable, facts, fetched.memberships, asked_at=fetched.asked_at
         )
 
-    async def _derive_facts(
-        self, sponsorable: str, answers: Answers, previous: EntitlementFacts | None, now: datetime
+    async def _derive_own_facts(
+        self,
+        sponsorable: str,
+        fetched: FetchedUser,
+        previous: EntitlementFacts | None,
+        now: datetime,
     ) -> EntitlementFacts | None:
-        if answers.sponsorships is None:
+        shown = fetched.sponsorships
+        if shown is None:
             return mark_unknown(previous, now=now)
-        if is_not_older(previous, answers.asked_at):
+        if is_not_older(previous, fetched.asked_at):
             return previous
-        given = answers.sponsorships
-        told = derive_facts(sponsorable, given, previous=previous, policy=self._policy, now=now)
-        is_doubtful = may_be_hidden(sponsorable, given, previous=previous, now=now)
+        facts = derive_facts(sponsorable, shown, previous=previous, policy=self.policy, now=now)
         if (
-            is_doubtful
-            and previous is not None
-            and not is_better(told, previous, now=now)
-            and self._schedule is not None
-            and await self._schedule.request(sponsorable)
+            self.schedule is None
+            or previous is None
+            or is_better(facts, previous, now=now)
+            or not may_be_hidden(sponsorable, shown, previous=previous, now=now)
         ):
-            return previous
-        return told
+            return facts
+        # GitHub may hide a private sponsorship from this token; the maintainer's token shows it.
+        await self.schedule.request(sponsorable)
+        return previous
 
 
-def _email_of(answers: Answers, before: Profile | None) -> str | None:
-    """What could not be read stays as it was."""
-    if answers.emails is None and before is not None:
+def _choose_email(fetched: FetchedUser, before: Profile | None) -> str | None:
+    """Returns the address to store: the stored one where GitHub showed no addresses."""
+    if fetched.emails is None and before is not None:
         return before.email
-    return choose_email(answers.user, answers.emails or ())
+    return choose_email(fetched.user, fetched.emails or ())

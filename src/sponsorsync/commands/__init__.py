@@ -1,1 +1,1 @@
-"""One module for each command of the command line, and what several of them share."""
+"""One module for each command, and the start and output that they share."""

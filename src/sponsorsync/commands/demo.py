@@ -1,4 +1,4 @@
-"""The main job on a stack of its own: each step's real request and answer, checked."""
+"""`sponsorsync demo`: the main features with embedded servers; checks each step's real answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.store.connect import Argument, RedisStore
 
-_WHO = "monthly"
+_SPONSOR = "monthly"
 _FORMER = "former"
 _NODES = ["C5162902", "C0012854", "C0027051"]
 _SEARCH_RESULT = ["C0000001", "C5162902", "C0000002", "C0027051", "C0000001"]
@@ -37,8 +37,8 @@ _POLL_S = 0.05
 _FILTERED = ["C0000001", "C0000002", "C0000001"]
 
 
-class _Walk:
-    """Prints what is asked and answered, and remembers whether it was right."""
+class _Steps:
+    """Prints requests, answers and checks, and records the failed checks."""
 
     def __init__(
         self, browser: httpx.AsyncClient, console: Console, admin_token: SecretStr
@@ -46,13 +46,13 @@ class _Walk:
         self._browser = browser
         self._console = console
         self._admin_token = admin_token.get_secret_value()
-        self.wrong: list[str] = []
+        self.failed: list[str] = []
 
     def begin(self, number: int, title: str) -> None:
         self._console.print(f"\n[bold]{number}. {escape(title)}[/bold]")
 
     async def ask(self, method: str, url: str, body: object = None) -> httpx.Response:
-        """Sends a request as a browser's page would; redirects are shown, not followed."""
+        """Sends a request as a page in a browser would; redirects are not followed."""
         path = urlsplit(url).path
         headers = {"Accept": "application/json"} if path != "/login" else {}
         if path.startswith("/admin/"):
@@ -70,11 +70,11 @@ class _Walk:
         self._console.print(f"   {escape(_readable(reply))}", soft_wrap=True)
         return reply
 
-    def expect(self, what: str, *, true: bool) -> None:
-        mark = "[green]✓[/green]" if true else "[red]✗[/red]"
+    def check(self, what: str, *, ok: bool) -> None:
+        mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
         self._console.print(f"   {mark} {escape(what)}")
-        if not true:
-            self.wrong.append(what)
+        if not ok:
+            self.failed.append(what)
 
 
 class _Durable:
@@ -86,14 +86,13 @@ class _Durable:
         self._server: EmbeddedValkey | None = None
 
     async def start(self) -> str:
-        """Starts it on its data, on the port that it had before; returns its address."""
+        """Starts it with its earlier data and port; returns its address."""
         from sponsorsync.sandbox.valkey import (  # noqa: PLC0415 - the extra `sandbox`
             find_free_port,
             run_valkey,
         )
 
-        # Apart from where other embedded servers look for a port: one of them might take this one
-        # while the server is away.
+        # Outside the range of other embedded servers, which might take the port during the outage.
         first = _FIRST_DURABLE_PORT + os.getpid() % _DURABLE_PORTS
         port = self._server.port if self._server else find_free_port(first)
         self._server = await self._running.enter_async_context(
@@ -102,21 +101,21 @@ class _Durable:
         return self._server.url
 
     async def kill(self) -> None:
-        """Ends it without a warning."""
+        """Kills it."""
         if self._server is not None:
             os.kill(self._server.pid, signal.SIGKILL)
         await self.stop()
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops it."""
         await self._running.aclose()
 
 
 async def run_demo() -> bool:
-    """Returns whether every step was right.
+    """Runs every step and returns whether all succeeded.
 
-    It uses embedded servers and a simulated GitHub, whatever the environment says, in a directory
-    that is gone afterwards.
+    It ignores the environment: it uses embedded servers and a simulated GitHub, and a directory
+    that is removed at the end.
     """
     from sponsorsync.sandbox.valkey import find_free_port  # noqa: PLC0415 - the extra `sandbox`
 
@@ -126,11 +125,11 @@ async def run_demo() -> bool:
         durable = _Durable(folder / "durable")
         stack.push_async_callback(durable.stop)
         admin_token = SecretStr(secrets.token_urlsafe(24))
-        # Constructed, so that neither the environment nor a file has a say.
+        # Constructed, so that neither the environment nor a file is read.
         settings = Settings.model_construct(
             data_dir=folder,
             port=find_free_port(18000),
-            reconcile_hours=0,  # whoever signs in is all that it is about
+            reconcile_hours=0,
             durable_url=SecretStr(await durable.start()),
             admin_token=admin_token,
         )
@@ -138,16 +137,16 @@ async def run_demo() -> bool:
         browser = await stack.enter_async_context(
             httpx.AsyncClient(base_url=running.settings.origin)
         )
-        walk = _Walk(browser, console, admin_token)
-        await _walk_through(walk, running.settings, durable)
-    if walk.wrong:
-        console.print(f"\n[bold red]{len(walk.wrong)} of the steps went wrong.[/bold red]")
+        steps = _Steps(browser, console, admin_token)
+        await _run_steps(steps, running.settings, durable)
+    if steps.failed:
+        console.print(f"\n[bold red]{len(steps.failed)} checks failed.[/bold red]")
     else:
-        console.print("\n[bold green]Every step was right.[/bold green]")
-    return not walk.wrong
+        console.print("\n[bold green]Every step succeeded.[/bold green]")
+    return not steps.failed
 
 
-async def _walk_through(walk: _Walk, settings: Settings, server: _Durable) -> None:
+async def _run_steps(steps: _Steps, settings: Settings, server: _Durable) -> None:
     async with AsyncExitStack() as stack:
         local, durable = (
             create_store(_present(url), name=name, pool_size=1)
@@ -155,119 +154,122 @@ async def _walk_through(walk: _Walk, settings: Settings, server: _Durable) -> No
         )
         stack.push_async_callback(local.aclose)
         stack.push_async_callback(durable.aclose)
-        person_id = await _sign_in(walk)
-        await _exclude(walk)
-        await _filter(walk)
-        await _look_into_redis(walk, local, durable, person_id, settings.sponsorables[0])
-        await _entitlement_by_hand(walk)
-        await _lose_everything(walk, local)
-        await _outlive_an_outage(walk, local, durable, person_id, server)
+        person_id = await _sign_in(steps)
+        await _exclude(steps)
+        await _filter(steps)
+        await _show_redis(steps, local, durable, person_id, settings.sponsorables[0])
+        await _grant_entitlement(steps)
+        await _lose_local_data(steps, local)
+        await _survive_outage(steps, local, durable, person_id, server)
 
 
-async def _sign_in(walk: _Walk) -> int:
-    walk.begin(1, f"Sign in with GitHub as the sponsor '{_WHO}'")
-    done = await _go_round_by_github(walk)
-    walk.expect("the callback answers who it is", true=done.json().get("user_login") == _WHO)
-    me = (await walk.ask("GET", "/me")).json()
+async def _sign_in(steps: _Steps) -> int:
+    steps.begin(1, f"Sign in with GitHub as the sponsor '{_SPONSOR}'")
+    done = await _sign_in_at_github(steps)
+    steps.check("the callback returns the person", ok=done.json().get("user_login") == _SPONSOR)
+    me = (await steps.ask("GET", "/me")).json()
     entitlement = me["entitlements"][0]
-    walk.expect(f"entitled: {entitlement['reason']}", true=entitlement["status"] == "entitled")
+    steps.check(f"entitled: {entitlement['reason']}", ok=entitlement["status"] == "entitled")
     person_id: int = me["profile"]["id"]
     return person_id
 
 
-async def _go_round_by_github(walk: _Walk, who: str = _WHO) -> httpx.Response:
-    to_github = await walk.ask("GET", f"/login?login={who}")
-    back = await walk.ask("GET", to_github.headers["location"])
-    return await walk.ask("GET", back.headers["location"])
+async def _sign_in_at_github(steps: _Steps, who: str = _SPONSOR) -> httpx.Response:
+    to_github = await steps.ask("GET", f"/login?login={who}")
+    back = await steps.ask("GET", to_github.headers["location"])
+    return await steps.ask("GET", back.headers["location"])
 
 
-async def _exclude(walk: _Walk) -> None:
-    walk.begin(2, "Exclude three nodes, the first one with the original call")
+async def _exclude(steps: _Steps) -> None:
+    steps.begin(2, "Exclude three nodes, the first one with the original call")
     first, *others = _NODES
-    answer = await walk.ask("POST", "/exclude", {"id": first})
-    walk.expect("the original call answers a message", true="message" in answer.json())
-    answer = await walk.ask("POST", "/preferences/mnodes", {"add": others})
-    walk.expect("three are excluded now", true=answer.json().get("size") == len(_NODES))
+    answer = await steps.ask("POST", "/exclude", {"id": first})
+    steps.check("the original call returns a message", ok="message" in answer.json())
+    answer = await steps.ask("POST", "/preferences/mnodes", {"add": others})
+    steps.check("three nodes are excluded now", ok=answer.json().get("size") == len(_NODES))
 
 
-async def _filter(walk: _Walk) -> None:
-    walk.begin(3, "Filter a search result")
-    answer = await walk.ask("POST", "/preferences/mnodes/filter", {"ids": _SEARCH_RESULT})
-    walk.expect(
+async def _filter(steps: _Steps) -> None:
+    steps.begin(3, "Filter a search result")
+    answer = await steps.ask("POST", "/preferences/mnodes/filter", {"ids": _SEARCH_RESULT})
+    steps.check(
         "the excluded nodes are left out, the order is kept",
-        true=answer.json().get("ids") == _FILTERED,
+        ok=answer.json().get("ids") == _FILTERED,
     )
 
 
-async def _look_into_redis(
-    walk: _Walk, local: RedisStore, durable: RedisStore, person_id: int, sponsorable: str
+async def _show_redis(
+    steps: _Steps, local: RedisStore, durable: RedisStore, person_id: int, sponsorable: str
 ) -> None:
-    walk.begin(4, "What is in the application's Redis, and what has reached the durable one")
-    members = await walk.ask_redis(local, "SMEMBERS", keys.preferences(person_id, "mnodes"))
-    walk.expect(
-        "a plain set of node ids, as the application reads it",
-        true={m.decode() for m in members} == set(_NODES),
+    steps.begin(4, "The data in the application's Redis and in the durable one")
+    members = await steps.ask_redis(local, "SMEMBERS", keys.preferences(person_id, "mnodes"))
+    steps.check(
+        "the application reads a plain set of node ids",
+        ok={m.decode() for m in members} == set(_NODES),
     )
-    await walk.ask_redis(local, "HGETALL", keys.user_details(person_id))
-    await walk.ask_redis(local, "HGETALL", keys.sponsorship(sponsorable, person_id))
-    entitled = await walk.ask_redis(local, "SISMEMBER", keys.sponsors(sponsorable), person_id)
-    walk.expect("the index of the entitled knows the person", true=entitled == 1)
-    await _until_confirmed(walk, local)
-    copy = await walk.ask_redis(durable, "SMEMBERS", keys.preferences(person_id, "mnodes"))
-    walk.expect("durable holds the same", true=set(copy) == set(members))
+    await steps.ask_redis(local, "HGETALL", keys.user_details(person_id))
+    await steps.ask_redis(local, "HGETALL", keys.sponsorship(sponsorable, person_id))
+    entitled = await steps.ask_redis(local, "SISMEMBER", keys.sponsors(sponsorable), person_id)
+    steps.check("the index of entitled people contains the person", ok=entitled == 1)
+    await _wait_until_confirmed(steps, local)
+    copy = await steps.ask_redis(durable, "SMEMBERS", keys.preferences(person_id, "mnodes"))
+    steps.check("durable has the same data", ok=set(copy) == set(members))
 
 
-async def _entitlement_by_hand(walk: _Walk) -> None:
-    walk.begin(5, f"An administrator entitles '{_FORMER}', who sponsors no more")
-    await _go_round_by_github(walk, _FORMER)
-    answer = await walk.ask("GET", "/auth/sponsor")
-    walk.expect(
-        "what is for sponsors is closed to them", true=answer.status_code == httpx.codes.FORBIDDEN
-    )
+async def _grant_entitlement(steps: _Steps) -> None:
+    steps.begin(5, f"An administrator entitles '{_FORMER}', a former sponsor")
+    await _sign_in_at_github(steps, _FORMER)
+    answer = await steps.ask("GET", "/auth/sponsor")
+    steps.check("forward auth refuses them", ok=answer.status_code == httpx.codes.FORBIDDEN)
     decision = {"reason": "Wrote the translation", "actor": "an operator"}
-    answer = await walk.ask("PUT", f"/admin/overrides/{_FORMER}", decision)
-    walk.expect(
-        "they are entitled by hand", true=answer.json()["entitlement"]["source"] == "override"
+    answer = await steps.ask("PUT", f"/admin/overrides/{_FORMER}", decision)
+    steps.check(
+        "an override entitles them", ok=answer.json()["entitlement"]["source"] == "override"
     )
-    answer = await walk.ask("GET", "/auth/sponsor")
-    walk.expect("it is open at once", true=answer.status_code == httpx.codes.NO_CONTENT)
+    answer = await steps.ask("GET", "/auth/sponsor")
+    steps.check("forward auth allows them at once", ok=answer.status_code == httpx.codes.NO_CONTENT)
 
 
-async def _lose_everything(walk: _Walk, local: RedisStore) -> None:
-    walk.begin(6, "The application's Redis loses everything, sessions included")
-    await walk.ask_redis(local, "FLUSHALL")
-    answer = await walk.ask("GET", "/preferences/mnodes")
-    walk.expect("the session is gone with it", true=answer.status_code == httpx.codes.UNAUTHORIZED)
-    await _go_round_by_github(walk)
-    answer = await walk.ask("GET", "/preferences/mnodes")
-    walk.expect("the very first read is right", true=answer.json().get("items") == sorted(_NODES))
+async def _lose_local_data(steps: _Steps, local: RedisStore) -> None:
+    steps.begin(6, "The application's Redis loses all data, including the sessions")
+    await steps.ask_redis(local, "FLUSHALL")
+    answer = await steps.ask("GET", "/preferences/mnodes")
+    steps.check("the session is lost", ok=answer.status_code == httpx.codes.UNAUTHORIZED)
+    await _sign_in_at_github(steps)
+    answer = await steps.ask("GET", "/preferences/mnodes")
+    steps.check(
+        "after signing in again, the first read is complete",
+        ok=answer.json().get("items") == sorted(_NODES),
+    )
 
 
-async def _outlive_an_outage(
-    walk: _Walk, local: RedisStore, durable: RedisStore, person_id: int, server: _Durable
+async def _survive_outage(
+    steps: _Steps, local: RedisStore, durable: RedisStore, person_id: int, server: _Durable
 ) -> None:
-    walk.begin(7, "The durable Redis is killed, and comes back")
+    steps.begin(7, "The durable Redis is killed and restarted")
     await server.kill()
-    answer = await walk.ask("DELETE", f"/preferences/mnodes/{_NODES[0]}")
-    walk.expect("a change is taken while it is away", true=answer.json().get("removed") == 1)
-    answer = await walk.ask("GET", "/readyz")
-    walk.expect("and says so", true=answer.json()["durable"]["status"] == "unavailable")
+    answer = await steps.ask("DELETE", f"/preferences/mnodes/{_NODES[0]}")
+    steps.check("a change is accepted during the outage", ok=answer.json().get("removed") == 1)
+    answer = await steps.ask("GET", "/readyz")
+    steps.check(
+        "the service reports the outage", ok=answer.json()["durable"]["status"] == "unavailable"
+    )
     await server.start()
-    await _until_confirmed(walk, local)
+    await _wait_until_confirmed(steps, local)
     key = keys.preferences(person_id, "mnodes")
-    here = await walk.ask_redis(local, "SMEMBERS", key)
-    there = await walk.ask_redis(durable, "SMEMBERS", key)
-    walk.expect("both sides are equal again", true=set(here) == set(there) != set())
+    here = await steps.ask_redis(local, "SMEMBERS", key)
+    there = await steps.ask_redis(durable, "SMEMBERS", key)
+    steps.check("both Redises have the same data again", ok=set(here) == set(there) != set())
 
 
-async def _until_confirmed(walk: _Walk, local: RedisStore) -> None:
-    """Waits until nobody is left whose changes durable has not confirmed."""
+async def _wait_until_confirmed(steps: _Steps, local: RedisStore) -> None:
+    """Waits until durable has confirmed all changes."""
     ends = asyncio.get_running_loop().time() + _PATIENCE_S
-    # ASYNC110: the condition is in another process, which no event of ours can tell.
+    # ASYNC110: the condition is in another process, so no event can signal it.
     while await local.run("SCARD", keys.DIRTY) and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
-    left = await walk.ask_redis(local, "SMEMBERS", keys.DIRTY)
-    walk.expect("nothing waits for durable any more", true=not left)
+    left = await steps.ask_redis(local, "SMEMBERS", keys.DIRTY)
+    steps.check("durable has confirmed all changes", ok=not left)
 
 
 def _readable(reply: object) -> str:
@@ -282,5 +284,5 @@ def _readable(reply: object) -> str:
 
 def _present(url: SecretStr | None) -> SecretStr:
     if url is None:
-        raise AssertionError("unreachable: the stack is complete")
+        raise AssertionError("unreachable: the stack has both Redises")
     return url

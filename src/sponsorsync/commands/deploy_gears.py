@@ -1,4 +1,4 @@
-"""`sponsorsync deploy-gears`: the scripts in the local Redis, by hand."""
+"""`sponsorsync deploy-gears`: uploads, shows and removes the scripts in the local Redis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _COLOURS = {
 
 
 class _DeployReport(Report):
-    """The answer of `--json`."""
+    """The output with `--json`."""
 
     version: str
     scripts: list[ScriptOutcome]
@@ -48,15 +48,9 @@ class _DeployReport(Report):
 
 
 async def run_deploy(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
-    """Makes the scripts live, and prints what became of each; returns whether all are.
+    """Deploys the scripts and prints the result of each; returns whether all are live.
 
-    Args:
-        settings: All of them.
-        as_json: Prints JSON.
-        folder: Where the scripts are; None for where this installation has them.
-
-    Raises:
-        SponsorSyncError: It could not begin.
+    The scripts are read from `folder`, or from the installation.
     """
     scripts = _load(settings, folder)
     async with open_local_gears(settings) as client:
@@ -65,19 +59,12 @@ async def run_deploy(settings: Settings, *, as_json: bool, folder: Path | None) 
     return _are_live(outcomes)
 
 
-async def run_look(
+async def run_status(
     settings: Settings, *, with_checks: bool, as_json: bool, folder: Path | None
 ) -> bool:
-    """Prints what is live; returns whether all is, and nothing that was looked at is wrong.
+    """Prints the state of the scripts, and on demand of the server that runs them.
 
-    Args:
-        settings: All of them.
-        with_checks: Looks at what the scripts need of the server, too.
-        as_json: Prints JSON.
-        folder: Where the scripts are; None for where this installation has them.
-
-    Raises:
-        SponsorSyncError: It could not begin.
+    Returns whether all scripts are live and no check is an error.
     """
     scripts = _load(settings, folder)
     async with open_local_gears(settings) as client:
@@ -85,16 +72,12 @@ async def run_look(
         outcomes = await load_states(client, scripts)
         diagnostics = await examine_gears(client) if with_checks else []
         await _print(client, outcomes, diagnostics, as_json=as_json)
-    is_fine = not any(finding.level is Level.ERROR for finding in diagnostics)
-    return _are_live(outcomes) and is_fine
+    has_error = any(each.level is Level.ERROR for each in diagnostics)
+    return _are_live(outcomes) and not has_error
 
 
 async def run_remove(settings: Settings, *, as_json: bool) -> bool:
-    """Takes every script of ours out, and prints which; returns whether none is left.
-
-    Raises:
-        SponsorSyncError: It could not begin.
-    """
+    """Removes every script of ours and prints the result; returns whether none is left."""
     async with open_local_gears(settings) as client:
         outcomes = await remove(client)
         await _print(client, outcomes, (), as_json=as_json)
@@ -104,14 +87,14 @@ async def run_remove(settings: Settings, *, as_json: bool) -> bool:
 def choose_address(
     settings: Settings, *, url: str | None, host: str | None, port: int, password: str | None
 ) -> SecretStr:
-    """Returns the address that options and settings amount to.
+    """Returns the address by the options, or else by the settings.
 
     Raises:
-        InvalidInputError: The options contradict one another, or show a password.
-        SettingsError: Neither they nor the settings name a server.
+        InvalidInputError: The options contradict each other, or contain a password.
+        SettingsError: Neither the options nor the settings name a server.
     """
     if url is not None and host is not None:
-        raise InvalidInputError("--url and --host both name the server; give one of them.")
+        raise InvalidInputError("--url and --host both name the server; use only one of them.")
     if host is not None:
         address = f"redis://{f'[{host}]' if ':' in host else host}:{port}/0"
     elif url is not None:
@@ -120,16 +103,16 @@ def choose_address(
     elif settings.redis_url is not None:
         address = settings.redis_url.get_secret_value()
     else:
-        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; set it, or give --url or --host")
+        raise SettingsError("SPONSORSYNC_REDIS_URL is not set; set it, or use --url or --host")
     return SecretStr(address if password is None else _with_password(address, password))
 
 
 def _refuse_password(url: str) -> None:
-    # What urlsplit says of a malformed address repeats it; the settings refuse it without.
+    # Not by urlsplit, whose errors repeat a malformed address; the settings refuse it later.
     user_info = url.partition("://")[2].rpartition("@")[0]
     if ":" in user_info:
         raise InvalidInputError(
-            "A password on a command line is seen by everybody on the machine: leave it out of "
+            "Every user of the machine can see a password on the command line: leave it out of "
             "--url and use --password-stdin, or SPONSORSYNC_REDIS_URL."
         )
 
@@ -165,10 +148,10 @@ async def _print(
             registrations=list(registrations),
             checks=list(diagnostics),
         )
-        print(report.model_dump_json(indent=2))  # noqa: T201 - the CLI's word
+        print(report.model_dump_json(indent=2))  # noqa: T201 - the command's own output
         return
     console = Console(highlight=False)
-    scripts = Table("script", "before", "after", "why", box=None)
+    scripts = Table("script", "before", "after", "error", box=None)
     for outcome in outcomes:
         before, after = (_paint(state) for state in (outcome.before, outcome.after))
         scripts.add_row(outcome.session, before, after, escape(outcome.error or ""))
@@ -182,8 +165,8 @@ async def _print(
 
 
 def _tabulate(registrations: Sequence[Registration]) -> Table:
-    """Returns a row for each purpose: a script may register the same for a hundred prefixes."""
-    table = Table("registrations", "of", "reads", "runs", "failed", "last error", box=None)
+    """Returns a row for each purpose: one script may have a hundred registrations for it."""
+    table = Table("registrations", "script", "reads", "runs", "failed", "last error", box=None)
     purposes: dict[tuple[str, str], list[Registration]] = {}
     for each in registrations:
         purposes.setdefault((each.session, each.description), []).append(each)

@@ -1,4 +1,4 @@
-"""Everything on one machine: what is not configured for real is embedded or simulated."""
+"""`sponsorsync dev`: runs everything; parts that are not configured are embedded or simulated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sponsorsync.commands.serve import (
     settle_memory,
     wait_for_first,
 )
-from sponsorsync.commands.signals import stop_signals
+from sponsorsync.commands.start import stop_signals
 from sponsorsync.domain.errors import SettingsError, SponsorSyncError
 from sponsorsync.linked_source import callback_path
 from sponsorsync.sandbox.linked_services import LINKED_SERVICES, LinkedService
@@ -41,12 +41,12 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs.
+    """The running parts.
 
     Attributes:
-        settings: With the addresses of whatever was embedded.
-        embedded: A line of description by name, for each part that is not the real one.
-        tasks: Each ends early only when the part that it stands for has died.
+        settings: The settings, with the addresses of the embedded parts.
+        embedded: A description of each embedded or simulated part, by name.
+        tasks: The task of each part, which ends early only if the part has died.
     """
 
     settings: Settings
@@ -56,11 +56,11 @@ class Stack:
 
 @asynccontextmanager
 async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
-    """Runs the service, and whatever of its neighbours is not configured, while it is open.
+    """Runs the service and each part that is not configured, while the context is open.
 
     Raises:
-        SettingsError: A setting does not fit.
-        SponsorSyncError: A part could not start; the message says which and why.
+        SettingsError: A setting is malformed.
+        SponsorSyncError: A part could not start; the message names it and the reason.
     """
     async with AsyncExitStack() as stack:
         overrides: dict[str, Any] = {}
@@ -69,18 +69,20 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
         if settings.redis_url is None:
             url, died = await _start_valkey(stack, settings.data_dir / "local", "local")
             overrides["redis_url"] = SecretStr(url)
-            overrides["manage_notifications"] = True  # it is ours alone
-            embedded["local Redis"] = _describe_redis(url, settings.data_dir / "local")
+            overrides["manage_notifications"] = True  # no other program uses it
+            embedded["local Redis"] = _format_redis(url, settings.data_dir / "local")
             tasks.append(died)
         if settings.durable_address is None:
             url, died = await _start_valkey(stack, settings.data_dir / "durable", "durable")
             overrides["durable_url"] = SecretStr(url)
-            embedded["durable Redis"] = _describe_redis(url, settings.data_dir / "durable")
+            embedded["durable Redis"] = _format_redis(url, settings.data_dir / "durable")
             tasks.append(died)
         if settings.github_client_id is None:
             more, server = await _start_github(stack, settings)
             overrides |= more
-            embedded["GitHub"] = f"simulated, {more['github_url']} (choose who to be, or break it)"
+            embedded["GitHub"] = (
+                f"simulated, {more['github_url']} (choose a person, or make it fail)"
+            )
             tasks.append(server)
             for number, service in enumerate(LINKED_SERVICES):
                 if not service.is_configured(settings):
@@ -94,7 +96,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
                     embedded[service.name] = f"simulated, {url}"
                     tasks.append(server)
         if "GitHub" in embedded and not embedded.keys() >= _REDISES:
-            embedded["Mind"] = "simulated people are written to a real Redis"
+            embedded["Warning"] = "simulated people are written to a real Redis"
         complete = settings.model_copy(update=overrides)
         server = await stack.enter_async_context(
             run_server(create_app(complete), bind(complete.host, complete.port))
@@ -103,7 +105,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
 
 
 async def run_dev(settings: Settings) -> None:
-    """Runs the stack until a signal, or until a part of it dies.
+    """Runs the stack until a signal ends it or a part of it dies.
 
     Raises:
         SponsorSyncError: A part could not start, or died.
@@ -116,7 +118,7 @@ async def run_dev(settings: Settings) -> None:
         await wait_for_first(*stack.tasks, stop=stop)
         if not stop.is_set():
             died = next(task.get_name() for task in stack.tasks if task.done())
-            raise SponsorSyncError(f"A part ended by itself: {died}. Its log says why.")
+            raise SponsorSyncError(f"{died} has ended unexpectedly. Its log has the reason.")
 
 
 async def _start_valkey(
@@ -143,8 +145,8 @@ async def _start_github(
         from sponsorsync.sandbox.hooks import Hook  # noqa: PLC0415 - as above
     except ImportError:
         raise SettingsError(
-            "GITHUB_CLIENT_ID is not set, and the simulated GitHub that would stand in for it "
-            "needs: pip install 'sponsorsync[sandbox]'"
+            "GITHUB_CLIENT_ID is not set; set it, or install the simulated GitHub with "
+            "pip install 'sponsorsync[sandbox]'"
         ) from None
     sock = bind_next_free(_LOOPBACK, settings.port + 1)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"
@@ -200,5 +202,5 @@ async def start_linked_service(
     return url, settings, server
 
 
-def _describe_redis(url: str, data_dir: Path) -> str:
+def _format_redis(url: str, data_dir: Path) -> str:
     return f"embedded, {url} (data in {data_dir})"

@@ -1,4 +1,4 @@
-"""`sponsorsync doctor`: looks at the settings and both Redises, and says what to do about each."""
+"""`sponsorsync doctor`: checks the settings and both Redises, and gives advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr, TypeAdapter
 
-from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
+from sponsorsync.diagnostics import Diagnostic, Level, fail_unless, print_diagnostics, warn_unless
 from sponsorsync.domain.errors import SettingsError, StoreError
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.redis_pair import open_local_gears
@@ -22,7 +22,7 @@ from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
 if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
 
-_FINDINGS = TypeAdapter(list[Diagnostic])
+_DIAGNOSTICS = TypeAdapter(list[Diagnostic])
 _PINGS = 5
 _SLOW_MS = 50.0
 _CLOCK_S = 1.0
@@ -31,7 +31,7 @@ _LOSSLESS_POLICIES = ("noeviction", "volatile-")
 
 
 async def examine(settings: Settings) -> list[Diagnostic]:
-    """Returns what was found; nothing is changed anywhere."""
+    """Returns the diagnostics; changes nothing."""
     diagnostics = _examine_settings(settings)
     async with AsyncExitStack() as stack:
         for name, url in (("local", settings.redis_url), ("durable", settings.durable_address)):
@@ -46,29 +46,29 @@ async def examine(settings: Settings) -> list[Diagnostic]:
                 if name == "local" and settings.engine != "plain":
                     diagnostics += await _examine_gears(settings)
             except StoreError as error:
-                advice = "Start it, or correct its address, user and password."
+                advice = "Start it, or correct its address, user or password."
                 diagnostics.append(Diagnostic(f"{name} Redis", Level.ERROR, str(error), advice))
     return diagnostics
 
 
 async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
-    """Prints the findings; returns whether none is an error."""
+    """Prints the diagnostics; returns whether none is an error."""
     diagnostics = await examine(settings)
     if as_json:
-        print(_FINDINGS.dump_json(diagnostics, indent=2).decode())  # noqa: T201 - the CLI's word
+        print(_DIAGNOSTICS.dump_json(diagnostics, indent=2).decode())  # noqa: T201 - the CLI's word
     else:
         print_diagnostics(diagnostics)
-    return not any(finding.level is Level.ERROR for finding in diagnostics)
+    return not any(each.level is Level.ERROR for each in diagnostics)
 
 
 async def _examine_comparisons(store: RedisStore, settings: Settings) -> list[Diagnostic]:
     failed = await load_failed_reconciles(store)
     return [
         Diagnostic(
-            "comparing with GitHub",
+            "comparison with GitHub",
             Level.WARNING,
             f"failed at {each.at:%Y-%m-%d %H:%M} UTC for {sponsorable}: {each.reason}",
-            "Whatever webhooks miss stays so until `sponsorsync reconcile` is complete.",
+            "Run `sponsorsync reconcile`: it repairs what webhooks have missed.",
         )
         for sponsorable, each in failed.items()
         if sponsorable in settings.sponsorables
@@ -88,28 +88,30 @@ def _examine_settings(settings: Settings) -> list[Diagnostic]:
         for name in Settings.model_fields
     ]
     diagnostics += [
-        Diagnostic(name, Level.WARNING, "is no setting", "Correct its name, or remove it.")
+        Diagnostic(name, Level.WARNING, "is not a setting", "Correct its name, or remove it.")
         for name in find_unknown_names(os.environ)
     ]
     try:
         settings.require_for_service()
     except SettingsError as error:
-        diagnostics.append(Diagnostic("settings", Level.ERROR, str(error), "Set it, or use `dev`."))
+        diagnostics.append(
+            Diagnostic("settings", Level.ERROR, str(error), "Set it, or run `sponsorsync dev`.")
+        )
     for name, value, advice in (
         (
             "SPONSORSYNC_DURABLE_URL",
             settings.durable_address,
-            "Without a durable Redis nothing outlives the local one.",
+            "Set it: without a durable Redis nothing outlives the local one.",
         ),
         (
             "SPONSORSYNC_WEBHOOK_SECRET",
             settings.webhook_secret,
-            "Without GitHub's webhook news of a sponsorship wait for the next login or comparison.",
+            "Set it: GitHub's webhook reports a change at once, not at the next login.",
         ),
         (
             "SPONSORSYNC_MAINTAINER_TOKEN",
             settings.maintainer_token,
-            "Without the maintainer's token nobody compares with GitHub: what was missed stays so.",
+            "Set it: without the maintainer's token nothing compares with GitHub.",
         ),
     ):
         if value is None:
@@ -156,13 +158,9 @@ async def _examine_server(store: RedisStore, *, is_local: bool) -> list[Diagnost
 def _examine_version(subject: str, info: dict[str, Any]) -> Diagnostic:
     product = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version") or info.get("redis_version"))
-    seen = f"{product} {version}"
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        return Diagnostic(
-            subject, Level.ERROR, seen, f"Use {oldest} or newer: SMISMEMBER is needed."
-        )
-    return Diagnostic(subject, Level.OK, seen)
+    is_new = tuple(int(part) for part in version.split(".")[:2]) >= _OLDEST
+    advice = f"Use {'.'.join(map(str, _OLDEST))} or newer: SMISMEMBER is needed."
+    return fail_unless(is_new, subject, f"{product} {version}", advice)
 
 
 async def _examine_latency(subject: str, store: RedisStore) -> Diagnostic:
@@ -173,76 +171,62 @@ async def _examine_latency(subject: str, store: RedisStore) -> Diagnostic:
         times_ms.append(1000 * (time.perf_counter() - began))
     median_ms = sorted(times_ms)[_PINGS // 2]
     seen = f"answers in {median_ms:.1f} ms (median of {_PINGS})"
-    if median_ms > _SLOW_MS:
-        return Diagnostic(subject, Level.WARNING, seen, "Run the service nearer to it.")
-    return Diagnostic(subject, Level.OK, seen)
+    return warn_unless(median_ms <= _SLOW_MS, subject, seen, "Run the service nearer to it.")
 
 
 async def _examine_clock(subject: str, store: RedisStore) -> Diagnostic:
     seconds, micros = cast("tuple[int, int]", await store.run("TIME"))
     ahead_s = seconds + micros / 1e6 - time.time()
     seen = f"its clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} ours"
-    if abs(ahead_s) > _CLOCK_S:
-        return Diagnostic(
-            subject, Level.WARNING, seen, "Let NTP set both: entitles end by its clock."
-        )
-    return Diagnostic(subject, Level.OK, seen)
+    advice = "Synchronize both clocks with NTP: entitlements end by its clock."
+    return warn_unless(abs(ahead_s) <= _CLOCK_S, subject, seen, advice)
 
 
 def _examine_persistence(subject: str, info: dict[str, Any], *, is_local: bool) -> Diagnostic:
+    if info.get("aof_last_write_status", "ok") != "ok":
+        seen = "cannot write its append-only file"
+        return Diagnostic(subject, Level.ERROR, seen, "Free disk space.")
     has_aof = info.get("aof_enabled") == 1
     seen = "appends to a file (AOF)" if has_aof else "has no append-only file"
-    if info.get("aof_last_write_status", "ok") != "ok":
-        return Diagnostic(
-            subject, Level.ERROR, "cannot write its append-only file", "Free some disk."
-        )
-    if has_aof:
-        return Diagnostic(subject, Level.OK, seen)
-    what = "changes that were not relayed yet" if is_local else "what belongs to sponsors"
-    level = Level.WARNING if is_local else Level.ERROR
-    return Diagnostic(subject, level, seen, f"Set `appendonly yes`: a crash would lose {what}.")
+    lost = "changes that were not relayed yet" if is_local else "the sponsors' data"
+    check = warn_unless if is_local else fail_unless
+    return check(has_aof, subject, seen, f"Set `appendonly yes`: a crash would lose {lost}.")
 
 
 def _examine_eviction(subject: str, info: dict[str, Any]) -> Diagnostic:
     policy = str(info.get("maxmemory_policy", "unknown"))
-    seen = f"maxmemory-policy is {policy}"
-    if policy.startswith(_LOSSLESS_POLICIES):
-        return Diagnostic(subject, Level.OK, seen)
-    advice = "Set noeviction or volatile-…: others evict keys that are nobody's to lose."
-    return Diagnostic(subject, Level.ERROR, seen, advice)
+    is_lossless = policy.startswith(_LOSSLESS_POLICIES)
+    advice = "Set noeviction or volatile-…: other policies evict keys without a TTL."
+    return fail_unless(is_lossless, subject, f"maxmemory-policy is {policy}", advice)
 
 
 async def _examine_shape(subject: str, store: RedisStore, info: dict[str, Any]) -> Diagnostic:
     if info.get("role") != "master":
-        advice = "Name the primary: SponsorSync writes to it."
+        advice = "Configure the primary's address: SponsorSync writes to it."
         return Diagnostic(subject, Level.ERROR, "is a replica", advice)
     if not info.get("run_id"):
-        advice = (
-            "After a restart of it, run `sponsorsync verify --fix`: it is not noticed by itself."
-        )
+        advice = "Run `sponsorsync verify --fix` after its restarts: they are not noticed."
         return Diagnostic(subject, Level.WARNING, "shows no run_id", advice)
     reason = await store.find_cluster()
-    if reason is not None:
-        return Diagnostic(subject, Level.ERROR, reason, "Use a server, or database, of one shard.")
-    return Diagnostic(subject, Level.OK, "is a primary of one shard")
+    advice = "Use a server, or database, of one shard."
+    return fail_unless(reason is None, subject, reason or "is a primary of one shard", advice)
 
 
 async def _examine_notifications(subject: str, store: RedisStore) -> Diagnostic:
     try:
         reply = await store.run("CONFIG", "GET", "notify-keyspace-events")
     except StoreError:
-        advice = f"Make sure that its flags have {''.join(sorted(NEEDED_FLAGS))}."
+        advice = f"Make sure that its flags include {''.join(sorted(NEEDED_FLAGS))}."
         return Diagnostic(subject, Level.WARNING, "does not show its notification flags", advice)
     flags = parse_flags(cast("dict[bytes, bytes]", reply))
     missing = "".join(sorted(NEEDED_FLAGS - flags))
-    if not missing:
-        return Diagnostic(subject, Level.OK, "sends the notifications that are listened to")
-    wanted = "".join(sorted(flags | NEEDED_FLAGS))
+    seen = f"lacks notification flags {missing}" if missing else "sends the needed notifications"
     advice = (
-        f"CONFIG SET notify-keyspace-events {wanted}, or SPONSORSYNC_MANAGE_NOTIFICATIONS=true: "
-        "else what is written past the service is noticed by `sponsorsync verify` only."
+        f"CONFIG SET notify-keyspace-events {''.join(sorted(flags | NEEDED_FLAGS))}, or "
+        "SPONSORSYNC_MANAGE_NOTIFICATIONS=true: without them only `sponsorsync verify` notices "
+        "changes that others write."
     )
-    return Diagnostic(subject, Level.WARNING, f"lacks notification flags {missing}", advice)
+    return warn_unless(not missing, subject, seen, advice)
 
 
 async def _examine_backlog(subject: str, store: RedisStore) -> Diagnostic:
@@ -256,6 +240,5 @@ async def _examine_backlog(subject: str, store: RedisStore) -> Diagnostic:
         f"{dirty} people wait for durable, {entries} entries in the outbox, "
         f"{dead_letters} dead letters"
     )
-    if dead_letters:
-        return Diagnostic(subject, Level.ERROR, seen, "`sponsorsync verify` says who and why.")
-    return Diagnostic(subject, Level.OK, seen)
+    advice = "Run `sponsorsync verify`: it shows each dead letter with its reason."
+    return fail_unless(not dead_letters, subject, seen, advice)

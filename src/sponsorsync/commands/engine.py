@@ -1,4 +1,4 @@
-"""The sync engine, opened for a command that works without the service."""
+"""Opening of the sync engine for commands that run without the service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[SyncEngine]:
-    """Opens both Redises and yields the engine between them, which does not run yet.
+    """Opens both Redises and yields the engine between them without starting its loops.
 
     Raises:
         SettingsError: A setting that the engine needs is missing.

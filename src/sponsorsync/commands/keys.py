@@ -1,4 +1,4 @@
-"""`sponsorsync keys`: shows the keys that sign tokens, and makes new ones."""
+"""`sponsorsync keys`: lists and rotates the keys that sign tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from sponsorsync.tokens.keyring import find_keys_file, load_keyring, rotate_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from sponsorsync.settings import Settings
@@ -16,37 +15,35 @@ if TYPE_CHECKING:
 
 
 def list_keys(settings: Settings, *, now: datetime, as_json: bool) -> str:
-    """Returns what to print of the keys: never their private parts."""
-    return _describe(load_keyring(settings), settings, now=now, as_json=as_json)
+    """Returns a list of the keys without their private parts."""
+    return _format(load_keyring(settings), settings, now=now, as_json=as_json)
 
 
 def rotate(settings: Settings, *, now: datetime, retire_old: bool, as_json: bool) -> str:
-    """Makes a new key, and returns what to print of all of them."""
+    """Makes a new key, and returns a list of all keys."""
     keyring = rotate_keys(settings, now=now, retire_old=retire_old)
-    return _describe(keyring, settings, now=now, as_json=as_json)
+    return _format(keyring, settings, now=now, as_json=as_json)
 
 
-def _describe(keyring: Keyring, settings: Settings, *, now: datetime, as_json: bool) -> str:
+def _format(keyring: Keyring, settings: Settings, *, now: datetime, as_json: bool) -> str:
     signing = keyring.find_signing(now)
-    describe: Callable[[TokenKey], dict[str, object]] = lambda key: {  # noqa: E731 - a row
-        "kid": key.kid,
-        "state": _state_of(key, signing, now),
-        "signs_from": key.signs_from.isoformat(),
-        "ends_at": key.ends_at.isoformat() if key.ends_at else None,
-    }
-    rows = [describe(key) for key in keyring.keys]
+    rows = [
+        {
+            "kid": key.kid,
+            "state": _state_of(key, signing, now),
+            "signs_from": key.signs_from.isoformat(),
+            "ends_at": key.ends_at.isoformat() if key.ends_at else None,
+        }
+        for key in keyring.keys
+    ]
+    file = str(find_keys_file(settings))
     if as_json:
-        return json.dumps({"file": str(find_keys_file(settings)), "keys": rows}, indent=2)
-    return "\n".join(
-        [
-            str(find_keys_file(settings)),
-            *(
-                f"  {row['kid']}  {row['state']:<8}  signs from {row['signs_from']}"
-                + (f", its tokens end by {row['ends_at']}" if row["ends_at"] else "")
-                for row in rows
-            ),
-        ]
-    )
+        return json.dumps({"file": file, "keys": rows}, indent=2)
+    lines = [file]
+    for row in rows:
+        end = f", its tokens end by {row['ends_at']}" if row["ends_at"] else ""
+        lines.append(f"  {row['kid']}  {row['state']:<8}  signs from {row['signs_from']}{end}")
+    return "\n".join(lines)
 
 
 def _state_of(key: TokenKey, signing: TokenKey, now: datetime) -> str:

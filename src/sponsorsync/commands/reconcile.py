@@ -1,4 +1,4 @@
-"""`sponsorsync reconcile`: compares with GitHub."""
+"""`sponsorsync reconcile`: compares the stored sponsorships with GitHub."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from sponsorsync.commands.progress import show_progress
-from sponsorsync.commands.show_report import show_report
+from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile.reconciler import Reconciler
@@ -17,20 +16,14 @@ from sponsorsync.redis_pair import create_entitlements, create_people, open_redi
 from sponsorsync.store.reconciliations import ReconciliationStore
 
 if TYPE_CHECKING:
-    from sponsorsync.reconcile.reconciler import ReconcileSummary
+    from sponsorsync.reconcile.report import ReconcileSummary
     from sponsorsync.settings import Settings
 
 
 async def run_reconcile(
     settings: Settings, *, sponsorable: str | None, dry_run: bool, as_json: bool
 ) -> bool:
-    """Compares with GitHub, and prints how far it is and what it found.
-
-    Returns whether GitHub has told everything.
-
-    Raises:
-        SponsorSyncError: It could not begin.
-    """
+    """Compares with GitHub and prints a report; returns whether the comparison is complete."""
     settings.require_for_sync()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
@@ -54,12 +47,12 @@ async def run_reconcile(
                 report_counts(summary)
                 if summary.waiting_until is not None:
                     errors.print(
-                        "GitHub's rate limit is reached; it goes on at "
+                        "GitHub's rate limit is reached; the comparison continues at "
                         f"{summary.waiting_until:%H:%M:%S} UTC."
                     )
 
             summary = await reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report)
-    show_report(summary, _print_reconcile, as_json=as_json)
+    print_report(summary, _print_reconcile, as_json=as_json)
     return summary.reason is None
 
 
@@ -71,18 +64,20 @@ def _print_reconcile(console: Console, summary: ReconcileSummary) -> None:
         console.print(table)
     would = "would be" if summary.is_dry_run else "were"
     for kind, count in sorted(summary.counts.items()):
-        console.print(f"{count:,} entitles {would} {kind}.")
+        console.print(f"{count:,} entitlements {would} {kind}.")
     if summary.newer:
-        console.print(f"{summary.newer:,} entitles changed meanwhile and were left as they are.")
+        console.print(
+            f"{summary.newer:,} entitlements changed meanwhile and were left as they are."
+        )
     if summary.hidden:
         console.print(
-            f"GitHub does not show whose {summary.hidden:,} sponsorships are, so "
-            f"{summary.unknown:,} people whom it does not list keep their entitlement."
+            f"GitHub hides the sponsor of {summary.hidden:,} sponsorships, so {summary.unknown:,} "
+            "people that it does not list keep their entitlement."
         )
     if summary.conflicts:
         console.print(
-            f"Nothing could be kept of {summary.conflicts:,} people: somebody else wrote a key of "
-            "theirs. The log names it."
+            f"Nothing was stored for {summary.conflicts:,} people, who have a key of the wrong "
+            "type (see the log)."
         )
     if summary.budget is not None:
         console.print(
@@ -91,8 +86,10 @@ def _print_reconcile(console: Console, summary: ReconcileSummary) -> None:
             f"{summary.budget.reset_at:%H:%M} UTC."
         )
     console.print(
-        f"{summary.people:,} sponsors were looked at on {summary.pages:,} pages, in "
+        f"{summary.people:,} sponsors on {summary.pages:,} pages were compared in "
         f"{summary.seconds:.2f} s."
     )
     if summary.reason is not None:
-        console.print(f"It is not complete, so nobody's entitlement was ended: {summary.reason}")
+        console.print(
+            f"The comparison is not complete, so it ended no entitlement: {summary.reason}"
+        )

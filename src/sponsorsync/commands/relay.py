@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.commands.engine import open_engine
-from sponsorsync.commands.signals import stop_signals
+from sponsorsync.commands.start import stop_signals
 
 if TYPE_CHECKING:
     from sponsorsync.settings import Settings
 
 
 async def run_relay(settings: Settings) -> None:
-    """Runs the engine until a signal ends it: relay and listener too, whatever the service does.
-
-    Raises:
-        SponsorSyncError: It could not begin.
-    """
+    """Runs the plain engine until a signal ends it, also beside a running service."""
     plain = settings.model_copy(update={"engine": "plain"})
     async with (
         stop_signals() as stop,
@@ -25,5 +21,5 @@ async def run_relay(settings: Settings) -> None:
         open_supervisor() as supervisor,
     ):
         engine.start(supervisor)
-        print("SponsorSync relay ready", flush=True)  # noqa: T201 - the CLI's word
+        print("SponsorSync relay ready", flush=True)  # noqa: T201 - the command's own output
         await stop.wait()

@@ -1,7 +1,7 @@
 """`sponsorsync serve`: runs an ASGI app under uvicorn, with our own handling of signals.
 
-uvicorn raises a captured signal again when it is done, which would kill the process before the
-embedded servers are shut down.
+uvicorn raises a captured signal again at its end, which would kill the process before the embedded
+servers are shut down.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from sponsorsync.app import create_app
-from sponsorsync.commands.signals import stop_signals
+from sponsorsync.commands.start import stop_signals
 from sponsorsync.domain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ _LAST_PORT = 65535
 
 
 async def run_serve(settings: Settings) -> None:
-    """Serves requests until a signal ends it.
-
-    Raises:
-        SponsorSyncError: It could not begin.
-    """
+    """Serves requests until a signal ends it."""
     app = create_app(settings)
     async with stop_signals() as stop, run_server(app, bind(settings.host, settings.port)) as task:
         settle_memory()
@@ -45,7 +41,7 @@ async def run_serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals alone and says when it has started."""
+    """A uvicorn server that ignores signals and sets an event once it has started."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -62,10 +58,10 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def run_server(app: Starlette, sock: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
-    """Serves an app on a bound socket while the context is open, and closes it at the end.
+    """Serves an app on a bound socket while the context is open, and closes the socket.
 
-    Yields the task, which ends early only if the server fails. The app's lifespan is run here and
-    not by uvicorn, so that what it raises is raised, rather than logged with a trace.
+    Yields the task, which ends early only if the server fails. The lifespan runs here and not in
+    uvicorn, which would log its errors with a traceback in place of raising them.
     """
     with sock:
         async with (
@@ -107,7 +103,7 @@ async def _serve_with_state(
 
 
 async def wait_for_first(*tasks: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """Returns when one of the tasks ends or the event is set."""
+    """Waits until one of the tasks ends or the event is set."""
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -116,13 +112,13 @@ async def wait_for_first(*tasks: asyncio.Task[None], stop: asyncio.Event) -> Non
 
 
 def announce(host: str, port: int) -> None:
-    """Says on standard output that requests are served; also into a pipe, at once."""
+    """Prints that requests are served, without buffering."""
     shown = f"[{host}]" if ":" in host else host
-    print(f"SponsorSync ready on http://{shown}:{port}", flush=True)  # noqa: T201 - the CLI's word
+    print(f"SponsorSync ready on http://{shown}:{port}", flush=True)  # noqa: T201 - the command's own output
 
 
 def settle_memory() -> None:
-    """Keeps the collector from walking over what was loaded at the start, again and again."""
+    """Excludes the objects of the start from every later garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -131,14 +127,14 @@ def bind(host: str, port: int) -> socket.socket:
     """Returns a listening socket.
 
     Raises:
-        SettingsError: The address cannot be had.
+        SettingsError: The address is in use or not available.
     """
     try:
         return _listen(host, port)
     except OSError as error:
         raise SettingsError(
-            f"SPONSORSYNC_PORT: {port} on {host} cannot be used ({error.strerror}); it should be a "
-            "free port of an address of this machine"
+            f"SPONSORSYNC_PORT: {port} on {host} cannot be used ({error.strerror}); choose a free "
+            "port, and a SPONSORSYNC_HOST of this machine"
         ) from None
 
 
@@ -146,14 +142,12 @@ def bind_next_free(host: str, first_port: int) -> socket.socket:
     """Returns a socket that listens on the first free port from `first_port` on.
 
     Raises:
-        SettingsError: None is free.
+        SettingsError: No port is free.
     """
     for port in range(first_port, _LAST_PORT + 1):
         with suppress(OSError):
             return _listen(host, port)
-    raise SettingsError(
-        f"SPONSORSYNC_PORT: no port after it is free on {host}; it should be a lower one"
-    )
+    raise SettingsError(f"SPONSORSYNC_PORT: no later port is free on {host}; choose a lower one")
 
 
 def port_of(sock: socket.socket) -> int:

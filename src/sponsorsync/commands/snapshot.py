@@ -1,4 +1,4 @@
-"""`sponsorsync snapshot`: copies everybody from local to durable."""
+"""`sponsorsync snapshot`: copies all people from local to durable."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sponsorsync.commands.engine import open_engine
-from sponsorsync.commands.progress import show_progress
-from sponsorsync.commands.show_report import show_report
+from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.redis_pair import run_scripts_snapshot
 from sponsorsync.sync.snapshot import SnapshotSummary
@@ -26,12 +25,9 @@ if TYPE_CHECKING:
 async def run_snapshot(
     settings: Settings, *, collection: str | None, dry_run: bool, scan: bool, as_json: bool
 ) -> bool:
-    """Copies everybody, and prints how far it is and what it did.
+    """Copies all people and prints a report.
 
-    Returns whether durable has everything (in a dry run: whether everything could be read).
-
-    Raises:
-        SponsorSyncError: It could not begin.
+    Returns whether durable has everything; in a dry run, whether everything could be read.
     """
     async with open_engine(settings) as engine:
         engine.snapshot.check_collection(collection)
@@ -45,53 +41,46 @@ async def run_snapshot(
                 summary = await engine.snapshot.run(
                     collection=collection, dry_run=dry_run, scan=scan, report=report
                 )
-    show_report(summary, _print_snapshot, as_json=as_json)
+    print_report(summary, _print_snapshot, as_json=as_json)
     if dry_run:
         return summary.reason is None and not summary.errors
     return summary.agrees
 
 
 async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
-    """Has the scripts inside local copy everybody, and prints what each did.
+    """Runs the scripts that copy inside local, and prints a report.
 
-    Returns whether every one copied all that was to be copied.
-
-    Args:
-        settings: All of them.
-        as_json: Prints JSON.
-        folder: Where the scripts are; None for where this installation has them.
-
-    Raises:
-        SponsorSyncError: It could not begin.
+    Returns whether each of them copied everything. The scripts are read from `folder`, or from the
+    installation.
     """
     summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
-    show_report(summary, _print_scripts, as_json=as_json)
+    print_report(summary, _print_scripts, as_json=as_json)
     return summary.agrees
 
 
 def _print_snapshot(console: Console, summary: SnapshotSummary) -> None:
-    verb = "would be copied" if summary.is_dry_run else "are on durable as they are here"
+    verb = "would be copied" if summary.is_dry_run else "are now on durable"
     console.print(
         f"{summary.records:,} of {summary.people:,} people {verb}: "
         f"{summary.bytes:,} bytes in {summary.seconds:.2f} s."
     )
     if summary.imported:
-        console.print(f"{summary.imported:,} had data that nobody had versioned yet.")
+        console.print(f"{summary.imported:,} people had data without a version.")
     for reason, count in sorted(summary.skipped.items()):
         console.print(f"{count:,} {_SKIPPED[reason]}")
     for error in summary.errors:
         console.print(f"  {error}", markup=False)
     if summary.on_their_way:
-        console.print(f"{summary.on_their_way:,} people are still on their way to durable.")
+        console.print(f"Changes of {summary.on_their_way:,} people are not on durable yet.")
     if summary.reason is not None:
-        console.print(f"It ended early: {summary.reason} Repeat it; nothing is lost by that.")
+        console.print(f"The snapshot ended early: {summary.reason} Repeat it: that loses nothing.")
 
 
 _SKIPPED = {
-    "visitor": "numbers are those of anonymous visitors; their sets stay where they are.",
-    "wrong type": "people have data of another type, which were left alone:",
-    "unknown": "people have something that is not known yet (such as their entitlement).",
-    "newer": "people were newer on durable; that was taken over here.",
+    "visitor": "numbers belong to anonymous visitors; their sets were not copied.",
+    "wrong type": "people have a key of the wrong type, which was not copied:",
+    "unknown": "people have a part that is unknown here (such as their entitlement).",
+    "newer": "people had newer data on durable, which were copied here.",
 }
 
 
@@ -106,4 +95,4 @@ def _print_scripts(console: Console, summary: BatchSummary) -> None:
         for error in [*run.errors, *([run.reason] if run.reason else [])]:
             console.print(f"{run.script}: {error}", markup=False)
     if summary.reason is not None:
-        console.print(f"It ended early: {summary.reason} Repeat it; nothing is lost by that.")
+        console.print(f"The snapshot ended early: {summary.reason} Repeat it: that loses nothing.")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from sponsorsync.commands.engine import open_engine
-from sponsorsync.commands.progress import show_progress
-from sponsorsync.commands.show_report import show_report
+from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.sync.verify import VerifySummary
 
@@ -19,13 +18,7 @@ if TYPE_CHECKING:
 
 
 async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
-    """Compares both sides, and prints how far it is and what it found.
-
-    Returns whether both are known to be equal.
-
-    Raises:
-        SponsorSyncError: It could not begin.
-    """
+    """Compares both Redises and prints the differences; returns whether there are none."""
     async with open_engine(settings) as engine:
         summary = VerifySummary()
         try:
@@ -35,7 +28,7 @@ async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:
         else:
             with show_progress("Comparing", to_stderr=as_json) as report:
                 summary = await engine.verifier.run(fix=fix, report=report)
-    show_report(summary, _print_verify, as_json=as_json)
+    print_report(summary, _print_verify, as_json=as_json)
     return summary.agrees
 
 
@@ -53,21 +46,20 @@ def _print_verify(console: Console, summary: VerifySummary) -> None:
             markup=False,
         )
     if summary.repaired:
-        console.print(f"{summary.repaired:,} differences were mended.")
+        console.print(f"{summary.repaired:,} differences were repaired.")
     if summary.on_their_way:
         console.print(
-            f"{summary.on_their_way:,} people are on their way to durable; "
-            f"{summary.waiting_for_entitlement:,} of them wait until GitHub tells whether they are "
-            "entitled."
+            f"Changes of {summary.on_their_way:,} people are not on durable yet; "
+            f"{summary.waiting_for_entitlement:,} of these people wait for GitHub's answer."
         )
     if summary.visitors:
-        console.print(f"{summary.visitors:,} numbers are those of anonymous visitors, too.")
+        console.print(f"{summary.visitors:,} people have the number of an anonymous visitor, too.")
     console.print(
         f"{summary.equal:,} of {summary.people:,} people are equal, in {summary.seconds:.2f} s."
     )
     if summary.reason is not None:
-        console.print(f"It ended early: {summary.reason}")
+        console.print(f"The comparison ended early: {summary.reason}")
     elif summary.agrees:
-        console.print("Both sides agree.")
+        console.print("Both Redises have the same data.")
     else:
-        console.print("It cannot be said that both sides agree.")
+        console.print("The two Redises differ, or the comparison is incomplete.")

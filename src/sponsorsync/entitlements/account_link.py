@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import NotSignedInError
+from sponsorsync.entitlements.grants import find_grant, replace_grant
 from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
 from sponsorsync.linked_source import callback_path
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from sponsorsync.domain.sources import EntitlementSource, Grant
+    from sponsorsync.domain.sources import EntitlementSource
     from sponsorsync.linked_source import LinkedAccount, LinkedSource
     from sponsorsync.settings import Settings
     from sponsorsync.store.entitlements import EntitlementStore
@@ -102,19 +103,6 @@ class AccountLink:
         await self.entitlements.change(
             self.sponsorable, person_id, decide, by=self._source.value, for_certain=True
         )
-
-
-def find_grant(facts: EntitlementFacts, source: EntitlementSource) -> Grant | None:
-    """Returns the grant by a linked account, or None."""
-    return next((each for each in facts.grants if each.source is source), None)
-
-
-def replace_grant(
-    facts: EntitlementFacts, source: EntitlementSource, grant: Grant | None
-) -> EntitlementFacts:
-    """Returns the facts with this grant, or none, in place of the source's former one."""
-    others = tuple(each for each in facts.grants if each.source is not source)
-    return replace(facts, grants=others if grant is None else (*others, grant))
 
 
 def apply_account(

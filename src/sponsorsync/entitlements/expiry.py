@@ -1,4 +1,4 @@
-"""Entitlements that end by their time, where there is no sync engine that would see to it."""
+"""Entitlements that end at their time, where no sync engine ends them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from sponsorsync.background import Supervisor
     from sponsorsync.store.connect import RedisStore
 
-_LOOK_S = 2.0
+_SWEEP_EVERY_S = 2.0
 
 
-def keep_ending_entitlements(supervisor: Supervisor, local: RedisStore) -> None:
-    """Starts the loop that takes ended entitlements out of the index, and into the audit trail."""
-    supervisor.start("entitlement_ends", partial(end_entitlements, local), every_s=_LOOK_S)
+def start_expiry(supervisor: Supervisor, local: RedisStore) -> None:
+    """Starts the loop that removes ended entitlements from the index and audits their end."""
+    supervisor.start("entitlement_ends", partial(end_entitlements, local), every_s=_SWEEP_EVERY_S)

@@ -1,13 +1,13 @@
-"""Members of organizations that sponsor: what their login shows, and what becomes of it later.
+"""Entitlements of the members of sponsoring organizations.
 
-An organization's own entitlement is kept like anybody's, under its number: webhook and reconcile
-tell of it. Each change of it is noted by the script that keeps it, until all of its members were
-judged again; whoever dies in between leaves the note.
+An organization has an entitlement of its own, stored like a person's under its number; webhook and
+reconcile update it. The script that saves it also leaves a note, which stays until all members are
+recomputed. So a replica that dies in between loses nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -42,30 +42,27 @@ if TYPE_CHECKING:
 
     _Decide = Callable[[EntitlementFacts | None], EntitlementFacts | None]
 
-_LOOK_S = 5.0
+_RECOMPUTE_EVERY_S = 5.0
 _CHUNK = 100
 _BY = "organization"
 
 _log = structlog.get_logger(__name__)
 
 
-class Members:
-    """Keeps the entitlement of members in step with that of their organizations."""
+@dataclass
+class OrganizationMembers:
+    """Keeps the entitlements of members in step with those of their organizations."""
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        organizations: OrganizationStore,
-        *,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._entitlements = entitlements
-        self._organizations = organizations
-        self._policy = policy
-        self._clock = clock
+    entitlements: EntitlementStore
+    organizations: OrganizationStore
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    async def see(
+    def start(self, supervisor: Supervisor) -> None:
+        """Starts the loop that recomputes members; several replicas may run it at once."""
+        supervisor.start("organization_members", self.recompute_changed, every_s=_RECOMPUTE_EVERY_S)
+
+    async def record_memberships(
         self,
         person_id: int,
         sponsorable: str,
@@ -74,23 +71,23 @@ class Members:
         *,
         asked_at: datetime,
     ) -> EntitlementFacts | None:
-        """Returns a person's facts after a login, which are not kept yet.
+        """Returns a person's facts with a grant for each sponsoring organization; saves no facts.
 
         Args:
-            person_id: Who signed in.
-            sponsorable: Whom an organization may sponsor.
-            facts: What else is known; None where that is nothing.
-            memberships: What GitHub showed; None where it showed nothing.
-            asked_at: The moment before it was asked.
+            person_id: The person who signs in.
+            sponsorable: The login that an organization may sponsor.
+            facts: The person's facts from other sources, if any.
+            memberships: The organizations that GitHub showed; None where it did not answer.
+            asked_at: The moment before GitHub was asked.
 
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.
         """
-        now = self._clock()
+        now = self.clock()
         if memberships is None:
             return None if facts is None else mark_memberships_unknown(facts, now=now)
-        known = facts or EntitlementFacts(sponsorable=sponsorable, checked_at=None)
-        former = {g.organization_id for g in known.grants if g.organization_id is not None}
+        stored = facts or EntitlementFacts(sponsorable=sponsorable, checked_at=None)
+        former = {g.organization_id for g in stored.grants if g.organization_id is not None}
         candidates, unsure = await self._find_candidates(sponsorable, memberships, former)
         shown = {each.id for each in memberships.organizations}
         hidden = set() if memberships.is_complete else former - shown
@@ -99,33 +96,33 @@ class Members:
             for each in candidates
         ]
         return record_memberships(
-            known,
+            stored,
             [each for each in sponsoring if each is not None],
             hidden=hidden | (former & unsure),
             is_complete=memberships.is_complete and not unsure,
-            policy=self._policy,
+            policy=self.policy,
             now=now,
         )
 
-    async def follow(self) -> None:
-        """Recomputes the members of each organization that changed, and its new members.
+    async def recompute_changed(self) -> None:
+        """Recomputes all members of each changed organization, and the new members of others.
 
-        One replica does so at a time, to spare work: whoever does, versions decide.
+        One replica does so at a time, only to save work: versions keep concurrent changes apart.
 
         Raises:
-            StoreError: A Redis cannot be asked; what was not done stays noted.
+            StoreError: A Redis cannot be asked; the remaining notes stay.
         """
-        if not await self._organizations.has_changed_organizations():
+        if not await self.organizations.has_changed_organizations():
             return
         failed: list[StoreError] = []
-        async with self._organizations.hold_lock() as lock:
+        async with self.organizations.hold_lock() as lock:
             if lock is None:
                 return
-            for changed in await self._organizations.find_changed_organizations():
+            for changed in await self.organizations.find_changed_organizations():
                 try:
                     await self._recompute_organization(changed, lock)
                 except (DurableUnavailableError, StoreConflictError) as error:
-                    # It keeps its note, and keeps nobody else waiting.
+                    # Its note stays, and the other organizations go on.
                     failed.append(error)
         if failed:
             raise failed[0]
@@ -133,18 +130,18 @@ class Members:
     async def _find_candidates(
         self, sponsorable: str, memberships: Memberships, former: set[int]
     ) -> tuple[list[Membership], set[int]]:
-        """Leaves out organizations of which nobody ever told that they sponsor.
+        """Returns the organizations that may sponsor, and the numbers of unknown ones.
 
-        Returns the others, and the numbers of those of which only durable may know, and is away.
+        An organization is unknown while its entitlement may be on durable, which is away.
         """
-        now = self._clock()
+        now = self.clock()
         numbers = [each.id for each in memberships.organizations]
-        known = await self._entitlements.load(sponsorable, numbers)
-        unknown = await self._entitlements.find_unknown(sponsorable, numbers)
+        stored = await self.entitlements.load(sponsorable, numbers)
+        unknown = await self.entitlements.find_unknown(sponsorable, numbers)
         candidates = []
         for each in memberships.organizations:
-            facts = known[each.id].facts
-            if any(given.sponsorable == sponsorable for given in each.sponsorships) or (
+            facts = stored[each.id].facts
+            if any(shown.sponsorable == sponsorable for shown in each.sponsorships) or (
                 facts is not None and (facts.is_sponsoring(now) or each.id in former)
             ):
                 candidates.append(each)
@@ -153,68 +150,63 @@ class Members:
     async def _record_organization(
         self, person_id: int, sponsorable: str, membership: Membership, asked_at: datetime
     ) -> SponsoringOrganization | None:
-        facts = await self._learn(sponsorable, membership, asked_at)
+        facts = await self._save_organization(sponsorable, membership, asked_at)
         if facts.source is not EntitlementSource.SPONSORSHIP:
             return None
         return SponsoringOrganization(
             id=membership.id,
             login=membership.login,
             facts=facts,
-            has_seat=await self._organizations.claim_seat(
-                sponsorable,
-                membership.id,
-                person_id,
-                seats=self._policy.seats,
+            has_seat=await self.organizations.claim_seat(
+                sponsorable, membership.id, person_id, seats=self.policy.seats
             ),
         )
 
-    async def _learn(
+    async def _save_organization(
         self, sponsorable: str, membership: Membership, asked_at: datetime
     ) -> EntitlementFacts:
-        """Saves what a member sees of an organization's sponsorship; returns the stored facts.
+        """Saves the sponsorship that GitHub shows a member; returns the organization's facts.
 
-        A member sees no private sponsorship and no tier, so nothing is concluded from what is not
-        shown, and a tier that is known stays.
+        GitHub shows members no private sponsorship and no tier. So a missing sponsorship proves
+        nothing, and a stored tier stays.
         """
-        given = [g for g in membership.sponsorships if g.sponsorable == sponsorable]
+        shown = [each for each in membership.sponsorships if each.sponsorable == sponsorable]
 
-        def decide(known: EntitlementFacts | None) -> EntitlementFacts | None:
-            if is_not_older(known, asked_at):
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts | None:
+            if not shown or is_not_older(stored, asked_at):
                 return None
-            return self._derive_organization_facts(sponsorable, given, known)
+            return self._derive_organization_facts(sponsorable, shown, stored)
 
-        _, facts = await self._entitlements.change(sponsorable, membership.id, decide, by="login")
-        return facts or EntitlementFacts(sponsorable=sponsorable, checked_at=self._clock())
+        _, facts = await self.entitlements.change(sponsorable, membership.id, decide, by="login")
+        return facts or EntitlementFacts(sponsorable=sponsorable, checked_at=self.clock())
 
     def _derive_organization_facts(
-        self, sponsorable: str, given: Sequence[Sponsorship], known: EntitlementFacts | None
+        self, sponsorable: str, shown: Sequence[Sponsorship], stored: EntitlementFacts | None
     ) -> EntitlementFacts | None:
-        if not given:
-            return None
-        now = self._clock()
-        told = derive_facts(sponsorable, given, previous=known, policy=self._policy, now=now)
-        if known is None:
-            return told
-        is_shown = any(known.since == each.created_at for each in given)
-        if not is_shown and known.is_sponsoring(now) and is_better(known, told, now=now):
-            return None  # GitHub may keep it back: a private one beside another of before
-        if known.since == told.since:
-            told = replace(told, tier_cents=told.tier_cents or known.tier_cents)
-        return None if are_equivalent(told, known) else told
+        now = self.clock()
+        facts = derive_facts(sponsorable, shown, previous=stored, policy=self.policy, now=now)
+        if stored is None:
+            return facts
+        is_shown = any(stored.since == each.created_at for each in shown)
+        if not is_shown and stored.is_sponsoring(now) and is_better(stored, facts, now=now):
+            return None  # the stored one may be private, and the shown one a former one
+        if stored.since == facts.since:
+            facts = replace(facts, tier_cents=facts.tier_cents or stored.tier_cents)
+        return None if are_equivalent(facts, stored) else facts
 
     async def _recompute_organization(self, changed: ChangedOrganization, lock: HeldLock) -> None:
-        # For certain: 'not known' would end the entitlement of all its members.
-        known = await self._entitlements.load_for_certain(changed.sponsorable, changed.id)
-        sponsor = known.facts or EntitlementFacts(changed.sponsorable, checked_at=None)
+        # For certain: 'unknown' would end the entitlements of all members.
+        stored = await self.entitlements.load_for_certain(changed.sponsorable, changed.id)
+        sponsor = stored.facts or EntitlementFacts(changed.sponsorable, checked_at=None)
         members = list(changed.newcomers)
         if changed.entry is not None:
-            members = await self._organizations.load_members(changed.sponsorable, changed.id)
+            members = await self.organizations.load_members(changed.sponsorable, changed.id)
 
         def decide(facts: EntitlementFacts | None) -> EntitlementFacts | None:
             if facts is None:
                 return None
-            told = recompute_member(facts, changed.id, sponsor, policy=self._policy)
-            return None if told == facts else told
+            recomputed = recompute_member(facts, changed.id, sponsor, policy=self.policy)
+            return None if recomputed == facts else recomputed
 
         for at in range(0, len(members), _CHUNK):
             chunk = members[at : at + _CHUNK]
@@ -222,23 +214,23 @@ class Members:
             await self._recompute_each(changed, left, decide)
             if not await lock.extend():
                 raise StoreUnavailableError(
-                    "The right to judge members was lost meanwhile: another replica may be at it."
+                    "The lock for recomputing members was lost; another replica may hold it."
                 )
-        await self._organizations.settle_organizations(changed.entries)
-        _log.info("organization_followed", organization=changed.id, members=len(members))
+        await self.organizations.settle_organizations(changed.entries)
+        _log.info("organization_recomputed", organization=changed.id, members=len(members))
 
     async def _recompute_together(
         self, sponsorable: str, members: Sequence[int], decide: _Decide
     ) -> Sequence[int]:
-        """Judges members with two round trips; returns who has to be judged once more, alone."""
+        """Recomputes members with two round trips; returns those that could not be saved."""
         changes = []
-        for person_id, known in (await self._entitlements.load(sponsorable, members)).items():
-            facts = decide(known.facts)
+        for person_id, stored in (await self.entitlements.load(sponsorable, members)).items():
+            facts = decide(stored.facts)
             if facts is not None:
                 changes.append(
-                    EntitlementChange(person_id, facts, known.version, by=_BY, reference="")
+                    EntitlementChange(person_id, facts, stored.version, by=_BY, reference="")
                 )
-        saved = await self._entitlements.save(changes)
+        saved = await self.entitlements.save(changes)
         return [
             change.person_id
             for change, outcome in zip(changes, saved, strict=True)
@@ -250,17 +242,12 @@ class Members:
     ) -> None:
         for member in members:
             try:
-                await self._entitlements.change(organization.sponsorable, member, decide, by=_BY)
+                await self.entitlements.change(organization.sponsorable, member, decide, by=_BY)
             except StoreConflictError as error:
-                # Of no use to wait for: nobody else's entitlement hangs on it.
+                # Waiting would not help, and no other entitlement depends on this one.
                 _log.warning(
-                    "member_not_followed",
+                    "member_not_recomputed",
                     organization=organization.id,
                     member=member,
                     reason=str(error),
                 )
-
-
-def recompute_members(supervisor: Supervisor, members: Members) -> None:
-    """Starts the loop that keeps members in step; several replicas may run it at once."""
-    supervisor.start("organization_members", members.follow, every_s=_LOOK_S)

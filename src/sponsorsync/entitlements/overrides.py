@@ -1,14 +1,15 @@
-"""Entitlements that an administrator gives by hand, to whomever GitHub knows."""
+"""Overrides: entitlements that an administrator grants by hand to any GitHub account."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.entitlement import EntitlementFacts, evaluate
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError
 from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.entitlements.grants import find_grant, replace_grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,46 +22,38 @@ if TYPE_CHECKING:
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.entitlements import EntitlementStore
 
-# Digits as GitHub's numbers have them. Others are a login, which may be all digits: '007' is not 7.
+# GitHub's numbers have no leading zero. Other digits are a login: '007' is not 7.
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?")
 
 
+@dataclass
 class Overrides:
-    """Gives and takes entitles; each change is in the audit trail."""
+    """Grants and removes overrides; each change is in the audit trail."""
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        github: GitHubClient,
-        *,
-        token: SecretStr | None,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._entitlements = entitlements
-        self._github = github
-        self._token = token
-        self._policy = policy
-        self._clock = clock
+    entitlements: EntitlementStore
+    github: GitHubClient
+    token: SecretStr | None
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
 
     async def find_person(self, who: str) -> int:
         """Returns the number of an account, which stays when its login changes hands.
 
         Args:
-            who: The number itself, or a login, for which GitHub is asked.
+            who: The number, or a login, which GitHub translates.
 
         Raises:
-            InvalidInputError: It is neither.
+            InvalidInputError: `who` is neither a number nor a login.
             NotFoundError: GitHub knows no such account.
-            GitHubError: It cannot be asked.
+            GitHubError: GitHub cannot be asked.
         """
         if _NUMBER.fullmatch(who):
             return int(who)
         if not _LOGIN.fullmatch(who):
-            raise InvalidInputError("who: should be GitHub's number of a person, or their login.")
-        token = self._token.get_secret_value() if self._token else None
-        account = await self._github.fetch_account_by_login(who, token)
+            raise InvalidInputError("who: should be a person's GitHub number or login.")
+        token = self.token.get_secret_value() if self.token else None
+        account = await self.github.fetch_account_by_login(who, token)
         if account is None:
             raise NotFoundError(f"GitHub knows no account {who}.")
         return account.id
@@ -74,28 +67,28 @@ class Overrides:
         cents: int | None,
         until: datetime | None,
     ) -> Entitlement:
-        """Saves an override, in place of an earlier one; returns the entitlement.
+        """Saves an override in place of an earlier one; returns the entitlement.
 
         Args:
-            person_id: GitHub's number; they may never have signed in.
+            person_id: GitHub's number of a person, who may never have signed in.
             sponsorable: The login that receives, lower-cased.
-            decision: Whose it is, and why.
-            cents: The tier that it amounts to; None is any that is not asked for.
-            until: Exclusive end, with a time zone; None while there is none.
+            decision: The administrator and the reason.
+            cents: The equivalent tier; None where no amount may be required of it.
+            until: Exclusive end, with a time zone; None for no end.
 
         Raises:
-            InvalidInputError: The end is not to come.
-            DurableUnavailableError: What else is known of them is on durable alone, which is away.
+            InvalidInputError: The end is in the past.
+            DurableUnavailableError: Only durable has the person's other facts, and it is away.
             StoreUnavailableError: Local is away.
         """
-        now = self._clock().replace(microsecond=0)  # as it is kept, so that the answer stays true
+        now = self.clock().replace(microsecond=0)  # Redis stores whole seconds
         if until is not None and until <= now:
             raise InvalidInputError("until: should be a moment that is still to come.")
 
-        def decide(known: EntitlementFacts | None) -> EntitlementFacts:
-            facts = known or EntitlementFacts(sponsorable=sponsorable, checked_at=None)
-            former = _find(facts)
-            given = Grant(
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
+            facts = stored or EntitlementFacts(sponsorable=sponsorable, checked_at=None)
+            former = find_grant(facts, EntitlementSource.OVERRIDE)
+            override = Grant(
                 source=EntitlementSource.OVERRIDE,
                 since=former.since if former and former.is_entitling(now) else now,
                 until=until,
@@ -103,22 +96,22 @@ class Overrides:
                 reason=decision.reason,
                 actor=decision.actor,
             )
-            return replace(facts, grants=(*_others(facts), given))
+            return replace_grant(facts, EntitlementSource.OVERRIDE, override)
 
         return await self._change(person_id, sponsorable, decide, decision)
 
     async def remove(self, person_id: int, sponsorable: str, decision: Decision) -> Entitlement:
-        """Takes back what was given by hand; returns what is left of their entitlement.
+        """Removes an override; returns the entitlement that is left.
 
         Raises:
-            NotFoundError: Nothing was.
+            NotFoundError: There is no override.
             StoreUnavailableError: As for `put`.
         """
 
-        def decide(known: EntitlementFacts | None) -> EntitlementFacts:
-            if known is None or _find(known) is None:
-                raise NotFoundError(f"Nobody has entitled {person_id} by hand.")
-            return replace(known, grants=tuple(_others(known)))
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
+            if stored is None or find_grant(stored, EntitlementSource.OVERRIDE) is None:
+                raise NotFoundError(f"There is no override for person {person_id}.")
+            return replace_grant(stored, EntitlementSource.OVERRIDE, None)
 
         return await self._change(person_id, sponsorable, decide, decision)
 
@@ -129,7 +122,7 @@ class Overrides:
         decide: Callable[[EntitlementFacts | None], EntitlementFacts],
         decision: Decision,
     ) -> Entitlement:
-        _, facts = await self._entitlements.change(
+        _, facts = await self.entitlements.change(
             sponsorable,
             person_id,
             decide,
@@ -137,12 +130,4 @@ class Overrides:
             reference=str(decision),
             for_certain=True,
         )
-        return evaluate(sponsorable, facts, policy=self._policy, now=self._clock())
-
-
-def _find(facts: EntitlementFacts) -> Grant | None:
-    return next((g for g in facts.grants if g.source is EntitlementSource.OVERRIDE), None)
-
-
-def _others(facts: EntitlementFacts) -> list[Grant]:
-    return [g for g in facts.grants if g.source is not EntitlementSource.OVERRIDE]
+        return evaluate(sponsorable, facts, policy=self.policy, now=self.clock())

@@ -1,7 +1,8 @@
-"""Asking GitHub about one person now, with the maintainer's token: nobody else's is kept."""
+"""Refresh: ask GitHub about one person now, with the maintainer's token."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,123 +33,111 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+@dataclass
 class Refresh:
-    """Looks again at one person's sponsorships."""
+    """Fetches one person's sponsorships again, when they ask for it."""
 
-    def __init__(
-        self,
-        github: GitHubClient,
-        entitlements: EntitlementStore,
-        reconciliations: ReconciliationStore,
-        schedule: ReconcileSchedule | None,
-        *,
-        token: SecretStr | None,
-        sponsorables: Sequence[str],
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._github = github
-        self._entitlements = entitlements
-        self._reconciliations = reconciliations
-        self._schedule = schedule
-        self._token = token
-        self._sponsorables = sponsorables
-        self._policy = policy
-        self._clock = clock
+    github: GitHubClient
+    entitlements: EntitlementStore
+    reconciliations: ReconciliationStore
+    schedule: ReconcileSchedule | None
+    token: SecretStr | None
+    sponsorables: Sequence[str]
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
 
     async def run(self, person_id: int) -> bool:
-        """Asks GitHub, and keeps the answer.
+        """Asks GitHub about a person and saves the answer.
 
-        GitHub tells of one sponsor only to the account that receives. For any other sponsorable, an
-        organization say, it has to be compared as a whole: that is asked for, and takes longer.
+        GitHub shows a single sponsorship only to the account that receives it. Any other
+        sponsorable, such as an organization, needs a reconcile, which is requested here and takes
+        longer.
 
         Returns:
-            Whether the answer is complete; else it follows within five minutes.
+            Whether the answer is complete; otherwise the rest follows within five minutes.
 
         Raises:
-            RefreshNeedsLoginError: There is no maintainer's token.
-            RefreshLimitedError: It was asked a moment ago.
+            RefreshNeedsLoginError: No maintainer's token is configured.
+            RefreshLimitedError: The person asked a moment ago.
             NotSignedInError: The account was deleted while GitHub was asked.
-            GitHubError: GitHub gave no usable answer; the last one holds for a while, marked unless
-                it was the maintainer's token that was refused.
+            GitHubError: GitHub gave no usable answer. The stored facts stay, and are marked as
+                unknown unless GitHub refused the maintainer's token.
             StoreError: A Redis cannot be asked.
         """
-        if self._token is None or self._schedule is None:
+        if self.token is None or self.schedule is None:
             raise RefreshNeedsLoginError
-        wait_ms = await self._reconciliations.admit_refresh(person_id)
+        wait_ms = await self.reconciliations.admit_refresh(person_id)
         if wait_ms > 0:
             raise RefreshLimitedError(retry_after_s=-(-wait_ms // 1000))
-        asked_at = self._clock()
+        asked_at = self.clock()
         try:
-            told = await self._ask(person_id, self._token.get_secret_value())
+            sponsorships = await self._fetch(person_id, self.token.get_secret_value())
         except GitHubTokenError:
-            # It is the maintainer's token that is refused: that tells nothing about this person.
-            raise
+            raise  # the maintainer's token was refused, which says nothing about this person
         except GitHubError:
-            for sponsorable in self._sponsorables:
-                await self._entitlements.change(sponsorable, person_id, self._mark, by="refresh")
+            for sponsorable in self.sponsorables:
+                await self.entitlements.change(
+                    sponsorable, person_id, self._mark_unknown, by="refresh"
+                )
             raise
-        if (await self._entitlements.load_logins([person_id]))[person_id] is None:
-            raise NotSignedInError  # the account was deleted meanwhile
+        if (await self.entitlements.load_logins([person_id]))[person_id] is None:
+            raise NotSignedInError
         settled = [
             sponsorable
-            for sponsorable, given in told.items()
-            if await self._keep(person_id, sponsorable, given, asked_at)
+            for sponsorable, sponsorship in sponsorships.items()
+            if await self._save(person_id, sponsorable, sponsorship, asked_at)
         ]
-        others = [each for each in self._sponsorables if each not in settled]
+        others = [each for each in self.sponsorables if each not in settled]
         for sponsorable in others:
-            await self._schedule.request(sponsorable)
+            await self.schedule.request(sponsorable)
         _log.info("refreshed", person=person_id, conclusive=not others)
         return not others
 
-    async def _ask(self, person_id: int, token: str) -> dict[str, Sponsorship | None]:
-        """Returns the sponsorship of each sponsorable for which GitHub's answer may decide."""
-        account = await self._github.fetch_account(person_id, token)
+    async def _fetch(self, person_id: int, token: str) -> dict[str, Sponsorship | None]:
+        """Returns the person's sponsorship of each sponsorable that GitHub's answer is about."""
+        account = await self.github.fetch_account(person_id, token)
         if account is None:
-            # It may be suspended as well: that is no answer.
+            # The account may be suspended, so this does not end a sponsorship.
             raise GitHubRefusedError("GitHub shows no account with your number.")
-        answer = await self._github.fetch_sponsor(token, account.node_id)
-        if answer.viewer_login not in self._sponsorables or answer.sponsor_id != person_id:
+        answer = await self.github.fetch_sponsor(token, account.node_id)
+        if answer.viewer_login not in self.sponsorables or answer.sponsor_id != person_id:
             return {}
         return {answer.viewer_login: answer.sponsorship}
 
-    async def _keep(
-        self, person_id: int, sponsorable: str, given: Sponsorship | None, asked_at: datetime
+    async def _save(
+        self, person_id: int, sponsorable: str, shown: Sponsorship | None, asked_at: datetime
     ) -> bool:
-        """Keeps an answer, and returns whether that was all there is to know.
+        """Saves an answer; returns whether it is complete.
 
-        GitHub tells of one sponsorship, and not which of several it is: beside an ended one, or a
-        payment, another may go on.
+        GitHub shows one sponsorship even where there are several: another one may go on beside an
+        ended one or a one-time payment.
         """
         is_settled = True
 
-        def decide(known: EntitlementFacts | None) -> EntitlementFacts | None:
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts | None:
             nonlocal is_settled
             is_other = (
-                given is not None
-                and known is not None
-                and known.is_sponsoring(asked_at)
-                and known.since != given.created_at
+                shown is not None
+                and stored is not None
+                and stored.is_sponsoring(asked_at)
+                and stored.since != shown.created_at
             )
-            is_settled = given is None or (
-                given.is_active and not given.is_one_time and not is_other
+            is_settled = shown is None or (
+                shown.is_active and not shown.is_one_time and not is_other
             )
-            if is_not_older(known, asked_at):
+            if is_not_older(stored, asked_at):
                 return None
-            now = self._clock()
-            told = derive_facts(
-                sponsorable,
-                [] if given is None else [given],
-                previous=known,
-                policy=self._policy,
-                now=now,
+            now = self.clock()
+            sponsorships = [] if shown is None else [shown]
+            facts = derive_facts(
+                sponsorable, sponsorships, previous=stored, policy=self.policy, now=now
             )
-            gains = told.is_sponsoring(now) and not (known and known.is_sponsoring(now))
-            return told if is_settled or gains else None
+            is_gain = facts.is_sponsoring(now) and not (stored and stored.is_sponsoring(now))
+            return facts if is_settled or is_gain else None
 
-        await self._entitlements.change(sponsorable, person_id, decide, by="refresh")
+        await self.entitlements.change(sponsorable, person_id, decide, by="refresh")
         return is_settled
 
-    def _mark(self, known: EntitlementFacts | None) -> EntitlementFacts | None:
-        marked = mark_unknown(known, now=self._clock())
-        return None if marked == known else marked
+    def _mark_unknown(self, stored: EntitlementFacts | None) -> EntitlementFacts | None:
+        marked = mark_unknown(stored, now=self.clock())
+        return None if marked == stored else marked

@@ -1,7 +1,8 @@
-"""Who is entitled, by what, until when, for whoever runs the service."""
+"""Sponsor list for administrators: entitled people, with source and end of each entitlement."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import SponsorEntry, SponsorPage
@@ -15,38 +16,32 @@ if TYPE_CHECKING:
     from sponsorsync.store.entitlements import EntitlementStore
 
 
+@dataclass
 class SponsorListing:
-    """Reads entitles of people who need not have signed in."""
+    """Reads the entitlements of people, who may never have signed in."""
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        *,
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._entitlements = entitlements
-        self._policy = policy
-        self._clock = clock
+    entitlements: EntitlementStore
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
 
     async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
-        """Returns some of those who are entitled; over all pages each of them comes at least once.
+        """Returns a page of entitled people; each is on one of all pages at least.
 
         Args:
             sponsorable: The login that receives, lower-cased.
-            cursor: 0, or the `next_cursor` of another page.
-            limit: About how many.
+            cursor: 0, or the `next_cursor` of the page before.
+            limit: The approximate number of people.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.
         """
-        next_cursor, ids = await self._entitlements.load_entitled(sponsorable, cursor, limit)
+        next_cursor, ids = await self.entitlements.load_entitled(sponsorable, cursor, limit)
         return SponsorPage(
             entries=await self._load(sponsorable, ids), next_cursor=next_cursor or None
         )
 
     async def load(self, sponsorable: str, person_id: int) -> SponsorEntry:
-        """Returns the entitlement of anybody, and so why there is none.
+        """Returns the entitlement of one person, or the reason why there is none.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.
@@ -55,14 +50,14 @@ class SponsorListing:
         return entry
 
     async def _load(self, sponsorable: str, ids: Sequence[int]) -> list[SponsorEntry]:
-        known = await self._entitlements.load(sponsorable, ids)
-        logins = await self._entitlements.load_logins(ids)
-        now = self._clock()
+        stored = await self.entitlements.load(sponsorable, ids)
+        logins = await self.entitlements.load_logins(ids)
+        now = self.clock()
         return [
             SponsorEntry(
                 person_id=each,
                 login=logins[each],
-                entitlement=evaluate(sponsorable, known[each].facts, policy=self._policy, now=now),
+                entitlement=evaluate(sponsorable, stored[each].facts, policy=self.policy, now=now),
             )
             for each in ids
         ]

@@ -1,9 +1,10 @@
-"""What becomes of an event of GitHub's: news to apply, and a reason to look again."""
+"""GitHub's sponsorship events: each is verified and applied, and requests a reconcile."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,57 +35,47 @@ _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass
 class Webhooks:
-    """Takes GitHub's events.
+    """Receives GitHub's events.
 
     Attributes:
-        counts: How many there were of each outcome, here and since the start; `refused`: of none.
+        counts: Events of this replica since its start, by outcome or `refused`.
     """
 
-    def __init__(
-        self,
-        entitlements: EntitlementStore,
-        schedule: ReconcileSchedule | None,
-        *,
-        secret: SecretStr | None,
-        sponsorables: Sequence[str],
-        policy: EntitlementPolicy,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._entitlements = entitlements
-        self._schedule = schedule
-        self._secret = secret
-        self._sponsorables = sponsorables
-        self._policy = policy
-        self._clock = clock
-        self.counts: Counter[str] = Counter()
+    entitlements: EntitlementStore
+    schedule: ReconcileSchedule | None
+    secret: SecretStr | None
+    sponsorables: Sequence[str]
+    policy: EntitlementPolicy
+    clock: Callable[[], datetime]
+    counts: Counter[str] = field(default_factory=Counter, init=False)
 
     def require_secret(self) -> None:
-        """Returns where events can be checked.
+        """Returns where events can be verified.
 
         Raises:
             NoWebhookError: No secret is configured.
         """
-        if self._secret is None:
+        if self.secret is None:
             raise NoWebhookError
 
     async def receive(
         self, body: bytes, *, event: str, delivery: str, signature: str | None
     ) -> EventOutcome:
-        """Checks an event, and applies what it tells; nothing is parsed before it was checked.
+        """Verifies an event and applies it; the body is not parsed before it is verified.
 
         Args:
-            body: The bytes as they came.
+            body: The bytes as received.
             event: X-GitHub-Event.
-            delivery: X-GitHub-Delivery; the same when it is delivered again.
+            delivery: X-GitHub-Delivery; it stays the same on a redelivery.
             signature: X-Hub-Signature-256.
 
         Raises:
             NoWebhookError: No secret is configured.
-            EventSignatureError: It is not GitHub's.
-            MalformedEventError: It is no JSON object, or has no number by which it would be known
-                again.
-            StoreError: The local Redis could not keep it. GitHub does not try again by itself.
+            EventSignatureError: The signature is missing or wrong.
+            MalformedEventError: The body is no JSON object, or the delivery's number is missing.
+            StoreError: The local Redis could not save it. GitHub does not retry by itself.
         """
         try:
             outcome = await self._receive(body, event, delivery, signature)
@@ -97,9 +88,9 @@ class Webhooks:
     async def _receive(
         self, body: bytes, event: str, delivery: str, signature: str | None
     ) -> EventOutcome:
-        if self._secret is None:
+        if self.secret is None:
             raise NoWebhookError
-        if not messages.is_signed(body, signature, self._secret.get_secret_value()):
+        if not messages.is_signed(body, signature, self.secret.get_secret_value()):
             raise EventSignatureError
         content = messages.parse_event(body)
         if event == "ping":
@@ -107,28 +98,29 @@ class Webhooks:
         if event != "sponsorship":
             return EventOutcome.IGNORED
         sponsorable = messages.find_sponsorable(content)
-        if sponsorable is not None and sponsorable not in self._sponsorables:
+        if sponsorable is not None and sponsorable not in self.sponsorables:
             return EventOutcome.IGNORED
         if not _DELIVERY.fullmatch(delivery):
             raise MalformedEventError(
-                "X-GitHub-Delivery is no number of a delivery. GitHub always sends one; a proxy "
-                "may have dropped it."
+                "X-GitHub-Delivery is missing or malformed. GitHub always sends it; a proxy may "
+                "have dropped it."
             )
-        if await self._entitlements.is_delivered(delivery):
+        if await self.entitlements.is_delivered(delivery):
             return EventOutcome.SEEN_BEFORE
-        return await self._take(messages.parse_sponsorship(content), sponsorable, delivery)
+        return await self._handle(messages.parse_sponsorship(content), sponsorable, delivery)
 
-    async def _take(
+    async def _handle(
         self, event: SponsorshipEvent | None, sponsorable: str | None, delivery: str
     ) -> EventOutcome:
-        wanted = self._sponsorables if sponsorable is None else (sponsorable,)
-        is_looking = self._schedule is not None and any(
-            [await self._schedule.request(each) for each in wanted]
-        )
+        if self.schedule is not None:
+            for each in self.sponsorables if sponsorable is None else (sponsorable,):
+                await self.schedule.request(each)
         if event is None:
-            _log.warning("event_tells_nothing_certain", delivery=delivery, looking_again=is_looking)
-            return EventOutcome.RECONCILE_REQUESTED if is_looking else EventOutcome.IGNORED
-        outcome = await self._apply(event, delivery, is_looking=is_looking)
+            _log.warning("event_inconclusive", delivery=delivery)
+            return (
+                EventOutcome.IGNORED if self.schedule is None else EventOutcome.RECONCILE_REQUESTED
+            )
+        outcome = await self._apply(event, delivery)
         _log.info(
             "event_received",
             kind=event.kind.value,
@@ -138,18 +130,16 @@ class Webhooks:
         )
         return outcome
 
-    async def _apply(
-        self, event: SponsorshipEvent, delivery: str, *, is_looking: bool
-    ) -> EventOutcome:
-        saved, known = await self._entitlements.change(
+    async def _apply(self, event: SponsorshipEvent, delivery: str) -> EventOutcome:
+        saved, facts = await self.entitlements.change(
             event.sponsorable,
             event.sponsor_id,
-            lambda known: apply_event(event, known, policy=self._policy, now=self._clock()),
+            lambda stored: apply_event(event, stored, policy=self.policy, now=self.clock()),
             by="webhook",
             reference=delivery,
             delivery=delivery,
         )
         if saved is None:
-            is_left = is_looking and is_doubtful(event, known)
-            return EventOutcome.RECONCILE_REQUESTED if is_left else EventOutcome.NOTHING_NEW
+            is_open = self.schedule is not None and is_doubtful(event, facts)
+            return EventOutcome.RECONCILE_REQUESTED if is_open else EventOutcome.NOTHING_NEW
         return EventOutcome.APPLIED if saved is Saved.OK else EventOutcome.SEEN_BEFORE

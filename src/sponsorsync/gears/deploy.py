@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import GearsError, StoreUnavailableError
 from sponsorsync.gears.scripts import SESSION_PREFIX
 from sponsorsync.reports import FrozenReport
 from sponsorsync.store import keys
 from sponsorsync.store.locks import hold_lock
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -1,24 +1,24 @@
-"""Long work that an administrator starts over HTTP: one job of a kind at a time, with its state."""
+"""Jobs: long work that an administrator starts over HTTP, one of each kind at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, get_args
 
 import structlog
 
+from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSyncError
-from sponsorsync.tasks import end_tasks
+from sponsorsync.reconcile.report import ReconcileSummary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from sponsorsync.gears.batch import BatchSummary
-    from sponsorsync.reconcile.reconciler import Reconciler, ReconcileSummary
+    from sponsorsync.reconcile.reconciler import Reconciler
     from sponsorsync.sync.engine import SyncEngine
     from sponsorsync.sync.snapshot import SnapshotSummary
     from sponsorsync.sync.verify import VerifySummary
@@ -39,10 +39,10 @@ class Job:
     """The last job of a kind.
 
     Attributes:
-        total: People there were in the index when it began.
-        people: How many it has looked at.
-        waiting_until: When it goes on, while it waits for a limit of GitHub's to end.
-        summary: Once it is done, or was ended by an outage.
+        total: People in the index at its start.
+        people: People it has processed.
+        waiting_until: The end of a wait for GitHub's rate limit.
+        summary: The result, once the job is done or an outage has ended it.
         reason: Why it failed.
     """
 
@@ -57,23 +57,26 @@ class Job:
     reason: str | None = None
 
 
+@dataclass
 class Jobs:
-    """Owns the jobs; see `open_jobs`."""
+    """Starts jobs, and owns them until it is closed.
 
-    def __init__(
-        self,
-        engine: SyncEngine | None,
-        run_scripts: Callable[[], Awaitable[BatchSummary]],
-        reconciler: Reconciler,
-    ) -> None:
-        self._engine = engine
-        self._run_scripts = run_scripts
-        self._reconciler = reconciler
-        self._jobs: dict[JobKind, Job] = {kind: Job(kind) for kind in get_args(JobKind)}
-        self._tasks: set[asyncio.Task[None]] = set()
+    Attributes:
+        engine: Runs snapshots and comparisons; None where no durable Redis is configured.
+        run_scripts: Runs a snapshot by the scripts inside local.
+        reconciler: Runs comparisons with GitHub.
+    """
+
+    engine: SyncEngine | None
+    run_scripts: Callable[[], Awaitable[BatchSummary]]
+    reconciler: Reconciler
+    _jobs: dict[JobKind, Job] = field(
+        default_factory=lambda: {kind: Job(kind) for kind in get_args(JobKind)}, init=False
+    )
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def find(self, kind: JobKind) -> Job:
-        """Returns the last job of a kind; an idle one where there was none."""
+        """Returns the last job of a kind, or an idle one."""
         return self._jobs[kind]
 
     def start_snapshot(self, *, collection: str | None, dry_run: bool) -> Job:
@@ -94,15 +97,15 @@ class Jobs:
         )
 
     def start_scripts_snapshot(self) -> Job:
-        """Starts a snapshot by the scripts inside local, of the same kind as the other one.
+        """Starts a snapshot by the scripts inside local; it is a job of the same kind.
 
         Raises:
             JobRunningError: One is running.
         """
-        return self._start("snapshot", lambda _: self._run_scripts())
+        return self._start("snapshot", lambda _: self.run_scripts())
 
     def start_verify(self, *, fix: bool) -> Job:
-        """Starts a comparison.
+        """Starts a comparison of both sides.
 
         Raises:
             JobRunningError: One is running.
@@ -119,67 +122,44 @@ class Jobs:
             JobRunningError: One is running.
             NoMaintainerTokenError: No token is configured.
         """
-        self._reconciler.check(sponsorable)
+        self.reconciler.require_startable(sponsorable)
 
-        def work(report: _Report) -> Awaitable[ReconcileSummary]:
-            def report_all(counts: ReconcileSummary) -> None:
-                report(counts)
-                self._jobs["reconcile"].waiting_until = counts.waiting_until
-
-            return self._reconciler.run(sponsorable=sponsorable, dry_run=dry_run, report=report_all)
-
-        return self._start("reconcile", work)
+        return self._start(
+            "reconcile",
+            lambda report: self.reconciler.run(
+                sponsorable=sponsorable, dry_run=dry_run, report=report
+            ),
+        )
 
     async def aclose(self) -> None:
-        """Cancels what is running: doing it again is safe, and a stop should not wait for it."""
+        """Cancels running jobs: repeating them is safe, and a stop should not wait for them."""
         await end_tasks(*self._tasks)
 
     def _require_engine(self) -> SyncEngine:
-        if self._engine is None:
+        if self.engine is None:
             raise NoDurableError
-        return self._engine
+        return self.engine
 
     def _start(self, kind: JobKind, work: _Work) -> Job:
-        if self._jobs[kind].status == "running":
-            raise _refuse_second(self._jobs[kind])
+        last = self._jobs[kind]
+        if last.status == "running":
+            raise JobRunningError(
+                f"The {kind} that began at {last.started_at:%H:%M:%S} UTC is still running. "
+                f"GET /admin/{kind} shows its progress."
+            )
         job = Job(kind, status="running", started_at=datetime.now(UTC))
         self._jobs[kind] = job
-        task = asyncio.create_task(_carry_out(job, work), name=kind)
+        task = asyncio.create_task(_run_job(job, work), name=kind)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return job
 
 
-def _refuse_second(job: Job) -> JobRunningError:
-    return JobRunningError(
-        f"The {job.kind} that began at {job.started_at:%H:%M:%S} UTC is running. "
-        f"GET /admin/{job.kind} tells how far it is."
-    )
-
-
-@asynccontextmanager
-async def open_jobs(
-    engine: SyncEngine | None,
-    run_scripts: Callable[[], Awaitable[BatchSummary]],
-    reconciler: Reconciler,
-) -> AsyncIterator[Jobs]:
-    """Yields an owner of jobs, and cancels what is left of them at the end.
-
-    Args:
-        engine: Copies and compares; None where no durable Redis is configured.
-        run_scripts: Has the scripts inside local copy everybody.
-        reconciler: Compares with GitHub.
-    """
-    jobs = Jobs(engine, run_scripts, reconciler)
-    try:
-        yield jobs
-    finally:
-        await jobs.aclose()
-
-
-async def _carry_out(job: Job, work: _Work) -> None:
+async def _run_job(job: Job, work: _Work) -> None:
     def report(counts: _Counts) -> None:
         job.total, job.people = counts.total, counts.people
+        if isinstance(counts, ReconcileSummary):
+            job.waiting_until = counts.waiting_until
 
     try:
         summary = await work(report)
@@ -189,7 +169,7 @@ async def _carry_out(job: Job, work: _Work) -> None:
     except SponsorSyncError as error:
         job.status, job.reason = "failed", str(error)
         _log.warning("job_failed", kind=job.kind, reason=job.reason)
-    except Exception:  # noqa: BLE001 - nobody else is there to see it
+    except Exception:  # noqa: BLE001 - nothing else reports it
         job.status, job.reason = "failed", "This is our fault. The operator finds it in the log."
         _log.exception("job_failed", kind=job.kind)
     else:

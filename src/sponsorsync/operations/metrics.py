@@ -1,10 +1,11 @@
-"""What a monitoring system scrapes, in the text format of Prometheus.
+"""Metrics for a monitoring system, in the text format of Prometheus.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -19,44 +20,40 @@ if TYPE_CHECKING:
     from sponsorsync.background import Supervisor
     from sponsorsync.redis_pair import RedisPair
 
-# Gauges by the command that counts: what local knows, for all replicas together.
+# Gauges that a command on local counts, for all replicas together.
 _COUNTED = {
-    "sponsorsync_people": ("People who are known.", ("ZCARD", keys.PEOPLE)),
+    "sponsorsync_people": ("People with stored data.", ("ZCARD", keys.PEOPLE)),
     "sponsorsync_dirty_people": (
-        "People with changes that durable has not confirmed.",
+        "People whose changes durable has not confirmed.",
         ("SCARD", keys.DIRTY),
     ),
-    "sponsorsync_outbox_entries": ("Entries that wake the relay.", ("XLEN", keys.OUTBOX)),
+    "sponsorsync_outbox_entries": ("Outbox entries that wake the relay.", ("XLEN", keys.OUTBOX)),
     "sponsorsync_dead_letters": (
-        "People whose data one side does not take; `sponsorsync verify` says why.",
+        "People whose data one side refuses; `sponsorsync verify` says why.",
         ("HLEN", keys.DEAD_LETTERS),
     ),
 }
 
 
+@dataclass
 class Metrics:
-    """Counts at the moment of the question; nothing is kept."""
+    """Collects the metrics at each request, and stores none."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(
-        self, redis_pair: RedisPair, supervisor: Supervisor, *, sponsorables: Sequence[str]
-    ) -> None:
-        self._redis_pair = redis_pair
-        self._supervisor = supervisor
-        self._sponsorables = sponsorables
+    redis_pair: RedisPair
+    supervisor: Supervisor
+    sponsorables: Sequence[str]
 
     async def render(self, events: Mapping[str, int]) -> bytes:
-        """Returns all metrics; of a server that is away, that it is.
+        """Returns all metrics, without the counts of a server that cannot be asked.
 
         Args:
-            events: How many of GitHub's this replica has taken, by outcome.
+            events: Number of GitHub's events that this replica received, by outcome.
         """
         registry = CollectorRegistry()
-        up = Gauge(
-            "sponsorsync_redis_up", "Whether a Redis takes writes.", ["side"], registry=registry
-        )
-        for store in (self._redis_pair.local, self._redis_pair.durable):
+        up = _gauge(registry, "sponsorsync_redis_up", "Whether a Redis takes writes.", "side")
+        for store in (self.redis_pair.local, self.redis_pair.durable):
             if store is not None:
                 try:
                     await store.check_writable()
@@ -67,78 +64,65 @@ class Metrics:
         await self._add_reconciled(registry)
         self._add_relay(registry)
         self._add_loops(registry)
-        taken = Counter(
-            "sponsorsync_webhook_events",
-            "Events of GitHub's that came to this replica.",
-            ["outcome"],
-            registry=registry,
-        )
+        text = "GitHub events that this replica received."
+        received = _counter(registry, "sponsorsync_webhook_events", text, "outcome")
         for outcome, count in events.items():
-            taken.labels(outcome).inc(count)
+            received.labels(outcome).inc(count)
         return generate_latest(registry)
 
     async def _add_counts(self, registry: CollectorRegistry) -> None:
         try:
-            counts = await self._redis_pair.local.run_together([c for _, c in _COUNTED.values()])
+            counts = await self.redis_pair.local.run_together([c for _, c in _COUNTED.values()])
         except StoreError:
             return
         for (name, (text, _)), count in zip(_COUNTED.items(), counts, strict=True):
-            Gauge(name, text, registry=registry).set(cast("int", count))
+            _gauge(registry, name, text).set(cast("int", count))
 
     async def _add_reconciled(self, registry: CollectorRegistry) -> None:
         try:
-            reply = await self._redis_pair.local.run("HGETALL", keys.RECONCILED)
-            failed = await self._redis_pair.local.run("HKEYS", keys.RECONCILE_FAILED)
+            reply = await self.redis_pair.local.run("HGETALL", keys.RECONCILED)
+            failed = await self.redis_pair.local.run("HKEYS", keys.RECONCILE_FAILED)
         except StoreError:
             return
-        began = Gauge(
-            "sponsorsync_reconciled_timestamp_seconds",
-            "When the last complete comparison with GitHub began, of whichever replica.",
-            ["sponsorable"],
-            registry=registry,
-        )
+        text = "Start of the last complete comparison with GitHub, of any replica."
+        name = "sponsorsync_reconciled_timestamp_seconds"
+        began = _gauge(registry, name, text, "sponsorable")
         for sponsorable, second in cast("dict[bytes, bytes]", reply).items():
             began.labels(sponsorable.decode()).set(float(second))
-        failing = Gauge(
-            "sponsorsync_reconcile_failing",
-            "Whether a comparison with GitHub has failed since the last complete one.",
-            ["sponsorable"],
-            registry=registry,
-        )
-        for each in self._sponsorables:
+        text = "Whether a comparison with GitHub has failed since the last complete one."
+        failing = _gauge(registry, "sponsorsync_reconcile_failing", text, "sponsorable")
+        for each in self.sponsorables:
             failing.labels(each).set(each.encode() in cast("list[bytes]", failed))
 
     def _add_relay(self, registry: CollectorRegistry) -> None:
-        engine = self._redis_pair.engine
+        engine = self.redis_pair.engine
         if engine is None:
             return
         counts = engine.relay.counts
         for name, text, count in (
-            ("sent", "Packages that this replica handed to durable.", counts.sent),
-            ("confirmed", "People who left dirty by this replica.", counts.confirmed),
-            ("dead_lettered", "Times that this replica set somebody aside.", counts.dead_lettered),
-            ("outages", "Times that this replica's relay had to wait.", counts.outages),
+            ("sent", "Person records that this replica sent to durable.", counts.sent),
+            ("confirmed", "People whose changes this replica had confirmed.", counts.confirmed),
+            ("dead_lettered", "People moved to the dead letters.", counts.dead_lettered),
+            ("outages", "Outages that made this replica's relay wait.", counts.outages),
         ):
-            Counter(f"sponsorsync_relay_{name}", text, registry=registry).inc(count)
-        Gauge(
-            "sponsorsync_local_verified",
-            "Whether local is known not to be older than durable.",
-            registry=registry,
-        ).set(engine.incarnations.is_local_verified)
+            _counter(registry, f"sponsorsync_relay_{name}", text).inc(count)
+        text = "Whether local was verified to be as new as durable."
+        verified = _gauge(registry, "sponsorsync_local_verified", text)
+        verified.set(engine.incarnations.is_local_verified)
 
     def _add_loops(self, registry: CollectorRegistry) -> None:
-        up = Gauge(
-            "sponsorsync_background_up",
-            "Whether a background loop of this replica has not failed lately.",
-            ["loop"],
-            registry=registry,
-        )
-        failures = Counter(
-            "sponsorsync_background_failures",
-            "Times that a background loop of this replica failed and was restarted.",
-            ["loop"],
-            registry=registry,
-        )
-        for loop in self._supervisor.list_loops():
+        text = "Whether a background loop of this replica works."
+        up = _gauge(registry, "sponsorsync_background_up", text, "loop")
+        text = "Failures after which a background loop of this replica was restarted."
+        failures = _counter(registry, "sponsorsync_background_failures", text, "loop")
+        for loop in self.supervisor.list_loops():
             up.labels(loop.name).set(loop.status == "running")
             failures.labels(loop.name).inc(loop.failures)
+
+
+def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, registry=registry)
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=registry)

@@ -1,7 +1,7 @@
-"""The scripts inside the local Redis: brought there when the service starts, and watched.
+"""The scripts inside the local Redis: deployed when the service starts, and watched.
 
-What `SPONSORSYNC_ENGINE` says decides: with `gears` the service does not start without them, with
-`auto` it goes on without them and says so, with `plain` it leaves them alone.
+`SPONSORSYNC_ENGINE` decides: with `gears` the service does not start without them, with `auto` it
+goes on without them and reports that, with `plain` it leaves them alone.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _log = structlog.get_logger(__name__)
 
 
 class LiveScript(FrozenReport):
-    """A script as it is in the local Redis now."""
+    """A script's present state in the local Redis."""
 
     session: str = Field(examples=["sponsorsync-write-behind"])
     state: State
-    is_shipped: bool = Field(description="This release has it; else it is left over.")
+    is_shipped: bool = Field(description="Whether this release has it; otherwise it is a leftover.")
 
 
 class RegistrationsReport(FrozenReport):
@@ -60,18 +60,20 @@ class RegistrationsReport(FrozenReport):
     engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
     status: ScriptsStatus
     detail: str | None = Field(description="Why they are not used, or not live.")
-    version: str | None = Field(examples=["1.2.9"], description="Of RedisGears.")
+    version: str | None = Field(examples=["1.2.9"], description="Version of RedisGears.")
     scripts: list[LiveScript]
     registrations: list[Registration]
-    deployed_at: datetime | None = Field(description="When this process last deployed.")
-    outcomes: list[ScriptOutcome] = Field(description="Results of that deploy, one a script.")
+    deployed_at: datetime | None = Field(description="Time of this process's last deploy.")
+    outcomes: list[ScriptOutcome] = Field(
+        description="Results of that deploy, one for each script."
+    )
 
 
 class Registrations:
-    """The scripts of this release in the local Redis, and what is known of them.
+    """Deploys the scripts of this release to the local Redis, and watches them.
 
     Attributes:
-        status: 'not_used' where the plain engine does it all.
+        status: 'not_used' where the plain engine does all the work.
         detail: Why they are not used, or not live.
     """
 
@@ -87,10 +89,10 @@ class Registrations:
         self._was_live = False
 
     async def deploy(self) -> None:
-        """Makes the scripts of this release live.
+        """Deploys the scripts of this release.
 
         Raises:
-            SponsorSyncError: They are not; the message says why.
+            SponsorSyncError: They are not live; the message says why.
         """
         self.status, self.detail = "deploying", None
         try:
@@ -99,7 +101,7 @@ class Registrations:
             scripts = self._load_scripts()
             self._run_id = await self._client.store.load_run_id()
             limit_s = self._settings.gears_timeout_s
-            self._keep(await deploy(self._client, scripts, limit_s=limit_s))
+            self._save_outcomes(await deploy(self._client, scripts, limit_s=limit_s))
         except GearsUnsupportedError as error:
             self.status, self.detail = "not_used", str(error)
             raise
@@ -116,7 +118,7 @@ class Registrations:
             supervisor.start("gears_scripts", self.run)
 
     async def load(self) -> RegistrationsReport:
-        """Returns scripts, registrations and the last deploy's outcome, as the server has them.
+        """Returns the scripts and registrations on the server, and the last deploy's outcomes.
 
         Raises:
             StoreUnavailableError: The server cannot be asked.
@@ -143,34 +145,34 @@ class Registrations:
         )
 
     async def run(self) -> None:
-        """Deploys, again after each failure, and watches; returns where our scripts do not run."""
+        """Deploys until that succeeds, then watches; returns where the scripts cannot run."""
         wait_s = _RETRY_FIRST_S
-        # Not by the status: scripts that an operator has removed since then stay out.
+        # The status does not decide: scripts that an operator has removed since then stay out.
         while not self._was_live:
             try:
                 await self.deploy()
             except GearsUnsupportedError as error:
                 _log.info("scripts_not_used", reason=str(error))
                 return
-            except SponsorSyncError:  # it is logged, and shown
+            except SponsorSyncError:  # logged and shown by `deploy`
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_LONGEST_S)
         await self._watch()
 
     async def _watch(self) -> None:
-        """Notices scripts that are gone, and puts them back where a restart has lost them.
+        """Checks for missing scripts, and restores those that a restart has lost.
 
-        Whoever took them out of a running server wanted that, so there they stay out. Those of
-        another release are left alone: its replicas may be about to replace us.
+        Scripts that an operator has removed from a running server stay out. Those of another
+        release are left alone: its replicas may be about to replace this one.
         """
         while True:
             await asyncio.sleep(_WATCH_S)
             try:
-                await self._look_after()
+                await self._check_scripts()
             except SponsorSyncError as error:
                 self._fail(error)
 
-    async def _look_after(self) -> None:
+    async def _check_scripts(self) -> None:
         scripts = self._load_scripts()
         run_id = await self._client.store.load_run_id()
         found = [
@@ -179,7 +181,7 @@ class Registrations:
         is_lost = any(outcome.after is State.ABSENT for outcome in found)
         if is_lost and run_id != self._run_id:
             limit_s = self._settings.gears_timeout_s
-            self._keep(await restore(self._client, scripts, limit_s=limit_s))
+            self._save_outcomes(await restore(self._client, scripts, limit_s=limit_s))
         elif is_lost:
             self.status = "failed"
             self.detail = "Scripts were removed; `sponsorsync deploy-gears` puts them back."
@@ -187,7 +189,7 @@ class Registrations:
             self.status, self.detail = "live", None
         self._run_id = run_id
 
-    def _keep(self, outcomes: Sequence[ScriptOutcome]) -> None:
+    def _save_outcomes(self, outcomes: Sequence[ScriptOutcome]) -> None:
         self._outcomes, self._deployed_at = outcomes, datetime.now(UTC)
         _log.info(
             "scripts_deployed", **{outcome.session: str(outcome.after) for outcome in outcomes}
@@ -211,11 +213,11 @@ class Registrations:
 async def open_registrations(
     settings: Settings, *, folder: Path | None
 ) -> AsyncIterator[Registrations]:
-    """Yields the scripts' state; its `start` looks after them.
+    """Yields the registrations; with the engine `gears` the scripts are live then.
 
     Args:
-        settings: All of them.
-        folder: Where the scripts are; None for where this installation has them.
+        settings: The service's settings.
+        folder: The folder of the scripts; None for that of this installation.
 
     Raises:
         SponsorSyncError: The engine is `gears`, and the scripts are not live.

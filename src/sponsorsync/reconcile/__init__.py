@@ -1,1 +1,1 @@
-"""The comparison of what is stored with what GitHub reports."""
+"""Reconcile: the comparison of stored entitlements with GitHub, and its schedule."""

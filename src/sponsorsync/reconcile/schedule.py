@@ -1,9 +1,9 @@
-"""When GitHub is compared with: now and then, and soon after an event."""
+"""When a reconcile runs: at intervals, and soon after each request."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from sponsorsync.reconcile.reconciler import Reconciler
     from sponsorsync.store.reconciliations import ReconciliationStore
 
-_LEAST_WAIT_S = 60.0
-"""GitHub wants to be left alone for a minute at least when it refused."""
+# GitHub asks for at least a minute of silence after a refusal.
+_MIN_WAIT_S = 60.0
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often.
+    """Times between two reconciles of one sponsorable.
 
     Attributes:
-        every: From one comparison by the clock to the next; None: only after events.
-        settle_s: From an event to the look that it asks for, so that several share one.
-        pause_s: From one look to the next at the same sponsorable, at least.
-        check_s: How often it is looked whether one is due.
+        every: The interval; None where only requests start a reconcile.
+        settle_s: From a request to its reconcile, so that several requests share one.
+        pause_s: From one reconcile to the next, at least.
+        check_s: From one look for due sponsorables to the next.
     """
 
     every: timedelta | None
@@ -41,123 +41,110 @@ class Pace:
     check_s: float = 60.0
 
 
+@dataclass
 class ReconcileSchedule:
-    """Has sponsorables compared with GitHub."""
+    """Runs a reconcile of each sponsorable when it is due."""
 
-    def __init__(
-        self,
-        reconciler: Reconciler,
-        reconciliations: ReconciliationStore,
-        *,
-        sponsorables: Sequence[str],
-        pace: Pace,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._reconciler = reconciler
-        self._reconciliations = reconciliations
-        self._sponsorables = sponsorables
-        self._pace = pace
-        self._clock = clock
-        # When to look at whom; what was asked for stands in Redis, and so outlasts this process.
-        self._wanted: dict[str, float] = {}
-        self._not_before: dict[str, float] = {}
-        self._wake = asyncio.Event()
+    reconciler: Reconciler
+    reconciliations: ReconciliationStore
+    sponsorables: Sequence[str]
+    pace: Pace
+    clock: Callable[[], datetime]
+    # By sponsorable, in the event loop's seconds. The requests are in Redis: they outlast this
+    # process.
+    _due_s: dict[str, float] = field(default_factory=dict, init=False)
+    _not_before_s: dict[str, float] = field(default_factory=dict, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    async def request(self, sponsorable: str) -> bool:
-        """Asks for a look soon; several of these are one.
+    async def request(self, sponsorable: str) -> None:
+        """Requests a reconcile soon; several requests share one.
 
         Raises:
-            StoreError: Local cannot be asked; then there is none.
+            StoreError: Local cannot be asked; nothing was requested.
         """
-        await self._reconciliations.save_request(sponsorable)
-        self._want(sponsorable, self._pace.settle_s)
+        await self.reconciliations.save_request(sponsorable)
+        self._plan(sponsorable)
         self._wake.set()
-        return True
 
     def start(self, supervisor: Supervisor) -> None:
-        """Starts the loop that looks."""
-        supervisor.start("reconcile_schedule", self.keep)
+        """Starts the loop that reconciles."""
+        supervisor.start("reconcile_schedule", self.run)
 
-    async def keep(self) -> None:
-        """Looks until it is cancelled, or until an error that nobody foresaw."""
+    async def run(self) -> None:
+        """Reconciles what is due until it is cancelled, or until an unexpected error."""
         while True:
             self._wake.clear()
-            # First, so that a failure to find further ones does not stop those that are ripe.
-            for sponsorable in self._ripe():
-                await self._look(sponsorable)
-            await self._note_due()
+            # First: a failure to find further ones must not delay those that are due.
+            for sponsorable in [each for each, at_s in self._due_s.items() if at_s <= _now_s()]:
+                await self._reconcile(sponsorable)
+            await self._plan_due()
             try:
                 async with asyncio.timeout(self._rest_s()):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
-    def _want(self, sponsorable: str, seconds: float) -> None:
-        at = max(_now_s() + seconds, self._not_before.get(sponsorable, 0.0))
-        self._wanted.setdefault(sponsorable, at)
-
-    def _ripe(self) -> list[str]:
-        now_s = _now_s()
-        return [sponsorable for sponsorable, at in self._wanted.items() if at <= now_s]
+    def _plan(self, sponsorable: str) -> None:
+        at_s = max(_now_s() + self.pace.settle_s, self._not_before_s.get(sponsorable, 0.0))
+        self._due_s.setdefault(sponsorable, at_s)
 
     def _rest_s(self) -> float:
-        until = min(self._wanted.values(), default=_now_s() + self._pace.check_s)
-        return min(max(0.0, until - _now_s()), self._pace.check_s)
+        until_s = min(self._due_s.values(), default=_now_s() + self.pace.check_s)
+        return min(max(0.0, until_s - _now_s()), self.pace.check_s)
 
-    async def _note_due(self) -> None:
+    async def _plan_due(self) -> None:
         try:
-            # Of who asked before a restart, or a replica that is gone. And GitHub does not say that
-            # somebody has taken back an announced cancellation: it goes on to show an active
-            # sponsorship.
-            for sponsorable in await self._reconciliations.load_requests():
-                self._want(sponsorable, self._pace.settle_s)
-            for sponsorable in self._sponsorables:
-                if sponsorable not in self._wanted and await self._is_due(sponsorable):
-                    self._want(sponsorable, self._pace.settle_s)
+            # Requests of before a restart, of other replicas, and of entitlements that have ended:
+            # GitHub does not report that a sponsor took back an announced cancellation.
+            for sponsorable in await self.reconciliations.load_requests():
+                self._plan(sponsorable)
+            for sponsorable in self.sponsorables:
+                if sponsorable not in self._due_s and await self._is_interval_over(sponsorable):
+                    self._plan(sponsorable)
         except SponsorSyncError as error:
             _log.warning("reconcile_waits", reason=str(error))
 
-    async def _is_due(self, sponsorable: str) -> bool:
-        if self._pace.every is None:
+    async def _is_interval_over(self, sponsorable: str) -> bool:
+        if self.pace.every is None:
             return False
-        last = await self._reconciler.load_last(sponsorable)
-        return last is None or self._clock() - last >= self._pace.every
+        last = await self.reconciliations.load_reconciled(sponsorable)
+        return last is None or self.clock() - last >= self.pace.every
 
-    async def _is_still_wanted(self, sponsorable: str) -> bool:
-        """Another replica may have looked meanwhile."""
+    async def _is_still_due(self, sponsorable: str) -> bool:
+        """Returns False where another replica has reconciled meanwhile."""
         try:
-            looks = await self._reconciliations.load_requests()
-            return sponsorable in looks or await self._is_due(sponsorable)
+            requests = await self.reconciliations.load_requests()
+            return sponsorable in requests or await self._is_interval_over(sponsorable)
         except SponsorSyncError:
             return True
 
-    async def _look(self, sponsorable: str) -> None:
-        del self._wanted[sponsorable]
-        # Ahead of the question: where it is not wanted any more, another replica has just looked.
-        self._not_before[sponsorable] = _now_s() + self._pace.pause_s
-        if not await self._is_still_wanted(sponsorable):
+    async def _reconcile(self, sponsorable: str) -> None:
+        del self._due_s[sponsorable]
+        # Before the check: where it is not due any more, another replica has just reconciled.
+        self._not_before_s[sponsorable] = _now_s() + self.pace.pause_s
+        if not await self._is_still_due(sponsorable):
             return
         try:
-            summary = await self._reconciler.run(sponsorable=sponsorable)
+            summary = await self.reconciler.run(sponsorable=sponsorable)
         except GitHubLimitedError as error:
-            wait_s, reason = max(_LEAST_WAIT_S, error.retry_after_s), str(error)
+            wait_s, reason = max(_MIN_WAIT_S, error.retry_after_s), str(error)
         except SponsorSyncError as error:
-            wait_s, reason = self._pace.pause_s, str(error)
+            wait_s, reason = self.pace.pause_s, str(error)
         except Exception:
-            # The supervisor restarts this loop soon: the other sponsorables have their turn then.
-            self._put_off(sponsorable, self._pace.pause_s)
+            # The supervisor restarts this loop soon; the other sponsorables have their turn then.
+            self._postpone(sponsorable, self.pace.pause_s)
             raise
         else:
             if summary.reason is None:
                 return
-            wait_s = max(_LEAST_WAIT_S, summary.retry_after_s or self._pace.pause_s)
+            wait_s = max(_MIN_WAIT_S, summary.retry_after_s or self.pace.pause_s)
             reason = summary.reason
         _log.warning("reconcile_waits", sponsorable=sponsorable, seconds=wait_s, reason=reason)
-        self._put_off(sponsorable, wait_s)
+        self._postpone(sponsorable, wait_s)
 
-    def _put_off(self, sponsorable: str, wait_s: float) -> None:
-        # Also a look that was requested during the last one.
-        self._wanted[sponsorable] = self._not_before[sponsorable] = _now_s() + wait_s
+    def _postpone(self, sponsorable: str, wait_s: float) -> None:
+        """Postpones the next reconcile, also one that was requested during the last one."""
+        self._due_s[sponsorable] = self._not_before_s[sponsorable] = _now_s() + wait_s
 
 
 def _now_s() -> float:

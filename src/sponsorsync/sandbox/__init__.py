@@ -1,1 +1,1 @@
-"""What `sponsorsync dev` runs instead of the outside world; nothing here is for production."""
+"""Embedded Valkey and simulated GitHub and Patreon, for `sponsorsync dev` and the tests only."""

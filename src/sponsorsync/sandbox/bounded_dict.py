@@ -1,32 +1,19 @@
-"""What the simulations hand out and know again: codes and tokens."""
+"""A dict with a maximum size, for the codes and tokens of the simulations."""
 
-from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-Held = TypeVar("Held")
+_Value = TypeVar("_Value")
 
 
-class Latest(Generic[Held]):
+class BoundedDict(dict[str, _Value]):
     """Drops its oldest entry when it is full: a development server may run for weeks."""
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self._size = size
-        self._entries: OrderedDict[str, Held] = OrderedDict()
 
-    def put(self, key: str, value: Held) -> None:
-        """Keep an entry; what was kept under its key goes."""
-        self._entries[key] = value
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-
-    def get(self, key: str) -> Held | None:
-        """What is kept under a key."""
-        return self._entries.get(key)
-
-    def take(self, key: str) -> Held | None:
-        """The same, which is then no longer kept."""
-        return self._entries.pop(key, None)
-
-    def values(self) -> list[Held]:
-        """All entries, the oldest first."""
-        return list(self._entries.values())
+    def __setitem__(self, key: str, value: _Value) -> None:
+        """Adds or replaces an entry."""
+        super().__setitem__(key, value)
+        if len(self) > self._size:
+            del self[next(iter(self))]

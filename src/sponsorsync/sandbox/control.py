@@ -1,4 +1,4 @@
-"""The control page of the simulated GitHub, and its switches over HTTP."""
+"""The control page of the simulated GitHub, its switches over HTTP, and the avatars."""
 
 from html import escape
 
@@ -8,41 +8,27 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sponsorsync.sandbox.forms import parse_form
+from sponsorsync.sandbox.github_state import GitHubState
 from sponsorsync.sandbox.hooks import Action, Hook
-from sponsorsync.sandbox.oauth import Tokens
 from sponsorsync.sandbox.pages import Pages
-from sponsorsync.sandbox.people import People, Sponsorship
+from sponsorsync.sandbox.people import Sponsorship
 from sponsorsync.sandbox.switchboard import switch_routes
-from sponsorsync.sandbox.switches import Switches
 
 
 class Control:
-    """What a developer looks at; the service never calls any of it but the avatars' addresses."""
+    """The developer's pages; the service itself only links to the avatars."""
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        maintainer: str,
-        people: People,
-        tokens: Tokens,
-        switches: Switches,
-        pages: Pages,
-    ) -> None:
+    def __init__(self, state: GitHubState, pages: Pages) -> None:
         self.hook: Hook | None = None
-        self._maintainer = maintainer
-        self._url = url
-        self._people = people
-        self._tokens = tokens
-        self._switches = switches
+        self._state = state
         self._pages = pages
 
     def routes(self) -> list[Route]:
-        """The routes of this part."""
+        """Returns the routes of this part."""
         return [
             Route("/", self._page, methods=["GET"]),
             Route("/", self._submit, methods=["POST"]),
-            *switch_routes(self._switches),
+            *switch_routes(self._state.switches),
             Route("/sponsorships", self._sponsor, methods=["POST"]),
             Route("/avatars/{database_id:int}", self._avatar, methods=["GET"]),
         ]
@@ -51,29 +37,33 @@ class Control:
         return self._render([])
 
     async def _submit(self, request: Request) -> Response:
-        problems = self._switches.change_by_form(parse_form(await request.body()))
+        problems = self._state.switches.change_by_form(parse_form(await request.body()))
         return self._render(problems) if problems else RedirectResponse("/", 303)
 
     async def _sponsor(self, request: Request) -> Response:
-        """Lets somebody begin or end to sponsor the maintainer, and tells the webhook."""
+        """Starts or ends a sponsorship of the maintainer, and sends the event to the webhook."""
         form = parse_form(await request.body())
-        sponsor = self._people.find(form.get("sponsor", [""])[-1])
+        sponsor = self._state.people.find(form.get("sponsor", [""])[-1])
         if sponsor is None:
-            return self._render(["nobody has this login"])
+            return self._render(["no account has this login"])
         if form.get("action") == ["created"]:
-            told = [self._people.sponsor(sponsor.login, self._maintainer, days_ago=0)]
+            people, maintainer = self._state.people, self._state.maintainer
+            changed = [people.sponsor(sponsor.login, maintainer, days_ago=0)]
             action: Action = "created"
         else:
-            given = self._people.sponsorships_of(sponsor)
-            told = [each for each in given if not (each.is_ended or each.is_one_time_payment)]
+            changed = [
+                each
+                for each in self._state.people.sponsorships_of(sponsor)
+                if not (each.is_ended or each.is_one_time_payment)
+            ]
             action = "cancelled"
         problems = []
-        for sponsorship in told:
+        for sponsorship in changed:
             sponsorship.is_ended = action == "cancelled"
-            problems += await self._tell(action, sponsorship)
+            problems += await self._send_event(action, sponsorship)
         return self._render(problems) if problems else RedirectResponse("/", 303)
 
-    async def _tell(self, action: Action, sponsorship: Sponsorship) -> list[str]:
+    async def _send_event(self, action: Action, sponsorship: Sponsorship) -> list[str]:
         if self.hook is None:
             return []
         try:
@@ -83,7 +73,7 @@ class Control:
         return [] if answer.is_success else [f"the webhook answered {answer.status_code}"]
 
     async def _avatar(self, request: Request) -> Response:
-        account = self._people.by_id(request.path_params["database_id"])
+        account = self._state.people.by_id(request.path_params["database_id"])
         if account is None:
             return PlainTextResponse("no such account", 404)
         hue = account.database_id % 360
@@ -99,9 +89,9 @@ class Control:
         return self._pages.render(
             "control.html",
             422 if problems else 200,
-            url=self._url,
-            people=list(self._people),
-            live_tokens=len(self._tokens.live()),
-            rows=self._switches.rows(),
+            url=self._state.url,
+            people=list(self._state.people),
+            live_tokens=len(self._state.tokens.live()),
+            rows=self._state.switches.rows(),
             problems=problems,
         )

@@ -1,4 +1,4 @@
-"""The simulated GitHub's OAuth web flow: codes, tokens, and how one becomes the other.
+"""The rules of the simulated GitHub's OAuth web flow: codes, tokens, and their exchange.
 
 https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sponsorsync.sandbox.bounded_dict import Latest
+from sponsorsync.sandbox.bounded_dict import BoundedDict
 from sponsorsync.sandbox.people import Person
 
 CODE_LIFETIME = timedelta(minutes=10)
@@ -20,13 +20,13 @@ TOKENS_KEPT = 10_000
 POINTS_AN_HOUR = 5_000
 
 KNOWN_SCOPES = ("read:user", "user:email", "read:org")
-"""What is granted when asked for; any other (there is no `read:email`) is dropped in silence."""
+"""GitHub silently drops any other scope from a request; there is no `read:email`."""
 
 DOCS = "https://docs.github.com/apps/oauth-apps/maintaining-oauth-apps"
 
 
 class OAuthError(Exception):
-    """What GitHub says in `error`, `error_description` and `error_uri`."""
+    """An error with GitHub's `error`, `error_description` and `error_uri`."""
 
     page = f"{DOCS}/troubleshooting-oauth-app-access-token-request-errors"
 
@@ -36,7 +36,7 @@ class OAuthError(Exception):
         self.description = description
 
     def as_fields(self) -> dict[str, str]:
-        """The three fields of the answer."""
+        """Returns the three fields of the answer."""
         anchor = self.error.replace("_", "-")
         return {
             "error": self.error,
@@ -46,7 +46,7 @@ class OAuthError(Exception):
 
 
 class AuthorizeError(OAuthError):
-    """One that goes back through the browser, to `redirect_uri`."""
+    """An error that goes back through the browser, to `redirect_uri`."""
 
     page = f"{DOCS}/troubleshooting-authorization-request-errors"
 
@@ -57,7 +57,7 @@ class AuthorizeError(OAuthError):
 
 @dataclass(frozen=True)
 class AuthorizeRequest:
-    """What the service asked for when it sent the browser here."""
+    """The service's request, which the browser brought."""
 
     redirect_uri: str
     scope: str
@@ -67,7 +67,7 @@ class AuthorizeRequest:
 
 @dataclass(frozen=True)
 class Code:
-    """A person's consent, good for one exchange."""
+    """A person's consent, valid for one exchange."""
 
     person: Person
     request: AuthorizeRequest
@@ -86,49 +86,49 @@ class Token:
 
     @property
     def points_left(self) -> int:
-        """What the rate limit headers say; counted and never enforced, so it stays above zero."""
+        """The points for the rate limit headers; never enforced, so they stay above zero."""
         return max(1, POINTS_AN_HOUR - self.points_used)
 
     @property
     def window_ends(self) -> datetime:
-        """When the points are all there again."""
+        """The moment at which the points are reset."""
         return self.window_began + timedelta(hours=1)
 
     def spend(self, now: datetime) -> None:
-        """Count one request."""
+        """Counts one request."""
         if now >= self.window_ends:
             self.window_began, self.points_used = now, 0
         self.points_used += 1
 
 
 class Tokens:
-    """The access tokens that work."""
+    """The live access tokens."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._tokens: Latest[Token] = Latest(TOKENS_KEPT)
+        self._tokens: BoundedDict[Token] = BoundedDict(TOKENS_KEPT)
 
     def issue(self, person: Person, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
-        """Make a token without any web flow, as somebody does by hand for MAINTAINER_TOKEN."""
+        """Creates a token without the web flow, for MAINTAINER_TOKEN and tests."""
         token = "gho_" + secrets.token_hex(18)
-        self._tokens.put(token, Token(token, person, tuple(scopes), self._now()))
+        self._tokens[token] = Token(token, person, tuple(scopes), self._now())
         return token
 
     def find(self, token: str) -> Token | None:
-        """What is known of a live token."""
+        """Returns a live token."""
         return self._tokens.get(token)
 
     def revoke(self, token: str) -> bool:
-        """End a token; False when it was not live."""
-        return self._tokens.take(token) is not None
+        """Ends a token; returns whether it was live."""
+        return self._tokens.pop(token, None) is not None
 
     def live(self) -> list[Token]:
-        """All live tokens, the oldest first."""
-        return self._tokens.values()
+        """Returns all live tokens, the oldest first."""
+        return list(self._tokens.values())
 
 
 class OAuthApp:
-    """The one OAuth app that is registered here."""
+    """The only registered OAuth app."""
 
     def __init__(
         self,
@@ -146,29 +146,25 @@ class OAuthApp:
         self._redirect_uris = tuple(redirect_uris)
         self._tokens = tokens
         self._now = now
-        self._codes: Latest[Code] = Latest(CODES_KEPT)
-
-    @property
-    def default_redirect_uri(self) -> str:
-        """Where to send a browser whose request names no callback, or a wrong one."""
-        return self._redirect_uris[0]
+        self._codes: BoundedDict[Code] = BoundedDict(CODES_KEPT)
 
     def is_secret(self, client_id: str, client_secret: str) -> bool:
-        """Whether both belong to this app."""
+        """Returns whether these are the credentials of this app."""
         return _same(client_id, self.client_id) and _same(client_secret, self._client_secret)
 
     def parse_authorize(self, query: Mapping[str, str]) -> AuthorizeRequest:
-        """Judge what the browser brought.
+        """Checks the parameters of the authorize page.
 
         Raises:
-            AuthorizeError: The browser has to go back with an error.
+            AuthorizeError: They are wrong; the browser has to go back with this error.
         """
-        redirect_uri = query.get("redirect_uri") or self.default_redirect_uri
+        default_redirect_uri = self._redirect_uris[0]
+        redirect_uri = query.get("redirect_uri") or default_redirect_uri
         if redirect_uri not in self._redirect_uris:
             raise AuthorizeError(
                 "redirect_uri_mismatch",
                 "The redirect_uri MUST match the registered callback URL for this application.",
-                self.default_redirect_uri,
+                default_redirect_uri,
             )
         challenge = query.get("code_challenge")
         if challenge and query.get("code_challenge_method") != "S256":
@@ -180,10 +176,7 @@ class OAuthApp:
         )
 
     def consent(self, person: Person, request: AuthorizeRequest) -> str:
-        """Note the consent of `person`.
-
-        Returns:
-            The code for the redirect.
+        """Returns the code that stands for the consent of `person`.
 
         Raises:
             AuthorizeError: This person denies.
@@ -195,21 +188,21 @@ class OAuthApp:
                 request.redirect_uri,
             )
         code = secrets.token_hex(10)
-        self._codes.put(code, Code(person, request, self._now()))
+        self._codes[code] = Code(person, request, self._now())
         return code
 
     def exchange(self, form: Mapping[str, str]) -> dict[str, str]:
-        """Turn a code into an access token.
+        """Exchanges a code for an access token.
 
         Raises:
-            OAuthError: The form does not deserve one.
+            OAuthError: A proof in the form is wrong.
         """
         if not self.is_secret(form.get("client_id", ""), form.get("client_secret", "")):
             raise OAuthError(
                 "incorrect_client_credentials",
                 "The client_id and/or client_secret passed are incorrect.",
             )
-        code = self._take_code(form.get("code", ""))
+        code = self._pop_code(form.get("code", ""))
         if form.get("redirect_uri", code.request.redirect_uri) != code.request.redirect_uri:
             raise OAuthError(
                 "redirect_uri_mismatch",
@@ -223,16 +216,16 @@ class OAuthApp:
             "scope": ",".join(scopes),
         }
 
-    def _take_code(self, text: str) -> Code:
-        """Taken out before anything else is judged: no second try with the same code."""
-        code = self._codes.take(text)
+    def _pop_code(self, text: str) -> Code:
+        """Removes a code before any other check, so that nobody can try it twice."""
+        code = self._codes.pop(text, None)
         if code is None or self._now() > code.issued_at + CODE_LIFETIME:
             raise _bad_code()
         return code
 
 
 def challenge_for(verifier: str) -> str:
-    """The S256 challenge of RFC 7636."""
+    """Returns the S256 challenge of RFC 7636."""
     digest = sha256(verifier.encode()).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -246,6 +239,6 @@ def _bad_code() -> OAuthError:
     return OAuthError("bad_verification_code", "The code passed is incorrect or expired.")
 
 
-def _same(given: str, wanted: str) -> bool:
-    # Bytes, because compare_digest refuses text that is not ASCII.
-    return hmac.compare_digest(given.encode(), wanted.encode())
+def _same(received: str, wanted: str) -> bool:
+    # As bytes, because compare_digest refuses text that is not ASCII.
+    return hmac.compare_digest(received.encode(), wanted.encode())

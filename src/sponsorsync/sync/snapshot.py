@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import Field, computed_field
 
+from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
 from sponsorsync.reports import Report
 from sponsorsync.store import keys
 from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
 from sponsorsync.sync.scan import in_batches, scan_entitled, scan_keyspace, scan_people
-from sponsorsync.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence

@@ -1,11 +1,13 @@
-"""Who I am: as JSON, and as two plain pages."""
+"""The signed-in person's account: as JSON, and as pages."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import Field
 
 from sponsorsync.domain.entitlement import evaluate
 from sponsorsync.domain.errors import (
@@ -15,13 +17,9 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.pages import render_page
-from sponsorsync.web.schemas import (
-    Deletion,
-    ExportOut,
-    Me,
-)
+from sponsorsync.web.schemas import EntitlementOut, FromAttributes, Model
 
 if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import Entitlement
@@ -33,32 +31,80 @@ _ACCEPTED = 202
 _SEE_OTHER = 303
 
 
+class ProfileOut(FromAttributes):
+    """Your profile at GitHub; old clients know the login as `user_login`."""
+
+    id: int = Field(examples=[583231], description="GitHub's numeric id; a login may change hands.")
+    user_login: str = Field(validation_alias="login", examples=["octocat"])
+    name: str | None
+    email: str | None
+    avatar_url: str | None
+    first_seen: datetime
+    last_login: datetime
+
+
+class Me(Model):
+    """Your profile, and your entitlement by each sponsorable."""
+
+    profile: ProfileOut
+    entitlements: list[EntitlementOut]
+
+
+class StoredPersonalDataOut(FromAttributes):
+    """Your data in one Redis."""
+
+    profile: dict[str, str]
+    entitlements: dict[str, dict[str, str]] = Field(description="By sponsorable.")
+    preferences: dict[str, list[str]] = Field(description="By collection.")
+    pending: dict[str, str] = Field(description="Changes that wait for the durable Redis.")
+    versions: dict[str, str] = Field(description="Version vectors of the parts above.")
+
+
+class ExportOut(FromAttributes):
+    """Your data in both Redises, and the time of the export."""
+
+    exported_at: datetime
+    local: StoredPersonalDataOut
+    durable: StoredPersonalDataOut | None
+    note: str | None = Field(description="If the durable data are missing: why.")
+
+
+class Deletion(Model):
+    """The result of a deletion; `confirmed` if the durable Redis has deleted your data, too."""
+
+    confirmed: bool
+    message: str = Field(examples=["Your account and all of its data are removed."])
+
+
 @router.get(
     "/me",
     tags=["account"],
-    summary="My profile and my entitlement",
-    responses=describe_responses(401, 503),
+    summary="Show my profile and my entitlements",
+    responses=error_responses(401, 503),
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
-    """Returns who you are, and for each sponsorable whether you are entitled, by what, and why."""
+    """Returns your profile, and your entitlement by each sponsorable, with source and reason."""
     return await _load_me(services, person_id)
 
 
 @router.post(
     "/me/refresh",
     tags=["account"],
-    summary="Ask GitHub about me now",
+    summary="Check my sponsorship at GitHub now",
     responses={
-        202: {"model": Me, "description": "GitHub is being asked; the answer follows"},
-        **describe_responses(401, 403, 409, 429, 502, 503),
+        202: {
+            "model": Me,
+            "description": "GitHub is being asked; the result follows within five minutes",
+        },
+        **error_responses(401, 403, 409, 429, 502, 503),
     },
 )
 async def refresh_me(person_id: PersonId, services: ServicesDep, response: Response) -> Me:
-    """Asks with the maintainer's token, once a minute, and returns what is known then.
+    """Checks your sponsorship with the maintainer's token, at most once a minute.
 
-    Without such a token it is 409 with the address of the sign-in, which asks with yours. 202:
-    GitHub tells of single sponsors only to the account that receives, so everybody's sponsorships
-    are being looked at, within five minutes.
+    Without that token the answer is 409 with the address of the sign-in, which checks with yours.
+    202: GitHub shows a single sponsor only to the sponsored account, so all sponsorships are
+    compared instead, within five minutes.
     """
     if not await services.refresh.run(person_id):
         response.status_code = _ACCEPTED
@@ -68,11 +114,11 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
 @router.get(
     "/me/export",
     tags=["account"],
-    summary="All that is held of me",
-    responses=describe_responses(401, 409, 503),
+    summary="Export my data",
+    responses=error_responses(401, 409, 503),
 )
 async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
-    """Returns what the application's Redis and the durable one hold under your number."""
+    """Returns your data in the application's Redis and in the durable one."""
     export = await services.personal_data.export(person_id)
     return ExportOut.model_validate(
         {
@@ -89,15 +135,15 @@ async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     tags=["account"],
     summary="Delete my account",
     responses={
-        202: {"model": Deletion, "description": "The durable side has not confirmed it yet"},
-        **describe_responses(401, 403, 409, 503),
+        202: {"model": Deletion, "description": "The durable Redis has not confirmed it yet"},
+        **error_responses(401, 403, 409, 503),
     },
 )
 async def delete_me(person_id: PersonId, services: ServicesDep, response: Response) -> Deletion:
-    """Removes everything of yours from both sides, and ends all of your sessions.
+    """Removes your data from both Redises, and ends all of your sessions.
 
-    With 202 the durable side could not be reached: it follows by itself, also when you sign in
-    again before.
+    202: the durable Redis could not be reached. Its data are removed later, also if you sign in
+    again before that.
     """
     confirmed = await services.personal_data.delete(person_id)
     services.cookies.clear_session(response)
@@ -110,20 +156,18 @@ async def delete_me(person_id: PersonId, services: ServicesDep, response: Respon
     )
 
 
-@router.get(
-    "/", tags=["pages"], summary="What this is, and the way in", response_class=HTMLResponse
-)
+@router.get("/", tags=["pages"], summary="Start page", response_class=HTMLResponse)
 async def show_home(token: SessionToken) -> HTMLResponse:
-    """Asks no database: it says what this is even when nothing else works."""
+    """Shows the start page; it uses no database, so it works during every outage."""
     return render_page("home.html", has_session=token is not None)
 
 
 @router.get(
     "/account",
     tags=["pages"],
-    summary="My account, as a page",
+    summary="Account page",
     response_class=HTMLResponse,
-    responses=describe_responses(401, 503),
+    responses=error_responses(401, 503),
 )
 async def show_account(
     person_id: PersonId,
@@ -132,13 +176,13 @@ async def show_account(
         str, Query(description="The service that has just shown no support by a linked account.")
     ] = "",
 ) -> HTMLResponse:
-    """Shows who you are, your entitlement with its reason, and what you excluded."""
+    """Shows your profile, your sponsorships with their reasons, and your exclusions."""
     profile, entitlements = await _load(services, person_id)
     exclusions, trouble = None, None
     try:
         exclusions = await services.preferences.load(person_id, EXCLUDED_NODES)
     except (DurableUnavailableError, StoreConflictError) as error:
-        trouble = str(error)  # the rest of the page is right all the same
+        trouble = str(error)  # the rest of the page is still correct
     return render_page(
         "account.html",
         profile=profile,
@@ -156,15 +200,15 @@ async def show_account(
 @router.post(
     "/account/preferences/{collection}/remove",
     tags=["pages"],
-    summary="Remove one item, from the account page",
+    summary="Remove one item from the account page",
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
-    responses=describe_responses(401, 403, 422, 503),
+    responses=error_responses(401, 403, 422, 503),
 )
 async def remove_from_account(
     collection: str, item: Annotated[str, Query()], person_id: PersonId, services: ServicesDep
 ) -> RedirectResponse:
-    """A plain form can send no DELETE."""
+    """Removes an item; a plain form cannot send DELETE."""
     await services.preferences.change(person_id, collection, add=[], remove=[item])
     return RedirectResponse("/account", status_code=_SEE_OTHER)
 
@@ -177,11 +221,11 @@ async def _load_me(services: ServicesDep, person_id: int) -> Me:
 async def _load(services: ServicesDep, person_id: int) -> tuple[Profile, list[Entitlement]]:
     account = await services.people.load_account(person_id)
     if account.profile is None:
-        # The local Redis lost it; signing in again is what brings it back.
+        # The local Redis has lost the profile; signing in again restores it.
         raise NotSignedInError
     now = services.clock()
     entitlements = [
-        evaluate(sponsorable, known.facts, policy=services.policy, now=now)
-        for sponsorable, known in account.entitlements.items()
+        evaluate(sponsorable, stored.facts, policy=services.policy, now=now)
+        for sponsorable, stored in account.entitlements.items()
     ]
     return account.profile, entitlements

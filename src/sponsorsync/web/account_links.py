@@ -17,7 +17,7 @@ from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
 from sponsorsync.linked_source import callback_path
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import PersonId, ServicesDep
-from sponsorsync.web.errors import describe_responses, respond_to
+from sponsorsync.web.errors import error_responses, respond_to
 
 if TYPE_CHECKING:
     from sponsorsync.entitlements.account_link import AccountLink
@@ -37,7 +37,7 @@ class _Routes:
         """Sends the browser to the service. A cookie binds the attempt to browser and person."""
         attempt = self._find_link(services).linked_source.start()
         response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
-        services.cookies.clear_crowd(response, request.cookies)
+        services.cookies.clear_excess_attempts(response, request.cookies)
         services.cookies.set_attempt(
             response,
             OpenAttempt(
@@ -102,7 +102,7 @@ class _Routes:
 def _create_router(kind: type[LinkedSource]) -> APIRouter:
     routes, source, name = _Routes(kind), kind.source, kind.name
     router = APIRouter(
-        tags=[source], default_response_class=RedirectResponse, responses=describe_responses(401)
+        tags=[source], default_response_class=RedirectResponse, responses=error_responses(401)
     )
     router.add_api_route(
         f"/{source}/link",
@@ -110,7 +110,7 @@ def _create_router(kind: type[LinkedSource]) -> APIRouter:
         name=f"start_{source}_link",
         status_code=_SEE_OTHER,
         summary=f"Begin to link an account at {name}",
-        responses=describe_responses(409),
+        responses=error_responses(409),
     )
     router.add_api_route(
         callback_path(source),
@@ -118,7 +118,7 @@ def _create_router(kind: type[LinkedSource]) -> APIRouter:
         name=f"finish_{source}_link",
         status_code=_SEE_OTHER,
         summary=f"Finish the link: {name} sends the browser here",
-        responses=describe_responses(400, 403, 409, 502, 503),
+        responses=error_responses(400, 403, 409, 502, 503),
     )
     router.add_api_route(
         f"/{source}/unlink",
@@ -127,7 +127,7 @@ def _create_router(kind: type[LinkedSource]) -> APIRouter:
         name=f"unlink_{source}",
         status_code=_SEE_OTHER,
         summary=f"Unlink my account at {name}",
-        responses=describe_responses(403, 409, 503),
+        responses=error_responses(403, 409, 503),
     )
     return router
 

@@ -1,15 +1,15 @@
-"""For whoever runs the service: copying, comparing, merging. Needs the administrator's token."""
+"""Copying, comparing and importing, for administrators; the administrator's token opens it."""
 
 from __future__ import annotations
 
 import hmac
-import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
-from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AliasPath, Field
 
 from sponsorsync.domain.errors import (
     AdminForbiddenError,
@@ -17,44 +17,34 @@ from sponsorsync.domain.errors import (
     InvalidInputError,
     StoreError,
 )
+from sponsorsync.gears.batch import BatchSummary
 from sponsorsync.operations.registrations import RegistrationsReport
+from sponsorsync.reconcile.report import ReconcileSummary
+from sponsorsync.sync.snapshot import SnapshotSummary
+from sponsorsync.sync.verify import VerifySummary
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.errors import describe_responses
-from sponsorsync.web.schemas import (
-    AnonymousImportRequest,
-    AnonymousImportResult,
-    AuditEntryOut,
-    AuditPage,
-    LastComparisonOut,
-    ReconcileJob,
-    SnapshotJob,
-    SnapshotRequest,
-    VerifyJob,
-)
-from sponsorsync.web.services import Services
+from sponsorsync.web.errors import error_responses
+from sponsorsync.web.schemas import FromAttributes, Model
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from sponsorsync.domain.audit import AuditEntry
     from sponsorsync.operations.jobs import Job
+    from sponsorsync.web.services import Services
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
 )
 _ACCEPTED = 202
-_EXPORT_PAGE = 1000
 
 
 async def require_admin(
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> None:
-    """Lets only the bearer of the administrator's token through.
+    """Refuses a request without the administrator's token.
 
     Raises:
-        AdminForbiddenError: It is another token, or none is configured.
-        AdminTokenMissingError: The request carries none.
+        AdminForbiddenError: The token is a different one, or none is configured.
+        AdminTokenMissingError: The request carries no token.
     """
     if services.admin_token is None:
         raise AdminForbiddenError(
@@ -68,23 +58,100 @@ async def require_admin(
         raise AdminForbiddenError("That is not the administrator's token.")
 
 
-router = APIRouter(
-    prefix="/admin",
-    tags=["administration"],
-    dependencies=[Depends(require_admin)],
-    responses=describe_responses(401, 403),
-)
+def create_admin_router() -> APIRouter:
+    """Returns a router for `/admin/…`; each of its routes needs the administrator's token."""
+    return APIRouter(
+        prefix="/admin",
+        tags=["administration"],
+        dependencies=[Depends(require_admin)],
+        responses=error_responses(401, 403),
+    )
+
+
+router = create_admin_router()
+
+
+class _Job(FromAttributes):
+    status: Literal["idle", "running", "done", "failed"]
+    started_at: datetime | None
+    ended_at: datetime | None
+    total: int = Field(description="People in the index at the start; 0 for the scripts.")
+    people: int = Field(description="People processed so far; 0 for the scripts.")
+    reason: str | None = Field(description="Why it failed.")
+
+
+class SnapshotRequest(Model):
+    """The engine that copies: the service (`plain`), or the scripts inside local (`gears`)."""
+
+    engine: Literal["plain", "gears"] = "plain"
+
+
+class SnapshotJob(_Job):
+    """The last snapshot that this process started."""
+
+    summary: SnapshotSummary | BatchSummary | None
+
+
+class VerifyJob(_Job):
+    """The last comparison of local with durable that this process started."""
+
+    summary: VerifySummary | None
+
+
+class LastReconcileOut(FromAttributes):
+    """The last comparisons of a sponsorable with GitHub, by any replica."""
+
+    sponsorable: str
+    reconciled_at: datetime | None = Field(description="Start of the last complete comparison.")
+    failed_at: datetime | None = Field(
+        default=None,
+        validation_alias=AliasPath("failed", "at"),
+        description="Time of the last failure since then.",
+    )
+    reason: str | None = Field(
+        default=None,
+        validation_alias=AliasPath("failed", "reason"),
+        description="Why that one failed.",
+    )
+
+
+class ReconcileJob(_Job):
+    """The last comparison with GitHub that this process started, and those of all replicas."""
+
+    last: list[LastReconcileOut] | None = Field(
+        default=None,
+        description="By sponsorable, scheduled ones included; null while Redis cannot be reached.",
+    )
+    waiting_until: datetime | None = Field(
+        description="While it waits for GitHub's rate limit: when it continues."
+    )
+    summary: ReconcileSummary | None
+
+
+class AnonymousImportRequest(Model):
+    """The anonymous visitor whose preferences are imported."""
+
+    visitor: int = Field(alias="from", ge=1, description="The visitor's n in `user:{n}`.")
+
+
+class AnonymousImportResult(Model):
+    """The number of imported items by collection, items that were there already included."""
+
+    id: int
+    collections: dict[str, int] = Field(examples=[{"mnodes": 12}])
+
 
 Collection = Annotated[
-    str | None, Query(examples=["mnodes"], description="Only this collection, of who is entitled.")
+    str | None,
+    Query(examples=["mnodes"], description="Copies this collection only, of entitled people."),
 ]
 
 
 @router.post(
     "/snapshot",
     status_code=_ACCEPTED,
-    summary="Copy everybody to the durable side",
-    responses=describe_responses(409),
+    summary="Copy all people to the durable Redis",
+    responses=error_responses(409),
 )
 async def start_snapshot(
     services: ServicesDep,
@@ -92,149 +159,95 @@ async def start_snapshot(
     collection: Collection = None,
     dry_run: bool = False,
 ) -> SnapshotJob:
-    """Starts in the background, one at a time; repeating it is safe. `GET` tells how far it is.
+    """Starts a snapshot in the background, one at a time; repeating it is safe.
 
-    The scripts inside local always copy everything: they take neither a collection nor a dry run.
+    The scripts inside local always copy everything: they support no collection and no dry run.
     """
     if request is not None and request.engine == "gears":
         if collection is not None or dry_run:
-            raise InvalidInputError("The scripts copy everything: no collection, no dry run.")
+            raise InvalidInputError(
+                "The scripts copy everything: leave out `collection` and `dry_run`."
+            )
         return SnapshotJob.model_validate(services.jobs.start_scripts_snapshot())
     return SnapshotJob.model_validate(
         services.jobs.start_snapshot(collection=collection, dry_run=dry_run)
     )
 
 
-@router.get("/snapshot", summary="How far is the copy?")
+@router.get("/snapshot", summary="Show the progress of the snapshot")
 async def get_snapshot(services: ServicesDep) -> SnapshotJob:
-    """Returns the state of the last one that this process started."""
+    """Returns the state of the last snapshot that this process started."""
     return SnapshotJob.model_validate(services.jobs.find("snapshot"))
 
 
 @router.post(
     "/verify",
     status_code=_ACCEPTED,
-    summary="Compare both sides",
-    responses=describe_responses(409),
+    summary="Compare the local with the durable Redis",
+    responses=error_responses(409),
 )
 async def start_verify(services: ServicesDep, fix: bool = False) -> VerifyJob:
-    """Starts in the background, one at a time; with `fix` it mends, and compares once more."""
+    """Starts a comparison in the background, one at a time; `fix` repairs and compares again."""
     return VerifyJob.model_validate(services.jobs.start_verify(fix=fix))
 
 
-@router.get("/verify", summary="How far is the comparison?")
+@router.get("/verify", summary="Show the progress of the comparison")
 async def get_verify(services: ServicesDep) -> VerifyJob:
-    """Returns the state of the last one that this process started."""
+    """Returns the state of the last comparison that this process started."""
     return VerifyJob.model_validate(services.jobs.find("verify"))
 
 
 @router.post(
     "/reconcile",
     status_code=_ACCEPTED,
-    summary="Compare with GitHub, and repair",
-    responses=describe_responses(409),
+    summary="Compare the sponsorships with GitHub, and repair them",
+    responses=error_responses(409),
 )
 async def start_reconcile(
     services: ServicesDep, sponsorable: str | None = None, dry_run: bool = False
 ) -> ReconcileJob:
     """Starts in the background, one at a time over all replicas; a dry run only reports."""
-    return await _describe_reconcile(
-        services, services.jobs.start_reconcile(sponsorable=sponsorable, dry_run=dry_run)
-    )
+    job = services.jobs.start_reconcile(sponsorable=sponsorable, dry_run=dry_run)
+    return await _load_reconcile_job(services, job)
 
 
-@router.get("/reconcile", summary="How far is the comparison with GitHub?")
+@router.get("/reconcile", summary="Show the progress of the comparison with GitHub")
 async def get_reconcile(services: ServicesDep) -> ReconcileJob:
-    """Returns the state of the last one that was started here, and what became of any others."""
-    return await _describe_reconcile(services, services.jobs.find("reconcile"))
-
-
-@router.get(
-    "/audit",
-    summary="Who gained, changed or lost an entitlement, by what?",
-    responses=describe_responses(409, 503),
-)
-async def get_audit(
-    services: ServicesDep,
-    before: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$", description="See `next_before`.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> AuditPage:
-    """Returns a page, the latest entries first."""
-    entries = await services.audit.load(before=before, limit=limit)
-    next_before = entries[-1].number if len(entries) == limit else None
-    return AuditPage.model_validate({"entries": entries, "next_before": next_before})
-
-
-@router.get(
-    "/audit/export",
-    summary="The whole audit trail",
-    response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "One entry a line, as JSON, the latest first. Where Redis is lost in "
-            'the middle, the last line is `{"incomplete": why}`, and the connection breaks.',
-            "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
-        },
-        **describe_responses(409, 503),
-    },
-)
-async def export_audit(services: ServicesDep) -> StreamingResponse:
-    """Returns every entry that is still kept, as lines of JSON to be filed away."""
-    first = await services.audit.load(before=None, limit=_EXPORT_PAGE)
-    return StreamingResponse(
-        _export(services, first),
-        media_type="application/x-ndjson",
-        headers={"Content-Disposition": 'attachment; filename="audit.ndjson"'},
-    )
-
-
-async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterator[str]:
-    while page:
-        for entry in page:
-            yield AuditEntryOut.model_validate(entry).model_dump_json() + "\n"
-        try:
-            page = await services.audit.load(before=page[-1].number, limit=_EXPORT_PAGE)
-        except StoreError as error:
-            # The status was sent. The connection is broken, too: but a proxy that speaks HTTP/1.0
-            # to us takes any end for the right one, and who keeps the file sees only that.
-            yield json.dumps({"incomplete": f"{error} What is older is not here: export again."})
-            yield "\n"
-            raise
+    """Returns the state of the last one that this process started, and the results of all."""
+    return await _load_reconcile_job(services, services.jobs.find("reconcile"))
 
 
 @router.get(
     "/registrations",
-    summary="What runs inside the local Redis?",
-    responses=describe_responses(502, 503),
+    summary="List the scripts inside the local Redis",
+    responses=error_responses(502, 503),
 )
 async def get_registrations(services: ServicesDep) -> RegistrationsReport:
-    """Returns the scripts, what they have registered, and what the last deploy did."""
+    """Returns the scripts, their registrations, and the result of the last deploy."""
     return await services.registrations.load()
 
 
 @router.post(
-    "/people/{person_id}/merge",
-    summary="Give a visitor's preferences to a person",
-    responses=describe_responses(404, 409, 413, 503),
+    "/people/{person_id}/import-anonymous",
+    summary="Import an anonymous visitor's preferences",
+    responses=error_responses(404, 409, 413, 503),
 )
 async def import_anonymous(
     person_id: Annotated[int, Path(ge=1, description="GitHub's number of the person.")],
     request: AnonymousImportRequest,
     services: ServicesDep,
 ) -> AnonymousImportResult:
-    """Adds what an anonymous visitor of the application chose; the visitor's own data stay.
+    """Adds the preferences of an anonymous visitor of the application to those of a person.
 
-    Repeating it adds nothing more.
+    The visitor's own data stay; repeating it adds nothing more.
     """
-    given = await services.visitors.merge(person_id, request.visitor)
-    return AnonymousImportResult(id=person_id, collections=given)
+    counts = await services.anonymous_import.run(person_id, request.visitor)
+    return AnonymousImportResult(id=person_id, collections=counts)
 
 
-async def _describe_reconcile(services: Services, job: Job) -> ReconcileJob:
+async def _load_reconcile_job(services: Services, job: Job) -> ReconcileJob:
     answer = ReconcileJob.model_validate(job)
-    with suppress(StoreError):  # how far the job is can be told all the same
-        comparisons = await services.comparisons.load_last_reconciles()
-        answer.last = [LastComparisonOut.model_validate(each) for each in comparisons]
+    with suppress(StoreError):  # the job's progress is in memory
+        reconciles = await services.reconciler.load_last_reconciles()
+        answer.last = [LastReconcileOut.model_validate(each) for each in reconciles]
     return answer

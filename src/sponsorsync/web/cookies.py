@@ -1,8 +1,8 @@
-"""The cookies: one for the session, one for each attempt to log in.
+"""The cookies: one for the session, and one for each open login attempt.
 
-The session cookie holds a random token and nothing else. An attempt's cookie holds the OAuth state,
-the PKCE verifier and where to go afterwards, encrypted: it is what binds a login to the browser
-that began it. One cookie an attempt, so that two tabs do not overwrite each other's.
+The session cookie contains a random token and nothing else. An attempt's cookie contains the OAuth
+state, the PKCE verifier and the target, encrypted: it binds the attempt to the browser. Each
+attempt has its own cookie, so that two tabs do not overwrite each other's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SEAL = {"alg": "dir", "enc": "A256GCM"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """The part of an attempt that its callback needs.
+    """An attempt to log in or to link an account, as the callback needs it.
 
     A login has neither `person_id` nor `source`; a link has the signed-in person and the source of
     the account.
@@ -60,7 +60,7 @@ class Cookies:
         samesite: Literal["lax", "none"],
         session_life: timedelta,
     ) -> None:
-        # One secret may serve several purposes; each gets a key of its own.
+        # One secret may serve several purposes; each has its own derived key.
         key = hmac.digest(secret.get_secret_value().encode(), b"login attempt", "sha256")
         self._seal_key = OctKey.import_key(key)
         self._secure = secure
@@ -78,11 +78,11 @@ class Cookies:
         return cookies.get(self.session_name) or None
 
     def set_session(self, response: Response, token: str) -> None:
-        """Makes the browser remember a session as long as the server does."""
+        """Sets the session cookie, for as long as the server stores the session."""
         self._set(response, self.session_name, token, self._session_s, self._samesite)
 
     def clear_session(self, response: Response) -> None:
-        """Makes the browser forget its session."""
+        """Deletes the session cookie."""
         self._set(response, self.session_name, "", 0, self._samesite)
 
     def set_attempt(self, response: Response, attempt: OpenAttempt, *, now: datetime) -> None:
@@ -96,13 +96,13 @@ class Cookies:
             "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
         }
         sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
-        # Lax whatever the session's cookie is: GitHub's redirect is a top-level navigation.
+        # Always Lax: GitHub's redirect is a top-level navigation.
         self._set(response, self._attempt_name(attempt.state), sealed, _ATTEMPT_LIFE_S, "lax")
 
     def read_attempt(
         self, cookies: Mapping[str, str], state: str, *, now: datetime
     ) -> OpenAttempt | None:
-        """Returns the attempt with this state, if this browser began it and it is not too old."""
+        """Returns the attempt with this state if this browser started it and it is valid."""
         sealed = cookies.get(self._attempt_name(state))
         if sealed is None:
             return None
@@ -123,22 +123,19 @@ class Cookies:
             source=content.get("source"),
         )
 
-    def clear_crowd(self, response: Response, cookies: Mapping[str, str]) -> None:
-        """Forgets all attempts when there are many: each makes every request longer.
-
-        Proxies refuse headers of more than some kilobytes.
-        """
+    def clear_excess_attempts(self, response: Response, cookies: Mapping[str, str]) -> None:
+        """Deletes all attempts if there are many: proxies refuse headers of some kilobytes."""
         attempts = [name for name in cookies if name.startswith(self._attempt_prefix)]
         if len(attempts) >= _MAX_ATTEMPTS:
             for name in attempts:
                 self._set(response, name, "", 0, "lax")
 
     def clear_attempt(self, response: Response, state: str) -> None:
-        """Makes the browser forget an attempt: it ends once, well or not."""
+        """Deletes an attempt, after success or failure: each is used once."""
         self._set(response, self._attempt_name(state), "", 0, "lax")
 
     def _attempt_name(self, state: str) -> str:
-        # The state comes back from outside, so it is hashed before it becomes a name.
+        # The state comes from outside, so it is hashed before it becomes a name.
         digest = hashlib.sha256(state.encode()).hexdigest()[:_STATE_HASH_LENGTH]
         return self._attempt_prefix + digest
 

@@ -1,6 +1,6 @@
-"""What routes ask for in their signatures.
+"""The dependencies that routes declare in their signatures.
 
-All of it is async: FastAPI runs what is not in a thread, which takes longer than all the rest.
+All are async: FastAPI runs other functions in a thread, which takes longer than the whole request.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from sponsorsync.domain.errors import BearerRefusedError, NotSignedInError, TokenReadsOnlyError
 from sponsorsync.web.services import Services
 
-# For OpenAPI only: they tell a reader what is meant. On plain http the cookie's name has no prefix.
+# For OpenAPI only; on plain http the cookie's name has no prefix.
 _session_cookie = APIKeyCookie(
     name="__Host-sponsorsync",
     scheme_name="session",
-    description="Set by the login. On plain http its name is `sponsorsync`.",
+    description="Set by the sign-in. On plain http its name is `sponsorsync`.",
     auto_error=False,
 )
 _bearer = HTTPBearer(
@@ -29,11 +29,11 @@ READER_SECURITY: list[dict[str, list[str]]] = [
     {_session_cookie.scheme_name: []},
     {_bearer.scheme_name: []},
 ]
-"""As OpenAPI has it, for a route that calls `find_caller` itself."""
+"""OpenAPI's security of a route that calls `find_caller` itself."""
 
 
 async def get_services(request: Request) -> Services:
-    """Returns what the lifespan opened."""
+    """Returns the services that the lifespan opened."""
     services: Services = request.state.services
     return services
 
@@ -42,7 +42,7 @@ ServicesDep = Annotated[Services, Depends(get_services)]
 
 
 async def get_session_token(request: Request, services: ServicesDep) -> str | None:
-    """Returns the token in the session cookie, known to the server or not."""
+    """Returns the token in the session cookie, without a check."""
     return services.cookies.read_session(request.cookies)
 
 
@@ -50,9 +50,9 @@ SessionToken = Annotated[str | None, Depends(get_session_token)]
 
 
 def find_caller(request: Request, services: Services) -> str | int | None:
-    """Returns the id in a token that counts, else the session's token, known or not, else None.
+    """Returns the person's id in a valid token, else the unchecked session token, else None.
 
-    A token that is not ours is no fault beside a session: a reverse proxy may pass on what is meant
+    An invalid token beside a session is no error: a reverse proxy may forward a token that is meant
     for the application behind it.
     """
     person_id = _read_token(request, services)
@@ -60,7 +60,7 @@ def find_caller(request: Request, services: Services) -> str | int | None:
 
 
 def not_signed_in(request: Request, *, login_url: str = "/login") -> NotSignedInError:
-    """Returns what to raise where there is no session that counts, and no token that does."""
+    """Returns the error of a request with neither a valid session nor a valid token."""
     kind = NotSignedInError if _find_bearer(request) is None else BearerRefusedError
     return kind(login_url=login_url)
 
@@ -70,11 +70,11 @@ async def require_session(
     services: ServicesDep,
     _: Annotated[str | None, Depends(_session_cookie)],
 ) -> str:
-    """Returns the session's token, known to the server or not.
+    """Returns the session's token, without a check.
 
     Raises:
-        NotSignedInError: There is none.
-        TokenReadsOnlyError: … but a token that counts.
+        NotSignedInError: There is no session.
+        TokenReadsOnlyError: There is no session, but a valid token.
     """
     session = services.cookies.read_session(request.cookies)
     if session is not None:
@@ -88,10 +88,10 @@ SessionOnly = Annotated[str, Depends(require_session)]
 
 
 async def require_person(session: SessionOnly, services: ServicesDep) -> int:
-    """Returns the id of who is signed in, at the cost of one round trip to Redis.
+    """Returns the id of the signed-in person, after one round trip to Redis.
 
     Raises:
-        NotSignedInError: There is no session, or it ended.
+        NotSignedInError: There is no session, or it has ended.
     """
     person_id = await services.people.load_session(session)
     if person_id is None:
@@ -100,7 +100,7 @@ async def require_person(session: SessionOnly, services: ServicesDep) -> int:
 
 
 PersonId = Annotated[int, Depends(require_person)]
-"""For what changes something, or shows all there is: it takes a session."""
+"""For routes that change something, or export data: they need a session."""
 
 
 async def require_reader(
@@ -109,10 +109,10 @@ async def require_reader(
     _cookie: Annotated[object, Depends(_session_cookie)],
     _token: Annotated[object, Depends(_bearer)],
 ) -> int:
-    """Returns the id of who is signed in, or whose token it is.
+    """Returns the id of the person whose session or token it is.
 
     Raises:
-        NotSignedInError: Neither.
+        NotSignedInError: There is neither a valid session nor a valid token.
     """
     caller = find_caller(request, services)
     person_id = await services.people.load_session(caller) if isinstance(caller, str) else caller
@@ -122,7 +122,7 @@ async def require_reader(
 
 
 ReaderId = Annotated[int, Depends(require_reader)]
-"""For what only reads: a token is enough."""
+"""For routes that only read: a token is enough."""
 
 
 def _read_token(request: Request, services: Services) -> int | None:

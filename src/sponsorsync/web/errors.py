@@ -1,6 +1,6 @@
-"""How errors are said: the one place that decides on HTTP statuses.
+"""HTTP answers of errors: the only module that decides on their statuses.
 
-A browser gets a page, everybody else RFC 9457 problem details, by the Accept header.
+By the Accept header, a browser gets a page, and other clients RFC 9457 problem details.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ STATUSES = {
 }
 """The HTTP status of each code of `domain/errors.py`."""
 
-# RFC 9110, 11.6.1 wants a challenge with each 401; ours is a cookie, or a token (RFC 6750).
+# RFC 9110, 11.6.1 requires a challenge with each 401: a cookie here, or a token (RFC 6750).
 CHALLENGES = {
     "admin_token_missing": 'Bearer realm="SponsorSync"',
     "bad_signature": 'Signature realm="SponsorSync"',
@@ -82,14 +82,14 @@ CHALLENGES = {
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes the app answer every error, foreseen or not, in our words."""
+    """Makes the app answer errors with problems or pages of ours."""
     app.add_exception_handler(errors.SponsorSyncError, _handle_ours)
     app.add_exception_handler(RequestValidationError, _handle_validation)
     app.add_exception_handler(HTTPException, _handle_http)
 
 
 def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
-    """Returns the answer that an error of ours amounts to."""
+    """Returns the answer to an error of ours, and logs server errors and conflicts."""
     code, status = error.code, STATUSES[error.code]
     problem = Problem(title=error.title, status=status, code=code, detail=str(error))
     headers = _add_extras(problem, error)
@@ -106,29 +106,29 @@ def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
     return _render(request, problem, headers)
 
 
-def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Returns FastAPI's description of the error answers of a route (see `openapi.py`)."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the OpenAPI documentation of a route's error answers (see `openapi.py`)."""
     return {
         status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses
     }
 
 
-def respond_to_unforeseen(request: Request, error: Exception) -> Response:
-    """Returns the answer to an error that nobody foresaw; the trace goes to the log alone."""
+def respond_to_unexpected(request: Request, error: Exception) -> Response:
+    """Returns the answer to an unexpected error; only the log has the traceback."""
     incident = uuid.uuid4().hex
-    _log.error("unforeseen_error", path=request.url.path, incident=incident, exc_info=error)
+    _log.error("unexpected_error", path=request.url.path, incident=incident, exc_info=error)
     root = errors.SponsorSyncError
     problem = Problem(
         title=root.title,
         status=STATUSES[root.code],
         code=root.code,
-        detail=f"This is our fault. The operator finds it in the log as {incident}.",
+        detail=f"The service has failed. The operator finds the reason in the log as {incident}.",
     )
     return _render(request, problem, {})
 
 
 def _add_extras(problem: Problem, error: errors.SponsorSyncError) -> dict[str, str]:
-    """Add the members that only some errors have; return their headers."""
+    """Adds the fields that only some errors have; returns their headers."""
     headers = {}
     if isinstance(error, errors.RetryLaterError):
         headers["Retry-After"] = str(error.retry_after_s)
@@ -148,7 +148,7 @@ async def _handle_ours(request: Request, error: Exception) -> Response:
 
 async def _handle_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the registration says so
-    return respond_to(request, errors.InvalidInputError(_describe_validation(error.errors())))
+    return respond_to(request, errors.InvalidInputError(_summarize_validation(error.errors())))
 
 
 async def _handle_http(request: Request, error: Exception) -> Response:
@@ -156,7 +156,7 @@ async def _handle_http(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     details = {
         HTTPStatus.NOT_FOUND: "There is nothing at this address.",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"This address takes no {request.method}.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"This address does not support {request.method}.",
     }
     problem = Problem(
         title=status.phrase,
@@ -167,10 +167,10 @@ async def _handle_http(request: Request, error: Exception) -> Response:
     return _render(request, problem, dict(error.headers or {}))
 
 
-def _describe_validation(found: Sequence[Any]) -> str:
-    """Returns one sentence on the first fault; what was sent is not repeated, it may be huge."""
+def _summarize_validation(found: Sequence[Any]) -> str:
+    """Returns one sentence about the first fault, without the value, which may be huge."""
     first = found[0]
-    if first["type"] == "json_invalid":  # its place is a count of characters
+    if first["type"] == "json_invalid":  # its location is a position in the text
         return f"the body: should be JSON ({first['ctx']['error']})."
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     return f"{where}: {first['msg']}."

@@ -1,6 +1,6 @@
-"""Forward auth: a reverse proxy asks, for each request to something else, whether to let it in.
+"""Forward auth: a reverse proxy asks before each request whether to allow it.
 
-docs/forward-auth.md has what nginx, Traefik and Caddy need for that.
+docs/forward-auth.md has the configuration of nginx, Traefik and Caddy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sponsorsync.domain.entitlement import Entitlement, evaluate
 from sponsorsync.domain.errors import NotFoundError, SponsorSyncError
 from sponsorsync.domain.sponsorship import normalize_login
 from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signed_in
-from sponsorsync.web.errors import describe_responses, respond_to
+from sponsorsync.web.errors import error_responses, respond_to
 from sponsorsync.web.origins import choose_next_url, find_forwarded_url
 from sponsorsync.web.services import Services
 
@@ -29,18 +29,18 @@ router = APIRouter(tags=["forward auth"])
 _PATH = "/auth/sponsor"
 _MAX_LOGIN_LENGTH = 100
 _MAX_CENTS = 100_000_000
-# What is none comes from somebody else's hand, and could be more than one header.
+# Other text in the store was written by others, and could inject a header.
 _LOGIN = re.compile(r"[A-Za-z0-9_-]+")
-# What FastAPI would take and read alike: no escapes, nothing twice, nothing that is too much.
+# Queries that FastAPI would accept and parse alike: no escapes, no repetition, no other parameter.
 _PLAIN_QUERY = re.compile(
     rb"(?:sponsorable=([A-Za-z0-9-]{0,100})(?:&|$))?(?:min_cents=([0-9]{1,8}))?"
 )
 
-_TOLD = {
-    "X-Sponsor-Id": "GitHub's numeric id of who calls.",
-    "X-Sponsor-Login": "Their login; absent where it is not known.",
-    "X-Sponsor-Cents": "What they give, in US cents; absent where it is not known.",
-    "X-Sponsor-Until": "When the entitlement ends, exclusively; absent while it has no end.",
+_HEADERS = {
+    "X-Sponsor-Id": "GitHub's numeric id of the person.",
+    "X-Sponsor-Login": "The login; absent if unknown.",
+    "X-Sponsor-Cents": "The tier in US cents; absent where it is not known.",
+    "X-Sponsor-Until": "Exclusive end of the entitlement; absent if it has none.",
 }
 
 Sponsorable = Annotated[
@@ -48,16 +48,16 @@ Sponsorable = Annotated[
     Query(
         max_length=_MAX_LOGIN_LENGTH,
         examples=["octo-org"],
-        description="Whom they should sponsor; else the first of SPONSORSYNC_SPONSORABLES.",
+        description="A login; by default the first of SPONSORSYNC_SPONSORABLES.",
     ),
 ]
 
 
 def choose_sponsorable(services: Services, wanted: str | None) -> str:
-    """Returns the sponsorable that a request is about.
+    """Returns the sponsorable of a request; by default the first one.
 
     Raises:
-        NotFoundError: It is none of those that are configured.
+        NotFoundError: It is not configured.
     """
     if not wanted:
         return services.sponsorables[0]
@@ -71,17 +71,17 @@ def choose_sponsorable(services: Services, wanted: str | None) -> str:
     _PATH,
     status_code=204,
     response_class=Response,
-    summary="May who calls see what is for sponsors?",
+    summary="Check the entitlement for a reverse proxy",
     openapi_extra={"security": READER_SECURITY},
     responses={
         204: {
-            "description": "Yes",
+            "description": "The person is entitled",
             "headers": {
                 name: {"description": text, "schema": {"type": "string"}}
-                for name, text in _TOLD.items()
+                for name, text in _HEADERS.items()
             },
         },
-        **describe_responses(401, 403, 404, 409, 503),
+        **error_responses(401, 403, 404, 409, 503),
     },
 )
 async def authorize_sponsor(
@@ -89,32 +89,32 @@ async def authorize_sponsor(
     sponsorable: Sponsorable = None,
     min_cents: Annotated[
         int,
-        Query(ge=0, le=_MAX_CENTS, examples=[1000], description="The least tier, in US cents."),
+        Query(ge=0, le=_MAX_CENTS, examples=[1000], description="The lowest tier, in US cents."),
     ] = 0,
 ) -> Response:
-    """Answers 204 while the person is entitled by at least so many cents.
+    """Answers 204 while the person is entitled with a tier of at least `min_cents`.
 
-    401 has the address of the sign-in in `X-Login-Url` and in the body, with the way back where
-    one of `SPONSORSYNC_TRUSTED_PROXIES` tells what was asked for (`X-Forwarded-Proto`, `-Host` and
-    `-Uri`). 403 has the sponsorable's page in `X-Sponsor-Url`; its `code` tells who is no sponsor
-    (`not_a_sponsor`) from who gives less (`tier_too_low`), from whose tier nobody told
-    (`tier_unknown`), and from who may be one, which nobody could tell (`entitlement_unknown`).
+    401 has the address of the sign-in in `X-Login-Url` and in the body; it leads back if one of
+    `SPONSORSYNC_TRUSTED_PROXIES` sends the requested address (`X-Forwarded-Proto`, `-Host` and
+    `-Uri`). 403 has the sponsorable's page in `X-Sponsor-Url`, and a `code`: no sponsor
+    (`not_a_sponsor`), a lower tier (`tier_too_low`), an unknown tier (`tier_unknown`), or an
+    unknown entitlement (`entitlement_unknown`), which is not 'no'.
     """
     return await _authorize(request, sponsorable, min_cents)
 
 
-class PlainQuestions:
-    """Answers `GET /auth/sponsor` before FastAPI does, where the query leaves nothing to check.
+class PlainForwardAuth:
+    """Answers `GET /auth/sponsor` before FastAPI if the query needs no further validation.
 
-    FastAPI's way to a route takes longer than this answer, and none is asked for more often. What
-    is not plain goes that way: every mistake, and HEAD.
+    FastAPI's routing takes longer than this answer, which is the most frequent one. It still gets
+    the other requests: malformed ones, and HEAD.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
+        """Handles one ASGI request."""
         plain = (
             _PLAIN_QUERY.fullmatch(scope["query_string"])
             if scope["type"] == "http" and scope["path"] == _PATH and scope["method"] == "GET"
@@ -134,22 +134,22 @@ class PlainQuestions:
 
 async def _authorize(request: Request, sponsorable: str | None, min_cents: int) -> Response:
     services: Services = request.state.services
-    caller = find_caller(request, services)
+    credential = find_caller(request, services)
     receiver = choose_sponsorable(services, sponsorable)
-    standing = None if caller is None else await services.people.load_caller(caller, receiver)
-    if standing is None:
+    caller = None if credential is None else await services.people.load_caller(credential, receiver)
+    if caller is None:
         raise not_signed_in(request, login_url=_login_url(request, services))
-    entitlement = evaluate(receiver, standing.facts, policy=services.policy, now=services.clock())
+    entitlement = evaluate(receiver, caller.facts, policy=services.policy, now=services.clock())
     require_entitlement(
         entitlement, min_cents=min_cents, sponsor_url=services.sponsor_urls[receiver]
     )
-    return Response(status_code=204, headers=_describe(standing, entitlement))
+    return Response(status_code=204, headers=_to_headers(caller, entitlement))
 
 
-def _describe(standing: Caller, entitlement: Entitlement) -> dict[str, str]:
-    headers = {"X-Sponsor-Id": str(standing.person_id)}
-    if standing.login is not None and _LOGIN.fullmatch(standing.login):
-        headers["X-Sponsor-Login"] = standing.login
+def _to_headers(caller: Caller, entitlement: Entitlement) -> dict[str, str]:
+    headers = {"X-Sponsor-Id": str(caller.person_id)}
+    if caller.login is not None and _LOGIN.fullmatch(caller.login):
+        headers["X-Sponsor-Login"] = caller.login
     if entitlement.tier_cents is not None:
         headers["X-Sponsor-Cents"] = str(entitlement.tier_cents)
     if entitlement.until is not None:
@@ -158,7 +158,7 @@ def _describe(standing: Caller, entitlement: Entitlement) -> dict[str, str]:
 
 
 def _login_url(request: Request, services: Services) -> str:
-    """Returns the sign-in's address, with the way back where it is known and allowed."""
+    """Returns the address of the sign-in, with the forwarded address as `next` if it is allowed."""
     url = f"{services.origin}/login"
     forwarded = find_forwarded_url(
         request.headers,

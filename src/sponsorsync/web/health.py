@@ -1,4 +1,4 @@
-"""For whoever runs the service."""
+"""Health, readiness and metrics, for operators."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ _NOT_READY = 503
 
 
 class Health(Model):
-    """The process runs."""
+    """The answer of a running process."""
 
     status: Literal["ok"] = "ok"
     version: str
 
 
 class StoreHealth(Model):
-    """One Redis."""
+    """State of one Redis."""
 
     status: Literal["ok", "unavailable", "not_configured"]
     detail: str | None = None
 
 
 class GearsHealth(Model):
-    """The scripts inside the local Redis; without them the service does their work."""
+    """State of the scripts inside the local Redis; without them the service does their work."""
 
     status: ScriptsStatus
     detail: str | None = None
 
 
 class Readiness(Model):
-    """Whether requests can be served: that needs the local Redis, and nothing else."""
+    """Whether requests can be served, which needs the local Redis alone."""
 
     status: Literal["ready", "not_ready"]
     local: StoreHealth
     durable: StoreHealth
     gears: GearsHealth
-    loops: list[LoopState] = Field(
-        description="The background loops; a failing one runs again by itself."
-    )
+    loops: list[LoopState] = Field(description="The background loops; a failed loop is restarted.")
 
 
-@router.get("/healthz", summary="Does the process run?")
+@router.get("/healthz", summary="Check that the process runs")
 async def get_health() -> Health:
-    """Asks nothing and nobody."""
+    """Answers without any check."""
     return Health(version=__version__)
 
 
 @router.get(
     "/readyz",
-    summary="Can requests be served?",
-    responses={_NOT_READY: {"model": Readiness, "description": "The local Redis is away"}},
+    summary="Check that requests can be served",
+    responses={
+        _NOT_READY: {"model": Readiness, "description": "The local Redis cannot be reached"}
+    },
 )
 async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
-    """The local Redis is required; the durable one, the scripts and the loops are reported only."""
+    """Requires the local Redis; reports the durable one, the scripts and the loops."""
     local, durable = await asyncio.gather(_check(services.local), _check(services.durable))
     if local.status != "ok":
         response.status_code = _NOT_READY
@@ -85,12 +85,12 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
 
 @router.get(
     "/metrics",
-    summary="For Prometheus",
+    summary="Metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
 async def get_metrics(services: ServicesDep) -> Response:
-    """People who wait for durable or were set aside, relay, background loops, GitHub's events."""
+    """Returns unconfirmed people, dead letters, relay, background loops and GitHub's events."""
     return Response(
         await services.metrics.render(services.webhooks.counts),
         media_type=services.metrics.content_type,

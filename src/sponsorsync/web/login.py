@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import Field
 
 from sponsorsync.domain.errors import (
     LoginDeniedError,
@@ -17,9 +18,9 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import ServicesDep, SessionToken
-from sponsorsync.web.errors import describe_responses, respond_to
+from sponsorsync.web.errors import error_responses, respond_to
 from sponsorsync.web.origins import choose_next_url
-from sponsorsync.web.schemas import SignedInOut
+from sponsorsync.web.schemas import Model
 
 router = APIRouter(tags=["login"])
 
@@ -30,11 +31,20 @@ _SEE_OTHER = 303
 _MAX_LOGIN_LENGTH = 100
 
 
+class SignedInOut(Model, from_attributes=True):
+    """A part of the profile: the callback's answer to a client that accepts JSON."""
+
+    status: Literal["success"] = "success"
+    id: int
+    email: str | None
+    user_login: str = Field(validation_alias="login")
+
+
 @router.get(
     "/login",
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
-    summary="Begin to sign in with GitHub",
+    summary="Sign in with GitHub",
 )
 async def start_login(
     request: Request,
@@ -43,7 +53,7 @@ async def start_login(
         str | None,
         Query(
             alias="next",
-            description="Where to go afterwards: a path here, or an address of an allowed origin.",
+            description="The next page: a path of this site, or an address of an allowed origin.",
             examples=["/account"],
         ),
     ] = None,
@@ -54,17 +64,17 @@ async def start_login(
     *,
     moved: Annotated[bool, Query(include_in_schema=False)] = False,
 ) -> Response:
-    """Sends the browser to GitHub, bound to it by a cookie."""
+    """Sends the browser to GitHub; a cookie binds the sign-in to this browser."""
     if not moved and request.headers.get("host") != urlsplit(services.origin).netloc:
-        # The cookie has to be set on the host that GitHub sends the browser back to. `moved` keeps
-        # a proxy that rewrites the Host header from sending it round in circles.
+        # The cookie has to be set on the host that GitHub sends the browser back to. `moved` ends
+        # the loop that a proxy which rewrites the Host header would cause.
         here = request.url.include_query_params(moved="true")
         return RedirectResponse(
             f"{services.origin}{here.path}?{here.query}", status_code=_SEE_OTHER
         )
-    attempt = services.login.start(login_hint=login or None)
+    attempt = services.sign_in.start(login_hint=login or None)
     response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
-    services.cookies.clear_crowd(response, request.cookies)
+    services.cookies.clear_excess_attempts(response, request.cookies)
     services.cookies.set_attempt(
         response,
         OpenAttempt(
@@ -83,48 +93,46 @@ async def start_login(
     CALLBACK_PATH,
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
-    summary="End of the sign-in: GitHub sends the browser here",
+    summary="Finish the sign-in (GitHub sends the browser here)",
     responses={
         200: {"model": SignedInOut, "description": "With `Accept: application/json`"},
-        **describe_responses(400, 403, 502, 503),
+        **error_responses(400, 403, 502, 503),
     },
 )
 async def finish_login(
     request: Request,
     services: ServicesDep,
     replaced_session: SessionToken,
-    state: Annotated[str, Query(description="As it was sent to GitHub.")] = "",
-    code: Annotated[str, Query(description="To be exchanged for a token, once.")] = "",
+    state: Annotated[str, Query(description="The state that was sent to GitHub.")] = "",
+    code: Annotated[str, Query(description="Exchanged for a token, once.")] = "",
     error: Annotated[str, Query(description="Why there is no code.")] = "",
-    iss: Annotated[str | None, Query(description="Who answers (RFC 9207).")] = None,
+    iss: Annotated[str | None, Query(description="The issuer (RFC 9207).")] = None,
 ) -> Response:
-    """Exchanges the code, learns who it is and whom they sponsor, and opens a session.
+    """Exchanges the code, loads the person and their sponsorships, and opens a session.
 
-    The state is checked before anything else, an `error` included: anybody can link to this
-    address.
+    The state is checked first, also before an `error`: any site can link to this address.
     """
     attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
     if attempt is None or attempt.person_id is not None:
         raise LoginExpiredError(
-            "This sign-in was not begun in this browser, was used already, or began more than ten "
-            "minutes ago. Please sign in again."
+            "This sign-in was not started in this browser, was used already, or was started more "
+            "than ten minutes ago. Please sign in again."
         )
     response: Response
     try:
-        _check_answer(services.login.issuer, code=code, error=error, iss=iss)
-        signed_in = await services.login.finish(
+        _check_answer(services.sign_in.issuer, code=code, error=error, iss=iss)
+        signed_in = await services.sign_in.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=replaced_session
         )
     except SponsorSyncError as failure:
         response = respond_to(request, failure)
-        services.cookies.clear_attempt(response, state)
-        return response
-    if _wants_json(request):
-        body = SignedInOut.model_validate(signed_in.profile)
-        response = JSONResponse(body.model_dump())
     else:
-        response = RedirectResponse(attempt.next_url, status_code=_SEE_OTHER)
-    services.cookies.set_session(response, signed_in.session_token)
+        if _wants_json(request):
+            body = SignedInOut.model_validate(signed_in.profile)
+            response = JSONResponse(body.model_dump())
+        else:
+            response = RedirectResponse(attempt.next_url, status_code=_SEE_OTHER)
+        services.cookies.set_session(response, signed_in.session_token)
     services.cookies.clear_attempt(response, state)
     return response
 
@@ -133,11 +141,11 @@ async def finish_login(
     "/logout",
     status_code=_SEE_OTHER,
     response_class=RedirectResponse,
-    summary="End the session",
-    responses={204: {"description": "Without `Accept: text/html`"}, **describe_responses(403)},
+    summary="Sign out",
+    responses={204: {"description": "Without `Accept: text/html`"}, **error_responses(403)},
 )
 async def logout(request: Request, services: ServicesDep, token: SessionToken) -> Response:
-    """Ends the session on the server and in the browser; it is no error to have none."""
+    """Ends the session on the server and in the browser; without a session it does nothing."""
     if token is not None:
         await services.people.end_session(token)
     response = (

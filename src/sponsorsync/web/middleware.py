@@ -1,4 +1,4 @@
-"""What happens around every request, as plain ASGI: no copies of requests, no extra tasks."""
+"""Middleware as plain ASGI, without copies of requests or extra tasks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLargeError
-from sponsorsync.web.errors import respond_to, respond_to_unforeseen
-from sponsorsync.web.origins import CHANGING_GETS, comes_from_friend, needs_guard
+from sponsorsync.web.errors import respond_to, respond_to_unexpected
+from sponsorsync.web.origins import CHANGING_GETS, is_trusted_request, needs_guard
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +22,7 @@ _STATIC = b"public, max-age=3600"
 _KEYS = b"public, max-age=300"
 _KEYS_PATH = "/.well-known/jwks.json"
 
-# FastAPI's page loads Swagger UI from a CDN, and starts it with a script of its own.
+# FastAPI's page loads Swagger UI from a CDN, and starts it with an inline script.
 _DOCS_POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
     b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src https: data:; "
@@ -34,7 +34,7 @@ _OURS = frozenset(
 
 
 class CrossSiteGuard:
-    """Refuses what another site's page makes a browser do (OWASP: CSRF)."""
+    """Refuses changes that a page of another site requests (OWASP: CSRF)."""
 
     def __init__(self, app: ASGIApp, *, origin: str, allowed_origins: Collection[str]) -> None:
         self._app = app
@@ -42,11 +42,11 @@ class CrossSiteGuard:
         self._allowed_origins = allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
+        """Handles one ASGI request."""
         if (
             scope["type"] == "http"
             and needs_guard(scope["method"], scope["path"])
-            and not comes_from_friend(
+            and not is_trusted_request(
                 scope["method"],
                 Headers(scope=scope),
                 origin=self._origin,
@@ -55,7 +55,7 @@ class CrossSiteGuard:
         ):
             error = CrossSiteError(
                 "A page of another site asked for this, so it was not done. If that site is yours, "
-                "name its origin in SPONSORSYNC_ALLOWED_ORIGINS."
+                "add its origin to SPONSORSYNC_ALLOWED_ORIGINS."
             )
             await _refuse(error, scope, receive, send)
             return
@@ -63,9 +63,9 @@ class CrossSiteGuard:
 
 
 class AnnouncedLengthLimit:
-    """Says in our words that a body is too large, when its length was announced.
+    """Answers an announced body that is too large with a problem.
 
-    Starlette refuses these too, and whatever turns out too large unannounced, but in plain text.
+    Starlette's own limit, which also refuses unannounced ones, answers in plain text.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -73,23 +73,25 @@ class AnnouncedLengthLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
+        """Handles one ASGI request."""
         announced = Headers(scope=scope).get("content-length", "") if "headers" in scope else ""
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            error = TooLargeError(f"The body of a request may have {self._max_bytes} bytes.")
+            error = TooLargeError(
+                f"The body of a request may have {self._max_bytes} bytes at most."
+            )
             await _refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-class Unforeseen:
-    """Answers what nobody foresaw, within the middlewares that every answer passes."""
+class UnexpectedErrors:
+    """Answers unexpected errors, inside the middleware that adds headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
+        """Handles one ASGI request."""
         has_begun = False
 
         async def watch(message: Message) -> None:
@@ -102,7 +104,7 @@ class Unforeseen:
         except Exception as error:
             if scope["type"] != "http" or has_begun:
                 raise
-            response = respond_to_unforeseen(Request(scope, receive), error)
+            response = respond_to_unexpected(Request(scope, receive), error)
             await response(scope, receive, send)
 
 
@@ -113,7 +115,7 @@ class HeadAsGet:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
+        """Handles one ASGI request."""
         is_head = scope["type"] == "http" and scope["method"] == "HEAD"
         if is_head and scope["path"] not in CHANGING_GETS:
             scope = {**scope, "method": "GET"}
@@ -121,19 +123,19 @@ class HeadAsGet:
 
 
 class SecurityHeaders:
-    """Says on each answer what browsers must not do with it."""
+    """Adds the security headers to every answer."""
 
     def __init__(self, app: ASGIApp, *, github_url: str) -> None:
         self._app = app
-        # Pico's icons are data: images. Avatars come from some host of GitHub's, or, with a GitHub
-        # of one's own (or a simulated one), from itself.
+        # Pico's icons are data: images. Avatars come from several hosts of GitHub, or from the
+        # configured GitHub itself.
         self._policy = (
             f"default-src 'none'; style-src 'self'; img-src 'self' https: data: {github_url}; "
             "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         ).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
+        """Handles one ASGI request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -141,7 +143,7 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 path = scope["path"]
-                # As bytes, once for all: this is done for every answer.
+                # As bytes: this runs for every answer.
                 message["headers"] = [
                     *(pair for pair in message.get("headers", ()) if pair[0] not in _OURS),
                     (b"cache-control", _cache_control(path, message["status"])),

@@ -1,11 +1,11 @@
-"""OpenAPI as it really is: every error is a problem, by its own media type (RFC 9457)."""
+"""Corrections of FastAPI's OpenAPI: every error is a problem with its own media type (RFC 9457)."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
-COMMON_ERRORS = describe_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-"""What any route may answer to what cannot be read."""
+COMMON_ERRORS = error_responses(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""The answers of every route to a request that cannot be parsed."""
 
 
 def correct_openapi(app: FastAPI) -> None:
-    """Makes the app describe its errors by the media type that they have."""
+    """Makes the app document its errors as `application/problem+json`."""
     generate: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -39,7 +39,7 @@ def correct_openapi(app: FastAPI) -> None:
 
 def _correct(responses: dict[str, Any]) -> None:
     for status, response in responses.items():
-        # FastAPI describes them by the media type of the route's good answer.
+        # FastAPI documents errors with the media type of the route's regular answer.
         schemas = [media.get("schema", {}) for media in response.get("content", {}).values()]
         names = {schema.get("$ref", "").rpartition("/")[2] for schema in schemas}
         if status.startswith(("4", "5")) and names & {"Problem", *_FASTAPIS_OWN}:

@@ -1,6 +1,6 @@
-"""Which pages may make a browser act, and where a login may lead.
+"""Rules for the origin of a request, and for the target of a redirect after the sign-in.
 
-Browsers say from where a request comes in `Sec-Fetch-Site` and `Origin`, which no page can forge.
+Browsers send the origin of a request in `Sec-Fetch-Site` and `Origin`, which no page can forge.
 https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 """
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-# It travels in a cookie, encrypted, and browsers drop cookies of more than 4,096 bytes.
+# The encrypted cookie contains it, and browsers drop cookies of more than 4,096 bytes.
 _MAX_NEXT_BYTES = 1500
 
 CHANGING_GETS = frozenset({"/exclude"})
-"""Paths whose GET changes something, for old clients; they are guarded like a POST."""
+"""Paths whose GET changes something, for old clients; they are guarded like POST."""
 
 
 def needs_guard(method: str, path: str) -> bool:
-    """Tells whether a request may change something."""
+    """Returns whether a request may change something."""
     return method not in _SAFE_METHODS or (method == "GET" and path in CHANGING_GETS)
 
 
-def comes_from_friend(
+def is_trusted_request(
     method: str, headers: Mapping[str, str], *, origin: str, allowed_origins: Collection[str]
 ) -> bool:
-    """Tells whether a request comes from our own pages, an allowed origin, or no browser at all.
+    """Returns whether a request comes from our own pages, an allowed origin, or no browser at all.
 
-    A client that sends neither header is no browser, so it carries no one's cookies but its own:
-    they all send Origin with a POST. With a GET they may not, and on plain http, but for localhost,
-    they send no Sec-Fetch-Site either; there a page that is navigated to asks for HTML, and a
-    Referer tells the rest. `Origin: null` is a sandboxed page: nobody's friend.
+    Every browser sends Origin with a POST, so a POST without either header is not from a browser.
+    With a GET, browsers may omit Origin, and on plain http other than localhost Sec-Fetch-Site as
+    well; there the Referer decides, or else whether HTML is accepted, as by a page that is opened.
+    `Origin: null` is a sandboxed page, which is not trusted.
     """
     claimed = headers.get("origin")
     if claimed is not None:
@@ -53,9 +53,9 @@ def comes_from_friend(
 
 
 def choose_next_url(wanted: str | None, *, default: str, allowed_origins: Collection[str]) -> str:
-    r"""Returns where a login leads: a path of ours, an address of an allowed origin, or `default`.
+    r"""Returns the page after a login: a path here, an address of an allowed origin, or `default`.
 
-    Browsers read `//host`, `/\host` and `/<tab>/host` as other sites, so none of these is a path.
+    Browsers read `//host`, `/\host` and `/<tab>/host` as other sites, so these are not paths.
     """
     if not wanted or len(wanted.encode(errors="replace")) > _MAX_NEXT_BYTES:
         return default
@@ -77,9 +77,9 @@ def find_forwarded_url(
     peer: str | None,
     trusted_proxies: Collection[IPv4Network | IPv6Network],
 ) -> str | None:
-    """Returns what a proxy says it was asked for; None if it says none, or is not to be believed.
+    """Returns the URL that a proxy forwards; None without one, or if the proxy is not trusted.
 
-    Anybody can send these headers, so only those of a peer in `trusted_proxies` count.
+    Any client can send these headers, so only those of a peer in `trusted_proxies` are used.
     """
     if peer is None or not _is_within(peer, trusted_proxies):
         return None

@@ -1,4 +1,4 @@
-"""Rendering of pages; the routes that use it are in `account.py`."""
+"""Rendering of the pages in `templates/`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse
 
 
 def render_page(template: str, /, *, status: int = 200, **values: object) -> HTMLResponse:
-    """Returns a page; everything that is put into it is escaped."""
+    """Returns a page; all of its values are escaped."""
     page = _environment().get_template(template)
     return HTMLResponse(page.render(**values), status_code=status)
 

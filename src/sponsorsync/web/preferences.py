@@ -2,33 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, Field
 
-from sponsorsync.domain.preferences import EXCLUDED_NODES, ChangeResult
+from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep
-from sponsorsync.web.errors import describe_responses
-from sponsorsync.web.schemas import (
-    Exclusion,
-    FilterRequest,
-    FilterResult,
-    Message,
-    PreferenceChange,
-    PreferenceList,
-    PreferenceResult,
-)
+from sponsorsync.web.errors import error_responses
+from sponsorsync.web.schemas import Model
 
-router = APIRouter(tags=["preferences"], responses=describe_responses(401, 409, 422, 503))
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
+    from sponsorsync.web.services import Services
+
+router = APIRouter(tags=["preferences"], responses=error_responses(401, 409, 422, 503))
+
+NodeId = Annotated[str, Field(examples=["C5162902"], description="The id of a node.")]
 Collection = Annotated[str, Path(examples=["mnodes"], description="The name of a collection.")]
+
+
+class PreferenceList(Model):
+    """A collection, sorted."""
+
+    collection: str = Field(examples=["mnodes"])
+    items: list[NodeId]
+
+
+class PreferenceChange(Model):
+    """Items to add and to remove, all or nothing."""
+
+    add: list[NodeId] = Field(default_factory=list)
+    remove: list[NodeId] = Field(default_factory=list)
+
+
+class PreferenceResult(Model):
+    """The result of a change; repeating the change adds and removes nothing more.
+
+    A `pending` change is stored, and applied as soon as the durable Redis can be reached for the
+    rest of the collection; until then the numbers are null.
+    """
+
+    collection: str = Field(examples=["mnodes"])
+    added: int | None = Field(examples=[1], description="Items that were not there before.")
+    removed: int | None = Field(examples=[0], description="Items that were there before.")
+    size: int | None = Field(examples=[3], description="Items in the collection now.")
+    pending: bool = Field(examples=[False], description="Waits for the durable Redis.")
+
+
+class FilterRequest(Model):
+    """The ids of a search result, in order; 10,000 at most."""
+
+    ids: list[NodeId]
+
+
+class FilterResult(Model):
+    """The ids that are not in the collection, in their original order."""
+
+    ids: list[NodeId]
+
+
+class Exclusion(BaseModel):
+    """The node that the original call excludes; other fields are ignored."""
+
+    id: NodeId
+
+
+class Message(Model):
+    """The result in one sentence."""
+
+    message: str = Field(examples=["C5162902 is excluded from your results."])
 
 
 async def read_item(
     request: Request,
     item: Annotated[
         str,
-        Path(examples=["C5162902"], description="A node id, percent-encoded; it may hold slashes."),
+        Path(examples=["C5162902"], description="A node id, percent-encoded; may contain slashes."),
     ],
 ) -> str:
     """Returns the item in the path; Starlette's pattern drops a line feed at its very end."""
@@ -42,72 +93,64 @@ Item = Annotated[str, Depends(read_item)]
 async def list_preferences(
     collection: Collection, person_id: ReaderId, services: ServicesDep
 ) -> PreferenceList:
-    """Returns every item of yours in the collection, sorted."""
+    """Returns every item of your collection, sorted."""
     state = await services.preferences.load(person_id, collection)
     return PreferenceList(collection=collection, items=list(state.items))
 
 
 @router.put(
-    "/preferences/{collection}/{item:path}",
-    summary="Add one item",
-    responses=describe_responses(403),
+    "/preferences/{collection}/{item:path}", summary="Add one item", responses=error_responses(403)
 )
 async def add_preference(
     collection: Collection, item: Item, person_id: PersonId, services: ServicesDep
 ) -> PreferenceResult:
-    """Adds an item; it is no error when it is there."""
-    result = await services.preferences.change(person_id, collection, add=[item], remove=[])
-    return _describe(collection, result)
+    """Adds an item; it may be there already."""
+    return await _change(services, person_id, collection, add=[item])
 
 
 @router.delete(
     "/preferences/{collection}/{item:path}",
     summary="Remove one item",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def remove_preference(
     collection: Collection, item: Item, person_id: PersonId, services: ServicesDep
 ) -> PreferenceResult:
-    """Removes an item; it is no error when it is not there."""
-    result = await services.preferences.change(person_id, collection, add=[], remove=[item])
-    return _describe(collection, result)
+    """Removes an item; it may be absent already."""
+    return await _change(services, person_id, collection, remove=[item])
 
 
 @router.post(
     "/preferences/{collection}",
     summary="Add and remove several items",
-    responses=describe_responses(403, 413),
+    responses=error_responses(403, 413),
 )
 async def change_preferences(
     collection: Collection, change: PreferenceChange, person_id: PersonId, services: ServicesDep
 ) -> PreferenceResult:
-    """Applies all of the change or nothing of it."""
-    result = await services.preferences.change(
-        person_id, collection, add=change.add, remove=change.remove
-    )
-    return _describe(collection, result)
+    """Applies the whole change, or nothing of it."""
+    return await _change(services, person_id, collection, add=change.add, remove=change.remove)
 
 
 @router.post(
     "/preferences/{collection}/filter",
-    summary="Leave out what is in a collection",
-    responses=describe_responses(403, 413),
+    summary="Remove the items of a collection from a list",
+    responses=error_responses(403, 413),
 )
 async def filter_by_preferences(
     collection: Collection, wanted: FilterRequest, person_id: ReaderId, services: ServicesDep
 ) -> FilterResult:
-    """Returns the ids that are not in the collection, in order, with their duplicates.
+    """Returns the ids that are not in the collection, in order and with duplicates.
 
-    This is what a search calls with its result before it shows it.
+    A search calls this with its result before it shows it.
     """
-    kept = await services.preferences.filter(person_id, collection, wanted.ids)
-    return FilterResult(ids=kept)
+    return FilterResult(ids=await services.preferences.filter(person_id, collection, wanted.ids))
 
 
 @router.post(
     "/exclude",
     summary="Exclude a node from my results (the original call)",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def exclude(exclusion: Exclusion, person_id: PersonId, services: ServicesDep) -> Message:
     """Adds a node to `mnodes`. New clients use `PUT /preferences/mnodes/{item}`."""
@@ -117,29 +160,37 @@ async def exclude(exclusion: Exclusion, person_id: PersonId, services: ServicesD
 @router.get(
     "/exclude",
     summary="Exclude a node from my results (the original call, by GET)",
-    responses=describe_responses(403),
+    responses=error_responses(403),
 )
 async def exclude_by_get(
     node_id: Annotated[str, Query(alias="id", examples=["C5162902"])],
     person_id: PersonId,
     services: ServicesDep,
 ) -> Message:
-    """Adds a node to `mnodes`, as old clients do.
+    """Adds a node to `mnodes`, for old clients.
 
-    A GET should change nothing, so this one is guarded like a POST: it works from our own pages,
-    from allowed origins, and from programs that are no browser. A link, an image or an address
-    typed by hand gets 403.
+    As it changes something, it is guarded like a POST: it works from this site's own pages, from
+    allowed origins, and from programs that are no browser. A link, an image or an address typed by
+    hand gets 403.
     """
     return await _exclude(services, person_id, node_id)
 
 
-async def _exclude(services: ServicesDep, person_id: int, node_id: str) -> Message:
-    result = await services.preferences.change(person_id, EXCLUDED_NODES, add=[node_id], remove=[])
-    when = " as soon as the durable storage is back" if result.is_pending else ""
+async def _exclude(services: Services, person_id: int, node_id: str) -> Message:
+    result = await _change(services, person_id, EXCLUDED_NODES, add=[node_id])
+    when = " as soon as the durable storage is back" if result.pending else ""
     return Message(message=f"{node_id} is excluded from your results{when}.")
 
 
-def _describe(collection: str, result: ChangeResult) -> PreferenceResult:
+async def _change(
+    services: Services,
+    person_id: int,
+    collection: str,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+) -> PreferenceResult:
+    result = await services.preferences.change(person_id, collection, add=add, remove=remove)
     return PreferenceResult(
         collection=collection,
         added=result.added,

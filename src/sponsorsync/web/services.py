@@ -1,4 +1,4 @@
-"""All that a request may use, as the lifespan opens it and routes receive it."""
+"""The services that the lifespan opens and that routes use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.accounts.anonymous_import import AnonymousImport
     from sponsorsync.accounts.personal_data import PersonalData
-    from sponsorsync.accounts.sign_in import Login
+    from sponsorsync.accounts.sign_in import SignIn
     from sponsorsync.background import Supervisor
     from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.domain.sources import EntitlementSource
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All that a request may use.
+    """Everything that a route may use.
 
     Attributes:
         origin: Scheme, host and port by which browsers reach the service.
         allowed_origins: Other origins that may call with credentials.
         sponsorables: The logins that can be sponsored; the first is the default.
-        sponsor_urls: By sponsorable, where a person becomes a sponsor.
-        trusted_proxies: Whose X-Forwarded-… headers are believed.
-        tokens: None where none are configured.
+        sponsor_urls: By sponsorable, the page where a person becomes a sponsor.
+        trusted_proxies: Networks whose X-Forwarded-… headers are used.
+        tokens: None if they are not configured.
         account_links: A link for each source whose settings are set.
         local: The application's Redis.
-        durable: The second Redis; None where none is configured.
-        admin_token: Opens `/admin/…`; None closes it.
+        durable: The second Redis; None if it is not configured.
+        admin_token: Grants access to `/admin/…`; None denies all access.
     """
 
     origin: str
@@ -58,19 +58,19 @@ class Services:
     sponsor_urls: Mapping[str, str]
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
     cookies: Cookies
-    login: Login
+    sign_in: SignIn
     people: PeopleStore
     tokens: TokenIssuer | None
     preferences: PreferenceStore
     personal_data: PersonalData
     jobs: Jobs
-    comparisons: Reconciler
+    reconciler: Reconciler
     registrations: Registrations
-    visitors: AnonymousImport
+    anonymous_import: AnonymousImport
     webhooks: Webhooks
     refresh: Refresh
     overrides: Overrides
-    directory: SponsorListing
+    sponsor_list: SponsorListing
     account_links: Mapping[EntitlementSource, AccountLink]
     audit: AuditTrail
     admin_token: SecretStr | None
@@ -83,6 +83,6 @@ class Services:
 
 
 class State(TypedDict):
-    """What the lifespan yields; Starlette puts it on every request's `state`."""
+    """The lifespan's result, which Starlette adds to every request's `state`."""
 
     services: Services

@@ -1,97 +1,140 @@
-"""For whoever runs the service: who is entitled, entitles given by hand, sessions."""
+"""Entitled people, overrides and sessions, for administrators."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Path, Query
+from pydantic import AliasPath, AwareDatetime, Field, StringConstraints
 
 from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.errors import InvalidInputError
-from sponsorsync.web.admin import require_admin
+from sponsorsync.web.admin import create_admin_router
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
-from sponsorsync.web.schemas import (
-    Actor,
-    EntitlementOut,
-    OverrideOut,
-    OverrideRequest,
-    RevokedSessions,
-    SponsorList,
-    SponsorOut,
-)
+from sponsorsync.web.schemas import ConsideredOut, EntitlementOut, FromAttributes, Model
 
-router = APIRouter(
-    prefix="/admin",
-    tags=["administration"],
-    dependencies=[Depends(require_admin)],
-    responses=describe_responses(401, 403),
-)
+router = create_admin_router()
 
 _LAST_CURSOR = 2**64 - 1  # as Redis counts
 
+Actor = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 PersonNumber = Annotated[int, Path(ge=1, le=10**15, description="GitHub's number of the person.")]
 Who = Annotated[
     str,
     Path(
         examples=["583231"],
-        description="GitHub's number of the person; of a login GitHub is asked the number, once.",
+        description="GitHub's number of the person, or a login: GitHub is asked for its number.",
     ),
 ]
 
 
-@router.get(
-    "/sponsors",
-    summary="Who is entitled, by what, until when?",
-    responses=describe_responses(404, 503),
-)
+class AdminConsideredOut(ConsideredOut):
+    """One possible reason for an entitlement, with the note for administrators."""
+
+    note: str | None = Field(description="Of an override: the administrator and the reason.")
+
+
+class SponsorOut(FromAttributes):
+    """A person's entitlement as the person sees it, and the details for administrators."""
+
+    id: int = Field(validation_alias="person_id")
+    user_login: str | None = Field(
+        validation_alias="login", description="Login at the last sign-in; null if there was none."
+    )
+    entitlement: EntitlementOut = Field(description="As the person sees it.")
+    considered: list[AdminConsideredOut] = Field(
+        validation_alias=AliasPath("entitlement", "considered")
+    )
+
+
+class SponsorList(FromAttributes):
+    """A page of the entitled people."""
+
+    sponsors: list[SponsorOut] = Field(validation_alias="entries")
+    next_cursor: int | None = Field(description="`cursor` of the next page; null on the last one.")
+
+
+class OverrideRequest(Model):
+    """An entitlement that an administrator grants."""
+
+    reason: Reason = Field(examples=["Wrote the translation"])
+    actor: Actor = Field(description="The administrator who decides.")
+    until: AwareDatetime | None = Field(
+        default=None, description="Exclusive end, with a time zone; null for none."
+    )
+    cents: int | None = Field(
+        default=None,
+        strict=True,  # to pydantic, true is 1
+        ge=0,
+        le=100_000_000,
+        description="The tier that it amounts to, in US cents a month; null for none.",
+    )
+
+
+class OverrideOut(Model):
+    """A person, and the entitlement after the change."""
+
+    id: int
+    entitlement: EntitlementOut
+
+
+class RevokedSessions(Model):
+    """The number of sessions of a person that were ended."""
+
+    id: int
+    sessions: int
+
+
+@router.get("/sponsors", summary="List the entitled people", responses=error_responses(404, 503))
 async def list_sponsors(
     services: ServicesDep,
     sponsorable: Sponsorable = None,
-    cursor: Annotated[int, Query(ge=0, le=_LAST_CURSOR, description="See `next_cursor`.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="About how many.")] = 100,
+    cursor: Annotated[
+        int, Query(ge=0, le=_LAST_CURSOR, description="`next_cursor` of the last page.")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Approximate number of people.")] = 100,
 ) -> SponsorList:
-    """Returns some of them, in no order; over all pages each comes at least once.
+    """Returns a page, in no order; over all pages each person appears at least once.
 
-    Somebody whose entitlement has just ended may still be among them: `status` is what counts.
+    A person whose entitlement has just ended may still appear: check `status`.
     """
     receiver = choose_sponsorable(services, sponsorable)
-    page = await services.directory.load_page(receiver, cursor=cursor, limit=limit)
+    page = await services.sponsor_list.load_page(receiver, cursor=cursor, limit=limit)
     return SponsorList.model_validate(page)
 
 
 @router.get(
     "/sponsors/{person_id}",
-    summary="Is this person entitled, and why not?",
-    responses=describe_responses(404, 503),
+    summary="Explain a person's entitlement",
+    responses=error_responses(404, 503),
 )
 async def get_sponsor(
     person_id: PersonNumber, services: ServicesDep, sponsorable: Sponsorable = None
 ) -> SponsorOut:
-    """Returns what is known of anybody's entitlement, with all that was considered."""
+    """Returns the entitlement of any person, with every reason that was considered."""
     receiver = choose_sponsorable(services, sponsorable)
-    return SponsorOut.model_validate(await services.directory.load(receiver, person_id))
+    return SponsorOut.model_validate(await services.sponsor_list.load(receiver, person_id))
 
 
 @router.post(
     "/sponsors/{person_id}/revoke-sessions",
-    summary="Sign somebody out everywhere",
-    responses=describe_responses(503),
+    summary="Sign a person out everywhere",
+    responses=error_responses(503),
 )
 async def revoke_sessions(person_id: PersonNumber, services: ServicesDep) -> RevokedSessions:
-    """Ends all of their sessions at once; a token of theirs counts for the rest of its minutes.
+    """Ends all sessions of a person at once; the person may sign in again.
 
-    They may sign in again.
+    Tokens that were issued before remain valid until they expire, for some minutes.
     """
     return RevokedSessions(id=person_id, sessions=await services.people.revoke_sessions(person_id))
 
 
 @router.put(
-    "/overrides/{who}",
-    summary="Entitlement somebody by hand",
-    responses=describe_responses(404, 502, 503),
+    "/overrides/{who}", summary="Grant an entitlement", responses=error_responses(404, 502, 503)
 )
 async def put_override(
     who: Who,
@@ -99,10 +142,10 @@ async def put_override(
     services: ServicesDep,
     sponsorable: Sponsorable = None,
 ) -> OverrideOut:
-    """Entitlements them from now on, whatever GitHub says, until the moment that is given.
+    """Entitles a person from now until the given time, whatever GitHub reports.
 
-    It replaces what was given to them by hand before. They may never have signed in. Deleting their
-    account takes it along.
+    It replaces an earlier override of this person. The person need not have signed in before.
+    Deleting the person's account deletes the override, too.
     """
     receiver = choose_sponsorable(services, sponsorable)
     person_id = await services.overrides.find_person(who)
@@ -111,25 +154,25 @@ async def put_override(
         receiver,
         Decision(actor=request.actor, reason=request.reason),
         cents=request.cents,
-        until=_in_utc(request.until),
+        until=_to_whole_seconds(request.until),
     )
     return OverrideOut(id=person_id, entitlement=EntitlementOut.model_validate(entitlement))
 
 
 @router.delete(
     "/overrides/{who}",
-    summary="Take back an entitlement given by hand",
-    responses=describe_responses(404, 502, 503),
+    summary="Revoke a granted entitlement",
+    responses=error_responses(404, 502, 503),
 )
 async def delete_override(
     who: Who,
     services: ServicesDep,
-    actor: Annotated[Actor, Query(description="Who decided.")],
+    actor: Annotated[Actor, Query(description="The administrator who decides.")],
     reason: Annotated[str, Query(max_length=500, description="Why.")] = "",
     *,
     sponsorable: Sponsorable = None,
 ) -> OverrideOut:
-    """Returns what is left of their entitlement; 404 where there was none by hand."""
+    """Removes an override and returns the remaining entitlement; 404 if there is no override."""
     receiver = choose_sponsorable(services, sponsorable)
     person_id = await services.overrides.find_person(who)
     entitlement = await services.overrides.remove(
@@ -138,13 +181,13 @@ async def delete_override(
     return OverrideOut(id=person_id, entitlement=EntitlementOut.model_validate(entitlement))
 
 
-def _in_utc(moment: datetime | None) -> datetime | None:
-    """Moments are kept in whole seconds."""
+def _to_whole_seconds(moment: datetime | None) -> datetime | None:
+    """Returns the moment in UTC as it is stored."""
     if moment is None:
         return None
     try:
         return moment.astimezone(UTC).replace(microsecond=0)
     except OverflowError:
         raise InvalidInputError(
-            "until: should be a moment that is still to come, and before the year 10000 in UTC."
+            "until: should be in the future, and before the year 10000 in UTC."
         ) from None

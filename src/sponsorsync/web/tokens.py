@@ -1,4 +1,4 @@
-"""Tokens that other services check offline, and the keys for that."""
+"""Tokens that other services check offline, and their public keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from sponsorsync.domain.entitlement import evaluate
 from sponsorsync.domain.errors import NoTokensError, NotSignedInError
 from sponsorsync.web.dependencies import ServicesDep, SessionOnly
-from sponsorsync.web.errors import describe_responses
+from sponsorsync.web.errors import error_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import Model
 from sponsorsync.web.services import Services
@@ -42,24 +42,24 @@ class JwkOut(Model):
 
 
 class JwksOut(Model):
-    """Every key whose tokens count."""
+    """Every key whose tokens are valid."""
 
     keys: list[JwkOut]
 
 
 @router.post(
     "/token",
-    summary="A token that other services check offline",
-    responses=describe_responses(401, 403, 404, 409, 503),
+    summary="Create a token that other services check offline",
+    responses=error_responses(401, 403, 404, 409, 503),
 )
 async def create_token(
     services: ServicesDep, session: SessionOnly, sponsorable: Sponsorable = None
 ) -> TokenOut:
-    """Returns a token of some minutes for who is signed in, entitled or not.
+    """Returns a token of some minutes for the signed-in person, entitled or not.
 
-    `sub` is GitHub's numeric id; `entitled`, `cents` and `until` tell of the entitlement by
-    `sponsorable`, and are absent where they are not known. The token ends with the entitlement, if
-    that ends first. It takes a session to get one: a token makes no other token.
+    `sub` is GitHub's numeric id; `entitled`, `cents` and `until` describe the entitlement by
+    `sponsorable`, and are absent if unknown. The token expires no later than the entitlement. It
+    needs a session: a token cannot create another token.
     """
     tokens = _require_tokens(services)
     receiver = choose_sponsorable(services, sponsorable)
@@ -74,13 +74,13 @@ async def create_token(
 
 @router.get(
     "/.well-known/jwks.json",
-    summary="The public keys of the tokens",
-    responses=describe_responses(409),
+    summary="List the public keys of the tokens",
+    responses=error_responses(409),
 )
 async def list_token_keys(services: ServicesDep) -> JwksOut:
-    """Returns every key whose tokens count (RFC 7517); it may be kept for five minutes.
+    """Returns every key whose tokens are valid (RFC 7517); it may be cached for five minutes.
 
-    A new key is shown before it signs, so whoever asks every five minutes knows it in time.
+    A new key is listed ten minutes before it signs, so a cache of five minutes has it in time.
     """
     keys = _require_tokens(services).list_public_keys(now=services.clock())
     return JwksOut(keys=[JwkOut.model_validate(key) for key in keys])

@@ -1,31 +1,41 @@
-"""What GitHub sends by itself."""
+"""GitHub's webhook."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
+from pydantic import Field
 
 from sponsorsync.domain.errors import TooLargeError
+from sponsorsync.domain.sponsorship_event import EventOutcome
 from sponsorsync.web.dependencies import ServicesDep
-from sponsorsync.web.errors import describe_responses
-from sponsorsync.web.schemas import EventAnswer
+from sponsorsync.web.errors import error_responses
+from sponsorsync.web.schemas import Model
 
 WEBHOOK_PATH = "/webhooks/github"
 
 MAX_EVENT_BYTES = 256 * 1024
-"""An event of the kind `sponsorship` has some 5 KB; nothing larger is read, signed or not."""
+"""A `sponsorship` event has some 5 KB; nothing larger is read, signed or not."""
 
 _ACCEPTED = 202
 
 router = APIRouter(tags=["webhooks"])
 
 
+class EventAnswer(Model):
+    """The outcome of an event."""
+
+    outcome: EventOutcome = Field(
+        description="`reconcile_requested`: the event alone is not conclusive, so GitHub is asked."
+    )
+
+
 @router.post(
     WEBHOOK_PATH,
     status_code=_ACCEPTED,
-    summary="An event of GitHub's",
-    responses=describe_responses(400, 401, 404, 409, 413, 503),
+    summary="Receive an event of GitHub",
+    responses=error_responses(400, 401, 404, 409, 413, 503),
 )
 async def receive_github_event(
     request: Request,
@@ -34,10 +44,9 @@ async def receive_github_event(
     x_github_delivery: Annotated[str, Header()] = "",
     x_hub_signature_256: Annotated[str | None, Header()] = None,
 ) -> EventAnswer:
-    """Checks the signature over the bytes as they came, and applies what the event tells.
+    """Checks the signature over the received bytes, and applies the event.
 
-    What is of no use here (another event, another action, somebody else's sponsorship) is
-    accepted, too.
+    An event that does not matter here (of another kind, or about another account) is accepted, too.
     """
     services.webhooks.require_secret()
     outcome = await services.webhooks.receive(
@@ -54,5 +63,5 @@ async def _read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_EVENT_BYTES:
-            raise TooLargeError(f"An event may have {MAX_EVENT_BYTES} bytes.")
+            raise TooLargeError(f"An event may have {MAX_EVENT_BYTES} bytes at most.")
     return bytes(body)

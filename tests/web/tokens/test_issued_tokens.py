@@ -1,4 +1,4 @@
-"""Tokens over HTTP: their claims, and the routes that take them."""
+"""Tokens over HTTP: their claims, and the routes that accept them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,8 @@ SESSION_ONLY = [
 ]
 
 
-# --- what stands in them --------------------------------------------------------------------------
-
-
-async def test_a_token_says_who_and_what_of_the_entitlement(sponsor: Browser, clock: Clock) -> None:
-    """As RFC 7519 and RFC 6750 have it; the account's number, since logins change hands."""
+async def test_a_token_has_the_number_and_the_entitlement(sponsor: Browser, clock: Clock) -> None:
+    """RFC 7519 and RFC 6750; the number is used, since logins change hands."""
     answer = await sponsor.post("/token")
     header, claims = await _check_offline(sponsor, answer)
 
@@ -83,7 +80,7 @@ async def test_a_token_says_who_and_what_of_the_entitlement(sponsor: Browser, cl
 async def test_each_kind_of_person_gets_a_token(
     program: Browser, login: str, entitlement: dict[str, object]
 ) -> None:
-    """Whoever is signed in; what is not known is absent."""
+    """Unknown claims are absent."""
     await program.sign_in(login)
 
     _, claims = await _check_offline(program, await program.post("/token"))
@@ -94,7 +91,7 @@ async def test_each_kind_of_person_gets_a_token(
 async def test_an_unknown_entitlement_is_not_claimed(
     program: Browser, github: SimulatedGitHub
 ) -> None:
-    """Neither true nor false."""
+    """The claim would be neither true nor false."""
     github.switches.forbidden = True
     await program.sign_in("monthly")
 
@@ -106,7 +103,7 @@ async def test_an_unknown_entitlement_is_not_claimed(
 async def test_a_token_never_outlives_the_entitlement(
     sponsor: Browser, local: Redis, clock: Clock
 ) -> None:
-    """A minute before the end it lives for a minute."""
+    """A minute before the end it is valid for a minute."""
     until = int(clock().timestamp()) + 60
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", until)
 
@@ -116,10 +113,10 @@ async def test_a_token_never_outlives_the_entitlement(
     assert (claims["until"], claims["exp"], answer.json()["expires_in"]) == (until, until, 60)
 
 
-async def test_a_stale_entitlement_ends_the_token_when_it_holds_no_longer(
+async def test_a_token_does_not_outlive_a_stale_entitlement(
     sponsor: Browser, local: Redis, clock: Clock
 ) -> None:
-    """STALE_HOURS after the first check that failed."""
+    """It ends STALE_HOURS after the first failed check."""
     failed = int(clock().timestamp()) - 72 * 3600 + 30
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "unknown_since", failed)
 
@@ -128,10 +125,10 @@ async def test_a_stale_entitlement_ends_the_token_when_it_holds_no_longer(
     assert claims["exp"] == claims["until"] == failed + 72 * 3600
 
 
-async def test_a_token_is_about_the_sponsorable_that_is_named(
+async def test_a_token_is_about_the_requested_sponsorable(
     run_service: RunService, github: SimulatedGitHub
 ) -> None:
-    """Else about the first; any other is 404."""
+    """The first is the default; an unknown one is 404."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     async with run_service(
         token_audience=AUDIENCE, token_minutes=1, sponsorables=("maintainer", "big-org")
@@ -145,11 +142,8 @@ async def test_a_token_is_about_the_sponsorable_that_is_named(
     assert (answer.json()["expires_in"], unknown.status_code) == (60, 404)
 
 
-# --- who gets one ---------------------------------------------------------------------------------
-
-
 async def test_without_a_session_there_is_no_token(program: Browser) -> None:
-    """Nor with one that is made up."""
+    """An invented session does not help."""
     without = await program.post("/token")
     program.cookies.set("sponsorsync", "made-up", domain="sponsorsync.test")
     made_up = await program.post("/token")
@@ -163,14 +157,14 @@ async def test_without_a_session_there_is_no_token(program: Browser) -> None:
 async def test_a_page_of_another_site_gets_no_token(
     sponsor: Browser, headers: dict[str, str]
 ) -> None:
-    """It could not read the answer either."""
+    """The cross-site guard refuses it."""
     answer = await sponsor.post("/token", headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
 
 
 async def test_without_an_audience_there_are_no_tokens(run_service: RunService) -> None:
-    """A token for nobody in particular would count everywhere; the answer names the setting."""
+    """A token without an audience would be valid everywhere; the answer names the setting."""
     async with run_service() as service:
         browser = await service.sign_in("monthly")
         answers = [await browser.post("/token"), await browser.get(JWKS)]
@@ -184,11 +178,8 @@ async def test_without_an_audience_there_are_no_tokens(run_service: RunService) 
     assert [reading.status_code, refused.status_code] == [200, 401]
 
 
-# --- the public keys ------------------------------------------------------------------------------
-
-
-async def test_the_public_keys_may_be_kept_for_a_while(program: Browser) -> None:
-    """Whoever checks tokens asks now and then; nothing private is shown."""
+async def test_the_public_keys_may_be_cached(program: Browser) -> None:
+    """Other services fetch them regularly; the private parts are omitted."""
     answer = await program.get(JWKS)
 
     [key] = answer.json()["keys"]
@@ -196,22 +187,19 @@ async def test_the_public_keys_may_be_kept_for_a_while(program: Browser) -> None
     assert set(key) == {"kid", "kty", "crv", "x", "y", "use", "alg"}
 
 
-async def test_an_error_in_place_of_the_keys_is_not_kept(run_service: RunService) -> None:
-    """The setting may be there the next moment."""
+async def test_an_error_in_place_of_the_keys_is_not_cached(run_service: RunService) -> None:
+    """The operator may correct the setting at any time."""
     async with run_service() as service:
         answer = await (await service.open_browser()).get(JWKS)
 
     assert (answer.status_code, answer.headers["cache-control"]) == (409, "no-store")
 
 
-# --- where they count -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("method", "path", "body"), READS)
 async def test_a_token_reads(
     sponsor: Browser, program: Browser, method: str, path: str, body: object
 ) -> None:
-    """As the session does, and no less."""
+    """The answer is that of the session."""
     bearer = await fetch_bearer(sponsor)
 
     answers = [
@@ -224,10 +212,10 @@ async def test_a_token_reads(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), SESSION_ONLY)
-async def test_a_token_changes_nothing_and_shows_not_everything(
+async def test_a_token_neither_changes_nor_exports(
     sponsor: Browser, program: Browser, method: str, path: str, body: object
 ) -> None:
-    """Another service holds it: it must not act for the person, nor renew it."""
+    """Another service has it, and must neither act for the person nor renew it."""
     bearer = await fetch_bearer(sponsor)
 
     answer = await program.request(method, path, json=body, headers=bearer)
@@ -236,8 +224,8 @@ async def test_a_token_changes_nothing_and_shows_not_everything(
     assert (await sponsor.get("/preferences/mnodes")).json()["items"] == []
 
 
-async def test_a_session_acts_whatever_token_comes_with_it(sponsor: Browser) -> None:
-    """A proxy passes on what is meant for the application behind it."""
+async def test_a_session_is_valid_beside_any_token(sponsor: Browser) -> None:
+    """A proxy may forward a token for the application behind it."""
     own, foreign = await fetch_bearer(sponsor), {"authorization": "Bearer of-the-application"}
 
     answers = [
@@ -253,7 +241,7 @@ async def test_a_session_acts_whatever_token_comes_with_it(sponsor: Browser) -> 
 async def test_losing_the_entitlement_closes_forward_auth_to_a_token_at_once(
     sponsor: Browser, program: Browser, local: Redis, clock: Clock
 ) -> None:
-    """There the entitlement is read, not believed."""
+    """It reads the entitlement, not the claim."""
     bearer = await fetch_bearer(sponsor)
     before = await program.get("/auth/sponsor?min_cents=1000", headers=bearer)
     ended = int(clock().timestamp()) - 1
@@ -264,10 +252,10 @@ async def test_losing_the_entitlement_closes_forward_auth_to_a_token_at_once(
     assert (after.status_code, after.json()["code"]) == (403, "not_a_sponsor")
 
 
-async def test_the_token_of_a_deleted_account_opens_nothing(
+async def test_the_token_of_a_deleted_account_is_useless(
     sponsor: Browser, program: Browser
 ) -> None:
-    """It lives for some minutes more."""
+    """It is valid for some more minutes."""
     bearer = await fetch_bearer(sponsor)
     await sponsor.delete("/me")
 
@@ -276,8 +264,8 @@ async def test_the_token_of_a_deleted_account_opens_nothing(
     assert [answer.status_code for answer in answers] == [401, 403]
 
 
-async def test_forward_auth_tells_a_refused_token_the_whole_way_in(program: Browser) -> None:
-    """Both say what to do: get another token, or sign in."""
+async def test_forward_auth_answers_a_refused_token_with_the_sign_in(program: Browser) -> None:
+    """The client gets another token, or the person signs in."""
     answer = await program.get("/auth/sponsor", headers={"authorization": "Bearer x"})
 
     assert (answer.status_code, answer.json()["code"]) == (401, "bearer_refused")
@@ -285,8 +273,8 @@ async def test_forward_auth_tells_a_refused_token_the_whole_way_in(program: Brow
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
-async def test_a_basic_password_is_none_of_ours(sponsor: Browser) -> None:
-    """The application behind the proxy may ask for one."""
+async def test_basic_authentication_is_ignored(sponsor: Browser) -> None:
+    """The application behind the proxy may use it."""
     answer = await sponsor.get("/auth/sponsor", headers={"authorization": "Basic eDp5"})
 
     assert answer.status_code == 204
@@ -295,7 +283,7 @@ async def test_a_basic_password_is_none_of_ours(sponsor: Browser) -> None:
 async def _check_offline(
     browser: Browser, answer: httpx.Response
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads a token with nothing but the public keys."""
+    """Returns a token's header and claims, by the public keys alone."""
     public = KeySet.import_key_set((await browser.get(JWKS)).json())
     token = jwt.decode(answer.json()["access_token"], public, algorithms=["ES256"])
     return token.header, token.claims

@@ -1,7 +1,8 @@
-"""Tokens after their keys were rotated."""
+"""Tokens after a rotation of their keys."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tests.support.issued_tokens import (
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import AsyncIterator, MutableMapping, Sequence
 
     import pytest
 
@@ -29,17 +30,25 @@ if TYPE_CHECKING:
     from tests.conftest import Clock, RunService
 
 
-# --- after the keys were rotated ------------------------------------------------------------------
+@asynccontextmanager
+async def _run_issuer(
+    settings: Settings, clock: Clock, *, reload_s: float = 60
+) -> AsyncIterator[tuple[TokenIssuer, Settings]]:
+    """Yields an issuer that reloads its keys, and its settings."""
+    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    async with open_supervisor() as supervisor:
+        tokens = await open_tokens(
+            supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=reload_s
+        )
+        assert tokens is not None
+        yield tokens, of_tokens
 
 
 async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
     settings: Settings, clock: Clock
 ) -> None:
-    """The public keys show both meanwhile."""
-    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_supervisor() as supervisor:
-        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
-        assert tokens is not None
+    """Both public keys are listed meanwhile."""
+    async with _run_issuer(settings, clock) as (tokens, of_tokens):
         claims = create_claims(clock) | {"exp": int(clock().timestamp()) + 10**6}
         old = sign_claims(claims, tokens)
         rotate_keys(of_tokens, now=clock(), retire_old=False)
@@ -56,11 +65,8 @@ async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
 
 
 async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clock: Clock) -> None:
-    """As soon as the file is read again."""
-    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_supervisor() as supervisor:
-        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
-        assert tokens is not None
+    """They end as soon as the file is reloaded."""
+    async with _run_issuer(settings, clock) as (tokens, of_tokens):
         old = sign_claims(create_claims(clock), tokens)
         rotate_keys(of_tokens, now=clock(), retire_old=True)
         await reload_keys(tokens, of_tokens)
@@ -69,31 +75,19 @@ async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clo
     assert read is None
 
 
-async def test_a_rotation_is_taken_up_while_the_service_runs(
-    settings: Settings, clock: Clock
-) -> None:
-    """The command runs beside it, and nobody restarts anything."""
-    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_supervisor() as supervisor:
-        tokens = await open_tokens(
-            supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
-        )
-        assert tokens is not None
+async def test_a_running_service_loads_rotated_keys(settings: Settings, clock: Clock) -> None:
+    """The command runs beside the service, which need not restart."""
+    async with _run_issuer(settings, clock, reload_s=0.01) as (tokens, of_tokens):
         rotate_keys(of_tokens, now=clock(), retire_old=False)
         await until(lambda: _shows(tokens, 2, clock))
 
 
-async def test_an_unforeseen_error_does_not_end_the_following(
+async def test_an_unexpected_error_does_not_end_the_reloading(
     settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else no rotation would be taken up until the next start, and nobody would know."""
-    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
+    """Otherwise the next rotation would have no effect until a restart."""
     with capture_logs() as logs:
-        async with open_supervisor() as supervisor:
-            tokens = await open_tokens(
-                supervisor, of_tokens, life=timedelta(hours=1), clock=clock, reload_s=0.01
-            )
-            assert tokens is not None
+        async with _run_issuer(settings, clock, reload_s=0.01) as (tokens, of_tokens):
             with monkeypatch.context() as patch:
                 patch.setattr(issuer_module, "load_keyring", lambda _: 1 / 0)
                 await until(lambda: _logs(logs, "loop_failed"))
@@ -101,14 +95,9 @@ async def test_an_unforeseen_error_does_not_end_the_following(
             await until(lambda: _shows(tokens, 2, clock))
 
 
-async def test_a_file_that_cannot_be_read_again_changes_nothing(
-    settings: Settings, clock: Clock
-) -> None:
-    """The service goes on with the keys it has, and says so in the log."""
-    of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
-    async with open_supervisor() as supervisor:
-        tokens = await open_tokens(supervisor, of_tokens, life=timedelta(hours=1), clock=clock)
-        assert tokens is not None
+async def test_an_unreadable_file_of_keys_changes_nothing(settings: Settings, clock: Clock) -> None:
+    """The service continues with its loaded keys, and logs the error."""
+    async with _run_issuer(settings, clock) as (tokens, of_tokens):
         token = sign_claims(create_claims(clock), tokens)
         (settings.data_dir / "token_keys.json").write_text("")
         await reload_keys(tokens, of_tokens)
@@ -117,10 +106,10 @@ async def test_a_file_that_cannot_be_read_again_changes_nothing(
     assert read == MONTHLY
 
 
-async def test_replicas_with_the_same_file_take_each_others_tokens(
+async def test_replicas_with_the_same_file_accept_each_others_tokens(
     run_service: RunService, settings: Settings, clock: Clock
 ) -> None:
-    """So they need the same one."""
+    """All replicas need the same keys."""
     path = settings.data_dir / "shared" / "keys.json"
     shared = settings.model_copy(update={"token_keys_file": path})
     rotate_keys(shared, now=clock(), retire_old=False)

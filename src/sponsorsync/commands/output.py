@@ -1,10 +1,10 @@
-"""Progress of a command that works through many people."""
+"""Output of commands: the progress of long work, and the final report."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,14 +19,26 @@ from rich.progress import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sponsorsync.reports import Report
+
+R = TypeVar("R", bound="Report")
+
 _PLAIN_EVERY_S = 1.0
 
 
 class Counts(Protocol):
-    """How many people there are, and how many are done."""
+    """The number of people, and of those that are done."""
 
     total: int
     people: int
+
+
+def print_report(report: R, print_text: Callable[[Console, R], None], *, as_json: bool) -> None:
+    """Prints a report as one line of JSON, or as text by `print_text`."""
+    if as_json:
+        print(report.model_dump_json())  # noqa: T201 - the command's own output
+    else:
+        print_text(Console(highlight=False, soft_wrap=True), report)
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def _bar(what: str, console: Console) -> Iterator[Callable[[Counts], None]]:
         task = progress.add_task(what, total=None)
 
         def report(counts: Counts) -> None:
-            # People who come meanwhile are met, too.
+            # People who sign in meanwhile are counted, too.
             progress.update(task, completed=counts.people, total=max(counts.total, counts.people))
 
         yield report

@@ -1,0 +1,23 @@
+"""The one grant that a source has among a person's facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sponsorsync.domain.entitlement import EntitlementFacts
+    from sponsorsync.domain.sources import EntitlementSource, Grant
+
+
+def find_grant(facts: EntitlementFacts, source: EntitlementSource) -> Grant | None:
+    """Returns the grant of a source, or None."""
+    return next((each for each in facts.grants if each.source is source), None)
+
+
+def replace_grant(
+    facts: EntitlementFacts, source: EntitlementSource, grant: Grant | None
+) -> EntitlementFacts:
+    """Returns the facts with this grant, or none, in place of the source's former one."""
+    others = tuple(each for each in facts.grants if each.source is not source)
+    return replace(facts, grants=others if grant is None else (*others, grant))

@@ -1,0 +1,224 @@
+"""Comparison of one sponsorable's stored entitlements with GitHub's list of sponsorships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from sponsorsync.domain.fact_derivation import (
+    are_equivalent,
+    derive_facts,
+    have_same_sponsorship,
+    is_better,
+)
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.reconcile.report import BudgetLeft, Drift
+from sponsorsync.store.entitlements import EntitlementChange, Saved
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from sponsorsync.domain.account import StoredEntitlement
+    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
+    from sponsorsync.domain.sponsorship import Sponsorship
+    from sponsorsync.github.sponsorships import ReceivedPage
+    from sponsorsync.reconcile.report import ReconcileSummary
+    from sponsorsync.store.entitlements import EntitlementStore
+    from sponsorsync.store.reconciliations import ReconciliationStore
+
+_CHUNK = 100
+
+
+@dataclass
+class Comparison:
+    """Applies GitHub's list of sponsorships to the stored entitlements of one sponsorable.
+
+    What a page adds to an entitlement is saved at once. What takes from one waits for all pages: a
+    later page may list a better sponsorship of the same person. Facts that were checked after the
+    comparison began are newer than GitHub's list, and stay.
+    """
+
+    entitlements: EntitlementStore
+    reconciliations: ReconciliationStore
+    sponsorable: str
+    policy: EntitlementPolicy
+    began_at: datetime
+    summary: ReconcileSummary
+    report: Callable[[ReconcileSummary], None]
+    # Counts over all pages: listed sponsorships, hidden ones, and the total that GitHub states.
+    _nodes: int = field(default=0, init=False)
+    _hidden: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
+    _sponsorships: dict[int, tuple[Sponsorship, ...]] = field(default_factory=dict, init=False)
+    # People whose stored entitlement differs from the pages so far.
+    _differing: set[int] = field(default_factory=set, init=False)
+    # Hashes of the facts that this comparison saved: they are not newer than GitHub's list.
+    _saved: dict[int, int] = field(default_factory=dict, init=False)
+    _drifted: set[int] = field(default_factory=set, init=False)
+    _conflicts: set[int] = field(default_factory=set, init=False)
+
+    async def apply_page(self, page: ReceivedPage) -> None:
+        """Saves what a page adds to entitlements, and remembers its sponsorships."""
+        if self._nodes == 0:
+            self.summary.total += page.total
+        self._total = page.total
+        self._nodes += page.nodes
+        self._hidden += page.hidden
+        self.summary.pages += 1
+        self.summary.points += page.budget.cost
+        self.summary.budget = BudgetLeft.model_validate(page.budget)
+        self.summary.hidden += page.hidden
+        before = len(self._sponsorships)
+        for person_id, sponsorship in page.sponsorships:
+            self._sponsorships[person_id] = (*self._sponsorships.get(person_id, ()), sponsorship)
+        self.summary.people += len(self._sponsorships) - before
+        ids = list(dict.fromkeys(person_id for person_id, _ in page.sponsorships))
+        self._differing.difference_update(ids)
+        self._differing.update(await self._save(ids, self._is_gain))
+
+    def explain_incomplete(self) -> str | None:
+        """Returns why a missing sponsorship proves nothing; None where GitHub listed all."""
+        if self._nodes < self._total:
+            return f"GitHub showed {self._nodes} of {self._total} sponsorships."
+        return None
+
+    async def apply_losses(self) -> AsyncGenerator[None, None]:
+        """Saves, after the last page, what takes from entitlements; yields after each chunk."""
+        for chunk in _split(sorted(self._differing)):
+            await self._save(chunk, self._may_take)
+            yield
+        async for members in self.entitlements.scan_entitled(self.sponsorable):
+            for chunk in _split(self._find_unlisted(members)):
+                await self._save(chunk, self._may_end)
+                yield
+        if self._hidden:
+            return  # anybody who waits for an answer may be one of the hidden sponsors
+        for chunk in _split(await self.reconciliations.load_awaiting(self.sponsorable)):
+            # A person without a sponsorship gets facts only where their refresh waits for them.
+            await self._save(self._find_unlisted(chunk), self._is_new_answer)
+            if not self.summary.is_dry_run:
+                await self.reconciliations.settle_awaiting(self.sponsorable, chunk)
+            yield
+
+    def _find_unlisted(self, person_ids: Sequence[int]) -> list[int]:
+        return [person_id for person_id in person_ids if person_id not in self._sponsorships]
+
+    async def _save(
+        self,
+        person_ids: Sequence[int],
+        may_save: Callable[[EntitlementFacts | None, EntitlementFacts], bool],
+    ) -> list[int]:
+        """Saves GitHub's facts where they differ from the stored ones and `may_save` allows it.
+
+        Returns the people for whom it does not.
+        """
+        changes, refused = [], []
+        stored = await self.entitlements.load(self.sponsorable, person_ids)
+        for person_id, entitlement in stored.items():
+            before, facts = entitlement.facts, self._derive_facts(person_id, entitlement)
+            if before is not None and are_equivalent(before, facts):
+                continue
+            if self._is_newer(person_id, before):
+                self.summary.newer += 1
+            elif may_save(before, facts):
+                version = entitlement.version
+                change = EntitlementChange(person_id, facts, version, by="reconcile", reference="")
+                changes.append((before, change))
+            else:
+                refused.append(person_id)
+        outcomes = [Saved.OK] * len(changes)
+        if not self.summary.is_dry_run:
+            outcomes = await self.entitlements.save([change for _, change in changes])
+        for (before, change), outcome in zip(changes, outcomes, strict=True):
+            self._count(before, change, outcome)
+        self.report(self.summary)
+        return refused
+
+    def _derive_facts(self, person_id: int, entitlement: StoredEntitlement) -> EntitlementFacts:
+        return derive_facts(
+            self.sponsorable,
+            self._sponsorships.get(person_id, ()),
+            previous=entitlement.facts,
+            policy=self.policy,
+            now=self.began_at,
+        )
+
+    def _is_newer(self, person_id: int, stored: EntitlementFacts | None) -> bool:
+        """Returns whether stored facts are newer than GitHub's list, and not from here."""
+        if stored is None or stored.checked_at is None or stored.checked_at < self.began_at:
+            return False
+        return self._saved.get(person_id) != _hash_sponsorship(stored)
+
+    def _is_gain(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
+        if not reported.is_sponsoring(self.began_at):
+            return False
+        return (
+            stored is None
+            or not stored.is_sponsoring(self.began_at)
+            or is_better(reported, stored, now=self.began_at)
+        )
+
+    def _may_take(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
+        if stored is None or stored.source is not EntitlementSource.SPONSORSHIP:
+            return False  # a former sponsorship of a person who was never stored as a sponsor
+        return not self._is_end(stored, reported) or self._is_certain()
+
+    def _may_end(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
+        # A person who is entitled by another source has no sponsorship to end.
+        return self._is_end(stored, reported) and self._is_certain()
+
+    def _is_new_answer(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
+        is_sponsor = stored is not None and stored.is_sponsoring(self.began_at)
+        return not is_sponsor and not reported.is_sponsoring(self.began_at)
+
+    def _is_end(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
+        return (
+            stored is not None
+            and stored.is_sponsoring(self.began_at)
+            and not reported.is_sponsoring(self.began_at)
+        )
+
+    def _is_certain(self) -> bool:
+        """Returns False, and counts it, where the person may be one of the hidden sponsors."""
+        if self._hidden:
+            self.summary.unknown += 1
+        return not self._hidden
+
+    def _count(
+        self, before: EntitlementFacts | None, change: EntitlementChange, outcome: Saved
+    ) -> None:
+        if outcome is Saved.OK:
+            self._saved[change.person_id] = _hash_sponsorship(change.facts)
+            self._count_drift(before, change)
+        elif outcome is not Saved.CONFLICT:
+            self.summary.newer += 1
+        elif change.person_id not in self._conflicts:
+            self._conflicts.add(change.person_id)
+            self.summary.conflicts += 1
+
+    def _count_drift(self, before: EntitlementFacts | None, change: EntitlementChange) -> None:
+        if change.person_id in self._drifted:
+            return
+        if before is not None and have_same_sponsorship(before, change.facts):
+            return  # an event would not have reported this difference
+        was_entitled = before is not None and before.is_sponsoring(self.began_at)
+        is_entitled = change.facts.is_sponsoring(self.began_at)
+        if before is None and not is_entitled:
+            return  # a person who was unknown, and is no sponsor
+        self._drifted.add(change.person_id)
+        kind: Literal["created", "changed", "ended"] = "changed" if was_entitled else "created"
+        if not is_entitled:
+            kind = "ended"
+        self.summary.add_drift(
+            Drift(sponsorable=self.sponsorable, person_id=change.person_id, kind=kind)
+        )
+
+
+def _split(person_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for at in range(0, len(person_ids), _CHUNK):
+        yield person_ids[at : at + _CHUNK]
+
+
+def _hash_sponsorship(facts: EntitlementFacts) -> int:
+    return hash((facts.checked_at, facts.tier_cents, facts.since, facts.valid_until))

@@ -1,0 +1,27 @@
+"""The state that all endpoints of the simulated GitHub share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sponsorsync.sandbox.oauth import Tokens
+from sponsorsync.sandbox.people import People
+from sponsorsync.sandbox.switches import Switches
+
+
+@dataclass(frozen=True)
+class GitHubState:
+    """The accounts, the live tokens and the faults.
+
+    Attributes:
+        url: The address of the simulation, without a slash at its end.
+        maintainer: The login that the people by role sponsor.
+        now: The clock by which codes expire and one-time payments end.
+    """
+
+    url: str
+    maintainer: str
+    people: People
+    tokens: Tokens
+    switches: Switches
+    now: Callable[[], datetime]

@@ -1,0 +1,86 @@
+"""The service without HTTP, and a way to GitHub that tests can disturb."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from tests.support.use_cases import UseCases, open_services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.settings import Settings
+    from sponsorsync.web.services import Services
+    from tests.conftest import Clock
+
+
+@dataclass
+class Way(httpx.AsyncBaseTransport):
+    """The way from the service to the simulated GitHub.
+
+    Attributes:
+        answers: Answers in place of GitHub's, by path.
+        blocked: Paths without an answer.
+        meanwhile: Called once, while an answer of GraphQL is on its way.
+    """
+
+    rest: httpx.AsyncBaseTransport
+    answers: dict[str, httpx.Response] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Forwards a request, or disturbs it."""
+        path = request.url.path.removeprefix("/api")
+        if path in self.blocked:
+            await asyncio.Event().wait()
+        if path in self.answers:
+            return self.answers[path]
+        answer = await self.rest.handle_async_request(request)
+        if path == "/graphql" and self.meanwhile is not None:
+            happen, self.meanwhile = self.meanwhile, None
+            await happen()
+        return answer
+
+
+@pytest.fixture
+def way(github: SimulatedGitHub) -> Way:
+    """The way to GitHub, open."""
+    return Way(httpx.ASGITransport(github.app))
+
+
+@pytest.fixture
+def overrides() -> dict[str, object]:
+    """Settings of a test's own."""
+    return {}
+
+
+@pytest.fixture
+def with_maintainers_token(github: SimulatedGitHub, overrides: dict[str, object]) -> None:
+    """The service may reconcile, and does so on request."""
+    token = github.tokens.issue(github.people.get_person("maintainer"))
+    overrides |= {"maintainer_token": SecretStr(token), "reconcile_hours": 0}
+
+
+@pytest.fixture
+async def services(
+    settings: Settings, overrides: dict[str, object], way: Way, clock: Clock
+) -> AsyncIterator[Services]:
+    """The parts of the service, wired as it wires them."""
+    defaults = {"github_timeout_s": 30.0, "one_time_days": 31}
+    settings = settings.model_copy(update={**defaults, **overrides})
+    async with open_services(settings, way, clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def use_cases(services: Services, github: SimulatedGitHub, clock: Clock) -> UseCases:
+    """The use cases of the service."""
+    return UseCases(services, github, clock)

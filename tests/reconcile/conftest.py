@@ -1,0 +1,263 @@
+"""A replica that reconciles, and a way to GitHub that tests can disturb."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from sponsorsync.background import open_supervisor
+from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.http_client import create_http_client
+from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.reconcile.schedule import Pace, ReconcileSchedule
+from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
+from sponsorsync.store import keys
+from sponsorsync.store.reconciliations import ReconciliationStore
+from tests.conftest import SPONSORABLE
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.reconcile.report import ReconcileSummary
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.settings import Settings
+    from sponsorsync.store.connect import RedisStore
+    from sponsorsync.store.entitlements import EntitlementStore
+    from tests.conftest import Browser, Clock, RunService
+
+ACTIVE = 5
+"""Sponsors among the people by role: monthly, one-time, private, patreon, the organization."""
+
+TOKEN = "an-administrators-token"
+
+
+class Way(httpx.AsyncBaseTransport):
+    """The way to GitHub; `before` is called ahead of each page, with its number from 1.
+
+    While there is a `limit`, every answer is a rate limit with these headers.
+    """
+
+    def __init__(self, rest: httpx.AsyncBaseTransport) -> None:
+        self._rest = rest
+        self._answers: list[bytes] = []
+        self._next: Iterator[bytes] | None = None
+        self.pages = 0
+        self.before: Callable[[int], Awaitable[None]] | None = None
+        self.rewrite: Callable[[bytes], bytes] | None = None
+        self.limit: Mapping[str, str] | None = None
+
+    def replay(self) -> None:
+        """Repeats GitHub's answers so far from now on, without asking again."""
+        self._next = iter(self._answers)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Forwards a request."""
+        self.pages += 1
+        if self.before is not None:
+            await self.before(self.pages)
+        if self.limit is not None:
+            return httpx.Response(429, headers=self.limit)
+        if self._next is not None:
+            return httpx.Response(200, content=next(self._next))
+        response = await self._rest.handle_async_request(request)
+        self._answers.append(await response.aread())
+        if self.rewrite is not None:
+            return httpx.Response(200, content=self.rewrite(self._answers[-1]))
+        return response
+
+
+@dataclass(frozen=True)
+class Nap:
+    """A wait of the reconciler, and the remaining life of its lock at that moment."""
+
+    seconds: float
+    lock_ms: int
+
+
+@dataclass
+class Replica:
+    """The parts of one replica that reconcile, and GitHub."""
+
+    reconciler: Reconciler
+    entitlements: EntitlementStore
+    reconciliations: ReconciliationStore
+    local_store: RedisStore
+    github: SimulatedGitHub
+    local: Redis
+    clock: Clock
+    way: Way
+    naps: list[Nap] = field(default_factory=list)
+
+    async def compare(self, **more: Any) -> ReconcileSummary:  # noqa: ANN401 - run's own
+        """Reconciles a minute later."""
+        self.clock.advance(minutes=1)
+        return await self.reconciler.run(**more)
+
+    @asynccontextmanager
+    async def comparing(self) -> AsyncIterator[asyncio.Task[ReconcileSummary]]:
+        """Yields a reconcile that waits for GitHub's first answer until the block ends."""
+        may_answer = asyncio.Event()
+
+        async def wait(page: int) -> None:
+            if page == 1:
+                await may_answer.wait()
+
+        self.way.before = wait
+        task = asyncio.create_task(self.compare())
+        try:
+            await until(lambda: self.has_asked(1))
+            yield task
+        finally:
+            may_answer.set()
+            await task
+
+    @asynccontextmanager
+    async def running(self, schedule: ReconcileSchedule) -> AsyncIterator[None]:
+        """Runs a schedule."""
+        async with open_supervisor() as supervisor:
+            schedule.start(supervisor)
+            yield
+
+    def create_schedule(self, pace: Pace) -> ReconcileSchedule:
+        """Returns a schedule that does not run yet."""
+        return ReconcileSchedule(
+            self.reconciler,
+            self.reconciliations,
+            sponsorables=(SPONSORABLE,),
+            pace=pace,
+            clock=self.clock,
+        )
+
+    def add_sponsors(self, count: int, **options: Any) -> None:  # noqa: ANN401 - sponsor's own
+        """Adds sponsors, each a tenth of a day older than the one before."""
+        days_ago = options.pop("days_ago", 500)
+        for number in range(count):
+            self.github.people.add_person(f"p{number}")
+            self.github.people.sponsor(
+                f"p{number}", SPONSORABLE, days_ago=days_ago + number / 10, **options
+            )
+
+    async def override(self, person_id: int) -> None:
+        """Entitles a person by hand."""
+        grant = Grant(source=EntitlementSource.OVERRIDE, since=self.clock.now, until=None)
+
+        def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
+            facts = stored or EntitlementFacts(SPONSORABLE, checked_at=None)
+            return replace(facts, grants=(grant,))
+
+        await self.entitlements.change(SPONSORABLE, person_id, decide, by="override")
+
+    async def has_asked(self, pages: int) -> bool:
+        """Returns whether GitHub was asked for so many pages."""
+        return self.way.pages >= pages
+
+    async def is_entitled(self, person_id: int) -> bool:
+        """Returns whether a person is in the index of entitled people."""
+        return person_id in await self.entitled()
+
+    async def entitled(self) -> set[int]:
+        """Returns the index of entitled people."""
+        return {int(each) for each in await self.local.smembers(keys.sponsors(SPONSORABLE))}
+
+    async def facts(self, person_id: int) -> dict[str, str]:
+        """Returns the stored facts of a person."""
+        fields = await self.local.hgetall(keys.sponsorship(SPONSORABLE, person_id))
+        return {str(field): str(value) for field, value in fields.items()}
+
+    async def last_audited(self) -> tuple[str, int]:
+        """Returns the last change in the audit trail, and its person."""
+        entries = await self.local.xrevrange(keys.AUDIT, count=1)
+        [(_, fields)] = cast("list[tuple[str, dict[str, str]]]", entries)
+        return fields["what"], int(fields["id"])
+
+
+@asynccontextmanager
+async def open_replica(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock, *, login: str
+) -> AsyncIterator[Replica]:
+    """Opens a replica that asks GitHub with this person's token."""
+    async with AsyncExitStack() as stack:
+        redis_pair = await open_redis_pair(stack, settings)
+        way = Way(httpx.ASGITransport(github.app))
+        naps: list[Nap] = []
+
+        async def sleep(seconds: float) -> None:
+            naps.append(Nap(seconds, await local.pttl(keys.RECONCILING)))
+            assert len(naps) < 1000, "it would wait for ever"
+
+        client = create_http_client(way, timeout_s=5)
+        await stack.enter_async_context(client)
+        people = create_people(settings, redis_pair)
+        entitlements = create_entitlements(settings, redis_pair, people)
+        reconciliations = ReconciliationStore(redis_pair.local, sponsorables=settings.sponsorables)
+        reconciler = Reconciler(
+            GitHubClient(client, api_url=settings.github_api_url),
+            entitlements,
+            reconciliations,
+            token=issue_token(github, login),
+            sponsorables=settings.sponsorables,
+            policy=settings.entitlement_policy,
+            clock=clock,
+            sleep=sleep,
+        )
+        parts = (reconciler, entitlements, reconciliations, redis_pair.local)
+        yield Replica(*parts, github, local, clock, way, naps)
+
+
+@pytest.fixture
+async def replica(
+    settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
+) -> AsyncIterator[Replica]:
+    """A replica with the maintainer's token.
+
+    Its clock is a day late, so that Redis, with its own clock, takes each end for past.
+    """
+    clock.advance(days=-1)
+    async with open_replica(settings, github, local, clock, login="maintainer") as opened:
+        yield opened
+
+
+OpenAdmin: TypeAlias = "Callable[..., AbstractAsyncContextManager[Browser]]"
+
+
+@pytest.fixture
+def open_admin(run_service: RunService) -> OpenAdmin:
+    """Returns a context manager: an administrator's client of a service with these settings."""
+
+    @asynccontextmanager
+    async def run(**settings: object) -> AsyncIterator[Browser]:
+        async with run_service(admin_token=SecretStr(TOKEN), **settings) as service:
+            browser = await service.open_browser()
+            browser.headers["Authorization"] = f"Bearer {TOKEN}"
+            yield browser
+
+    return run
+
+
+def retry_after(seconds: int) -> dict[str, str]:
+    """Returns the header by which GitHub limits its use for so long."""
+    return {"retry-after": str(seconds)}
+
+
+def reset_in(seconds: int) -> dict[str, str]:
+    """Returns the headers of a used-up rate limit that is reset in so many seconds."""
+    at = int(datetime.now(UTC).timestamp()) + seconds
+    return {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(at)}
+
+
+def issue_token(github: SimulatedGitHub, login: str = "maintainer") -> SecretStr:
+    """Returns a new token of a person."""
+    return SecretStr(github.tokens.issue(github.people.get_person(login)))

@@ -1,0 +1,109 @@
+"""The service without HTTP: sign-ins, webhook events, and the stored facts of people."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from sponsorsync.app import create_app
+from sponsorsync.domain.audit import Decision
+from sponsorsync.sandbox.hooks import Hook
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sponsorsync.domain.account import SignedIn
+    from sponsorsync.domain.entitlement import EntitlementFacts
+    from sponsorsync.domain.profile import Profile
+    from sponsorsync.domain.sponsorship_event import EventOutcome
+    from sponsorsync.sandbox.github import SimulatedGitHub
+    from sponsorsync.sandbox.hooks import Action
+    from sponsorsync.sandbox.people import Sponsorship
+    from sponsorsync.settings import Settings
+    from sponsorsync.web.services import Services
+    from tests.conftest import Clock
+
+# GitHub's numbers of people of the simulation, by role.
+MONTHLY, ONE_TIME, PRIVATE, FORMER = 48_210_377, 61_904_882, 73_355_190, 29_871_456
+STRANGER, MEMBER, ORG = 112_493_071, 90_126_733, 17_562_948
+SECRET = "a-secret-shared-with-github"
+ADMIN = Decision("admin", "helped with the release")
+
+
+@dataclass
+class UseCases:
+    """The wired parts of the service, and GitHub."""
+
+    services: Services
+    github: SimulatedGitHub
+    clock: Clock
+
+    async def sign_in(self, login: str = "monthly", *, replaces: str | None = None) -> SignedIn:
+        """Goes to GitHub's page and comes back with a code."""
+        attempt = self.services.sign_in.start(login_hint=login)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.github.app)) as browser:
+            redirect = await browser.get(attempt.url)
+        [code] = parse_qs(urlsplit(redirect.headers["location"]).query)["code"]
+        return await self.services.sign_in.finish(
+            code=code, code_verifier=attempt.code_verifier, replaces=replaces
+        )
+
+    async def receive(
+        self,
+        action: Action,
+        sponsorship: Sponsorship,
+        **more: Any,  # noqa: ANN401 - tell's own
+    ) -> EventOutcome:
+        """Sends an event about a sponsorship by GitHub's webhook."""
+        hook = Hook(url=ORIGIN, secret=SECRET, base_url=GITHUB_URL)
+        delivery = hook.tell(action, sponsorship, **more)
+        return await self.services.webhooks.receive(
+            delivery.body,
+            event=delivery.event,
+            delivery=delivery.number,
+            signature=delivery.headers(SECRET)["X-Hub-Signature-256"],
+        )
+
+    async def find_facts(
+        self, person_id: int = MONTHLY, sponsorable: str = SPONSORABLE
+    ) -> EntitlementFacts | None:
+        """Returns the stored facts of a person, if any."""
+        account = await self.services.people.load_account(person_id)
+        return account.entitlements[sponsorable].facts
+
+    async def load_facts(
+        self, person_id: int = MONTHLY, sponsorable: str = SPONSORABLE
+    ) -> EntitlementFacts:
+        """Returns the stored facts of a person, which have to be there."""
+        facts = await self.find_facts(person_id, sponsorable)
+        assert facts is not None
+        return facts
+
+    async def load_profile(self, person_id: int = MONTHLY) -> Profile | None:
+        """Returns the stored profile of a person, if any."""
+        return (await self.services.people.load_account(person_id)).profile
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, transport: httpx.AsyncBaseTransport, clock: Clock
+) -> AsyncIterator[Services]:
+    """Runs the service with a webhook's secret; yields its parts as it wires them."""
+    clock.now = clock.now.replace(microsecond=0)  # Redis stores whole seconds
+    settings = settings.model_copy(update={"webhook_secret": SecretStr(SECRET)})
+    app = create_app(settings, github_transport=transport, clock=clock)
+    async with app.router.lifespan_context(app) as state:
+        assert state is not None
+        yield state["services"]
+
+
+def find_sponsorship(github: SimulatedGitHub, login: str = "monthly") -> Sponsorship:
+    """Returns the one sponsorship of a sponsor."""
+    [sponsorship] = github.people.sponsorships_of(github.people.get(login))
+    return sponsorship
