@@ -255,7 +255,7 @@ async def test_the_snapshot_command_reports_its_result(
     )
 
     assert (plain[0], as_json[0]) == (0, 0)
-    assert "1 of 1 people are on durable" in plain[1]
+    assert "1 of 1 people are now on durable" in plain[1]
     assert json.loads(as_json[1])["agrees"] is True
 
 
