@@ -77,7 +77,7 @@ async def test_upgrading_every_script_under_load_loses_nothing(
 async def test_a_server_that_is_killed_under_load_loses_nothing(
     scripted: Pair, own_gears: Gears
 ) -> None:
-    """Its append-only file is synced with each write; the scripts are there again by themselves."""
+    """Its append-only file has each write; the scripts are restored by themselves."""
     async with _writing(scripted) as written:
         for _ in range(3):
             await _wait_for_more(written)

@@ -175,7 +175,7 @@ class Pair:
 
     async def compare(self) -> None:
         """Compares incarnations, as the engine does at its start and after a refusal."""
-        await self.engine._compare()
+        await self.engine.open()
 
     async def evict(self, key: str | None = None) -> None:
         """Deletes a key on local, as an eviction does; the collection by default."""
@@ -243,8 +243,11 @@ class OwnServer:
                 self.directory,
                 name=self.name,
                 port=self.port,
-                appendfsync="always",
-                extra_config={name.replace("_", "-"): value for name, value in config.items()},
+                extra_config={
+                    # A kill loses nothing without fsync: each write precedes its reply.
+                    "appendfsync": "no",
+                    **{name.replace("_", "-"): value for name, value in config.items()},
+                },
             )
         )
         self._stack = stack
