@@ -62,7 +62,7 @@ async def test_the_profiles_of_all_people_are_copied(people: Shipped) -> None:
     for person in (PERSON, OTHER, THIRD):
         key = keys.user_details(person)
         assert await people.pair.durable.hgetall(key) == await people.pair.local.hgetall(key)
-        assert await people.pair.kept(person) == set()
+        assert await people.pair.durable_items(person) == set()
 
 
 async def test_entitlements_of_all_are_copied(people: Shipped) -> None:
@@ -86,8 +86,8 @@ async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
     counts = await people.run_batch("sync_preferences")
 
     assert counts == _counts(1, not_entitled=3, not_ours=2)
-    assert await people.pair.kept() == {"a"}
-    assert await people.pair.kept(OTHER) == await people.pair.kept(THIRD) == set()
+    assert await people.pair.durable_items() == {"a"}
+    assert await people.pair.durable_items(OTHER) == await people.pair.durable_items(THIRD) == set()
     assert await people.pair.durable.exists(f"user:7:{COLLECTION}") == 0
 
 
@@ -155,7 +155,7 @@ async def test_data_without_versions_are_imported(shipped: Shipped) -> None:
     counted = [await shipped.run_batch(name) for name in BATCH]
 
     assert counted == [_counts(1)] * 3
-    assert await shipped.pair.kept() == {"a", "b"}
+    assert await shipped.pair.durable_items() == {"a", "b"}
     assert await shipped.pair.durable.hget(PROFILE, "user_login") == "old"
     assert await shipped.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
     assert await shipped.pair.dirty() == set()
@@ -169,7 +169,7 @@ async def test_an_import_is_merged_with_durables_data(people: Shipped) -> None:
     await people.pair.local.sadd(SET, "b")
     await people.run_batch("sync_preferences")
 
-    assert await people.pair.kept() == await people.pair.here() == {"a", "b"}
+    assert await people.pair.durable_items() == await people.pair.local_items() == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ async def test_people_are_entitled_by_the_named_sponsorables(
     counts = await people.run_batch("sync_preferences", config)
 
     assert counts == _counts(done, not_entitled=3 - done)
-    assert await people.pair.kept() == ({"a"} if done else set())
+    assert await people.pair.durable_items() == ({"a"} if done else set())
 
 
 async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> None:
@@ -194,7 +194,7 @@ async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> Non
     await people.pair.durable.hincrby(META, VERSION, 3600 * 10**6)
 
     assert await people.run_batch("sync_preferences") == _counts(0, newer=1, not_entitled=2)
-    assert await people.pair.here() == {"a", "z"}
+    assert await people.pair.local_items() == {"a", "z"}
 
 
 async def test_a_bad_record_is_counted_and_named(people: Shipped) -> None:
@@ -265,7 +265,7 @@ async def test_the_command_copies_by_the_scripts(people: Shipped, tmp_path: Path
     assert [(each["script"], each["done"]) for each in summary["scripts"]] == [
         *(("sync_profiles", 3), ("sync_sponsors", 3), ("sync_preferences", 1)),
     ]
-    assert await people.pair.kept() == {"a"}
+    assert await people.pair.durable_items() == {"a"}
 
 
 async def test_the_command_copies_nothing_where_there_is_nothing(

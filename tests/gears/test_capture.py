@@ -59,8 +59,8 @@ async def test_each_foreign_write_reaches_durable(
     assert await captured.version() > before
     await captured.settle()
 
-    assert await captured.pair.here() == wanted
-    assert await captured.pair.kept() == wanted
+    assert await captured.pair.local_items() == wanted
+    assert await captured.pair.durable_items() == wanted
 
 
 async def test_a_random_pop_reaches_durable(captured: Shipped) -> None:
@@ -68,8 +68,8 @@ async def test_a_random_pop_reaches_durable(captured: Shipped) -> None:
     await captured.pair.local.spop(SET)
     await captured.settle()
 
-    assert len(await captured.pair.kept()) == 1
-    assert await captured.pair.kept() == await captured.pair.here()
+    assert len(await captured.pair.durable_items()) == 1
+    assert await captured.pair.durable_items() == await captured.pair.local_items()
 
 
 async def test_a_restored_set_reaches_durable(captured: Shipped) -> None:
@@ -79,7 +79,7 @@ async def test_a_restored_set_reaches_durable(captured: Shipped) -> None:
     await captured.pair.local_store.run("RESTORE", SET, 0, content, "REPLACE")
     await captured.settle()
 
-    assert await captured.pair.kept() == {"x"}
+    assert await captured.pair.durable_items() == {"x"}
 
 
 async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
@@ -90,7 +90,7 @@ async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
         await pipeline.execute()
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b", "c", "d"}
+    assert await captured.pair.durable_items() == {"a", "b", "c", "d"}
 
 
 @pytest.mark.parametrize("is_lua", [False, True])
@@ -108,7 +108,7 @@ async def test_adding_and_removing_at_once_travels(captured: Shipped, *, is_lua:
             await pipeline.execute()
     await captured.settle()
 
-    assert await captured.pair.kept() == await captured.pair.here() == {"b", "c"}
+    assert await captured.pair.durable_items() == await captured.pair.local_items() == {"b", "c"}
 
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a", "b"), ("SPOP", SET, "2")])
@@ -116,7 +116,7 @@ async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str
     """The key goes with its last members; what a person removed never comes back."""
     await captured.pair.local_store.run(*command)
     await captured.settle()
-    assert await captured.pair.kept() == set()
+    assert await captured.pair.durable_items() == set()
     await captured.pair.local.flushall()
 
     assert await captured.pair.items() == []
@@ -128,7 +128,7 @@ async def test_a_deletion_right_after_a_pop_is_a_loss(captured: Shipped) -> None
     await captured.pair.local.delete(SET)
     await captured.settle()
 
-    assert await captured.pair.kept() != set()
+    assert await captured.pair.durable_items() != set()
     assert await captured.pair.items() != []
 
 
@@ -137,12 +137,12 @@ async def test_an_addition_right_after_a_pop_restores_no_popped_member(captured:
     await captured.hold_drain()
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.sadd(SET, "c")
-    here = await captured.pair.here()
+    here = await captured.pair.local_items()
     await captured.release_drain()
     await captured.settle()
 
     assert len(here) == 2
-    assert await captured.pair.here() == await captured.pair.kept() == here
+    assert await captured.pair.local_items() == await captured.pair.durable_items() == here
 
 
 async def _delete(captured: Shipped) -> None:
@@ -201,7 +201,7 @@ async def test_any_other_disappearance_is_a_loss(captured: Shipped, lose: Lose) 
     assert await captured.is_settled()
     assert await captured.version() == before
     assert await captured.pair.items() == ["a", "b"]
-    assert await captured.pair.kept() == {"a", "b"}
+    assert await captured.pair.durable_items() == {"a", "b"}
 
 
 @pytest.mark.parametrize("lose", LOSSES)
@@ -213,8 +213,8 @@ async def test_an_addition_after_a_loss_is_merged_with_the_lost_set(
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.here() == {"a", "b", "c"}
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.local_items() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("added", [("c",), ("c", "d")])
@@ -233,8 +233,8 @@ async def test_an_unnoticed_loss_is_detected_by_the_size(
     await captured.pair.local.sadd(SET, *added)
     await captured.settle()
 
-    assert await captured.pair.here() == {"a", "b", *added}
-    assert await captured.pair.kept() == {"a", "b", *added}
+    assert await captured.pair.local_items() == {"a", "b", *added}
+    assert await captured.pair.durable_items() == {"a", "b", *added}
 
 
 async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> None:
@@ -243,8 +243,8 @@ async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> Non
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.here() == {"a", "b", "c"}
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.local_items() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
 
 
 async def test_an_addition_to_another_database_empties_nothing(captured: Shipped) -> None:
@@ -258,7 +258,7 @@ async def test_an_addition_to_another_database_empties_nothing(captured: Shipped
     await captured.release_drain()
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b"}
+    assert await captured.pair.durable_items() == {"a", "b"}
     assert await captured.pair.items() == ["a", "b"]
 
 
@@ -286,7 +286,7 @@ async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
     assert set(await captured.pair.local.hgetall(META)) == {"x"}
     await captured.release_drain()
     await captured.settle()
-    assert await captured.pair.kept() == set()
+    assert await captured.pair.durable_items() == set()
 
 
 async def test_the_capture_ignores_sets_of_visitors(captured: Shipped) -> None:
@@ -320,7 +320,7 @@ async def test_a_wrong_type_key_does_not_fail_the_capture(captured: Shipped, pla
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
     assert await captured.no_registration_failed()
 
 
@@ -333,7 +333,7 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
     assert await captured.version() == ahead + 1
     # What the next change goes by keeps the latest of all.
     assert await captured.pair.local.zscore(keys.PEOPLE, str(PERSON)) == ahead + 5
@@ -358,7 +358,7 @@ async def test_a_running_fetch_does_not_undo_a_foreign_write(
     await captured.pair.fill("token", content)
     await captured.settle()
 
-    assert await captured.pair.here() == await captured.pair.kept() == wanted
+    assert await captured.pair.local_items() == await captured.pair.durable_items() == wanted
 
 
 async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
@@ -374,7 +374,7 @@ async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
     await live.release_drain()
     await live.settle()
 
-    assert await live.pair.here() == await live.pair.kept() == {"a", "b", "c", "d"}
+    assert await live.pair.local_items() == await live.pair.durable_items() == {"a", "b", "c", "d"}
 
 
 async def test_a_key_that_is_no_text_is_none_of_ours(captured: Shipped) -> None:

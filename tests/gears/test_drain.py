@@ -61,7 +61,7 @@ async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
     await drained.pair.add("a", "b")
     await drained.settle()
 
-    assert await drained.pair.kept() == {"a", "b"}
+    assert await drained.pair.durable_items() == {"a", "b"}
     profile = await drained.pair.durable.hgetall(keys.user_details(PERSON))
     assert profile == await drained.pair.local.hgetall(keys.user_details(PERSON))
     assert await drained.pair.durable.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
@@ -77,7 +77,7 @@ async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
-    assert await drained.pair.kept() == set()
+    assert await drained.pair.durable_items() == set()
     assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
@@ -106,7 +106,7 @@ async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
-    assert await drained.pair.here() == await drained.pair.kept() == {"a", "z"}
+    assert await drained.pair.local_items() == await drained.pair.durable_items() == {"a", "z"}
     assert await drained.version() == newer
 
 
@@ -120,7 +120,7 @@ async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
-    assert await drained.pair.here() == await drained.pair.kept() == {"a", "b"}
+    assert await drained.pair.local_items() == await drained.pair.durable_items() == {"a", "b"}
     assert await drained.pair.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
 
 
@@ -164,7 +164,7 @@ async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
     await drained.pair.sign_in()
     await drained.settle()
 
-    assert await drained.pair.kept() == {"a"}
+    assert await drained.pair.durable_items() == {"a"}
     assert await drained.pair.items() == ["a"]
 
 
@@ -181,10 +181,10 @@ async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     await drained.pair.local.sadd(SET, "c")
     await drained.settle()
 
-    assert await drained.pair.kept() == {"b"}
+    assert await drained.pair.durable_items() == {"b"}
     await drained.pair.sign_in()
     await drained.settle()
-    assert await drained.pair.kept() == {"b", "c"}
+    assert await drained.pair.durable_items() == {"b", "c"}
 
 
 async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_other(
@@ -211,7 +211,7 @@ async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_othe
     await drained.pair.durable.delete(SET)
     await drained.pair.sign_in()
     await drained.pair.relay()
-    assert await drained.pair.kept() == {"a"}
+    assert await drained.pair.durable_items() == {"a"}
     assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
@@ -279,7 +279,7 @@ async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped,
     assert b"is being compared" in (await drained.registration("sponsorsync drain"))["lastError"]
     await drained.release_drain()
     await drained.settle()
-    assert await drained.pair.kept() == {"a"}
+    assert await drained.pair.durable_items() == {"a"}
 
 
 async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) -> None:
@@ -292,8 +292,8 @@ async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) 
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
-    assert await drained.pair.kept() == {"a", "b"}
-    assert await drained.pair.kept(OTHER) == {"a"}
+    assert await drained.pair.durable_items() == {"a", "b"}
+    assert await drained.pair.durable_items(OTHER) == {"a"}
 
 
 async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None:
@@ -317,7 +317,7 @@ async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None
         await drained.settle()
 
     assert way.round_trips > before
-    assert await drained.pair.kept() == {"a", "c"}
+    assert await drained.pair.durable_items() == {"a", "c"}
 
 
 def _port_of(gears: Gears) -> int:
@@ -339,7 +339,7 @@ async def test_a_copy_that_cannot_be_pruned_delays_no_other(drained: Shipped) ->
         return await drained.pair.dirty() == {PERSON}
 
     await until(is_set_aside)
-    assert await drained.pair.kept(OTHER) == {"a", "b", "c"}
+    assert await drained.pair.durable_items(OTHER) == {"a", "b", "c"}
     assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
 
@@ -378,7 +378,7 @@ async def test_durables_outage_makes_no_dead_letter_in_the_drain(
             assert await drained.pair.dirty() == {PERSON, OTHER}
         await until(lambda: _is_clean(drained), limit_s=LIMIT_S)
 
-        assert await drained.pair.kept() == {"a", "b"}
+        assert await drained.pair.durable_items() == {"a", "b"}
         assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
         assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 

@@ -97,7 +97,7 @@ async def test_the_first_read_after_a_flush_is_right(
         second = await _ask(client, *command)
 
     assert first == second == answer
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
     assert await kept.no_registration_failed()
 
 
@@ -115,7 +115,7 @@ async def test_a_set_that_was_evicted_alone_comes_back(kept: Shipped) -> None:
     """All else of the person is there, and says that this should be."""
     await kept.pair.evict()
 
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
 
 async def test_many_members_come_back(kept: Shipped) -> None:
@@ -125,7 +125,7 @@ async def test_many_members_come_back(kept: Shipped) -> None:
     await kept.settle()
     await kept.pair.local.flushall()
 
-    assert await kept.pair.here() == ITEMS | many
+    assert await kept.pair.local_items() == ITEMS | many
 
 
 async def test_members_that_are_no_text_are_fetched(kept: Shipped) -> None:
@@ -142,7 +142,7 @@ async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
     """Later readers need not wait, and the index has the person again."""
     profile = await kept.pair.local.hgetall(PROFILE)
     await kept.pair.local.flushall()
-    await kept.pair.here()
+    await kept.pair.local_items()
 
     assert await kept.pair.local.hgetall(PROFILE) == profile
     assert await kept.pair.local.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
@@ -152,7 +152,7 @@ async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
     """Durable has them."""
     await kept.pair.local.flushall()
     await kept.hold_drain()  # else it may have arrived before we look
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
     assert await kept.is_settled()
 
@@ -176,7 +176,7 @@ async def test_a_set_that_exists_nowhere_is_fetched_once(live: Shipped) -> None:
     """Most readers have no preferences; that is remembered for a while."""
     before = await live.pair.count_durable_scripts()
     for _ in range(10):
-        assert await live.pair.here() == set()
+        assert await live.pair.local_items() == set()
 
     assert await live.pair.count_durable_scripts() == before + 1
     assert 0 < await live.pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
@@ -203,7 +203,7 @@ async def test_another_fetch_is_awaited(kept: Shipped) -> None:
     content = await kept.pair.read_for_fetch("the-services")
     before = await kept.pair.count_durable_scripts()
     asked = await _count_local_scripts(kept)
-    reading = asyncio.create_task(kept.pair.here())
+    reading = asyncio.create_task(kept.pair.local_items())
 
     async def has_asked_again() -> bool:
         return await _count_local_scripts(kept) > asked + 2
@@ -239,7 +239,7 @@ async def test_nothing_is_fetched_for_a_visitor(kept: Shipped) -> None:
     await kept.pair.local.hset(f"user:{PERSON}", "name", "visitor")
     before = await kept.pair.count_durable_scripts()
 
-    assert await kept.pair.here() == set()
+    assert await kept.pair.local_items() == set()
     assert await kept.pair.count_durable_scripts() == before
 
 
@@ -250,7 +250,7 @@ async def test_within_a_transaction_or_a_script_the_next_read_is_right(kept: Shi
         assert await read(kept) == set(), number
 
         await until(lambda: _is_back(kept))
-        assert await kept.pair.here() == ITEMS
+        assert await kept.pair.local_items() == ITEMS
     assert await kept.no_registration_failed()
 
 
@@ -284,18 +284,22 @@ async def test_where_reads_are_not_hooked_transactions_are_safe(kept: Shipped) -
 
     assert first == [set(), set()]
     await until(lambda: _is_back(kept))
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
 
 async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
     """The next reader sees both."""
     await kept.pair.local.flushall()
     await asyncio.gather(
-        kept.pair.local.sadd(SET, "new"), kept.pair.here(), kept.pair.local.sadd(SET, "newer")
+        kept.pair.local.sadd(SET, "new"),
+        kept.pair.local_items(),
+        kept.pair.local.sadd(SET, "newer"),
     )
     await kept.settle()
 
-    assert await kept.pair.here() == await kept.pair.kept() == ITEMS | {"new", "newer"}
+    assert (
+        await kept.pair.local_items() == await kept.pair.durable_items() == ITEMS | {"new", "newer"}
+    )
 
 
 async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None:
@@ -304,8 +308,8 @@ async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None
     await kept.pair.local.set(META, "a foreign text")
 
     with pytest.raises(ResponseError, match="sponsorsync: the data in durable storage could"):
-        await kept.pair.here()
-    assert await kept.pair.here(OTHER) == set()
+        await kept.pair.local_items()
+    assert await kept.pair.local_items(OTHER) == set()
     assert not await kept.no_registration_failed()
 
 
@@ -369,9 +373,9 @@ async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
 async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, way: TcpProxy) -> None:
     """Also sets that are known to be empty."""
     way.cut()
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
     await kept.pair.local.srem(SET, *ITEMS)
-    assert await kept.pair.here() == set()
+    assert await kept.pair.local_items() == set()
 
 
 async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) -> None:
@@ -397,9 +401,9 @@ async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) ->
     await kept.pair.local.hset(keys.INCARNATIONS, "durable", ANOTHER_INCARNATION)
 
     with pytest.raises(ResponseError, match="the durable Redis has been restarted"):
-        await kept.pair.here()
+        await kept.pair.local_items()
     await kept.release_drain()
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
 
 async def test_a_durable_that_came_back_older_is_compared_first(
@@ -427,7 +431,7 @@ async def test_a_durable_that_came_back_older_is_compared_first(
         await until(is_refused)
         await shipped.release_drain()
         await shipped.settle()
-        assert await shipped.pair.kept() == {"a", "b"}
+        assert await shipped.pair.durable_items() == {"a", "b"}
 
 
 # ------------------------------------------------------------------ profiles
@@ -488,12 +492,12 @@ async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
         await until(lambda: _is_compared(shipped))
         await shipped.settle()
 
-        assert await shipped.pair.kept() == {"a", "b"}
+        assert await shipped.pair.durable_items() == {"a", "b"}
         await shipped.pair.local.sadd(SET, "c")
         await shipped.settle()
-        assert await shipped.pair.kept() == {"a", "b", "c"}
+        assert await shipped.pair.durable_items() == {"a", "b", "c"}
         await shipped.pair.evict()
-        assert await shipped.pair.here() == {"a", "b", "c"}
+        assert await shipped.pair.local_items() == {"a", "b", "c"}
 
 
 async def _is_compared(shipped: Shipped) -> bool:

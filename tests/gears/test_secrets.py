@@ -60,7 +60,7 @@ async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Ge
             await _all_that_can_be_read(shipped),
             repr(await shipped.run_batch("sync_profiles")),
         ]
-        assert await shipped.pair.kept() == {"a"}
+        assert await shipped.pair.durable_items() == {"a"}
 
         wrong = environment_for(own.url) | {"REDISENT_PWD": WRONG}
         await point_at(gears, wrong)

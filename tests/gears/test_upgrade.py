@@ -152,6 +152,6 @@ async def _check_all_arrived(pair: Pair, written: list[tuple[int, str]]) -> None
         wanted = {item for each, item in written if each == person}
         assert wanted
         # An add whose answer was lost may be there, too; then on both sides.
-        assert wanted <= await pair.kept(person) == await pair.here(person)
+        assert wanted <= await pair.durable_items(person) == await pair.local_items(person)
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
     assert (await pair.engine.verifier.run()).agrees

@@ -165,11 +165,11 @@ class Pair:
         """Returns the people with changes that durable has not confirmed."""
         return {int(each) for each in await self.local.smembers(keys.DIRTY)}
 
-    async def kept(self, person_id: int = PERSON) -> set[str]:
+    async def durable_items(self, person_id: int = PERSON) -> set[str]:
         """Returns the collection on durable."""
         return set(map(str, await self.durable.smembers(keys.preferences(person_id, COLLECTION))))
 
-    async def here(self, person_id: int = PERSON) -> set[str]:
+    async def local_items(self, person_id: int = PERSON) -> set[str]:
         """Returns the collection on local, as the application reads it."""
         return set(map(str, await self.local.smembers(keys.preferences(person_id, COLLECTION))))
 

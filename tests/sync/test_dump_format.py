@@ -135,7 +135,7 @@ async def test_an_empty_set_takes_the_place_of_one_that_was_full(either: Pair) -
     await either.remove("a")
     await either.relay()
 
-    assert await either.kept() == set()
+    assert await either.durable_items() == set()
     await either.local.flushall()
     assert await either.items() == []
 
@@ -179,7 +179,7 @@ async def test_an_own_key_that_nobody_noted_gives_way(either: Pair) -> None:
     await either.durable.sadd(SET, "old")
     await either.relay()
 
-    assert await either.kept() == {"a"}
+    assert await either.durable_items() == {"a"}
 
 
 async def test_a_deletion_reaches_a_durable_that_knows_nobody(either: Pair) -> None:

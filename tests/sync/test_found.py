@@ -46,7 +46,7 @@ async def test_a_waiting_change_is_not_confirmed_with_an_earlier_record(pair: Pa
     assert await pair.dirty() == {PERSON}
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.dirty() == set()
 
 
@@ -78,7 +78,7 @@ async def test_a_record_from_before_a_flush_leaves_both_servers_equal(pair: Pair
     await pair.relay()
 
     assert await pair.items() == ["a", "b"]
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.dirty() == set()
 
 
@@ -105,7 +105,7 @@ async def test_a_late_pruning_does_not_take_the_version_of_a_later_state(pair: P
     await pair.engine.relay._prune(PERSON)  # of a relay that saw the lapse, and was stopped
     await pair.relay()
 
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_deletion_from_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
@@ -121,7 +121,7 @@ async def test_a_deletion_from_before_a_flush_leaves_both_servers_equal(pair: Pa
     await pair.relay()
 
     assert await pair.items() == []
-    assert await pair.here() == set()
+    assert await pair.local_items() == set()
     assert await pair.local.exists(keys.user_details(PERSON)) == 0
     assert await pair.dirty() == set()
 
@@ -137,7 +137,7 @@ async def test_an_unconfirmed_copy_is_pruned(pair: Pair) -> None:
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
 
 async def test_a_deletion_that_comes_back_takes_nothing_that_was_written_since(pair: Pair) -> None:
@@ -151,5 +151,5 @@ async def test_a_deletion_that_comes_back_takes_nothing_that_was_written_since(p
     await pair.local_store.run_script("mark_foreign", PERSON, COLLECTION, "sadd")
     await pair.relay()
 
-    assert await pair.here() == {"d"}
-    assert await pair.kept() == {"d"}
+    assert await pair.local_items() == {"d"}
+    assert await pair.durable_items() == {"d"}

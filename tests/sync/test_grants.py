@@ -114,12 +114,12 @@ async def test_an_override_takes_preferences_to_durable(desk: Desk) -> None:
     await desk.pair.sign_in(entitled=False)
     await desk.pair.add("a")
     await desk.pair.relay()
-    before = await desk.pair.kept()
+    before = await desk.pair.durable_items()
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=None)
     await desk.pair.add("b")
     await desk.pair.relay()
 
-    assert (before, await desk.pair.kept()) == (set(), {"a", "b"})
+    assert (before, await desk.pair.durable_items()) == (set(), {"a", "b"})
     assert await desk.are_equal()
 
 
@@ -150,7 +150,7 @@ async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
     await desk.pair.relay()
 
     assert swept == 1
-    assert await desk.pair.kept() == {"b"}
+    assert await desk.pair.durable_items() == {"b"}
     assert not await desk.pair.durable.sismember(INDEX, str(PERSON))
     assert await desk.load_audit() == [("granted", "override"), ("lost", "end")]
     assert await desk.pair.durable.zscore(keys.LAPSED, str(PERSON)) is not None
@@ -166,7 +166,7 @@ async def test_a_snapshot_copies_grants(desk: Desk) -> None:
 
     assert await desk.pair.durable.sismember(INDEX, str(PERSON))
     assert await desk.pair.durable.zscore(keys.ENTITLEMENT_ENDS, MEMBER) == NEXT_WEEK.timestamp()
-    assert await desk.pair.kept() == {"a"}
+    assert await desk.pair.durable_items() == {"a"}
 
 
 @pytest.mark.parametrize("side", ["local", "durable"])
@@ -228,7 +228,7 @@ async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
     assert (
         await desk.pair.durable.exists(ENTITLEMENT, INDEX, keys.ENTITLEMENT_ENDS, keys.LAPSED) == 0
     )
-    assert await desk.pair.kept() == set()
+    assert await desk.pair.durable_items() == set()
     assert (await desk.load_audit())[-1] == ("lost", "deletion")
     assert (await desk.pair.engine.verifier.run()).agrees
     assert await desk.load_sources() == set()

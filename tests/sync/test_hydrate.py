@@ -35,7 +35,7 @@ async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"a"}
+    assert await cuttable.durable_items() == {"a"}
     assert await cuttable.items() == ["a"]
 
 
@@ -72,7 +72,7 @@ async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
     await cuttable.relay_when_back()
 
     assert await cuttable.items() == ["b", "d", "e"]
-    assert await cuttable.kept() == {"b", "d", "e"}
+    assert await cuttable.durable_items() == {"b", "d", "e"}
     assert await cuttable.local.exists(keys.pending(PERSON)) == 0
 
 
@@ -88,7 +88,7 @@ async def test_an_item_that_was_removed_and_added_again_while_waiting_is_there(
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"a"}
+    assert await cuttable.durable_items() == {"a"}
 
 
 async def test_a_deletion_removes_waiting_changes(cuttable: Pair, way: TcpProxy) -> None:
@@ -102,7 +102,7 @@ async def test_a_deletion_removes_waiting_changes(cuttable: Pair, way: TcpProxy)
     await cuttable.relay_when_back()
 
     assert await cuttable.items() == []
-    assert await cuttable.kept() == set()
+    assert await cuttable.durable_items() == set()
 
 
 async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpProxy) -> None:
@@ -115,8 +115,8 @@ async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpPro
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"a", *many}
-    assert await cuttable.here() == {"a", *many}
+    assert await cuttable.durable_items() == {"a", *many}
+    assert await cuttable.local_items() == {"a", *many}
 
 
 async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
@@ -282,7 +282,7 @@ async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outag
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"new"}
+    assert await cuttable.durable_items() == {"new"}
     assert await cuttable.items() == ["new"]
     await cuttable.local.flushall()
     assert await cuttable.items() == ["new"]
@@ -317,7 +317,7 @@ async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(
     with contextlib.suppress(StoreConflictError):
         await pair.engine.hydrator.hydrate([PERSON, OTHER])
 
-    assert await pair.here(OTHER) == {"a"}
+    assert await pair.local_items(OTHER) == {"a"}
     assert await pair.local.exists(keys.lease(PERSON), keys.lease(OTHER)) == 0
 
 
@@ -334,8 +334,8 @@ async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
     await pair.people.delete_account(PERSON)
     await pair.relay()
 
-    assert await pair.here() == {"theirs"}
-    assert await pair.kept() == set()
+    assert await pair.local_items() == {"theirs"}
+    assert await pair.durable_items() == set()
 
 
 async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
@@ -346,7 +346,7 @@ async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
     await pair.local.sadd(SET, "theirs")
     await pair.engine.hydrator.hydrate([PERSON])
 
-    assert await pair.here() == {"theirs"}
+    assert await pair.local_items() == {"theirs"}
     assert (await pair.people.load_account(PERSON)).profile is not None
 
 
@@ -383,5 +383,5 @@ async def test_a_deletion_that_a_fetch_brings_makes_no_new_versions(pair: Pair) 
         await pair.local_store.run("RESTORE", key, 0, dump, "REPLACE")
     await pair.engine.hydrator.hydrate([PERSON])
 
-    assert await pair.here() == set()
+    assert await pair.local_items() == set()
     assert PERSON not in await pair.dirty()

@@ -102,7 +102,7 @@ async def test_a_local_that_is_not_compared_serves_no_command(aging: Aging) -> N
         await pair.items()
     with pytest.raises(StoreUnavailableError, match="compared"):
         await pair.add("b")
-    assert await pair.here() == {"a"}
+    assert await pair.local_items() == {"a"}
 
 
 async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> None:
@@ -114,14 +114,14 @@ async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> No
     await pair.add("c")
     await pair.relay()
     await aging.come_back_older(copy)
-    assert await pair.here() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
     await pair.compare()
-    assert await pair.here() == {"b", "c"}
+    assert await pair.local_items() == {"b", "c"}
     await pair.add("d")
     await pair.relay()
 
-    assert await pair.kept() == {"b", "c", "d"}
-    assert await pair.here() == {"b", "c", "d"}
+    assert await pair.durable_items() == {"b", "c", "d"}
+    assert await pair.local_items() == {"b", "c", "d"}
 
 
 async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
@@ -133,7 +133,7 @@ async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
     await aging.come_back_older(aging.server.keep_copy())
     await pair.relay_when_back()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
 async def test_a_write_to_an_older_local_waits_while_durable_is_away(aging: Aging) -> None:
@@ -148,9 +148,9 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_away(aging: Agin
     change = await pair.preferences.change(PERSON, COLLECTION, add=["d"], remove=["b"])
 
     assert change.is_pending
-    assert await pair.here() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
     await aging.reconnect()
-    assert await pair.kept() == {"c", "d"}
+    assert await pair.durable_items() == {"c", "d"}
     assert await pair.items() == ["c", "d"]
 
 
@@ -167,10 +167,10 @@ async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> 
         await pair.compare()  # once more, as the engine does every second
     await aging.reconnect()
 
-    assert await pair.here() == {"b"}
+    assert await pair.local_items() == {"b"}
     await pair.add("c")
     await pair.relay()
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_login_that_only_an_older_local_takes_for_a_join_sends_nothing_old(
@@ -189,7 +189,7 @@ async def test_a_login_that_only_an_older_local_takes_for_a_join_sends_nothing_o
     await pair.sign_in()
     await aging.reconnect()
 
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
     assert await pair.items() == ["b"]
     assert await pair.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
 
@@ -202,14 +202,14 @@ async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None
     await pair.add("c")
     await pair.remove("a")
     await pair.relay()
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
     copy = aging.server.keep_copy()
     await aging.come_back_older_without_durable(copy)
     await pair.sign_in()
     await aging.reconnect()
 
-    assert await pair.kept() == {"b", "c"}
-    assert await pair.here() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
+    assert await pair.local_items() == {"b", "c"}
 
 
 async def test_an_account_that_was_deleted_does_not_come_back_with_an_older_local(
@@ -240,7 +240,7 @@ async def test_an_older_local_without_an_epoch_is_compared_too(aging: Aging) -> 
     await pair.add("c")
     await aging.reconnect()
 
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging) -> None:
@@ -258,8 +258,8 @@ async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging)
         await pair.add("d")
     await pair.relay()
 
-    assert "a" not in await pair.kept()
-    assert await pair.kept() == await pair.here()
+    assert "a" not in await pair.durable_items()
+    assert await pair.durable_items() == await pair.local_items()
 
 
 async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> None:
@@ -291,13 +291,13 @@ async def test_an_older_durable_gets_later_confirmed_changes_again(
     await restorable.add("c", person_id=OTHER)
     await restorable.relay()
     await own_durable.come_back_older(copy)
-    assert await restorable.kept() == {"a"}
+    assert await restorable.durable_items() == {"a"}
     await restorable.compare()
     assert await restorable.dirty() == {PERSON, OTHER}
     await restorable.relay()
 
-    assert await restorable.kept() == {"b"}
-    assert await restorable.kept(OTHER) == {"c"}
+    assert await restorable.durable_items() == {"b"}
+    assert await restorable.durable_items(OTHER) == {"c"}
 
 
 async def test_a_durable_that_is_not_compared_is_not_fetched_from(
@@ -336,7 +336,7 @@ async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everyone_
     await pair.sign_in(OTHER)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.durable.exists(keys.user_details(OTHER)) == 1
 
 
@@ -370,4 +370,4 @@ async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pai
             return entitled == {str(PERSON), str(OTHER)}
 
         await until(is_back)
-        assert await pair.here() == await pair.here(OTHER) == {"a"}
+        assert await pair.local_items() == await pair.local_items(OTHER) == {"a"}

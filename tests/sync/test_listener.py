@@ -69,7 +69,7 @@ async def test_an_item_that_the_application_adds_travels(heard: Pair) -> None:
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"a", "b"}
+    assert await heard.durable_items() == {"a", "b"}
 
 
 async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None:
@@ -79,7 +79,7 @@ async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"b"}
+    assert await heard.durable_items() == {"b"}
 
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a"), ("SPOP", SET)])
@@ -92,7 +92,7 @@ async def test_the_last_removal_of_the_application_is_no_loss(
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == set()
+    assert await heard.durable_items() == set()
     await heard.local.flushall()
     assert await heard.items() == []
 
@@ -105,7 +105,7 @@ async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
 
     assert PERSON not in await heard.dirty()
     assert await heard.items() == ["a"]
-    assert await heard.kept() == {"a"}
+    assert await heard.durable_items() == {"a"}
 
 
 async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
@@ -120,7 +120,7 @@ async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
     await _wait_until_all_is_handled(heard)
 
     assert await heard.items() == ["a"]
-    assert await heard.kept() == {"a"}
+    assert await heard.durable_items() == {"a"}
 
 
 async def test_an_addition_to_an_evicted_set_is_merged_with_the_lost_set(heard: Pair) -> None:
@@ -131,8 +131,8 @@ async def test_an_addition_to_an_evicted_set_is_merged_with_the_lost_set(heard: 
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"a", "b", "c"}
-    assert await heard.here() == {"a", "b", "c"}
+    assert await heard.durable_items() == {"a", "b", "c"}
+    assert await heard.local_items() == {"a", "b", "c"}
 
 
 async def test_a_notified_addition_to_an_unknown_set_is_merged(heard: Pair) -> None:
@@ -143,8 +143,8 @@ async def test_a_notified_addition_to_an_unknown_set_is_merged(heard: Pair) -> N
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"a", "b", "c"}
-    assert await heard.here() == {"a", "b", "c"}
+    assert await heard.durable_items() == {"a", "b", "c"}
+    assert await heard.local_items() == {"a", "b", "c"}
 
 
 async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
@@ -158,8 +158,8 @@ async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
         await until(lambda: _is_dirty(pair))
         await pair.relay()
 
-    assert await pair.kept() == {"b"}
-    assert await pair.here() == {"b"}
+    assert await pair.durable_items() == {"b"}
+    assert await pair.local_items() == {"b"}
 
 
 async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) -> None:
@@ -172,7 +172,7 @@ async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) ->
         await _wait_until_all_is_handled(pair)
         await pair.relay()
 
-    assert "b" in await pair.kept()
+    assert "b" in await pair.durable_items()
     assert "b" in await pair.items()
 
 
@@ -201,21 +201,21 @@ async def test_the_listener_ignores_sets_of_visitors(heard: Pair) -> None:
 
     assert PERSON not in await heard.dirty()
     assert await heard.local.exists(keys.meta(PERSON)) == 0
-    assert await heard.here() == {"theirs"}
-    assert await heard.kept() == set()
+    assert await heard.local_items() == {"theirs"}
+    assert await heard.durable_items() == set()
 
 
 async def test_a_direct_reader_finds_a_lost_set_at_the_second_read(heard: Pair) -> None:
     """The Pattern's search reads the set itself, without the service."""
     await heard.settle("a", "b")
     await heard.local.flushall()
-    assert await heard.here() == set()
+    assert await heard.local_items() == set()
 
     async def is_back() -> bool:
         return await heard.local.exists(SET) == 1
 
     await until(is_back)
-    assert await heard.here() == {"a", "b"}
+    assert await heard.local_items() == {"a", "b"}
 
 
 async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) -> None:
@@ -224,14 +224,14 @@ async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) 
     await heard.relay()
     before = await heard.count_durable_scripts()
     for _ in range(50):
-        assert await heard.here() == set()
+        assert await heard.local_items() == set()
 
     async def is_remembered() -> bool:
         return await heard.local.exists(keys.negative(PERSON)) == 1
 
     await until(is_remembered)
     for _ in range(50):
-        assert await heard.here() == set()
+        assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)
 
     assert await heard.count_durable_scripts() == before + 1
@@ -245,7 +245,7 @@ async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
     await heard.relay()
     before = await heard.count_durable_scripts()
     for _ in range(50):
-        assert await heard.here() == set()
+        assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)
 
     assert await heard.count_durable_scripts() == before
@@ -286,7 +286,7 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
 
     await until(is_heard)
     await heard.relay()
-    assert await heard.kept() >= {"a", "c"}
+    assert await heard.durable_items() >= {"a", "c"}
 
 
 async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpProxy) -> None:
@@ -294,13 +294,13 @@ async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpPr
     await cuttable.settle("a")
 
     async def is_back() -> bool:
-        return await cuttable.here() == {"a"}
+        return await cuttable.local_items() == {"a"}
 
     async with running_listener(cuttable):
         await until(lambda: _has_listener(cuttable))
         way.cut()
         await cuttable.evict()
-        assert await cuttable.here() == set()
+        assert await cuttable.local_items() == set()
         await _wait_until_all_is_handled(cuttable)
         way.flow()
         cuttable.engine.hydrator._down_until = 0.0  # as if the second were over

@@ -102,7 +102,7 @@ async def test_durables_outage_makes_no_dead_letter_and_loses_nothing(
         assert await pair.dirty() == {PERSON, OTHER}
     await pair.relay_when_back()
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.durable.exists(keys.user_details(OTHER)) == 1
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
 
@@ -152,7 +152,7 @@ async def test_locals_outage_is_reported_and_leaves_nothing_half_done(
     assert {**after, incarnation: b""} == {**before, incarnation: b""}
     await pair.add("d")
     await pair.relay()
-    assert await pair.kept() == {"a", "d"}
+    assert await pair.durable_items() == {"a", "d"}
 
 
 async def _is_compared(pair: Pair) -> bool:
@@ -207,7 +207,7 @@ async def test_the_engine_goes_on_by_itself_after_locals_outage(
         await until(lambda: _is_changed(pair))
         await until(lambda: _is_clean(pair))
 
-        assert await pair.kept() == {"a"}
+        assert await pair.durable_items() == {"a"}
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 

@@ -57,7 +57,7 @@ async def test_a_late_relay_does_not_put_an_older_state_back(pair: Pair) -> None
     answers = await apply_records(pair.durable_store, stalled, catalog=CATALOG)
 
     assert [answer for _, answer in answers] == ["newer"]
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
 
 async def test_a_late_relay_does_not_bring_a_deleted_account_back(pair: Pair) -> None:
@@ -69,7 +69,7 @@ async def test_a_late_relay_does_not_bring_a_deleted_account_back(pair: Pair) ->
     await pair.relay()
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.durable.exists(keys.user_details(PERSON)) == 0
     assert await pair.durable.smembers(keys.sponsors("maintainer")) == set()
 
@@ -86,7 +86,7 @@ async def test_a_change_under_way_stays_dirty(pair: Pair) -> None:
 
     assert await pair.dirty() == {PERSON}
     await pair.relay()
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
 async def test_a_newer_profile_on_durable_does_not_stop_a_set(pair: Pair) -> None:
@@ -98,7 +98,7 @@ async def test_a_newer_profile_on_durable_does_not_stop_a_set(pair: Pair) -> Non
     await pair.sign_in(entitled=True)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
 async def test_a_rejoin_sends_additions_from_after_the_lapse(pair: Pair) -> None:
@@ -108,11 +108,11 @@ async def test_a_rejoin_sends_additions_from_after_the_lapse(pair: Pair) -> None
     await pair.add("c")
     await pair.remove("a")
     await pair.relay()
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_late_pruning_removes_nothing_after_a_rejoin(pair: Pair) -> None:
@@ -127,7 +127,7 @@ async def test_a_late_pruning_removes_nothing_after_a_rejoin(pair: Pair) -> None
     await pair.settle("a")
 
     assert await pair.durable_store.run_script("prune", PERSON, COLLECTION, *found) == 0
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
 # ------------------------------------------------------------------ two relays
@@ -153,7 +153,7 @@ async def test_two_relays_at_once_lose_nothing(pair: Pair) -> None:
     await asyncio.gather(change(), *map(drain, relays))
     await pair.relay()
 
-    assert [await pair.kept(person) for person in people] == [{"item-9"}] * len(people)
+    assert [await pair.durable_items(person) for person in people] == [{"item-9"}] * len(people)
     assert await pair.dirty() == set()
 
 
@@ -170,8 +170,8 @@ async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
         await anext(relays[name])
     await pair.relay()
 
-    assert await pair.kept() == {"item-5"}
-    assert await pair.here() == {"item-5"}
+    assert await pair.durable_items() == {"item-5"}
+    assert await pair.local_items() == {"item-5"}
     assert await pair.dirty() == set()
 
 
@@ -357,8 +357,8 @@ async def test_a_relay_that_is_killed_between_any_two_steps_leaves_it_to_another
         for _ in range(3):
             await heir.sweep()
 
-        assert await pair.here(person) == {"b", "c"}
-        assert await pair.kept(person) == {"b", "c"}
+        assert await pair.local_items(person) == {"b", "c"}
+        assert await pair.durable_items(person) == {"b", "c"}
         assert await pair.dirty() == set()
 
     assert steps >= 5  # read, XDEL, export, apply, confirm
@@ -374,7 +374,7 @@ async def test_a_lost_outbox_is_made_up_for(pair: Pair) -> None:
     assert await relay.sweep() == 0  # they may be on their way: not the first time
     assert await relay.sweep() == 1
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.dirty() == set()
 
 
@@ -402,7 +402,7 @@ async def test_versions_grow_also_when_the_clock_goes_back(pair: Pair) -> None:
     await pair.add("b")
     await pair.relay()
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert int(await pair.local.hget(keys.meta(PERSON), f"v:{COLLECTION}") or 0) > future
 
 
@@ -417,7 +417,7 @@ async def test_a_set_that_came_back_from_the_future_can_be_changed(pair: Pair) -
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
     assert await pair.items() == ["b"]
 
 
@@ -428,13 +428,13 @@ async def test_ten_thousand_items_travel_and_come_back(pair: Pair) -> None:
     """Lua can unpack some 8,000 values at once."""
     many = [f"item-{number}" for number in range(10_000)]
     await pair.settle(*many)
-    assert await pair.kept() == set(many)
+    assert await pair.durable_items() == set(many)
     await pair.local.flushall()
     assert len(await pair.items()) == 10_000
     await pair.remove(*many[1:])
     await pair.relay()
 
-    assert await pair.kept() == {many[0]}
+    assert await pair.durable_items() == {many[0]}
 
 
 async def test_ten_thousand_items_are_pruned(pair: Pair) -> None:
@@ -445,7 +445,7 @@ async def test_ten_thousand_items_are_pruned(pair: Pair) -> None:
     await pair.remove(*many[1:])
     await pair.relay()
 
-    assert await pair.kept() == {many[0]}
+    assert await pair.durable_items() == {many[0]}
 
 
 async def test_a_relay_takes_more_people_than_lua_unpacks(pair: Pair) -> None:
@@ -489,7 +489,7 @@ async def test_an_outage_costs_one_entry_for_each_changed_person(
     assert len(await cuttable.dirty()) == len(people)
     way.flow()
     await cuttable.relay_when_back()
-    assert [await cuttable.kept(person) for person in people] == [{"a"}] * len(people)
+    assert [await cuttable.durable_items(person) for person in people] == [{"a"}] * len(people)
 
 
 # ------------------------------------------------------------------ lapse and join by time
@@ -510,7 +510,7 @@ async def test_an_entitlement_that_ends_by_time_reaches_durables_index(pair: Pai
     assert await pair.local.smembers(keys.sponsors("maintainer")) == set()
     assert await pair.durable.smembers(keys.sponsors("maintainer")) == set()
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) == past
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
 async def test_an_entitlement_that_ended_while_local_was_flushed_reaches_durables_index(

@@ -15,7 +15,7 @@ async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
     """The main path: profile, entitlement, preferences, and the index there."""
     await pair.settle("a", "b")
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert (await pair.durable.hgetall(keys.user_details(PERSON)))["user_login"]
     assert await pair.durable.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
     assert await pair.dirty() == set()
@@ -27,7 +27,7 @@ async def test_preferences_of_people_who_are_not_entitled_stay_on_local(pair: Pa
     await pair.add("a")
     await pair.relay()
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
     assert await pair.dirty() == set()
 
@@ -40,7 +40,7 @@ async def test_a_join_sends_all_collections(pair: Pair) -> None:
     await pair.sign_in(entitled=True)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
 async def test_a_removal_travels(pair: Pair) -> None:
@@ -49,7 +49,7 @@ async def test_a_removal_travels(pair: Pair) -> None:
     await pair.remove("a", "b")
     await pair.relay()
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.durable.hget(keys.meta(PERSON), f"p:{COLLECTION}") == "0"
 
 
@@ -81,7 +81,7 @@ async def test_a_set_lost_alone_is_restored_and_never_sent_as_empty(pair: Pair) 
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.items() == ["a", "b"]
 
 
@@ -92,8 +92,8 @@ async def test_an_add_on_a_lost_set_makes_no_partial_set(pair: Pair) -> None:
     await pair.add("c")
     await pair.relay()
 
-    assert await pair.here() == {"a", "b", "c"}
-    assert await pair.kept() == {"a", "b", "c"}
+    assert await pair.local_items() == {"a", "b", "c"}
+    assert await pair.durable_items() == {"a", "b", "c"}
 
 
 async def test_a_login_right_after_a_flush_hides_nothing(pair: Pair) -> None:
@@ -103,7 +103,7 @@ async def test_a_login_right_after_a_flush_hides_nothing(pair: Pair) -> None:
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.items() == ["a"]
 
 
@@ -115,8 +115,8 @@ async def test_the_relay_prunes_the_copy_after_a_lapse_and_never_extends_it(pair
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
-    assert await pair.here() == {"b", "c"}
+    assert await pair.durable_items() == {"b"}
+    assert await pair.local_items() == {"b", "c"}
     assert await pair.dirty() == set()
 
 
@@ -127,12 +127,12 @@ async def test_a_rejoin_before_the_lapse_was_swept_sends_everything(pair: Pair) 
     await pair.add("c")
     await pair.remove("a")
     await pair.relay()
-    narrowed = await pair.kept()
+    narrowed = await pair.durable_items()
     await pair.sign_in()
     await pair.relay()
 
     assert narrowed == {"b"}
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_deletion_removes_both_copies(pair: Pair) -> None:
@@ -142,7 +142,7 @@ async def test_a_deletion_removes_both_copies(pair: Pair) -> None:
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.items() == []
     assert await pair.dirty() == set()
 
@@ -159,7 +159,7 @@ async def test_a_wrong_type_key_makes_one_dead_letter(pair: Pair) -> None:
     await pair.add("b", person_id=other)
     await pair.engine.relay.drain([PERSON, other])
 
-    assert await pair.kept(other) == {"b"}
+    assert await pair.durable_items(other) == {"b"}
     assert await pair.dirty() == {PERSON}
     assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
     assert await pair.durable.get(keys.preferences(PERSON, COLLECTION)) == "foreign"

@@ -44,7 +44,7 @@ async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None
     await _lapse_days_ago(pair, 89.9)
 
     assert await _forget(pair) == []
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
 async def test_the_end_of_the_retention_removes_the_sets_and_reports_them(pair: Pair) -> None:
@@ -53,8 +53,8 @@ async def test_the_end_of_the_retention_removes_the_sets_and_reports_them(pair: 
     await _lapse_days_ago(pair, 89.9, OTHER)
 
     assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 2})]
-    assert await pair.kept() == set()
-    assert await pair.kept(OTHER) == {"a", "b"}
+    assert await pair.durable_items() == set()
+    assert await pair.durable_items(OTHER) == {"a", "b"}
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
     assert await _forget(pair) == []
 
@@ -74,7 +74,7 @@ async def test_a_rejoin_after_the_retention_is_copied_again(pair: Pair) -> None:
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
 
 
@@ -94,7 +94,7 @@ async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pai
     await pair.relay()
 
     assert await _forget_as_listed(pair, lapse) == []
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
 async def test_an_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
@@ -105,7 +105,7 @@ async def test_an_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_eve
     await pair.durable.zadd(keys.LAPSED, {str(PERSON): 1000})
 
     assert await _forget(pair) == []
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
 
 
@@ -118,7 +118,7 @@ async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair
     await pair.relay()
 
     assert await _forget_as_listed(pair, listed) == []
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
 async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
@@ -146,6 +146,6 @@ async def test_a_pruned_copy_ends_with_the_retention(pair: Pair) -> None:
     await _lapse_days_ago(pair, 90.1)
     await pair.remove("a")
     await pair.relay()
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
     assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 1})]

@@ -37,8 +37,8 @@ async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
     summary = await pair.engine.snapshot.run()
 
     assert (summary.records, summary.agrees) == (2, True)
-    assert await pair.kept() == {"a"}
-    assert await pair.kept(UNENTITLED) == set()
+    assert await pair.durable_items() == {"a"}
+    assert await pair.durable_items(UNENTITLED) == set()
     assert await pair.durable.exists(keys.user_details(UNENTITLED)) == 1
     assert await pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
     assert await pair.dirty() == set()
@@ -52,7 +52,7 @@ async def test_a_second_snapshot_restores_what_durable_lost(pair: Pair) -> None:
     summaries = [await pair.engine.snapshot.run() for _ in range(2)]
 
     assert [summary.agrees for summary in summaries] == [True, True]
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.local.zscore(keys.CONFIRMED, str(PERSON)) is not None
 
 
@@ -66,7 +66,7 @@ async def test_a_snapshot_records_the_copies_of_clean_people(pair: Pair) -> None
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
 
 async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
@@ -81,8 +81,8 @@ async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
     summary = await pair.engine.snapshot.run()
 
     assert summary.skipped == {"newer": 1}
-    assert await pair.kept() == {"a", "b"}
-    assert await pair.here() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
 
 
 async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
@@ -108,7 +108,7 @@ async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
     summary = await pair.engine.snapshot.run(collection=COLLECTION)
 
     assert summary.people == 1
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.durable.exists(keys.user_details(PERSON)) == 0
 
 
@@ -145,8 +145,8 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
     assert summary.skipped == {"visitor": 1, "wrong type": 1}
     assert str(foreign) in summary.errors[0]
     assert not summary.agrees
-    assert await pair.kept() == {"a"}
-    assert await pair.kept(UNENTITLED) == set()
+    assert await pair.durable_items() == {"a"}
+    assert await pair.durable_items(UNENTITLED) == set()
 
 
 async def test_a_snapshot_reports_refused_people(pair: Pair) -> None:
@@ -178,9 +178,9 @@ async def test_a_scan_imports_data_of_the_old_code(pair: Pair) -> None:
     assert summary.imported == 2
     assert summary.skipped["visitor"] == 1
     assert summary.skipped["wrong type"] == 1
-    assert await pair.kept() == {"kept", "found"}
+    assert await pair.durable_items() == {"kept", "found"}
     assert await pair.durable.hget(keys.user_details(UNENTITLED), "user_login") == "old"
-    assert await pair.kept(PERSON + 3) == set()
+    assert await pair.durable_items(PERSON + 3) == set()
     assert await pair.dirty() == {UNENTITLED}  # their entitlement is not known yet
 
 
@@ -209,7 +209,7 @@ async def test_large_collections_make_smaller_batches(
     summary = await pair.engine.snapshot.run()
 
     assert (summary.people, summary.records, summary.agrees) == (130, 130, True)
-    assert await pair.kept(people[-1]) == set(items)
+    assert await pair.durable_items(people[-1]) == set(items)
 
 
 async def test_an_outage_of_durable_during_a_snapshot_is_reported(

@@ -46,8 +46,8 @@ async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pai
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
-    assert await pair.kept() == {"a", "b"}
-    assert await pair.here() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
     assert await pair.dirty() == set()
 
 
@@ -59,7 +59,7 @@ async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pai
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
-    assert await pair.here() == await pair.kept() == {"a", "b"}
+    assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
 
 
 async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair: Pair) -> None:
@@ -84,7 +84,7 @@ async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair:
     await relay.drain(people)
     await _look(pair)
 
-    assert await pair.here() == await pair.kept() == {"a", "b"}
+    assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
 
 
 async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
@@ -125,7 +125,7 @@ async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
-    assert await pair.here() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
 
 
 async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(pair: Pair) -> None:
@@ -136,7 +136,7 @@ async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(pa
     await _look(pair)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
 async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_tried_again(pair: Pair) -> None:
@@ -152,7 +152,7 @@ async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_tried_again(pa
 
     await pair.local.delete(profile)
     await pair.relay()
-    assert await pair.here() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
 
 
 async def test_more_people_than_a_page_are_all_checked(

@@ -137,8 +137,8 @@ async def test_each_difference_is_found_and_repaired(
     assert not found.agrees
     assert (fixed.agrees, fixed.counts) == (True, {})
     assert fixed.repaired == sum(found.counts.values())
-    assert await equal.kept() >= {"a", "b"}
-    assert await equal.here() == await equal.kept()
+    assert await equal.durable_items() >= {"a", "b"}
+    assert await equal.local_items() == await equal.durable_items()
 
 
 async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(equal: Pair) -> None:
@@ -149,8 +149,8 @@ async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(e
     summary = await equal.engine.verifier.run(fix=True)
 
     assert summary.agrees
-    assert await equal.here() == {"a", "b", "c"}
-    assert await equal.kept() == {"a", "b", "c"}
+    assert await equal.local_items() == {"a", "b", "c"}
+    assert await equal.durable_items() == {"a", "b", "c"}
 
 
 async def test_the_copy_after_a_lapse_may_only_be_smaller(equal: Pair) -> None:
@@ -167,7 +167,7 @@ async def test_the_copy_after_a_lapse_may_only_be_smaller(equal: Pair) -> None:
     assert right.agrees
     assert wrong.counts == {"copy not pruned": 1}
     assert fixed.agrees
-    assert await equal.kept() == {"b"}
+    assert await equal.durable_items() == {"b"}
 
 
 async def test_a_copy_of_a_person_who_was_never_entitled_is_found(equal: Pair) -> None:
@@ -178,7 +178,7 @@ async def test_a_copy_of_a_person_who_was_never_entitled_is_found(equal: Pair) -
     await equal.engine.verifier.run(fix=True)
 
     assert found.counts == {"kept though not entitled": 1}
-    assert await equal.kept(UNENTITLED) == {"b"}  # its retention begins
+    assert await equal.durable_items(UNENTITLED) == {"b"}  # its retention begins
 
 
 async def test_a_dirty_person_is_neither_a_difference_nor_an_agreement(equal: Pair) -> None:
@@ -270,7 +270,7 @@ async def test_an_outage_of_durable_ends_the_comparison(
     equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
 ) -> None:
     """Unknown is not equal."""
-    assert await equal.kept()
+    assert await equal.durable_items()
     async with (
         run_proxy(durable_server.port) as proxy,
         open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as cut,

@@ -54,7 +54,7 @@ async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gon
         await pair.add("b", person_id=person)
     await pair.relay()
 
-    assert await pair.kept(OTHER) == {"a", "b"}
+    assert await pair.durable_items(OTHER) == {"a", "b"}
     assert await pair.dirty() == {PERSON}
     record = json.loads(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert key in record["reason"]
@@ -69,7 +69,7 @@ async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gon
     await pair.local.hset(keys.DEAD_LETTERS, str(PERSON), json.dumps(record))
     for _ in range(2):
         await pair.engine.relay.sweep()
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.dirty() == set()
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
 
@@ -86,7 +86,7 @@ async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
     await pair.local.set(key, "foreign")
     await pair.relay()
 
-    assert await pair.kept(OTHER) == {"a"}
+    assert await pair.durable_items(OTHER) == {"a"}
     assert await pair.dirty() == {PERSON}
     assert key in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
 
@@ -98,7 +98,7 @@ async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
     )
     for _ in range(2):
         await pair.engine.relay.sweep()
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.dirty() == set()
 
 
@@ -113,7 +113,7 @@ async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: P
     await pair.relay()
 
     assert await pair.dirty() == {PERSON}
-    assert await pair.here(OTHER) == {"a"}
+    assert await pair.local_items(OTHER) == {"a"}
     assert SET in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert await pair.local.exists(keys.lease(PERSON)) == 0
 
@@ -235,7 +235,7 @@ async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None
     await pair.engine.relay.drain([PERSON, OTHER])
 
     assert await pair.dirty() == {PERSON}
-    assert await pair.kept(OTHER) == {"a", "b"}
+    assert await pair.durable_items(OTHER) == {"a", "b"}
     assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
 
