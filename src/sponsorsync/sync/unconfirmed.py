@@ -35,7 +35,7 @@ class UnconfirmedChanges:
         local, durable: Stores behind the gates: the last stop must not be written to a local that
             came back older in between.
         merge_newer: Merges what is newer on durable; returns the people it failed for, and why.
-        push_again: Marks everyone dirty whom durable confirmed after a count.
+        push_again: Marks everyone dirty that durable confirmed after a count.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ async def merge_unconfirmed(
     after: int,
     last: int | None = None,
 ) -> int:
-    """Merges people whom durable applied after a count and local never saw confirmed.
+    """Merges people that durable applied after a count, unconfirmed on local.
 
     Skips people who are unknown on local: nothing of them can be older. People who cannot be merged
     are marked dirty, so that the relay makes them dead letters and tries again. Returns how many
