@@ -3,7 +3,7 @@
 A relay may stall between reading from local and applying on durable. If local is flushed meanwhile
 and filled with durable's data, the record that arrives afterwards is newer than local, and a relay
 that dies before it confirms leaves no trace of that. Durable counts its applications and stores
-each person's last one; local stores each person's last confirmed one. Whoever is ahead on durable
+each person's last one; local stores each person's last confirmed one. A person ahead on durable
 is merged from there: versions decide whether anything is newer.
 """
 
