@@ -247,6 +247,29 @@ def test_a_loop_rests_longer_after_each_failure_until_it_works_again() -> None:
     ), waits
 
 
+def test_an_outage_changes_neither_the_first_pass_nor_the_pause() -> None:
+    """The pass after the end of the outage must not come late."""
+    passes: list[float] = []
+    done = asyncio.Event()
+
+    async def work() -> None:
+        passes.append(asyncio.get_running_loop().time())
+        if len(passes) == 6:
+            done.set()
+        raise GitHubUnreachableError("down")
+
+    async def serve() -> float:
+        began = asyncio.get_running_loop().time()
+        async with open_supervisor() as supervisor:
+            supervisor.start("sweep", work, every_s=2.0)
+            await done.wait()
+        return began
+
+    began, _ = _run(serve())
+
+    assert [round(at - began, 1) for at in passes] == [0, 2, 4, 6, 8, 10]
+
+
 def test_a_loop_without_passes_is_healthy_after_a_while() -> None:
     """It never returns, so nothing else shows that it works."""
     errors = iter([ValueError(), ValueError()])

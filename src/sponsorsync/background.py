@@ -45,7 +45,11 @@ class LoopState:
 
 
 class _Loop:
-    """One loop, restarted after any exception with a longer back-off after each failure."""
+    """One loop, restarted after any exception.
+
+    Work that runs for long waits longer after each failure. A pass of a periodic loop is repeated
+    after its pause; only a fault of our own makes it wait longer.
+    """
 
     def __init__(
         self, name: str, work: Callable[[], Coroutine[None, None, None]], every_s: float | None
@@ -62,16 +66,17 @@ class _Loop:
                 if self._every_s is None:
                     await self._run_for_long()
                     return
-                await asyncio.sleep(self._every_s)
                 await self._work()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all are restarted
                 # A cancellation of this loop may come out as another error; see `end_tasks`. And a
                 # CancelledError may come from a task that the work waited for.
                 if _is_cancelled():
                     return
-                await self._back_off(error)
+                wait_s = self._record_failure(error)
             else:
                 self._recover()
+                wait_s = self._every_s
+            await asyncio.sleep(wait_s)
 
     async def _run_for_long(self) -> None:
         recovery = asyncio.get_running_loop().call_later(_HEALTHY_S, self._recover)
@@ -84,21 +89,26 @@ class _Loop:
         self.state.status = "running"
         self._backoff_s = _BACKOFF_FIRST_S
 
-    async def _back_off(self, error: BaseException) -> None:
-        wait_s = self._backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        self._backoff_s = min(2 * self._backoff_s, _BACKOFF_LONGEST_S)
+    def _record_failure(self, error: BaseException) -> float:
+        """Returns how long to wait, in seconds."""
+        is_expected = isinstance(error, SponsorSyncError)
+        if is_expected and self._every_s is not None:
+            wait_s = self._every_s  # an outage: the next pass notices its end
+        else:
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311
+            wait_s = (self._every_s or 0.0) + self._backoff_s * jitter
+            self._backoff_s = min(2 * self._backoff_s, _BACKOFF_LONGEST_S)
         self.state.status = "failing"
         self.state.failures += 1
         self.state.last_failed_at = datetime.now(UTC)
         # The message of any other error may hold personal data or a secret.
-        is_expected = isinstance(error, SponsorSyncError)
         self.state.last_error = str(error) if is_expected else type(error).__name__
         shown = {"loop": self.state.name, "seconds": round(wait_s, 1)}
         if is_expected:
             _log.warning("loop_waits", **shown, reason=str(error))
         else:
             _log.error("loop_failed", **shown, exc_info=error)
-        await asyncio.sleep(wait_s)
+        return wait_s
 
 
 class Supervisor:
@@ -122,7 +132,7 @@ class Supervisor:
             name: The loop's name in the log, `/readyz` and the metrics.
             work: Without `every_s` it runs until it is cancelled, and a return ends the loop for
                 good. With `every_s` it is one pass.
-            every_s: The pause before each pass.
+            every_s: The pause after each pass.
         """
         loop = _Loop(name, work, every_s)
         self._loops[name] = loop.state

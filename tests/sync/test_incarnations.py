@@ -371,3 +371,23 @@ async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pai
 
         await until(is_back)
         assert await pair.local_items() == await pair.local_items(OTHER) == {"a"}
+
+
+async def test_a_restarted_service_compares_at_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its gates are closed, and nothing else may come by for a while to be refused."""
+    await pair.engine.open()
+    comparisons: list[None] = []
+    open_gates = pair.engine.open
+
+    async def count() -> None:
+        comparisons.append(None)
+        await open_gates()
+
+    async def has_compared() -> bool:
+        return bool(comparisons)
+
+    monkeypatch.setattr(pair.engine, "open", count)
+    async with running_engine(pair):
+        await until(has_compared)

@@ -6,6 +6,7 @@ and releasing a lost lock is no error.
 
 from __future__ import annotations
 
+import secrets
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from redis.asyncio.lock import Lock
 
     from sponsorsync.store.connect import RedisStore
+
+_TOKEN_BYTES = 16  # redis-py's own token would show the host's MAC address
 
 
 class HeldLock:
@@ -56,7 +59,9 @@ async def hold_lock(
     """
     lock = store.create_lock(key, ttl_ms=ttl_ms)
     with store.translated_errors():
-        is_acquired = await lock.acquire(blocking_timeout=wait_s)
+        is_acquired = await lock.acquire(
+            blocking_timeout=wait_s, token=secrets.token_hex(_TOKEN_BYTES)
+        )
     if not is_acquired:
         yield None
         return

@@ -127,16 +127,20 @@ class SyncEngine:
             await self._hydrate_entitled()
 
     async def _watch_incarnations(self) -> None:
-        """Compares at once when a gate has refused a command, and regularly after a FLUSHALL."""
+        """Compares at the start, when a gate has refused a command, and after a FLUSHALL."""
+        has_compared = False
         while True:
+            rest_s = 0.0
             try:
-                if not await self._is_settled():
+                if not (has_compared and await self._is_settled()):
                     await self.open()
+                has_compared = True
             except StoreUnavailableError as error:
-                _log.warning("comparison_waits", seconds=_REST_S, reason=str(error))
-                await asyncio.sleep(_REST_S)
+                rest_s = _REST_S
+                _log.warning("comparison_waits", seconds=rest_s, reason=str(error))
             finally:
                 self._has_tried_to_compare.set()
+            await asyncio.sleep(rest_s)
             await self._wait_for_refusal()
 
     async def _run_after_comparison(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
