@@ -225,10 +225,7 @@ def reconcile(
 
 
 @cli.command()
-def doctor(
-    *,
-    json: AsJson = False,
-) -> None:
+def doctor(*, json: AsJson = False) -> None:
     """Check every setting and both Redises, and give advice.
 
     The exit status is 1 if a check finds an error.
@@ -239,10 +236,7 @@ def doctor(
 
 
 @keys.command(name="list")
-def list_keys(
-    *,
-    json: AsJson = False,
-) -> None:
+def list_keys(*, json: AsJson = False) -> None:
     """List the keys, without their private parts."""
     from sponsorsync.commands import keys as command
 
@@ -273,8 +267,7 @@ def rotate_keys(
 
 @gears.command(name="bundle")
 def bundle_gears(
-    *,
-    output: Annotated[Path, typer.Option(help="The folder; it is created if necessary.")],
+    *, output: Annotated[Path, typer.Option(help="The folder; it is created if necessary.")]
 ) -> None:
     """Write each script as one file for `gears-cli run`, with a file of their requirements."""
     from sponsorsync.gears.scripts import write_bundles

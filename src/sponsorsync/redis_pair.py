@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
-from sponsorsync.gears.batch import run_batch
-from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.batch import BatchSummary, run_batch
+from sponsorsync.gears.client import GearsClient, open_gears
 from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
-from sponsorsync.store.connect import Gate, create_store
+from sponsorsync.store.connect import Gate, RedisStore, create_store
 from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from sponsorsync.gears.batch import BatchSummary
-    from sponsorsync.gears.client import GearsClient
     from sponsorsync.settings import Settings
-    from sponsorsync.store.connect import RedisStore
 
 # For comparing the two servers: a few commands, one after the other.
 _UNGATED_POOL_SIZE = 2

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from sponsorsync.domain.account import SignedIn, StoredEntitlement
-from sponsorsync.domain.errors import (
-    GitHubError,
-    GitHubUnreachableError,
-    StoreUnavailableError,
-)
+from sponsorsync.domain.account import LoginAttempt, SignedIn, StoredEntitlement
+from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError, StoreUnavailableError
 from sponsorsync.domain.fact_derivation import (
     derive_facts,
     is_better,
@@ -22,15 +18,13 @@ from sponsorsync.domain.fact_derivation import (
     mark_unknown,
     may_be_hidden,
 )
-from sponsorsync.domain.profile import Profile, choose_email
+from sponsorsync.domain.profile import EmailAddress, GitHubUser, Profile, choose_email
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.domain.account import LoginAttempt
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-    from sponsorsync.domain.profile import EmailAddress, GitHubUser
     from sponsorsync.domain.sponsorship import Memberships, Sponsorship
     from sponsorsync.entitlements.organization_members import OrganizationMembers
     from sponsorsync.github.client import GitHubClient

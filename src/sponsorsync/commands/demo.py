@@ -21,11 +21,10 @@ from rich.markup import escape
 from sponsorsync.commands.dev import run_stack
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from sponsorsync.store.connect import create_store
+from sponsorsync.store.connect import Argument, RedisStore, create_store
 
 if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import Argument, RedisStore
 
 _SPONSOR = "monthly"
 _FORMER = "former"

@@ -13,10 +13,10 @@ from rich.table import Table
 from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
 from sponsorsync.gears.checks import examine_gears
-from sponsorsync.gears.client import format_version
+from sponsorsync.gears.client import GearsClient, format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, remove
 from sponsorsync.gears.replies import Registration
-from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
+from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, GearsScript, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import Report
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
 _SOURCES_SHOWN = 3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
@@ -28,15 +28,13 @@ from sponsorsync.domain.organizations import (
     record_memberships,
 )
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.store.entitlements import EntitlementChange, Saved
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
-    from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.locks import HeldLock
     from sponsorsync.store.organizations import ChangedOrganization, OrganizationStore
 

@@ -6,7 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.entitlement import EntitlementFacts, evaluate
+from sponsorsync.domain.entitlement import (
+    Entitlement,
+    EntitlementFacts,
+    EntitlementPolicy,
+    evaluate,
+)
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.entitlements.grants import find_grant, replace_grant
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from sponsorsync.domain.audit import Decision
-    from sponsorsync.domain.entitlement import Entitlement, EntitlementPolicy
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.entitlements import EntitlementStore
 
@@ -123,11 +127,6 @@ class Overrides:
         decision: Decision,
     ) -> Entitlement:
         _, facts = await self.entitlements.change(
-            sponsorable,
-            person_id,
-            decide,
-            by="override",
-            reference=str(decision),
-            for_certain=True,
+            sponsorable, person_id, decide, by="override", reference=str(decision), for_certain=True
         )
         return evaluate(sponsorable, facts, policy=self.policy, now=self.clock())

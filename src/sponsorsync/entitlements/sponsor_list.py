@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import SponsorEntry, SponsorPage
-from sponsorsync.domain.entitlement import evaluate
+from sponsorsync.domain.entitlement import EntitlementPolicy, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.store.entitlements import EntitlementStore
 
 

@@ -17,7 +17,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.sponsorship_event import EventOutcome, apply_event, is_doubtful
 from sponsorsync.github import webhooks as messages
-from sponsorsync.store.entitlements import Saved
+from sponsorsync.store.entitlements import EntitlementStore, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.domain.sponsorship import SponsorshipEvent
     from sponsorsync.reconcile.schedule import ReconcileSchedule
-    from sponsorsync.store.entitlements import EntitlementStore
 
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 

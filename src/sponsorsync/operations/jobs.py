@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import structlog
 
@@ -15,7 +15,6 @@ from sponsorsync.reconcile.report import ReconcileSummary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import TypeAlias
 
     from sponsorsync.gears.batch import BatchSummary
     from sponsorsync.reconcile.reconciler import Reconciler

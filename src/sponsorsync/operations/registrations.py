@@ -21,10 +21,10 @@ from sponsorsync.domain.errors import (
     SponsorSyncError,
 )
 from sponsorsync.gears.checks import require_environment
-from sponsorsync.gears.client import explain_unsupported, format_version
+from sponsorsync.gears.client import GearsClient, explain_unsupported, format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, restore
 from sponsorsync.gears.replies import Registration
-from sponsorsync.gears.scripts import REGISTERING, load_scripts
+from sponsorsync.gears.scripts import REGISTERING, GearsScript, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import FrozenReport
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
 ScriptsStatus = Literal["not_used", "deploying", "live", "failed"]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain.sources import EntitlementSource, Grant
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 UNDATED = timedelta(days=31)
 """The length of an entitlement by an active patron, or by a gift, without an end from Patreon."""

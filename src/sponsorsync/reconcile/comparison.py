@@ -12,8 +12,8 @@ from sponsorsync.domain.fact_derivation import (
     is_better,
 )
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.reconcile.report import BudgetLeft, Drift
-from sponsorsync.store.entitlements import EntitlementChange, Saved
+from sponsorsync.reconcile.report import BudgetLeft, Drift, ReconcileSummary
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.sponsorships import ReceivedPage
-    from sponsorsync.reconcile.report import ReconcileSummary
-    from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.reconciliations import ReconciliationStore
 
 _CHUNK = 100

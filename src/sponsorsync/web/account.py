@@ -9,12 +9,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import Field
 
-from sponsorsync.domain.entitlement import evaluate
-from sponsorsync.domain.errors import (
-    DurableUnavailableError,
-    NotSignedInError,
-    StoreConflictError,
-)
+from sponsorsync.domain.entitlement import Entitlement, evaluate
+from sponsorsync.domain.errors import DurableUnavailableError, NotSignedInError, StoreConflictError
 from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import error_responses
@@ -22,7 +18,6 @@ from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import EntitlementOut, FromAttributes, Model
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.entitlement import Entitlement
     from sponsorsync.domain.profile import Profile
 
 router = APIRouter()

@@ -14,14 +14,13 @@ from sponsorsync.domain.errors import (
     SponsorSyncError,
 )
 from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
-from sponsorsync.linked_source import callback_path
+from sponsorsync.linked_source import LinkedSource, callback_path
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import PersonId, ServicesDep
 from sponsorsync.web.errors import error_responses, respond_to
 
 if TYPE_CHECKING:
     from sponsorsync.entitlements.account_link import AccountLink
-    from sponsorsync.linked_source import LinkedSource
     from sponsorsync.web.services import Services
 
 _SEE_OTHER = 303

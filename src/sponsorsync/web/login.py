@@ -41,10 +41,7 @@ class SignedInOut(Model, from_attributes=True):
 
 
 @router.get(
-    "/login",
-    status_code=_SEE_OTHER,
-    response_class=RedirectResponse,
-    summary="Sign in with GitHub",
+    "/login", status_code=_SEE_OTHER, response_class=RedirectResponse, summary="Sign in with GitHub"
 )
 async def start_login(
     request: Request,

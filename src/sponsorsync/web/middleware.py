@@ -149,10 +149,7 @@ class SecurityHeaders:
                     (b"cache-control", _cache_control(path, message["status"])),
                     (b"x-content-type-options", b"nosniff"),
                     (b"referrer-policy", b"same-origin"),
-                    (
-                        b"content-security-policy",
-                        _DOCS_POLICY if path == "/docs" else self._policy,
-                    ),
+                    (b"content-security-policy", _DOCS_POLICY if path == "/docs" else self._policy),
                 ]
             await send(message)
 
