@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,8 @@ import structlog
 from sponsorsync.domain.errors import SponsorSyncError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
 _BACKOFF_FIRST_S = 1.0
 _BACKOFF_LONGEST_S = 10.0
@@ -132,7 +133,7 @@ class Supervisor:
         task.add_done_callback(lambda _: self._loops.pop(name))
 
     def start_once(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Starts work that is done once; `close` waits a bounded time for it."""
+        """Starts work that is done once; `aclose` waits a bounded time for it."""
         task = asyncio.create_task(_log_failure(name, work), name=name)
         self._one_shot_tasks.add(task)
         task.add_done_callback(self._one_shot_tasks.discard)
@@ -141,7 +142,7 @@ class Supervisor:
         """Returns the state of each loop that has not ended."""
         return list(self._loops.values())
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Waits a bounded time for the one-shot work, then ends everything."""
         try:
             if self._one_shot_tasks:
@@ -150,17 +151,12 @@ class Supervisor:
             await end_tasks(*self._one_shot_tasks, *self._loop_tasks)
 
 
-@asynccontextmanager
-async def open_supervisor() -> AsyncIterator[Supervisor]:
-    """Yields a supervisor and closes it at the end.
+def open_supervisor() -> AbstractAsyncContextManager[Supervisor]:
+    """Returns a context with a supervisor, which ends its work when the context ends.
 
     Open it after every resource that a loop uses, so that the loops end before their resources.
     """
-    supervisor = Supervisor()
-    try:
-        yield supervisor
-    finally:
-        await supervisor.close()
+    return aclosing(Supervisor())
 
 
 async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads annotations when the program runs
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -18,13 +17,6 @@ from sponsorsync.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report only; change nothing.")]
-
-
-class Engine(StrEnum):
-    """The engine that copies a snapshot."""
-
-    PLAIN = "plain"
-    GEARS = "gears"
 
 
 cli = typer.Typer(
@@ -123,9 +115,9 @@ def snapshot(
         ),
     ] = False,
     engine: Annotated[
-        Engine,
+        Literal["plain", "gears"],
         typer.Option(help="Copy with this command, or with the scripts inside the local Redis."),
-    ] = Engine.PLAIN,
+    ] = "plain",
     json: AsJson = False,
 ) -> None:
     """Copy all people from the local Redis to the durable one; repeating it is safe.
@@ -134,12 +126,12 @@ def snapshot(
     """
     from sponsorsync.commands.snapshot import run_gears_snapshot, run_snapshot
 
-    if engine is Engine.GEARS:
+    if engine == "gears":
         if collection is not None or dry_run or scan:
             raise InvalidInputError(
                 "The scripts copy everything: combine --engine gears with --json only."
             )
-        work = run_gears_snapshot(start(), as_json=json, folder=None)
+        work = run_gears_snapshot(start(), as_json=json)
     else:
         work = run_snapshot(
             start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json
@@ -183,9 +175,9 @@ def deploy_gears(
     if remove:
         work = command.run_remove(settings, as_json=json)
     elif dry_run or status:
-        work = command.run_status(settings, with_checks=status, as_json=json, folder=None)
+        work = command.run_status(settings, with_checks=status, as_json=json)
     else:
-        work = command.run_deploy(settings, as_json=json, folder=None)
+        work = command.run_deploy(settings, as_json=json)
     run_check(work)
 
 

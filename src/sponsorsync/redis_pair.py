@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from sponsorsync.settings import Settings
+    from sponsorsync.sync.hydrate import Hydrator
 
 # For comparing the two servers: a few commands, one after the other.
 _UNGATED_POOL_SIZE = 2
@@ -46,11 +47,16 @@ class RedisPair:
     engine: SyncEngine | None
     ungated: Mapping[str, RedisStore]
 
+    @property
+    def hydrator(self) -> Hydrator | None:
+        """Fetches people from durable, where there is one."""
+        return self.engine.hydrator if self.engine else None
+
 
 async def refuse_clusters(redis_pair: RedisPair) -> None:
     """Raises SettingsError where a server that answers is made of several shards.
 
-    One that is down is looked at by nobody: it cannot do harm either, and may come up later.
+    A server that is down is skipped: it cannot do harm, and may come up later.
     """
     for variable, store in redis_pair.ungated.items():
         try:
@@ -86,12 +92,9 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
             local=local, durable=None, engine=None, ungated={"SPONSORSYNC_REDIS_URL": local}
         )
     gates = (Gate(), Gate())
-    local, durable = (
-        open_store(url, name, pool_size=settings.redis_pool_size, gate=gate)
-        for url, name, gate in zip(
-            (local_url, durable_url), ("local", "durable"), gates, strict=True
-        )
-    )
+    pool_size = settings.redis_pool_size
+    local = open_store(local_url, "local", pool_size=pool_size, gate=gates[0])
+    durable = open_store(durable_url, "durable", pool_size=pool_size, gate=gates[1])
     ungated = {
         "SPONSORSYNC_REDIS_URL": open_store(local_url, "local", pool_size=_UNGATED_POOL_SIZE),
         "SPONSORSYNC_DURABLE_URL": open_store(durable_url, "durable", pool_size=_UNGATED_POOL_SIZE),
@@ -110,24 +113,21 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
 
 
 def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:
-    """Returns what keeps people on local."""
+    """Returns the store of people on local."""
     return PeopleStore(
         redis_pair.local,
         catalog=settings.catalog,
         session_life=timedelta(days=settings.session_days),
-        fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
+        fetcher=redis_pair.hydrator,
     )
 
 
 def create_entitlements(
     settings: Settings, redis_pair: RedisPair, people: PeopleStore
 ) -> EntitlementStore:
-    """Returns what keeps on local what GitHub tells without anybody signing in."""
+    """Returns the store of entitlements on local."""
     return EntitlementStore(
-        redis_pair.local,
-        people,
-        catalog=settings.catalog,
-        fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
+        redis_pair.local, people, catalog=settings.catalog, fetcher=redis_pair.hydrator
     )
 
 
@@ -139,13 +139,11 @@ def create_preferences(settings: Settings, redis_pair: RedisPair) -> PreferenceS
         max_item_bytes=settings.max_item_bytes,
         max_batch=settings.max_batch,
     )
-    return PreferenceStore(
-        redis_pair.local, rules, redis_pair.engine.hydrator if redis_pair.engine else None
-    )
+    return PreferenceStore(redis_pair.local, rules, redis_pair.hydrator)
 
 
 def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:
-    """Returns what opens local's RedisGears; no gate watches it, since it moves no data.
+    """Returns a context with local's RedisGears; no gate watches it, since it moves no data.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -154,7 +152,7 @@ def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsCli
 
 
 def configure_scripts(settings: Settings) -> GearsConfig:
-    """Returns what the scripts for RedisGears are told; no secret is among it."""
+    """Returns the configuration of the scripts for RedisGears; it contains no secret."""
     return GearsConfig(
         settings.catalog,
         hook_profiles=settings.gears_hook_profiles,
@@ -167,11 +165,7 @@ def configure_scripts(settings: Settings) -> GearsConfig:
 
 
 async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
-    """Copies everybody by the batch scripts; see `run_batch`.
-
-    Args:
-        settings: All of them.
-        folder: Where the scripts are; None for where this installation has them.
+    """Copies everybody by the batch scripts in `folder`, by default the installation's own.
 
     Raises:
         GearsError: They cannot be run here.

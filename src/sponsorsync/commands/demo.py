@@ -10,7 +10,7 @@ import signal
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,12 +19,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from sponsorsync.commands.dev import run_stack
+from sponsorsync.sandbox.valkey import EmbeddedValkey, find_free_port, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.connect import Argument, RedisStore, create_store
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 _SPONSOR = "monthly"
 _FORMER = "former"
@@ -86,11 +84,6 @@ class _Durable:
 
     async def start(self) -> str:
         """Starts it with its earlier data and port; returns its address."""
-        from sponsorsync.sandbox.valkey import (  # noqa: PLC0415 - the extra `sandbox`
-            find_free_port,
-            run_valkey,
-        )
-
         # Outside the range of other embedded servers, which might take the port during the outage.
         first = _FIRST_DURABLE_PORT + os.getpid() % _DURABLE_PORTS
         port = self._server.port if self._server else find_free_port(first)
@@ -100,13 +93,11 @@ class _Durable:
         return self._server.url
 
     async def kill(self) -> None:
-        """Kills it."""
         if self._server is not None:
             os.kill(self._server.pid, signal.SIGKILL)
         await self.stop()
 
     async def stop(self) -> None:
-        """Stops it."""
         await self._running.aclose()
 
 
@@ -116,8 +107,6 @@ async def run_demo() -> bool:
     It ignores the environment: it uses embedded servers and a simulated GitHub, and a directory
     that is removed at the end.
     """
-    from sponsorsync.sandbox.valkey import find_free_port  # noqa: PLC0415 - the extra `sandbox`
-
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sponsorsync-demo-")))
@@ -147,9 +136,11 @@ async def run_demo() -> bool:
 
 async def _run_steps(steps: _Steps, settings: Settings, server: _Durable) -> None:
     async with AsyncExitStack() as stack:
+        urls = {"local": settings.redis_url, "durable": settings.durable_url}
         local, durable = (
-            create_store(_present(url), name=name, pool_size=1)
-            for url, name in ((settings.redis_url, "local"), (settings.durable_url, "durable"))
+            create_store(url, name=name, pool_size=1)
+            for name, url in urls.items()
+            if url is not None
         )
         stack.push_async_callback(local.aclose)
         stack.push_async_callback(durable.aclose)
@@ -262,7 +253,6 @@ async def _survive_outage(
 
 
 async def _wait_until_confirmed(steps: _Steps, local: RedisStore) -> None:
-    """Waits until durable has confirmed all changes."""
     ends = asyncio.get_running_loop().time() + _PATIENCE_S
     # ASYNC110: the condition is in another process, so no event can signal it.
     while await local.run("SCARD", keys.DIRTY) and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110
@@ -279,9 +269,3 @@ def _readable(reply: object) -> str:
     if isinstance(reply, list | tuple | set):
         return "[" + ", ".join(sorted(map(_readable, reply))) + "]"
     return str(reply)
-
-
-def _present(url: SecretStr | None) -> SecretStr:
-    if url is None:
-        raise AssertionError("unreachable: the stack has both Redises")
-    return url

@@ -14,8 +14,6 @@ from sponsorsync.redis_pair import run_scripts_snapshot
 from sponsorsync.sync.snapshot import SnapshotSummary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
     from sponsorsync.gears.batch import BatchSummary
@@ -47,13 +45,9 @@ async def run_snapshot(
     return summary.agrees
 
 
-async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
-    """Runs the scripts that copy inside local, and prints a report.
-
-    Returns whether each of them copied everything. The scripts are read from `folder`, or from the
-    installation.
-    """
-    summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
+async def run_gears_snapshot(settings: Settings, *, as_json: bool) -> bool:
+    """Runs the scripts that copy inside local; returns whether each copied everything."""
+    summary = await run_scripts_snapshot(settings.require_for_sync(), folder=None)
     print_report(summary, _print_scripts, as_json=as_json)
     return summary.agrees
 

@@ -71,12 +71,8 @@ class OrganizationMembers:
     ) -> EntitlementFacts | None:
         """Returns a person's facts with a grant for each sponsoring organization; saves no facts.
 
-        Args:
-            person_id: The person who signs in.
-            sponsorable: The login that an organization may sponsor.
-            facts: The person's facts from other sources, if any.
-            memberships: The organizations that GitHub showed; None where it did not answer.
-            asked_at: The moment before GitHub was asked.
+        `memberships` is None where GitHub did not answer; `asked_at` is the moment before it was
+        asked.
 
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.

@@ -42,10 +42,9 @@ class Overrides:
     clock: Callable[[], datetime]
 
     async def find_person(self, who: str) -> int:
-        """Returns the number of an account, which stays when its login changes hands.
+        """Returns the number of an account by the number itself, or by a login by asking GitHub.
 
-        Args:
-            who: The number, or a login, which GitHub translates.
+        The number stays when the login changes hands.
 
         Raises:
             InvalidInputError: `who` is neither a number nor a login.
@@ -73,12 +72,8 @@ class Overrides:
     ) -> Entitlement:
         """Saves an override in place of an earlier one; returns the entitlement.
 
-        Args:
-            person_id: GitHub's number of a person, who may never have signed in.
-            sponsorable: The login that receives, lower-cased.
-            decision: The administrator and the reason.
-            cents: The equivalent tier; None where no amount may be required of it.
-            until: Exclusive end, with a time zone; None for no end.
+        The person may never have signed in. `cents` is the equivalent tier, None where no amount
+        may be required of it; `until` is the exclusive end with a time zone, None for no end.
 
         Raises:
             InvalidInputError: The end is in the past.

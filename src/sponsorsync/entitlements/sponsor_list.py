@@ -24,12 +24,9 @@ class SponsorListing:
     clock: Callable[[], datetime]
 
     async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
-        """Returns a page of entitled people; each is on one of all pages at least.
+        """Returns a page of about `limit` entitled people; each is on one of all pages at least.
 
-        Args:
-            sponsorable: The login that receives, lower-cased.
-            cursor: 0, or the `next_cursor` of the page before.
-            limit: The approximate number of people.
+        The cursor is 0, or the `next_cursor` of the page before.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.

@@ -64,11 +64,8 @@ class Webhooks:
     ) -> EventOutcome:
         """Verifies an event and applies it; the body is not parsed before it is verified.
 
-        Args:
-            body: The bytes as received.
-            event: X-GitHub-Event.
-            delivery: X-GitHub-Delivery; it stays the same on a redelivery.
-            signature: X-Hub-Signature-256.
+        The headers are X-GitHub-Event, X-GitHub-Delivery, which stays the same on a redelivery, and
+        X-Hub-Signature-256.
 
         Raises:
             NoWebhookError: No secret is configured.

@@ -35,14 +35,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Job:
-    """The last job of a kind.
+    """The last job of a kind: it has processed `people` of the `total` in the index at its start.
 
     Attributes:
-        total: People in the index at its start.
-        people: People it has processed.
         waiting_until: The end of a wait for GitHub's rate limit.
         summary: The result, once the job is done or an outage has ended it.
-        reason: Why it failed.
     """
 
     kind: JobKind
@@ -60,10 +57,8 @@ class Job:
 class Jobs:
     """Starts jobs, and owns them until it is closed.
 
-    Attributes:
-        engine: Runs snapshots and comparisons; None where no durable Redis is configured.
-        run_scripts: Runs a snapshot by the scripts inside local.
-        reconciler: Runs comparisons with GitHub.
+    `engine` is None where no durable Redis is configured. `run_scripts` runs a snapshot by the
+    scripts inside local.
     """
 
     engine: SyncEngine | None
@@ -122,7 +117,6 @@ class Jobs:
             NoMaintainerTokenError: No token is configured.
         """
         self.reconciler.require_startable(sponsorable)
-
         return self._start(
             "reconcile",
             lambda report: self.reconciler.run(

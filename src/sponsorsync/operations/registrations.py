@@ -70,9 +70,7 @@ class RegistrationsReport(FrozenReport):
 class Registrations:
     """Deploys the scripts of this release to the local Redis, and watches them.
 
-    Attributes:
-        status: 'not_used' where the plain engine does all the work.
-        detail: Why they are not used, or not live.
+    `detail` says why they are not used, as where the plain engine does all the work, or not live.
     """
 
     def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:
@@ -112,7 +110,8 @@ class Registrations:
 
     def start(self, supervisor: Supervisor) -> None:
         """Starts the loop that deploys and watches, where the settings want the scripts."""
-        if _are_wanted(self._settings):
+        engine, durable = self._settings.engine, self._settings.durable_address
+        if engine == "gears" or (engine == "auto" and durable is not None):
             supervisor.start("gears_scripts", self.run)
 
     async def load(self) -> RegistrationsReport:
@@ -211,9 +210,7 @@ async def open_registrations(
 ) -> AsyncIterator[Registrations]:
     """Yields the registrations; with the engine `gears` the scripts are live then.
 
-    Args:
-        settings: The service's settings.
-        folder: The folder of the scripts; None for that of this installation.
+    The scripts are in `folder`, or in this installation if it is None.
 
     Raises:
         SponsorSyncError: The engine is `gears`, and the scripts are not live.
@@ -225,9 +222,3 @@ async def open_registrations(
                 raise NoDurableError
             await registrations.deploy()
         yield registrations
-
-
-def _are_wanted(settings: Settings) -> bool:
-    return settings.engine == "gears" or (
-        settings.engine == "auto" and settings.durable_address is not None
-    )

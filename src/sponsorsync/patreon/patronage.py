@@ -71,14 +71,9 @@ def derive_grant(
 ) -> Grant | None:
     """Returns the grant that a patronage results in, None where there never was a pledge.
 
-    The service does not ask Patreon again, so the grant has an end; the person moves it by linking
-    the account again.
-
-    Args:
-        identity: Patreon's answer.
-        campaign_id: The maintainer's campaign; no other counts.
-        stored: The grant that the same account had before.
-        now: The moment of the answer.
+    Only the maintainer's campaign counts. The service does not ask Patreon again, so the grant has
+    an end; the person moves it by linking the account again. `stored` is the grant that the same
+    account had before.
     """
     patronage = next((p for p in identity.patronages if p.campaign_id == campaign_id), None)
     until = None if patronage is None else _find_end(patronage, stored, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from sponsorsync.domain.profile import Profile
 
 router = APIRouter()
-
-_ACCEPTED = 202
-_SEE_OTHER = 303
 
 
 class ProfileOut(FromAttributes):
@@ -102,7 +100,7 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
     compared instead, within five minutes.
     """
     if not await services.refresh.run(person_id):
-        response.status_code = _ACCEPTED
+        response.status_code = 202
     return await _load_me(services, person_id)
 
 
@@ -115,14 +113,7 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
 async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     """Returns your data in the application's Redis and in the durable one."""
     export = await services.personal_data.export(person_id)
-    return ExportOut.model_validate(
-        {
-            "exported_at": services.clock(),
-            "local": export.local,
-            "durable": export.durable,
-            "note": export.note,
-        }
-    )
+    return ExportOut.model_validate({"exported_at": services.clock(), **asdict(export)})
 
 
 @router.delete(
@@ -144,7 +135,7 @@ async def delete_me(person_id: PersonId, services: ServicesDep, response: Respon
     services.cookies.clear_session(response)
     if confirmed:
         return Deletion(confirmed=True, message="Your account and all of its data are removed.")
-    response.status_code = _ACCEPTED
+    response.status_code = 202
     return Deletion(
         confirmed=False,
         message="Your account is removed here, and from durable storage as soon as it is reached.",
@@ -196,7 +187,7 @@ async def show_account(
     "/account/preferences/{collection}/remove",
     tags=["pages"],
     summary="Remove one item from the account page",
-    status_code=_SEE_OTHER,
+    status_code=303,
     response_class=RedirectResponse,
     responses=error_responses(401, 403, 422, 503),
 )
@@ -205,7 +196,7 @@ async def remove_from_account(
 ) -> RedirectResponse:
     """Removes an item; a plain form cannot send DELETE."""
     await services.preferences.change(person_id, collection, add=[], remove=[item])
-    return RedirectResponse("/account", status_code=_SEE_OTHER)
+    return RedirectResponse("/account", status_code=303)
 
 
 async def _load_me(services: ServicesDep, person_id: int) -> Me:

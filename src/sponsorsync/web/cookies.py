@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from joserfc import jwe
@@ -87,14 +87,7 @@ class Cookies:
 
     def set_attempt(self, response: Response, attempt: OpenAttempt, *, now: datetime) -> None:
         """Binds an attempt to the browser."""
-        content = {
-            "state": attempt.state,
-            "code_verifier": attempt.code_verifier,
-            "next_url": attempt.next_url,
-            "person_id": attempt.person_id,
-            "source": attempt.source,
-            "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
-        }
+        content = {**asdict(attempt), "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S}
         sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
         # Always Lax: GitHub's redirect is a top-level navigation.
         self._set(response, self._attempt_name(attempt.state), sealed, _ATTEMPT_LIFE_S, "lax")
@@ -113,15 +106,9 @@ class Cookies:
         content = json.loads(plain or b"{}")
         if not hmac.compare_digest(content["state"].encode(), state.encode()):
             return None
-        if now.timestamp() >= content["ends"]:
+        if now.timestamp() >= content.pop("ends"):
             return None
-        return OpenAttempt(
-            state=state,
-            code_verifier=content["code_verifier"],
-            next_url=content["next_url"],
-            person_id=content.get("person_id"),
-            source=content.get("source"),
-        )
+        return OpenAttempt(**content)
 
     def clear_excess_attempts(self, response: Response, cookies: Mapping[str, str]) -> None:
         """Deletes all attempts if there are many: proxies refuse headers of some kilobytes."""
