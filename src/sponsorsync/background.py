@@ -31,11 +31,9 @@ class LoopState:
     """The state of one background loop of this replica.
 
     Attributes:
-        name: The loop's name, also in the log and the metrics.
         status: `failing` from a failure until the loop has done its work again.
         failures: Exceptions that ended the loop since the start.
         last_error: The last failure: our own errors in words, others by the name of their class.
-        last_failed_at: The time of the last failure.
     """
 
     name: str
@@ -68,7 +66,8 @@ class _Loop:
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all are restarted
                 # A cancellation of this loop may come out as another error; see `end_tasks`. And a
                 # CancelledError may come from a task that the work waited for.
-                if _is_cancelled():
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
                     return
                 await self._back_off(error)
             else:
@@ -166,11 +165,6 @@ async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:
         _log.warning("background_work_failed", work=name, reason=str(error))
     except Exception:  # noqa: BLE001 - nothing else reports it
         _log.exception("background_work_failed", work=name)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def end_tasks(*tasks: asyncio.Task[None]) -> None:

@@ -5,11 +5,12 @@ For the service, and for the commands that work on the same data without it.
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.domain.errors import NoDurableError, SettingsError, StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.gears.batch import BatchSummary, run_batch
 from sponsorsync.gears.client import GearsClient, open_gears
@@ -21,8 +22,7 @@ from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractAsyncContextManager, AsyncExitStack
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from pydantic import SecretStr
@@ -110,6 +110,22 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
         drains=settings.engine != "gears",
     )
     return RedisPair(local=local, durable=durable, engine=engine, ungated=ungated)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[SyncEngine]:
+    """Opens both Redises and yields the engine between them without starting its loops.
+
+    Raises:
+        SettingsError: A setting that the engine needs is missing.
+        NoDurableError: No durable Redis is configured.
+    """
+    settings.require_for_sync()
+    async with AsyncExitStack() as stack:
+        redis_pair = await open_redis_pair(stack, settings)
+        if redis_pair.engine is None:
+            raise NoDurableError
+        yield redis_pair.engine
 
 
 def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.redis_pair import run_scripts_snapshot
+from sponsorsync.redis_pair import open_engine, run_scripts_snapshot
 from sponsorsync.sync.snapshot import SnapshotSummary
 
 if TYPE_CHECKING:

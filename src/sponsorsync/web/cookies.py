@@ -66,12 +66,8 @@ class Cookies:
         self._secure = secure
         self._samesite = samesite
         self._session_s = int(session_life.total_seconds())
-        self._prefix = "__Host-" if secure else ""
-
-    @property
-    def session_name(self) -> str:
-        """The name of the session cookie."""
-        return f"{self._prefix}sponsorsync"
+        self.session_name = f"{'__Host-' if secure else ''}sponsorsync"
+        self._attempt_prefix = f"{self.session_name}-login-"
 
     def read_session(self, cookies: Mapping[str, str]) -> str | None:
         """Returns the session token, or None."""
@@ -125,10 +121,6 @@ class Cookies:
         # The state comes from outside, so it is hashed before it becomes a name.
         digest = hashlib.sha256(state.encode()).hexdigest()[:_STATE_HASH_LENGTH]
         return self._attempt_prefix + digest
-
-    @property
-    def _attempt_prefix(self) -> str:
-        return f"{self._prefix}sponsorsync-login-"
 
     def _set(
         self,
