@@ -1,4 +1,4 @@
-"""Opens the two Redises, the engine between them where there are two, and local's RedisGears.
+"""Opens the two Redis servers, the engine between them, and local's RedisGears.
 
 For the service, and for the commands that work on the same data without it.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sponsorsync.settings import Settings
     from sponsorsync.sync.hydrate import Hydrator
 
-# For comparing the two servers: a few commands, one after the other.
+# The comparison of the two servers sends a few commands, one after the other.
 _UNGATED_POOL_SIZE = 2
 
 
@@ -38,8 +38,8 @@ _UNGATED_POOL_SIZE = 2
 class RedisPair:
     """The two servers, and the engine between them, which does not run yet.
 
-    `durable` and `engine` are None where no durable Redis is configured. `ungated` are connections
-    to the same servers, by the setting that names each, which no gate watches.
+    `durable` and `engine` are None where no durable Redis is configured. `ungated` are stores of
+    the same servers without gates, by the name of their setting.
     """
 
     local: RedisStore
@@ -48,15 +48,15 @@ class RedisPair:
     ungated: Mapping[str, RedisStore]
 
     @property
-    def hydrator(self) -> Hydrator | None:
-        """Fetches people from durable, where there is one."""
+    def fetcher(self) -> Hydrator | None:
+        """Fetches what local lacks from durable, where there is one."""
         return self.engine.hydrator if self.engine else None
 
 
 async def refuse_clusters(redis_pair: RedisPair) -> None:
-    """Raises SettingsError where a server that answers is made of several shards.
+    """Raises SettingsError where a server that answers has several shards.
 
-    A server that is down is skipped: it cannot do harm, and may come up later.
+    A server that is down is not checked: it may come up later.
     """
     for variable, store in redis_pair.ungated.items():
         try:
@@ -71,7 +71,7 @@ async def refuse_clusters(redis_pair: RedisPair) -> None:
 
 
 async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPair:
-    """Returns both sides; nothing has been connected yet, and the stack closes them.
+    """Opens both servers without connecting yet; the stack closes them.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -79,7 +79,7 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
     local_url = _require_local(settings)
 
     def open_store(
-        url: SecretStr, name: str, *, pool_size: int, gate: Gate | None = None
+        name: str, url: SecretStr, gate: Gate | None, pool_size: int = settings.redis_pool_size
     ) -> RedisStore:
         store = create_store(url, name=name, pool_size=pool_size, gate=gate)
         stack.push_async_callback(store.aclose)
@@ -87,22 +87,22 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
 
     durable_url = settings.durable_address
     if durable_url is None:
-        local = open_store(local_url, "local", pool_size=settings.redis_pool_size)
+        local = open_store("local", local_url, None)
         return RedisPair(
             local=local, durable=None, engine=None, ungated={"SPONSORSYNC_REDIS_URL": local}
         )
     gates = (Gate(), Gate())
-    pool_size = settings.redis_pool_size
-    local = open_store(local_url, "local", pool_size=pool_size, gate=gates[0])
-    durable = open_store(durable_url, "durable", pool_size=pool_size, gate=gates[1])
+    local = open_store("local", local_url, gates[0])
+    durable = open_store("durable", durable_url, gates[1])
     ungated = {
-        "SPONSORSYNC_REDIS_URL": open_store(local_url, "local", pool_size=_UNGATED_POOL_SIZE),
-        "SPONSORSYNC_DURABLE_URL": open_store(durable_url, "durable", pool_size=_UNGATED_POOL_SIZE),
+        "SPONSORSYNC_REDIS_URL": open_store("local", local_url, None, _UNGATED_POOL_SIZE),
+        "SPONSORSYNC_DURABLE_URL": open_store("durable", durable_url, None, _UNGATED_POOL_SIZE),
     }
+    ungated_local, ungated_durable = ungated.values()
     engine = SyncEngine(
         local,
         durable,
-        ungated=(ungated["SPONSORSYNC_REDIS_URL"], ungated["SPONSORSYNC_DURABLE_URL"]),
+        ungated=(ungated_local, ungated_durable),
         gates=gates,
         catalog=settings.catalog,
         retention=timedelta(days=settings.retention_days),
@@ -134,7 +134,7 @@ def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:
         redis_pair.local,
         catalog=settings.catalog,
         session_life=timedelta(days=settings.session_days),
-        fetcher=redis_pair.hydrator,
+        fetcher=redis_pair.fetcher,
     )
 
 
@@ -143,7 +143,7 @@ def create_entitlements(
 ) -> EntitlementStore:
     """Returns the store of entitlements on local."""
     return EntitlementStore(
-        redis_pair.local, people, catalog=settings.catalog, fetcher=redis_pair.hydrator
+        redis_pair.local, people, catalog=settings.catalog, fetcher=redis_pair.fetcher
     )
 
 
@@ -155,11 +155,11 @@ def create_preferences(settings: Settings, redis_pair: RedisPair) -> PreferenceS
         max_item_bytes=settings.max_item_bytes,
         max_batch=settings.max_batch,
     )
-    return PreferenceStore(redis_pair.local, rules, redis_pair.hydrator)
+    return PreferenceStore(redis_pair.local, rules, redis_pair.fetcher)
 
 
 def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:
-    """Returns a context with local's RedisGears; no gate watches it, since it moves no data.
+    """Opens local's RedisGears; without a gate, since it moves no data.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -168,7 +168,7 @@ def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsCli
 
 
 def configure_scripts(settings: Settings) -> GearsConfig:
-    """Returns the configuration of the scripts for RedisGears; it contains no secret."""
+    """Returns the configuration of the scripts for RedisGears; it holds no secret."""
     return GearsConfig(
         settings.catalog,
         hook_profiles=settings.gears_hook_profiles,
@@ -181,10 +181,10 @@ def configure_scripts(settings: Settings) -> GearsConfig:
 
 
 async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
-    """Copies everybody by the batch scripts in `folder`, by default the installation's own.
+    """Copies everyone by the batch scripts in `folder`, by default those of this release.
 
     Raises:
-        GearsError: They cannot be run here.
+        GearsError: The scripts cannot be run here.
     """
     scripts = load_scripts(BATCH, configure_scripts(settings), folder=folder)
     async with open_local_gears(settings) as client:
