@@ -108,6 +108,7 @@ def create_app(
         forward_auth.router,  # first, as routes are searched in order and this one is used most
         login.router,
         account.router,
+        account.pages,
         preferences.router,
         tokens.router,
         admin.router,

@@ -42,9 +42,9 @@ class Overrides:
     clock: Callable[[], datetime]
 
     async def find_person(self, who: str) -> int:
-        """Returns the number of an account by the number itself, or by a login by asking GitHub.
+        """Returns the number of an account, given as that number or as a login.
 
-        The number stays when the login changes hands.
+        GitHub translates a login; the number stays when the login changes hands.
 
         Raises:
             InvalidInputError: `who` is neither a number nor a login.
@@ -72,8 +72,9 @@ class Overrides:
     ) -> Entitlement:
         """Saves an override in place of an earlier one; returns the entitlement.
 
-        The person may never have signed in. `cents` is the equivalent tier, None where no amount
-        may be required of it; `until` is the exclusive end with a time zone, None for no end.
+        The person may never have signed in; the sponsorable is lower-case. `cents` is the
+        equivalent tier, None where no amount may be required of it. `until` is the exclusive end
+        with a time zone, None for no end.
 
         Raises:
             InvalidInputError: The end is in the past.

@@ -26,7 +26,7 @@ class SponsorListing:
     async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
         """Returns a page of about `limit` entitled people; each is on one of all pages at least.
 
-        The cursor is 0, or the `next_cursor` of the page before.
+        The sponsorable is lower-case. The cursor is 0, or the `next_cursor` of the page before.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.

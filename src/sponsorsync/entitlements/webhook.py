@@ -64,8 +64,8 @@ class Webhooks:
     ) -> EventOutcome:
         """Verifies an event and applies it; the body is not parsed before it is verified.
 
-        The headers are X-GitHub-Event, X-GitHub-Delivery, which stays the same on a redelivery, and
-        X-Hub-Signature-256.
+        `event`, `delivery` and `signature` are X-GitHub-Event, X-GitHub-Delivery and
+        X-Hub-Signature-256. A redelivery has the same `delivery`.
 
         Raises:
             NoWebhookError: No secret is configured.

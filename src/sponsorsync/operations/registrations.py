@@ -70,7 +70,8 @@ class RegistrationsReport(FrozenReport):
 class Registrations:
     """Deploys the scripts of this release to the local Redis, and watches them.
 
-    `detail` says why they are not used, as where the plain engine does all the work, or not live.
+    `status` is 'not_used' where the plain engine does all the work. `detail` says why the scripts
+    are not used, or not live.
     """
 
     def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:

@@ -35,7 +35,6 @@ class Patronage:
     """One person's membership of one campaign, which is a creator's page.
 
     Attributes:
-        campaign_id: The campaign.
         status: Patreon's own status. It says nothing about a gift.
         cents: The present entitlement as a price a month: that of the highest tier, in the
             campaign's currency; without a tier, that of the pledge, in the currency in which

@@ -21,7 +21,8 @@ from sponsorsync.web.schemas import EntitlementOut, FromAttributes, Model
 if TYPE_CHECKING:
     from sponsorsync.domain.profile import Profile
 
-router = APIRouter()
+router = APIRouter(tags=["account"])
+pages = APIRouter(tags=["pages"])
 
 
 class ProfileOut(FromAttributes):
@@ -70,10 +71,7 @@ class Deletion(Model):
 
 
 @router.get(
-    "/me",
-    tags=["account"],
-    summary="Show my profile and my entitlements",
-    responses=error_responses(401, 503),
+    "/me", summary="Show my profile and my entitlements", responses=error_responses(401, 503)
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns your profile, and your entitlement by each sponsorable, with source and reason."""
@@ -82,7 +80,6 @@ async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
 
 @router.post(
     "/me/refresh",
-    tags=["account"],
     summary="Check my sponsorship at GitHub now",
     responses={
         202: {
@@ -104,12 +101,7 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
     return await _load_me(services, person_id)
 
 
-@router.get(
-    "/me/export",
-    tags=["account"],
-    summary="Export my data",
-    responses=error_responses(401, 409, 503),
-)
+@router.get("/me/export", summary="Export my data", responses=error_responses(401, 409, 503))
 async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     """Returns your data in the application's Redis and in the durable one."""
     export = await services.personal_data.export(person_id)
@@ -118,7 +110,6 @@ async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
 
 @router.delete(
     "/me",
-    tags=["account"],
     summary="Delete my account",
     responses={
         202: {"model": Deletion, "description": "The durable Redis has not confirmed it yet"},
@@ -142,15 +133,14 @@ async def delete_me(person_id: PersonId, services: ServicesDep, response: Respon
     )
 
 
-@router.get("/", tags=["pages"], summary="Start page", response_class=HTMLResponse)
+@pages.get("/", summary="Start page", response_class=HTMLResponse)
 async def show_home(token: SessionToken) -> HTMLResponse:
     """Shows the start page; it uses no database, so it works during every outage."""
     return render_page("home.html", has_session=token is not None)
 
 
-@router.get(
+@pages.get(
     "/account",
-    tags=["pages"],
     summary="Account page",
     response_class=HTMLResponse,
     responses=error_responses(401, 503),
@@ -183,9 +173,8 @@ async def show_account(
     )
 
 
-@router.post(
+@pages.post(
     "/account/preferences/{collection}/remove",
-    tags=["pages"],
     summary="Remove one item from the account page",
     status_code=303,
     response_class=RedirectResponse,

@@ -28,6 +28,7 @@ _ATTEMPT_LIFE_S = 600  # GitHub's codes live ten minutes
 _STATE_HASH_LENGTH = 16
 _MAX_ATTEMPTS = 8
 _SEAL = {"alg": "dir", "enc": "A256GCM"}
+_SameSite = Literal["lax", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,7 @@ class Cookies:
     """
 
     def __init__(
-        self,
-        *,
-        secret: SecretStr,
-        secure: bool,
-        samesite: Literal["lax", "none"],
-        session_life: timedelta,
+        self, *, secret: SecretStr, secure: bool, samesite: _SameSite, session_life: timedelta
     ) -> None:
         # One secret may serve several purposes; each has its own derived key.
         key = hmac.digest(secret.get_secret_value().encode(), b"login attempt", "sha256")
@@ -123,12 +119,7 @@ class Cookies:
         return self._attempt_prefix + digest
 
     def _set(
-        self,
-        response: Response,
-        name: str,
-        value: str,
-        max_age_s: int,
-        samesite: Literal["lax", "none"],
+        self, response: Response, name: str, value: str, max_age_s: int, samesite: _SameSite
     ) -> None:
         response.set_cookie(
             name,

@@ -53,8 +53,7 @@ async def start_login(
         ),
     ] = None,
     login: Annotated[
-        str | None,
-        Query(max_length=100, description="The GitHub account to suggest."),
+        str | None, Query(max_length=100, description="The GitHub account to suggest.")
     ] = None,
     *,
     moved: Annotated[bool, Query(include_in_schema=False)] = False,
