@@ -31,7 +31,6 @@ from sponsorsync.web.webhooks import WEBHOOK_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from sponsorsync.settings import Settings
 
@@ -51,7 +50,7 @@ class Stack:
 
     settings: Settings
     embedded: Mapping[str, str]
-    tasks: tuple[asyncio.Task[None], ...]
+    tasks: tuple[asyncio.Task[object], ...]
 
 
 @asynccontextmanager
@@ -65,16 +64,18 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as stack:
         overrides: dict[str, Any] = {}
         embedded: dict[str, str] = {}
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[object]] = []
         for name, address, field in (
             ("local", settings.redis_url, "redis_url"),
             ("durable", settings.durable_address, "durable_url"),
         ):
             if address is None:
                 folder = settings.data_dir / name
-                url, died = await _start_valkey(stack, folder, name)
-                overrides[field] = SecretStr(url)
-                embedded[f"{name} Redis"] = f"embedded, {url} (data in {folder})"
+                valkey = await stack.enter_async_context(run_valkey(folder, name=name))
+                died = asyncio.create_task(valkey.wait_closed(), name=f"the {name} Redis")
+                stack.callback(died.cancel)
+                overrides[field] = SecretStr(valkey.url)
+                embedded[f"{name} Redis"] = f"embedded, {valkey.url} (data in {folder})"
                 tasks.append(died)
         if settings.redis_url is None:
             overrides["manage_notifications"] = True  # no other program uses it
@@ -120,19 +121,6 @@ async def run_dev(settings: Settings) -> None:
         if not stop.is_set():
             died = next(task.get_name() for task in stack.tasks if task.done())
             raise SponsorSyncError(f"{died} has ended unexpectedly. Its log has the reason.")
-
-
-async def _start_valkey(
-    stack: AsyncExitStack, data_dir: Path, name: str
-) -> tuple[str, asyncio.Task[None]]:
-    server = await stack.enter_async_context(run_valkey(data_dir, name=name))
-
-    async def wait_closed() -> None:
-        await server.wait_closed()
-
-    died = asyncio.create_task(wait_closed(), name=f"the {name} Redis")
-    stack.callback(died.cancel)
-    return server.url, died
 
 
 async def _start_github(
