@@ -97,7 +97,7 @@ async def test_an_error_of_the_block_still_waits_for_the_work() -> None:
 
 async def test_close_without_any_work_returns_at_once() -> None:
     """The usual case."""
-    await Supervisor().close()
+    await Supervisor().aclose()
 
 
 def test_work_that_takes_too_long_is_cancelled_and_may_clean_up() -> None:
@@ -344,7 +344,7 @@ def test_a_cancelled_close_ends_everything() -> None:
         supervisor.start("relay", partial(work, "relay"))
         supervisor.start_once("revoke a token", work("revoke a token"))
         with suppress(TimeoutError):
-            await asyncio.wait_for(supervisor.close(), 1)
+            await asyncio.wait_for(supervisor.aclose(), 1)
         assert sorted(ends) == ["relay", "revoke a token"]
 
     _run(serve())

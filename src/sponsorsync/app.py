@@ -72,12 +72,9 @@ def create_app(
 ) -> FastAPI:
     """Returns the service; nothing is opened before its lifespan begins.
 
-    Args:
-        settings: All settings.
-        github_transport: Replaces the network between the service and GitHub.
-        link_transport: The same for the services at which people link accounts.
-        gears_folder: The folder of the RedisGears scripts; None for the installation's own.
-        clock: Returns the current time, with a time zone.
+    The transports replace the network to GitHub, and to the services at which people link accounts.
+    `gears_folder` has the RedisGears scripts, by default the installation's own. The times of
+    `clock` have a time zone.
 
     Raises:
         SettingsError: A required setting is missing.
@@ -111,6 +108,7 @@ def create_app(
         forward_auth.router,  # first, as routes are searched in order and this one is used most
         login.router,
         account.router,
+        account.pages,
         preferences.router,
         tokens.router,
         admin.router,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,8 @@ import structlog
 from sponsorsync.domain.errors import SponsorSyncError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
 _BACKOFF_FIRST_S = 1.0
 _BACKOFF_LONGEST_S = 10.0
@@ -30,11 +31,9 @@ class LoopState:
     """The state of one background loop of this replica.
 
     Attributes:
-        name: The loop's name, also in the log and the metrics.
         status: `failing` from a failure until the loop has done its work again.
         failures: Exceptions that ended the loop since the start.
         last_error: The last failure: our own errors in words, others by the name of their class.
-        last_failed_at: The time of the last failure.
     """
 
     name: str
@@ -70,7 +69,8 @@ class _Loop:
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all are restarted
                 # A cancellation of this loop may come out as another error; see `end_tasks`. And a
                 # CancelledError may come from a task that the work waited for.
-                if _is_cancelled():
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
                     return
                 wait_s = self._record_failure(error)
             else:
@@ -142,7 +142,7 @@ class Supervisor:
         task.add_done_callback(lambda _: self._loops.pop(name))
 
     def start_once(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Starts work that is done once; `close` waits a bounded time for it."""
+        """Starts work that is done once; `aclose` waits a bounded time for it."""
         task = asyncio.create_task(_log_failure(name, work), name=name)
         self._one_shot_tasks.add(task)
         task.add_done_callback(self._one_shot_tasks.discard)
@@ -151,7 +151,7 @@ class Supervisor:
         """Returns the state of each loop that has not ended."""
         return list(self._loops.values())
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Waits a bounded time for the one-shot work, then ends everything."""
         try:
             if self._one_shot_tasks:
@@ -160,17 +160,12 @@ class Supervisor:
             await end_tasks(*self._one_shot_tasks, *self._loop_tasks)
 
 
-@asynccontextmanager
-async def open_supervisor() -> AsyncIterator[Supervisor]:
-    """Yields a supervisor and closes it at the end.
+def open_supervisor() -> AbstractAsyncContextManager[Supervisor]:
+    """Returns a context with a supervisor, which ends its work when the context ends.
 
     Open it after every resource that a loop uses, so that the loops end before their resources.
     """
-    supervisor = Supervisor()
-    try:
-        yield supervisor
-    finally:
-        await supervisor.close()
+    return aclosing(Supervisor())
 
 
 async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:
@@ -180,11 +175,6 @@ async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:
         _log.warning("background_work_failed", work=name, reason=str(error))
     except Exception:  # noqa: BLE001 - nothing else reports it
         _log.exception("background_work_failed", work=name)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def end_tasks(*tasks: asyncio.Task[None]) -> None:

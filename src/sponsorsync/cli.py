@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads annotations when the program runs
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -18,13 +17,6 @@ from sponsorsync.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report only; change nothing.")]
-
-
-class Engine(StrEnum):
-    """The engine that copies a snapshot."""
-
-    PLAIN = "plain"
-    GEARS = "gears"
 
 
 cli = typer.Typer(
@@ -123,9 +115,9 @@ def snapshot(
         ),
     ] = False,
     engine: Annotated[
-        Engine,
+        Literal["plain", "gears"],
         typer.Option(help="Copy with this command, or with the scripts inside the local Redis."),
-    ] = Engine.PLAIN,
+    ] = "plain",
     json: AsJson = False,
 ) -> None:
     """Copy all people from the local Redis to the durable one; repeating it is safe.
@@ -134,12 +126,12 @@ def snapshot(
     """
     from sponsorsync.commands.snapshot import run_gears_snapshot, run_snapshot
 
-    if engine is Engine.GEARS:
+    if engine == "gears":
         if collection is not None or dry_run or scan:
             raise InvalidInputError(
                 "The scripts copy everything: combine --engine gears with --json only."
             )
-        work = run_gears_snapshot(start(), as_json=json, folder=None)
+        work = run_gears_snapshot(start(), as_json=json)
     else:
         work = run_snapshot(
             start(), collection=collection, dry_run=dry_run, scan=scan, as_json=json
@@ -183,9 +175,9 @@ def deploy_gears(
     if remove:
         work = command.run_remove(settings, as_json=json)
     elif dry_run or status:
-        work = command.run_status(settings, with_checks=status, as_json=json, folder=None)
+        work = command.run_status(settings, with_checks=status, as_json=json)
     else:
-        work = command.run_deploy(settings, as_json=json, folder=None)
+        work = command.run_deploy(settings, as_json=json)
     run_check(work)
 
 
@@ -225,10 +217,7 @@ def reconcile(
 
 
 @cli.command()
-def doctor(
-    *,
-    json: AsJson = False,
-) -> None:
+def doctor(*, json: AsJson = False) -> None:
     """Check every setting and both Redises, and give advice.
 
     The exit status is 1 if a check finds an error.
@@ -239,10 +228,7 @@ def doctor(
 
 
 @keys.command(name="list")
-def list_keys(
-    *,
-    json: AsJson = False,
-) -> None:
+def list_keys(*, json: AsJson = False) -> None:
     """List the keys, without their private parts."""
     from sponsorsync.commands import keys as command
 
@@ -273,8 +259,7 @@ def rotate_keys(
 
 @gears.command(name="bundle")
 def bundle_gears(
-    *,
-    output: Annotated[Path, typer.Option(help="The folder; it is created if necessary.")],
+    *, output: Annotated[Path, typer.Option(help="The folder; it is created if necessary.")]
 ) -> None:
     """Write each script as one file for `gears-cli run`, with a file of their requirements."""
     from sponsorsync.gears.scripts import write_bundles

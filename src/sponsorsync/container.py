@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from sponsorsync.accounts.anonymous_import import AnonymousImport
 from sponsorsync.accounts.personal_data import PersonalData
 from sponsorsync.accounts.sign_in import SignIn, UserFetcher
-from sponsorsync.background import open_supervisor
+from sponsorsync.background import Supervisor, open_supervisor
 from sponsorsync.entitlements.account_link import create_account_links
 from sponsorsync.entitlements.expiry import start_expiry
 from sponsorsync.entitlements.organization_members import OrganizationMembers
@@ -46,12 +46,10 @@ from sponsorsync.web.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from datetime import datetime
     from pathlib import Path
 
     import httpx
 
-    from sponsorsync.background import Supervisor
     from sponsorsync.settings import Settings
 
 T = TypeVar("T")

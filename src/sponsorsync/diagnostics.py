@@ -31,13 +31,7 @@ _MARKS = {
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """The result of one check.
-
-    Attributes:
-        subject: The checked variable or server.
-        seen: The value or state that was found.
-        advice: How to correct it; empty if nothing is wrong.
-    """
+    """The result of checking a variable or a server; the advice is empty if nothing is wrong."""
 
     subject: str
     level: Level
@@ -47,20 +41,16 @@ class Diagnostic:
 
 def warn_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
     """Returns an OK diagnostic, or a WARNING with an advice."""
-    return (
-        Diagnostic(subject, Level.OK, seen)
-        if ok
-        else Diagnostic(subject, Level.WARNING, seen, advice)
-    )
+    if ok:
+        return Diagnostic(subject, Level.OK, seen)
+    return Diagnostic(subject, Level.WARNING, seen, advice)
 
 
 def fail_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
     """Returns an OK diagnostic, or an ERROR with an advice."""
-    return (
-        Diagnostic(subject, Level.OK, seen)
-        if ok
-        else Diagnostic(subject, Level.ERROR, seen, advice)
-    )
+    if ok:
+        return Diagnostic(subject, Level.OK, seen)
+    return Diagnostic(subject, Level.ERROR, seen, advice)
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from typing import Self
 
     import httpx
 
@@ -22,12 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LinkAttempt:
-    """One attempt to link an account.
-
-    Attributes:
-        url: The address at the source where the browser goes next.
-        state: The value with which the source has to send the browser back.
-    """
+    """One attempt to link an account: the browser's next address, and the state to check later."""
 
     url: str
     state: str
@@ -50,10 +44,7 @@ class LinkedAccount:
 class LinkedSource(ABC):
     """A service at which people link an account that entitles them.
 
-    Attributes:
-        source: The value of the service in the list of sources.
-        name: The name of the service for people.
-        client_id_variable: The setting that configures the service.
+    `client_id_variable` names the setting that configures the service.
     """
 
     source: ClassVar[EntitlementSource]

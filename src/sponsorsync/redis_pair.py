@@ -5,32 +5,29 @@ For the service, and for the commands that work on the same data without it.
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.domain.errors import NoDurableError, SettingsError, StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
-from sponsorsync.gears.batch import run_batch
-from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.batch import BatchSummary, run_batch
+from sponsorsync.gears.client import GearsClient, open_gears
 from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
-from sponsorsync.store.connect import Gate, create_store
+from sponsorsync.store.connect import Gate, RedisStore, create_store
 from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractAsyncContextManager, AsyncExitStack
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from pydantic import SecretStr
 
-    from sponsorsync.gears.batch import BatchSummary
-    from sponsorsync.gears.client import GearsClient
     from sponsorsync.settings import Settings
-    from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.hydrate import Hydrator
 
 # The comparison of the two servers sends a few commands, one after the other.
@@ -115,6 +112,22 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
     return RedisPair(local=local, durable=durable, engine=engine, ungated=ungated)
 
 
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[SyncEngine]:
+    """Opens both Redises and yields the engine between them without starting its loops.
+
+    Raises:
+        SettingsError: A setting that the engine needs is missing.
+        NoDurableError: No durable Redis is configured.
+    """
+    settings.require_for_sync()
+    async with AsyncExitStack() as stack:
+        redis_pair = await open_redis_pair(stack, settings)
+        if redis_pair.engine is None:
+            raise NoDurableError
+        yield redis_pair.engine
+
+
 def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:
     """Returns the store of people on local."""
     return PeopleStore(
@@ -130,10 +143,7 @@ def create_entitlements(
 ) -> EntitlementStore:
     """Returns the store of entitlements on local."""
     return EntitlementStore(
-        redis_pair.local,
-        people,
-        catalog=settings.catalog,
-        fetcher=redis_pair.fetcher,
+        redis_pair.local, people, catalog=settings.catalog, fetcher=redis_pair.fetcher
     )
 
 
@@ -171,11 +181,7 @@ def configure_scripts(settings: Settings) -> GearsConfig:
 
 
 async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
-    """Copies everyone by the batch scripts; see `run_batch`.
-
-    Args:
-        settings: The service's.
-        folder: Holds the scripts; None means those of this release.
+    """Copies everyone by the batch scripts in `folder`, by default those of this release.
 
     Raises:
         GearsError: The scripts cannot be run here.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlencode
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -36,7 +36,6 @@ from sponsorsync.setting_values import (
     bracket_host,
 )
 
-_MAX_PORT = 65535
 _WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 # Kubernetes sets these for a Service named sponsorsync.
 _KUBERNETES_LINK = re.compile(r"SPONSORSYNC_(SERVICE_|PORT_\d)")
@@ -55,9 +54,12 @@ _FOR_TESTS = frozenset(
 )
 
 
-def _unprefixed(variable: str) -> AliasChoices:
-    """Names the variable of a field whose name the first deployment chose."""
-    return AliasChoices(variable.lower(), variable)
+_Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _unprefixed(variable: str, default: object = None) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Returns a field that is read from a variable whose name the first deployment chose."""
+    return Field(default=default, validation_alias=AliasChoices(variable.lower(), variable))
 
 
 class Settings(BaseSettings):
@@ -73,17 +75,13 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=_MAX_PORT)
+    port: _Port = 8000
     public_url: Origin | None = None
     data_dir: Path = Path(".sponsorsync")
     log_format: Literal["auto", "json", "console"] = "auto"
 
-    github_client_id: str | None = Field(
-        default=None, validation_alias=_unprefixed("GITHUB_CLIENT_ID")
-    )
-    github_secret: SecretStr | None = Field(
-        default=None, validation_alias=_unprefixed("GITHUB_SECRET")
-    )
+    github_client_id: str | None = _unprefixed("GITHUB_CLIENT_ID")
+    github_secret: SecretStr | None = _unprefixed("GITHUB_SECRET")
     github_url: Url = "https://github.com"
     github_api_url: Url = "https://api.github.com"
     github_timeout_s: float = Field(default=10.0, gt=0, le=60)
@@ -91,16 +89,12 @@ class Settings(BaseSettings):
 
     redis_url: RedisUrl | None = None
     durable_url: RedisUrl | None = None
-    redisent_host: Host | None = Field(default=None, validation_alias=_unprefixed("REDISENT_HOST"))
-    redisent_port: int = Field(
-        default=6379, ge=1, le=_MAX_PORT, validation_alias=_unprefixed("REDISENT_PORT")
-    )
-    redisent_pwd: SecretStr | None = Field(
-        default=None, validation_alias=_unprefixed("REDISENT_PWD")
-    )
-    redisent_user: str | None = Field(default=None, validation_alias=_unprefixed("REDISENT_USER"))
-    redisent_tls: bool = Field(default=False, validation_alias=_unprefixed("REDISENT_TLS"))
-    redisent_ca: Path | None = Field(default=None, validation_alias=_unprefixed("REDISENT_CA"))
+    redisent_host: Host | None = _unprefixed("REDISENT_HOST")
+    redisent_port: _Port = _unprefixed("REDISENT_PORT", 6379)
+    redisent_pwd: SecretStr | None = _unprefixed("REDISENT_PWD")
+    redisent_user: str | None = _unprefixed("REDISENT_USER")
+    redisent_tls: bool = _unprefixed("REDISENT_TLS", default=False)
+    redisent_ca: Path | None = _unprefixed("REDISENT_CA")
     redis_pool_size: int = Field(default=32, ge=1, le=1000)
 
     engine: Literal["auto", "plain", "gears"] = "auto"
@@ -250,9 +244,7 @@ def load_settings(
 ) -> Settings:
     """Reads the settings; the environment wins over the files, `overrides` over both.
 
-    Args:
-        overrides: Values by field name.
-        env_files: Files with `NAME=value` lines; a missing file is ignored.
+    The overrides are by field name. A missing file is ignored.
 
     Raises:
         SettingsError: A setting is malformed; the message is one line that names the first one.

@@ -6,14 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.account import PersonalExport, StoredPersonalData
+from sponsorsync.domain.account import PersonalExport
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store.stored_personal_data import load_stored_personal_data
 
 if TYPE_CHECKING:
     from sponsorsync.domain.catalog import Catalog
     from sponsorsync.redis_pair import RedisPair
-    from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.people import PeopleStore
 
 # A person waits for it; after this time the push goes on in the background.
@@ -35,11 +34,12 @@ class PersonalData:
             StoreUnavailableError: Local cannot be asked. Where durable cannot, the export's note
                 says so.
         """
-        local = await self._load(self.redis_pair.local, person_id)
-        if self.redis_pair.durable is None:
+        pair, catalog = self.redis_pair, self.catalog
+        local = await load_stored_personal_data(pair.local, person_id, catalog)
+        if pair.durable is None:
             return PersonalExport(local=local, durable=None, note="No durable Redis is configured.")
         try:
-            durable = await self._load(self.redis_pair.durable, person_id)
+            durable = await load_stored_personal_data(pair.durable, person_id, catalog)
         except StoreUnavailableError as error:
             return PersonalExport(local=local, durable=None, note=str(error))
         return PersonalExport(local=local, durable=durable, note=None)
@@ -62,6 +62,3 @@ class PersonalData:
                 return await engine.push_now(person_id)
         except (StoreUnavailableError, TimeoutError):
             return False
-
-    async def _load(self, store: RedisStore, person_id: int) -> StoredPersonalData:
-        return await load_stored_personal_data(store, person_id, self.catalog)

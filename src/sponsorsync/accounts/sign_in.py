@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from sponsorsync.domain.account import SignedIn, StoredEntitlement
-from sponsorsync.domain.errors import (
-    GitHubError,
-    GitHubUnreachableError,
-    StoreUnavailableError,
-)
+from sponsorsync.domain.account import LoginAttempt, SignedIn, StoredEntitlement
+from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError, StoreUnavailableError
 from sponsorsync.domain.fact_derivation import (
     derive_facts,
     is_better,
@@ -22,15 +18,13 @@ from sponsorsync.domain.fact_derivation import (
     mark_unknown,
     may_be_hidden,
 )
-from sponsorsync.domain.profile import Profile, choose_email
+from sponsorsync.domain.profile import EmailAddress, GitHubUser, Profile, choose_email
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.domain.account import LoginAttempt
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-    from sponsorsync.domain.profile import EmailAddress, GitHubUser
     from sponsorsync.domain.sponsorship import Memberships, Sponsorship
     from sponsorsync.entitlements.organization_members import OrganizationMembers
     from sponsorsync.github.client import GitHubClient
@@ -48,13 +42,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FetchedUser:
-    """GitHub's data of a person at one sign-in.
+    """GitHub's data of a person at one sign-in; `asked_at` is the moment before GitHub was asked.
 
-    Attributes:
-        asked_at: The moment before GitHub was asked.
-        emails: None where GitHub's answer was missing or incomplete.
-        sponsorships: Likewise.
-        memberships: Likewise, or where they were not asked for.
+    A part is None where GitHub's answer was missing or incomplete, or where it was not asked for.
     """
 
     asked_at: datetime
@@ -140,25 +130,15 @@ class SignIn:
     policy: EntitlementPolicy
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    @property
-    def issuer(self) -> str:
-        """The only valid `iss` in a callback."""
-        return self.oauth.issuer
-
     def start(self, *, login_hint: str | None) -> LoginAttempt:
         """Returns a new attempt; its state and verifier belong to this browser alone."""
         return self.oauth.start(login_hint=login_hint)
 
     async def finish(self, *, code: str, code_verifier: str, replaces: str | None) -> SignedIn:
-        """Exchanges the code, saves the person's data and opens a session.
+        """Exchanges the code, saves the person's data and opens a session in place of `replaces`.
 
         GitHub is asked twice in sequence: for the token, then for everything else at once. The
         token is revoked in the background, whether the rest succeeds or not.
-
-        Args:
-            code: The code of the callback.
-            code_verifier: The attempt's secret (PKCE).
-            replaces: The session token that the browser had before, if any.
 
         Raises:
             LoginError: GitHub does not take the code.
@@ -193,12 +173,14 @@ class SignIn:
             first_seen=before.profile.first_seen if before.profile else now,
             last_login=now,
         )
-        entitlements = [
-            StoredEntitlement(
-                await self._derive_facts(sponsorable, fetched, stored.facts, now), stored.version
-            )
-            for sponsorable, stored in before.entitlements.items()
-        ]
+        entitlements = []
+        for sponsorable, stored in before.entitlements.items():
+            facts = await self._derive_facts(sponsorable, fetched, stored.facts, now)
+            if self.members is not None:
+                facts = await self.members.record_memberships(
+                    user.id, sponsorable, facts, fetched.memberships, asked_at=fetched.asked_at
+                )
+            entitlements.append(StoredEntitlement(facts, stored.version))
         session_token = await self.people.save_login(profile, entitlements, replaces=replaces)
         if session_token is None:
             return None
@@ -206,20 +188,6 @@ class SignIn:
         return SignedIn(profile=profile, session_token=session_token)
 
     async def _derive_facts(
-        self,
-        sponsorable: str,
-        fetched: FetchedUser,
-        previous: EntitlementFacts | None,
-        now: datetime,
-    ) -> EntitlementFacts | None:
-        facts = await self._derive_own_facts(sponsorable, fetched, previous, now)
-        if self.members is None:
-            return facts
-        return await self.members.record_memberships(
-            fetched.user.id, sponsorable, facts, fetched.memberships, asked_at=fetched.asked_at
-        )
-
-    async def _derive_own_facts(
         self,
         sponsorable: str,
         fetched: FetchedUser,

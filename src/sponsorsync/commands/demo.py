@@ -9,8 +9,9 @@ import secrets
 import signal
 import tempfile
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,13 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from sponsorsync.commands.dev import run_stack
+from sponsorsync.sandbox.valkey import EmbeddedValkey, find_free_port, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from sponsorsync.store.connect import create_store
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import Argument, RedisStore
+from sponsorsync.store.connect import Argument, RedisStore, create_store
 
 _SPONSOR = "monthly"
 _FORMER = "former"
@@ -37,42 +35,42 @@ _POLL_S = 0.05
 _FILTERED = ["C0000001", "C0000002", "C0000001"]
 
 
+@dataclass
 class _Steps:
     """Prints requests, answers and checks, and records the failed checks."""
 
-    def __init__(
-        self, browser: httpx.AsyncClient, console: Console, admin_token: SecretStr
-    ) -> None:
-        self._browser = browser
-        self._console = console
-        self._admin_token = admin_token.get_secret_value()
-        self.failed: list[str] = []
+    browser: httpx.AsyncClient
+    console: Console
+    admin_token: str
+    local: RedisStore
+    durable: RedisStore
+    failed: list[str] = field(default_factory=list)
 
     def begin(self, number: int, title: str) -> None:
-        self._console.print(f"\n[bold]{number}. {escape(title)}[/bold]")
+        self.console.print(f"\n[bold]{number}. {escape(title)}[/bold]")
 
     async def ask(self, method: str, url: str, body: object = None) -> httpx.Response:
         """Sends a request as a page in a browser would; redirects are not followed."""
         path = urlsplit(url).path
         headers = {"Accept": "application/json"} if path != "/login" else {}
         if path.startswith("/admin/"):
-            headers["Authorization"] = f"Bearer {self._admin_token}"
-        response = await self._browser.request(method, url, json=body, headers=headers)
+            headers["Authorization"] = f"Bearer {self.admin_token}"
+        response = await self.browser.request(method, url, json=body, headers=headers)
         sent = "" if body is None else f" {json.dumps(body)}"
-        self._console.print(f"   [cyan]→ {method} {escape(url + sent)}[/cyan]", soft_wrap=True)
+        self.console.print(f"   [cyan]→ {method} {escape(url + sent)}[/cyan]", soft_wrap=True)
         shown = response.headers.get("location") or response.text
-        self._console.print(f"   ← {response.status_code} {escape(shown)}", soft_wrap=True)
+        self.console.print(f"   ← {response.status_code} {escape(shown)}", soft_wrap=True)
         return response
 
     async def ask_redis(self, store: RedisStore, *command: Argument) -> Any:  # noqa: ANN401 - Redis's
         reply = await store.run(*command)
-        self._console.print(f"   [cyan]{store.name}> {' '.join(map(str, command))}[/cyan]")
-        self._console.print(f"   {escape(_readable(reply))}", soft_wrap=True)
+        self.console.print(f"   [cyan]{store.name}> {' '.join(map(str, command))}[/cyan]")
+        self.console.print(f"   {escape(_readable(reply))}", soft_wrap=True)
         return reply
 
     def check(self, what: str, *, ok: bool) -> None:
         mark = "[green]✓[/green]" if ok else "[red]✗[/red]"
-        self._console.print(f"   {mark} {escape(what)}")
+        self.console.print(f"   {mark} {escape(what)}")
         if not ok:
             self.failed.append(what)
 
@@ -87,11 +85,6 @@ class _Durable:
 
     async def start(self) -> str:
         """Starts it with its earlier data and port; returns its address."""
-        from sponsorsync.sandbox.valkey import (  # noqa: PLC0415 - the extra `sandbox`
-            find_free_port,
-            run_valkey,
-        )
-
         # Outside the range of other embedded servers, which might take the port during the outage.
         first = _FIRST_DURABLE_PORT + os.getpid() % _DURABLE_PORTS
         port = self._server.port if self._server else find_free_port(first)
@@ -101,13 +94,11 @@ class _Durable:
         return self._server.url
 
     async def kill(self) -> None:
-        """Kills it."""
         if self._server is not None:
             os.kill(self._server.pid, signal.SIGKILL)
         await self.stop()
 
     async def stop(self) -> None:
-        """Stops it."""
         await self._running.aclose()
 
 
@@ -117,50 +108,45 @@ async def run_demo() -> bool:
     It ignores the environment: it uses embedded servers and a simulated GitHub, and a directory
     that is removed at the end.
     """
-    from sponsorsync.sandbox.valkey import find_free_port  # noqa: PLC0415 - the extra `sandbox`
-
     console = Console(highlight=False)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sponsorsync-demo-")))
-        durable = _Durable(folder / "durable")
-        stack.push_async_callback(durable.stop)
+        server = _Durable(folder / "durable")
+        stack.push_async_callback(server.stop)
         admin_token = SecretStr(secrets.token_urlsafe(24))
         # Constructed, so that neither the environment nor a file is read.
         settings = Settings.model_construct(
             data_dir=folder,
             port=find_free_port(18000),
             reconcile_hours=0,
-            durable_url=SecretStr(await durable.start()),
+            durable_url=SecretStr(await server.start()),
             admin_token=admin_token,
         )
         running = await stack.enter_async_context(run_stack(settings))
         browser = await stack.enter_async_context(
             httpx.AsyncClient(base_url=running.settings.origin)
         )
-        steps = _Steps(browser, console, admin_token)
-        await _run_steps(steps, running.settings, durable)
+        urls = {"local": running.settings.redis_url, "durable": running.settings.durable_url}
+        local, durable = (
+            create_store(url, name=name, pool_size=1)
+            for name, url in urls.items()
+            if url is not None
+        )
+        stack.push_async_callback(local.aclose)
+        stack.push_async_callback(durable.aclose)
+        steps = _Steps(browser, console, admin_token.get_secret_value(), local, durable)
+        person_id = await _sign_in(steps)
+        await _exclude(steps)
+        await _filter(steps)
+        await _show_redis(steps, person_id, running.settings.sponsorables[0])
+        await _grant_entitlement(steps)
+        await _lose_local_data(steps)
+        await _survive_outage(steps, person_id, server)
     if steps.failed:
         console.print(f"\n[bold red]{len(steps.failed)} checks failed.[/bold red]")
     else:
         console.print("\n[bold green]Every step succeeded.[/bold green]")
     return not steps.failed
-
-
-async def _run_steps(steps: _Steps, settings: Settings, server: _Durable) -> None:
-    async with AsyncExitStack() as stack:
-        local, durable = (
-            create_store(_present(url), name=name, pool_size=1)
-            for url, name in ((settings.redis_url, "local"), (settings.durable_url, "durable"))
-        )
-        stack.push_async_callback(local.aclose)
-        stack.push_async_callback(durable.aclose)
-        person_id = await _sign_in(steps)
-        await _exclude(steps)
-        await _filter(steps)
-        await _show_redis(steps, local, durable, person_id, settings.sponsorables[0])
-        await _grant_entitlement(steps)
-        await _lose_local_data(steps, local)
-        await _survive_outage(steps, local, durable, person_id, server)
 
 
 async def _sign_in(steps: _Steps) -> int:
@@ -198,21 +184,21 @@ async def _filter(steps: _Steps) -> None:
     )
 
 
-async def _show_redis(
-    steps: _Steps, local: RedisStore, durable: RedisStore, person_id: int, sponsorable: str
-) -> None:
+async def _show_redis(steps: _Steps, person_id: int, sponsorable: str) -> None:
     steps.begin(4, "The data in the application's Redis and in the durable one")
-    members = await steps.ask_redis(local, "SMEMBERS", keys.preferences(person_id, "mnodes"))
+    members = await steps.ask_redis(steps.local, "SMEMBERS", keys.preferences(person_id, "mnodes"))
     steps.check(
         "the application reads a plain set of node ids",
         ok={m.decode() for m in members} == set(_NODES),
     )
-    await steps.ask_redis(local, "HGETALL", keys.user_details(person_id))
-    await steps.ask_redis(local, "HGETALL", keys.sponsorship(sponsorable, person_id))
-    entitled = await steps.ask_redis(local, "SISMEMBER", keys.sponsors(sponsorable), person_id)
+    await steps.ask_redis(steps.local, "HGETALL", keys.user_details(person_id))
+    await steps.ask_redis(steps.local, "HGETALL", keys.sponsorship(sponsorable, person_id))
+    entitled = await steps.ask_redis(
+        steps.local, "SISMEMBER", keys.sponsors(sponsorable), person_id
+    )
     steps.check("the index of entitled people contains the person", ok=entitled == 1)
-    await _wait_until_confirmed(steps, local)
-    copy = await steps.ask_redis(durable, "SMEMBERS", keys.preferences(person_id, "mnodes"))
+    await _wait_until_confirmed(steps)
+    copy = await steps.ask_redis(steps.durable, "SMEMBERS", keys.preferences(person_id, "mnodes"))
     steps.check("durable has the same data", ok=set(copy) == set(members))
 
 
@@ -230,9 +216,9 @@ async def _grant_entitlement(steps: _Steps) -> None:
     steps.check("forward auth allows them at once", ok=answer.status_code == httpx.codes.NO_CONTENT)
 
 
-async def _lose_local_data(steps: _Steps, local: RedisStore) -> None:
+async def _lose_local_data(steps: _Steps) -> None:
     steps.begin(6, "The application's Redis loses all data, including the sessions")
-    await steps.ask_redis(local, "FLUSHALL")
+    await steps.ask_redis(steps.local, "FLUSHALL")
     answer = await steps.ask("GET", "/preferences/mnodes")
     steps.check("the session is lost", ok=answer.status_code == httpx.codes.UNAUTHORIZED)
     await _sign_in_at_github(steps)
@@ -243,9 +229,7 @@ async def _lose_local_data(steps: _Steps, local: RedisStore) -> None:
     )
 
 
-async def _survive_outage(
-    steps: _Steps, local: RedisStore, durable: RedisStore, person_id: int, server: _Durable
-) -> None:
+async def _survive_outage(steps: _Steps, person_id: int, server: _Durable) -> None:
     steps.begin(7, "The durable Redis is killed and restarted")
     await server.kill()
     answer = await steps.ask("DELETE", f"/preferences/mnodes/{_NODES[0]}")
@@ -255,20 +239,19 @@ async def _survive_outage(
         "the service reports the outage", ok=answer.json()["durable"]["status"] == "unavailable"
     )
     await server.start()
-    await _wait_until_confirmed(steps, local)
+    await _wait_until_confirmed(steps)
     key = keys.preferences(person_id, "mnodes")
-    here = await steps.ask_redis(local, "SMEMBERS", key)
-    there = await steps.ask_redis(durable, "SMEMBERS", key)
+    here = await steps.ask_redis(steps.local, "SMEMBERS", key)
+    there = await steps.ask_redis(steps.durable, "SMEMBERS", key)
     steps.check("both Redises have the same data again", ok=set(here) == set(there) != set())
 
 
-async def _wait_until_confirmed(steps: _Steps, local: RedisStore) -> None:
-    """Waits until durable has confirmed all changes."""
+async def _wait_until_confirmed(steps: _Steps) -> None:
     ends = asyncio.get_running_loop().time() + _PATIENCE_S
     # ASYNC110: the condition is in another process, so no event can signal it.
-    while await local.run("SCARD", keys.DIRTY) and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110
+    while await steps.local.run("SCARD", keys.DIRTY) and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
-    left = await steps.ask_redis(local, "SMEMBERS", keys.DIRTY)
+    left = await steps.ask_redis(steps.local, "SMEMBERS", keys.DIRTY)
     steps.check("durable has confirmed all changes", ok=not left)
 
 
@@ -280,9 +263,3 @@ def _readable(reply: object) -> str:
     if isinstance(reply, list | tuple | set):
         return "[" + ", ".join(sorted(map(_readable, reply))) + "]"
     return str(reply)
-
-
-def _present(url: SecretStr | None) -> SecretStr:
-    if url is None:
-        raise AssertionError("unreachable: the stack has both Redises")
-    return url

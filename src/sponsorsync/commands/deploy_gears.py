@@ -13,19 +13,16 @@ from rich.table import Table
 from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
 from sponsorsync.gears.checks import examine_gears
-from sponsorsync.gears.client import format_version
+from sponsorsync.gears.client import GearsClient, format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, load_states, remove
 from sponsorsync.gears.replies import Registration
-from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
+from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, GearsScript, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
 _SOURCES_SHOWN = 3
@@ -47,26 +44,21 @@ class _DeployReport(Report):
     checks: list[Diagnostic]
 
 
-async def run_deploy(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
-    """Deploys the scripts and prints the result of each; returns whether all are live.
-
-    The scripts are read from `folder`, or from the installation.
-    """
-    scripts = _load(settings, folder)
+async def run_deploy(settings: Settings, *, as_json: bool) -> bool:
+    """Deploys the scripts and prints the result of each; returns whether all are live."""
+    scripts = _load(settings)
     async with open_local_gears(settings) as client:
         outcomes = await deploy(client, scripts, limit_s=settings.gears_timeout_s)
         await _print(client, outcomes, (), as_json=as_json)
     return _are_live(outcomes)
 
 
-async def run_status(
-    settings: Settings, *, with_checks: bool, as_json: bool, folder: Path | None
-) -> bool:
+async def run_status(settings: Settings, *, with_checks: bool, as_json: bool) -> bool:
     """Prints the state of the scripts, and on demand of the server that runs them.
 
     Returns whether all scripts are live and no check is an error.
     """
-    scripts = _load(settings, folder)
+    scripts = _load(settings)
     async with open_local_gears(settings) as client:
         await client.require_version()
         outcomes = await load_states(client, scripts)
@@ -124,8 +116,8 @@ def _with_password(address: str, password: str) -> str:
     return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
 
 
-def _load(settings: Settings, folder: Path | None) -> Sequence[GearsScript]:
-    return load_scripts(REGISTERING, configure_scripts(settings.require_for_sync()), folder=folder)
+def _load(settings: Settings) -> Sequence[GearsScript]:
+    return load_scripts(REGISTERING, configure_scripts(settings.require_for_sync()))
 
 
 def _are_live(outcomes: Sequence[ScriptOutcome]) -> bool:

@@ -23,13 +23,14 @@ from sponsorsync.commands.serve import (
 from sponsorsync.commands.start import stop_signals
 from sponsorsync.domain.errors import SettingsError, SponsorSyncError
 from sponsorsync.linked_source import callback_path
+from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.linked_services import LINKED_SERVICES, LinkedService
+from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.web import login
 from sponsorsync.web.webhooks import WEBHOOK_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from sponsorsync.settings import Settings
 
@@ -41,17 +42,15 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The running parts.
+    """The running parts, and the settings with their addresses.
 
-    Attributes:
-        settings: The settings, with the addresses of the embedded parts.
-        embedded: A description of each embedded or simulated part, by name.
-        tasks: The task of each part, which ends early only if the part has died.
+    `embedded` describes each embedded or simulated part by name. Each part has a task, which ends
+    early only if the part has died.
     """
 
     settings: Settings
     embedded: Mapping[str, str]
-    tasks: tuple[asyncio.Task[None], ...]
+    tasks: tuple[asyncio.Task[object], ...]
 
 
 @asynccontextmanager
@@ -65,18 +64,21 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as stack:
         overrides: dict[str, Any] = {}
         embedded: dict[str, str] = {}
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[object]] = []
+        for name, address, field in (
+            ("local", settings.redis_url, "redis_url"),
+            ("durable", settings.durable_address, "durable_url"),
+        ):
+            if address is None:
+                folder = settings.data_dir / name
+                valkey = await stack.enter_async_context(run_valkey(folder, name=name))
+                died = asyncio.create_task(valkey.wait_closed(), name=f"the {name} Redis")
+                stack.callback(died.cancel)
+                overrides[field] = SecretStr(valkey.url)
+                embedded[f"{name} Redis"] = f"embedded, {valkey.url} (data in {folder})"
+                tasks.append(died)
         if settings.redis_url is None:
-            url, died = await _start_valkey(stack, settings.data_dir / "local", "local")
-            overrides["redis_url"] = SecretStr(url)
             overrides["manage_notifications"] = True  # no other program uses it
-            embedded["local Redis"] = _format_redis(url, settings.data_dir / "local")
-            tasks.append(died)
-        if settings.durable_address is None:
-            url, died = await _start_valkey(stack, settings.data_dir / "durable", "durable")
-            overrides["durable_url"] = SecretStr(url)
-            embedded["durable Redis"] = _format_redis(url, settings.data_dir / "durable")
-            tasks.append(died)
         if settings.github_client_id is None:
             more, server = await _start_github(stack, settings)
             overrides |= more
@@ -121,28 +123,11 @@ async def run_dev(settings: Settings) -> None:
             raise SponsorSyncError(f"{died} has ended unexpectedly. Its log has the reason.")
 
 
-async def _start_valkey(
-    stack: AsyncExitStack, data_dir: Path, name: str
-) -> tuple[str, asyncio.Task[None]]:
-    # Imported here: only an installation with the extra `sandbox` has what it needs.
-    from sponsorsync.sandbox.valkey import run_valkey  # noqa: PLC0415
-
-    server = await stack.enter_async_context(run_valkey(data_dir, name=name))
-
-    async def wait_closed() -> None:
-        await server.wait_closed()
-
-    died = asyncio.create_task(wait_closed(), name=f"the {name} Redis")
-    stack.callback(died.cancel)
-    return server.url, died
-
-
 async def _start_github(
     stack: AsyncExitStack, settings: Settings
 ) -> tuple[dict[str, Any], asyncio.Task[None]]:
     try:
-        from sponsorsync.sandbox.github import SimulatedGitHub  # noqa: PLC0415 - as above
-        from sponsorsync.sandbox.hooks import Hook  # noqa: PLC0415 - as above
+        from sponsorsync.sandbox.github import SimulatedGitHub  # noqa: PLC0415 - the extra `sandbox`
     except ImportError:
         raise SettingsError(
             "GITHUB_CLIENT_ID is not set; set it, or install the simulated GitHub with "
@@ -160,13 +145,8 @@ async def _start_github(
         url=url,
     )
     webhook_secret = settings.webhook_secret or SecretStr(secrets.token_urlsafe(24))
-    github.send_events_to(
-        Hook(
-            url=settings.origin + WEBHOOK_PATH,
-            secret=webhook_secret.get_secret_value(),
-            base_url=url,
-        )
-    )
+    secret = webhook_secret.get_secret_value()
+    github.send_events_to(Hook(url=settings.origin + WEBHOOK_PATH, secret=secret, base_url=url))
     maintainer = github.people.get_person(sponsorables[0])
     server = await stack.enter_async_context(run_server(github.app, sock))
     return {
@@ -183,24 +163,13 @@ async def _start_github(
 async def start_linked_service(
     stack: AsyncExitStack, service: LinkedService, *, first_port: int, redirect_uri: str
 ) -> tuple[str, dict[str, Any], asyncio.Task[None]]:
-    """Serves a simulated service while `stack` is open.
+    """Serves a simulated service on the loopback, at the first free port, while `stack` is open.
 
-    Args:
-        stack: Its end stops the service.
-        service: The service.
-        first_port: The service listens on the loopback, at the first free port from here on.
-        redirect_uri: The address to which it sends browsers back.
-
-    Returns:
-        The service's address, the settings that lead to it by name, and the task that ends early
-        only if the service fails.
+    Returns its address, the settings that lead to it by name, and the task that ends early only if
+    the service fails.
     """
     sock = bind_next_free(_LOOPBACK, first_port)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"
     app, settings = service.simulate(url, redirect_uri)
     server = await stack.enter_async_context(run_server(app, sock))
     return url, settings, server
-
-
-def _format_redis(url: str, data_dir: Path) -> str:
-    return f"embedded, {url} (data in {data_dir})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pydantic import SecretStr, TypeAdapter
 
@@ -15,12 +15,9 @@ from sponsorsync.gears.checks import examine_gears
 from sponsorsync.redis_pair import open_local_gears
 from sponsorsync.settings import Settings, find_unknown_names, variable_of
 from sponsorsync.store import keys
-from sponsorsync.store.connect import create_store
+from sponsorsync.store.connect import RedisStore, create_store
 from sponsorsync.store.reconciliations import load_failed_reconciles
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
-
-if TYPE_CHECKING:
-    from sponsorsync.store.connect import RedisStore
 
 _DIAGNOSTICS = TypeAdapter(list[Diagnostic])
 _PINGS = 5

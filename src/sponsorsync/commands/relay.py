@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sponsorsync.background import open_supervisor
-from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.start import stop_signals
+from sponsorsync.redis_pair import open_engine
 
 if TYPE_CHECKING:
     from sponsorsync.settings import Settings

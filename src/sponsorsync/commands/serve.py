@@ -102,7 +102,7 @@ async def _serve_with_state(
             await task
 
 
-async def wait_for_first(*tasks: asyncio.Task[None], stop: asyncio.Event) -> None:
+async def wait_for_first(*tasks: asyncio.Task[object], stop: asyncio.Event) -> None:
     """Waits until one of the tasks ends or the event is set."""
     stopped = asyncio.create_task(stop.wait())
     try:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.redis_pair import run_scripts_snapshot
+from sponsorsync.redis_pair import open_engine, run_scripts_snapshot
 from sponsorsync.sync.snapshot import SnapshotSummary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
     from sponsorsync.gears.batch import BatchSummary
@@ -47,13 +44,9 @@ async def run_snapshot(
     return summary.agrees
 
 
-async def run_gears_snapshot(settings: Settings, *, as_json: bool, folder: Path | None) -> bool:
-    """Runs the scripts that copy inside local, and prints a report.
-
-    Returns whether each of them copied everything. The scripts are read from `folder`, or from the
-    installation.
-    """
-    summary = await run_scripts_snapshot(settings.require_for_sync(), folder=folder)
+async def run_gears_snapshot(settings: Settings, *, as_json: bool) -> bool:
+    """Copies by the scripts inside local and prints a report; returns whether each copied all."""
+    summary = await run_scripts_snapshot(settings.require_for_sync(), folder=None)
     print_report(summary, _print_scripts, as_json=as_json)
     return summary.agrees
 

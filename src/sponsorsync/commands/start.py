@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from sponsorsync.logs import configure_logging
-from sponsorsync.settings import find_unknown_names, load_settings
+from sponsorsync.settings import Settings, find_unknown_names, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
-    from sponsorsync.settings import Settings
 
 T = TypeVar("T")
 

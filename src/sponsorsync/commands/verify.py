@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sponsorsync.commands.engine import open_engine
 from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.redis_pair import open_engine
 from sponsorsync.sync.verify import VerifySummary
 
 if TYPE_CHECKING:

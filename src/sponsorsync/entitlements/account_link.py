@@ -11,7 +11,7 @@ from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import NotSignedInError
 from sponsorsync.entitlements.grants import find_grant, replace_grant
 from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
-from sponsorsync.linked_source import callback_path
+from sponsorsync.linked_source import LinkedAccount, LinkedSource, callback_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import httpx
 
     from sponsorsync.domain.sources import EntitlementSource
-    from sponsorsync.linked_source import LinkedAccount, LinkedSource
     from sponsorsync.settings import Settings
     from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.linked_accounts import LinkedAccountStore

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
@@ -28,15 +28,13 @@ from sponsorsync.domain.organizations import (
     record_memberships,
 )
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.store.entitlements import EntitlementChange, Saved
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
-    from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.locks import HeldLock
     from sponsorsync.store.organizations import ChangedOrganization, OrganizationStore
 
@@ -73,12 +71,8 @@ class OrganizationMembers:
     ) -> EntitlementFacts | None:
         """Returns a person's facts with a grant for each sponsoring organization; saves no facts.
 
-        Args:
-            person_id: The person who signs in.
-            sponsorable: The login that an organization may sponsor.
-            facts: The person's facts from other sources, if any.
-            memberships: The organizations that GitHub showed; None where it did not answer.
-            asked_at: The moment before GitHub was asked.
+        `memberships` is None where GitHub did not answer; `asked_at` is the moment before it was
+        asked.
 
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.

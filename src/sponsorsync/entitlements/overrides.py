@@ -6,7 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sponsorsync.domain.entitlement import EntitlementFacts, evaluate
+from sponsorsync.domain.entitlement import (
+    Entitlement,
+    EntitlementFacts,
+    EntitlementPolicy,
+    evaluate,
+)
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.entitlements.grants import find_grant, replace_grant
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from sponsorsync.domain.audit import Decision
-    from sponsorsync.domain.entitlement import Entitlement, EntitlementPolicy
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.entitlements import EntitlementStore
 
@@ -38,10 +42,9 @@ class Overrides:
     clock: Callable[[], datetime]
 
     async def find_person(self, who: str) -> int:
-        """Returns the number of an account, which stays when its login changes hands.
+        """Returns the number of an account, given as that number or as a login.
 
-        Args:
-            who: The number, or a login, which GitHub translates.
+        GitHub translates a login; the number stays when the login changes hands.
 
         Raises:
             InvalidInputError: `who` is neither a number nor a login.
@@ -69,12 +72,9 @@ class Overrides:
     ) -> Entitlement:
         """Saves an override in place of an earlier one; returns the entitlement.
 
-        Args:
-            person_id: GitHub's number of a person, who may never have signed in.
-            sponsorable: The login that receives, lower-cased.
-            decision: The administrator and the reason.
-            cents: The equivalent tier; None where no amount may be required of it.
-            until: Exclusive end, with a time zone; None for no end.
+        The person may never have signed in; the sponsorable is lower-case. `cents` is the
+        equivalent tier, None where no amount may be required of it. `until` is the exclusive end
+        with a time zone, None for no end.
 
         Raises:
             InvalidInputError: The end is in the past.
@@ -123,11 +123,6 @@ class Overrides:
         decision: Decision,
     ) -> Entitlement:
         _, facts = await self.entitlements.change(
-            sponsorable,
-            person_id,
-            decide,
-            by="override",
-            reference=str(decision),
-            for_certain=True,
+            sponsorable, person_id, decide, by="override", reference=str(decision), for_certain=True
         )
         return evaluate(sponsorable, facts, policy=self.policy, now=self.clock())

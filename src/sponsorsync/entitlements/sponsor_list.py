@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import SponsorEntry, SponsorPage
-from sponsorsync.domain.entitlement import evaluate
+from sponsorsync.domain.entitlement import EntitlementPolicy, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.store.entitlements import EntitlementStore
 
 
@@ -25,12 +24,9 @@ class SponsorListing:
     clock: Callable[[], datetime]
 
     async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
-        """Returns a page of entitled people; each is on one of all pages at least.
+        """Returns a page of about `limit` entitled people; each is on one of all pages at least.
 
-        Args:
-            sponsorable: The login that receives, lower-cased.
-            cursor: 0, or the `next_cursor` of the page before.
-            limit: The approximate number of people.
+        The sponsorable is lower-case. The cursor is 0, or the `next_cursor` of the page before.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.

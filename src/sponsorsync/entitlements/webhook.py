@@ -17,7 +17,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.sponsorship_event import EventOutcome, apply_event, is_doubtful
 from sponsorsync.github import webhooks as messages
-from sponsorsync.store.entitlements import Saved
+from sponsorsync.store.entitlements import EntitlementStore, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import EntitlementPolicy
     from sponsorsync.domain.sponsorship import SponsorshipEvent
     from sponsorsync.reconcile.schedule import ReconcileSchedule
-    from sponsorsync.store.entitlements import EntitlementStore
 
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 
@@ -65,11 +64,8 @@ class Webhooks:
     ) -> EventOutcome:
         """Verifies an event and applies it; the body is not parsed before it is verified.
 
-        Args:
-            body: The bytes as received.
-            event: X-GitHub-Event.
-            delivery: X-GitHub-Delivery; it stays the same on a redelivery.
-            signature: X-Hub-Signature-256.
+        `event`, `delivery` and `signature` are X-GitHub-Event, X-GitHub-Delivery and
+        X-Hub-Signature-256. A redelivery has the same `delivery`.
 
         Raises:
             NoWebhookError: No secret is configured.

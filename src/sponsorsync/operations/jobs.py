@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import structlog
 
@@ -15,7 +15,6 @@ from sponsorsync.reconcile.report import ReconcileSummary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import TypeAlias
 
     from sponsorsync.gears.batch import BatchSummary
     from sponsorsync.reconcile.reconciler import Reconciler
@@ -36,14 +35,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Job:
-    """The last job of a kind.
+    """The last job of a kind: it has processed `people` of the `total` in the index at its start.
 
     Attributes:
-        total: People in the index at its start.
-        people: People it has processed.
         waiting_until: The end of a wait for GitHub's rate limit.
         summary: The result, once the job is done or an outage has ended it.
-        reason: Why it failed.
     """
 
     kind: JobKind
@@ -61,10 +57,8 @@ class Job:
 class Jobs:
     """Starts jobs, and owns them until it is closed.
 
-    Attributes:
-        engine: Runs snapshots and comparisons; None where no durable Redis is configured.
-        run_scripts: Runs a snapshot by the scripts inside local.
-        reconciler: Runs comparisons with GitHub.
+    `engine` is None where no durable Redis is configured. `run_scripts` runs a snapshot by the
+    scripts inside local.
     """
 
     engine: SyncEngine | None
@@ -123,7 +117,6 @@ class Jobs:
             NoMaintainerTokenError: No token is configured.
         """
         self.reconciler.require_startable(sponsorable)
-
         return self._start(
             "reconcile",
             lambda report: self.reconciler.run(

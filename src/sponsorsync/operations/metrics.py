@@ -48,8 +48,7 @@ class Metrics:
     async def render(self, events: Mapping[str, int]) -> bytes:
         """Returns all metrics, without the counts of a server that cannot be asked.
 
-        Args:
-            events: Number of GitHub's events that this replica received, by outcome.
+        `events` are the numbers of GitHub's events that this replica received, by outcome.
         """
         registry = CollectorRegistry()
         up = _gauge(registry, "sponsorsync_redis_up", "Whether a Redis takes writes.", "redis")

@@ -21,10 +21,10 @@ from sponsorsync.domain.errors import (
     SponsorSyncError,
 )
 from sponsorsync.gears.checks import require_environment
-from sponsorsync.gears.client import explain_unsupported, format_version
+from sponsorsync.gears.client import GearsClient, explain_unsupported, format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, load_states, restore
 from sponsorsync.gears.replies import Registration
-from sponsorsync.gears.scripts import REGISTERING, load_scripts
+from sponsorsync.gears.scripts import REGISTERING, GearsScript, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import FrozenReport
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sponsorsync.background import Supervisor
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.scripts import GearsScript
     from sponsorsync.settings import Settings
 
 ScriptsStatus = Literal["not_used", "deploying", "live", "failed"]
@@ -72,9 +70,8 @@ class RegistrationsReport(FrozenReport):
 class Registrations:
     """Deploys the scripts of this release to the local Redis, and watches them.
 
-    Attributes:
-        status: 'not_used' where the plain engine does all the work.
-        detail: Why they are not used, or not live.
+    `status` is 'not_used' where the plain engine does all the work. `detail` says why the scripts
+    are not used, or not live.
     """
 
     def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:
@@ -114,7 +111,8 @@ class Registrations:
 
     def start(self, supervisor: Supervisor) -> None:
         """Starts the loop that deploys and watches, where the settings want the scripts."""
-        if _are_wanted(self._settings):
+        engine, durable = self._settings.engine, self._settings.durable_address
+        if engine == "gears" or (engine == "auto" and durable is not None):
             supervisor.start("gears_scripts", self.run)
 
     async def load(self) -> RegistrationsReport:
@@ -215,9 +213,7 @@ async def open_registrations(
 ) -> AsyncIterator[Registrations]:
     """Yields the registrations; with the engine `gears` the scripts are live then.
 
-    Args:
-        settings: The service's settings.
-        folder: The folder of the scripts; None for that of this installation.
+    The scripts are in `folder`, or in this installation if it is None.
 
     Raises:
         SponsorSyncError: The engine is `gears`, and the scripts are not live.
@@ -229,9 +225,3 @@ async def open_registrations(
                 raise NoDurableError
             await registrations.deploy()
         yield registrations
-
-
-def _are_wanted(settings: Settings) -> bool:
-    return settings.engine == "gears" or (
-        settings.engine == "auto" and settings.durable_address is not None
-    )

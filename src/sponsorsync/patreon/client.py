@@ -25,18 +25,15 @@ class PatreonClient:
         """Returns the token's owner and their patronages."""
 
         async def fetch_once() -> PatreonIdentity:
-            return messages.parse_identity(await self._get_identity(token))
+            try:
+                response = await self._client.get(
+                    self._patreon_url + messages.IDENTITY_PATH,
+                    params=dict(messages.IDENTITY_QUERY),
+                    headers=messages.build_headers(token),
+                )
+            except httpx.HTTPError as error:
+                raise LinkUnreachableError("Patreon could not be reached.") from error
+            messages.check_status(response.status_code, response.headers, response.content)
+            return messages.parse_identity(response.content)
 
         return await retry_once(fetch_once, on=LinkUnreachableError)
-
-    async def _get_identity(self, token: str) -> bytes:
-        try:
-            response = await self._client.get(
-                self._patreon_url + messages.IDENTITY_PATH,
-                params=dict(messages.IDENTITY_QUERY),
-                headers=messages.build_headers(token),
-            )
-        except httpx.HTTPError as error:
-            raise LinkUnreachableError("Patreon could not be reached.") from error
-        messages.check_status(response.status_code, response.headers, response.content)
-        return response.content

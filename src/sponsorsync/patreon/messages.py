@@ -13,11 +13,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sponsorsync.domain.errors import (
-    LinkLimitedError,
-    LinkRefusedError,
-    LinkUnreachableError,
-)
+from sponsorsync.domain.errors import LinkLimitedError, LinkRefusedError, LinkUnreachableError
 from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
 
 if TYPE_CHECKING:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain.sources import EntitlementSource, Grant
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 UNDATED = timedelta(days=31)
 """The length of an entitlement by an active patron, or by a gift, without an end from Patreon."""
@@ -39,7 +35,6 @@ class Patronage:
     """One person's membership of one campaign, which is a creator's page.
 
     Attributes:
-        campaign_id: The campaign.
         status: Patreon's own status. It says nothing about a gift.
         cents: The present entitlement as a price a month: that of the highest tier, in the
             campaign's currency; without a tier, that of the pledge, in the currency in which
@@ -75,14 +70,9 @@ def derive_grant(
 ) -> Grant | None:
     """Returns the grant that a patronage results in, None where there never was a pledge.
 
-    The service does not ask Patreon again, so the grant has an end; the person moves it by linking
-    the account again.
-
-    Args:
-        identity: Patreon's answer.
-        campaign_id: The maintainer's campaign; no other counts.
-        stored: The grant that the same account had before.
-        now: The moment of the answer.
+    Only the maintainer's campaign counts. The service does not ask Patreon again, so the grant has
+    an end; the person moves it by linking the account again. `stored` is the grant that the same
+    account had before.
     """
     patronage = next((p for p in identity.patronages if p.campaign_id == campaign_id), None)
     until = None if patronage is None else _find_end(patronage, stored, now)

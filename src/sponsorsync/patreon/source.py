@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.http_client import create_http_client
-from sponsorsync.linked_source import LinkedAccount, LinkedSource
+from sponsorsync.linked_source import LinkAttempt, LinkedAccount, LinkedSource
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.oauth import PatreonOAuth
 from sponsorsync.patreon.patronage import derive_grant
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import httpx
 
-    from sponsorsync.linked_source import LinkAttempt
     from sponsorsync.settings import Settings
 
 

@@ -12,8 +12,8 @@ from sponsorsync.domain.fact_derivation import (
     is_better,
 )
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.reconcile.report import BudgetLeft, Drift
-from sponsorsync.store.entitlements import EntitlementChange, Saved
+from sponsorsync.reconcile.report import BudgetLeft, Drift, ReconcileSummary
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
     from sponsorsync.domain.sponsorship import Sponsorship
     from sponsorsync.github.sponsorships import ReceivedPage
-    from sponsorsync.reconcile.report import ReconcileSummary
-    from sponsorsync.store.entitlements import EntitlementStore
     from sponsorsync.store.reconciliations import ReconciliationStore
 
 _CHUNK = 100
@@ -151,13 +149,9 @@ class Comparison:
         return self._saved.get(person_id) != _hash_sponsorship(stored)
 
     def _is_gain(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
-        if not reported.is_sponsoring(self.began_at):
-            return False
-        return (
-            stored is None
-            or not stored.is_sponsoring(self.began_at)
-            or is_better(reported, stored, now=self.began_at)
-        )
+        if stored is None or not self._is_sponsor(stored):
+            return self._is_sponsor(reported)
+        return self._is_sponsor(reported) and is_better(reported, stored, now=self.began_at)
 
     def _may_take(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
         if stored is None or stored.source is not EntitlementSource.SPONSORSHIP:
@@ -169,15 +163,13 @@ class Comparison:
         return self._is_end(stored, reported) and self._is_certain()
 
     def _is_new_answer(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
-        is_sponsor = stored is not None and stored.is_sponsoring(self.began_at)
-        return not is_sponsor and not reported.is_sponsoring(self.began_at)
+        return not self._is_sponsor(stored) and not self._is_sponsor(reported)
 
     def _is_end(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
-        return (
-            stored is not None
-            and stored.is_sponsoring(self.began_at)
-            and not reported.is_sponsoring(self.began_at)
-        )
+        return self._is_sponsor(stored) and not self._is_sponsor(reported)
+
+    def _is_sponsor(self, facts: EntitlementFacts | None) -> bool:
+        return facts is not None and facts.is_sponsoring(self.began_at)
 
     def _is_certain(self) -> bool:
         """Returns False, and counts it, where the person may be one of the hidden sponsors."""
@@ -202,14 +194,13 @@ class Comparison:
             return
         if before is not None and have_same_sponsorship(before, change.facts):
             return  # an event would not have reported this difference
-        was_entitled = before is not None and before.is_sponsoring(self.began_at)
-        is_entitled = change.facts.is_sponsoring(self.began_at)
+        is_entitled = self._is_sponsor(change.facts)
         if before is None and not is_entitled:
             return  # a person who was unknown, and is no sponsor
         self._drifted.add(change.person_id)
-        kind: Literal["created", "changed", "ended"] = "changed" if was_entitled else "created"
-        if not is_entitled:
-            kind = "ended"
+        kind: Literal["created", "changed", "ended"] = "ended"
+        if is_entitled:
+            kind = "changed" if self._is_sponsor(before) else "created"
         self.summary.add_drift(
             Drift(sponsorable=self.sponsorable, person_id=change.person_id, kind=kind)
         )

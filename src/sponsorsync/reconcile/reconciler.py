@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from pydantic import SecretStr
 
@@ -113,7 +113,11 @@ class Reconciler:
         summary = ReconcileSummary(is_dry_run=dry_run)
         began = time.monotonic()
         selected = self.sponsorables if sponsorable is None else [normalize_login(sponsorable)]
-        async with self._hold_lock() as lock:
+        async with self.reconciliations.hold_lock() as lock:
+            if lock is None:
+                raise JobRunningError(
+                    "A reconcile is already running, started by the schedule or another replica."
+                )
             run = _Run(lock, summary, report)
             try:
                 for each in selected:
@@ -242,15 +246,6 @@ class Reconciler:
                 seconds -= _EXTEND_EVERY_S
         finally:
             run.report_wait(None)
-
-    @asynccontextmanager
-    async def _hold_lock(self) -> AsyncIterator[HeldLock]:
-        async with self.reconciliations.hold_lock() as lock:
-            if lock is None:
-                raise JobRunningError(
-                    "A reconcile is already running, started by the schedule or another replica."
-                )
-            yield lock
 
 
 def _explain(error: SponsorSyncError) -> str:

@@ -52,8 +52,7 @@ class ReconcileSummary(Report):
         description="Entitled people who are not listed and may be among the hidden sponsors.",
     )
     conflicts: int = Field(
-        default=0,
-        description="People who have a key of the wrong type; the log names them.",
+        default=0, description="People who have a key of the wrong type; the log names them."
     )
     points: int = Field(default=0, description="Points spent of GitHub's rate limit.")
     budget: BudgetLeft | None = None

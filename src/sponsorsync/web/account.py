@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import Field
 
-from sponsorsync.domain.entitlement import evaluate
-from sponsorsync.domain.errors import (
-    DurableUnavailableError,
-    NotSignedInError,
-    StoreConflictError,
-)
+from sponsorsync.domain.entitlement import Entitlement, evaluate
+from sponsorsync.domain.errors import DurableUnavailableError, NotSignedInError, StoreConflictError
 from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import error_responses
@@ -22,13 +19,10 @@ from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import EntitlementOut, FromAttributes, Model
 
 if TYPE_CHECKING:
-    from sponsorsync.domain.entitlement import Entitlement
     from sponsorsync.domain.profile import Profile
 
-router = APIRouter()
-
-_ACCEPTED = 202
-_SEE_OTHER = 303
+router = APIRouter(tags=["account"])
+pages = APIRouter(tags=["pages"])
 
 
 class ProfileOut(FromAttributes):
@@ -77,10 +71,7 @@ class Deletion(Model):
 
 
 @router.get(
-    "/me",
-    tags=["account"],
-    summary="Show my profile and my entitlements",
-    responses=error_responses(401, 503),
+    "/me", summary="Show my profile and my entitlements", responses=error_responses(401, 503)
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     """Returns your profile, and your entitlement by each sponsorable, with source and reason."""
@@ -89,7 +80,6 @@ async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
 
 @router.post(
     "/me/refresh",
-    tags=["account"],
     summary="Check my sponsorship at GitHub now",
     responses={
         202: {
@@ -107,32 +97,19 @@ async def refresh_me(person_id: PersonId, services: ServicesDep, response: Respo
     compared instead, within five minutes.
     """
     if not await services.refresh.run(person_id):
-        response.status_code = _ACCEPTED
+        response.status_code = 202
     return await _load_me(services, person_id)
 
 
-@router.get(
-    "/me/export",
-    tags=["account"],
-    summary="Export my data",
-    responses=error_responses(401, 409, 503),
-)
+@router.get("/me/export", summary="Export my data", responses=error_responses(401, 409, 503))
 async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
     """Returns your data in the application's Redis and in the durable one."""
     export = await services.personal_data.export(person_id)
-    return ExportOut.model_validate(
-        {
-            "exported_at": services.clock(),
-            "local": export.local,
-            "durable": export.durable,
-            "note": export.note,
-        }
-    )
+    return ExportOut.model_validate({"exported_at": services.clock(), **asdict(export)})
 
 
 @router.delete(
     "/me",
-    tags=["account"],
     summary="Delete my account",
     responses={
         202: {"model": Deletion, "description": "The durable Redis has not confirmed it yet"},
@@ -149,22 +126,21 @@ async def delete_me(person_id: PersonId, services: ServicesDep, response: Respon
     services.cookies.clear_session(response)
     if confirmed:
         return Deletion(confirmed=True, message="Your account and all of its data are removed.")
-    response.status_code = _ACCEPTED
+    response.status_code = 202
     return Deletion(
         confirmed=False,
         message="Your account is removed here, and from durable storage as soon as it is reached.",
     )
 
 
-@router.get("/", tags=["pages"], summary="Start page", response_class=HTMLResponse)
+@pages.get("/", summary="Start page", response_class=HTMLResponse)
 async def show_home(token: SessionToken) -> HTMLResponse:
     """Shows the start page; it uses no database, so it works during every outage."""
     return render_page("home.html", has_session=token is not None)
 
 
-@router.get(
+@pages.get(
     "/account",
-    tags=["pages"],
     summary="Account page",
     response_class=HTMLResponse,
     responses=error_responses(401, 503),
@@ -197,11 +173,10 @@ async def show_account(
     )
 
 
-@router.post(
+@pages.post(
     "/account/preferences/{collection}/remove",
-    tags=["pages"],
     summary="Remove one item from the account page",
-    status_code=_SEE_OTHER,
+    status_code=303,
     response_class=RedirectResponse,
     responses=error_responses(401, 403, 422, 503),
 )
@@ -210,7 +185,7 @@ async def remove_from_account(
 ) -> RedirectResponse:
     """Removes an item; a plain form cannot send DELETE."""
     await services.preferences.change(person_id, collection, add=[], remove=[item])
-    return RedirectResponse("/account", status_code=_SEE_OTHER)
+    return RedirectResponse("/account", status_code=303)
 
 
 async def _load_me(services: ServicesDep, person_id: int) -> Me:

@@ -14,29 +14,24 @@ from sponsorsync.domain.errors import (
     SponsorSyncError,
 )
 from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
-from sponsorsync.linked_source import callback_path
+from sponsorsync.linked_source import LinkedSource, callback_path
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import PersonId, ServicesDep
 from sponsorsync.web.errors import error_responses, respond_to
 
 if TYPE_CHECKING:
     from sponsorsync.entitlements.account_link import AccountLink
-    from sponsorsync.linked_source import LinkedSource
     from sponsorsync.web.services import Services
-
-_SEE_OTHER = 303
 
 
 class _Routes:
-    """The handlers for one source."""
-
     def __init__(self, kind: type[LinkedSource]) -> None:
         self._kind = kind
 
     async def start(self, request: Request, person_id: PersonId, services: ServicesDep) -> Response:
         """Sends the browser to the service. A cookie binds the attempt to browser and person."""
         attempt = self._find_link(services).linked_source.start()
-        response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
+        response = RedirectResponse(attempt.url, status_code=303)
         services.cookies.clear_excess_attempts(response, request.cookies)
         services.cookies.set_attempt(
             response,
@@ -83,14 +78,14 @@ class _Routes:
             response = respond_to(request, failure)
         else:
             next_url = attempt.next_url if has_grant else f"/account?no_support={source}"
-            response = RedirectResponse(next_url, status_code=_SEE_OTHER)
+            response = RedirectResponse(next_url, status_code=303)
         services.cookies.clear_attempt(response, state)
         return response
 
     async def unlink(self, person_id: PersonId, services: ServicesDep) -> Response:
         """Ends the entitlement by the linked account; without one, nothing happens."""
         await self._find_link(services).unlink(person_id)
-        return RedirectResponse("/account", status_code=_SEE_OTHER)
+        return RedirectResponse("/account", status_code=303)
 
     def _find_link(self, services: Services) -> AccountLink:
         link = services.account_links.get(self._kind.source)
@@ -108,7 +103,7 @@ def _create_router(kind: type[LinkedSource]) -> APIRouter:
         f"/{source}/link",
         routes.start,
         name=f"start_{source}_link",
-        status_code=_SEE_OTHER,
+        status_code=303,
         summary=f"Begin to link an account at {name}",
         responses=error_responses(409),
     )
@@ -116,7 +111,7 @@ def _create_router(kind: type[LinkedSource]) -> APIRouter:
         callback_path(source),
         routes.finish,
         name=f"finish_{source}_link",
-        status_code=_SEE_OTHER,
+        status_code=303,
         summary=f"Finish the link: {name} sends the browser here",
         responses=error_responses(400, 403, 409, 502, 503),
     )
@@ -125,7 +120,7 @@ def _create_router(kind: type[LinkedSource]) -> APIRouter:
         routes.unlink,
         methods=["POST"],
         name=f"unlink_{source}",
-        status_code=_SEE_OTHER,
+        status_code=303,
         summary=f"Unlink my account at {name}",
         responses=error_responses(403, 409, 503),
     )

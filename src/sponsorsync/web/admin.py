@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AliasPath, Field
+from pydantic import Field
 
 from sponsorsync.domain.errors import (
     AdminForbiddenError,
@@ -24,7 +24,7 @@ from sponsorsync.sync.snapshot import SnapshotSummary
 from sponsorsync.sync.verify import VerifySummary
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import error_responses
-from sponsorsync.web.schemas import FromAttributes, Model
+from sponsorsync.web.schemas import FromAttributes, Model, nested_field
 
 if TYPE_CHECKING:
     from sponsorsync.operations.jobs import Job
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False
 )
-_ACCEPTED = 202
 
 
 async def require_admin(
@@ -103,16 +102,8 @@ class LastReconcileOut(FromAttributes):
 
     sponsorable: str
     reconciled_at: datetime | None = Field(description="Start of the last complete comparison.")
-    failed_at: datetime | None = Field(
-        default=None,
-        validation_alias=AliasPath("failed", "at"),
-        description="Time of the last failure since then.",
-    )
-    reason: str | None = Field(
-        default=None,
-        validation_alias=AliasPath("failed", "reason"),
-        description="Why that one failed.",
-    )
+    failed_at: datetime | None = nested_field("failed.at", "Time of the last failure since then.")
+    reason: str | None = nested_field("failed.reason", "Why that one failed.")
 
 
 class ReconcileJob(_Job):
@@ -149,7 +140,7 @@ Collection = Annotated[
 
 @router.post(
     "/snapshot",
-    status_code=_ACCEPTED,
+    status_code=202,
     summary="Copy all people to the durable Redis",
     responses=error_responses(409),
 )
@@ -182,7 +173,7 @@ async def get_snapshot(services: ServicesDep) -> SnapshotJob:
 
 @router.post(
     "/verify",
-    status_code=_ACCEPTED,
+    status_code=202,
     summary="Compare the local with the durable Redis",
     responses=error_responses(409),
 )
@@ -199,7 +190,7 @@ async def get_verify(services: ServicesDep) -> VerifyJob:
 
 @router.post(
     "/reconcile",
-    status_code=_ACCEPTED,
+    status_code=202,
     summary="Compare the sponsorships with GitHub, and repair them",
     responses=error_responses(409),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from joserfc import jwe
@@ -28,6 +28,7 @@ _ATTEMPT_LIFE_S = 600  # GitHub's codes live ten minutes
 _STATE_HASH_LENGTH = 16
 _MAX_ATTEMPTS = 8
 _SEAL = {"alg": "dir", "enc": "A256GCM"}
+_SameSite = Literal["lax", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,7 @@ class Cookies:
     """
 
     def __init__(
-        self,
-        *,
-        secret: SecretStr,
-        secure: bool,
-        samesite: Literal["lax", "none"],
-        session_life: timedelta,
+        self, *, secret: SecretStr, secure: bool, samesite: _SameSite, session_life: timedelta
     ) -> None:
         # One secret may serve several purposes; each has its own derived key.
         key = hmac.digest(secret.get_secret_value().encode(), b"login attempt", "sha256")
@@ -66,12 +62,8 @@ class Cookies:
         self._secure = secure
         self._samesite = samesite
         self._session_s = int(session_life.total_seconds())
-        self._prefix = "__Host-" if secure else ""
-
-    @property
-    def session_name(self) -> str:
-        """The name of the session cookie."""
-        return f"{self._prefix}sponsorsync"
+        self.session_name = f"{'__Host-' if secure else ''}sponsorsync"
+        self._attempt_prefix = f"{self.session_name}-login-"
 
     def read_session(self, cookies: Mapping[str, str]) -> str | None:
         """Returns the session token, or None."""
@@ -87,14 +79,7 @@ class Cookies:
 
     def set_attempt(self, response: Response, attempt: OpenAttempt, *, now: datetime) -> None:
         """Binds an attempt to the browser."""
-        content = {
-            "state": attempt.state,
-            "code_verifier": attempt.code_verifier,
-            "next_url": attempt.next_url,
-            "person_id": attempt.person_id,
-            "source": attempt.source,
-            "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S,
-        }
+        content = {**asdict(attempt), "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S}
         sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
         # Always Lax: GitHub's redirect is a top-level navigation.
         self._set(response, self._attempt_name(attempt.state), sealed, _ATTEMPT_LIFE_S, "lax")
@@ -113,15 +98,9 @@ class Cookies:
         content = json.loads(plain or b"{}")
         if not hmac.compare_digest(content["state"].encode(), state.encode()):
             return None
-        if now.timestamp() >= content["ends"]:
+        if now.timestamp() >= content.pop("ends"):
             return None
-        return OpenAttempt(
-            state=state,
-            code_verifier=content["code_verifier"],
-            next_url=content["next_url"],
-            person_id=content.get("person_id"),
-            source=content.get("source"),
-        )
+        return OpenAttempt(**content)
 
     def clear_excess_attempts(self, response: Response, cookies: Mapping[str, str]) -> None:
         """Deletes all attempts if there are many: proxies refuse headers of some kilobytes."""
@@ -139,17 +118,8 @@ class Cookies:
         digest = hashlib.sha256(state.encode()).hexdigest()[:_STATE_HASH_LENGTH]
         return self._attempt_prefix + digest
 
-    @property
-    def _attempt_prefix(self) -> str:
-        return f"{self._prefix}sponsorsync-login-"
-
     def _set(
-        self,
-        response: Response,
-        name: str,
-        value: str,
-        max_age_s: int,
-        samesite: Literal["lax", "none"],
+        self, response: Response, name: str, value: str, max_age_s: int, samesite: _SameSite
     ) -> None:
         response.set_cookie(
             name,

@@ -66,9 +66,7 @@ def not_signed_in(request: Request, *, login_url: str = "/login") -> NotSignedIn
 
 
 async def require_session(
-    request: Request,
-    services: ServicesDep,
-    _: Annotated[str | None, Depends(_session_cookie)],
+    request: Request, services: ServicesDep, _: Annotated[str | None, Depends(_session_cookie)]
 ) -> str:
     """Returns the session's token, without a check.
 

@@ -83,9 +83,9 @@ CHALLENGES = {
 
 def add_error_handlers(app: FastAPI) -> None:
     """Makes the app answer errors with problems or pages of ours."""
-    app.add_exception_handler(errors.SponsorSyncError, _handle_ours)
-    app.add_exception_handler(RequestValidationError, _handle_validation)
-    app.add_exception_handler(HTTPException, _handle_http)
+    app.exception_handler(errors.SponsorSyncError)(_handle_ours)
+    app.exception_handler(RequestValidationError)(_handle_validation)
+    app.exception_handler(HTTPException)(_handle_http)
 
 
 def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
@@ -141,18 +141,15 @@ def _add_extras(problem: Problem, error: errors.SponsorSyncError) -> dict[str, s
     return headers
 
 
-async def _handle_ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.SponsorSyncError)  # noqa: S101 - the registration says so
+async def _handle_ours(request: Request, error: errors.SponsorSyncError) -> Response:
     return respond_to(request, error)
 
 
-async def _handle_validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - the registration says so
+async def _handle_validation(request: Request, error: RequestValidationError) -> Response:
     return respond_to(request, errors.InvalidInputError(_summarize_validation(error.errors())))
 
 
-async def _handle_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - the registration says so
+async def _handle_http(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
     details = {
         HTTPStatus.NOT_FOUND: "There is nothing at this address.",

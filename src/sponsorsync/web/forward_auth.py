@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["forward auth"])
 
 _PATH = "/auth/sponsor"
-_MAX_LOGIN_LENGTH = 100
-_MAX_CENTS = 100_000_000
 # Other text in the store was written by others, and could inject a header.
 _LOGIN = re.compile(r"[A-Za-z0-9_-]+")
 # Queries that FastAPI would accept and parse alike: no escapes, no repetition, no other parameter.
@@ -46,7 +44,7 @@ _HEADERS = {
 Sponsorable = Annotated[
     str | None,
     Query(
-        max_length=_MAX_LOGIN_LENGTH,
+        max_length=100,
         examples=["octo-org"],
         description="A login; by default the first of SPONSORSYNC_SPONSORABLES.",
     ),
@@ -89,7 +87,7 @@ async def authorize_sponsor(
     sponsorable: Sponsorable = None,
     min_cents: Annotated[
         int,
-        Query(ge=0, le=_MAX_CENTS, examples=[1000], description="The lowest tier, in US cents."),
+        Query(ge=0, le=100_000_000, examples=[1000], description="The lowest tier, in US cents."),
     ] = 0,
 ) -> Response:
     """Answers 204 while the person is entitled with a tier of at least `min_cents`.

@@ -27,8 +27,6 @@ router = APIRouter(tags=["login"])
 CALLBACK_PATH = "/oauth2/callback"
 
 _AFTER_LOGIN = "/account"
-_SEE_OTHER = 303
-_MAX_LOGIN_LENGTH = 100
 
 
 class SignedInOut(Model, from_attributes=True):
@@ -41,10 +39,7 @@ class SignedInOut(Model, from_attributes=True):
 
 
 @router.get(
-    "/login",
-    status_code=_SEE_OTHER,
-    response_class=RedirectResponse,
-    summary="Sign in with GitHub",
+    "/login", status_code=303, response_class=RedirectResponse, summary="Sign in with GitHub"
 )
 async def start_login(
     request: Request,
@@ -58,8 +53,7 @@ async def start_login(
         ),
     ] = None,
     login: Annotated[
-        str | None,
-        Query(max_length=_MAX_LOGIN_LENGTH, description="The GitHub account to suggest."),
+        str | None, Query(max_length=100, description="The GitHub account to suggest.")
     ] = None,
     *,
     moved: Annotated[bool, Query(include_in_schema=False)] = False,
@@ -69,11 +63,9 @@ async def start_login(
         # The cookie has to be set on the host that GitHub sends the browser back to. `moved` ends
         # the loop that a proxy which rewrites the Host header would cause.
         here = request.url.include_query_params(moved="true")
-        return RedirectResponse(
-            f"{services.origin}{here.path}?{here.query}", status_code=_SEE_OTHER
-        )
+        return RedirectResponse(f"{services.origin}{here.path}?{here.query}", status_code=303)
     attempt = services.sign_in.start(login_hint=login or None)
-    response = RedirectResponse(attempt.url, status_code=_SEE_OTHER)
+    response = RedirectResponse(attempt.url, status_code=303)
     services.cookies.clear_excess_attempts(response, request.cookies)
     services.cookies.set_attempt(
         response,
@@ -91,7 +83,7 @@ async def start_login(
 
 @router.get(
     CALLBACK_PATH,
-    status_code=_SEE_OTHER,
+    status_code=303,
     response_class=RedirectResponse,
     summary="Finish the sign-in (GitHub sends the browser here)",
     responses={
@@ -120,7 +112,10 @@ async def finish_login(
         )
     response: Response
     try:
-        _check_answer(services.sign_in.issuer, code=code, error=error, iss=iss)
+        if iss is not None and iss != services.sign_in.oauth.issuer:
+            raise LoginExpiredError("The answer does not come from GitHub. Please sign in again.")
+        if error or not code:
+            raise _refusal(error)
         signed_in = await services.sign_in.finish(
             code=code, code_verifier=attempt.code_verifier, replaces=replaced_session
         )
@@ -131,7 +126,7 @@ async def finish_login(
             body = SignedInOut.model_validate(signed_in.profile)
             response = JSONResponse(body.model_dump())
         else:
-            response = RedirectResponse(attempt.next_url, status_code=_SEE_OTHER)
+            response = RedirectResponse(attempt.next_url, status_code=303)
         services.cookies.set_session(response, signed_in.session_token)
     services.cookies.clear_attempt(response, state)
     return response
@@ -139,7 +134,7 @@ async def finish_login(
 
 @router.post(
     "/logout",
-    status_code=_SEE_OTHER,
+    status_code=303,
     response_class=RedirectResponse,
     summary="Sign out",
     responses={204: {"description": "Without `Accept: text/html`"}, **error_responses(403)},
@@ -149,19 +144,12 @@ async def logout(request: Request, services: ServicesDep, token: SessionToken) -
     if token is not None:
         await services.people.end_session(token)
     response = (
-        RedirectResponse("/", status_code=_SEE_OTHER)
+        RedirectResponse("/", status_code=303)
         if "text/html" in request.headers.get("accept", "")
         else Response(status_code=204)
     )
     services.cookies.clear_session(response)
     return response
-
-
-def _check_answer(issuer: str, *, code: str, error: str, iss: str | None) -> None:
-    if iss is not None and iss != issuer:
-        raise LoginExpiredError("The answer does not come from GitHub. Please sign in again.")
-    if error or not code:
-        raise _refusal(error)
 
 
 def _refusal(error: str) -> LoginError:

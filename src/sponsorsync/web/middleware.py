@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-_STATIC = b"public, max-age=3600"
-_KEYS = b"public, max-age=300"
-_KEYS_PATH = "/.well-known/jwks.json"
-
 # FastAPI's page loads Swagger UI from a CDN, and starts it with an inline script.
 _DOCS_POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
@@ -149,10 +145,7 @@ class SecurityHeaders:
                     (b"cache-control", _cache_control(path, message["status"])),
                     (b"x-content-type-options", b"nosniff"),
                     (b"referrer-policy", b"same-origin"),
-                    (
-                        b"content-security-policy",
-                        _DOCS_POLICY if path == "/docs" else self._policy,
-                    ),
+                    (b"content-security-policy", _DOCS_POLICY if path == "/docs" else self._policy),
                 ]
             await send(message)
 
@@ -160,9 +153,9 @@ class SecurityHeaders:
 
 
 def _cache_control(path: str, status: int) -> bytes:
-    if path == _KEYS_PATH and status == HTTPStatus.OK:
-        return _KEYS
-    return _STATIC if path.startswith("/static/") else b"no-store"
+    if path == "/.well-known/jwks.json" and status == HTTPStatus.OK:
+        return b"public, max-age=300"
+    return b"public, max-age=3600" if path.startswith("/static/") else b"no-store"
 
 
 async def _refuse(error: SponsorSyncError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,13 +6,12 @@ https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from ipaddress import IPv4Network, IPv6Network
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
@@ -26,6 +27,13 @@ class FromAttributes(Model):
 
     model_config = ConfigDict(
         from_attributes=True, json_schema_serialization_defaults_required=True
+    )
+
+
+def nested_field(path: str, description: str, default: object = None) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Returns a field that is read from an attribute of an attribute, which may be None."""
+    return Field(
+        default=default, validation_alias=AliasPath(*path.split(".")), description=description
     )
 
 
@@ -70,29 +78,20 @@ class EntitlementOut(FromAttributes):
     tier_cents: int | None = Field(description="Its price in US cents; null where it is not known.")
     since: datetime | None = Field(description="Its start.")
     until: datetime | None = Field(description="Its exclusive end; null if it has none.")
-    is_one_time: bool = Field(
-        default=False,
-        validation_alias=AliasPath("facts", "is_one_time"),
-        description="Whether the person's own sponsorship is a single payment.",
+    is_one_time: bool = nested_field(
+        "facts.is_one_time", "Whether the person's own sponsorship is a single payment.", False
     )
-    privacy: Privacy | None = Field(
-        default=None,
-        validation_alias=AliasPath("facts", "privacy"),
-        description="Privacy of the person's own sponsorship.",
+    privacy: Privacy | None = nested_field(
+        "facts.privacy", "Privacy of the person's own sponsorship."
     )
-    payment_source: PaymentSource | None = Field(
-        default=None,
-        validation_alias=AliasPath("facts", "payment_source"),
-        description="Payment source of the person's own sponsorship.",
+    payment_source: PaymentSource | None = nested_field(
+        "facts.payment_source", "Payment source of the person's own sponsorship."
     )
-    checked_at: datetime | None = Field(
-        default=None,
-        validation_alias=AliasPath("facts", "checked_at"),
-        description="The time of GitHub's last answer.",
+    checked_at: datetime | None = nested_field(
+        "facts.checked_at", "The time of GitHub's last answer."
     )
-    unknown_since: datetime | None = Field(
-        default=None,
-        validation_alias=AliasPath("facts", "unknown_since"),
-        description="The first failed check after `checked_at`; the last answer holds for a while.",
+    unknown_since: datetime | None = nested_field(
+        "facts.unknown_since",
+        "The first failed check after `checked_at`; the last answer holds for a while.",
     )
     considered: list[ConsideredOut] = Field(description="Every possible reason that was examined.")

@@ -137,10 +137,7 @@ async def revoke_sessions(person_id: PersonNumber, services: ServicesDep) -> Rev
     "/overrides/{who}", summary="Grant an entitlement", responses=error_responses(404, 502, 503)
 )
 async def put_override(
-    who: Who,
-    request: OverrideRequest,
-    services: ServicesDep,
-    sponsorable: Sponsorable = None,
+    who: Who, request: OverrideRequest, services: ServicesDep, sponsorable: Sponsorable = None
 ) -> OverrideOut:
     """Entitles a person from now until the given time, whatever GitHub reports.
 

@@ -18,8 +18,6 @@ WEBHOOK_PATH = "/webhooks/github"
 MAX_EVENT_BYTES = 256 * 1024
 """A `sponsorship` event has some 5 KB; nothing larger is read, signed or not."""
 
-_ACCEPTED = 202
-
 router = APIRouter(tags=["webhooks"])
 
 
@@ -33,7 +31,7 @@ class EventAnswer(Model):
 
 @router.post(
     WEBHOOK_PATH,
-    status_code=_ACCEPTED,
+    status_code=202,
     summary="Receive an event of GitHub",
     responses=error_responses(400, 401, 404, 409, 413, 503),
 )
