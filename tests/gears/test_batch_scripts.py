@@ -199,8 +199,8 @@ async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> Non
 
 async def test_a_bad_record_is_counted_and_named(people: Shipped) -> None:
     """On either server; the others are copied."""
-    await people.pair.durable.set(PROFILE, "a foreign text")
-    await people.pair.local.set(keys.user_details(7), "a foreign text")
+    await people.pair.durable.set(PROFILE, "foreign")
+    await people.pair.local.set(keys.user_details(7), "foreign")
 
     counts = await people.run_batch("sync_profiles")
 
@@ -213,7 +213,7 @@ async def test_a_bad_record_is_counted_and_named(people: Shipped) -> None:
 async def test_many_bad_records_are_counted_and_the_first_named(shipped: Shipped) -> None:
     """The reply stays small."""
     for number in range(1, 31):
-        await shipped.pair.local.set(keys.user_details(number), "a foreign text")
+        await shipped.pair.local.set(keys.user_details(number), "foreign")
 
     counts = await shipped.run_batch("sync_profiles")
 
@@ -229,9 +229,9 @@ async def test_where_there_is_nothing_nothing_is_counted(shipped: Shipped) -> No
 async def test_with_durable_down_everybody_is_counted_as_failed(people: Shipped) -> None:
     """With the reason; and another run makes up for it."""
     port = int(environment_for(people.gears.durable_url)["REDISENT_PORT"])
-    async with run_proxy(port) as way:
-        await point_at(people.gears, environment_for(f"redis://127.0.0.1:{way.port}/0"))
-        way.cut()
+    async with run_proxy(port) as proxy:
+        await point_at(people.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
+        proxy.cut()
         counts = await people.run_batch("sync_profiles")
 
     assert counts is not None

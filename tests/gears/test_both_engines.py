@@ -73,8 +73,7 @@ async def test_a_deletion_of_an_account_is_followed_by_both(live: Shipped) -> No
     """And nothing of it comes back by a read."""
     async with running_engine(live.pair):
         for person in (PERSON, OTHER):
-            await live.pair.sign_in(person)
-            await live.pair.add("a", person_id=person)
+            await live.pair.add_person("a", person_id=person)
         await until(live.is_settled)
         await live.pair.people.delete_account(PERSON)
         await until(live.is_settled)

@@ -27,9 +27,7 @@ FOREIGN = "foreign"  # a set {x} of the application's
 async def captured(shipped: Shipped) -> Shipped:
     """An entitled person with {a, b} on both sides, and a script that sees who changes that."""
     await shipped.upload("write_behind")
-    await shipped.pair.sign_in()
-    await shipped.pair.add("a", "b")
-    await shipped.settle()
+    await shipped.add_person("a", "b")
     await shipped.pair.local.sadd(FOREIGN, "x")
     return shipped
 
@@ -363,9 +361,7 @@ async def test_a_running_fetch_does_not_undo_a_foreign_write(
 
 async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
     """As a version of the old set it would win over durable's."""
-    await live.pair.sign_in()
-    await live.pair.add("a", "b")
-    await live.settle()
+    await live.add_person("a", "b")
     then = await live.dump_keys()
     await live.pair.add("c")
     await live.settle()

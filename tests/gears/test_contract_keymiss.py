@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from tests.gears.conftest import Gears
@@ -186,11 +186,7 @@ async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
     body = "execute('SMEMBERS', 'user:2') if r['key'] == 'user:1' else execute('SET', 'two', 1)"
     await fetch_by(gears, body, ["smembers"])
     await gears.run("SMEMBERS", "user:1")
-
-    async def was_fetched() -> bool:
-        return await gears.client.exists("two") == 1
-
-    await until(was_fetched)
+    await until_equal(lambda: gears.client.exists("two"), 1)
 
 
 async def test_misses_of_one_key_are_handled_one_by_one(gears: Gears) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from tests.gears.conftest import Gears
@@ -73,11 +73,7 @@ async def test_a_record_has_key_id_and_value(gears: Gears) -> None:
     """The id is what the drain deletes afterwards."""
     await drain_by(gears, "execute('RPUSH', 'batches', repr(batch))")
     (entry,) = await add(gears, 1)
-
-    async def is_there() -> bool:
-        return bool(await batches(gears))
-
-    await until(is_there)
+    await until(lambda: batches(gears))
     assert await batches(gears) == [
         [{"key": "outbox", "id": entry.decode(), "value": {"u": "1"}}],
     ]
@@ -186,11 +182,7 @@ async def test_an_upgrade_loses_nothing(gears: Gears) -> None:
         return all(each in values for each in people(*range(60)))
 
     await until(are_all_there)
-
-    async def is_empty() -> bool:
-        return await gears.client.xlen("outbox") == 0
-
-    await until(is_empty)
+    await until_equal(lambda: gears.client.xlen("outbox"), 0)
 
 
 async def test_entries_in_flight_at_a_kill_are_read_again(own_gears: Gears) -> None:
@@ -249,9 +241,5 @@ async def test_trimming_removes_read_entries(gears: Gears) -> None:
     """The default; not ours, since it loses entries at an upgrade."""
     await gears.upload(DRAIN.format(body=WRITE_DOWN).replace("trimStream=False, ", ""))
     await add(gears, 1, 2, 3)
-
-    async def is_trimmed() -> bool:
-        return await gears.client.xlen("outbox") == 0
-
-    await until(is_trimmed)
+    await until_equal(lambda: gears.client.xlen("outbox"), 0)
     assert await drained(gears, 3) == people(1, 2, 3)

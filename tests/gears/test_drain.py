@@ -32,7 +32,7 @@ from tests.support.shipped import (
     run_shipped,
 )
 from tests.support.sync import CATALOG, PERSON, SPONSORABLE
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,9 +57,7 @@ async def drained(shipped: Shipped) -> Shipped:
 
 async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
     """Without any loop of the service's."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a", "b")
-    await drained.settle()
+    await drained.add_person("a", "b")
 
     assert await drained.pair.durable_items() == {"a", "b"}
     profile = await drained.pair.durable.hgetall(keys.user_details(PERSON))
@@ -72,8 +70,7 @@ async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
     drained: Shipped,
 ) -> None:
     """Their profile is sent, and nothing more."""
-    await drained.pair.sign_in(entitled=False)
-    await drained.pair.add("a")
+    await drained.pair.add_person("a", entitled=False)
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
@@ -97,9 +94,7 @@ async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
 
 async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
     """Local came back older, or another replica was faster."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
-    await drained.settle()
+    await drained.add_person("a")
     newer = await drained.version() + AN_HOUR_US
     await drained.pair.durable.sadd(SET, "z")
     await drained.pair.durable.hset(META, VERSION, str(newer))
@@ -112,9 +107,7 @@ async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
 
 async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None:
     """A login without facts after a FLUSHALL: durable has them."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
-    await drained.settle()
+    await drained.add_person("a")
     await drained.pair.local.flushall()
     await drained.pair.save_login(entitled=None)
     await drained.pair.local.sadd(SET, "b")
@@ -157,12 +150,9 @@ async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) ->
 
 async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
     """The person travels for another reason."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
-    await drained.settle()
+    await drained.add_person("a")
     await drained.pair.evict()
-    await drained.pair.sign_in()
-    await drained.settle()
+    await drained.add_person()
 
     assert await drained.pair.durable_items() == {"a"}
     assert await drained.pair.items() == ["a"]
@@ -172,9 +162,7 @@ async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     drained: Shipped,
 ) -> None:
     """A removal during the retention still counts."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a", "b")
-    await drained.settle()
+    await drained.add_person("a", "b")
     await drained.pair.lapse()
     await drained.settle()
     await drained.pair.local.srem(SET, "a")
@@ -182,8 +170,7 @@ async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     await drained.settle()
 
     assert await drained.pair.durable_items() == {"b"}
-    await drained.pair.sign_in()
-    await drained.settle()
+    await drained.add_person()
     assert await drained.pair.durable_items() == {"b", "c"}
 
 
@@ -192,16 +179,11 @@ async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_othe
 ) -> None:
     """Also in the same batch; after the repair the sweep sends them."""
     await drained.hold_drain()
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
+    await drained.pair.add_person("a")
     await drained.pair.sign_in(OTHER)
-    await drained.pair.durable.set(SET, "a foreign text")
+    await drained.pair.durable.set(SET, "foreign")
     await drained.release_drain()
-
-    async def is_told() -> bool:
-        return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
-
-    await until(is_told)
+    await until(lambda: drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON)))
     await until(lambda: _has_no_entry(drained))
     record = json.loads(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert record["reason"].startswith(f"WRONGTYPE {SET} holds a string")
@@ -209,8 +191,7 @@ async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_othe
     assert await drained.pair.dirty() == {PERSON}
 
     await drained.pair.durable.delete(SET)
-    await drained.pair.sign_in()
-    await drained.pair.relay()
+    await drained.pair.settle()
     assert await drained.pair.durable_items() == {"a"}
     assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 
@@ -225,19 +206,13 @@ async def _has_no_entry(drained: Shipped) -> bool:
 
 async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) -> None:
     """A wrong-type key in the place of a profile."""
-    await drained.pair.sign_in()
-    await drained.settle()
+    await drained.add_person()
     await drained.hold_drain()
     await drained.pair.add("a")
-    await drained.pair.local.delete(keys.user_details(PERSON))
-    await drained.pair.local.set(keys.user_details(PERSON), "a foreign text")
+    await drained.pair.local.set(keys.user_details(PERSON), "foreign")
     await drained.pair.sign_in(OTHER)
     await drained.release_drain()
-
-    async def is_told() -> bool:
-        return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
-
-    await until(is_told)
+    await until(lambda: drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON)))
     await until(lambda: _has_no_entry(drained))
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
 
@@ -265,8 +240,7 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
 @pytest.mark.parametrize("side", ["local", "durable"])
 async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped, side: str) -> None:
     """Either may have come back older."""
-    await drained.pair.sign_in()
-    await drained.settle()
+    await drained.add_person()
     await drained.pair.local.hset(keys.INCARNATIONS, side, ANOTHER_INCARNATION)
     # A restart ends connections.
     await point_at(drained.gears, environment_for(drained.gears.durable_url))
@@ -285,8 +259,7 @@ async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped,
 async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) -> None:
     """By hand, under an open connection: its counter shows it."""
     for person in (PERSON, OTHER):
-        await drained.pair.sign_in(person)
-        await drained.pair.add("a", person_id=person)
+        await drained.pair.add_person("a", person_id=person)
     await drained.settle()
     await drained.pair.durable.flushall()
     await drained.pair.local.sadd(SET, "b")
@@ -298,12 +271,11 @@ async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) 
 
 async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None:
     """Durable's answer is for the older record; its connection is stalled meanwhile."""
-    await drained.pair.sign_in()
-    await drained.settle()
-    async with run_proxy(_port_of(drained.gears)) as way:
-        await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{way.port}/0"))
-        before = way.round_trips
-        way.stall()
+    await drained.add_person()
+    async with run_proxy(_port_of(drained.gears)) as proxy:
+        await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
+        before = proxy.round_trips
+        proxy.stall()
         await drained.pair.add("a")
 
         async def is_under_way() -> bool:
@@ -313,10 +285,10 @@ async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None
 
         await until(is_under_way)
         await drained.pair.add("c")
-        way.flow()
+        proxy.flow()
         await drained.settle()
 
-    assert way.round_trips > before
+    assert proxy.round_trips > before
     assert await drained.pair.durable_items() == {"a", "c"}
 
 
@@ -327,18 +299,12 @@ def _port_of(gears: Gears) -> int:
 async def test_a_copy_that_cannot_be_pruned_delays_no_other(drained: Shipped) -> None:
     """A wrong-type key on durable concerns one person, and is no outage."""
     for person in (PERSON, OTHER):
-        await drained.pair.sign_in(person)
-        await drained.pair.add("a", "b", person_id=person)
+        await drained.pair.add_person("a", "b", person_id=person)
     await drained.settle()
-    await drained.pair.durable.delete(SET)
     await drained.pair.durable.set(SET, "foreign")
     await drained.pair.lapse()
     await drained.pair.add("c", person_id=OTHER)
-
-    async def is_set_aside() -> bool:
-        return await drained.pair.dirty() == {PERSON}
-
-    await until(is_set_aside)
+    await until_equal(drained.pair.dirty, {PERSON})
     assert await drained.pair.durable_items(OTHER) == {"a", "b", "c"}
     assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
@@ -367,9 +333,7 @@ async def test_durables_outage_makes_no_dead_letter_in_the_drain(
     """No data are at fault; the drain tries again by itself."""
     async with _run_drained(gears, own) as drained, open_admin(own) as admin:
         await fill_with_ballast(admin)
-        await drained.pair.sign_in()
-        await drained.pair.add("a")
-        await drained.settle()
+        await drained.add_person("a")
         async with outage(own, admin):
             await drained.pair.local.sadd(SET, "b")
             await drained.pair.save_login(OTHER)

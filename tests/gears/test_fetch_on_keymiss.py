@@ -61,9 +61,7 @@ WITH_PROFILES = GearsConfig(catalog=Catalog((SPONSORABLE,), (COLLECTION,)), hook
 @pytest.fixture
 async def kept(live: Shipped) -> Shipped:
     """An entitled person with some items on both sides, and all scripts."""
-    await live.pair.sign_in()
-    await live.pair.add(*ITEMS)
-    await live.settle()
+    await live.add_person(*ITEMS)
     return live
 
 
@@ -305,7 +303,7 @@ async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
 async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None:
     """An error for this reader, and in the registration."""
     await kept.pair.local.flushall()
-    await kept.pair.local.set(META, "a foreign text")
+    await kept.pair.local.set(META, "foreign")
 
     with pytest.raises(ResponseError, match="sponsorsync: the data in durable storage could"):
         await kept.pair.local_items()
@@ -317,7 +315,7 @@ async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None
 
 
 @pytest.fixture
-async def way(kept: Shipped) -> AsyncIterator[TcpProxy]:
+async def proxy(kept: Shipped) -> AsyncIterator[TcpProxy]:
     """The scripts' way to durable, to be cut."""
     async with run_proxy(int(environment_for(kept.gears.durable_url)["REDISENT_PORT"])) as proxy:
         await point_at(kept.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
@@ -326,17 +324,17 @@ async def way(kept: Shipped) -> AsyncIterator[TcpProxy]:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_readers_get_an_error_at_once_while_durable_is_down(
-    kept: Shipped, way: TcpProxy, protocol: int
+    kept: Shipped, proxy: TcpProxy, protocol: int
 ) -> None:
     """An empty set would be wrong; no state changes, and afterwards reads are right."""
     await kept.pair.local.flushall()
-    way.cut()
+    proxy.cut()
     async with _reader(kept.gears, protocol) as client:
         for command, _ in READS:
             with pytest.raises(ResponseError, match="sponsorsync: durable c"):
                 await _ask(client, *command)
         assert set(await kept.pair.local.keys("*")) <= {keys.lease(PERSON)}
-        way.flow()
+        proxy.flow()
 
         async def is_right() -> bool:
             try:
@@ -350,11 +348,11 @@ async def test_readers_get_an_error_at_once_while_durable_is_down(
 
 
 async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
-    kept: Shipped, way: TcpProxy
+    kept: Shipped, proxy: TcpProxy
 ) -> None:
     """After one time-out all get an error at once for a while."""
     await kept.pair.local.flushall()
-    way.stall()
+    proxy.stall()
     loop = asyncio.get_running_loop()
     began = loop.time()
     people = [f"{PERSON}{number}" for number in range(20)]  # one registration for all of them
@@ -367,12 +365,12 @@ async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
 
     assert all(isinstance(answer, ResponseError) for answer in answers)
     assert took_s < 6, "two time-outs of two seconds would be one too many"
-    way.flow()
+    proxy.flow()
 
 
-async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, way: TcpProxy) -> None:
+async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, proxy: TcpProxy) -> None:
     """Also sets that are known to be empty."""
-    way.cut()
+    proxy.cut()
     assert await kept.pair.local_items() == ITEMS
     await kept.pair.local.srem(SET, *ITEMS)
     assert await kept.pair.local_items() == set()
@@ -380,8 +378,7 @@ async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, way: Tcp
 
 async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) -> None:
     """It may have come back older: durable can have what was added after its file was written."""
-    await live.pair.sign_in()
-    await live.pair.add("a")
+    await live.pair.add_person("a")
     await live.pair.remove("a")
     await live.settle()
     then = await live.dump_keys()
@@ -412,9 +409,7 @@ async def test_a_durable_that_came_back_older_is_compared_first(
     """A fill from it would end what only local knows."""
     async with run_shipped(gears, own.url) as shipped:
         await shipped.upload("fetch_on_keymiss", "write_behind")
-        await shipped.pair.sign_in()
-        await shipped.pair.add("a")
-        await shipped.settle()
+        await shipped.add_person("a")
         copy = own.keep_copy()
         await shipped.pair.add("b")
         await shipped.settle()
@@ -482,8 +477,7 @@ async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
     """What is registered lives on, and so does all that was written, on its way or not."""
     async with run_shipped(own_gears, own_gears.durable_url) as shipped:
         await shipped.upload("fetch_on_keymiss", "write_behind")
-        await shipped.pair.sign_in()
-        await shipped.settle()
+        await shipped.add_person()
         await shipped.hold_drain()
         await shipped.pair.add("a")
         await shipped.pair.local.sadd(SET, "b")

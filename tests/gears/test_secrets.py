@@ -53,9 +53,7 @@ async def _all_that_can_be_read(shipped: Shipped) -> str:
 async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Gears) -> None:
     """Neither in success nor in a failure with a wrong password."""
     async with _run_guarded(gears, own) as shipped:
-        await shipped.pair.sign_in()
-        await shipped.pair.add("a")
-        await shipped.settle()
+        await shipped.add_person("a")
         told = [
             await _all_that_can_be_read(shipped),
             repr(await shipped.run_batch("sync_profiles")),
@@ -85,8 +83,7 @@ async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> No
     certificate = make_certificate(tmp_path)
     async with _tls_to(shipped.gears, certificate) as environment:
         await point_at(shipped.gears, environment | {"REDISENT_CA": str(certificate)})
-        await shipped.pair.sign_in()
-        await shipped.settle()
+        await shipped.add_person()
 
     assert await shipped.pair.durable.zcard(keys.PEOPLE) == 1
 

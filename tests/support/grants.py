@@ -77,11 +77,11 @@ class Desk:
     """Changes entitlements of a pair without a login.
 
     Attributes:
-        way: The connection to durable, where a test can cut it.
+        proxy: The connection to durable, where a test can cut it.
     """
 
     pair: Pair
-    way: TcpProxy | None = None
+    proxy: TcpProxy | None = None
 
     @property
     def entitlements(self) -> EntitlementStore:
@@ -155,17 +155,19 @@ class Desk:
         """Returns the facts."""
         return (await self.entitlements.load(SPONSORABLE, [person_id]))[person_id].facts
 
-    async def load_tiers(self, person_id: int = PERSON) -> list[int | None]:
-        """Returns the cents of each grant."""
+    async def load_facts(self, person_id: int = PERSON) -> EntitlementFacts:
+        """Returns the facts, which have to be there."""
         facts = await self.load(person_id)
         assert facts is not None
-        return [grant.cents for grant in facts.grants]
+        return facts
+
+    async def load_tiers(self, person_id: int = PERSON) -> list[int | None]:
+        """Returns the cents of each grant."""
+        return [grant.cents for grant in (await self.load_facts(person_id)).grants]
 
     async def load_ends(self) -> list[datetime | None]:
         """Returns the end of each grant."""
-        facts = await self.load()
-        assert facts is not None
-        return [grant.until for grant in facts.grants]
+        return [grant.until for grant in (await self.load_facts()).grants]
 
     async def load_status(self) -> EntitlementStatus:
         """Returns the answer."""
@@ -188,16 +190,16 @@ class Desk:
 
     async def lose_local(self, facts: EntitlementFacts) -> None:
         """Leaves facts on durable alone, and cuts the connection to it."""
-        assert self.way is not None
+        assert self.proxy is not None
         await self.save(facts)
         await self.pair.relay()
         await self.pair.local.flushall()
-        self.way.cut()
+        self.proxy.cut()
 
     async def reconnect(self) -> None:
         """Restores the connection to durable, and relays."""
-        assert self.way is not None
-        self.way.flow()
+        assert self.proxy is not None
+        self.proxy.flow()
         await self.pair.relay_when_back()
 
     async def load_when_back(self) -> EntitlementFacts | None:
@@ -208,15 +210,6 @@ class Desk:
 
         await until(is_back)
         return await self.load()
-
-    async def dump(self, *names: str) -> dict[str, bytes | None]:
-        """Returns keys of local for `restore`."""
-        return {name: await self.pair.local.dump(name) for name in names}
-
-    async def restore(self, dumps: dict[str, bytes | None]) -> None:
-        """Makes keys of local older again, as a restart on an older file does."""
-        for name, dump in dumps.items():
-            await self.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
 
     async def are_equal(self) -> bool:
         """Returns whether both servers have the same hash, and indexes that agree with it."""
@@ -237,11 +230,13 @@ def belong_to(*organizations: int, is_complete: bool = True) -> Memberships:
     )
 
 
-async def load_facts_on(client: Redis) -> EntitlementFacts | None:
+async def load_facts_on(client: Redis) -> EntitlementFacts:
     """Returns a server's facts, with the grants parsed: their text may differ."""
     fields = await client.hgetall(ENTITLEMENT)
     raw = {str(name).encode(): str(value).encode() for name, value in fields.items()}
-    return parse_entitlement_facts(SPONSORABLE, raw)
+    facts = parse_entitlement_facts(SPONSORABLE, raw)
+    assert facts is not None
+    return facts
 
 
 async def is_reachable(store: RedisStore) -> bool:

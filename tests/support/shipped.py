@@ -82,6 +82,11 @@ class Shipped:
         counts: dict[str, Any] = json.loads(record)
         return counts
 
+    async def add_person(self, *items: str, entitled: bool = True) -> None:
+        """Signs a person in, adds items, and waits until the scripts have sent everything."""
+        await self.pair.add_person(*items, entitled=entitled)
+        await self.settle()
+
     async def settle(self) -> None:
         """Waits until durable has confirmed all people and the outbox is empty."""
         await until(self.is_settled)

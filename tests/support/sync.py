@@ -29,7 +29,8 @@ from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.person_records import pack_people
+from sponsorsync.sync.person_records import apply_records, pack_people
+from sponsorsync.sync.relay import Relay
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.engine import SyncEngine
     from sponsorsync.sync.person_records import PersonRecord
-    from sponsorsync.sync.relay import Relay
 
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"
@@ -133,11 +133,18 @@ class Pair:
         """Returns the items as the service does."""
         return list((await self.preferences.load(person_id, COLLECTION)).items)
 
-    async def settle(self, *items: str, people: Sequence[int] = (PERSON,)) -> None:
+    async def add_person(self, *items: str, person_id: int = PERSON, entitled: bool = True) -> None:
+        """Signs a person in and adds items."""
+        await self.sign_in(person_id, entitled=entitled)
+        if items:
+            await self.add(*items, person_id=person_id)
+
+    async def settle(
+        self, *items: str, people: Sequence[int] = (PERSON,), entitled: bool = True
+    ) -> None:
         """Signs people in, adds items for each, and relays everything to durable."""
         for person in people:
-            await self.sign_in(person)
-            await self.add(*items, person_id=person)
+            await self.add_person(*items, person_id=person, entitled=entitled)
         await self.relay()
 
     async def relay(self) -> None:
@@ -191,6 +198,35 @@ class Pair:
         """Merges the content on local: the second half of a slow fetch; returns the reply."""
         reply = await self.local_store.run_script("merge", token, CATALOG.json, person_id, content)
         return cast("bytes", reply).decode()
+
+    async def pack(self, *people: int) -> list[PersonRecord]:
+        """Packs people for durable, as a relay does."""
+        return await pack_people(
+            self.local_store, people or [PERSON], what="entitled", catalog=CATALOG
+        )
+
+    async def apply(self, records: Sequence[PersonRecord]) -> list[tuple[int, str]]:
+        """Applies records on durable, as a relay does; returns the answers."""
+        return await apply_records(self.durable_store, records, catalog=CATALOG)
+
+    def create_relay(self, durable: RedisStore | None = None) -> Relay:
+        """Returns the relay of another replica."""
+        return Relay(
+            self.local_store,
+            durable or self.durable_store,
+            catalog=CATALOG,
+            hydrator=self.engine.hydrator,
+            incarnations=self.engine.incarnations,
+        )
+
+    async def dump(self, *names: str) -> dict[str, bytes]:
+        """Returns keys of local for `restore`."""
+        return {name: cast("bytes", await self.local.dump(name)) for name in names}
+
+    async def restore(self, dumps: Mapping[str, bytes]) -> None:
+        """Makes keys of local older again, as a restart on an older file does."""
+        for name, dump in dumps.items():
+            await self.local.restore(name, 0, dump, replace=True)
 
     async def count_durable_scripts(self) -> int:
         """Returns the number of scripts that durable has run."""

@@ -24,8 +24,7 @@ from sponsorsync.domain.sponsorship import Privacy
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
-from sponsorsync.sync.person_records import apply_records, pack_people
-from tests.support.sync import CATALOG, PERSON, SPONSORABLE, Pair, open_pair
+from tests.support.sync import PERSON, SPONSORABLE, Pair, open_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -165,8 +164,7 @@ async def test_a_flushed_local_has_its_document_back_with_the_first_read(either:
 
 async def test_a_foreign_write_is_in_the_document_once_it_is_found(pair: Pair) -> None:
     """The comparison makes it a change like any other."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.local.hset(PROFILE, "name", "Ada")
 
     await pair.engine.verifier.run(fix=True)
@@ -177,8 +175,7 @@ async def test_a_foreign_write_is_in_the_document_once_it_is_found(pair: Pair) -
 
 async def test_a_document_that_is_lost_comes_back_with_the_next_change(pair: Pair) -> None:
     """Also a change of something else: a snapshot fills a durable that got the module today."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     before = await _load(pair.durable)
     await pair.durable.delete(DOCUMENT)
     await pair.add("a")
@@ -189,8 +186,7 @@ async def test_a_document_that_is_lost_comes_back_with_the_next_change(pair: Pai
 
 async def test_a_change_of_preferences_alone_writes_no_document_on_durable(pair: Pair) -> None:
     """It is the change that travels most, and the document does not have them."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.durable.config_resetstat()
     await pair.add("a")
     await pair.relay()
@@ -200,8 +196,7 @@ async def test_a_change_of_preferences_alone_writes_no_document_on_durable(pair:
 
 async def test_verify_does_not_look_at_it(pair: Pair) -> None:
     """It is no truth that could differ."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.local.delete(DOCUMENT)
 
     assert (await pair.engine.verifier.run()).agrees
@@ -209,8 +204,7 @@ async def test_verify_does_not_look_at_it(pair: Pair) -> None:
 
 async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair) -> None:
     """A copy is personal data too."""
-    await either.sign_in()
-    await either.relay()
+    await either.settle()
     assert await either.durable.exists(DOCUMENT) == 1
     await either.people.delete_account(PERSON)
     assert await either.local.exists(DOCUMENT) == 0
@@ -223,8 +217,8 @@ async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair)
 async def test_a_deletion_removes_parts_from_the_document(pair: Pair) -> None:
     """Local came back from before a deletion that durable has."""
     await pair.sign_in()
-    record = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
-    await apply_records(pair.durable_store, record, catalog=CATALOG)
+    record = await pair.pack()
+    await pair.apply(record)
     deleted = await pair.local.hget(keys.meta(PERSON), "v:profile")
     await pair.durable.hset(keys.meta(PERSON), "x", str(deleted))
     await pair.durable.delete(PROFILE, FACTS)
@@ -238,8 +232,7 @@ async def test_a_wrong_type_key_in_the_documents_place_stops_nothing(pair: Pair)
     """The hash is the truth: a copy of it fails no sign-in and no deletion."""
     for client in (pair.local, pair.durable):
         await client.set(DOCUMENT, "foreign")
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
 
     assert await pair.durable.exists(PROFILE, FACTS) == 2
     await pair.people.delete_account(PERSON)
@@ -251,7 +244,6 @@ async def test_a_wrong_type_key_in_the_documents_place_stops_nothing(pair: Pair)
 async def test_a_wrong_type_key_in_the_facts_place_is_no_sponsorship(pair: Pair) -> None:
     """A login without new facts does not read them, and must not fail."""
     await pair.sign_in()
-    await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
     await pair.save_login(entitled=None, version=NO_VERSION)
 
@@ -260,11 +252,9 @@ async def test_a_wrong_type_key_in_the_facts_place_is_no_sponsorship(pair: Pair)
 
 async def test_a_text_that_is_not_utf8_travels_and_leaves_no_older_document(pair: Pair) -> None:
     """The module refuses it: no document is better than one that says what is no longer so."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.local_store.run("HSET", PROFILE, "team", b"\xff")
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
 
     assert await pair.durable_store.run("HGET", PROFILE, "team") == b"\xff"
     assert await pair.local.exists(DOCUMENT) == await pair.durable.exists(DOCUMENT) == 0
@@ -281,8 +271,7 @@ async def test_a_user_without_the_right_to_write_documents_has_none(
         async with Redis.from_url(server.url) as client:
             await client.execute_command("JSON.SET", DOCUMENT, ".", "{}")  # type: ignore[no-untyped-call]
             await client.acl_log_reset()
-    await forbidden.sign_in()
-    await forbidden.relay()
+    await forbidden.settle()
 
     for client in (forbidden.local, forbidden.durable):
         assert await client.exists(PROFILE) == 1
@@ -295,8 +284,7 @@ async def test_a_server_without_the_module_runs_no_command_for_it(plain: Pair) -
     await plain.sign_in()
     for client in (plain.local, plain.durable):
         await client.config_resetstat()
-    await plain.sign_in()
-    await plain.relay()
+    await plain.settle()
 
     assert await plain.durable.exists(PROFILE, DOCUMENT) == 1
     for client in (plain.local, plain.durable):

@@ -13,7 +13,7 @@ from sponsorsync.background import end_tasks
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
 from tests.support.sync import CATALOG, COLLECTION, PERSON, running_listener
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -112,11 +112,7 @@ async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
     """Nor with a time to live."""
     await heard.settle("a")
     await heard.local.pexpire(SET, 1)
-
-    async def is_gone() -> bool:
-        return await heard.local.exists(SET) == 0
-
-    await until(is_gone)
+    await until_equal(lambda: heard.local.exists(SET), 0)
     await _wait_until_all_is_handled(heard)
 
     assert await heard.items() == ["a"]
@@ -210,26 +206,17 @@ async def test_a_direct_reader_finds_a_lost_set_at_the_second_read(heard: Pair) 
     await heard.settle("a", "b")
     await heard.local.flushall()
     assert await heard.local_items() == set()
-
-    async def is_back() -> bool:
-        return await heard.local.exists(SET) == 1
-
-    await until(is_back)
+    await until_equal(lambda: heard.local.exists(SET), 1)
     assert await heard.local_items() == {"a", "b"}
 
 
 async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) -> None:
     """Most readers have no preferences, and our own scripts miss as well."""
-    await heard.sign_in()
-    await heard.relay()
+    await heard.settle()
     before = await heard.count_durable_scripts()
     for _ in range(50):
         assert await heard.local_items() == set()
-
-    async def is_remembered() -> bool:
-        return await heard.local.exists(keys.negative(PERSON)) == 1
-
-    await until(is_remembered)
+    await until_equal(lambda: heard.local.exists(keys.negative(PERSON)), 1)
     for _ in range(50):
         assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)
@@ -239,8 +226,7 @@ async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) 
 
 async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
     """It is known to be empty, and stays known."""
-    await heard.sign_in()
-    await heard.add("a")
+    await heard.add_person("a")
     await heard.remove("a")
     await heard.relay()
     before = await heard.count_durable_scripts()
@@ -289,7 +275,7 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
     assert await heard.durable_items() >= {"a", "c"}
 
 
-async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpProxy) -> None:
+async def test_durable_away_does_not_end_the_listener(cuttable: Pair, proxy: TcpProxy) -> None:
     """It cannot restore at the moment, and goes on with what it can do."""
     await cuttable.settle("a")
 
@@ -298,10 +284,10 @@ async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpPr
 
     async with running_listener(cuttable):
         await until(lambda: _has_listener(cuttable))
-        way.cut()
+        proxy.cut()
         await cuttable.evict()
         assert await cuttable.local_items() == set()
         await _wait_until_all_is_handled(cuttable)
-        way.flow()
+        proxy.flow()
         cuttable.engine.hydrator._down_until = 0.0  # as if the second were over
         await until(is_back)

@@ -87,7 +87,7 @@ async def test_a_new_member_is_evaluated_once_more(desk: Desk) -> None:
 
 
 async def test_members_keep_their_entitlement_while_their_organization_is_unknown(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk, proxy: TcpProxy
 ) -> None:
     """Only durable has it, and is away: the change stays, and other organizations do not wait."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
@@ -96,7 +96,7 @@ async def test_members_keep_their_entitlement_while_their_organization_is_unknow
     await cut_desk.save_grants(MEMBERSHIP, other)
     await cut_desk.pair.relay()
     await cut_desk.pair.evict(ORG_ENTITLEMENT)
-    way.cut()
+    proxy.cut()
     with pytest.raises(DurableUnavailableError):
         await cut_desk.members.recompute_changed()
     noted = await cut_desk.load_changed_organizations()
@@ -118,7 +118,7 @@ async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> Non
     await desk.save(SPONSOR, OTHER_ORG)
     await desk.save_grants(MEMBERSHIP)
     await desk.save_grants(MEMBERSHIP, other, person_id=PERSON + 1)
-    await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
+    await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "foreign")
     with capture_logs() as logs:
         await desk.members.recompute_changed()
 
@@ -251,10 +251,12 @@ async def test_a_local_that_came_back_older_drops_grants_that_have_ended_since(d
     """The seat and the link to a patron are removed with the grants."""
     await desk.save_grants(MEMBERSHIP, PATRON)
     await desk.pair.relay()
-    before = await desk.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, LINKED_ACCOUNTS)
+    before = await desk.pair.dump(
+        ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, LINKED_ACCOUNTS
+    )
     await desk.save(NO_SPONSOR)
     await desk.pair.relay()
-    await desk.restore(before)
+    await desk.pair.restore(before)
     await desk.pair.local.sadd(keys.DIRTY, PERSON)
     await desk.pair.relay()
 
@@ -267,12 +269,12 @@ async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(des
     await desk.save_member()
     await desk.members.recompute_changed()
     await desk.pair.relay()
-    before = await desk.dump(
+    before = await desk.pair.dump(
         ORG_ENTITLEMENT, keys.meta(ORG), ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE
     )
     await desk.save(replace(SPONSOR, valid_until=YESTERDAY), ORG)
     await desk.pair.relay()
-    await desk.restore(before)
+    await desk.pair.restore(before)
     await desk.pair.local.delete(keys.ORGANIZATIONS)
     await desk.pair.local.sadd(keys.DIRTY, ORG)
     await desk.pair.relay()
@@ -316,14 +318,14 @@ async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None
 
 
 async def test_an_organization_that_cannot_be_loaded_keeps_its_members(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk, proxy: TcpProxy
 ) -> None:
     """Only durable has it, and is away: unknown is not no."""
     known = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
     await cut_desk.save(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
-    way.cut()
+    proxy.cut()
     seen = await cut_desk.evaluate_memberships(known, belong_to(ORG))
     unknown = await cut_desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG))
     left = await cut_desk.evaluate_memberships(known, belong_to())
@@ -348,7 +350,7 @@ async def test_an_organization_that_durable_does_not_have_entitles_no_member(des
 
 
 async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tier(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk, proxy: TcpProxy
 ) -> None:
     """Members do not see the tier; durable has it, and is away."""
     shown = Sponsorship(
@@ -365,7 +367,7 @@ async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tie
     await cut_desk.save(SPONSOR, ORG)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
-    way.cut()
+    proxy.cut()
     seen = await cut_desk.evaluate_memberships(NO_SPONSOR, memberships)
     assert seen is not None
     await cut_desk.save(seen)

@@ -335,7 +335,6 @@ async def test_a_local_out_of_memory_still_answers_readers(
 ) -> None:
     """What is known there is read without a write."""
     pair = on_own_local
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
     async with be_out_of_memory(own, admin):
         assert await pair.items() == ["a"]

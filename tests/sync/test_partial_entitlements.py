@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 
 
 async def test_facts_that_were_fetched_meanwhile_are_not_overwritten_unread(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk, proxy: TcpProxy
 ) -> None:
     """They may come back under the same version as before the loss."""
     await cut_desk.save_grants(OVERRIDE)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.delete(ENTITLEMENT)
-    way.cut()
+    proxy.cut()
     unknown = (await cut_desk.entitlements.load(SPONSORABLE, [PERSON]))[PERSON]
-    way.flow()
+    proxy.flow()
     fetched = await cut_desk.load_when_back()
     change = EntitlementChange(PERSON, SPONSOR, unknown.version, by="webhook", reference="")
     [saved] = await cut_desk.entitlements.save([change])
@@ -119,13 +119,13 @@ async def test_a_second_webhook_during_the_outage_leaves_facts_partial(cut_desk:
 
 
 async def test_partial_facts_are_not_sent_while_another_fetch_runs(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk, proxy: TcpProxy
 ) -> None:
     """Nor in a snapshot; the person stays dirty."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
-    way.flow()
-    await cut_desk.pair.local.set(keys.lease(PERSON), "somebody else's")
+    proxy.flow()
+    await cut_desk.pair.local.set(keys.lease(PERSON), "foreign")
     await until(partial(is_reachable, cut_desk.pair.durable_store))
     await cut_desk.pair.engine.relay.drain([PERSON])
     await cut_desk.pair.engine.snapshot.run()
@@ -140,9 +140,9 @@ async def test_partial_facts_are_not_sent_while_another_fetch_runs(
     assert await cut_desk.are_equal()
 
 
-async def test_partial_facts_are_whole_if_durable_has_none(cut_desk: Desk, way: TcpProxy) -> None:
+async def test_partial_facts_are_whole_if_durable_has_none(cut_desk: Desk, proxy: TcpProxy) -> None:
     """They are completed, and sent."""
-    way.cut()
+    proxy.cut()
     await cut_desk.pair.sign_in(entitled=False)
     meanwhile = await cut_desk.load_status()
     await cut_desk.reconnect()
@@ -182,11 +182,11 @@ async def test_a_local_that_came_back_partial_takes_newer_facts_of_durable(cut_d
     """Another replica had completed and changed them before local fell back."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
-    before = await cut_desk.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
+    before = await cut_desk.pair.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
     await cut_desk.reconnect()
     await cut_desk.save(replace(SPONSOR, tier_cents=2500, grants=(OVERRIDE, PATRON)))
     await cut_desk.pair.relay()
-    await cut_desk.restore(before)
+    await cut_desk.pair.restore(before)
     was_partial = await cut_desk.pair.local.hexists(ENTITLEMENT, "partial")
     await cut_desk.pair.local.sadd(keys.DIRTY, PERSON)
     await cut_desk.pair.relay()

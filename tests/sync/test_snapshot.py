@@ -31,8 +31,7 @@ OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE
 async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
     """Profiles and entitlement of all, preferences of the entitled only; and it is confirmed."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
-        await pair.sign_in(person, entitled=entitled)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person, entitled=entitled)
 
     summary = await pair.engine.snapshot.run()
 
@@ -100,8 +99,7 @@ async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
 async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
     """Nobody else is even looked at, and profiles stay where they are."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
-        await pair.sign_in(person, entitled=entitled)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person, entitled=entitled)
         await pair.relay()
     await pair.durable.flushall()
 
@@ -114,8 +112,7 @@ async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
 
 async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> None:
     """The relay sends the other dirty parts at once."""
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
 
     summary = await pair.engine.snapshot.run(collection=COLLECTION)
 
@@ -134,10 +131,8 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
     """They are the application's; everybody else is copied all the same."""
     foreign = PERSON + 2
     for person in (PERSON, UNENTITLED, foreign):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person)
     await pair.local.hset(keys.visitor(UNENTITLED), "theirs", "1")
-    await pair.local.delete(keys.preferences(foreign, COLLECTION))
     await pair.local.set(keys.preferences(foreign, COLLECTION), "foreign")
 
     summary = await pair.engine.snapshot.run()
@@ -151,8 +146,7 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
 
 async def test_a_snapshot_reports_refused_people(pair: Pair) -> None:
     """With the person and the key."""
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
     await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
 
     summary = await pair.engine.snapshot.run()
@@ -203,8 +197,7 @@ async def test_large_collections_make_smaller_batches(
     people = range(PERSON, PERSON + 130)
     items = [f"node-{number:05}" for number in range(1000)]
     for person in people:
-        await pair.sign_in(person)
-        await pair.add(*items, person_id=person)
+        await pair.add_person(*items, person_id=person)
 
     summary = await pair.engine.snapshot.run()
 

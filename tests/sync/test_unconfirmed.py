@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from sponsorsync.store import keys
 from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
 from sponsorsync.sync import unconfirmed
-from sponsorsync.sync.person_records import apply_records, pack_people
+from sponsorsync.sync.person_records import pack_people
 from sponsorsync.sync.relay import Relay
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
 from tests.support.sync import CATALOG, PERSON, confirm_taken
@@ -34,7 +34,7 @@ async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
     await pair.settle("a")
     await _look(pair)
     await pair.add("b")
-    stalled = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
+    stalled = await pair.pack()
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     return stalled
@@ -43,7 +43,7 @@ async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
 async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pair) -> None:
     """Its relay died after durable took it: durable was newer, and no person was dirty."""
     stalled = await _stall_before_a_flush(pair)
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    await pair.apply(stalled)
     await _look(pair)
 
     assert await pair.durable_items() == {"a", "b"}
@@ -54,9 +54,8 @@ async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pai
 async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pair) -> None:
     """The login is newer than the record, and was confirmed before it arrived."""
     stalled = await _stall_before_a_flush(pair)
-    await pair.sign_in()
-    await pair.relay()
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    await pair.settle()
+    await pair.apply(stalled)
     await _look(pair)
 
     assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
@@ -70,7 +69,7 @@ async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair:
         await pair.sign_in(person)
 
     async def arrive() -> None:
-        await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+        await pair.apply(stalled)
 
     durable = cast("RedisStore", _Interrupted(pair.durable_store, arrive))
     engine = pair.engine
@@ -98,7 +97,7 @@ async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
         push_again=pair.engine.incarnations.push_again,
     )
     records = await pair.engine.relay._pack_sendable([PERSON])
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+    answers = await pair.apply(records)
     await watch.check()
     await confirm_taken(pair.engine.relay, records, answers)
     await watch.check()
@@ -108,8 +107,7 @@ async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
 
 async def test_each_unconfirmed_record_is_checked_once(pair: Pair) -> None:
     """The next check begins where the last one ended, in any process."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await _look(pair)
 
     assert await pair.local.hget(keys.INCARNATIONS, "checked") == await pair.durable.get(
@@ -122,7 +120,7 @@ async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
     stalled = await _stall_before_a_flush(pair)
     await pair.local.hset(keys.INCARNATIONS, "checked", "1000")
     await pair.compare()
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    await pair.apply(stalled)
     await _look(pair)
 
     assert await pair.local_items() == {"a", "b"}
@@ -142,7 +140,7 @@ async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(pa
 async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_tried_again(pair: Pair) -> None:
     """Because of a wrong-type key; once it is gone, the relay sends them."""
     stalled = await _stall_before_a_flush(pair)
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    await pair.apply(stalled)
     profile = keys.user_details(PERSON)
     await pair.local.set(profile, "foreign")
     await _look(pair)
@@ -165,7 +163,7 @@ async def test_more_people_than_a_page_are_all_checked(
     records = await pack_people(pair.local_store, people, what="entitled", catalog=CATALOG)
     # Three scripts, of three, three and one: pages of four end within a count.
     for at in range(0, len(records), 3):
-        await apply_records(pair.durable_store, records[at : at + 3], catalog=CATALOG)
+        await pair.apply(records[at : at + 3])
     monkeypatch.setattr(unconfirmed, "_PAGE", 4)
     fetched: list[int] = []
     await unconfirmed.merge_unconfirmed(

@@ -28,8 +28,7 @@ SET = keys.preferences(PERSON, COLLECTION)
 async def equal(pair: Pair) -> Pair:
     """Both sides equal: a sponsor with preferences, and somebody who is not entitled."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
-        await pair.sign_in(person, entitled=entitled)
-        await pair.add("a", "b", person_id=person)
+        await pair.add_person("a", "b", person_id=person, entitled=entitled)
     await pair.relay()
     return pair
 
@@ -203,7 +202,6 @@ async def test_people_who_wait_for_their_entitlement_are_counted_apart(pair: Pai
 
 async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> None:
     """The reason names the key."""
-    await equal.durable.delete(SET)
     await equal.durable.set(SET, "foreign")
     await equal.add("c")
     await equal.relay()
@@ -218,7 +216,6 @@ async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> 
 
 async def test_a_wrong_type_key_is_named_and_not_repaired(equal: Pair) -> None:
     """It belongs to another program."""
-    await equal.local.delete(SET)
     await equal.local.set(SET, "foreign")
 
     summary = await equal.engine.verifier.run(fix=True)
@@ -256,10 +253,7 @@ async def test_large_sets_are_compared_in_several_scripts(equal: Pair) -> None:
     """A script stops when it has read much, and the rest is asked for again."""
     items = [f"node-{number:05}" for number in range(8000)]
     people = range(PERSON, PERSON + 6)
-    for person in people:
-        await equal.sign_in(person)
-        await equal.add(*items, person_id=person)
-    await equal.relay()
+    await equal.settle(*items, people=people)
 
     summary = await equal.engine.verifier.run()
 

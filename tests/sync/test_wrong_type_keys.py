@@ -11,8 +11,7 @@ import pytest
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.store import keys
-from sponsorsync.sync.person_records import apply_records, pack_people
-from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, dump_all
+from tests.support.sync import COLLECTION, PERSON, Pair, dump_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,8 +79,7 @@ async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
 ) -> None:
     """The same for a key of local."""
     for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person)
     await pair.local.rename(key, "aside")
     await pair.local.set(key, "foreign")
     await pair.relay()
@@ -106,7 +104,6 @@ async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: P
     """The fetch has to come before the drain; the others go on."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
-    await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
     for person in (PERSON, OTHER):
         await pair.save_login(person, entitled=None)
@@ -125,7 +122,6 @@ async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(p
         await pair.relay()
         await pair.local.hset(keys.sponsorship("maintainer", person), "valid_until", "1")
         await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{person}": 1})
-    await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
     await pair.engine._sweep()
 
@@ -142,7 +138,6 @@ LOCAL_CASES = [
 
 
 async def _put_in_the_way(client: Redis, key: str) -> None:
-    await client.delete(key)
     await client.set(key, "foreign")
 
 
@@ -151,8 +146,7 @@ async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
     pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
 ) -> None:
     """Scripts check every type before the first write; also for a person who joins."""
-    await pair.sign_in(entitled=False)
-    await pair.add("a", "b")
+    await pair.add_person("a", "b", entitled=False)
     await _put_in_the_way(pair.local, key)
     before = await dump_all(pair.local_store)
 
@@ -215,12 +209,11 @@ async def test_an_apply_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     await pair.settle("a")
     if is_deleted:
         await pair.people.delete_account(PERSON)
-    await pair.sign_in()
-    await pair.add("b")
-    records = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
+    await pair.add_person("b")
+    records = await pair.pack()
     await _put_in_the_way(pair.durable, key)
     before = await _dump_durable(pair.durable_store)
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+    answers = await pair.apply(records)
 
     assert answers[0][1].startswith("WRONGTYPE")
     assert await _dump_durable(pair.durable_store) == before
