@@ -202,14 +202,10 @@ class Desk:
         self.proxy.flow()
         await self.pair.relay_when_back()
 
-    async def load_when_back(self) -> EntitlementFacts | None:
+    async def load_when_back(self) -> EntitlementFacts:
         """Returns the facts as soon as durable can be asked again."""
-
-        async def is_back() -> bool:
-            return await self.load() is not None
-
-        await until(is_back)
-        return await self.load()
+        await until(self.load)
+        return await self.load_facts()
 
     async def are_equal(self) -> bool:
         """Returns whether both servers have the same hash, and indexes that agree with it."""
