@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.scripts import REGISTERING
 from tests.gears.host.process import HostProcess, run_host
 from tests.support.gears import write_scripts
@@ -28,6 +30,7 @@ from tests.support.wheel import install_wheel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from sponsorsync.gears.client import GearsClient
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from tests.support.shipped import Shipped
     from tests.support.sync import OwnServer
@@ -186,6 +189,13 @@ async def gears(
         engine = Gears(url, client, durable, durable_url, plain, gears_host)
         await engine.clear()
         yield engine
+
+
+@pytest.fixture
+async def client(gears: Gears) -> AsyncIterator[GearsClient]:
+    """A replica's client of the engine."""
+    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The drain of write_behind: whoever is dirty reaches durable, and nobody waits for others."""
+"""The drain of write_behind: dirty people reach durable, and one delays no other."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ if TYPE_CHECKING:
 
 AN_HOUR_US = 3600 * 10**6
 LIMIT_S = 30
-# Tests need not wait as long as a service does after it found durable down.
+# Shorter waits than those of a service after an outage of durable.
 SHORT = {"DOWN_S": 0.2, "SOCKET_TIMEOUT_S": 0.5}
 
 
 @pytest.fixture
 async def drained(shipped: Shipped) -> Shipped:
-    """An engine with the script that drains."""
+    """An engine with the draining script."""
     await shipped.upload("write_behind")
     return shipped
 
 
 async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
-    """Without any loop of the service's."""
+    """No loop of the service runs."""
     await drained.add_person("a", "b")
 
     assert await drained.pair.durable_items() == {"a", "b"}
@@ -69,7 +69,7 @@ async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
 async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
     drained: Shipped,
 ) -> None:
-    """Their profile is sent, and nothing more."""
+    """Only their profile and entitlement are sent."""
     await drained.pair.add_person("a", entitled=False)
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
@@ -78,8 +78,8 @@ async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
     assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
-async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
-    """What waits is one batch after the other, not one person after the other."""
+async def test_many_people_are_sent_in_few_round_trips(drained: Shipped) -> None:
+    """The drain sends batches, not single people."""
     await drained.hold_drain()
     people = range(PERSON, PERSON + 250)
     for person in people:
@@ -93,7 +93,7 @@ async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
 
 
 async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
-    """Local came back older, or another replica was faster."""
+    """Local may have come back older, or another replica was faster."""
     await drained.add_person("a")
     newer = await drained.version() + AN_HOUR_US
     await drained.pair.durable.sadd(SET, "z")
@@ -106,7 +106,7 @@ async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
 
 
 async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None:
-    """A login without facts after a FLUSHALL: durable has them."""
+    """After a FLUSHALL durable has the facts that a login lacks."""
     await drained.add_person("a")
     await drained.pair.local.flushall()
     await drained.pair.save_login(entitled=None)
@@ -128,7 +128,7 @@ async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) ->
     )
     await drained.pair.sign_in(entitled=False)
     await entitlements.change(
-        SPONSORABLE, PERSON, lambda known: known and replace(known, grants=(override,)), by="test"
+        SPONSORABLE, PERSON, lambda facts: facts and replace(facts, grants=(override,)), by="test"
     )
     await drained.pair.add("a")
     await drained.settle()
@@ -149,7 +149,7 @@ async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) ->
 
 
 async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
-    """The person travels for another reason."""
+    """The person is sent for another change."""
     await drained.add_person("a")
     await drained.pair.evict()
     await drained.add_person()
@@ -161,7 +161,7 @@ async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
 async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     drained: Shipped,
 ) -> None:
-    """A removal during the retention still counts."""
+    """Removals during the retention apply on durable too."""
     await drained.add_person("a", "b")
     await drained.pair.lapse()
     await drained.settle()
@@ -174,17 +174,17 @@ async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     assert await drained.pair.durable_items() == {"b", "c"}
 
 
-async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_other(
+async def test_a_person_that_durable_refuses_is_a_dead_letter_and_delays_no_other(
     drained: Shipped,
 ) -> None:
-    """Also in the same batch; after the repair the sweep sends them."""
+    """Others in the same batch are sent; after the repair the sweep sends the person."""
     await drained.hold_drain()
     await drained.pair.add_person("a")
     await drained.pair.sign_in(OTHER)
     await drained.pair.durable.set(SET, "foreign")
     await drained.release_drain()
     await until(lambda: drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON)))
-    await until(lambda: _has_no_entry(drained))
+    await _wait_for_empty_outbox(drained)
     record = json.loads(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert record["reason"].startswith(f"WRONGTYPE {SET} holds a string")
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
@@ -196,16 +196,12 @@ async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_othe
     assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
-async def _is_well(drained: Shipped) -> bool:
-    return not await drained.drain_waits()
-
-
-async def _has_no_entry(drained: Shipped) -> bool:
-    return await drained.pair.local.xlen(keys.OUTBOX) == 0
+async def _wait_for_empty_outbox(drained: Shipped) -> None:
+    await until_equal(lambda: drained.pair.local.xlen(keys.OUTBOX), 0)
 
 
 async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) -> None:
-    """A wrong-type key in the place of a profile."""
+    """A wrong-type key is in the place of a profile."""
     await drained.add_person()
     await drained.hold_drain()
     await drained.pair.add("a")
@@ -213,12 +209,12 @@ async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) 
     await drained.pair.sign_in(OTHER)
     await drained.release_drain()
     await until(lambda: drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON)))
-    await until(lambda: _has_no_entry(drained))
+    await _wait_for_empty_outbox(drained)
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
 
 
 async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipped) -> None:
-    """It arrives without its fields; the person is still dirty, and is swept."""
+    """It has no fields; the person is still dirty, and is swept."""
     await drained.hold_drain()
     await drained.pair.sign_in()
     await until(drained.drain_waits)
@@ -226,10 +222,10 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
     entries: Any = await drained.pair.local.xrange(keys.OUTBOX)
     await drained.pair.local.xdel(keys.OUTBOX, entries[0][0])
     await drained.release_drain()
-    await until(lambda: _is_well(drained))
-    # The engine takes the removed entry for the other one, which waits for the next to come.
+    await until_equal(drained.drain_waits, expected=False)
+    # The engine replaces the other entry by the removed one, and reads it with the next.
     await drained.pair.sign_in(OTHER + 1)
-    await until(lambda: _has_no_entry(drained))
+    await _wait_for_empty_outbox(drained)
 
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
     assert await drained.pair.dirty() == {PERSON}
@@ -237,12 +233,14 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
     assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
-@pytest.mark.parametrize("side", ["local", "durable"])
-async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped, side: str) -> None:
+@pytest.mark.parametrize("server", ["local", "durable"])
+async def test_nothing_is_sent_before_the_servers_are_compared(
+    drained: Shipped, server: str
+) -> None:
     """Either may have come back older."""
     await drained.add_person()
-    await drained.pair.local.hset(keys.INCARNATIONS, side, ANOTHER_INCARNATION)
-    # A restart ends connections.
+    await drained.pair.local.hset(keys.INCARNATIONS, server, ANOTHER_INCARNATION)
+    # Connections end, as at a restart.
     await point_at(drained.gears, environment_for(drained.gears.durable_url))
     before = await drained.pair.durable.get(keys.APPLIED)
     await drained.pair.add("a")
@@ -256,8 +254,8 @@ async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped,
     assert await drained.pair.durable_items() == {"a"}
 
 
-async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) -> None:
-    """By hand, under an open connection: its counter shows it."""
+async def test_a_flushed_durable_gets_all_people_again(drained: Shipped) -> None:
+    """Its counter shows a flush under an open connection."""
     for person in (PERSON, OTHER):
         await drained.pair.add_person("a", person_id=person)
     await drained.settle()
@@ -270,7 +268,7 @@ async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) 
 
 
 async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None:
-    """Durable's answer is for the older record; its connection is stalled meanwhile."""
+    """Durable's answer is for the older record."""
     await drained.add_person()
     async with run_proxy(_port_of(drained.gears)) as proxy:
         await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
@@ -297,7 +295,7 @@ def _port_of(gears: Gears) -> int:
 
 
 async def test_a_copy_that_cannot_be_pruned_delays_no_other(drained: Shipped) -> None:
-    """A wrong-type key on durable concerns one person, and is no outage."""
+    """A wrong-type key on durable is no outage."""
     for person in (PERSON, OTHER):
         await drained.pair.add_person("a", "b", person_id=person)
     await drained.settle()
@@ -317,12 +315,12 @@ async def _run_drained(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
 
 
 async def _is_clean(drained: Shipped) -> bool:
-    """Whether all has arrived; the service compares a durable that was restarted."""
+    """Returns whether all is sent; the service compares a durable that was restarted."""
     await drained.pair.compare()
     return await drained.is_settled()
 
 
-# What holds an answer back is a matter of many time-outs here.
+# Loading takes many time-outs here.
 OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 
 
@@ -330,7 +328,7 @@ OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 async def test_durables_outage_makes_no_dead_letter_in_the_drain(
     outage: Outage, own: OwnServer, gears: Gears
 ) -> None:
-    """No data are at fault; the drain tries again by itself."""
+    """No data are wrong; the drain retries by itself."""
     async with _run_drained(gears, own) as drained, open_admin(own) as admin:
         await fill_with_ballast(admin)
         await drained.add_person("a")
@@ -348,7 +346,7 @@ async def test_durables_outage_makes_no_dead_letter_in_the_drain(
 
 
 async def test_the_drain_reports_an_outage_and_waits(own: OwnServer, gears: Gears) -> None:
-    """Without durable's address in the error."""
+    """The error does not have the address of durable."""
     async with (
         _run_drained(gears, own) as drained,
         open_admin(own) as admin,
@@ -362,8 +360,8 @@ async def test_the_drain_reports_an_outage_and_waits(own: OwnServer, gears: Gear
     assert str(own.port).encode() not in data["lastError"]
 
 
-async def test_without_an_address_the_drain_waits(drained: Shipped) -> None:
-    """REDISENT_HOST is missing in the server's environment: that is reported, and loses nothing."""
+async def test_the_drain_waits_without_an_address_of_durable(drained: Shipped) -> None:
+    """The missing REDISENT_HOST is reported, and nothing is lost."""
     await point_at(drained.gears, {})
     await drained.pair.save_login()
     await until(drained.drain_waits)

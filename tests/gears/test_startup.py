@@ -1,9 +1,10 @@
-"""What the service does about its scripts when it starts, and what it shows of them."""
+"""Deployment of scripts by the service, their state, and snapshots by them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,11 +22,12 @@ from tests.support.gears import BROKEN, failing_batch_script, registering_script
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from redis.asyncio import Redis
 
+    from sponsorsync.gears.client import GearsClient
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
     from tests.conftest import Browser, RunService
@@ -39,13 +41,13 @@ SESSIONS = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole set of scripts."""
+    """The folder of a complete set of scripts."""
     return write_scripts(tmp_path / "scripts")
 
 
 @pytest.fixture
 def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dict[str, Any]:
-    """What makes a service use them."""
+    """Settings of a service that uses them."""
     return {
         "redis_url": SecretStr(gears.url),
         "durable_url": SecretStr(durable_server.url),
@@ -57,9 +59,8 @@ def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dic
 async def test_with_auto_the_scripts_are_deployed_in_the_background(
     run_service: RunService, gears: Gears, overrides: dict[str, Any]
 ) -> None:
-    """/readyz and the administrator see when they are live."""
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    """/readyz and the administrator see their state."""
+    async with _open(run_service, overrides, "auto") as browser:
         state = await _wait_for_status(browser, "live")
         registrations = await _load_registrations(browser)
 
@@ -72,13 +73,12 @@ async def test_with_auto_the_scripts_are_deployed_in_the_background(
     assert all(each["last_error"] is None for each in registrations["registrations"])
 
 
-async def test_with_auto_a_failure_is_shown_and_the_service_goes_on(
+async def test_with_auto_the_service_runs_on_after_a_failed_deploy(
     run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
 ) -> None:
-    """It is ready, and drains by itself; the script is named with its line."""
+    """It is ready and relays itself; the error has the script and its line."""
     write_scripts(folder, write_behind=BROKEN)
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "auto") as browser:
         state = await _wait_for_status(browser, "failed")
         ready = await browser.get("/readyz")
         await browser.sign_in("monthly")
@@ -94,11 +94,10 @@ async def test_with_auto_a_failure_is_shown_and_the_service_goes_on(
 async def test_scripts_that_would_not_see_durable_are_not_deployed(
     run_service: RunService, overrides: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Live, they would only delay writes."""
+    """They would only delay writes."""
     async with run_host(tmp_path / "blind", {}) as host:
         overrides["redis_url"] = SecretStr(host.url)
-        async with run_service(engine="auto", **overrides) as service:
-            browser = await service.open_browser()
+        async with _open(run_service, overrides, "auto") as browser:
             state = await _wait_for_status(browser, "failed")
             registrations = await _load_registrations(browser)
 
@@ -119,8 +118,7 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
         commands=["+@all", "-module|list"],
     )
     overrides["redis_url"] = SecretStr(local_server.url.replace("://", "://prune:x@"))
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "auto") as browser:
         await _wait_for_detail(browser, "module|list")
         state = (await browser.get("/readyz")).json()["gears"]
     await local.acl_deluser("prune")
@@ -131,10 +129,9 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
 async def test_with_auto_a_redis_without_the_module_is_no_failure(
     run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
 ) -> None:
-    """The plain engine does everything."""
+    """The plain engine does all the work."""
     overrides["redis_url"] = SecretStr(local_server.url)
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "auto") as browser:
         await _wait_for_detail(browser, "has no RedisGears")
         state = (await browser.get("/readyz")).json()["gears"]
         registrations = await _load_registrations(browser)
@@ -146,10 +143,9 @@ async def test_with_auto_a_redis_without_the_module_is_no_failure(
 async def test_with_auto_a_local_that_is_down_is_waited_for(
     run_service: RunService, overrides: dict[str, Any]
 ) -> None:
-    """The start does not depend on it."""
+    """The start of the service does not depend on it."""
     overrides["redis_url"] = SecretStr("redis://127.0.0.1:1/0")
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "auto") as browser:
         state = await _wait_for_status(browser, "failed")
         answer = await browser.get("/admin/registrations", headers=_bearer())
 
@@ -160,13 +156,13 @@ async def test_with_auto_a_local_that_is_down_is_waited_for(
 async def test_with_gears_the_scripts_are_live_before_anything_is_served(
     run_service: RunService, gears: Gears, overrides: dict[str, Any]
 ) -> None:
-    """And the service leaves the draining to them, the sweep apart."""
+    """The service relays nothing but by the sweep."""
     async with run_service(engine="gears", **overrides) as service:
         at_once = sorted(await gears.sessions())
         browser = await service.open_browser()
         state = (await browser.get("/readyz")).json()["gears"]
         await browser.sign_in("monthly")
-        await until(lambda: _is_clean(gears))  # by the sweep: the stand-in drains nothing
+        await until(lambda: _is_clean(gears))  # by the sweep: the minimal script drains nothing
         groups = await gears.client.xinfo_groups(keys.OUTBOX)
         listeners = await gears.client.pubsub_numpat()
 
@@ -175,14 +171,14 @@ async def test_with_gears_the_scripts_are_live_before_anything_is_served(
     assert listeners <= 1  # the host's own
 
 
-async def test_with_gears_a_failure_is_the_end_of_the_start(
+async def test_with_gears_a_failed_deploy_ends_the_start(
     run_service: RunService,
     gears: Gears,
     overrides: dict[str, Any],
     folder: Path,
     local_server: EmbeddedValkey,
 ) -> None:
-    """One sentence each: a broken script, no module, no durable side."""
+    """Causes are a broken script, no module and no durable."""
     assert gears is not None  # it is empty
     write_scripts(folder, write_behind=BROKEN)
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
@@ -197,10 +193,10 @@ async def test_with_gears_a_failure_is_the_end_of_the_start(
 
 
 @pytest.mark.parametrize("more", [{"engine": "plain"}, {"engine": "auto", "durable_url": None}])
-async def test_where_they_have_nothing_to_do_nothing_is_uploaded(
+async def test_unused_scripts_are_not_uploaded(
     run_service: RunService, gears: Gears, overrides: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    """What is left of them is shown all the same."""
+    """Remaining registrations are still shown."""
     await gears.upload(registering_script("x"), "ID", "sponsorsync-write-behind")
     async with run_service(**overrides | more) as service:
         browser = await service.open_browser()
@@ -215,47 +211,44 @@ async def test_where_they_have_nothing_to_do_nothing_is_uploaded(
 async def test_the_service_stops_while_it_deploys(
     run_service: RunService, gears: Gears, overrides: dict[str, Any]
 ) -> None:
-    """Another replica holds the right to upload, and dies."""
-    await gears.client.set(keys.DEPLOYING, "somebody")
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    """Another replica holds the lock."""
+    await gears.client.set(keys.DEPLOYING, "another")
+    async with _open(run_service, overrides, "auto") as browser:
         state = await _wait_for_status(browser, "deploying")
 
     assert state["status"] == "deploying"
     assert "gears_scripts" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
-# ---------------------------------------------------------------------- afterwards
+# ---------------------------------------------------------------------- after the start
 
 
 async def test_scripts_that_a_restart_lost_are_deployed_again(
-    gears: Gears, settings: Settings, folder: Path
+    client: GearsClient, gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """An append-only file without an RDB preamble can lose them."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as client:
-        registrations = Registrations(client, settings, folder)
-        await registrations.deploy()
-        await _unregister_all(gears)
-        registrations._run_id = "of the server before"
-        await registrations._check_scripts()
+    """An append-only file without an RDB preamble loses them."""
+    registrations = Registrations(client, settings, folder)
+    await registrations.deploy()
+    await _unregister_all(gears)
+    registrations._run_id = "of the server before"
+    await registrations._check_scripts()
 
     assert (registrations.status, registrations.detail) == ("live", None)
     assert sorted(await gears.sessions()) == SESSIONS
 
 
 async def test_scripts_that_were_removed_by_hand_stay_removed(
-    gears: Gears, settings: Settings, folder: Path
+    client: GearsClient, gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """That is shown until the next deploy."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as client:
-        registrations = Registrations(client, settings, folder)
-        await registrations.deploy()
-        await _unregister_all(gears)
-        await registrations._check_scripts()
-        seen = registrations.status, str(registrations.detail)
-        sessions = await gears.sessions()
-        await registrations.deploy()
-        await registrations._check_scripts()
+    """The state shows it until the next deploy."""
+    registrations = Registrations(client, settings, folder)
+    await registrations.deploy()
+    await _unregister_all(gears)
+    await registrations._check_scripts()
+    seen = registrations.status, str(registrations.detail)
+    sessions = await gears.sessions()
+    await registrations.deploy()
+    await registrations._check_scripts()
 
     assert seen[0] == "failed"
     assert "sponsorsync deploy-gears" in seen[1]
@@ -269,12 +262,11 @@ async def test_an_unexpected_error_does_not_end_the_deploying(
     overrides: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is shown until the next attempt."""
+    """The state shows it until the next attempt."""
     assert gears is not None  # it is empty
     with monkeypatch.context() as patch:
         patch.setattr(registrations_module, "load_scripts", lambda *_, **__: 1 / 0)
-        async with run_service(engine="auto", **overrides) as service:
-            browser = await service.open_browser()
+        async with _open(run_service, overrides, "auto") as browser:
             state = await _wait_for_status(browser, "failed")
             loops = (await browser.get("/readyz")).json()["loops"]
             patch.undo()
@@ -286,9 +278,13 @@ async def test_an_unexpected_error_does_not_end_the_deploying(
 
 
 async def test_an_unexpected_error_deploys_no_removed_script(
-    gears: Gears, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+    client: GearsClient,
+    gears: Gears,
+    settings: Settings,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The loop starts again, and goes on watching."""
+    """The loop restarts, and only watches."""
 
     async def has_status(status: str) -> bool:
         return registrations.status == status
@@ -301,10 +297,7 @@ async def test_an_unexpected_error_deploys_no_removed_script(
 
     monkeypatch.setattr(registrations_module, "_WATCH_S", 0.01)
     monkeypatch.setattr(background, "_HEALTHY_S", 0.5)
-    async with (
-        open_gears(SecretStr(gears.url), upload_timeout_s=60) as client,
-        open_supervisor() as supervisor,
-    ):
+    async with open_supervisor() as supervisor:
         registrations = Registrations(client, settings, folder)
         supervisor.start("gears_scripts", registrations.run)
         [loop] = supervisor.list_loops()
@@ -319,7 +312,7 @@ async def test_an_unexpected_error_deploys_no_removed_script(
     assert await gears.sessions() == {}
 
 
-async def test_no_secret_shows_anywhere(
+async def test_the_service_shows_no_secret_of_the_scripts(
     run_service: RunService,
     overrides: dict[str, Any],
     durable: Redis,
@@ -327,7 +320,7 @@ async def test_no_secret_shows_anywhere(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Scripts find the password in the server's environment, and nowhere else."""
+    """Scripts read the password from the environment of the server."""
     caplog.set_level(logging.DEBUG)
     address = durable.connection_pool.connection_kwargs
     environment = {
@@ -343,8 +336,7 @@ async def test_no_secret_shows_anywhere(
         open_gears(SecretStr(host.url), upload_timeout_s=60) as client,
     ):
         overrides["redis_url"] = SecretStr(host.url)
-        async with run_service(engine="gears", **overrides) as service:
-            browser = await service.open_browser()
+        async with _open(run_service, overrides, "gears") as browser:
             shown = [str(await _load_registrations(browser)), (await browser.get("/readyz")).text]
         shown += [
             str(await client.store.run(*command.split()))
@@ -361,10 +353,9 @@ async def test_no_secret_shows_anywhere(
 async def test_a_snapshot_by_the_scripts_reports_each_script(
     run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
 ) -> None:
-    """Also failures; nothing of it is left in the server."""
+    """The report has failures too; no execution stays in the server."""
     write_scripts(folder, sync_sponsors=failing_batch_script("person 1: no hash"))
-    async with run_service(engine="plain", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "plain") as browser:
         browser.headers.update(_bearer())
         started = await browser.post("/admin/snapshot", json={"engine": "gears"})
         second = await browser.post("/admin/snapshot", json={"engine": "gears"})
@@ -383,10 +374,9 @@ async def test_a_snapshot_by_the_scripts_reports_each_script(
 async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
     run_service: RunService, overrides: dict[str, Any], folder: Path
 ) -> None:
-    """Its line is reported."""
+    """The report has its line."""
     write_scripts(folder, sync_profiles=BROKEN)
-    async with run_service(engine="plain", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "plain") as browser:
         browser.headers.update(_bearer())
         await browser.post("/admin/snapshot", json={"engine": "gears"})
         done = await _wait_for_snapshot(browser)
@@ -396,13 +386,12 @@ async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
     assert reasons == ['line 6: ValueError: it\'s "broken" in two lines', None, None]
 
 
-async def test_scripts_take_no_part_of_a_snapshot(
+async def test_a_snapshot_by_the_scripts_has_no_collection(
     run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
 ) -> None:
-    """And where there is no RedisGears the job has failed, with the reason."""
+    """Without RedisGears the job fails with the reason."""
     overrides["redis_url"] = SecretStr(local_server.url)
-    async with run_service(engine="plain", **overrides) as service:
-        browser = await service.open_browser()
+    async with _open(run_service, overrides, "plain") as browser:
         browser.headers.update(_bearer())
         refused = await browser.post(
             "/admin/snapshot", params={"collection": "mnodes"}, json={"engine": "gears"}
@@ -416,6 +405,15 @@ async def test_scripts_take_no_part_of_a_snapshot(
     assert "has no RedisGears" in done["reason"]
 
 
+@asynccontextmanager
+async def _open(
+    run_service: RunService, overrides: dict[str, Any], engine: str
+) -> AsyncIterator[Browser]:
+    """Runs a service with this engine; yields a browser."""
+    async with run_service(engine=engine, **overrides) as service:
+        yield await service.open_browser()
+
+
 def _bearer() -> dict[str, str]:
     return {"Authorization": f"Bearer {TOKEN}"}
 
@@ -426,7 +424,7 @@ async def _unregister_all(gears: Gears) -> None:
 
 
 async def _is_clean(gears: Gears) -> bool:
-    """Returns whether durable has confirmed everybody, of whom there is at least one."""
+    """Returns whether durable has confirmed all people, at least one."""
     people = await gears.client.zcard(keys.PEOPLE)
     return bool(people) and await gears.client.scard(keys.DIRTY) == 0
 
@@ -453,15 +451,15 @@ async def _wait_for_snapshot(browser: Browser) -> dict[str, Any]:
 
 
 async def _ask(
-    browser: Browser, path: str, is_told: Callable[[dict[str, Any]], bool], *within: str
+    browser: Browser, path: str, condition: Callable[[dict[str, Any]], bool], *within: str
 ) -> dict[str, Any]:
-    """Asks until the answer is the one; a question alone may wait for nothing."""
+    """Polls until the answer fulfils the condition; returns the answer."""
     state: dict[str, Any] = {}
 
     async def is_over() -> bool:
         nonlocal state
         state = (await browser.get(path)).json()
-        return is_told(state)
+        return condition(state)
 
     await until(is_over, limit_s=LIMIT_S)
     for name in within:

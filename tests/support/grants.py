@@ -1,4 +1,4 @@
-"""Entitlements by something else than one's own sponsorship, on a pair of servers."""
+"""Grants and facts on a pair of servers, and the means to change them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Desk:
         )
 
     async def find_patron(self, account_id: str) -> int | None:
-        """Returns the person that linked an account of Patreon's."""
+        """Returns the person who linked an account of Patreon."""
         linked_accounts = LinkedAccountStore(self.pair.local_store)
         return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, account_id)
 
@@ -134,7 +134,7 @@ class Desk:
         await self.save_grants(MEMBERSHIP)
 
     async def apply_webhook(self, facts: EntitlementFacts, person_id: int = PERSON) -> None:
-        """Saves facts of GitHub's as a webhook does: stored grants stay."""
+        """Saves facts from GitHub as a webhook does: stored grants stay."""
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
             return replace(facts, grants=stored.grants if stored else ())
@@ -170,7 +170,7 @@ class Desk:
         return [grant.until for grant in (await self.load_facts()).grants]
 
     async def load_status(self) -> EntitlementStatus:
-        """Returns the answer."""
+        """Returns the status of the entitlement."""
         facts = await self.load()
         return evaluate(SPONSORABLE, facts, policy=POLICY, now=datetime.now(UTC)).status
 
@@ -219,7 +219,7 @@ class Desk:
 
 
 def belong_to(*organizations: int, is_complete: bool = True) -> Memberships:
-    """Returns what a member's login shows of organizations whose sponsorships are private."""
+    """Returns memberships in organizations whose sponsorships are private."""
     return Memberships(
         [Membership(number, f"org-{number}", ()) for number in organizations],
         is_complete=is_complete,

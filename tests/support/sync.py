@@ -266,7 +266,7 @@ class OwnServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has a process, which may be stopped."""
+        """Returns whether it has a process, which may be stopped."""
         return self._running is not None
 
     async def start(self, **config: str) -> None:
@@ -289,7 +289,7 @@ class OwnServer:
         self._stack = stack
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Ends it by SIGKILL."""
         if self._running is None or self._stack is None:
             return
         os.kill(self._running.pid, signal.SIGKILL)
@@ -298,13 +298,13 @@ class OwnServer:
         self._running, self._stack, self.is_stopped = None, None, False
 
     def stop(self) -> None:
-        """SIGSTOP: the kernel still accepts connections, and nothing answers."""
+        """Stops it by SIGSTOP: the kernel still accepts connections, and nothing answers."""
         if self.is_running:
             self._signal(signal.SIGSTOP)
             self.is_stopped = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Continues it by SIGCONT."""
         if self.is_running and self.is_stopped:
             self._signal(signal.SIGCONT)
         self.is_stopped = False
@@ -403,7 +403,7 @@ async def running_listener(pair: Pair) -> AsyncIterator[None]:
 async def confirm_taken(
     relay: Relay, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
 ) -> None:
-    """Confirms on local the records that durable has just applied, as a relay does."""
+    """Confirms on local the records that durable applied, as a relay does."""
     applied = [
         (count, record)
         for record, (count, answer) in zip(records, answers, strict=True)
