@@ -23,6 +23,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from sponsorsync.settings import Settings
     from tests.conftest import Browser, RunService
     from tests.gears.conftest import Gears
+
+    OpenService = Callable[..., AbstractAsyncContextManager[Browser]]
 
 TOKEN = "an-administrators-token"
 PASSWORD = "correct-horse-battery-staple"
@@ -56,11 +59,23 @@ def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dic
     }
 
 
+@pytest.fixture
+def open_service(run_service: RunService, overrides: dict[str, Any]) -> OpenService:
+    """Opens a service with an engine and other settings; yields a browser."""
+
+    @asynccontextmanager
+    async def open_one(engine: str, **more: object) -> AsyncIterator[Browser]:
+        async with run_service(**overrides | {"engine": engine} | more) as service:
+            yield await service.open_browser()
+
+    return open_one
+
+
 async def test_with_auto_the_scripts_are_deployed_in_the_background(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any]
+    open_service: OpenService, gears: Gears
 ) -> None:
     """/readyz and the administrator see their state."""
-    async with _open(run_service, overrides, "auto") as browser:
+    async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "live")
         registrations = await _load_registrations(browser)
 
@@ -74,11 +89,11 @@ async def test_with_auto_the_scripts_are_deployed_in_the_background(
 
 
 async def test_with_auto_the_service_runs_on_after_a_failed_deploy(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
+    open_service: OpenService, gears: Gears, folder: Path
 ) -> None:
     """It is ready and relays itself; the error has the script and its line."""
     write_scripts(folder, write_behind=BROKEN)
-    async with _open(run_service, overrides, "auto") as browser:
+    async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "failed")
         ready = await browser.get("/readyz")
         await browser.sign_in("monthly")
@@ -92,21 +107,22 @@ async def test_with_auto_the_service_runs_on_after_a_failed_deploy(
 
 
 async def test_scripts_that_would_not_see_durable_are_not_deployed(
-    run_service: RunService, overrides: dict[str, Any], tmp_path: Path
+    open_service: OpenService, tmp_path: Path
 ) -> None:
     """They would only delay writes."""
-    async with run_host(tmp_path / "blind", {}) as host:
-        overrides["redis_url"] = SecretStr(host.url)
-        async with _open(run_service, overrides, "auto") as browser:
-            state = await _wait_for_status(browser, "failed")
-            registrations = await _load_registrations(browser)
+    async with (
+        run_host(tmp_path / "blind", {}) as host,
+        open_service("auto", redis_url=SecretStr(host.url)) as browser,
+    ):
+        state = await _wait_for_status(browser, "failed")
+        registrations = await _load_registrations(browser)
 
     assert "do not see REDISENT_HOST" in state["detail"]
     assert registrations["registrations"] == []
 
 
 async def test_with_auto_a_user_without_module_list_is_no_failure(
-    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey, local: Redis
+    open_service: OpenService, local_server: EmbeddedValkey, local: Redis
 ) -> None:
     """A plain Redis should not need that permission."""
     await local.acl_setuser(
@@ -117,8 +133,9 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
         channels=["*"],
         commands=["+@all", "-module|list"],
     )
-    overrides["redis_url"] = SecretStr(local_server.url.replace("://", "://prune:x@"))
-    async with _open(run_service, overrides, "auto") as browser:
+    async with open_service(
+        "auto", redis_url=SecretStr(local_server.url.replace("://", "://prune:x@"))
+    ) as browser:
         await _wait_for_detail(browser, "module|list")
         state = (await browser.get("/readyz")).json()["gears"]
     await local.acl_deluser("prune")
@@ -127,11 +144,10 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
 
 
 async def test_with_auto_a_redis_without_the_module_is_no_failure(
-    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
+    open_service: OpenService, local_server: EmbeddedValkey
 ) -> None:
     """The plain engine does all the work."""
-    overrides["redis_url"] = SecretStr(local_server.url)
-    async with _open(run_service, overrides, "auto") as browser:
+    async with open_service("auto", redis_url=SecretStr(local_server.url)) as browser:
         await _wait_for_detail(browser, "has no RedisGears")
         state = (await browser.get("/readyz")).json()["gears"]
         registrations = await _load_registrations(browser)
@@ -140,12 +156,9 @@ async def test_with_auto_a_redis_without_the_module_is_no_failure(
     assert (registrations["version"], registrations["scripts"]) == (None, [])
 
 
-async def test_with_auto_a_local_that_is_down_is_waited_for(
-    run_service: RunService, overrides: dict[str, Any]
-) -> None:
+async def test_with_auto_a_local_that_is_down_is_waited_for(open_service: OpenService) -> None:
     """The start of the service does not depend on it."""
-    overrides["redis_url"] = SecretStr("redis://127.0.0.1:1/0")
-    async with _open(run_service, overrides, "auto") as browser:
+    async with open_service("auto", redis_url=SecretStr("redis://127.0.0.1:1/0")) as browser:
         state = await _wait_for_status(browser, "failed")
         answer = await browser.get("/admin/registrations", headers=_bearer())
 
@@ -154,12 +167,11 @@ async def test_with_auto_a_local_that_is_down_is_waited_for(
 
 
 async def test_with_gears_the_scripts_are_live_before_anything_is_served(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any]
+    open_service: OpenService, gears: Gears
 ) -> None:
     """The service relays nothing but by the sweep."""
-    async with run_service(engine="gears", **overrides) as service:
+    async with open_service("gears") as browser:
         at_once = sorted(await gears.sessions())
-        browser = await service.open_browser()
         state = (await browser.get("/readyz")).json()["gears"]
         await browser.sign_in("monthly")
         await until(lambda: _is_clean(gears))  # by the sweep: the minimal script drains nothing
@@ -172,11 +184,7 @@ async def test_with_gears_the_scripts_are_live_before_anything_is_served(
 
 
 async def test_with_gears_a_failed_deploy_ends_the_start(
-    run_service: RunService,
-    gears: Gears,
-    overrides: dict[str, Any],
-    folder: Path,
-    local_server: EmbeddedValkey,
+    open_service: OpenService, gears: Gears, folder: Path, local_server: EmbeddedValkey
 ) -> None:
     """Causes are a broken script, no module and no durable."""
     assert gears is not None  # it is empty
@@ -188,18 +196,17 @@ async def test_with_gears_a_failed_deploy_ends_the_start(
     ]
     for error, word, more in cases:
         with pytest.raises(error, match=word):
-            async with run_service(engine="gears", **overrides | more):
+            async with open_service("gears", **more):
                 pass
 
 
 @pytest.mark.parametrize("more", [{"engine": "plain"}, {"engine": "auto", "durable_url": None}])
 async def test_unused_scripts_are_not_uploaded(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any], more: dict[str, Any]
+    open_service: OpenService, gears: Gears, more: dict[str, Any]
 ) -> None:
     """Remaining registrations are still shown."""
     await gears.upload(registering_script("x"), "ID", "sponsorsync-write-behind")
-    async with run_service(**overrides | more) as service:
-        browser = await service.open_browser()
+    async with open_service(**more) as browser:
         state = (await browser.get("/readyz")).json()["gears"]
         registrations = await _load_registrations(browser)
 
@@ -208,12 +215,10 @@ async def test_unused_scripts_are_not_uploaded(
     assert (registrations["outcomes"], registrations["deployed_at"]) == ([], None)
 
 
-async def test_the_service_stops_while_it_deploys(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any]
-) -> None:
+async def test_the_service_stops_while_it_deploys(open_service: OpenService, gears: Gears) -> None:
     """Another replica holds the lock."""
     await gears.client.set(keys.DEPLOYING, "another")
-    async with _open(run_service, overrides, "auto") as browser:
+    async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "deploying")
 
     assert state["status"] == "deploying"
@@ -257,16 +262,13 @@ async def test_scripts_that_were_removed_by_hand_stay_removed(
 
 
 async def test_an_unexpected_error_does_not_end_the_deploying(
-    run_service: RunService,
-    gears: Gears,
-    overrides: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    open_service: OpenService, gears: Gears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state shows it until the next attempt."""
     assert gears is not None  # it is empty
     with monkeypatch.context() as patch:
         patch.setattr(registrations_module, "load_scripts", lambda *_, **__: 1 / 0)
-        async with _open(run_service, overrides, "auto") as browser:
+        async with open_service("auto") as browser:
             state = await _wait_for_status(browser, "failed")
             loops = (await browser.get("/readyz")).json()["loops"]
             patch.undo()
@@ -313,8 +315,7 @@ async def test_an_unexpected_error_deploys_no_removed_script(
 
 
 async def test_the_service_shows_no_secret_of_the_scripts(
-    run_service: RunService,
-    overrides: dict[str, Any],
+    open_service: OpenService,
     durable: Redis,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -329,14 +330,15 @@ async def test_the_service_shows_no_secret_of_the_scripts(
         "REDISENT_PWD": PASSWORD,
     }
     sees = "import os\nassert os.environ['REDISENT_PWD']\n" + registering_script("x")
-    overrides["gears_folder"] = write_scripts(tmp_path / "secret", write_behind=sees)
-    overrides["durable_url"] = SecretStr(f"redis://:{PASSWORD}@127.0.0.1:1/0")
+    secret = {
+        "gears_folder": write_scripts(tmp_path / "secret", write_behind=sees),
+        "durable_url": SecretStr(f"redis://:{PASSWORD}@127.0.0.1:1/0"),
+    }
     async with (
         run_host(tmp_path / "host", environment) as host,
         open_gears(SecretStr(host.url), upload_timeout_s=60) as client,
     ):
-        overrides["redis_url"] = SecretStr(host.url)
-        async with _open(run_service, overrides, "gears") as browser:
+        async with open_service("gears", redis_url=SecretStr(host.url), **secret) as browser:
             shown = [str(await _load_registrations(browser)), (await browser.get("/readyz")).text]
         shown += [
             str(await client.store.run(*command.split()))
@@ -351,11 +353,11 @@ async def test_the_service_shows_no_secret_of_the_scripts(
 
 
 async def test_a_snapshot_by_the_scripts_reports_each_script(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
+    open_service: OpenService, gears: Gears, folder: Path
 ) -> None:
     """The report has failures too; no execution stays in the server."""
     write_scripts(folder, sync_sponsors=failing_batch_script("person 1: no hash"))
-    async with _open(run_service, overrides, "plain") as browser:
+    async with open_service("plain") as browser:
         browser.headers.update(_bearer())
         started = await browser.post("/admin/snapshot", json={"engine": "gears"})
         second = await browser.post("/admin/snapshot", json={"engine": "gears"})
@@ -372,11 +374,11 @@ async def test_a_snapshot_by_the_scripts_reports_each_script(
 
 
 async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
-    run_service: RunService, overrides: dict[str, Any], folder: Path
+    open_service: OpenService, folder: Path
 ) -> None:
     """The report has its line."""
     write_scripts(folder, sync_profiles=BROKEN)
-    async with _open(run_service, overrides, "plain") as browser:
+    async with open_service("plain") as browser:
         browser.headers.update(_bearer())
         await browser.post("/admin/snapshot", json={"engine": "gears"})
         done = await _wait_for_snapshot(browser)
@@ -387,11 +389,10 @@ async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
 
 
 async def test_a_snapshot_by_the_scripts_has_no_collection(
-    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
+    open_service: OpenService, local_server: EmbeddedValkey
 ) -> None:
     """Without RedisGears the job fails with the reason."""
-    overrides["redis_url"] = SecretStr(local_server.url)
-    async with _open(run_service, overrides, "plain") as browser:
+    async with open_service("plain", redis_url=SecretStr(local_server.url)) as browser:
         browser.headers.update(_bearer())
         refused = await browser.post(
             "/admin/snapshot", params={"collection": "mnodes"}, json={"engine": "gears"}
@@ -403,15 +404,6 @@ async def test_a_snapshot_by_the_scripts_has_no_collection(
     assert (refused.status_code, unknown.status_code) == (422, 422)
     assert done["status"] == "failed"
     assert "has no RedisGears" in done["reason"]
-
-
-@asynccontextmanager
-async def _open(
-    run_service: RunService, overrides: dict[str, Any], engine: str
-) -> AsyncIterator[Browser]:
-    """Runs a service with this engine; yields a browser."""
-    async with run_service(engine=engine, **overrides) as service:
-        yield await service.open_browser()
 
 
 def _bearer() -> dict[str, str]:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.connect import RedisStore
-    from tests.support.proxy import TcpProxy
 
 ORG, OTHER_ORG = 17_562_948, 17_562_955
 ENTITLEMENT = keys.sponsorship(SPONSORABLE, PERSON)
@@ -74,14 +73,9 @@ ORG_ENTITLEMENT = keys.sponsorship(SPONSORABLE, ORG)
 
 @dataclass
 class Desk:
-    """Changes entitlements of a pair without a login.
-
-    Attributes:
-        proxy: The connection to durable, where a test can cut it.
-    """
+    """Changes entitlements of a pair without a login."""
 
     pair: Pair
-    proxy: TcpProxy | None = None
 
     @property
     def entitlements(self) -> EntitlementStore:
@@ -190,17 +184,10 @@ class Desk:
 
     async def lose_local(self, facts: EntitlementFacts) -> None:
         """Leaves facts on durable alone, and cuts the connection to it."""
-        assert self.proxy is not None
         await self.save(facts)
         await self.pair.relay()
         await self.pair.local.flushall()
-        self.proxy.cut()
-
-    async def reconnect(self) -> None:
-        """Restores the connection to durable, and relays."""
-        assert self.proxy is not None
-        self.proxy.flow()
-        await self.pair.relay_when_back()
+        self.pair.cut()
 
     async def load_when_back(self) -> EntitlementFacts:
         """Returns the facts as soon as durable can be asked again."""

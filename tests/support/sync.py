@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.engine import SyncEngine
     from sponsorsync.sync.person_records import PersonRecord
+    from tests.support.proxy import TcpProxy
 
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"
@@ -60,6 +61,7 @@ class Pair:
     Attributes:
         local, durable: Plain clients, to read and to change the data.
         local_store, durable_store: The connections of the engine.
+        proxy: The connection of the engine to durable, where a test can cut it.
     """
 
     local: Redis
@@ -69,6 +71,22 @@ class Pair:
     engine: SyncEngine
     people: PeopleStore
     preferences: PreferenceStore
+    proxy: TcpProxy | None = None
+
+    def cut(self) -> None:
+        """Cuts the connection of the engine to durable."""
+        assert self.proxy is not None
+        self.proxy.cut()
+
+    def flow(self) -> None:
+        """Restores the connection of the engine to durable."""
+        assert self.proxy is not None
+        self.proxy.flow()
+
+    async def reconnect(self) -> None:
+        """Restores the connection to durable, and relays."""
+        self.flow()
+        await self.relay_when_back()
 
     async def sign_in(
         self,

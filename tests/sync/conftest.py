@@ -42,7 +42,7 @@ async def cuttable(
     """The same pair, whose engine reaches durable by the proxy; the test itself does not."""
     assert local is not durable  # both are empty now
     async with open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as opened:
-        opened.durable = durable
+        opened.durable, opened.proxy = durable, proxy
         yield opened
 
 
@@ -53,6 +53,6 @@ def desk(pair: Pair) -> Desk:
 
 
 @pytest.fixture
-def cut_desk(cuttable: Pair, proxy: TcpProxy) -> Desk:
+def cut_desk(cuttable: Pair) -> Desk:
     """The same on a pair whose connection to durable can be cut."""
-    return Desk(cuttable, proxy)
+    return Desk(cuttable)

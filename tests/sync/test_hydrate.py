@@ -18,34 +18,30 @@ from tests.support.sync import COLLECTION, PERSON, Pair, open_pair
 
 if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.support.proxy import TcpProxy
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 
 
-async def test_a_login_after_a_flush_while_durable_is_down_hides_no_set(
-    cuttable: Pair, proxy: TcpProxy
-) -> None:
+async def test_a_login_after_a_flush_while_durable_is_down_hides_no_set(cuttable: Pair) -> None:
     """The person is entitled, but a missing set is unknown and not empty."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
-    proxy.cut()
+    cuttable.cut()
     await cuttable.sign_in()
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"a"}
     assert await cuttable.items() == ["a"]
 
 
 async def test_an_unknown_set_is_not_answered_as_empty_while_durable_is_down(
-    cuttable: Pair, proxy: TcpProxy
+    cuttable: Pair,
 ) -> None:
     """The reader has to retry, and no key changes."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
-    proxy.cut()
+    cuttable.cut()
 
     with pytest.raises(DurableUnavailableError) as refusal:
         await cuttable.items()
@@ -54,13 +50,11 @@ async def test_an_unknown_set_is_not_answered_as_empty_while_durable_is_down(
     assert await cuttable.local.keys("*") == []
 
 
-async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
-    cuttable: Pair, proxy: TcpProxy
-) -> None:
+async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(cuttable: Pair) -> None:
     """The last change of each item counts; durable's other items stay."""
     await cuttable.settle("a", "b")
     await cuttable.evict()
-    proxy.cut()
+    cuttable.cut()
     await cuttable.add("c", "d")
     await cuttable.remove("c", "a")
     await cuttable.add("e")
@@ -68,63 +62,55 @@ async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
     assert await cuttable.local.exists(SET) == 0
     with pytest.raises(DurableUnavailableError):
         await cuttable.items()
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.items() == ["b", "d", "e"]
     assert await cuttable.durable_items() == {"b", "d", "e"}
     assert await cuttable.local.exists(keys.pending(PERSON)) == 0
 
 
-async def test_an_item_removed_and_added_while_waiting_is_kept(
-    cuttable: Pair, proxy: TcpProxy
-) -> None:
+async def test_an_item_removed_and_added_while_waiting_is_kept(cuttable: Pair) -> None:
     """The last change counts in this order too."""
     await cuttable.settle("a")
     await cuttable.evict()
-    proxy.cut()
+    cuttable.cut()
     await cuttable.remove("a")
     await cuttable.add("a")
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"a"}
 
 
-async def test_a_deletion_removes_waiting_changes(cuttable: Pair, proxy: TcpProxy) -> None:
+async def test_a_deletion_removes_waiting_changes(cuttable: Pair) -> None:
     """Otherwise the account would come back with earlier changes."""
     await cuttable.settle("a")
     await cuttable.evict()
-    proxy.cut()
+    cuttable.cut()
     await cuttable.add("b")
     await cuttable.people.delete_account(PERSON)
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.items() == []
     assert await cuttable.durable_items() == set()
 
 
-async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, proxy: TcpProxy) -> None:
+async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair) -> None:
     """More than Lua can unpack at once."""
     many = [f"item-{number}" for number in range(10_000)]
     await cuttable.settle("a")
     await cuttable.evict()
-    proxy.cut()
+    cuttable.cut()
     await cuttable.add(*many)
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"a", *many}
     assert await cuttable.local_items() == {"a", *many}
 
 
-async def test_a_relay_that_finds_durable_down_releases_its_lease(
-    cuttable: Pair, proxy: TcpProxy
-) -> None:
+async def test_a_relay_that_finds_durable_down_releases_its_lease(cuttable: Pair) -> None:
     """Otherwise writers would wait for it."""
     await cuttable.sign_in(entitled=None)  # the relay has to fetch the entitlement
-    proxy.cut()
+    cuttable.cut()
     with pytest.raises(StoreUnavailableError):
         await cuttable.relay()
 
@@ -278,15 +264,14 @@ async def test_misses_in_two_replicas_at_once_cost_one_fetch(
 
 
 async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outage(
-    cuttable: Pair, proxy: TcpProxy
+    cuttable: Pair,
 ) -> None:
     """Durable gets the deletion and the new account at once."""
     await cuttable.settle("old")
-    proxy.cut()
+    cuttable.cut()
     await cuttable.people.delete_account(PERSON)
     await cuttable.add_person("new")
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"new"}
     assert await cuttable.items() == ["new"]
@@ -294,20 +279,17 @@ async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outag
     assert await cuttable.items() == ["new"]
 
 
-async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
-    cuttable: Pair, proxy: TcpProxy
-) -> None:
+async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(cuttable: Pair) -> None:
     """The service answers 202 as long as it is dirty."""
     await cuttable.settle("a")
-    proxy.cut()
+    cuttable.cut()
     await cuttable.people.delete_account(PERSON)
 
     with pytest.raises(StoreUnavailableError):
         await cuttable.engine.push_now(PERSON)
     assert await cuttable.dirty() == {PERSON}
     assert await cuttable.durable.exists(keys.user_details(PERSON)) == 1
-    proxy.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable.exists(keys.user_details(PERSON), SET) == 0
     assert await cuttable.durable.smembers(keys.sponsors("maintainer")) == set()

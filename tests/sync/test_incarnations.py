@@ -40,7 +40,6 @@ class Aging:
 
     pair: Pair
     server: OwnServer
-    proxy: TcpProxy
 
     async def come_back_older(self, copy: Path) -> None:
         """Restarts local on a copy."""
@@ -48,15 +47,18 @@ class Aging:
 
     async def come_back_older_without_durable(self, copy: Path) -> None:
         """Restarts local on a copy, and compares in vain."""
-        self.proxy.cut()
+        self.pair.cut()
         await self.server.come_back_older(copy)
         with pytest.raises(StoreUnavailableError):
             await self.pair.compare()
 
-    async def reconnect(self) -> None:
-        """Restores the connection to durable, and relays."""
-        self.proxy.flow()
-        await self.pair.relay_when_back()
+    async def lose_removal_without_durable(self) -> None:
+        """Settles {a, b}, relays a removal of a, and restarts local on the state before it."""
+        await self.pair.settle("a", "b")
+        copy = self.server.keep_copy()
+        await self.pair.remove("a")
+        await self.pair.relay()
+        await self.come_back_older_without_durable(copy)
 
 
 @pytest.fixture
@@ -66,8 +68,8 @@ async def aging(tmp_path: Path, durable: Redis, proxy: TcpProxy) -> AsyncIterato
         own_server(tmp_path / "local") as server,
         open_pair(server.url, f"redis://127.0.0.1:{proxy.port}/0") as opened,
     ):
-        opened.durable = durable
-        yield Aging(opened, server, proxy)
+        opened.durable, opened.proxy = durable, proxy
+        yield Aging(opened, server)
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_down(aging: Agin
 
     assert change.is_pending
     assert await pair.local_items() == {"a", "b"}
-    await aging.reconnect()
+    await pair.reconnect()
     assert await pair.durable_items() == {"c", "d"}
     assert await pair.items() == ["c", "d"]
 
@@ -155,15 +157,11 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_down(aging: Agin
 async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> None:
     """The login has the latest version of all; the state at the start counts."""
     pair = aging.pair
-    await pair.settle("a", "b")
-    copy = aging.server.keep_copy()
-    await pair.remove("a")
-    await pair.relay()
-    await aging.come_back_older_without_durable(copy)
+    await aging.lose_removal_without_durable()
     await pair.sign_in(OTHER)
     with pytest.raises(StoreUnavailableError):
         await pair.compare()  # once more, as the engine does every second
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.local_items() == {"b"}
     await pair.add("c")
@@ -183,7 +181,7 @@ async def test_a_login_that_only_an_older_local_sees_as_a_join_sends_nothing_old
     await pair.relay()
     await aging.come_back_older_without_durable(copy)
     await pair.sign_in()
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.durable_items() == {"b"}
     assert await pair.items() == ["b"]
@@ -202,7 +200,7 @@ async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None
     copy = aging.server.keep_copy()
     await aging.come_back_older_without_durable(copy)
     await pair.sign_in()
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.durable_items() == {"b", "c"}
     assert await pair.local_items() == {"b", "c"}
@@ -226,13 +224,9 @@ async def test_an_older_local_without_an_incarnation_is_compared_too(aging: Agin
     """It was flushed and written to just before the copy."""
     pair = aging.pair
     await pair.local.flushall()
-    await pair.settle("a", "b")
-    copy = aging.server.keep_copy()
-    await pair.remove("a")
-    await pair.relay()
-    await aging.come_back_older_without_durable(copy)
+    await aging.lose_removal_without_durable()
     await pair.add("c")
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.durable_items() == {"b", "c"}
 
@@ -240,15 +234,11 @@ async def test_an_older_local_without_an_incarnation_is_compared_too(aging: Agin
 async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging) -> None:
     """The listener waits for the comparison too."""
     pair = aging.pair
-    await pair.settle("a", "b")
-    copy = aging.server.keep_copy()
-    await pair.remove("a")
-    await pair.relay()
-    await aging.come_back_older_without_durable(copy)
+    await aging.lose_removal_without_durable()
     async with running_listener(pair):
         await until(lambda: _has_listener(pair))
         await pair.local.sadd(SET, "c")
-        await aging.reconnect()
+        await pair.reconnect()
         await pair.add("d")
     await pair.relay()
 

@@ -18,7 +18,6 @@ from tests.support.waiting import until, until_equal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.support.proxy import TcpProxy
     from tests.support.sync import Pair
 
 OTHER = PERSON + 1
@@ -238,18 +237,16 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
     assert await heard.durable_items() >= {"a", "c"}
 
 
-async def test_an_outage_of_durable_does_not_end_the_listener(
-    cuttable: Pair, proxy: TcpProxy
-) -> None:
+async def test_an_outage_of_durable_does_not_end_the_listener(cuttable: Pair) -> None:
     """It restores lost sets again after the outage."""
     await cuttable.settle("a")
 
     async with running_listener(cuttable):
         await until(lambda: _has_listener(cuttable))
-        proxy.cut()
+        cuttable.cut()
         await cuttable.evict()
         assert await cuttable.local_items() == set()
         await _wait_until_all_is_handled(cuttable)
-        proxy.flow()
+        cuttable.flow()
         cuttable.engine.hydrator._down_until = 0.0  # as if the wait were over
         await until_equal(cuttable.local_items, {"a"})

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sponsorsync.domain.account import StoredEntitlement
-    from tests.support.proxy import TcpProxy
 
 
 def record_loads(
@@ -86,7 +85,7 @@ async def test_a_new_member_is_evaluated_once_more(desk: Desk) -> None:
 
 
 async def test_members_keep_their_entitlement_while_their_organization_is_unknown(
-    cut_desk: Desk, proxy: TcpProxy
+    cut_desk: Desk,
 ) -> None:
     """Durable alone has it, and is down: the change waits, other organizations do not."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
@@ -95,12 +94,12 @@ async def test_members_keep_their_entitlement_while_their_organization_is_unknow
     await cut_desk.save_grants(MEMBERSHIP, other)
     await cut_desk.pair.relay()
     await cut_desk.pair.evict(ORG_ENTITLEMENT)
-    proxy.cut()
+    cut_desk.pair.cut()
     with pytest.raises(DurableUnavailableError):
         await cut_desk.members.recompute_changed()
     waiting = await cut_desk.load_changed_organizations()
     tiers = await cut_desk.load_tiers()
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
     await cut_desk.members.recompute_changed()
 
     assert waiting == {NEWCOMER_FIELD}
@@ -313,15 +312,13 @@ async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None
     assert await local.zscore(SEATS, str(PERSON)) == saved
 
 
-async def test_an_organization_that_cannot_be_loaded_keeps_its_members(
-    cut_desk: Desk, proxy: TcpProxy
-) -> None:
+async def test_an_organization_that_cannot_be_loaded_keeps_its_members(cut_desk: Desk) -> None:
     """Durable alone has it, and is down: unknown is not no."""
     stored = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
     await cut_desk.save(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
-    proxy.cut()
+    cut_desk.pair.cut()
     seen = await cut_desk.evaluate_memberships(stored, belong_to(ORG))
     unknown = await cut_desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG))
     left = await cut_desk.evaluate_memberships(stored, belong_to())
@@ -342,7 +339,7 @@ async def test_an_organization_that_durable_does_not_have_entitles_no_member(des
 
 
 async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tier(
-    cut_desk: Desk, proxy: TcpProxy
+    cut_desk: Desk,
 ) -> None:
     """Members do not see the tier; durable has it, and is down."""
     shown = Sponsorship(
@@ -359,10 +356,10 @@ async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tie
     await cut_desk.save(SPONSOR, ORG)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
-    proxy.cut()
+    cut_desk.pair.cut()
     seen = await cut_desk.evaluate_memberships(NO_SPONSOR, memberships)
     await cut_desk.save(seen)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
     await cut_desk.members.recompute_changed()
 
     assert [grant.cents for grant in seen.grants] == [None]

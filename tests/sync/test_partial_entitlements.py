@@ -39,19 +39,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sponsorsync.domain.entitlement import EntitlementFacts
-    from tests.support.proxy import TcpProxy
 
 
-async def test_facts_that_were_fetched_after_the_load_are_not_overwritten(
-    cut_desk: Desk, proxy: TcpProxy
-) -> None:
+async def test_facts_that_were_fetched_after_the_load_are_not_overwritten(cut_desk: Desk) -> None:
     """Fetched facts may have the same version as before the loss."""
     await cut_desk.save_grants(OVERRIDE)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.delete(ENTITLEMENT)
-    proxy.cut()
+    cut_desk.pair.cut()
     unknown = (await cut_desk.entitlements.load(SPONSORABLE, [PERSON]))[PERSON]
-    proxy.flow()
+    cut_desk.pair.flow()
     fetched = await cut_desk.load_when_back()
     change = EntitlementChange(PERSON, SPONSOR, unknown.version, by="webhook", reference="")
     [saved] = await cut_desk.entitlements.save([change])
@@ -69,7 +66,7 @@ async def test_facts_of_a_login_during_an_outage_are_completed_later(cut_desk: D
     await cut_desk.pair.sign_in()
     meanwhile = await cut_desk.load_facts()
     there = await load_facts_on(cut_desk.pair.durable)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert (meanwhile.source, meanwhile.is_partial) == (EntitlementSource.SPONSORSHIP, True)
     assert there.grants == grants
@@ -92,7 +89,7 @@ async def test_a_person_without_a_sponsorship_is_unknown_during_the_outage(
     }
     await save[source]()
     meanwhile = await cut_desk.load_status()
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert meanwhile is EntitlementStatus.UNKNOWN
     assert await cut_desk.load_status() is EntitlementStatus.ENTITLED
@@ -106,20 +103,18 @@ async def test_a_second_webhook_during_the_outage_leaves_facts_partial(cut_desk:
     await cut_desk.apply_webhook(SPONSOR)
     await cut_desk.apply_webhook(replace(SPONSOR, valid_until=YESTERDAY))
     meanwhile = await cut_desk.load_facts()
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert meanwhile.is_partial
     assert await cut_desk.load_sources() == {EntitlementSource.OVERRIDE}
     assert await cut_desk.are_equal()
 
 
-async def test_partial_facts_are_not_sent_while_another_fetch_runs(
-    cut_desk: Desk, proxy: TcpProxy
-) -> None:
+async def test_partial_facts_are_not_sent_while_another_fetch_runs(cut_desk: Desk) -> None:
     """A snapshot skips them too; the person stays dirty."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
-    proxy.flow()
+    cut_desk.pair.flow()
     await cut_desk.pair.local.set(keys.lease(PERSON), "foreign")
     await until(partial(is_reachable, cut_desk.pair.durable_store))
     await cut_desk.pair.engine.relay.drain([PERSON])
@@ -134,14 +129,12 @@ async def test_partial_facts_are_not_sent_while_another_fetch_runs(
     assert await cut_desk.are_equal()
 
 
-async def test_partial_facts_are_complete_if_durable_has_none(
-    cut_desk: Desk, proxy: TcpProxy
-) -> None:
+async def test_partial_facts_are_complete_if_durable_has_none(cut_desk: Desk) -> None:
     """They are marked complete and relayed."""
-    proxy.cut()
+    cut_desk.pair.cut()
     await cut_desk.pair.sign_in(entitled=False)
     meanwhile = await cut_desk.load_status()
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert meanwhile is EntitlementStatus.UNKNOWN
     assert await cut_desk.load_status() is EntitlementStatus.NOT_ENTITLED
@@ -164,7 +157,7 @@ async def test_an_administrator_waits_for_facts_that_only_durable_has(cut_desk: 
         await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
     with pytest.raises(DurableUnavailableError):
         await cut_desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=1, until=None)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
     await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
     await cut_desk.pair.relay()
 
@@ -181,7 +174,7 @@ async def test_an_older_local_with_partial_facts_merges_newer_facts_of_durable(
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
     before = await cut_desk.pair.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
     await cut_desk.save(replace(SPONSOR, tier_cents=2500, grants=(OVERRIDE, PATRON)))
     await cut_desk.pair.relay()
     await cut_desk.pair.restore(before)
@@ -263,7 +256,7 @@ async def test_facts_saved_during_the_outage_are_completed_by_durables(
     """GitHub's later facts win; the others are taken from durable."""
     await cut_desk.lose_local(stored)
     await cut_desk.save(meanwhile)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert await cut_desk.load() == afterwards
     assert await cut_desk.are_equal()
@@ -273,6 +266,6 @@ async def test_the_check_of_memberships_comes_back_after_a_webhook(cut_desk: Des
     """A webhook has no memberships, so the earlier check still counts."""
     await cut_desk.lose_local(CHECKED)
     await cut_desk.save(ENDED)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert await cut_desk.load() == replace(ENDED, memberships_checked_at=YESTERDAY)
