@@ -122,10 +122,10 @@ def shape_of_set(command, members):
         return members
     if name == "scard":
         return len(members)
-    known = set(members)
+    stored = set(members)
     if name == "sismember":
-        return int(as_bytes(command[2]) in known)
-    return [int(as_bytes(each) in known) for each in command[2:]]
+        return int(as_bytes(command[2]) in stored)
+    return [int(as_bytes(each) in stored) for each in command[2:]]
 
 
 def shape_of_hash(command, flat):

@@ -109,7 +109,7 @@ def find_entitled(ids, names):
 
 
 def copy_people(counts, ids, part, names, only_entitled):
-    """Copies one part of people; drains all parts of those for whom it must be fetched first."""
+    """Copies one part of people; drains all parts of people whose part must be fetched first."""
     require_compared("local", run_id_here())
     unreadable = import_unversioned(ids, names)
     ids = [each for each in ids if each not in unreadable]

@@ -4,8 +4,8 @@ Each start of a server has a run_id: its incarnation. Local stores the two that 
 in `sponsorsync:incarnations`, and for each person durable's counter of applications at the last
 confirmation. Durable counts its applications and stores each person's last one.
 
-A local that came back from an older append-only file lacks the last confirmations: people whom
-durable applied without one may be newer there. A durable that was restored from a backup shows a
+A local that came back from an older append-only file lacks the last confirmations, so durable
+may have newer data of these people. A durable that was restored from a backup shows a
 smaller counter: people who were confirmed after that are pushed again.
 """
 
@@ -95,7 +95,7 @@ class Incarnations:
         return await self._local.run("HEXISTS", keys.INCARNATIONS, "local") == 1
 
     async def push_again(self, applied: int) -> None:
-        """Marks everyone dirty whom durable confirmed after this count of applications."""
+        """Marks everyone dirty that durable confirmed after this count of applications."""
         total = 0
         while marked := cast("int", await self._local.run_script("push_again", applied, _BATCH)):
             total += marked

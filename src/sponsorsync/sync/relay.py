@@ -64,7 +64,7 @@ class Delivery:
 
     Attributes:
         taken: How many records it holds now.
-        newer: People of whom it held something newer; local has merged that by now.
+        newer: People with newer parts on durable; local has merged these by now.
         refused: People whose data it refuses, with the error.
     """
 

@@ -94,8 +94,8 @@ class Snapshot:
     def check_collection(self, collection: str | None) -> None:
         """Raises InvalidInputError for a collection that does not exist; None means all."""
         if collection is not None and collection not in self._catalog.collections:
-            known = ", ".join(sorted(self._catalog.collections))
-            raise InvalidInputError(f"There is no such collection. There is: {known}.")
+            names = ", ".join(sorted(self._catalog.collections))
+            raise InvalidInputError(f"There is no such collection. There is: {names}.")
 
     async def run(
         self,

@@ -3,7 +3,7 @@
 A relay may stall between reading from local and applying on durable. If local is flushed meanwhile
 and filled with durable's data, the record that arrives afterwards is newer than local, and a relay
 that dies before it confirms leaves no trace of that. Durable counts its applications and stores
-each person's last one; local stores each person's last confirmed one. Whoever is ahead on durable
+each person's last one; local stores each person's last confirmed one. A person ahead on durable
 is merged from there: versions decide whether anything is newer.
 """
 
@@ -35,7 +35,7 @@ class UnconfirmedChanges:
         local, durable: Stores behind the gates: the last stop must not be written to a local that
             came back older in between.
         merge_newer: Merges what is newer on durable; returns the people it failed for, and why.
-        push_again: Marks everyone dirty whom durable confirmed after a count.
+        push_again: Marks everyone dirty that durable confirmed after a count.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ async def merge_unconfirmed(
     after: int,
     last: int | None = None,
 ) -> int:
-    """Merges people whom durable applied after a count and local never saw confirmed.
+    """Merges people that durable applied after a count, unconfirmed on local.
 
     Skips people who are unknown on local: nothing of them can be older. People who cannot be merged
     are marked dirty, so that the relay makes them dead letters and tries again. Returns how many
