@@ -1,4 +1,4 @@
-"""An engine to run scripts on: the test host, or a real one where the environment names it."""
+"""An engine for scripts: the test host, or a real one that the environment names."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.scripts import REGISTERING
 from tests.gears.host.process import HostProcess, run_host
 from tests.support.gears import write_scripts
@@ -28,6 +30,7 @@ from tests.support.wheel import install_wheel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from sponsorsync.gears.client import GearsClient
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from tests.support.shipped import Shipped
     from tests.support.sync import OwnServer
@@ -42,9 +45,9 @@ class Gears:
 
     Attributes:
         url: Its address.
-        client: Speaks RESP3 as redis-py does by default, and gives bytes; `run` does so too, but
-            leaves replies as the protocol has them.
-        durable: The server that scripts find by their environment, at `durable_url`.
+        client: Speaks RESP3, the default of redis-py, and returns bytes; `run` returns replies as
+            they are in the protocol.
+        durable: The server at `durable_url`, which the environment of scripts names.
     """
 
     url: str
@@ -68,7 +71,7 @@ class Gears:
         return await self.run("RG.PYEXECUTE", script, *options)
 
     async def registrations(self) -> list[dict[str, Any]]:
-        """Returns what is registered, the oldest first, and of that the data within."""
+        """Returns the parsed registrations, the oldest first."""
         found = []
         for entry in await self.run("RG.DUMPREGISTRATIONS"):
             registration = as_dict(entry)
@@ -83,9 +86,9 @@ class Gears:
         return {entry["ID"].decode(): entry for entry in entries}
 
     async def restart(self, *, kill: bool = True) -> None:
-        """Ends its process, by SIGKILL or properly, and starts it on what it has written.
+        """Ends its process, by SIGKILL or SIGTERM, and starts it again on its files.
 
-        A real engine does so itself; a test that needs it asks for `own_gears`.
+        A real engine does both itself; a test that needs this uses `own_gears`.
         """
         if self._host is None:
             with suppress(RedisConnectionError):
@@ -104,26 +107,26 @@ class Gears:
 
     @asynccontextmanager
     async def connect(self, **options: Any) -> AsyncIterator[Redis]:  # noqa: ANN401 - redis-py's
-        """Yields one more client, with options of its own."""
+        """Yields another client with these options."""
         async with Redis.from_url(self.url, **options) as client:
             yield client
 
     async def clear(self) -> None:
-        """Leaves nothing registered, nothing running, and no key."""
+        """Removes all registrations, executions and keys."""
         async with self._plain.pipeline(transaction=False) as together:
             for registration in await self.run("RG.DUMPREGISTRATIONS"):
                 together.execute_command("RG.UNREGISTER", registration[1])
             await together.execute()
-        await self.client.flushall()  # what a callback waits for in vain is not there
+        await self.client.flushall()  # ends callbacks that wait for a missing key
         await until(self._has_no_execution)
         await until(self._has_no_session)
         await self.client.flushall()
         await self.durable.flushall()
 
     async def forget_history(self) -> None:
-        """Leaves in the append-only file what is registered, and not how it came to be so.
+        """Rewrites the append-only file, so that it has only present registrations.
 
-        A real engine that reads of streams' registrations and of their end holds their sessions on.
+        A real engine that loads ended registrations of streams keeps their sessions.
         """
 
         async def is_rewritten() -> bool:
@@ -136,13 +139,13 @@ class Gears:
     async def _has_no_execution(self) -> bool:
         executions = [each[1] for each in await self.run("RG.DUMPEXECUTIONS")]
         for execution in executions:
-            with suppress(ResponseError):  # it is not at its end yet, or somebody dropped it
+            with suppress(ResponseError):  # it still runs, or was dropped
                 await self.run("RG.ABORTEXECUTION", execution)
                 await self.run("RG.DROPEXECUTION", execution)
         return not executions
 
     async def _has_no_session(self) -> bool:
-        # A reader that waits to try again holds its own a little longer.
+        # A stream reader that waits for a retry keeps its session a little longer.
         return not await self.sessions()
 
 
@@ -153,7 +156,7 @@ def as_dict(flat: list[Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def gears_environment(durable_server: EmbeddedValkey) -> Mapping[str, str]:
-    """What scripts find in their environment."""
+    """The environment of scripts."""
     durable = urlsplit(durable_server.url)
     return {"REDISENT_HOST": str(durable.hostname), "REDISENT_PORT": str(durable.port)}
 
@@ -162,7 +165,7 @@ def gears_environment(durable_server: EmbeddedValkey) -> Mapping[str, str]:
 async def gears_host(
     tmp_path_factory: pytest.TempPathFactory, gears_environment: Mapping[str, str]
 ) -> AsyncIterator[HostProcess | None]:
-    """One host for each test process; None where there is a real engine."""
+    """One host for each test process; None for a real engine."""
     if REAL_URL:
         yield None
         return
@@ -174,7 +177,7 @@ async def gears_host(
 async def gears(
     gears_host: HostProcess | None, durable_server: EmbeddedValkey
 ) -> AsyncIterator[Gears]:
-    """The engine, with nothing in it."""
+    """An empty engine."""
     url = gears_host.url if gears_host is not None else REAL_URL
     durable_url = durable_server.url if gears_host is not None else REAL_DURABLE_URL
     async with (
@@ -189,22 +192,29 @@ async def gears(
 
 
 @pytest.fixture
+async def client(gears: Gears) -> AsyncIterator[GearsClient]:
+    """A replica's client of the engine."""
+    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
+        yield opened
+
+
+@pytest.fixture
 async def shipped(gears: Gears) -> AsyncIterator[Shipped]:
-    """The engine for our scripts, and a replica of the service; none is uploaded yet."""
+    """The engine without a script, and a replica of the service."""
     async with run_shipped(gears, gears.durable_url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def live(shipped: Shipped) -> Shipped:
-    """The same with both scripts that register."""
+    """The same with both registering scripts."""
     await shipped.upload(*REGISTERING)
     return shipped
 
 
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A durable that may be spoiled."""
+    """A durable that the test may break."""
     async with own_server(tmp_path / "own") as server:
         yield server
 
@@ -223,7 +233,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_installed(installed: Path, tmp_path: Path) -> Path:
-    """A copy for one test, with short scripts in place of ours."""
+    """A copy for one test, with minimal scripts in place of ours."""
     own = Path(shutil.copytree(installed, tmp_path / "installed"))
     write_scripts(own / "sponsorsync" / "gears" / "scripts")
     return own
@@ -231,7 +241,7 @@ def own_installed(installed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def own_gears(gears: Gears) -> Gears:
-    """The engine, where its process is ours to end."""
+    """The engine, if the test may end its process."""
     if gears.is_real:
         try:
             await gears.run("DEBUG", "SLEEP", 0)

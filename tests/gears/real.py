@@ -1,4 +1,4 @@
-"""The engine itself, as a process of a test's own: to be killed, and started again."""
+"""A real engine as a process of one test, which may kill and restart it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REAL_COMMAND = os.environ.get("SPONSORSYNC_TEST_GEARS_COMMAND", "")
-"""Runs a Redis with RedisGears in the foreground, with `{port}` and `{folder}` in it."""
+"""A command with `{port}` and `{folder}` that runs a Redis with RedisGears in the foreground."""
 
 _START_S = 60
 
 
 @dataclass
 class RealEngine:
-    """One engine, on one port and one folder."""
+    """An engine with its port and folder."""
 
     command: str
     folder: Path
@@ -38,13 +38,13 @@ class RealEngine:
 
     @property
     def pid(self) -> int:
-        """Of the server: the command has to become it."""
+        """The process id of the server, into which the command has to turn by exec."""
         if self._process is None:
             raise ProcessLookupError("it does not run")
         return self._process.pid
 
     async def start(self) -> None:
-        """Returns when it serves."""
+        """Starts it and waits until it serves."""
         command = self.command.format(port=self.port, folder=self.folder)
         self._process = await asyncio.to_thread(
             subprocess.Popen,
@@ -63,7 +63,7 @@ class RealEngine:
             await until(serves, limit_s=_START_S)
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Ends it by SIGKILL."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGKILL)

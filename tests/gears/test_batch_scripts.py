@@ -1,4 +1,4 @@
-"""The scripts that copy everybody once: what they copy, what they leave, and what they count."""
+"""The batch scripts, which copy all people once and return counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _counts(done: int, *, failed: int = 0, **skipped: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def people(shipped: Shipped) -> Shipped:
-    """Who is entitled, who is not, and who was, each with {a}; durable has heard of nobody."""
+    """Three people with {a}: entitled, not entitled and lapsed; durable is empty."""
     await shipped.pair.sign_in()
     await shipped.pair.sign_in(OTHER, entitled=False)
     await shipped.pair.sign_in(THIRD)
@@ -56,7 +56,7 @@ async def people(shipped: Shipped) -> Shipped:
 
 
 async def test_the_profiles_of_all_people_are_copied(people: Shipped) -> None:
-    """Of everyone who has logged in, and none of their preferences."""
+    """It copies no preferences."""
     assert await people.run_batch("sync_profiles") == _counts(3)
 
     for person in (PERSON, OTHER, THIRD):
@@ -65,8 +65,8 @@ async def test_the_profiles_of_all_people_are_copied(people: Shipped) -> None:
         assert await people.pair.durable_items(person) == set()
 
 
-async def test_entitlements_of_all_are_copied(people: Shipped) -> None:
-    """Also what is over; durable makes its own index of it."""
+async def test_the_entitlements_of_all_people_are_copied(people: Shipped) -> None:
+    """It copies ended ones too; durable builds its own index."""
     assert await people.run_batch("sync_sponsors") == _counts(3)
 
     assert await people.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
@@ -77,7 +77,7 @@ async def test_entitlements_of_all_are_copied(people: Shipped) -> None:
 
 
 async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
-    """Counts people who are not entitled, visitors, and keys that are no collections."""
+    """It counts people who are not entitled, visitors, and keys that are no collections."""
     await people.pair.local.hset("user:7", "name", "visitor")
     await people.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
     await people.pair.local.sadd(f"user:8:{COLLECTION}:more", "x")
@@ -92,8 +92,8 @@ async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
 
 
 @pytest.mark.parametrize("name", BATCH)
-async def test_a_key_that_is_no_text_is_skipped(people: Shipped, name: str) -> None:
-    """It comes as bytes, and once ended the whole run."""
+async def test_a_key_that_is_not_utf8_is_skipped(people: Shipped, name: str) -> None:
+    """A script gets it as bytes, which once ended the whole run."""
     for key in (b"user:\xff:mnodes", b"user_details:\xff", b"sponsorship:\xff:1"):
         await people.gears.run("HSET", key, "a", "b")
     counts = await people.run_batch(name)
@@ -103,22 +103,23 @@ async def test_a_key_that_is_no_text_is_skipped(people: Shipped, name: str) -> N
     assert counts["done"] > 0
 
 
-async def test_versions_and_presence_travel_along(people: Shipped) -> None:
-    """What was copied is compared by them later on."""
-    for name in BATCH:
-        await people.run_batch(name)
+async def test_versions_and_presence_are_copied(people: Shipped) -> None:
+    """Later comparisons need them."""
+    await people.run_batches()
 
-    here, there = [await side.hgetall(META) for side in (people.pair.local, people.pair.durable)]
+    here, there = [
+        await client.hgetall(META) for client in (people.pair.local, people.pair.durable)
+    ]
     fields = {field for field in there if field[:2] in {"v:", "p:"}}
     assert {VERSION, "p:profile", f"v:entitlement:{SPONSORABLE}"} <= fields
     assert {field: here[field] for field in fields} == {field: there[field] for field in fields}
 
 
 async def test_a_second_run_changes_nothing(people: Shipped) -> None:
-    """And counts the same."""
-    counted = [await people.run_batch(name) for name in BATCH]
+    """Its counts are the same too."""
+    counted = await people.run_batches()
     before = await dump_all(people.pair.durable_store)
-    again = [await people.run_batch(name) for name in BATCH]
+    again = await people.run_batches()
     after = await dump_all(people.pair.durable_store)
 
     assert again == counted
@@ -129,32 +130,29 @@ async def test_a_second_run_changes_nothing(people: Shipped) -> None:
 
 
 async def test_a_copy_makes_no_person_dirty(people: Shipped) -> None:
-    """A clean person stays clean, and no entry wakes the drain."""
+    """Clean people stay clean, and no entry wakes the drain."""
     await people.pair.relay()
     await people.pair.local.xtrim(keys.OUTBOX, maxlen=0)
-    for name in BATCH:
-        await people.run_batch(name)
+    await people.run_batches()
 
     assert await people.is_settled()
 
 
 async def test_a_copy_of_one_part_confirms_no_dirty_person(people: Shipped) -> None:
-    """The other parts are still to be sent."""
+    """The other parts still have to be sent."""
     await people.run_batch("sync_profiles")
 
     assert PERSON in await people.pair.dirty()
 
 
 async def test_data_without_versions_are_imported(shipped: Shipped) -> None:
-    """The old code wrote them before there was a service."""
+    """The application wrote them before there was a service."""
     local = shipped.pair.local
     await local.hset(PROFILE, mapping={"id": str(PERSON), "user_login": "old"})
     await local.hset(FACTS, mapping={"source": "sponsorship", "since": "1"})
     await local.sadd(SET, "a", "b")
 
-    counted = [await shipped.run_batch(name) for name in BATCH]
-
-    assert counted == [_counts(1)] * 3
+    assert await shipped.run_batches() == [_counts(1)] * 3
     assert await shipped.pair.durable_items() == {"a", "b"}
     assert await shipped.pair.durable.hget(PROFILE, "user_login") == "old"
     assert await shipped.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
@@ -162,9 +160,8 @@ async def test_data_without_versions_are_imported(shipped: Shipped) -> None:
 
 
 async def test_an_import_is_merged_with_durables_data(people: Shipped) -> None:
-    """Local lost all of it, and the old code wrote anew."""
-    for name in BATCH:
-        await people.run_batch(name)
+    """Local lost its data, and the application wrote new ones."""
+    await people.run_batches()
     await people.pair.local.flushall()
     await people.pair.local.sadd(SET, "b")
     await people.run_batch("sync_preferences")
@@ -172,13 +169,11 @@ async def test_an_import_is_merged_with_durables_data(people: Shipped) -> None:
     assert await people.pair.durable_items() == await people.pair.local_items() == {"a", "b"}
 
 
-@pytest.mark.parametrize(
-    ("sponsorables", "done"), [((SPONSORABLE,), 1), ((), 1), (("somebody-else",), 0)]
-)
+@pytest.mark.parametrize(("sponsorables", "done"), [((SPONSORABLE,), 1), ((), 1), (("other",), 0)])
 async def test_people_are_entitled_by_the_named_sponsorables(
     people: Shipped, sponsorables: tuple[str, ...], done: int
 ) -> None:
-    """Or, if none is named, by any that has an index here."""
+    """If none is named, each sponsorable with an index counts."""
     config = GearsConfig(Catalog(sponsorables, (COLLECTION,)), hook_profiles=False)
     counts = await people.run_batch("sync_preferences", config)
 
@@ -187,9 +182,8 @@ async def test_people_are_entitled_by_the_named_sponsorables(
 
 
 async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> None:
-    """Local merges them instead."""
-    for name in BATCH:
-        await people.run_batch(name)
+    """Local merges them."""
+    await people.run_batches()
     await people.pair.durable.sadd(SET, "z")
     await people.pair.durable.hincrby(META, VERSION, 3600 * 10**6)
 
@@ -197,10 +191,10 @@ async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> Non
     assert await people.pair.local_items() == {"a", "z"}
 
 
-async def test_a_bad_record_is_counted_and_named(people: Shipped) -> None:
-    """On either server; the others are copied."""
-    await people.pair.durable.set(PROFILE, "a foreign text")
-    await people.pair.local.set(keys.user_details(7), "a foreign text")
+async def test_wrong_type_keys_are_counted_and_reported(people: Shipped) -> None:
+    """They may be on either server; the other people are copied."""
+    await people.pair.durable.set(PROFILE, "foreign")
+    await people.pair.local.set(keys.user_details(7), "foreign")
 
     counts = await people.run_batch("sync_profiles")
 
@@ -210,10 +204,10 @@ async def test_a_bad_record_is_counted_and_named(people: Shipped) -> None:
     assert any(error.startswith("person 7: ") for error in counts["errors"])
 
 
-async def test_many_bad_records_are_counted_and_the_first_named(shipped: Shipped) -> None:
-    """The reply stays small."""
+async def test_only_the_first_ten_errors_are_reported(shipped: Shipped) -> None:
+    """The reply has to stay small."""
     for number in range(1, 31):
-        await shipped.pair.local.set(keys.user_details(number), "a foreign text")
+        await shipped.pair.local.set(keys.user_details(number), "foreign")
 
     counts = await shipped.run_batch("sync_profiles")
 
@@ -221,17 +215,17 @@ async def test_many_bad_records_are_counted_and_the_first_named(shipped: Shipped
     assert (counts["done"], counts["failed"], len(counts["errors"])) == (0, 30, 10)
 
 
-async def test_where_there_is_nothing_nothing_is_counted(shipped: Shipped) -> None:
-    """The engine makes no record of no record."""
-    assert [await shipped.run_batch(name) for name in BATCH] == [None] * 3
+async def test_a_batch_over_no_keys_returns_no_counts(shipped: Shipped) -> None:
+    """The engine accumulates nothing of no records."""
+    assert await shipped.run_batches() == [None] * 3
 
 
-async def test_with_durable_down_everybody_is_counted_as_failed(people: Shipped) -> None:
-    """With the reason; and another run makes up for it."""
+async def test_all_people_are_counted_as_failed_while_durable_is_down(people: Shipped) -> None:
+    """The counts have the reason; the next run copies them."""
     port = int(environment_for(people.gears.durable_url)["REDISENT_PORT"])
-    async with run_proxy(port) as way:
-        await point_at(people.gears, environment_for(f"redis://127.0.0.1:{way.port}/0"))
-        way.cut()
+    async with run_proxy(port) as proxy:
+        await point_at(people.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
+        proxy.cut()
         counts = await people.run_batch("sync_profiles")
 
     assert counts is not None
@@ -242,7 +236,7 @@ async def test_with_durable_down_everybody_is_counted_as_failed(people: Shipped)
     assert await people.run_batch("sync_profiles") == _counts(3)
 
 
-async def test_nothing_is_copied_before_the_servers_are_compared(people: Shipped) -> None:
+async def test_a_batch_copies_nothing_before_the_servers_are_compared(people: Shipped) -> None:
     """Local may have come back older."""
     await people.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
     counts = await people.run_batch("sync_profiles")
@@ -253,11 +247,14 @@ async def test_nothing_is_copied_before_the_servers_are_compared(people: Shipped
     assert await people.pair.durable.exists(PROFILE) == 0
 
 
-async def test_the_command_copies_by_the_scripts(people: Shipped, tmp_path: Path) -> None:
-    """All three, one after the other, with their counts."""
-    command = ("snapshot", "--engine", "gears", "--json")
-    redis_pair = (people.gears.url, people.gears.durable_url)
-    status, out, errors = await run_command(tmp_path, *redis_pair, *command)
+async def _run_snapshot(shipped: Shipped, folder: Path, *options: str) -> tuple[int, str, str]:
+    urls = (shipped.gears.url, shipped.gears.durable_url)
+    return await run_command(folder, *urls, "snapshot", "--engine", "gears", *options)
+
+
+async def test_the_snapshot_command_runs_the_batch_scripts(people: Shipped, tmp_path: Path) -> None:
+    """It runs all three one after the other, and reports their counts."""
+    status, out, errors = await _run_snapshot(people, tmp_path, "--json")
 
     assert (status, errors) == (0, "")
     summary = json.loads(out)
@@ -268,24 +265,22 @@ async def test_the_command_copies_by_the_scripts(people: Shipped, tmp_path: Path
     assert await people.pair.durable_items() == {"a"}
 
 
-async def test_the_command_copies_nothing_where_there_is_nothing(
+async def test_the_snapshot_command_by_scripts_succeeds_without_people(
     shipped: Shipped, tmp_path: Path
 ) -> None:
-    """That is no failure."""
-    command = ("snapshot", "--engine", "gears", "--json")
-    redis_pair = (shipped.gears.url, shipped.gears.durable_url)
-    status, out, _ = await run_command(tmp_path, *redis_pair, *command)
+    """An empty server is no failure."""
+    status, out, _ = await _run_snapshot(shipped, tmp_path, "--json")
 
     assert status == 0
     assert [(each["done"], each["failed"]) for each in json.loads(out)["scripts"]] == [(0, 0)] * 3
 
 
-async def test_the_command_fails_when_durable_is_down(people: Shipped, tmp_path: Path) -> None:
-    """Nothing listens where the scripts look for it."""
+async def test_the_snapshot_command_by_scripts_fails_while_durable_is_down(
+    people: Shipped, tmp_path: Path
+) -> None:
+    """No server listens at the address of the scripts."""
     await point_at(people.gears, environment_for("redis://127.0.0.1:1/0"))
-    command = ("snapshot", "--engine", "gears")
-    redis_pair = (people.gears.url, people.gears.durable_url)
-    status, out, errors = await run_command(tmp_path, *redis_pair, *command)
+    status, out, errors = await _run_snapshot(people, tmp_path)
 
     assert status == 1
     assert "durable cannot be asked" in out + errors

@@ -1,4 +1,4 @@
-"""The scripts' texts: one home for what they share, and a Python that the engine has."""
+"""The texts of scripts: shared parts have one source, and the engine's Python can run them."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _constants(name: str) -> Mapping[str, object]:
     return found
 
 
-def test_all_that_are_shipped_are_there() -> None:
-    """And no other."""
+def test_every_shipped_script_has_a_source() -> None:
+    """There is no other source."""
     assert {path.stem for path in SOURCES.glob("*.py")} == {*REGISTERING, *BATCH}
 
 
 @of_each
 def test_every_mark_of_the_sources_is_replaced(name: str) -> None:
-    """A mark with a spelling mistake would be a comment."""
+    """A misspelt mark would be a comment."""
     assert re.findall(r"^\W*@.*", build_bundle(name), re.MULTILINE) == []
 
 
@@ -73,8 +73,8 @@ def test_the_bundler_needs_nothing_but_the_standard_library() -> None:
 
 
 @of_each
-def test_names_and_numbers_are_the_services(name: str) -> None:
-    """Looked up in the text as it is uploaded."""
+def test_constants_have_the_values_of_the_service(name: str) -> None:
+    """They are read from the text that is uploaded."""
     constants = _constants(name)
     names = constants.keys() & keys.NAMES.keys()
 
@@ -86,8 +86,8 @@ def test_names_and_numbers_are_the_services(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SOURCES.rglob("*.py")), ids=lambda path: path.stem)
-def test_keys_are_written_nowhere_else(path: Path) -> None:
-    """A name that stands within a function would not follow."""
+def test_scripts_contain_no_literal_key(path: Path) -> None:
+    """A renamed key would not change there."""
     literals = [
         node.value
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -99,8 +99,8 @@ def test_keys_are_written_nowhere_else(path: Path) -> None:
 
 
 @of_each
-def test_lua_is_the_services_but_for_comments(name: str) -> None:
-    """Both sides of a rule are one text."""
+def test_lua_is_that_of_the_service_without_comments(name: str) -> None:
+    """Both engines follow one rule."""
     lua = _load_lua(name)
 
     assert lua
@@ -110,8 +110,8 @@ def test_lua_is_the_services_but_for_comments(name: str) -> None:
 
 
 @of_each
-def test_lua_that_scripts_have_in_common_stands_there_once(name: str) -> None:
-    """Each registration carries the Lua texts of its script, and there are a hundred."""
+def test_shared_lua_is_in_a_bundle_once(name: str) -> None:
+    """Each of a hundred registrations carries the Lua texts of its script."""
     pieces = _constants(name)["LUA_PIECES"]
     assert isinstance(pieces, tuple)
     functions = re.findall(r"^local function (\w+)", "".join(pieces), re.MULTILINE)
@@ -131,15 +131,15 @@ def _load_lua(name: str) -> dict[str, str]:
 
 
 def _words(lua: str) -> list[str]:
-    """Returns what is left of a text without its comments."""
+    """Returns the lines without comments."""
     return [
         line for each in lua.splitlines() if (line := each.strip()) and not line.startswith("--")
     ]
 
 
 @of_each
-def test_every_lua_that_is_called_is_carried(name: str) -> None:
-    """And what is carried is called: each upload is the smaller for it."""
+def test_a_bundle_has_just_the_lua_that_it_calls(name: str) -> None:
+    """Unused Lua would enlarge each upload."""
     text = build_bundle(name)
     lua = _load_lua(name)
     quoted = set(re.findall(r'(?:run_local\(|run_durable\(\s*|\(|: \()"(\w+)"', text))
@@ -157,14 +157,14 @@ def _is_script(name: str) -> bool:
 
 
 @of_each
-def test_the_text_is_python_3_7(name: str) -> None:
-    """As far as a newer Python can tell."""
+def test_the_text_parses_as_python_3_7(name: str) -> None:
+    """A newer Python can check most of it."""
     ast.parse(build_bundle(name), feature_version=(3, 7))
 
 
 @of_each
-def test_a_python_3_7_takes_the_text(name: str) -> None:
-    """Where there is one."""
+def test_python_3_7_compiles_the_text(name: str) -> None:
+    """The engine runs that version."""
     python = _find_python_3_7()
     if python is None:
         pytest.skip("there is no Python 3.7 here")
@@ -173,7 +173,7 @@ def test_a_python_3_7_takes_the_text(name: str) -> None:
 
 
 def _find_python_3_7() -> str | None:
-    """Returns a Python that runs: a version manager may only have its name on the path."""
+    """Returns a Python that runs: a version manager may have only its name on the path."""
     python = shutil.which("python3.7")
     if python is None:
         return None
@@ -182,16 +182,16 @@ def _find_python_3_7() -> str | None:
 
 
 @of_each
-def test_there_is_one_place_for_the_configuration(name: str) -> None:
-    """Else an upload is refused."""
+def test_a_bundle_has_one_line_for_the_configuration(name: str) -> None:
+    """Otherwise an upload is refused."""
     [script] = load_scripts([name], CONFIG)
 
     assert script.text.count("\nCONFIG = ") == 1
     assert build_bundle(name).count("\nCONFIG = {}\n") == 1
 
 
-def test_requirements_are_pinned_and_nothing_else() -> None:
-    """gears-cli hands every line on as it is."""
+def test_requirements_are_pinned() -> None:
+    """gears-cli passes every line on unchanged, so there is no comment."""
     lines = (SOURCES / "requirements.txt").read_text(encoding="utf-8").split("\n")
 
     assert lines == [REQUIREMENT, ""]

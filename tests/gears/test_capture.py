@@ -1,4 +1,4 @@
-"""What write_behind sees of writes past the service, and what it makes of them."""
+"""The capture of write_behind: writes past the service become changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sponsorsync.store import keys
 from tests.support.shipped import META, PRESENCE, SET, VERSION
 from tests.support.sync import COLLECTION, PERSON
-from tests.support.waiting import until
+from tests.support.waiting import until_equal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,16 +20,14 @@ if TYPE_CHECKING:
     Lose = Callable[[Shipped], Awaitable[None]]
 
 A_YEAR_US = 365 * 86400 * 10**6
-FOREIGN = "foreign"  # a set {x} of the application's
+FOREIGN = "foreign"  # a set {x} of the application
 
 
 @pytest.fixture
 async def captured(shipped: Shipped) -> Shipped:
-    """An entitled person with {a, b} on both sides, and a script that sees who changes that."""
+    """An entitled person with {a, b} on both servers, and the script that captures writes."""
     await shipped.upload("write_behind")
-    await shipped.pair.sign_in()
-    await shipped.pair.add("a", "b")
-    await shipped.settle()
+    await shipped.add_person("a", "b")
     await shipped.pair.local.sadd(FOREIGN, "x")
     return shipped
 
@@ -53,7 +51,7 @@ async def captured(shipped: Shipped) -> Shipped:
 async def test_each_foreign_write_reaches_durable(
     captured: Shipped, command: tuple[str, ...], wanted: set[str]
 ) -> None:
-    """The old code writes the set directly, by any command."""
+    """The old code writes the set directly, with any command."""
     before = await captured.version()
     await captured.pair.local_store.run(*command)
     assert await captured.version() > before
@@ -82,8 +80,8 @@ async def test_a_restored_set_reaches_durable(captured: Shipped) -> None:
     assert await captured.pair.durable_items() == {"x"}
 
 
-async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
-    """MULTI is one moment for the writer; each of its commands is captured."""
+async def test_writes_of_a_transaction_reach_durable(captured: Shipped) -> None:
+    """Each command of MULTI is captured."""
     async with captured.pair.local.pipeline(transaction=True) as pipeline:
         for command in (("SADD", SET, "c"), ("SADD", SET, "d"), ("SADD", FOREIGN, "y")):
             pipeline.execute_command(*command)
@@ -94,8 +92,10 @@ async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
 
 
 @pytest.mark.parametrize("is_lua", [False, True])
-async def test_adding_and_removing_at_once_travels(captured: Shipped, *, is_lua: bool) -> None:
-    """The capture sees the set as it is at each write, where the host sees only the end of it."""
+async def test_an_addition_and_a_removal_at_once_reach_durable(
+    captured: Shipped, *, is_lua: bool
+) -> None:
+    """The engine captures the set at each write; the host does so only at the end."""
     if not captured.gears.is_real:
         pytest.skip("the host runs callbacks of a transaction at its end")
     if is_lua:
@@ -113,7 +113,7 @@ async def test_adding_and_removing_at_once_travels(captured: Shipped, *, is_lua:
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a", "b"), ("SPOP", SET, "2")])
 async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str, ...]) -> None:
-    """The key goes with its last members; what a person removed never comes back."""
+    """The last removal deletes the key; removed items must not come back."""
     await captured.pair.local_store.run(*command)
     await captured.settle()
     assert await captured.pair.durable_items() == set()
@@ -123,7 +123,7 @@ async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str
 
 
 async def test_a_deletion_right_after_a_pop_is_a_loss(captured: Shipped) -> None:
-    """SPOP with a count notifies before it is done; only a DEL within it belongs to it."""
+    """SPOP with a count notifies before it is done; only its own DEL empties the set."""
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.delete(SET)
     await captured.settle()
@@ -145,70 +145,61 @@ async def test_an_addition_right_after_a_pop_restores_no_popped_member(captured:
     assert await captured.pair.local_items() == await captured.pair.durable_items() == here
 
 
-async def _delete(captured: Shipped) -> None:
-    await captured.pair.local.delete(SET)
+def _run(*command: str) -> Lose:
+    """Returns a function that runs a command on local."""
 
+    async def lose(captured: Shipped) -> None:
+        await captured.pair.local_store.run(*command)
 
-async def _unlink(captured: Shipped) -> None:
-    await captured.pair.local.unlink(SET)
+    return lose
 
 
 async def _expire(captured: Shipped) -> None:
     await captured.pair.local.pexpire(SET, 1)
-    await _wait_until_gone(captured)
+    await until_equal(lambda: captured.pair.local.exists(SET), 0)
 
 
 async def _evict(captured: Shipped) -> None:
-    """Only what has a time to live may go."""
+    """Only keys with a time to live may be evicted."""
     await captured.pair.local.expire(SET, 1000)
     await captured.pair.local.config_set("maxmemory-policy", "volatile-ttl")
     try:
         await captured.pair.local.config_set("maxmemory", 1)
-        await _wait_until_gone(captured)
+        await until_equal(lambda: captured.pair.local.exists(SET), 0)
     finally:
         await captured.pair.local.config_set("maxmemory", 0)
         await captured.pair.local.config_set("maxmemory-policy", "noeviction")
 
 
-async def _rename(captured: Shipped) -> None:
-    await captured.pair.local.rename(SET, "elsewhere")
+LOSSES = {
+    "delete": _run("DEL", SET),
+    "unlink": _run("UNLINK", SET),
+    "rename": _run("RENAME", SET, "elsewhere"),
+    "move": _run("MOVE", SET, "1"),
+    "expire": _expire,
+    "evict": _evict,
+}
+each_loss = pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
 
 
-async def _move(captured: Shipped) -> None:
-    await captured.pair.local.move(SET, 1)
-
-
-async def _wait_until_gone(captured: Shipped) -> None:
-    async def is_gone() -> bool:
-        return await captured.pair.local.exists(SET) == 0
-
-    await until(is_gone)
-
-
-LOSSES = [_delete, _unlink, _expire, _evict, _rename, _move]
-
-
-@pytest.mark.parametrize("lose", LOSSES)
+@each_loss
 async def test_any_other_disappearance_is_a_loss(captured: Shipped, lose: Lose) -> None:
-    """Preferences are not removed like that: nothing is sent, and durable keeps them."""
+    """No program removes preferences like that: nothing is sent, and durable keeps them."""
     before = await captured.version()
     await lose(captured)
 
-    async def is_noted() -> bool:
-        return not await captured.pair.local.hexists(META, PRESENCE)
-
-    await until(is_noted)
+    await until_equal(lambda: captured.pair.local.hexists(META, PRESENCE), expected=False)
     assert await captured.is_settled()
     assert await captured.version() == before
     assert await captured.pair.items() == ["a", "b"]
     assert await captured.pair.durable_items() == {"a", "b"}
 
 
-@pytest.mark.parametrize("lose", LOSSES)
+@each_loss
 async def test_an_addition_after_a_loss_is_merged_with_the_lost_set(
     captured: Shipped, lose: Lose
 ) -> None:
-    """Sent as it is, the new set would end durable's."""
+    """The new set alone would replace durable's."""
     await lose(captured)
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
@@ -221,7 +212,7 @@ async def test_an_addition_after_a_loss_is_merged_with_the_lost_set(
 async def test_an_unnoticed_loss_is_detected_by_the_size(
     captured: Shipped, added: tuple[str, ...]
 ) -> None:
-    """For example before the upload: a set that grew has to be larger than recorded."""
+    """A set that grew is larger than its recorded size, unless a loss came before."""
     [registration] = [
         each["id"]
         for each in await captured.gears.registrations()
@@ -248,10 +239,10 @@ async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> Non
 
 
 async def test_an_addition_to_another_database_empties_nothing(captured: Shipped) -> None:
-    """The engine reports it as if it were here, where the set has been lost."""
+    """The engine reports it like one to our database, where the set was lost."""
     await captured.hold_drain()
     await captured.pair.local.delete(SET)
-    await captured.pair.local.hset(META, PRESENCE, "1")  # as if nobody had seen it
+    await captured.pair.local.hset(META, PRESENCE, "1")  # as if the loss was not captured
     async with captured.gears.connect(single_connection_client=True) as elsewhere:
         await elsewhere.select(1)
         await elsewhere.sadd(SET, "z")
@@ -263,7 +254,7 @@ async def test_an_addition_to_another_database_empties_nothing(captured: Shipped
 
 
 async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
-    """Each would travel twice, and a fill would travel back to where it came from."""
+    """Otherwise each would be sent twice, and a fill would be sent back."""
     await captured.hold_drain()
     marks = int(await captured.pair.local.hget(META, "m") or 0)
     await captured.pair.add("c")
@@ -278,8 +269,8 @@ async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
     assert not await captured.pair.local.exists(keys.NAMES["CAPTURE_SUPPRESSED"])
 
 
-async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
-    """It notes itself what it did: all that is left is its version."""
+async def test_a_deletion_of_the_service_is_not_captured(captured: Shipped) -> None:
+    """It leaves only its version in the metadata."""
     await captured.hold_drain()
     await captured.pair.people.delete_account(PERSON)
 
@@ -290,7 +281,7 @@ async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
 
 
 async def test_the_capture_ignores_sets_of_visitors(captured: Shipped) -> None:
-    """They are hashes `user:{n}`, with sets of their own."""
+    """They are hashes `user:{n}` with own sets."""
     await captured.pair.local.hset("user:7", "name", "visitor")
     await captured.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
 
@@ -312,7 +303,7 @@ async def test_the_capture_ignores_other_keys(captured: Shipped, key: str) -> No
 
 @pytest.mark.parametrize("place", [f"user:7:{COLLECTION}", keys.meta(7)])
 async def test_a_wrong_type_key_does_not_fail_the_capture(captured: Shipped, place: str) -> None:
-    """Neither its writer nor the capture fails; verify names it."""
+    """Neither its writer nor the capture fails; verify reports it."""
     await captured.pair.local.set("text", "x")
     await captured.pair.local.rename("text", place)
     if place == keys.meta(7):
@@ -325,17 +316,17 @@ async def test_a_wrong_type_key_does_not_fail_the_capture(captured: Shipped, pla
 
 
 async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None:
-    """A version is later than the last one of its part, whatever the clock says."""
+    """A version is later than the last one of its part, independent of the clock."""
     ahead = int(time.time() * 10**6) + A_YEAR_US
-    for side in (captured.pair.local, captured.pair.durable):
-        await side.hset(META, VERSION, str(ahead))
+    for client in (captured.pair.local, captured.pair.durable):
+        await client.hset(META, VERSION, str(ahead))
     await captured.pair.local.zadd(keys.PEOPLE, {str(PERSON): ahead + 5})
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
     assert await captured.pair.durable_items() == {"a", "b", "c"}
     assert await captured.version() == ahead + 1
-    # What the next change goes by keeps the latest of all.
+    # The base of the next version stays the latest one.
     assert await captured.pair.local.zscore(keys.PEOPLE, str(PERSON)) == ahead + 5
 
 
@@ -350,7 +341,7 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
 async def test_a_running_fetch_does_not_undo_a_foreign_write(
     captured: Shipped, command: tuple[str, ...], wanted: set[str], *, is_lost: bool
 ) -> None:
-    """It takes nothing newer, and merges the rest."""
+    """It overwrites nothing newer, and merges the rest."""
     content = await captured.pair.read_for_fetch("token")
     if is_lost:
         await captured.pair.evict()
@@ -362,10 +353,8 @@ async def test_a_running_fetch_does_not_undo_a_foreign_write(
 
 
 async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
-    """As a version of the old set it would win over durable's."""
-    await live.pair.sign_in()
-    await live.pair.add("a", "b")
-    await live.settle()
+    """As a change of the old set it would overwrite durable's."""
+    await live.add_person("a", "b")
     then = await live.dump_keys()
     await live.pair.add("c")
     await live.settle()
@@ -377,7 +366,7 @@ async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
     assert await live.pair.local_items() == await live.pair.durable_items() == {"a", "b", "c", "d"}
 
 
-async def test_a_key_that_is_no_text_is_none_of_ours(captured: Shipped) -> None:
-    """It comes as bytes."""
+async def test_the_capture_ignores_a_key_that_is_not_utf8(captured: Shipped) -> None:
+    """A script gets it as bytes."""
     await captured.gears.run("SADD", b"user:\xff:mnodes", "a")
     assert await captured.no_registration_failed()

@@ -1,4 +1,4 @@
-"""The commands of RedisGears, over a server that answers as it does."""
+"""The client of RedisGears."""
 
 from __future__ import annotations
 
@@ -13,34 +13,25 @@ from sponsorsync.gears.client import open_gears
 from tests.support.gears import BROKEN, REQUIREMENT, registering_script
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from sponsorsync.gears.client import GearsClient
     from tests.gears.conftest import Gears
 
 RUNS_LONG = """
 import time
 
-def rest():
+def work():
     for _ in range(1000):
         time.sleep(0.05)
-        yield 'tired'
+        yield 'slow'
 
-GB('PythonReader').run(rest)
+GB('PythonReader').run(work)
 """
 RUNS = "GB('PythonReader').run(lambda: (str(n) for n in range(3)))"
 FAILS_AS_IT_RUNS = "GB('PythonReader').map(lambda n: 1 / n).run(lambda: (n for n in range(1)))"
 
 
-@pytest.fixture
-async def client(gears: Gears) -> AsyncIterator[GearsClient]:
-    """What is tested."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
-        yield opened
-
-
 async def test_a_failing_script_is_reported_with_its_line(client: GearsClient) -> None:
-    """The exception on one line, whatever is in it."""
+    """Its exception is put on one line."""
     with pytest.raises(GearsScriptError) as caught:
         await client.upload(BROKEN, session="sponsorsync-x", description="1 x", requirements=[])
 
@@ -48,8 +39,8 @@ async def test_a_failing_script_is_reported_with_its_line(client: GearsClient) -
     assert str(caught.value) == 'line 6: ValueError: it\'s "broken" in two lines'
 
 
-async def test_a_script_that_is_no_python_is_reported_with_its_line(client: GearsClient) -> None:
-    """It has no traceback."""
+async def test_a_syntax_error_is_reported_with_its_line(client: GearsClient) -> None:
+    """RedisGears reports it without a traceback."""
     with pytest.raises(GearsScriptError, match="SyntaxError") as caught:
         await client.run("x = 1\ny = = 2\n")
 
@@ -57,7 +48,7 @@ async def test_a_script_that_is_no_python_is_reported_with_its_line(client: Gear
 
 
 async def test_packages_that_cannot_be_installed_are_named(client: GearsClient) -> None:
-    """With the server's requirements for them."""
+    """The error says what the server needs for them."""
     with pytest.raises(GearsError, match=r"could not install no-such-package==1: .*PIP_FIND_LINKS"):
         await client.upload(
             registering_script("x"),
@@ -68,7 +59,7 @@ async def test_packages_that_cannot_be_installed_are_named(client: GearsClient) 
 
 
 async def test_an_upload_may_take_longer_than_other_answers(client: GearsClient) -> None:
-    """Installing packages does."""
+    """It may install packages."""
     slow = "import time\ntime.sleep(2.5)\n" + registering_script("x")
 
     await client.upload(
@@ -78,8 +69,8 @@ async def test_an_upload_may_take_longer_than_other_answers(client: GearsClient)
     assert [each.session for each in await client.load_registrations()] == ["sponsorsync-x"]
 
 
-async def test_an_upload_that_never_answers_is_given_up(gears: Gears) -> None:
-    """A bad script can hold a reply for ever."""
+async def test_an_upload_without_an_answer_ends_after_the_time_limit(gears: Gears) -> None:
+    """A bad script can block a reply for ever."""
     async with open_gears(SecretStr(gears.url), upload_timeout_s=0.3) as client:
         with pytest.raises(StoreUnavailableError, match="did not answer in time"):
             await client.run("import time\ntime.sleep(2)\n")
@@ -97,7 +88,7 @@ async def test_a_run_returns_records_and_faults(client: GearsClient) -> None:
 
 
 async def test_a_long_run_is_awaited_and_dropped(client: GearsClient, gears: Gears) -> None:
-    """Nothing of it is left in the server."""
+    """Nothing of it stays in the server."""
     execution = await client.start(RUNS, requirements=[])
     results = await client.wait_for_results(execution, limit_s=10)
     await client.drop_execution(execution)
@@ -110,7 +101,7 @@ async def test_a_long_run_is_awaited_and_dropped(client: GearsClient, gears: Gea
 
 
 async def test_a_run_beyond_the_limit_is_aborted(client: GearsClient, gears: Gears) -> None:
-    """It would go on copying without a reader of its counts."""
+    """It would copy on without a reader of its counts."""
     execution = await client.start(RUNS_LONG, requirements=[])
     began = time.monotonic()
     with pytest.raises(GearsError, match="did not end within"):
@@ -122,7 +113,7 @@ async def test_a_run_beyond_the_limit_is_aborted(client: GearsClient, gears: Gea
 
 
 async def test_a_registration_cannot_be_awaited(client: GearsClient) -> None:
-    """Its answer is no execution."""
+    """It has no execution."""
     with pytest.raises(GearsError, match="registers something, or runs nothing"):
         await client.start(registering_script("x"), requirements=[])
 
@@ -139,5 +130,5 @@ async def test_unregistering_twice_is_fine(client: GearsClient) -> None:
 
 
 async def test_the_number_of_threads_can_be_read(client: GearsClient) -> None:
-    """They bound how many misses are fetched side by side."""
+    """They bound the number of concurrent fetches."""
     assert await client.load_execution_threads() >= 1

@@ -1,4 +1,4 @@
-"""`sponsorsync deploy-gears` and `snapshot --engine gears`, as their users run them."""
+"""The commands `sponsorsync deploy-gears` and `snapshot --engine gears`."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ PASSWORD = "pass/word @:?"
 
 @dataclass
 class Command:
-    """The command of an installation of its own, whose scripts a test may exchange."""
+    """The command of an own installation, whose scripts the test may replace."""
 
     installed: Path
     folder: Path
     url: str
 
-    async def run(self, *arguments: str, given: str = "", **environment: str) -> tuple[int, str]:
-        """Returns status, and standard output with standard error."""
+    async def run(self, *arguments: str, stdin: str = "", **environment: str) -> tuple[int, str]:
+        """Returns the status, and standard output with standard error."""
         status, out, errors = await run_command(
             self.folder,
             self.url,
             self.url,
             *arguments,
             environment={"PYTHONPATH": str(self.installed), "COLUMNS": "200"} | environment,
-            stdin=given,
+            stdin=stdin,
         )
         return status, out + errors
 
     async def run_json(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """Returns status and content."""
+        """Returns the status and the parsed output."""
         status, out = await self.run(*arguments, "--json")
         content: dict[str, Any] = json.loads(out)
         return status, content
@@ -82,7 +82,7 @@ async def test_a_deploy_reports_its_outcomes(command: Command, gears: Gears) -> 
 
 
 async def test_a_dry_run_changes_nothing(command: Command, gears: Gears) -> None:
-    """It ends with 0 only if all is live."""
+    """It ends with 0 only if all scripts are live."""
     before = await command.run_json("deploy-gears", "--dry-run")
     sessions = await gears.sessions()
     await command.run("deploy-gears")
@@ -96,7 +96,7 @@ async def test_a_dry_run_changes_nothing(command: Command, gears: Gears) -> None
 
 
 async def test_the_status_checks_the_requirements_of_scripts(command: Command) -> None:
-    """Version, file, threads, and whether they see durable's address."""
+    """They are version, append-only file, threads and durable's address."""
     before = await command.run_json("deploy-gears", "--status")
     await command.run("deploy-gears")
     status, after = await command.run_json("deploy-gears", "--status")
@@ -107,7 +107,7 @@ async def test_the_status_checks_the_requirements_of_scripts(command: Command) -
 
 
 async def test_a_broken_script_fails_the_deploy(command: Command, gears: Gears) -> None:
-    """With the file and its line; the old script stays live."""
+    """The error has the file and line; the old script stays live."""
     await command.run("deploy-gears")
     write_scripts(_scripts_of(command), write_behind=BROKEN)
     status, out = await command.run("deploy-gears")
@@ -117,8 +117,8 @@ async def test_a_broken_script_fails_the_deploy(command: Command, gears: Gears) 
     assert sorted(await gears.sessions()) == NAMES
 
 
-async def test_removing_takes_all_of_ours(command: Command, gears: Gears) -> None:
-    """And a second time there is nothing to do."""
+async def test_a_removal_removes_all_our_scripts(command: Command, gears: Gears) -> None:
+    """A second run finds none."""
     await gears.upload(registering_script("x"), "ID", "theirs")
     await command.run("deploy-gears")
     status, removed = await command.run_json("deploy-gears", "--remove")
@@ -133,7 +133,7 @@ async def test_removing_takes_all_of_ours(command: Command, gears: Gears) -> Non
 async def test_contradictory_options_are_refused(
     command: Command, local_server: EmbeddedValkey
 ) -> None:
-    """In one line; a server without RedisGears, too."""
+    """The error is one line, also for a server without RedisGears."""
     answers = await asyncio.gather(
         command.run("deploy-gears", "--remove", "--status"),
         command.run("deploy-gears", "--url", "redis://:hunter2@localhost"),
@@ -153,20 +153,20 @@ async def test_contradictory_options_are_refused(
 
 
 async def test_the_password_is_read_from_standard_input(command: Command, tmp_path: Path) -> None:
-    """Any characters; the server refuses a client without it."""
+    """It may have any characters; the server refuses a client without it."""
     (tmp_path / "own").mkdir()
     async with own_server(tmp_path / "own") as server, Redis.from_url(server.url) as client:
         await client.config_set("requirepass", PASSWORD)
         options = ("deploy-gears", "--host", "127.0.0.1", "--port", str(server.port))
-        with_it = await command.run(*options, "--password-stdin", given=f"{PASSWORD}\n")
+        with_it = await command.run(*options, "--password-stdin", stdin=f"{PASSWORD}\n")
         without = await command.run(*options)
 
     assert "no RedisGears" in with_it[1]
     assert "refuses our user or password" in without[1]
 
 
-async def test_a_snapshot_by_the_scripts_counts(command: Command) -> None:
-    """It ends well only if nothing failed."""
+async def test_a_snapshot_by_the_scripts_fails_if_one_person_failed(command: Command) -> None:
+    """The exit status and the error say so."""
     good = await command.run_json("snapshot", "--engine", "gears")
     write_scripts(_scripts_of(command), sync_sponsors=failing_batch_script("person 1: no hash"))
     bad = await command.run("snapshot", "--engine", "gears")
@@ -189,18 +189,18 @@ async def test_a_snapshot_by_the_scripts_counts(command: Command) -> None:
     ],
 )
 def test_options_win_over_the_settings(options: dict[str, Any], address: str) -> None:
-    """A password goes into whichever address there is, quoted."""
+    """A password is quoted into the chosen address."""
     settings = Settings.model_construct(redis_url=SecretStr("redis://me:old@localhost:1/2"))
     quoted = "redis://:pass%2Fword%20%40%3A%3F@[::1]:1/0"
-    given: dict[str, Any] = {"url": None, "host": None, "port": 6379, "password": None}
+    defaults: dict[str, Any] = {"url": None, "host": None, "port": 6379, "password": None}
 
-    chosen = choose_address(settings, **given | options).get_secret_value()
+    chosen = choose_address(settings, **defaults | options).get_secret_value()
 
     assert chosen == (quoted if address == PASSWORD else address)
 
 
 def test_exactly_one_address_is_required() -> None:
-    """And not two."""
+    """Two would contradict each other."""
     nothing = Settings.model_construct()
 
     with pytest.raises(SettingsError, match="SPONSORSYNC_REDIS_URL"):
@@ -210,7 +210,7 @@ def test_exactly_one_address_is_required() -> None:
 
 
 async def test_missing_requirements_of_scripts_are_found(tmp_path: Path) -> None:
-    """A server without durable's address, with one thread, that forgets at a restart."""
+    """The server has no address of durable, one thread and no append-only file."""
     async with (
         run_host(tmp_path, {}, threads=1) as host,
         open_gears(SecretStr(host.url), upload_timeout_s=60) as client,
@@ -226,7 +226,7 @@ async def test_missing_requirements_of_scripts_are_found(tmp_path: Path) -> None
 
 
 async def test_a_user_without_the_right_to_run_scripts_is_reported(gears: Gears) -> None:
-    """More users may read the status than may upload."""
+    """A user may read the status but not upload."""
     if not gears.is_real:
         pytest.skip("Valkey knows no rg.pyexecute, so the host cannot take that right away")
     may = ("reset", "on", "nopass", "~*", "+@all", "-rg.pyexecute")
@@ -243,14 +243,14 @@ async def test_a_user_without_the_right_to_run_scripts_is_reported(gears: Gears)
 async def test_the_doctor_checks_redisgears_where_it_is_used(
     gears: Gears, local_server: EmbeddedValkey, settings: Settings
 ) -> None:
-    """With `auto` only where it is there, with `plain` never."""
+    """With `auto` only if the module is loaded, with `plain` never."""
     found = {
         (engine, name): [
-            (finding.level, finding.seen)
-            for finding in await examine(
+            (check.level, check.seen)
+            for check in await examine(
                 settings.model_copy(update={"engine": engine, "redis_url": SecretStr(url)})
             )
-            if finding.subject == "RedisGears"
+            if check.subject == "RedisGears"
         ]
         for engine in ("auto", "plain", "gears")
         for name, url in (("gears", gears.url), ("valkey", local_server.url))

@@ -1,4 +1,4 @@
-"""What RedisGears 1.2.9 tells of itself; the host has to do the same."""
+"""Contract of RedisGears 1.2.9 and the host: registrations, sessions and executions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_registration_on_a_stream_is_dumped(gears: Gears) -> None:
 
 
 async def test_counters_count(gears: Gears) -> None:
-    """Success and failure of each event, of everything since it was registered."""
+    """They count successes and failures since the registration."""
     await gears.upload("GB().foreach(lambda r: 1 // int(r['value'])).register('a', mode='sync')")
     for value in (1, 0, 1):
         await gears.client.set("a", value)
@@ -86,7 +86,7 @@ async def test_counters_count(gears: Gears) -> None:
 
 
 async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> None:
-    """Read sessions from RG.PYDUMPSESSIONS to parse them."""
+    """RG.PYDUMPSESSIONS can be parsed instead."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0")
     (registration,) = await gears.registrations()
     text = registration["PD"].decode()
@@ -98,7 +98,7 @@ async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> Non
 
 
 async def test_a_session_is_dumped(gears: Gears) -> None:
-    """Its description names the live version, its registrations the ones to unregister."""
+    """Its description has the live version, its registrations are those to unregister."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0 abc")
     session = (await gears.sessions())["one"]
     assert list(session) == [
@@ -111,15 +111,15 @@ async def test_a_session_is_dumped(gears: Gears) -> None:
 
 
 async def test_a_session_without_a_description(gears: Gears) -> None:
-    """One that was uploaded by hand: its id is random."""
+    """A script that was uploaded by hand has a random id."""
     await gears.upload("GB().register('a')")
     ((name, session),) = (await gears.sessions()).items()
     assert len(name) == 40
     assert session["sessionDescription"] is None
 
 
-async def test_unregister(gears: Gears) -> None:
-    """What is no longer shipped goes, and its session with it."""
+async def test_unregistering_removes_the_session(gears: Gears) -> None:
+    """Scripts that are no longer shipped are removed like that."""
     await gears.upload("GB().foreach(lambda r: execute('INCR', 'n')).register('a', mode='sync')")
     (registration,) = await gears.registrations()
     assert await gears.run("RG.UNREGISTER", registration["id"]) == b"OK"
@@ -131,7 +131,7 @@ async def test_unregister(gears: Gears) -> None:
 
 
 async def test_an_execution_in_the_background(gears: Gears) -> None:
-    """How a snapshot is followed: started, asked after, read, forgotten."""
+    """A snapshot is started, polled, read and dropped."""
     await gears.client.set("a", 1)
     execution = await gears.upload(SLOW, "UNBLOCKING")
     assert isinstance(execution, bytes)
@@ -150,12 +150,12 @@ async def test_an_execution_in_the_background(gears: Gears) -> None:
 
 
 async def test_a_registration_is_answered_at_once_in_the_background_too(gears: Gears) -> None:
-    """There is no execution to ask after."""
+    """There is no execution to poll."""
     assert await gears.upload("GB().register('a')", "UNBLOCKING") == b"OK"
 
 
 async def test_an_execution_is_dumped(gears: Gears) -> None:
-    """Counts, errors and duration, for a snapshot's report."""
+    """A snapshot reports counts, errors and duration."""
     await gears.client.set("a", 1)
     execution = await gears.upload("GB().map(lambda r: 1 / 0).run('a')", "UNBLOCKING")
     await gears.run("RG.GETRESULTSBLOCKING", execution)
@@ -168,7 +168,7 @@ async def test_an_execution_is_dumped(gears: Gears) -> None:
 
 
 async def test_an_execution_can_be_aborted(gears: Gears) -> None:
-    """A snapshot that is no longer wanted."""
+    """A snapshot has a time limit."""
     await gears.client.set("a", 1)
     execution = await gears.upload(SLOW, "UNBLOCKING")
     assert await gears.run("RG.ABORTEXECUTION", execution) == b"OK"
@@ -188,13 +188,13 @@ async def test_an_execution_can_be_aborted(gears: Gears) -> None:
     ],
 )
 async def test_unknown_executions(gears: Gears, command: str, message: str) -> None:
-    """It was dropped, or the server was started again."""
+    """It was dropped, or the server was restarted."""
     with pytest.raises(ResponseError, match=message):
         await gears.run(f"RG.{command}", "nonsense")
 
 
-async def test_how_many_executions_run_at_once_can_be_read(gears: Gears) -> None:
-    """The doctor advises to raise it; only a restart can."""
+async def test_the_number_of_execution_threads_can_be_read_only(gears: Gears) -> None:
+    """The doctor advises to raise it, which needs a restart."""
     (threads,) = await gears.run("RG.CONFIGGET", "ExecutionThreads")
     assert threads >= 3
     (reply,) = await gears.run("RG.CONFIGSET", "ExecutionThreads", "5")
@@ -202,7 +202,7 @@ async def test_how_many_executions_run_at_once_can_be_read(gears: Gears) -> None
 
 
 async def test_a_batch_of_filter_accumulate_and_map(gears: Gears) -> None:
-    """The shape of our batch scripts: one accumulator that is flushed, and counts at the end."""
+    """Our batch scripts accumulate people, flush them in batches and return counts."""
     await gears.client.mset({f"user:{number}": number for number in range(250)})
     script = (
         "def add(total, r):\n"

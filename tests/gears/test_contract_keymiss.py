@@ -1,4 +1,4 @@
-"""How RedisGears 1.2.9 answers the reader of a key that is missing; the host has to do the same."""
+"""Contract of RedisGears 1.2.9 and the host: answers to readers of missing keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from tests.gears.conftest import Gears
@@ -32,8 +32,19 @@ async def fetch_by(gears: Gears, body: str, commands: list[str] | None = None) -
 
 
 async def is_filled(gears: Gears) -> bool:
-    """Whether the key was fetched."""
+    """Returns whether the key was fetched."""
     return await gears.client.exists("user:1") == 1
+
+
+async def last_error(gears: Gears) -> bytes:
+    """Returns the last error of the one registration."""
+    (registration,) = await gears.registrations()
+    return registration["RegistrationData"]["lastError"] or b""
+
+
+async def has_no_reader(gears: Gears) -> bool:
+    """Returns whether a callback found no client to answer."""
+    return b"Can not get command ctx" in await last_error(gears)
 
 
 async def test_the_first_reader_gets_the_fetched_set(gears: Gears) -> None:
@@ -45,8 +56,8 @@ async def test_the_first_reader_gets_the_fetched_set(gears: Gears) -> None:
     assert await gears.client.get("fetches") == b"1"
 
 
-async def test_without_override_reply_the_first_reader_waits_for_nothing(gears: Gears) -> None:
-    """The client gets the command's own answer from before the fetch, when the fetch is over."""
+async def test_without_override_reply_the_first_reader_gets_the_old_answer(gears: Gears) -> None:
+    """After the fetch the client gets the command's own answer from before it."""
     await fetch_by(gears, FILL, ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == []
     assert await is_filled(gears)
@@ -54,35 +65,30 @@ async def test_without_override_reply_the_first_reader_waits_for_nothing(gears: 
 
 
 async def test_without_commands_the_reader_does_not_wait(gears: Gears) -> None:
-    """And there is nobody to answer: override_reply raises, what came before it is done."""
+    """override_reply raises without a waiting client, after the fill was done."""
     await fetch_by(gears, f"{FILL}; override_reply(['x'])")
     assert set(await gears.run("SMEMBERS", "user:1")) == set()
     await until(lambda: is_filled(gears))
 
-    async def has_failed() -> bool:
-        (registration,) = await gears.registrations()
-        return b"Can not get command ctx" in (registration["RegistrationData"]["lastError"] or b"")
-
-    await until(has_failed)
+    await until(lambda: has_no_reader(gears))
 
 
 @pytest.mark.parametrize("commands", ["['smember']", "'smembers'"])
 async def test_an_unknown_command_cannot_be_hooked(gears: Gears, commands: str) -> None:
-    """A str in place of the list is its letters, and no command either."""
+    """A str in place of the list is the list of its letters."""
     with pytest.raises(ResponseError, match="bad reply on COMMAND command"):
         await gears.upload(f"GB().register('user:*', commands={commands})")
 
 
 async def test_a_callback_that_raises_answers_the_commands_own_reply(gears: Gears) -> None:
-    """An empty set that is not true; so a script of ours answers an error instead."""
+    """The empty answer would be wrong, so our scripts answer an error."""
     await fetch_by(gears, "raise OSError('durable is down')", ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == []
-    (registration,) = await gears.registrations()
-    assert b"OSError: durable is down" in registration["RegistrationData"]["lastError"]
+    assert b"OSError: durable is down" in await last_error(gears)
 
 
-async def test_nothing_is_remembered_of_a_miss(gears: Gears) -> None:
-    """Every read of what is missing on both sides asks again."""
+async def test_each_miss_starts_a_fetch(gears: Gears) -> None:
+    """The engine caches no miss."""
     await fetch_by(gears, "override_reply([])", ["smembers"])
     for _ in range(3):
         assert await gears.run("SMEMBERS", "user:1") == []
@@ -116,90 +122,75 @@ async def test_override_reply_converts_values(gears: Gears, reply: str, answer: 
     [("-ERR durable is down", ResponseError), ("-NOPERM no", NoPermissionError)],
 )
 async def test_an_error_can_be_answered(gears: Gears, text: str, kind: type[Exception]) -> None:
-    """Durable down is no empty set."""
+    """An outage of durable is no empty set."""
     await fetch_by(gears, f"override_reply({text!r})", ["smembers"])
     with pytest.raises(kind):
         await gears.run("SMEMBERS", "user:1")
 
 
 async def test_a_str_in_a_list_may_be_an_error(gears: Gears) -> None:
-    """A node id may begin with a dash, so members are replied as bytes."""
+    """A node id may begin with a dash, so members have to be bytes."""
     await fetch_by(gears, "override_reply(['-ERR x', 'a'])", ["smembers"])
     reply = await gears.run("SMEMBERS", "user:1")
     assert isinstance(reply[0], ResponseError)
     assert reply[1] == b"a"
 
 
-async def test_a_reply_is_given_once(gears: Gears) -> None:
-    """A second one raises, the first stays."""
+async def test_a_reply_can_be_overridden_once(gears: Gears) -> None:
+    """A second call raises, and the first reply stays."""
     await fetch_by(gears, "override_reply([b'a']); override_reply([b'b'])", ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == [b"a"]
-    (registration,) = await gears.registrations()
-    assert b"Can only override reply once" in registration["RegistrationData"]["lastError"]
+    assert b"Can only override reply once" in await last_error(gears)
 
 
-async def test_only_the_commands_named_are_answered(gears: Gears) -> None:
-    """SCARD is 0 unless it is named as well."""
+async def test_only_named_commands_on_keys_of_the_prefix_are_answered(gears: Gears) -> None:
+    """Other readers do not wait for a fetch."""
     await fetch_by(gears, "override_reply([b'a'])", ["smembers"])
     assert await gears.client.scard("user:1") == 0
-    assert await gears.client.exists("fetches") == 0
-
-
-async def test_only_keys_of_the_prefix_are_answered(gears: Gears) -> None:
-    """Other readers pay nothing."""
-    await fetch_by(gears, "override_reply([b'a'])", ["smembers"])
     assert set(await gears.run("SMEMBERS", "other:1")) == set()
     assert await gears.client.exists("fetches") == 0
 
 
-async def test_a_callback_knows_the_command(gears: Gears) -> None:
-    """SMISMEMBER is answered by the members that were asked for; as text, in the client's case."""
+async def test_a_callback_can_read_the_command(gears: Gears) -> None:
+    """An answer to SMISMEMBER needs its members; the text is that of the client."""
     await fetch_by(gears, "override_reply([w.encode() for w in get_command()])", ["smismember"])
     reply = await gears.run("SMISMEMBER", "user:1", "a", "b")
     assert reply == [b"SMISMEMBER", b"user:1", b"a", b"b"]
 
 
-async def test_in_a_transaction_the_reader_gets_nothing_and_the_fetch_is_made(gears: Gears) -> None:
-    """Nobody can be made to wait there, so nobody can be answered."""
+async def test_a_read_in_a_transaction_is_empty_and_fetches(gears: Gears) -> None:
+    """A transaction cannot wait for a fetch."""
     await fetch_by(gears, f"{FILL}; get_command()", ["smembers"])
     pipeline = gears.client.pipeline(transaction=True)
     pipeline.execute_command("SMEMBERS", "user:1")
     assert [list(reply) for reply in await pipeline.execute()] == [[]]
     await until(lambda: is_filled(gears))
 
-    async def has_failed() -> bool:
-        (registration,) = await gears.registrations()
-        return b"Can not get command ctx" in (registration["RegistrationData"]["lastError"] or b"")
-
-    await until(has_failed)
+    await until(lambda: has_no_reader(gears))
 
 
-async def test_lua_gets_nothing_and_the_fetch_is_made(gears: Gears) -> None:
-    """A script that reads preferences sees them the second time."""
+async def test_a_read_in_lua_is_empty_and_fetches(gears: Gears) -> None:
+    """A second read sees the set."""
     await fetch_by(gears, FILL, ["smembers"])
     assert await gears.client.eval("return redis.call('SMEMBERS', KEYS[1])", 1, "user:1") == []
     await until(lambda: is_filled(gears))
 
 
 async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
-    """A fetch that reads a second key of the prefix sets off the next; ours asks with EXISTS."""
+    """A fetch that reads a second key of the prefix starts another; ours uses EXISTS."""
     body = "execute('SMEMBERS', 'user:2') if r['key'] == 'user:1' else execute('SET', 'two', 1)"
     await fetch_by(gears, body, ["smembers"])
     await gears.run("SMEMBERS", "user:1")
-
-    async def was_fetched() -> bool:
-        return await gears.client.exists("two") == 1
-
-    await until(was_fetched)
+    await until_equal(lambda: gears.client.exists("two"), 1)
 
 
 async def test_misses_of_one_key_are_handled_one_by_one(gears: Gears) -> None:
-    """Each fetches the key again, unless the script checks first."""
-    body = "execute('EXISTS', r['key']) or execute('INCR', 'looked') and " + FILL
+    """Each would fetch the key again if the script did not check first."""
+    body = "execute('EXISTS', r['key']) or execute('INCR', 'fetched') and " + FILL
     await fetch_by(gears, body, ["smembers"])
     async with gears.connect() as first, gears.connect() as second, gears.connect() as third:
         await asyncio.gather(*(each.smembers("user:1") for each in (first, second, third)))
-    assert await gears.client.get("looked") == b"1"
+    assert await gears.client.get("fetched") == b"1"
 
 
 REPLIES = [
@@ -219,7 +210,7 @@ REPLIES = [
 async def test_first_replies_of_each_command(
     gears: Gears, command: str, reply: str, answer: object
 ) -> None:
-    """As a reader that speaks RESP2 gets them."""
+    """The reader speaks RESP2."""
     await fetch_by(gears, f"override_reply({reply})", ALL_READS)
     async with gears.connect(protocol=2) as reader:
         reader.response_callbacks.clear()
@@ -227,7 +218,7 @@ async def test_first_replies_of_each_command(
 
 
 async def ask_in_resp3(gears: Gears, command: str) -> bytes:
-    """Returns the first line of a reply as it comes on a connection that said HELLO 3."""
+    """Returns the first line of a reply on a connection after HELLO 3."""
     port = int(gears.url.rpartition(":")[2].partition("/")[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"HELLO 3\r\nECHO over\r\n")
@@ -251,7 +242,7 @@ async def ask_in_resp3(gears: Gears, command: str) -> bytes:
 async def test_a_hooked_command_answers_in_resp2(
     gears: Gears, command: str, hooked: bytes, plain: bytes
 ) -> None:
-    """For keys that exist, too: a RESP3 client gets a list for a set, and a nil it may not know."""
+    """Existing keys too: a RESP3 client gets a list for a set, and a nil of RESP2."""
     await gears.client.sadd("user:set", "a")
     await gears.client.hset("user:hash", "f", "v")
     assert await ask_in_resp3(gears, command) == plain
@@ -271,7 +262,7 @@ async def test_a_hooked_command_answers_in_resp2(
     ],
 )
 async def test_commands_that_raise_a_key_miss(gears: Gears, command: str, misses: bool) -> None:
-    """EXISTS of a missing key starts a fetch, if no commands are named."""
+    """If no commands are named, EXISTS starts a fetch too."""
     await gears.upload(
         "GB().foreach(lambda r: execute('INCR', 'misses'))"
         ".register('user:*', mode='sync', eventTypes=['keymiss'], readValue=False)"
@@ -281,7 +272,7 @@ async def test_commands_that_raise_a_key_miss(gears: Gears, command: str, misses
 
 
 async def test_a_callback_has_all_rights(gears: Gears) -> None:
-    """An uploader has every right: `execute` checks none."""
+    """`execute` checks no permission, so an uploader has all of them."""
     await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+@all", "-@admin")
     try:
         await fetch_by(
@@ -294,7 +285,7 @@ async def test_a_callback_has_all_rights(gears: Gears) -> None:
 
 
 async def test_readers_of_a_hooked_key_need_a_right_of_the_engines(gears: Gears) -> None:
-    """With +smembers alone they are refused as soon as the hook is there."""
+    """With +smembers alone they are refused while the hook is registered."""
     if not gears.is_real:
         pytest.skip("Valkey knows no rg.innerhook, so the host cannot ask for that right")
     await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+smembers", "+hello")
@@ -308,7 +299,7 @@ async def test_readers_of_a_hooked_key_need_a_right_of_the_engines(gears: Gears)
 
 
 async def test_an_upload_requires_the_password(gears: Gears) -> None:
-    """The engine's commands are behind the server's password."""
+    """The password of the server protects the commands of the engine."""
     await gears.client.config_set("requirepass", "secret")
     try:
         async with gears.connect(protocol=2) as stranger:

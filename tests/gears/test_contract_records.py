@@ -1,4 +1,4 @@
-"""Which events start what in RedisGears 1.2.9, with which record; the host has to do the same."""
+"""Contract of RedisGears 1.2.9 and the host: events of keys and their records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from tests.gears.conftest import Gears
@@ -17,23 +17,19 @@ SEE = "GB().foreach(lambda r: execute('RPUSH', 'seen', repr(r)))"
 
 
 async def see(gears: Gears, options: str, build: str = SEE) -> None:
-    """Registers something that writes down each record."""
+    """Registers a callback that saves each record."""
     await gears.upload(f"{build}.register({options})")
 
 
 async def seen(gears: Gears) -> list[Any]:
-    """Returns the records that were written down."""
+    """Returns the saved records."""
     records = await gears.run("LRANGE", "seen", 0, -1)
     return [literal_eval(record.decode()) for record in records]
 
 
 async def wait_for(gears: Gears, count: int) -> list[Any]:
-    """Returns them when there are so many."""
-
-    async def are_there() -> bool:
-        return await gears.client.llen("seen") >= count
-
-    await until(are_there)
+    """Returns the saved records when there are so many."""
+    await until_equal(lambda: gears.client.llen("seen"), count)
     return await seen(gears)
 
 
@@ -51,7 +47,7 @@ async def wait_for(gears: Gears, count: int) -> list[Any]:
 async def test_a_record_has_event_key_type_and_value(
     gears: Gears, command: str, kind: str, value: object
 ) -> None:
-    """Of sets there is no value: scripts call SMEMBERS."""
+    """Records of sets have no value, so scripts call SMEMBERS."""
     await see(gears, "'user:*', mode='sync'")
     await gears.run(*command.split())
     assert (await seen(gears))[0] == {
@@ -63,7 +59,7 @@ async def test_a_record_has_event_key_type_and_value(
 
 
 async def test_without_values_a_record_is_event_and_key(gears: Gears) -> None:
-    """The capture needs no more, and is cheaper."""
+    """The capture needs no value and saves its cost."""
     await see(gears, "'user:*', mode='sync', readValue=False")
     await gears.client.sadd("user:1", "a")
     assert await seen(gears) == [{"event": "sadd", "key": "user:1"}]
@@ -84,14 +80,14 @@ async def test_a_run_has_no_event(gears: Gears) -> None:
 
 
 async def test_a_run_takes_a_glob(gears: Gears) -> None:
-    """A batch over one collection of everybody is possible."""
+    """A batch can read one collection of all people."""
     await gears.client.mset({"user:1:a": 1, "user:2:a": 1, "user:1:b": 1})
     results, _ = await gears.upload("GB().map(lambda r: r['key']).run('us?r:*:a')")
     assert sorted(results) == [b"user:1:a", b"user:2:a"]
 
 
 async def test_a_registration_takes_a_key_or_a_prefix(gears: Gears) -> None:
-    """An asterisk elsewhere is taken as it is, and never fires."""
+    """An asterisk elsewhere is a literal one."""
     await see(gears, "'us*:2', mode='sync', readValue=False")
     await see(gears, "'user:1', mode='sync', readValue=False")
     await see(gears, "'other:*', mode='sync', readValue=False")
@@ -135,8 +131,8 @@ async def test_events_of_commands(
     assert [each.decode() for each in await gears.run("LRANGE", "seen", 0, -1)] == events
 
 
-async def test_events_of_other_databases_look_the_same(gears: Gears) -> None:
-    """And what a callback then does is done in the first one."""
+async def test_events_of_other_databases_are_equal(gears: Gears) -> None:
+    """The callback writes to the first database."""
     await see(gears, "'a*', mode='sync', readValue=False")
     async with gears.connect(single_connection_client=True) as elsewhere:
         await elsewhere.select(1)
@@ -146,22 +142,22 @@ async def test_events_of_other_databases_look_the_same(gears: Gears) -> None:
 
 
 async def test_a_pop_with_a_count_notifies_before_it_is_done(gears: Gears) -> None:
-    """Its callback finds the old size; if it takes all, the `del` comes afterwards."""
+    """The callback sees the old size; a `del` follows if it popped all."""
     if not gears.is_real:
         pytest.skip("the host runs callbacks after the command")
-    note = "execute('RPUSH', 'seen', r['event'] + ' ' + str(execute('SCARD', r['key'])))"
-    build = f"GB().foreach(lambda r: {note})"
+    save = "execute('RPUSH', 'seen', r['event'] + ' ' + str(execute('SCARD', r['key'])))"
+    build = f"GB().foreach(lambda r: {save})"
     await see(gears, "'a', mode='sync', readValue=False", build)
     await gears.client.sadd("a", "1", "2", "3")
     for command in ("SPOP a 1", "SPOP a", "SPOP a 2"):
         await gears.run(*command.split())
 
-    told = [each.decode() for each in await gears.run("LRANGE", "seen", 0, -1)]
-    assert told == ["sadd 3", "spop 3", "spop 1", "spop 1", "del 0"]
+    events = [each.decode() for each in await gears.run("LRANGE", "seen", 0, -1)]
+    assert events == ["sadd 3", "spop 3", "spop 1", "spop 1", "del 0"]
 
 
-async def test_restore_and_smove(gears: Gears) -> None:
-    """Two ways in which a foreign program may fill a set."""
+async def test_events_of_restore_and_smove(gears: Gears) -> None:
+    """Another program may fill a set with them."""
     await gears.client.sadd("a", "1")
     content = await gears.run("DUMP", "a")
     await see(gears, "'a*', mode='sync', readValue=False")
@@ -175,7 +171,7 @@ async def test_restore_and_smove(gears: Gears) -> None:
 
 
 async def test_an_expiry_is_an_event(gears: Gears) -> None:
-    """It comes without any command, and is a loss."""
+    """It has no command, and is a loss."""
     await see(gears, "'a*', mode='sync', eventTypes=['expired']")
     await gears.client.set("a", 1, px=20)
     assert await wait_for(gears, 1) == [
@@ -184,7 +180,7 @@ async def test_an_expiry_is_an_event(gears: Gears) -> None:
 
 
 async def test_a_key_that_is_gone_is_empty(gears: Gears) -> None:
-    """The record of a del has no type that would say what it was."""
+    """The record of a del does not have the old type."""
     await gears.client.sadd("a", "1")
     await see(gears, "'a*', mode='sync'")
     await gears.client.srem("a", "1")
@@ -193,7 +189,7 @@ async def test_a_key_that_is_gone_is_empty(gears: Gears) -> None:
 
 
 async def test_key_types_exclude_missing_keys(gears: Gears) -> None:
-    """So the capture does not filter by type: it has to see a del."""
+    """The capture has to see a del, so it does not filter by type."""
     await see(gears, "'a*', mode='sync', keyTypes=['set'], readValue=False")
     await gears.client.set("ab", 1)
     await gears.client.sadd("a", "1", "2")
@@ -201,8 +197,8 @@ async def test_key_types_exclude_missing_keys(gears: Gears) -> None:
     assert [record["event"] for record in await seen(gears)] == ["sadd"]
 
 
-async def test_event_types_choose(gears: Gears) -> None:
-    """The capture asks for what changes a set; an unknown name is accepted and never comes."""
+async def test_event_types_filter_events(gears: Gears) -> None:
+    """The capture names events of sets; unknown names are accepted."""
     await see(gears, "'a*', mode='sync', eventTypes=['srem', 'nonsense'], readValue=False")
     await gears.client.sadd("a", "1", "2")
     await gears.client.srem("a", "1")
@@ -210,7 +206,7 @@ async def test_event_types_choose(gears: Gears) -> None:
 
 
 async def test_all_events_are_the_default_and_a_str_is_its_letters(gears: Gears) -> None:
-    """A forgotten bracket is not refused; a keymiss comes unless events are chosen."""
+    """A missing bracket is no error; all events include keymiss."""
     await gears.upload("GB().register('a*')")
     await gears.upload("GB().register('b*', eventTypes='sadd', unknown=1)")
     first, second = await gears.registrations()
@@ -218,10 +214,10 @@ async def test_all_events_are_the_default_and_a_str_is_its_letters(gears: Gears)
     assert second["args"]["eventTypes"] == [b"s", b"a", b"d", b"d"]
     await gears.client.get("a")
 
-    async def has_come() -> bool:
+    async def is_triggered() -> bool:
         return bool((await gears.registrations())[0]["RegistrationData"]["numTriggered"] == 1)
 
-    await until(has_come)
+    await until(is_triggered)
 
 
 @pytest.mark.parametrize("mode", ["async", "async_local"])
@@ -236,7 +232,7 @@ async def test_a_later_callback_sees_the_value_of_its_own_time(gears: Gears, mod
         "GB().foreach(f)"
     )
     await see(gears, f"'a*', mode='{mode}'", build)
-    await gears.client.set("ab", 1)  # this one is waited for
+    await gears.client.set("ab", 1)  # its callback waits
     await gears.client.set("a", 1)
     await gears.client.set("a", 2)
     await gears.client.set("go", 1)
@@ -245,7 +241,7 @@ async def test_a_later_callback_sees_the_value_of_its_own_time(gears: Gears, mod
 
 
 async def test_sync_runs_before_the_writer_has_its_reply(gears: Gears) -> None:
-    """What was answered is captured."""
+    """Each confirmed write is captured."""
     await see(gears, "'a*', mode='sync'")
     pipeline = gears.client.pipeline(transaction=False)
     for number in (1, 2, 3):
@@ -256,7 +252,7 @@ async def test_sync_runs_before_the_writer_has_its_reply(gears: Gears) -> None:
 
 
 async def test_sync_blocks_the_whole_server(gears: Gears) -> None:
-    """No client sees a write before it is captured; a slow callback delays all."""
+    """No client sees a write before its capture; a slow callback delays all."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -279,7 +275,7 @@ async def test_sync_blocks_the_whole_server(gears: Gears) -> None:
 
 
 async def test_an_error_never_reaches_the_writer(gears: Gears) -> None:
-    """It is counted and stored in the registration."""
+    """It is counted and saved in the registration."""
     await gears.upload("GB().foreach(lambda r: 1 / 0).register('a', mode='sync')")
     assert await gears.client.set("a", 1) is True
     (registration,) = await gears.registrations()
@@ -301,8 +297,8 @@ CALLS: dict[str, list[tuple[str | int, ...]]] = {
 
 
 @pytest.mark.parametrize("way", CALLS)
-async def test_a_write_is_captured_whichever_way_it_comes(gears: Gears, way: str) -> None:
-    """The old application's code is not ours to choose."""
+async def test_writes_of_all_kinds_are_captured(gears: Gears, way: str) -> None:
+    """The application may use any of them."""
     await see(gears, "'user:*', mode='sync', readValue=False")
     async with gears.connect(single_connection_client=True) as writer:
         for command in CALLS[way]:
@@ -320,7 +316,7 @@ async def test_each_write_within_lua_is_an_event(gears: Gears) -> None:
 
 
 async def test_a_sync_callback_sees_a_key_that_lua_sets_and_deletes(gears: Gears) -> None:
-    """Our scripts suppress the capture like this."""
+    """Our scripts suppress the capture with such a key."""
     build = "GB().foreach(lambda r: execute('RPUSH', 'seen', execute('EXISTS', 'quiet')))"
     await see(gears, "'user:*', mode='sync', readValue=False", build)
     await gears.client.eval(
@@ -347,7 +343,7 @@ async def test_other_registrations_writes_are_captured(gears: Gears) -> None:
 
 
 async def test_writes_of_a_sync_callback_are_not_captured(gears: Gears) -> None:
-    """While one runs, no KeysReader gets any event."""
+    """No KeysReader gets events while one runs."""
     await see(gears, "'marked', mode='sync', readValue=False")
     await see(gears, "'marked', mode='async_local', readValue=False")
     await gears.upload(
@@ -360,8 +356,8 @@ async def test_writes_of_a_sync_callback_are_not_captured(gears: Gears) -> None:
     ]
 
 
-async def test_executions_of_one_registration_come_one_after_the_other(gears: Gears) -> None:
-    """One slow miss makes all of its prefix wait."""
+async def test_executions_of_one_registration_are_serial(gears: Gears) -> None:
+    """A slow miss delays all others of its prefix."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -375,8 +371,8 @@ async def test_executions_of_one_registration_come_one_after_the_other(gears: Ge
     assert await wait_for(gears, 6) == ["begin", "end"] * 3
 
 
-async def test_different_registrations_run_side_by_side(gears: Gears) -> None:
-    """Why the prefixes of the key miss are many."""
+async def test_different_registrations_run_concurrently(gears: Gears) -> None:
+    """So our key misses have many prefixes."""
     script = (
         "import time\n"
         "def meet(r):\n"

@@ -1,4 +1,4 @@
-"""What scripts of RedisGears 1.2.9 meet when they run; the host has to do the same."""
+"""Contract of RedisGears 1.2.9 and the host: the environment and steps of scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def evaluate(gears: Gears, expression: str, before: str = "") -> Any:  # noqa: ANN401
-    """Returns what an expression is in a script."""
+    """Returns the value of an expression in a script."""
     await gears.upload(f"{before}\nexecute('SET', 'result', repr({expression}))")
     return literal_eval((await gears.run("GET", "result")).decode())
 
@@ -29,13 +29,13 @@ async def error_of(gears: Gears, statement: str) -> str:
 
 
 async def test_each_upload_has_its_own_globals(gears: Gears) -> None:
-    """Two scripts may use one name for two things."""
+    """Two scripts may use the same name."""
     await gears.upload("mine = 1\nGB().foreach(lambda r: mine).register('x*')")
     assert await evaluate(gears, "'mine' in globals()") is False
 
 
 async def test_callbacks_share_their_scripts_globals(gears: Gears) -> None:
-    """A connection that one event opened is there for the next, and for the script's others."""
+    """All callbacks of a script use one connection to durable."""
     await gears.upload(
         "seen = None\n"
         "def see(r):\n"
@@ -74,7 +74,7 @@ async def test_values_that_are_not_utf8_are_bytearrays(gears: Gears) -> None:
 
 
 async def test_arguments_become_text(gears: Gears) -> None:
-    """None becomes 'None', not nil: a script has to check first."""
+    """None becomes 'None' and not nil, so a script has to check first."""
     await gears.upload(
         "execute('RPUSH', 'l', None, 1, 1.5, 'ä', True, b'bytes', bytearray(b'array'))"
     )
@@ -93,26 +93,26 @@ async def test_arguments_become_text(gears: Gears) -> None:
     ],
 )
 async def test_errors_raise(gears: Gears, statement: str, message: str) -> None:
-    """An empty SADD too: a script asks first whether there is anything to add."""
+    """An empty SADD raises too, so scripts check for items first."""
     assert await error_of(gears, statement) == message
 
 
 async def test_a_wrong_type_raises(gears: Gears) -> None:
-    """A wrong-type key of another type among ours must be noticed."""
+    """Our scripts have to report wrong-type keys."""
     await gears.client.set("key", "value")
     assert (await error_of(gears, "execute('SADD', 'key', 'm')")).startswith(
         "gears.error: WRONGTYPE"
     )
 
 
-async def test_the_engines_error_can_be_caught(gears: Gears) -> None:
-    """As an Exception: its own class cannot be imported."""
+async def test_the_error_of_the_engine_is_an_exception(gears: Gears) -> None:
+    """Its own class cannot be imported."""
     script = "try:\n  execute('SADD', 'k')\nexcept Exception as e:\n  name = str(type(e))"
     assert await evaluate(gears, "name", script) == "<class 'gears.error'>"
 
 
 async def test_settings_come_by_configset(gears: Gears) -> None:
-    """For what is no secret; as text."""
+    """They are text, and no place for secrets."""
     assert await gears.run("RG.CONFIGSET", "sponsorables", "a,b") == [
         b"OK - value was saved in extra config dictionary"
     ]
@@ -122,7 +122,7 @@ async def test_settings_come_by_configset(gears: Gears) -> None:
 
 
 async def test_settings_are_gone_after_a_restart(own_gears: Gears) -> None:
-    """Why no script of ours needs one."""
+    """So no script of ours needs one."""
     await own_gears.run("RG.CONFIGSET", "sponsorables", "a,b")
     await own_gears.restart()
     (reply,) = await own_gears.run("RG.CONFIGGET", "sponsorables")
@@ -130,14 +130,14 @@ async def test_settings_are_gone_after_a_restart(own_gears: Gears) -> None:
 
 
 async def test_log_takes_text_and_a_level(gears: Gears) -> None:
-    """A script that logs a number fails, so ours format first."""
+    """A log call with a number fails."""
     await gears.upload("log('quiet', level='debug')")
     assert await error_of(gears, "log(1)") == "gears.error: Log message must be a string"
     assert "Log level should be one of" in await error_of(gears, "log('x', level='loud')")
 
 
 async def test_one_exception_ends_an_execution(gears: Gears) -> None:
-    """So a batch script catches what one record raises, counts it and goes on."""
+    """So batch scripts catch and count exceptions of single records."""
     await gears.client.mset({f"user:{number}": number for number in range(20)})
     script = (
         "def f(r):\n"
@@ -155,7 +155,7 @@ async def test_one_exception_ends_an_execution(gears: Gears) -> None:
 
 
 async def test_records_before_an_exception_are_results(gears: Gears) -> None:
-    """A result beside an error does not mean that all was done."""
+    """A result beside an error does not mean that all records were done."""
     await gears.client.mset({"user:1": "a", "user:2": "b"})
     script = (
         "seen = []\n"
@@ -181,15 +181,15 @@ async def test_records_before_an_exception_are_results(gears: Gears) -> None:
         ("map(lambda r: 1).accumulate(lambda a, r: (a or 0) + r)", [b"2"]),
     ],
 )
-async def test_steps(gears: Gears, steps: str, results: list[bytes]) -> None:
-    """Of nothing nothing is accumulated: a batch without records has no counts at all."""
+async def test_steps_of_a_builder(gears: Gears, steps: str, results: list[bytes]) -> None:
+    """A batch without records accumulates nothing and has no counts."""
     await gears.client.mset({"user:1": "a", "user:2": "b"})
     got, errors = await gears.upload(f"GB().{steps}.run('user:*')")
     assert (sorted(got), errors) == (results, [])
 
 
 async def test_flatmap_yields_a_list_from_its_end(gears: Gears) -> None:
-    """Whatever needs an order does not come out of one flatmap; a tuple is one record."""
+    """The order is reversed; a tuple is one record."""
     await gears.client.set("a", 1)
     assert (await gears.upload("GB().flatmap(lambda r: [1, 2, 3]).run('a')"))[0] == [
         *(b"3", b"2", b"1"),
@@ -197,8 +197,8 @@ async def test_flatmap_yields_a_list_from_its_end(gears: Gears) -> None:
     assert (await gears.upload("GB().flatmap(lambda r: (1, 2)).run('a')"))[0] == [b"(1, 2)"]
 
 
-async def test_results_that_are_not_made_text(gears: Gears) -> None:
-    """Counts come back as numbers only when convertToStr is off, and a dict not at all."""
+async def test_results_without_conversion_to_text(gears: Gears) -> None:
+    """Numbers stay numbers, and a dict cannot be read."""
     await gears.client.set("a", 1)
     value = "[1, 'text', b'bytes', None, {'a': 1}, 2.5, ['+fine']]"
     results, _ = await gears.upload(f"GB().map(lambda r: {value}).run('a', convertToStr=False)")
@@ -207,8 +207,8 @@ async def test_results_that_are_not_made_text(gears: Gears) -> None:
     ]
 
 
-async def test_python_reader_yields_what_a_generator_yields(gears: Gears) -> None:
-    """A batch over the members of an index need not scan all keys."""
+async def test_a_python_reader_reads_a_generator(gears: Gears) -> None:
+    """A batch over an index need not scan all keys."""
     await gears.client.sadd("index", "1", "2")
     script = "def ids():\n    yield from execute('SMEMBERS', 'index')\nGB('PythonReader').run(ids)"
     results, _ = await gears.upload(script)
@@ -216,7 +216,7 @@ async def test_python_reader_yields_what_a_generator_yields(gears: Gears) -> Non
 
 
 async def test_a_python_reader_that_is_no_generator_never_ends(gears: Gears) -> None:
-    """Give clients a time limit; and write `yield`."""
+    """So clients need a time limit."""
     script = "GB('PythonReader').accumulate(lambda a, r: 1).run(lambda: 1)"
     execution = await gears.upload(script, "UNBLOCKING")
     with pytest.raises(ResponseError, match="execution is still running"):

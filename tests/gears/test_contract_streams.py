@@ -1,4 +1,4 @@
-"""How RedisGears 1.2.9 reads streams for a registration; the host has to do the same."""
+"""Contract of RedisGears 1.2.9 and the host: registrations on streams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from tests.gears.conftest import Gears
@@ -35,7 +35,7 @@ async def drain_by(gears: Gears, body: str, *options: str) -> None:
 
 
 async def batches(gears: Gears) -> list[list[dict[str, str]]]:
-    """Returns what was written down."""
+    """Returns the saved batches."""
     written = await gears.run("LRANGE", "batches", 0, -1)
     return [literal_eval(each.decode()) for each in written]
 
@@ -57,7 +57,7 @@ async def status_of(gears: Gears) -> dict[str, Any]:
 
 
 def people(*ids: int) -> list[dict[str, str]]:
-    """Returns the values of entries."""
+    """Returns the values of entries of these people."""
     return [{"u": str(each)} for each in ids]
 
 
@@ -70,29 +70,25 @@ async def add(gears: Gears, *ids: int) -> list[bytes]:
 
 
 async def test_a_record_has_key_id_and_value(gears: Gears) -> None:
-    """The id is what the drain deletes afterwards."""
+    """The drain deletes the entry by its id."""
     await drain_by(gears, "execute('RPUSH', 'batches', repr(batch))")
     (entry,) = await add(gears, 1)
-
-    async def is_there() -> bool:
-        return bool(await batches(gears))
-
-    await until(is_there)
+    await until(lambda: batches(gears))
     assert await batches(gears) == [
         [{"key": "outbox", "id": entry.decode(), "value": {"u": "1"}}],
     ]
 
 
 async def test_a_batch_is_one_call_after_accumulate(gears: Gears) -> None:
-    """So it is one pipeline to durable."""
+    """It becomes one pipeline to durable."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, *range(6))
     assert await drained(gears, 6) == people(*range(6))
     assert max(map(len, await batches(gears))) == 3
 
 
-async def test_a_batch_that_is_not_full_goes_after_its_duration(gears: Gears) -> None:
-    """Nobody waits for others to change something."""
+async def test_a_batch_that_is_not_full_runs_after_its_duration(gears: Gears) -> None:
+    """A single change must not wait for others."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, *range(3))
     await drained(gears, 3)
@@ -101,22 +97,22 @@ async def test_a_batch_that_is_not_full_goes_after_its_duration(gears: Gears) ->
 
 
 async def test_entries_from_before_the_registration_are_read(gears: Gears) -> None:
-    """The outbox filled up while nothing was registered."""
+    """The outbox may fill up before the registration."""
     await add(gears, *range(5))
     await drain_by(gears, WRITE_DOWN)
     assert await drained(gears, 5) == people(*range(5))
 
 
 async def test_without_trim_entries_stay(gears: Gears) -> None:
-    """The drain deletes them itself, which an upgrade cannot disturb."""
+    """The drain deletes them itself, which is safe during an upgrade."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, 1, 2, 3)
     await drained(gears, 3)
     assert await gears.client.xlen("outbox") == 3
 
 
-async def test_a_failure_is_tried_again_from_the_batchs_first_record(gears: Gears) -> None:
-    """Durable was away: nothing is lost, nothing overtakes, and the status says so meanwhile."""
+async def test_a_failure_is_retried_from_the_first_record_of_the_batch(gears: Gears) -> None:
+    """In an outage of durable nothing is lost or reordered, and the status shows it."""
     body = "if not execute('EXISTS', 'up'): raise OSError('durable is down')\n    " + WRITE_DOWN
     await drain_by(gears, body)
     await add(gears, *range(4))
@@ -133,7 +129,7 @@ async def test_a_failure_is_tried_again_from_the_batchs_first_record(gears: Gear
 
 
 async def test_an_entry_that_always_fails_blocks_the_stream(gears: Gears) -> None:
-    """So the script stores data errors as dead letters; a deleted entry comes without a value."""
+    """So our script makes dead letters; a deleted entry has no value."""
     body = "assert {'u': 'poison'} not in [r['value'] for r in batch]\n    " + WRITE_DOWN
     await drain_by(gears, body)
     await add(gears, 1)
@@ -153,7 +149,7 @@ async def test_an_entry_that_always_fails_blocks_the_stream(gears: Gears) -> Non
 
 
 async def test_a_sync_callbacks_entry_wakes_the_reader(gears: Gears) -> None:
-    """How a captured write reaches durable."""
+    """A captured write reaches durable like that."""
     await drain_by(gears, WRITE_DOWN)
     await gears.upload(
         "GB().foreach(lambda r: execute('XADD', 'outbox', '*', 'u', r['key']))"
@@ -163,8 +159,8 @@ async def test_a_sync_callbacks_entry_wakes_the_reader(gears: Gears) -> None:
     assert await drained(gears, 1) == [{"u": "user:1"}]
 
 
-async def test_the_stream_may_be_gone_and_come_again(gears: Gears) -> None:
-    """FLUSHALL takes the group with the stream."""
+async def test_a_stream_is_read_again_after_flushall(gears: Gears) -> None:
+    """FLUSHALL deletes the group with the stream."""
     await drain_by(gears, WRITE_DOWN)
     await add(gears, 1)
     await drained(gears, 1)
@@ -173,8 +169,8 @@ async def test_the_stream_may_be_gone_and_come_again(gears: Gears) -> None:
     assert await drained(gears, 3) == people(2, 3, 4)
 
 
-async def test_an_upgrade_loses_nothing(gears: Gears) -> None:
-    """What was in flight may come twice, which versions make harmless."""
+async def test_an_upgrade_loses_no_entry(gears: Gears) -> None:
+    """Entries in flight may be read twice, which versions make harmless."""
     body = WRITE_DOWN + "\n    execute('XDEL', 'outbox', *[r['id'] for r in batch])"
     await drain_by(gears, body, "ID", "drain")
     for start in range(0, 60, 20):
@@ -186,11 +182,7 @@ async def test_an_upgrade_loses_nothing(gears: Gears) -> None:
         return all(each in values for each in people(*range(60)))
 
     await until(are_all_there)
-
-    async def is_empty() -> bool:
-        return await gears.client.xlen("outbox") == 0
-
-    await until(is_empty)
+    await until_equal(lambda: gears.client.xlen("outbox"), 0)
 
 
 async def test_entries_in_flight_at_a_kill_are_read_again(own_gears: Gears) -> None:
@@ -216,7 +208,7 @@ async def test_entries_in_flight_at_a_kill_are_read_again(own_gears: Gears) -> N
 
 
 async def test_a_run_reads_a_stream_once(gears: Gears) -> None:
-    """For looking at an outbox by hand."""
+    """An operator can inspect an outbox like that."""
     (entry,) = await add(gears, 1)
     results, _ = await gears.upload("GB('StreamReader').run('outbox')")
     assert results == [
@@ -228,10 +220,10 @@ async def test_a_run_reads_a_stream_once(gears: Gears) -> None:
     ("policy", "values", "status"),
     [("continue", people(2), b"OK"), ("abort", [], b"ABORTED")],
 )
-async def test_other_policies_lose_or_stop(
+async def test_other_policies_lose_entries_or_stop(
     gears: Gears, policy: str, values: list[dict[str, str]], status: bytes
 ) -> None:
-    """Why ours is 'retry'."""
+    """So ours is 'retry'."""
     body = "assert batch[0]['value'] != {'u': '1'}\n    " + WRITE_DOWN
     script = DRAIN.format(body=body).replace("'retry'", repr(policy)).replace("batch=3", "batch=1")
     await gears.upload(script)
@@ -246,12 +238,8 @@ async def test_other_policies_lose_or_stop(
 
 
 async def test_trimming_removes_read_entries(gears: Gears) -> None:
-    """The default; not ours, since it loses entries at an upgrade."""
+    """It is the default, but loses entries at an upgrade."""
     await gears.upload(DRAIN.format(body=WRITE_DOWN).replace("trimStream=False, ", ""))
     await add(gears, 1, 2, 3)
-
-    async def is_trimmed() -> bool:
-        return await gears.client.xlen("outbox") == 0
-
-    await until(is_trimmed)
+    await until_equal(lambda: gears.client.xlen("outbox"), 0)
     assert await drained(gears, 3) == people(1, 2, 3)

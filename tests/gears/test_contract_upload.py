@@ -1,4 +1,4 @@
-"""What RedisGears 1.2.9 does with an upload; the host has to do the same."""
+"""Contract of RedisGears 1.2.9 and the host: uploads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGISTERS = "GB().register('user:*')"
 
 
 async def refusal_of(gears: Gears, script: str, *options: str) -> str:
-    """Returns the error that an upload is answered with."""
+    """Returns the error reply to an upload."""
     with pytest.raises(ResponseError) as refused:
         await gears.upload(script, *options)
     return str(refused.value)
@@ -26,12 +26,12 @@ async def refusal_of(gears: Gears, script: str, *options: str) -> str:
 async def test_a_script_that_runs_nothing_answers_ok(
     gears: Gears, script: str, options: tuple[str, ...]
 ) -> None:
-    """A deploy has no other sign that it is live."""
+    """A deploy has no other sign of success."""
     assert await gears.upload(script, *options) == b"OK"
 
 
 async def test_a_script_that_runs_answers_results_and_errors(gears: Gears) -> None:
-    """That is where a batch script's counts are read from."""
+    """The counts of a batch script are read from the results."""
     await gears.client.mset({"user:1": "a", "user:2": "b", "other": "c"})
 
     results, errors = await gears.upload("GB().map(lambda r: r['value']).run('user:*')")
@@ -39,14 +39,14 @@ async def test_a_script_that_runs_answers_results_and_errors(gears: Gears) -> No
     assert (sorted(results), errors) == ([b"a", b"b"], [])
 
 
-async def test_of_a_script_that_registers_and_runs_the_result_is_lost(gears: Gears) -> None:
-    """So a script of ours does one or the other."""
+async def test_a_script_that_registers_and_runs_loses_its_result(gears: Gears) -> None:
+    """So our scripts do one or the other."""
     assert await gears.upload(f"{REGISTERS}\nGB().count().run('*')", "ID", "both") == b"OK"
     assert list(await gears.sessions()) == ["both"]
 
 
 async def test_an_execution_keeps_its_session_until_it_is_dropped(gears: Gears) -> None:
-    """Its id stays in use after its registrations are gone."""
+    """Its id stays in use after the end of its registrations."""
     await gears.upload(f"{REGISTERS}\nGB().count().run('*')", "ID", "both")
     ((_, registration, *_),) = await gears.run("RG.DUMPREGISTRATIONS")
     ((_, execution, *_),) = await gears.run("RG.DUMPEXECUTIONS")
@@ -59,27 +59,27 @@ async def test_an_execution_keeps_its_session_until_it_is_dropped(gears: Gears) 
     assert (before, list(await gears.sessions())) == (["both"], [])
 
 
-async def test_a_script_runs_once(gears: Gears) -> None:
-    """A batch over two patterns is one script for each, or one pattern for both."""
+async def test_a_script_can_run_only_one_execution(gears: Gears) -> None:
+    """A batch over two patterns needs two scripts."""
     message = await refusal_of(gears, "GB().run('a*')\nGB().run('b*')")
     assert "gears.error: Can not run more then 1 executions in a single script" in message
 
 
-async def test_without_an_id_registrations_double(gears: Gears) -> None:
-    """Why everything is deployed under an id."""
+async def test_uploads_without_an_id_register_twice(gears: Gears) -> None:
+    """So each deploy has an id."""
     await gears.upload(REGISTERS)
     await gears.upload(REGISTERS)
     assert len(await gears.registrations()) == 2
 
 
-async def test_an_id_is_taken_once(gears: Gears) -> None:
-    """Two who deploy at once without UPGRADE do not both succeed."""
+async def test_an_id_cannot_be_used_twice(gears: Gears) -> None:
+    """Of two concurrent deploys without UPGRADE one fails."""
     await gears.upload(REGISTERS, "ID", "one")
     assert await refusal_of(gears, REGISTERS, "ID", "one") == "Session one already exists"
 
 
 async def test_an_upgrade_replaces_and_may_be_the_first(gears: Gears) -> None:
-    """Deploying is the same command every time."""
+    """Each deploy is the same command."""
     for _ in range(3):
         assert await gears.upload(REGISTERS, "ID", "one", "UPGRADE") == b"OK"
     assert len(await gears.registrations()) == 1
@@ -97,14 +97,14 @@ async def test_a_failed_upgrade_keeps_the_old_one(gears: Gears) -> None:
 
 
 async def test_an_upgrade_without_registrations_removes_nothing(gears: Gears) -> None:
-    """What we no longer ship has to be unregistered."""
+    """Scripts that we no longer ship have to be unregistered."""
     await gears.upload(REGISTERS, "ID", "one")
     await gears.upload("", "ID", "one", "UPGRADE")
     assert len(await gears.registrations()) == 1
 
 
 async def test_replace_with_gives_a_new_id(gears: Gears) -> None:
-    """The way to rename what is live; its arguments read the other way round."""
+    """It renames a live script."""
     await gears.upload(REGISTERS, "ID", "old")
 
     assert await gears.upload(REGISTERS, "ID", "new", "REPLACE_WITH", "old") == b"OK"
@@ -117,27 +117,27 @@ async def test_replace_with_gives_a_new_id(gears: Gears) -> None:
 
 
 async def test_a_session_without_registrations_is_not_kept(gears: Gears) -> None:
-    """A description does not say that a batch script was run."""
+    """The run of a batch script leaves no trace."""
     await gears.client.set("user:1", "a")
     await gears.upload("GB().run('user:*')", "ID", "batch")
     await gears.upload("answer = 42", "ID", "nothing")
     assert await gears.sessions() == {}
 
 
-async def test_ids_are_plain(gears: Gears) -> None:
-    """A version's dots and plus signs belong in the description."""
+async def test_ids_have_no_dots(gears: Gears) -> None:
+    """Versions belong in the description."""
     assert await gears.upload(REGISTERS, "ID", "sponsorsync-write_behind-1") == b"OK"
     assert (await refusal_of(gears, REGISTERS, "ID", "v1.2")).startswith("ID must be compose of")
 
 
 async def test_a_script_registers_all_or_nothing(gears: Gears) -> None:
-    """There is no half of a script live."""
+    """No script is half live."""
     await refusal_of(gears, f"{REGISTERS}\nGB().register('x*', commands=['smember'])")
     assert await gears.registrations() == []
 
 
 async def test_registrations_outlive_flushall(gears: Gears) -> None:
-    """The application's FLUSHALL is a loss that we restore, which needs the registration."""
+    """Restoring the data needs the registrations."""
     await gears.upload("GB().foreach(lambda r: execute('INCR', 'n')).register('a', mode='sync')")
     await gears.client.flushall()
     await gears.client.set("a", 1)
@@ -146,7 +146,7 @@ async def test_registrations_outlive_flushall(gears: Gears) -> None:
 
 @pytest.mark.parametrize("kill", [True, False])
 async def test_registrations_outlive_the_process(own_gears: Gears, *, kill: bool) -> None:
-    """After a crash the application is connected to its durable copy as before."""
+    """After a crash the scripts go on."""
     script = (
         "step = 2\nGB().foreach(lambda r: execute('INCRBY', 'n', step)).register('a', mode='sync')"
     )
@@ -172,19 +172,19 @@ async def test_registrations_outlive_the_process(own_gears: Gears, *, kill: bool
     ],
 )
 async def test_options_are_checked(gears: Gears, options: tuple[str, ...], message: str) -> None:
-    """An older engine without UPGRADE is recognised by such an answer."""
+    """An older engine without UPGRADE answers like that."""
     assert await refusal_of(gears, REGISTERS, *options) == message
 
 
-async def test_all_that_follows_requirements_is_a_requirement(gears: Gears) -> None:
-    """So REQUIREMENTS comes last: an ID after it would be taken for a package."""
+async def test_all_arguments_after_requirements_are_requirements(gears: Gears) -> None:
+    """So REQUIREMENTS is our last option."""
     message = await refusal_of(gears, REGISTERS, "REQUIREMENTS", "no-such-package", "ID", "one")
     assert message.startswith("Could not satisfy requirements")
     assert await gears.sessions() == {}
 
 
-async def test_requirements_are_listed_while_they_are_held(gears: Gears) -> None:
-    """`deploy-gears --status` shows with what a script runs."""
+async def test_requirements_are_listed_while_in_use(gears: Gears) -> None:
+    """`deploy-gears --status` shows them."""
     await gears.upload(REGISTERS, "ID", "one", "REQUIREMENTS", "redis==5.0.8")
     names = [requirement[3] for requirement in await gears.run("RG.PYDUMPREQS")]
     assert b"redis==5.0.8" in names
@@ -205,7 +205,7 @@ async def test_an_exception_is_answered_as_the_list_of_its_traceback(gears: Gear
 
 
 async def test_a_frame_of_the_builder_looks_like_the_script(gears: Gears) -> None:
-    """The last line number in a traceback is not always the script's own."""
+    """So the last line number may not be that of the script."""
     message = await refusal_of(gears, "\nGB().register('x', mode='nonsense')")
     lines: list[str] = eval(message)  # noqa: S307 - of our own engine
     assert lines[1] == '  File "<string>", line 2, in <module>\n'
@@ -215,14 +215,14 @@ async def test_a_frame_of_the_builder_looks_like_the_script(gears: Gears) -> Non
 
 
 async def test_a_syntax_error_has_no_traceback(gears: Gears) -> None:
-    """It has another form."""
+    """The error has another form."""
     assert await refusal_of(gears, "x x") == (
         "Error type: <class 'SyntaxError'>, Value: invalid syntax (<string>, line 1)"
     )
 
 
 async def test_a_callback_that_cannot_be_pickled_cannot_be_registered(gears: Gears) -> None:
-    """A connection that is made when the script is read fails its upload, with a long error."""
+    """A connection in a global variable fails the upload."""
     message = await refusal_of(
         gears,
         "import threading\n"
@@ -239,7 +239,7 @@ async def test_a_callback_that_cannot_be_pickled_cannot_be_registered(gears: Gea
 
 
 async def test_nothing_is_uploaded_inside_a_transaction(gears: Gears) -> None:
-    """Deploying several scripts is several commands, each on its own."""
+    """Each script needs its own command."""
     pipeline = gears.client.pipeline(transaction=True)
     pipeline.execute_command("RG.PYEXECUTE", REGISTERS)
     (reply,) = await pipeline.execute(raise_on_error=False)
@@ -248,7 +248,7 @@ async def test_nothing_is_uploaded_inside_a_transaction(gears: Gears) -> None:
 
 
 async def test_the_module_is_called_rg(gears: Gears) -> None:
-    """How the service finds out which engine to use."""
+    """The service chooses the engine by it."""
     (facts,) = await gears.run("MODULE", "LIST")
     assert (facts[b"name"], facts[b"ver"]) == (b"rg", 10209)
 
@@ -256,7 +256,7 @@ async def test_the_module_is_called_rg(gears: Gears) -> None:
 async def test_scripts_have_the_servers_environment(
     gears: Gears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Durable's address and password are the server's to give, not the uploader's."""
+    """The server gives the address and password of durable, not the uploader."""
     monkeypatch.setitem(os.environ, "REDISENT_OF_THE_UPLOADER", "1")
     await gears.upload("import os\nexecute('SET', 'names', ' '.join(os.environ))")
     names = (await gears.run("GET", "names")).split()
@@ -265,7 +265,7 @@ async def test_scripts_have_the_servers_environment(
 
 
 async def test_scripts_find_durable(gears: Gears) -> None:
-    """What the other tests rely on."""
+    """The other tests need it."""
     if gears.is_real:
         pytest.skip("a real engine's environment is not ours")
     await gears.upload(

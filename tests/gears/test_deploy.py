@@ -1,4 +1,4 @@
-"""Bringing scripts into Redis: idempotent, careful with what is live, once for several replicas."""
+"""Deploying scripts: idempotent, safe for live scripts, once for several replicas."""
 
 from __future__ import annotations
 
@@ -36,29 +36,22 @@ NAMES = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
 
 
 @pytest.fixture
-async def client(gears: Gears) -> AsyncIterator[GearsClient]:
-    """One replica's."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def other(gears: Gears) -> AsyncIterator[GearsClient]:
-    """Another replica's."""
+    """The client of another replica."""
     async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as opened:
         yield opened
 
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> tuple[GearsScript, ...]:
-    """Both that register."""
+    """Both registering scripts."""
     return load_registering(tmp_path / "scripts")
 
 
 async def test_deploying_makes_all_live(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Under our names, with release and hash, and at work."""
+    """They have our names, release and hash, and they run."""
     before = _states(await load_states(client, scripts))
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
     await gears.client.sadd("user:1:mnodes", "a")
@@ -74,7 +67,7 @@ async def test_deploying_makes_all_live(
 async def test_deploying_twice_changes_nothing(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """The same registrations, with the counters they have."""
+    """The same registrations keep their counters."""
     await deploy(client, scripts, limit_s=LIMIT_S)
     await gears.client.sadd("user:1:mnodes", "a")
     before = await client.load_registrations()
@@ -86,10 +79,10 @@ async def test_deploying_twice_changes_nothing(
     assert [registration.successes for registration in before] == [1, 1]
 
 
-async def test_a_changed_script_takes_the_place_of_the_older_one(
+async def test_a_changed_script_replaces_the_older_one(
     client: GearsClient, gears: Gears, tmp_path: Path
 ) -> None:
-    """And the other one is left alone."""
+    """The other script is not uploaded again."""
     await deploy(client, load_registering(tmp_path / "old"), limit_s=LIMIT_S)
     changed = load_registering(
         tmp_path / "new", write_behind=registering_script("changed", more="# more\n")
@@ -117,7 +110,7 @@ async def test_a_changed_script_takes_the_place_of_the_older_one(
 async def test_a_broken_script_leaves_the_old_one_live(
     client: GearsClient, gears: Gears, tmp_path: Path, text: str, error: str
 ) -> None:
-    """And is named with its line; the other scripts are brought up to date all the same."""
+    """The error has its line; the other scripts are updated."""
     await deploy(client, load_registering(tmp_path / "old"), limit_s=LIMIT_S)
     broken = load_registering(
         tmp_path / "new",
@@ -137,7 +130,7 @@ async def test_a_broken_script_leaves_the_old_one_live(
 async def test_a_script_that_registers_nothing_has_failed(
     client: GearsClient, tmp_path: Path
 ) -> None:
-    """RedisGears answers OK to it, and keeps nothing."""
+    """RedisGears answers OK, but saves nothing."""
     scripts = load_registering(tmp_path / "scripts", write_behind=RUNS_NOTHING)
 
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
@@ -149,7 +142,7 @@ async def test_a_script_that_registers_nothing_has_failed(
 async def test_a_script_of_an_older_release_is_removed(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Ours alone: other scripts stay."""
+    """Scripts of others stay."""
     text = registering_script("x")
     for session in ("sponsorsync-of-old", "theirs"):
         await client.upload(text, session=session, description="1 x", requirements=[])
@@ -165,7 +158,7 @@ async def test_a_script_of_an_older_release_is_removed(
 async def test_all_of_ours_can_be_removed(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Of any release; a second time there is nothing."""
+    """Scripts of any release are removed; a second run finds none."""
     await client.upload(
         registering_script("x"), session="theirs", description="1 x", requirements=[]
     )
@@ -180,10 +173,10 @@ async def test_all_of_ours_can_be_removed(
     assert list(await gears.sessions()) == ["theirs"]
 
 
-async def test_restoring_leaves_those_of_another_release_alone(
+async def test_restoring_leaves_scripts_of_another_release_alone(
     client: GearsClient, gears: Gears, tmp_path: Path, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Its replicas may be about to take our place."""
+    """Its replicas may be about to replace ours."""
     newer = load_registering(tmp_path / "new", write_behind=registering_script("newer"))
     await deploy(client, newer, limit_s=LIMIT_S)
     [lost] = (await gears.sessions())[NAMES[0]]["registrations"]
@@ -197,7 +190,7 @@ async def test_restoring_leaves_those_of_another_release_alone(
 async def test_of_two_replicas_one_uploads(
     client: GearsClient, other: GearsClient, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """The other one waits until the scripts are live, and uploads nothing."""
+    """The other one waits for it, and uploads nothing."""
     first, second = await asyncio.gather(
         deploy(client, scripts, limit_s=LIMIT_S), deploy(other, scripts, limit_s=LIMIT_S)
     )
@@ -207,33 +200,33 @@ async def test_of_two_replicas_one_uploads(
     assert await client.store.run("EXISTS", keys.DEPLOYING) == 0
 
 
-async def test_a_replica_that_died_is_waited_for_no_longer_than_its_right_lasts(
+async def test_the_lock_of_a_dead_uploader_expires(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Its right to upload ends by itself."""
-    await gears.client.set(keys.DEPLOYING, "somebody", px=300)
+    """Otherwise no replica could deploy again."""
+    await gears.client.set(keys.DEPLOYING, "another", px=300)
 
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
 
     assert {outcome.after for outcome in outcomes} == {State.UPLOADED}
 
 
-async def test_waiting_has_a_limit(
+async def test_waiting_for_another_uploader_has_a_limit(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """A start must not hang, and what others hold is left to them."""
-    await gears.client.set(keys.DEPLOYING, "somebody")
+    """A start must not hang, and the lock of another replica stays."""
+    await gears.client.set(keys.DEPLOYING, "another")
 
     with pytest.raises(GearsError, match="SPONSORSYNC_GEARS_TIMEOUT_S"):
         await deploy(client, scripts, limit_s=0.3)
 
-    assert await gears.client.get(keys.DEPLOYING) == b"somebody"
+    assert await gears.client.get(keys.DEPLOYING) == b"another"
 
 
 async def test_an_uploader_keeps_the_lock_until_the_end(
     client: GearsClient, gears: Gears, tmp_path: Path
 ) -> None:
-    """For as long as an upload takes, and not longer."""
+    """It covers the whole upload, and is released at its end."""
     slow = "import time\nCONFIG = {}\ntime.sleep(1)\n"
     scripts = load_registering(
         tmp_path / "scripts",
@@ -241,19 +234,16 @@ async def test_an_uploader_keeps_the_lock_until_the_end(
     )
     work = asyncio.create_task(deploy(client, scripts, limit_s=LIMIT_S))
 
-    async def is_held() -> bool:
-        return bool(await gears.client.exists(keys.DEPLOYING))
-
-    await until(is_held)
+    await until(lambda: gears.client.exists(keys.DEPLOYING))
     ttl_ms = await gears.client.pttl(keys.DEPLOYING)
     await work
 
     assert 0 < ttl_ms <= keys.DEPLOYING_TTL_MS
-    assert not await is_held()
+    assert await gears.client.exists(keys.DEPLOYING) == 0
 
 
 class _Forgetful:
-    """A RedisGears that forgot a session at a restart: an upgrade finds nothing to replace."""
+    """A RedisGears that lost a session at a restart: an upgrade finds nothing to replace."""
 
     name = "local"
 
@@ -265,7 +255,7 @@ class _Forgetful:
         self._description = "0.0.1 of-old"
 
     async def run(self, *command: str) -> Reply:
-        """Answers what a deploy asks."""
+        """Answers the commands of a deploy."""
         match command[0]:
             case "RG.PYEXECUTE":
                 self.ids.append("0-2")
@@ -286,14 +276,14 @@ class _Forgetful:
         data: dict[str, object] = {"mode": "sync", **counts, "lastError": None, "args": []}
         flat = [part for name, value in data.items() for part in (name.encode(), value)]
         entry = {"id": registration, "reader": "KeysReader", "desc": None, "PD": names}
-        known = [part for name, value in entry.items() for part in (name.encode(), value)]
-        return [*known, b"RegistrationData", flat]
+        fields = [part for name, value in entry.items() for part in (name.encode(), value)]
+        return [*fields, b"RegistrationData", flat]
 
 
 async def test_registrations_of_a_lost_session_are_replaced(
     scripts: tuple[GearsScript, ...], local_store: RedisStore
 ) -> None:
-    """Else both would stay live: every write captured twice, every person sent twice."""
+    """Otherwise both would stay live: each write captured twice, each person sent twice."""
     [script] = [script for script in scripts if script.name == "write_behind"]
     server = _Forgetful(script.session, local_store)
     client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))
@@ -305,7 +295,7 @@ async def test_registrations_of_a_lost_session_are_replaced(
 
 
 class _Answers:
-    """A server with a module of some version that wants nothing but to be asked for it."""
+    """A server with one module, which answers no command but MODULE LIST."""
 
     name = "local"
 
@@ -331,7 +321,7 @@ class _Answers:
 async def test_nothing_is_sent_to_an_unsupported_server(
     scripts: tuple[GearsScript, ...], module: bytes, version: int, word: str
 ) -> None:
-    """One sentence gives the reason."""
+    """The error is one sentence with the reason."""
     store = cast("RedisStore", _Answers(module, version))
     client = GearsClient(store, store)
 
@@ -347,7 +337,7 @@ async def test_nothing_is_sent_to_an_unsupported_server(
 async def test_a_redis_without_the_module_is_refused(
     local_server: object, local_store: RedisStore, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """A real one."""
+    """The check also works on a real server."""
     assert local_server is not None
     client = GearsClient(local_store, local_store)
 

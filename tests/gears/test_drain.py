@@ -1,4 +1,4 @@
-"""The drain of write_behind: whoever is dirty reaches durable, and nobody waits for others."""
+"""The drain of write_behind: dirty people reach durable, and one delays no other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.shipped import (
     run_shipped,
 )
 from tests.support.sync import CATALOG, PERSON, SPONSORABLE
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,22 +44,20 @@ if TYPE_CHECKING:
 
 AN_HOUR_US = 3600 * 10**6
 LIMIT_S = 30
-# Tests need not wait as long as a service does after it found durable down.
+# Shorter waits than those of a service after an outage of durable.
 SHORT = {"DOWN_S": 0.2, "SOCKET_TIMEOUT_S": 0.5}
 
 
 @pytest.fixture
 async def drained(shipped: Shipped) -> Shipped:
-    """An engine with the script that drains."""
+    """An engine with the draining script."""
     await shipped.upload("write_behind")
     return shipped
 
 
 async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
-    """Without any loop of the service's."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a", "b")
-    await drained.settle()
+    """No loop of the service runs."""
+    await drained.add_person("a", "b")
 
     assert await drained.pair.durable_items() == {"a", "b"}
     profile = await drained.pair.durable.hgetall(keys.user_details(PERSON))
@@ -71,9 +69,8 @@ async def test_a_login_and_preferences_reach_durable(drained: Shipped) -> None:
 async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
     drained: Shipped,
 ) -> None:
-    """Their profile is sent, and nothing more."""
-    await drained.pair.sign_in(entitled=False)
-    await drained.pair.add("a")
+    """Only their profile and entitlement are sent."""
+    await drained.pair.add_person("a", entitled=False)
     await drained.pair.local.sadd(SET, "b")
     await drained.settle()
 
@@ -81,8 +78,8 @@ async def test_the_drain_sends_no_preferences_of_people_who_are_not_entitled(
     assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
-async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
-    """What waits is one batch after the other, not one person after the other."""
+async def test_many_people_are_sent_in_few_round_trips(drained: Shipped) -> None:
+    """The drain sends batches, not single people."""
     await drained.hold_drain()
     people = range(PERSON, PERSON + 250)
     for person in people:
@@ -96,10 +93,8 @@ async def test_many_go_in_few_round_trips(drained: Shipped) -> None:
 
 
 async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
-    """Local came back older, or another replica was faster."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
-    await drained.settle()
+    """Local may have come back older, or another replica was faster."""
+    await drained.add_person("a")
     newer = await drained.version() + AN_HOUR_US
     await drained.pair.durable.sadd(SET, "z")
     await drained.pair.durable.hset(META, VERSION, str(newer))
@@ -111,10 +106,8 @@ async def test_newer_data_of_durable_win_in_the_drain(drained: Shipped) -> None:
 
 
 async def test_an_unknown_entitlement_is_fetched_first(drained: Shipped) -> None:
-    """A login without facts after a FLUSHALL: durable has them."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
-    await drained.settle()
+    """After a FLUSHALL durable has the facts that a login lacks."""
+    await drained.add_person("a")
     await drained.pair.local.flushall()
     await drained.pair.save_login(entitled=None)
     await drained.pair.local.sadd(SET, "b")
@@ -135,7 +128,7 @@ async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) ->
     )
     await drained.pair.sign_in(entitled=False)
     await entitlements.change(
-        SPONSORABLE, PERSON, lambda known: known and replace(known, grants=(override,)), by="test"
+        SPONSORABLE, PERSON, lambda facts: facts and replace(facts, grants=(override,)), by="test"
     )
     await drained.pair.add("a")
     await drained.settle()
@@ -156,13 +149,10 @@ async def test_facts_from_after_a_flush_are_completed_first(drained: Shipped) ->
 
 
 async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
-    """The person travels for another reason."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
-    await drained.settle()
+    """The person is sent for another change."""
+    await drained.add_person("a")
     await drained.pair.evict()
-    await drained.pair.sign_in()
-    await drained.settle()
+    await drained.add_person()
 
     assert await drained.pair.durable_items() == {"a"}
     assert await drained.pair.items() == ["a"]
@@ -171,10 +161,8 @@ async def test_a_lost_set_is_not_sent_as_an_empty_one(drained: Shipped) -> None:
 async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     drained: Shipped,
 ) -> None:
-    """A removal during the retention still counts."""
-    await drained.pair.sign_in()
-    await drained.pair.add("a", "b")
-    await drained.settle()
+    """Removals during the retention apply on durable too."""
+    await drained.add_person("a", "b")
     await drained.pair.lapse()
     await drained.settle()
     await drained.pair.local.srem(SET, "a")
@@ -182,68 +170,51 @@ async def test_the_drain_prunes_the_copy_after_a_lapse_and_never_extends_it(
     await drained.settle()
 
     assert await drained.pair.durable_items() == {"b"}
-    await drained.pair.sign_in()
-    await drained.settle()
+    await drained.add_person()
     assert await drained.pair.durable_items() == {"b", "c"}
 
 
-async def test_a_person_whom_durable_refuses_is_a_dead_letter_and_delays_no_other(
+async def test_a_person_that_durable_refuses_is_a_dead_letter_and_delays_no_other(
     drained: Shipped,
 ) -> None:
-    """Also in the same batch; after the repair the sweep sends them."""
+    """Others in the same batch are sent; after the repair the sweep sends the person."""
     await drained.hold_drain()
-    await drained.pair.sign_in()
-    await drained.pair.add("a")
+    await drained.pair.add_person("a")
     await drained.pair.sign_in(OTHER)
-    await drained.pair.durable.set(SET, "a foreign text")
+    await drained.pair.durable.set(SET, "foreign")
     await drained.release_drain()
-
-    async def is_told() -> bool:
-        return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
-
-    await until(is_told)
-    await until(lambda: _has_no_entry(drained))
+    await until(lambda: drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON)))
+    await _wait_for_empty_outbox(drained)
     record = json.loads(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert record["reason"].startswith(f"WRONGTYPE {SET} holds a string")
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
     assert await drained.pair.dirty() == {PERSON}
 
     await drained.pair.durable.delete(SET)
-    await drained.pair.sign_in()
-    await drained.pair.relay()
+    await drained.pair.settle()
     assert await drained.pair.durable_items() == {"a"}
     assert await drained.pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
-async def _is_well(drained: Shipped) -> bool:
-    return not await drained.drain_waits()
-
-
-async def _has_no_entry(drained: Shipped) -> bool:
-    return await drained.pair.local.xlen(keys.OUTBOX) == 0
+async def _wait_for_empty_outbox(drained: Shipped) -> None:
+    await until_equal(lambda: drained.pair.local.xlen(keys.OUTBOX), 0)
 
 
 async def test_a_person_who_cannot_be_packed_is_a_dead_letter(drained: Shipped) -> None:
-    """A wrong-type key in the place of a profile."""
-    await drained.pair.sign_in()
-    await drained.settle()
+    """A wrong-type key is in the place of a profile."""
+    await drained.add_person()
     await drained.hold_drain()
     await drained.pair.add("a")
-    await drained.pair.local.delete(keys.user_details(PERSON))
-    await drained.pair.local.set(keys.user_details(PERSON), "a foreign text")
+    await drained.pair.local.set(keys.user_details(PERSON), "foreign")
     await drained.pair.sign_in(OTHER)
     await drained.release_drain()
-
-    async def is_told() -> bool:
-        return await drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON))
-
-    await until(is_told)
-    await until(lambda: _has_no_entry(drained))
+    await until(lambda: drained.pair.local.hexists(keys.DEAD_LETTERS, str(PERSON)))
+    await _wait_for_empty_outbox(drained)
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
 
 
 async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipped) -> None:
-    """It arrives without its fields; the person is still dirty, and is swept."""
+    """It has no fields; the person is still dirty, and is swept."""
     await drained.hold_drain()
     await drained.pair.sign_in()
     await until(drained.drain_waits)
@@ -251,10 +222,10 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
     entries: Any = await drained.pair.local.xrange(keys.OUTBOX)
     await drained.pair.local.xdel(keys.OUTBOX, entries[0][0])
     await drained.release_drain()
-    await until(lambda: _is_well(drained))
-    # The engine takes the removed entry for the other one, which waits for the next to come.
+    await until_equal(drained.drain_waits, expected=False)
+    # The engine replaces the other entry by the removed one, and reads it with the next.
     await drained.pair.sign_in(OTHER + 1)
-    await until(lambda: _has_no_entry(drained))
+    await _wait_for_empty_outbox(drained)
 
     assert await drained.pair.durable.exists(keys.user_details(OTHER)) == 1
     assert await drained.pair.dirty() == {PERSON}
@@ -262,13 +233,14 @@ async def test_an_entry_that_was_removed_meanwhile_stops_no_other(drained: Shipp
     assert await drained.pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
-@pytest.mark.parametrize("side", ["local", "durable"])
-async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped, side: str) -> None:
+@pytest.mark.parametrize("server", ["local", "durable"])
+async def test_nothing_is_sent_before_the_servers_are_compared(
+    drained: Shipped, server: str
+) -> None:
     """Either may have come back older."""
-    await drained.pair.sign_in()
-    await drained.settle()
-    await drained.pair.local.hset(keys.INCARNATIONS, side, ANOTHER_INCARNATION)
-    # A restart ends connections.
+    await drained.add_person()
+    await drained.pair.local.hset(keys.INCARNATIONS, server, ANOTHER_INCARNATION)
+    # Connections end, as at a restart.
     await point_at(drained.gears, environment_for(drained.gears.durable_url))
     before = await drained.pair.durable.get(keys.APPLIED)
     await drained.pair.add("a")
@@ -282,11 +254,10 @@ async def test_nothing_is_sent_before_the_servers_are_compared(drained: Shipped,
     assert await drained.pair.durable_items() == {"a"}
 
 
-async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) -> None:
-    """By hand, under an open connection: its counter shows it."""
+async def test_a_flushed_durable_gets_all_people_again(drained: Shipped) -> None:
+    """Its counter shows a flush under an open connection."""
     for person in (PERSON, OTHER):
-        await drained.pair.sign_in(person)
-        await drained.pair.add("a", person_id=person)
+        await drained.pair.add_person("a", person_id=person)
     await drained.settle()
     await drained.pair.durable.flushall()
     await drained.pair.local.sadd(SET, "b")
@@ -297,13 +268,12 @@ async def test_a_durable_that_was_emptied_gets_everyone_again(drained: Shipped) 
 
 
 async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None:
-    """Durable's answer is for the older record; its connection is stalled meanwhile."""
-    await drained.pair.sign_in()
-    await drained.settle()
-    async with run_proxy(_port_of(drained.gears)) as way:
-        await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{way.port}/0"))
-        before = way.round_trips
-        way.stall()
+    """Durable's answer is for the older record."""
+    await drained.add_person()
+    async with run_proxy(_port_of(drained.gears)) as proxy:
+        await point_at(drained.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
+        before = proxy.round_trips
+        proxy.stall()
         await drained.pair.add("a")
 
         async def is_under_way() -> bool:
@@ -313,10 +283,10 @@ async def test_a_change_during_the_drain_is_sent_again(drained: Shipped) -> None
 
         await until(is_under_way)
         await drained.pair.add("c")
-        way.flow()
+        proxy.flow()
         await drained.settle()
 
-    assert way.round_trips > before
+    assert proxy.round_trips > before
     assert await drained.pair.durable_items() == {"a", "c"}
 
 
@@ -325,20 +295,14 @@ def _port_of(gears: Gears) -> int:
 
 
 async def test_a_copy_that_cannot_be_pruned_delays_no_other(drained: Shipped) -> None:
-    """A wrong-type key on durable concerns one person, and is no outage."""
+    """A wrong-type key on durable is no outage."""
     for person in (PERSON, OTHER):
-        await drained.pair.sign_in(person)
-        await drained.pair.add("a", "b", person_id=person)
+        await drained.pair.add_person("a", "b", person_id=person)
     await drained.settle()
-    await drained.pair.durable.delete(SET)
     await drained.pair.durable.set(SET, "foreign")
     await drained.pair.lapse()
     await drained.pair.add("c", person_id=OTHER)
-
-    async def is_set_aside() -> bool:
-        return await drained.pair.dirty() == {PERSON}
-
-    await until(is_set_aside)
+    await until_equal(drained.pair.dirty, {PERSON})
     assert await drained.pair.durable_items(OTHER) == {"a", "b", "c"}
     assert "WRONGTYPE" in str(await drained.pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
 
@@ -351,12 +315,12 @@ async def _run_drained(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
 
 
 async def _is_clean(drained: Shipped) -> bool:
-    """Whether all has arrived; the service compares a durable that was restarted."""
+    """Returns whether all is sent; the service compares a durable that was restarted."""
     await drained.pair.compare()
     return await drained.is_settled()
 
 
-# What holds an answer back is a matter of many time-outs here.
+# Loading takes many time-outs here.
 OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 
 
@@ -364,12 +328,10 @@ OUTAGES = [each for each in DURABLE_OUTAGES if each is not be_loading]
 async def test_durables_outage_makes_no_dead_letter_in_the_drain(
     outage: Outage, own: OwnServer, gears: Gears
 ) -> None:
-    """No data are at fault; the drain tries again by itself."""
+    """No data are wrong; the drain retries by itself."""
     async with _run_drained(gears, own) as drained, open_admin(own) as admin:
         await fill_with_ballast(admin)
-        await drained.pair.sign_in()
-        await drained.pair.add("a")
-        await drained.settle()
+        await drained.add_person("a")
         async with outage(own, admin):
             await drained.pair.local.sadd(SET, "b")
             await drained.pair.save_login(OTHER)
@@ -384,7 +346,7 @@ async def test_durables_outage_makes_no_dead_letter_in_the_drain(
 
 
 async def test_the_drain_reports_an_outage_and_waits(own: OwnServer, gears: Gears) -> None:
-    """Without durable's address in the error."""
+    """The error does not have the address of durable."""
     async with (
         _run_drained(gears, own) as drained,
         open_admin(own) as admin,
@@ -398,8 +360,8 @@ async def test_the_drain_reports_an_outage_and_waits(own: OwnServer, gears: Gear
     assert str(own.port).encode() not in data["lastError"]
 
 
-async def test_without_an_address_the_drain_waits(drained: Shipped) -> None:
-    """REDISENT_HOST is missing in the server's environment: that is reported, and loses nothing."""
+async def test_the_drain_waits_without_an_address_of_durable(drained: Shipped) -> None:
+    """The missing REDISENT_HOST is reported, and nothing is lost."""
     await point_at(drained.gears, {})
     await drained.pair.save_login()
     await until(drained.drain_waits)

@@ -1,4 +1,4 @@
-"""What a direct reader gets of a collection, or a profile, that is not there."""
+"""Fetches for direct readers of missing collections and profiles."""
 
 from __future__ import annotations
 
@@ -60,22 +60,20 @@ WITH_PROFILES = GearsConfig(catalog=Catalog((SPONSORABLE,), (COLLECTION,)), hook
 
 @pytest.fixture
 async def kept(live: Shipped) -> Shipped:
-    """An entitled person with some items on both sides, and all scripts."""
-    await live.pair.sign_in()
-    await live.pair.add(*ITEMS)
-    await live.settle()
+    """An entitled person with some items on both servers, and all scripts."""
+    await live.add_person(*ITEMS)
     return live
 
 
 @asynccontextmanager
 async def _reader(gears: Gears, protocol: int) -> AsyncIterator[Redis]:
-    """A client as an application has it."""
+    """Yields a client like that of an application."""
     async with gears.connect(protocol=protocol, decode_responses=True) as client:
         yield client
 
 
 async def _ask(client: Redis, *command: str) -> Any:  # noqa: ANN401 - a reply
-    """Returns a reply, whether it came as a set, a map, or an array."""
+    """Returns a reply, the same for RESP2 and RESP3."""
     reply: Any = await client.execute_command(*command)  # type: ignore[no-untyped-call]
     match command[0], reply:
         case "SMEMBERS", _:
@@ -90,7 +88,7 @@ async def _ask(client: Redis, *command: str) -> Any:  # noqa: ANN401 - a reply
 async def test_the_first_read_after_a_flush_is_right(
     kept: Shipped, command: tuple[str, ...], answer: object, protocol: int
 ) -> None:
-    """In each command's own type, and so is the second."""
+    """Each command gets its own type, and the second read is the same."""
     await kept.pair.local.flushall()
     async with _reader(kept.gears, protocol) as client:
         first = await _ask(client, *command)
@@ -103,23 +101,23 @@ async def test_the_first_read_after_a_flush_is_right(
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize(("command", "answer"), NOTHING_READS)
-async def test_a_set_that_exists_nowhere_is_answered_as_empty(
+async def test_a_set_that_is_missing_on_both_servers_is_answered_as_empty(
     live: Shipped, command: tuple[str, ...], answer: object, protocol: int
 ) -> None:
-    """Of an unknown person."""
+    """The person is unknown."""
     async with _reader(live.gears, protocol) as client:
         assert await _ask(client, *command) == answer
 
 
 async def test_a_set_that_was_evicted_alone_comes_back(kept: Shipped) -> None:
-    """All else of the person is there, and says that this should be."""
+    """The metadata of the person show that it should exist."""
     await kept.pair.evict()
 
     assert await kept.pair.local_items() == ITEMS
 
 
 async def test_many_members_come_back(kept: Shipped) -> None:
-    """More than Lua can put on its stack at once."""
+    """Lua can unpack some 8,000 values at once."""
     many = {f"item-{number}" for number in range(20_000)}
     await kept.pair.local.sadd(SET, *many)
     await kept.settle()
@@ -128,8 +126,8 @@ async def test_many_members_come_back(kept: Shipped) -> None:
     assert await kept.pair.local_items() == ITEMS | many
 
 
-async def test_members_that_are_no_text_are_fetched(kept: Shipped) -> None:
-    """A member is bytes; commands that name one are answered, too."""
+async def test_members_that_are_not_utf8_are_fetched(kept: Shipped) -> None:
+    """A member may be any bytes."""
     raw = b"\xff\x00\r\n-"
     await kept.gears.client.sadd(SET, raw)
     await kept.settle()
@@ -139,7 +137,7 @@ async def test_members_that_are_no_text_are_fetched(kept: Shipped) -> None:
 
 
 async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
-    """Later readers need not wait, and the index has the person again."""
+    """Later readers do not wait, and the index has the person again."""
     profile = await kept.pair.local.hgetall(PROFILE)
     await kept.pair.local.flushall()
     await kept.pair.local_items()
@@ -149,9 +147,9 @@ async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
 
 
 async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
-    """Durable has them."""
+    """Durable has them already."""
     await kept.pair.local.flushall()
-    await kept.hold_drain()  # else it may have arrived before we look
+    await kept.hold_drain()  # otherwise they might be sent before the check
     assert await kept.pair.local_items() == ITEMS
 
     assert await kept.is_settled()
@@ -161,7 +159,7 @@ async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
 async def test_a_set_that_was_emptied_is_answered_without_durable(
     kept: Shipped, command: tuple[str, ...]
 ) -> None:
-    """It is known to be empty, and stays so."""
+    """Empty is known, and stays known."""
     await kept.pair.local_store.run(*command)
     await kept.settle()
     before = await kept.pair.count_durable_scripts()
@@ -172,8 +170,8 @@ async def test_a_set_that_was_emptied_is_answered_without_durable(
     assert await kept.pair.count_durable_scripts() == before
 
 
-async def test_a_set_that_exists_nowhere_is_fetched_once(live: Shipped) -> None:
-    """Most readers have no preferences; that is remembered for a while."""
+async def test_a_set_that_is_missing_on_both_servers_is_fetched_once(live: Shipped) -> None:
+    """Most readers have no preferences, so the empty answer is cached."""
     before = await live.pair.count_durable_scripts()
     for _ in range(10):
         assert await live.pair.local_items() == set()
@@ -186,7 +184,7 @@ async def test_a_set_that_exists_nowhere_is_fetched_once(live: Shipped) -> None:
 async def test_a_hundred_readers_who_miss_one_key_cost_two_fetches_at_most(
     kept: Shipped, *, is_kept: bool
 ) -> None:
-    """The first fetches; the others wait for it."""
+    """The first reader fetches, the others wait."""
     key = SET if is_kept else keys.preferences(OTHER, COLLECTION)
     await kept.pair.local.flushall()
     before = await kept.pair.count_durable_scripts()
@@ -197,16 +195,16 @@ async def test_a_hundred_readers_who_miss_one_key_cost_two_fetches_at_most(
     assert await kept.pair.count_durable_scripts() - before <= 2
 
 
-async def test_another_fetch_is_awaited(kept: Shipped) -> None:
-    """The service has the lease, and fills in the end."""
+async def test_a_reader_waits_for_another_fetch(kept: Shipped) -> None:
+    """The service has the lease and fills the set."""
     await kept.pair.local.flushall()
     content = await kept.pair.read_for_fetch("the-services")
     before = await kept.pair.count_durable_scripts()
-    asked = await _count_local_scripts(kept)
+    scripts = await _count_local_scripts(kept)
     reading = asyncio.create_task(kept.pair.local_items())
 
     async def has_asked_again() -> bool:
-        return await _count_local_scripts(kept) > asked + 2
+        return await _count_local_scripts(kept) > scripts + 2
 
     await until(has_asked_again)
     assert await kept.pair.fill("the-services", content) == "ok"
@@ -234,7 +232,7 @@ async def test_each_id_belongs_to_one_registration(kept: Shipped) -> None:
 
 
 async def test_nothing_is_fetched_for_a_visitor(kept: Shipped) -> None:
-    """Their sets are the application's, which has lost this one for good."""
+    """Their sets belong to the application."""
     await kept.pair.local.flushall()
     await kept.pair.local.hset(f"user:{PERSON}", "name", "visitor")
     before = await kept.pair.count_durable_scripts()
@@ -243,19 +241,15 @@ async def test_nothing_is_fetched_for_a_visitor(kept: Shipped) -> None:
     assert await kept.pair.count_durable_scripts() == before
 
 
-async def test_within_a_transaction_or_a_script_the_next_read_is_right(kept: Shipped) -> None:
-    """Nobody can be answered there; it is fetched all the same."""
+async def test_a_read_in_a_transaction_or_lua_fetches_for_the_next_one(kept: Shipped) -> None:
+    """No answer can be delayed there."""
     for number, read in enumerate((_read_in_transaction, _read_in_lua)):
         await kept.pair.local.flushall()
         assert await read(kept) == set(), number
 
-        await until(lambda: _is_back(kept))
+        await until(lambda: kept.pair.local.exists(SET))
         assert await kept.pair.local_items() == ITEMS
     assert await kept.no_registration_failed()
-
-
-async def _is_back(kept: Shipped) -> bool:
-    return await kept.pair.local.exists(SET) == 1
 
 
 async def _read_in_transaction(kept: Shipped) -> set[str]:
@@ -273,8 +267,8 @@ async def _read_in_lua(kept: Shipped) -> set[str]:
     return set(map(str, reply))
 
 
-async def test_where_reads_are_not_hooked_transactions_are_safe(kept: Shipped) -> None:
-    """Two hooked reads in one MULTI end the engine's server; the price is an empty first answer."""
+async def test_two_reads_in_a_transaction_are_safe_without_hooks(kept: Shipped) -> None:
+    """Two hooked reads in one MULTI crash the engine; without hooks the first answer is empty."""
     await kept.upload("fetch_on_keymiss", config=UNHOOKED)
     await kept.pair.evict()
     async with kept.pair.local.pipeline(transaction=True) as together:
@@ -283,12 +277,12 @@ async def test_where_reads_are_not_hooked_transactions_are_safe(kept: Shipped) -
         first = await together.execute()
 
     assert first == [set(), set()]
-    await until(lambda: _is_back(kept))
+    await until(lambda: kept.pair.local.exists(SET))
     assert await kept.pair.local_items() == ITEMS
 
 
 async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
-    """The next reader sees both."""
+    """The next reader gets both."""
     await kept.pair.local.flushall()
     await asyncio.gather(
         kept.pair.local.sadd(SET, "new"),
@@ -303,9 +297,9 @@ async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
 
 
 async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None:
-    """An error for this reader, and in the registration."""
+    """The registration shows the error too."""
     await kept.pair.local.flushall()
-    await kept.pair.local.set(META, "a foreign text")
+    await kept.pair.local.set(META, "foreign")
 
     with pytest.raises(ResponseError, match="sponsorsync: the data in durable storage could"):
         await kept.pair.local_items()
@@ -317,8 +311,8 @@ async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None
 
 
 @pytest.fixture
-async def way(kept: Shipped) -> AsyncIterator[TcpProxy]:
-    """The scripts' way to durable, to be cut."""
+async def proxy(kept: Shipped) -> AsyncIterator[TcpProxy]:
+    """The scripts' connection to durable; the test may cut it."""
     async with run_proxy(int(environment_for(kept.gears.durable_url)["REDISENT_PORT"])) as proxy:
         await point_at(kept.gears, environment_for(f"redis://127.0.0.1:{proxy.port}/0"))
         yield proxy
@@ -326,17 +320,17 @@ async def way(kept: Shipped) -> AsyncIterator[TcpProxy]:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_readers_get_an_error_at_once_while_durable_is_down(
-    kept: Shipped, way: TcpProxy, protocol: int
+    kept: Shipped, proxy: TcpProxy, protocol: int
 ) -> None:
-    """An empty set would be wrong; no state changes, and afterwards reads are right."""
+    """An empty set would be wrong; no key changes, and later reads are right."""
     await kept.pair.local.flushall()
-    way.cut()
+    proxy.cut()
     async with _reader(kept.gears, protocol) as client:
         for command, _ in READS:
             with pytest.raises(ResponseError, match="sponsorsync: durable c"):
                 await _ask(client, *command)
         assert set(await kept.pair.local.keys("*")) <= {keys.lease(PERSON)}
-        way.flow()
+        proxy.flow()
 
         async def is_right() -> bool:
             try:
@@ -345,16 +339,16 @@ async def test_readers_get_an_error_at_once_while_durable_is_down(
                 return False
 
         await until(is_right)
-    # It is no fault of a callback's: it said what there was to say.
+    # Answering an error is no failure of a callback.
     assert await kept.no_registration_failed()
 
 
 async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
-    kept: Shipped, way: TcpProxy
+    kept: Shipped, proxy: TcpProxy
 ) -> None:
-    """After one time-out all get an error at once for a while."""
+    """After one time-out all readers get an error at once for a while."""
     await kept.pair.local.flushall()
-    way.stall()
+    proxy.stall()
     loop = asyncio.get_running_loop()
     began = loop.time()
     people = [f"{PERSON}{number}" for number in range(20)]  # one registration for all of them
@@ -367,21 +361,20 @@ async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
 
     assert all(isinstance(answer, ResponseError) for answer in answers)
     assert took_s < 6, "two time-outs of two seconds would be one too many"
-    way.flow()
+    proxy.flow()
 
 
-async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, way: TcpProxy) -> None:
-    """Also sets that are known to be empty."""
-    way.cut()
+async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, proxy: TcpProxy) -> None:
+    """Empty is known too."""
+    proxy.cut()
     assert await kept.pair.local_items() == ITEMS
     await kept.pair.local.srem(SET, *ITEMS)
     assert await kept.pair.local_items() == set()
 
 
-async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) -> None:
-    """It may have come back older: durable can have what was added after its file was written."""
-    await live.pair.sign_in()
-    await live.pair.add("a")
+async def test_no_set_is_known_as_empty_before_local_is_compared(live: Shipped) -> None:
+    """Local may have come back older, and durable may have later additions."""
+    await live.pair.add_person("a")
     await live.pair.remove("a")
     await live.settle()
     then = await live.dump_keys()
@@ -395,8 +388,8 @@ async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) 
     assert set(await live.pair.local.smembers(SET)) == {"c"}
 
 
-async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) -> None:
-    """It may have come back older, and what it lacks may not be missing."""
+async def test_nothing_is_fetched_before_durable_is_compared(kept: Shipped) -> None:
+    """It may have come back older, and may lack newer items."""
     await kept.pair.evict()
     await kept.pair.local.hset(keys.INCARNATIONS, "durable", ANOTHER_INCARNATION)
 
@@ -409,12 +402,10 @@ async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) ->
 async def test_a_durable_that_came_back_older_is_compared_first(
     own: OwnServer, gears: Gears
 ) -> None:
-    """A fill from it would end what only local knows."""
+    """A fill from it would remove items that only local has."""
     async with run_shipped(gears, own.url) as shipped:
         await shipped.upload("fetch_on_keymiss", "write_behind")
-        await shipped.pair.sign_in()
-        await shipped.pair.add("a")
-        await shipped.settle()
+        await shipped.add_person("a")
         copy = own.keep_copy()
         await shipped.pair.add("b")
         await shipped.settle()
@@ -437,8 +428,8 @@ async def test_a_durable_that_came_back_older_is_compared_first(
 # ------------------------------------------------------------------ profiles
 
 
-async def test_profiles_are_answered_where_readers_speak_resp2(kept: Shipped) -> None:
-    """Behind a setting; a nil is the server's own answer."""
+async def test_profiles_are_fetched_for_readers_of_resp2(kept: Shipped) -> None:
+    """A setting turns it on."""
     profile = await kept.pair.local.hgetall(PROFILE)
     login = profile["user_login"]
     flat = [each for field in profile.items() for each in field]
@@ -454,8 +445,8 @@ async def test_profiles_are_answered_where_readers_speak_resp2(kept: Shipped) ->
             assert await _ask(client, *command) == answer
 
 
-async def test_a_first_read_that_holds_nil_is_not_answered(kept: Shipped) -> None:
-    """The command itself answers, as for a missing key; the next read is right."""
+async def test_a_first_read_with_a_missing_field_is_answered_by_the_server(kept: Shipped) -> None:
+    """The server answers as for a missing key; the next read is right."""
     login = await kept.pair.local.hget(PROFILE, "user_login")
     await kept.upload("fetch_on_keymiss", config=WITH_PROFILES)
     command = ("HMGET", PROFILE, "user_login", "unknown")
@@ -466,8 +457,8 @@ async def test_a_first_read_that_holds_nil_is_not_answered(kept: Shipped) -> Non
         assert await _ask(client, "HGET", PROFILE, "unknown") is None
 
 
-async def test_without_the_setting_profiles_are_left_alone(kept: Shipped) -> None:
-    """A hooked command answers in RESP2 whatever the reader speaks."""
+async def test_profiles_are_not_fetched_without_the_setting(kept: Shipped) -> None:
+    """A hooked command answers in RESP2 even to a reader of RESP3."""
     await kept.pair.local.flushall()
     before = await kept.pair.count_durable_scripts()
 
@@ -479,11 +470,10 @@ async def test_without_the_setting_profiles_are_left_alone(kept: Shipped) -> Non
 
 
 async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
-    """What is registered lives on, and so does all that was written, on its way or not."""
+    """Registrations and writes survive, also writes that were not sent yet."""
     async with run_shipped(own_gears, own_gears.durable_url) as shipped:
         await shipped.upload("fetch_on_keymiss", "write_behind")
-        await shipped.pair.sign_in()
-        await shipped.settle()
+        await shipped.add_person()
         await shipped.hold_drain()
         await shipped.pair.add("a")
         await shipped.pair.local.sadd(SET, "b")

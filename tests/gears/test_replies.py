@@ -1,4 +1,4 @@
-"""What RedisGears answers, recorded from 1.2.9, as values."""
+"""Parsing of replies, recorded from RedisGears 1.2.9."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ SCRIPT = "def f():\n    g()\n\nf()\n"
 
 
 def _traceback(*lines: str) -> str:
-    """Returns what RedisGears makes of it."""
+    """Returns a traceback as RedisGears replies it."""
     return repr([f"{line}\n" for line in ("Traceback (most recent call last):", *lines)])
 
 
 @pytest.mark.parametrize(
-    ("said", "text", "line"),
+    ("reply", "text", "line"),
     [
         (
             _traceback(
@@ -112,25 +112,25 @@ def _traceback(*lines: str) -> str:
         ("[]", "[]", None),
     ],
 )
-def test_a_traceback_becomes_a_line_and_a_sentence(said: str, text: str, line: int | None) -> None:
-    """The last line of the script's own, not that of what it calls."""
-    assert parse_fault(said, source=SCRIPT) == Fault(text, line)
+def test_a_fault_has_a_line_and_a_sentence(reply: str, text: str, line: int | None) -> None:
+    """The line is the last one of the script, not of a called library."""
+    assert parse_fault(reply, source=SCRIPT) == Fault(text, line)
 
 
-def test_without_the_script_the_last_line_is_reported() -> None:
-    """For a failure during the run, RedisGears' own Python has no part in the traceback."""
-    said = _traceback('  File "<string>", line 7, in push', "OSError: away")
+def test_without_the_source_a_fault_has_the_last_line() -> None:
+    """The traceback of a run has no frames of RedisGears."""
+    reply = _traceback('  File "<string>", line 7, in push', "OSError: away")
 
-    assert str(parse_fault(said)) == "line 7: OSError: away"
+    assert str(parse_fault(reply)) == "line 7: OSError: away"
 
 
 def test_a_long_fault_is_cut() -> None:
-    """It stands in a table and in /readyz."""
+    """It is shown in a table and in /readyz."""
     assert len(parse_fault("x" * 10_000).text) == 500
 
 
 def test_the_version_is_read_from_lists_and_maps() -> None:
-    """RESP2 and RESP3 have it differently; other modules stand beside it."""
+    """RESP2 and RESP3 differ; the reply may list other modules."""
     other = [b"name", b"ReJSON", b"ver", 20_000]
     flat = [[*other], [b"name", b"rg", b"ver", 10_209, b"path", b"/x", b"args", []]]
 
@@ -153,7 +153,7 @@ def test_the_version_is_read_from_lists_and_maps() -> None:
 def test_an_unsupported_version_is_refused_with_its_reason(
     version: tuple[int, int, int] | None, word: str
 ) -> None:
-    """The remedies differ."""
+    """Each reason has another remedy."""
     reason = explain_unsupported(version)
 
     assert reason is not None
@@ -162,13 +162,13 @@ def test_an_unsupported_version_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize("version", [(1, 2, 2), (1, 2, 5), (1, 2, 13)])
-def test_newer_ones_of_the_same_line_are_fine(version: tuple[int, int, int]) -> None:
-    """From the one with ID and UPGRADE on."""
+def test_later_versions_of_1_2_are_supported(version: tuple[int, int, int]) -> None:
+    """They have ID and UPGRADE."""
     assert explain_unsupported(version) is None
 
 
 def test_registrations_have_counters_and_a_readable_last_error() -> None:
-    """A stream's name and a prefix of keys are both what it reads."""
+    """The source is the name of a stream or a prefix of keys."""
     drain, capture = parse_registrations([STREAM_READER, KEYS_READER])  # type: ignore[list-item]
 
     assert (drain.session, drain.session_description) == ("sponsorsync-write-behind", "0.1.0 841a")
@@ -181,13 +181,13 @@ def test_registrations_have_counters_and_a_readable_last_error() -> None:
 
 
 def test_a_reply_without_results_is_refused() -> None:
-    """A script that registers replies OK, even if it runs something as well."""
+    """A registering script replies OK, even if it also runs something."""
     with pytest.raises(GearsError, match="no results"):
         parse_results(b"OK")
 
 
-def test_the_counts_of_a_batch_script() -> None:
-    """One record."""
+def test_the_counts_of_a_batch_script_are_its_one_record() -> None:
+    """They are JSON."""
     record = '{"done": 2, "skipped": {"visitor": 1}, "failed": 1, "errors": ["person 1: no hash"]}'
 
     assert parse_counts(Results((record,), ())) == {
@@ -202,18 +202,18 @@ def test_the_counts_of_a_batch_script() -> None:
     "records",
     [("{}",), ("[]",), ("no JSON",), ("1", "2"), ('{"done": 1, "skipped": 1, "failed": 0}',)],
 )
-def test_anything_else_is_no_count(records: tuple[str, ...]) -> None:
-    """It must not be taken for 'nothing failed'."""
+def test_other_records_are_refused_as_counts(records: tuple[str, ...]) -> None:
+    """They must not be read as 'nothing failed'."""
     with pytest.raises(GearsError, match="did not return its counts"):
         parse_counts(Results(records, ()))
 
 
 def test_a_batch_script_without_a_record_counts_nothing() -> None:
-    """There was no such key."""
+    """No key matched."""
     assert parse_counts(Results((), ())) == {"done": 0, "skipped": {}, "failed": 0, "errors": []}
 
 
 def test_a_batch_script_that_failed_has_no_counts() -> None:
-    """Whatever it left."""
+    """Its record is ignored."""
     with pytest.raises(GearsError, match="line 3: boom"):
         parse_counts(Results(("{}",), (Fault("boom", 3),)))

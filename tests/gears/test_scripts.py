@@ -1,4 +1,4 @@
-"""The scripts as they are shipped and configured, and the wheel that carries them."""
+"""Loading and configuring the shipped scripts, and the wheel that contains them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ BUNDLES = {f"{name}.py": build_bundle(name) for name in (*REGISTERING, *BATCH)} 
 OTHER = GearsConfig(catalog=Catalog(("a", "b"), ("mnodes",)), hook_profiles=True)
 
 
-def test_a_script_has_its_configuration_in_it(tmp_path: Path) -> None:
-    """As a Python literal, in the one line that is there for it."""
+def test_a_script_contains_its_configuration(tmp_path: Path) -> None:
+    """It is a Python literal in the line `CONFIG = {}`."""
     [script] = load_scripts(["write_behind"], OTHER, folder=write_scripts(tmp_path / "scripts"))
 
     [line] = [line for line in script.text.splitlines() if line.startswith("CONFIG")]
@@ -43,8 +43,8 @@ def test_a_script_has_its_configuration_in_it(tmp_path: Path) -> None:
     assert script.session == "sponsorsync-write-behind"
 
 
-def test_the_description_changes_with_whatever_is_uploaded(tmp_path: Path) -> None:
-    """Text, configuration and packages: each makes another script of it."""
+def test_the_description_changes_with_text_configuration_and_packages(tmp_path: Path) -> None:
+    """A deploy uploads a script when its description has changed."""
     folder = write_scripts(tmp_path / "scripts")
     [script], [other] = (load_scripts(["write_behind"], c, folder=folder) for c in (CONFIG, OTHER))
     (folder / "requirements.txt").write_text("redis==5.0.7\n")
@@ -58,14 +58,14 @@ def test_the_description_changes_with_whatever_is_uploaded(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["CONFIG = {}\nCONFIG = {}\n", " CONFIG = {}\n", "CONFIG = {1}\n"])
-def test_a_script_without_exactly_one_place_for_it_is_refused(tmp_path: Path, text: str) -> None:
-    """It would run with the configuration of nobody."""
+def test_a_script_needs_exactly_one_line_for_its_configuration(tmp_path: Path, text: str) -> None:
+    """It would run without a configuration."""
     with pytest.raises(GearsError, match=r"write_behind\.py should have one line `CONFIG = {}`"):
         load_registering(tmp_path / "scripts", write_behind=text)
 
 
 def test_a_missing_script_is_named(tmp_path: Path) -> None:
-    """An installation that is not whole says so."""
+    """The error shows an incomplete installation."""
     folder = write_scripts(tmp_path / "scripts")
     (folder / "write_behind.py").unlink()
 
@@ -73,8 +73,10 @@ def test_a_missing_script_is_named(tmp_path: Path) -> None:
         load_scripts(REGISTERING, CONFIG, folder=folder)
 
 
-async def test_the_wheel_carries_the_scripts(installed: Path, gears: Gears, tmp_path: Path) -> None:
-    """An installation from it uploads them and writes them, without the checkout."""
+async def test_the_wheel_contains_the_scripts(
+    installed: Path, gears: Gears, tmp_path: Path
+) -> None:
+    """An installation uploads and writes them without the checkout."""
     environment = {"PYTHONPATH": str(installed)}
     status, out, errors = await run_command(
         tmp_path, gears.url, gears.url, "deploy-gears", environment=environment
@@ -91,7 +93,7 @@ async def test_the_wheel_carries_the_scripts(installed: Path, gears: Gears, tmp_
 
 
 async def test_gears_cli_runs_what_the_command_writes(gears: Gears, tmp_path: Path) -> None:
-    """It uploads a file as it is, with the lines of requirements.txt; CONFIG is empty there."""
+    """It uploads each file with the lines of requirements.txt and an empty CONFIG."""
     folder = tmp_path / "new" / "folder"
     status, out, _ = await run_command(tmp_path, "", "", "gears", "bundle", "--output", str(folder))
     requirements = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -122,7 +124,7 @@ async def test_gears_cli_runs_what_the_command_writes(gears: Gears, tmp_path: Pa
 async def test_an_output_that_cannot_be_written_is_one_line(
     tmp_path: Path, output: str, reason: str
 ) -> None:
-    """A traceback does not say that the user has to choose another folder."""
+    """A traceback does not tell the user to choose another folder."""
     (tmp_path / "file").write_text("theirs")
     (tmp_path / "folder" / "write_behind.py").mkdir(parents=True)
     status, out, errors = await run_command(tmp_path, "", "", "gears", "bundle", "--output", output)
@@ -137,8 +139,8 @@ def _read(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", REGISTERING)
 async def test_a_live_script_requires_named_sponsorables(gears: Gears, name: str) -> None:
-    """To find them it would scan every key of the server, at each batch."""
-    nobody = GearsConfig(catalog=Catalog((), ("mnodes",)), hook_profiles=False)
-    [script] = load_scripts([name], nobody)
+    """Otherwise it would scan all keys at each batch to find them."""
+    empty = GearsConfig(catalog=Catalog((), ("mnodes",)), hook_profiles=False)
+    [script] = load_scripts([name], empty)
     with pytest.raises(ResponseError, match="no sponsorable is named"):
         await gears.upload(script.text, "REQUIREMENTS", *script.requirements)

@@ -1,4 +1,4 @@
-"""What scripts know of durable stays with them; by TLS it is the right one they speak to."""
+"""Scripts disclose no secret of durable, and verify its certificate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRONG = "incorrect-horse-battery-staple"
 
 @asynccontextmanager
 async def _run_guarded(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
-    """All scripts, and a durable that wants a password."""
+    """Yields both registering scripts and a durable with a password."""
     async with open_admin(own) as admin:
         await admin.config_set("requirepass", PASSWORD)
         url = own.url.replace("://", f"://:{PASSWORD}@")
@@ -38,26 +38,24 @@ async def _run_guarded(gears: Gears, own: OwnServer) -> AsyncIterator[Shipped]:
             yield shipped
 
 
-async def _all_that_can_be_read(shipped: Shipped) -> str:
-    """Returns whatever the engine and the scripts tell to those who ask."""
-    told = [
+async def _read_all(shipped: Shipped) -> str:
+    """Returns all that the engine and the scripts show to a client."""
+    shown = [
         *(await shipped.gears.run("RG.DUMPREGISTRATIONS")),
         *(await shipped.gears.run("RG.PYDUMPSESSIONS", "VERBOSE")),
         *(await shipped.gears.run("RG.DUMPEXECUTIONS")),
         await shipped.pair.local.hgetall(keys.DEAD_LETTERS),
         await shipped.pair.local.keys("*"),
     ]
-    return repr(told)
+    return repr(shown)
 
 
 async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Gears) -> None:
-    """Neither in success nor in a failure with a wrong password."""
+    """Neither a success nor a failure with a wrong password shows them."""
     async with _run_guarded(gears, own) as shipped:
-        await shipped.pair.sign_in()
-        await shipped.pair.add("a")
-        await shipped.settle()
-        told = [
-            await _all_that_can_be_read(shipped),
+        await shipped.add_person("a")
+        shown = [
+            await _read_all(shipped),
             repr(await shipped.run_batch("sync_profiles")),
         ]
         assert await shipped.pair.durable_items() == {"a"}
@@ -66,27 +64,26 @@ async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Ge
         await point_at(gears, wrong)
         await shipped.pair.save_login()
         await until(shipped.drain_waits)
-        told.append(repr(await shipped.run_batch("sync_profiles")))
+        shown.append(repr(await shipped.run_batch("sync_profiles")))
         await shipped.pair.evict()
         with pytest.raises(ResponseError, match="durable c") as refusal:
             await shipped.pair.local.smembers(SET)
-        told += [str(refusal.value), await _all_that_can_be_read(shipped)]
+        shown += [str(refusal.value), await _read_all(shipped)]
         assert await shipped.pair.local.hlen(keys.DEAD_LETTERS) == 0
         await point_at(gears, wrong | {"REDISENT_PWD": PASSWORD})
         await shipped.settle()
 
     for secret in (PASSWORD, WRONG, str(own.port), "127.0.0.1"):
-        assert not [text for text in told if secret in text]
+        assert not [text for text in shown if secret in text]
 
 
 async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> None:
-    """With an authority of one's own."""
+    """The certificate has an own authority."""
     await shipped.upload("write_behind")
     certificate = make_certificate(tmp_path)
     async with _tls_to(shipped.gears, certificate) as environment:
         await point_at(shipped.gears, environment | {"REDISENT_CA": str(certificate)})
-        await shipped.pair.sign_in()
-        await shipped.settle()
+        await shipped.add_person()
 
     assert await shipped.pair.durable.zcard(keys.PEOPLE) == 1
 
@@ -95,7 +92,7 @@ async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> No
 async def test_an_untrusted_certificate_is_an_outage(
     shipped: Shipped, tmp_path: Path, *, is_named: bool
 ) -> None:
-    """A server without a certificate of our authority gets nothing; no person is a dead letter."""
+    """The server gets no data, and no person is a dead letter."""
     await shipped.upload("write_behind")
     (tmp_path / "other").mkdir()
     other = make_certificate(tmp_path / "other")
@@ -113,7 +110,7 @@ async def test_an_untrusted_certificate_is_an_outage(
 
 @asynccontextmanager
 async def _tls_to(gears: Gears, certificate: Path) -> AsyncIterator[dict[str, str]]:
-    """Yields the environment of a way to durable by TLS."""
+    """Yields the environment for a connection to durable by TLS."""
     port = int(environment_for(gears.durable_url)["REDISENT_PORT"])
     async with run_tls(port, certificate) as tls_port:
         yield environment_for(f"redis://127.0.0.1:{tls_port}/0")

@@ -1,9 +1,10 @@
-"""What the service does about its scripts when it starts, and what it shows of them."""
+"""Deployment of scripts by the service, their state, and snapshots by them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,15 +22,19 @@ from tests.support.gears import BROKEN, failing_batch_script, registering_script
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from redis.asyncio import Redis
 
+    from sponsorsync.gears.client import GearsClient
     from sponsorsync.sandbox.valkey import EmbeddedValkey
     from sponsorsync.settings import Settings
     from tests.conftest import Browser, RunService
     from tests.gears.conftest import Gears
+
+    OpenService = Callable[..., AbstractAsyncContextManager[Browser]]
 
 TOKEN = "an-administrators-token"
 PASSWORD = "correct-horse-battery-staple"
@@ -39,13 +44,13 @@ SESSIONS = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole set of scripts."""
+    """The folder of a complete set of scripts."""
     return write_scripts(tmp_path / "scripts")
 
 
 @pytest.fixture
 def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dict[str, Any]:
-    """What makes a service use them."""
+    """Settings of a service that uses them."""
     return {
         "redis_url": SecretStr(gears.url),
         "durable_url": SecretStr(durable_server.url),
@@ -54,12 +59,23 @@ def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dic
     }
 
 
+@pytest.fixture
+def open_service(run_service: RunService, overrides: dict[str, Any]) -> OpenService:
+    """Opens a service with an engine and other settings; yields a browser."""
+
+    @asynccontextmanager
+    async def open_one(engine: str, **more: object) -> AsyncIterator[Browser]:
+        async with run_service(**overrides | {"engine": engine} | more) as service:
+            yield await service.open_browser()
+
+    return open_one
+
+
 async def test_with_auto_the_scripts_are_deployed_in_the_background(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any]
+    open_service: OpenService, gears: Gears
 ) -> None:
-    """/readyz and the administrator see when they are live."""
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    """/readyz and the administrator see their state."""
+    async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "live")
         registrations = await _load_registrations(browser)
 
@@ -72,13 +88,12 @@ async def test_with_auto_the_scripts_are_deployed_in_the_background(
     assert all(each["last_error"] is None for each in registrations["registrations"])
 
 
-async def test_with_auto_a_failure_is_shown_and_the_service_goes_on(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
+async def test_with_auto_the_service_runs_on_after_a_failed_deploy(
+    open_service: OpenService, gears: Gears, folder: Path
 ) -> None:
-    """It is ready, and drains by itself; the script is named with its line."""
+    """It is ready and relays itself; the error has the script and its line."""
     write_scripts(folder, write_behind=BROKEN)
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "failed")
         ready = await browser.get("/readyz")
         await browser.sign_in("monthly")
@@ -92,22 +107,22 @@ async def test_with_auto_a_failure_is_shown_and_the_service_goes_on(
 
 
 async def test_scripts_that_would_not_see_durable_are_not_deployed(
-    run_service: RunService, overrides: dict[str, Any], tmp_path: Path
+    open_service: OpenService, tmp_path: Path
 ) -> None:
-    """Live, they would only delay writes."""
-    async with run_host(tmp_path / "blind", {}) as host:
-        overrides["redis_url"] = SecretStr(host.url)
-        async with run_service(engine="auto", **overrides) as service:
-            browser = await service.open_browser()
-            state = await _wait_for_status(browser, "failed")
-            registrations = await _load_registrations(browser)
+    """They would only delay writes."""
+    async with (
+        run_host(tmp_path / "blind", {}) as host,
+        open_service("auto", redis_url=SecretStr(host.url)) as browser,
+    ):
+        state = await _wait_for_status(browser, "failed")
+        registrations = await _load_registrations(browser)
 
     assert "do not see REDISENT_HOST" in state["detail"]
     assert registrations["registrations"] == []
 
 
 async def test_with_auto_a_user_without_module_list_is_no_failure(
-    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey, local: Redis
+    open_service: OpenService, local_server: EmbeddedValkey, local: Redis
 ) -> None:
     """A plain Redis should not need that permission."""
     await local.acl_setuser(
@@ -118,9 +133,9 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
         channels=["*"],
         commands=["+@all", "-module|list"],
     )
-    overrides["redis_url"] = SecretStr(local_server.url.replace("://", "://prune:x@"))
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    async with open_service(
+        "auto", redis_url=SecretStr(local_server.url.replace("://", "://prune:x@"))
+    ) as browser:
         await _wait_for_detail(browser, "module|list")
         state = (await browser.get("/readyz")).json()["gears"]
     await local.acl_deluser("prune")
@@ -129,12 +144,10 @@ async def test_with_auto_a_user_without_module_list_is_no_failure(
 
 
 async def test_with_auto_a_redis_without_the_module_is_no_failure(
-    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
+    open_service: OpenService, local_server: EmbeddedValkey
 ) -> None:
-    """The plain engine does everything."""
-    overrides["redis_url"] = SecretStr(local_server.url)
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+    """The plain engine does all the work."""
+    async with open_service("auto", redis_url=SecretStr(local_server.url)) as browser:
         await _wait_for_detail(browser, "has no RedisGears")
         state = (await browser.get("/readyz")).json()["gears"]
         registrations = await _load_registrations(browser)
@@ -143,13 +156,9 @@ async def test_with_auto_a_redis_without_the_module_is_no_failure(
     assert (registrations["version"], registrations["scripts"]) == (None, [])
 
 
-async def test_with_auto_a_local_that_is_down_is_waited_for(
-    run_service: RunService, overrides: dict[str, Any]
-) -> None:
-    """The start does not depend on it."""
-    overrides["redis_url"] = SecretStr("redis://127.0.0.1:1/0")
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+async def test_with_auto_a_local_that_is_down_is_waited_for(open_service: OpenService) -> None:
+    """The start of the service does not depend on it."""
+    async with open_service("auto", redis_url=SecretStr("redis://127.0.0.1:1/0")) as browser:
         state = await _wait_for_status(browser, "failed")
         answer = await browser.get("/admin/registrations", headers=_bearer())
 
@@ -158,15 +167,14 @@ async def test_with_auto_a_local_that_is_down_is_waited_for(
 
 
 async def test_with_gears_the_scripts_are_live_before_anything_is_served(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any]
+    open_service: OpenService, gears: Gears
 ) -> None:
-    """And the service leaves the draining to them, the sweep apart."""
-    async with run_service(engine="gears", **overrides) as service:
+    """The service relays nothing but by the sweep."""
+    async with open_service("gears") as browser:
         at_once = sorted(await gears.sessions())
-        browser = await service.open_browser()
         state = (await browser.get("/readyz")).json()["gears"]
         await browser.sign_in("monthly")
-        await until(lambda: _is_clean(gears))  # by the sweep: the stand-in drains nothing
+        await until(lambda: _is_clean(gears))  # by the sweep: the minimal script drains nothing
         groups = await gears.client.xinfo_groups(keys.OUTBOX)
         listeners = await gears.client.pubsub_numpat()
 
@@ -175,14 +183,10 @@ async def test_with_gears_the_scripts_are_live_before_anything_is_served(
     assert listeners <= 1  # the host's own
 
 
-async def test_with_gears_a_failure_is_the_end_of_the_start(
-    run_service: RunService,
-    gears: Gears,
-    overrides: dict[str, Any],
-    folder: Path,
-    local_server: EmbeddedValkey,
+async def test_with_gears_a_failed_deploy_ends_the_start(
+    open_service: OpenService, gears: Gears, folder: Path, local_server: EmbeddedValkey
 ) -> None:
-    """One sentence each: a broken script, no module, no durable side."""
+    """Causes are a broken script, no module and no durable."""
     assert gears is not None  # it is empty
     write_scripts(folder, write_behind=BROKEN)
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
@@ -192,18 +196,17 @@ async def test_with_gears_a_failure_is_the_end_of_the_start(
     ]
     for error, word, more in cases:
         with pytest.raises(error, match=word):
-            async with run_service(engine="gears", **overrides | more):
+            async with open_service("gears", **more):
                 pass
 
 
 @pytest.mark.parametrize("more", [{"engine": "plain"}, {"engine": "auto", "durable_url": None}])
-async def test_where_they_have_nothing_to_do_nothing_is_uploaded(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any], more: dict[str, Any]
+async def test_unused_scripts_are_not_uploaded(
+    open_service: OpenService, gears: Gears, more: dict[str, Any]
 ) -> None:
-    """What is left of them is shown all the same."""
+    """Remaining registrations are still shown."""
     await gears.upload(registering_script("x"), "ID", "sponsorsync-write-behind")
-    async with run_service(**overrides | more) as service:
-        browser = await service.open_browser()
+    async with open_service(**more) as browser:
         state = (await browser.get("/readyz")).json()["gears"]
         registrations = await _load_registrations(browser)
 
@@ -212,50 +215,45 @@ async def test_where_they_have_nothing_to_do_nothing_is_uploaded(
     assert (registrations["outcomes"], registrations["deployed_at"]) == ([], None)
 
 
-async def test_the_service_stops_while_it_deploys(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any]
-) -> None:
-    """Another replica holds the right to upload, and dies."""
-    await gears.client.set(keys.DEPLOYING, "somebody")
-    async with run_service(engine="auto", **overrides) as service:
-        browser = await service.open_browser()
+async def test_the_service_stops_while_it_deploys(open_service: OpenService, gears: Gears) -> None:
+    """Another replica holds the lock."""
+    await gears.client.set(keys.DEPLOYING, "another")
+    async with open_service("auto") as browser:
         state = await _wait_for_status(browser, "deploying")
 
     assert state["status"] == "deploying"
     assert "gears_scripts" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
-# ---------------------------------------------------------------------- afterwards
+# ---------------------------------------------------------------------- after the start
 
 
 async def test_scripts_that_a_restart_lost_are_deployed_again(
-    gears: Gears, settings: Settings, folder: Path
+    client: GearsClient, gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """An append-only file without an RDB preamble can lose them."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as client:
-        registrations = Registrations(client, settings, folder)
-        await registrations.deploy()
-        await _unregister_all(gears)
-        registrations._run_id = "of the server before"
-        await registrations._check_scripts()
+    """An append-only file without an RDB preamble loses them."""
+    registrations = Registrations(client, settings, folder)
+    await registrations.deploy()
+    await _unregister_all(gears)
+    registrations._run_id = "of the server before"
+    await registrations._check_scripts()
 
     assert (registrations.status, registrations.detail) == ("live", None)
     assert sorted(await gears.sessions()) == SESSIONS
 
 
 async def test_scripts_that_were_removed_by_hand_stay_removed(
-    gears: Gears, settings: Settings, folder: Path
+    client: GearsClient, gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """That is shown until the next deploy."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as client:
-        registrations = Registrations(client, settings, folder)
-        await registrations.deploy()
-        await _unregister_all(gears)
-        await registrations._check_scripts()
-        seen = registrations.status, str(registrations.detail)
-        sessions = await gears.sessions()
-        await registrations.deploy()
-        await registrations._check_scripts()
+    """The state shows it until the next deploy."""
+    registrations = Registrations(client, settings, folder)
+    await registrations.deploy()
+    await _unregister_all(gears)
+    await registrations._check_scripts()
+    seen = registrations.status, str(registrations.detail)
+    sessions = await gears.sessions()
+    await registrations.deploy()
+    await registrations._check_scripts()
 
     assert seen[0] == "failed"
     assert "sponsorsync deploy-gears" in seen[1]
@@ -264,17 +262,13 @@ async def test_scripts_that_were_removed_by_hand_stay_removed(
 
 
 async def test_an_unexpected_error_does_not_end_the_deploying(
-    run_service: RunService,
-    gears: Gears,
-    overrides: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    open_service: OpenService, gears: Gears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is shown until the next attempt."""
+    """The state shows it until the next attempt."""
     assert gears is not None  # it is empty
     with monkeypatch.context() as patch:
         patch.setattr(registrations_module, "load_scripts", lambda *_, **__: 1 / 0)
-        async with run_service(engine="auto", **overrides) as service:
-            browser = await service.open_browser()
+        async with open_service("auto") as browser:
             state = await _wait_for_status(browser, "failed")
             loops = (await browser.get("/readyz")).json()["loops"]
             patch.undo()
@@ -286,9 +280,13 @@ async def test_an_unexpected_error_does_not_end_the_deploying(
 
 
 async def test_an_unexpected_error_deploys_no_removed_script(
-    gears: Gears, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+    client: GearsClient,
+    gears: Gears,
+    settings: Settings,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The loop starts again, and goes on watching."""
+    """The loop restarts, and only watches."""
 
     async def has_status(status: str) -> bool:
         return registrations.status == status
@@ -301,10 +299,7 @@ async def test_an_unexpected_error_deploys_no_removed_script(
 
     monkeypatch.setattr(registrations_module, "_WATCH_S", 0.01)
     monkeypatch.setattr(background, "_HEALTHY_S", 0.5)
-    async with (
-        open_gears(SecretStr(gears.url), upload_timeout_s=60) as client,
-        open_supervisor() as supervisor,
-    ):
+    async with open_supervisor() as supervisor:
         registrations = Registrations(client, settings, folder)
         supervisor.start("gears_scripts", registrations.run)
         [loop] = supervisor.list_loops()
@@ -319,15 +314,14 @@ async def test_an_unexpected_error_deploys_no_removed_script(
     assert await gears.sessions() == {}
 
 
-async def test_no_secret_shows_anywhere(
-    run_service: RunService,
-    overrides: dict[str, Any],
+async def test_the_service_shows_no_secret_of_the_scripts(
+    open_service: OpenService,
     durable: Redis,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Scripts find the password in the server's environment, and nowhere else."""
+    """Scripts read the password from the environment of the server."""
     caplog.set_level(logging.DEBUG)
     address = durable.connection_pool.connection_kwargs
     environment = {
@@ -336,15 +330,15 @@ async def test_no_secret_shows_anywhere(
         "REDISENT_PWD": PASSWORD,
     }
     sees = "import os\nassert os.environ['REDISENT_PWD']\n" + registering_script("x")
-    overrides["gears_folder"] = write_scripts(tmp_path / "secret", write_behind=sees)
-    overrides["durable_url"] = SecretStr(f"redis://:{PASSWORD}@127.0.0.1:1/0")
+    secret = {
+        "gears_folder": write_scripts(tmp_path / "secret", write_behind=sees),
+        "durable_url": SecretStr(f"redis://:{PASSWORD}@127.0.0.1:1/0"),
+    }
     async with (
         run_host(tmp_path / "host", environment) as host,
         open_gears(SecretStr(host.url), upload_timeout_s=60) as client,
     ):
-        overrides["redis_url"] = SecretStr(host.url)
-        async with run_service(engine="gears", **overrides) as service:
-            browser = await service.open_browser()
+        async with open_service("gears", redis_url=SecretStr(host.url), **secret) as browser:
             shown = [str(await _load_registrations(browser)), (await browser.get("/readyz")).text]
         shown += [
             str(await client.store.run(*command.split()))
@@ -359,12 +353,11 @@ async def test_no_secret_shows_anywhere(
 
 
 async def test_a_snapshot_by_the_scripts_reports_each_script(
-    run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
+    open_service: OpenService, gears: Gears, folder: Path
 ) -> None:
-    """Also failures; nothing of it is left in the server."""
+    """The report has failures too; no execution stays in the server."""
     write_scripts(folder, sync_sponsors=failing_batch_script("person 1: no hash"))
-    async with run_service(engine="plain", **overrides) as service:
-        browser = await service.open_browser()
+    async with open_service("plain") as browser:
         browser.headers.update(_bearer())
         started = await browser.post("/admin/snapshot", json={"engine": "gears"})
         second = await browser.post("/admin/snapshot", json={"engine": "gears"})
@@ -381,12 +374,11 @@ async def test_a_snapshot_by_the_scripts_reports_each_script(
 
 
 async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
-    run_service: RunService, overrides: dict[str, Any], folder: Path
+    open_service: OpenService, folder: Path
 ) -> None:
-    """Its line is reported."""
+    """The report has its line."""
     write_scripts(folder, sync_profiles=BROKEN)
-    async with run_service(engine="plain", **overrides) as service:
-        browser = await service.open_browser()
+    async with open_service("plain") as browser:
         browser.headers.update(_bearer())
         await browser.post("/admin/snapshot", json={"engine": "gears"})
         done = await _wait_for_snapshot(browser)
@@ -396,13 +388,11 @@ async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
     assert reasons == ['line 6: ValueError: it\'s "broken" in two lines', None, None]
 
 
-async def test_scripts_take_no_part_of_a_snapshot(
-    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
+async def test_a_snapshot_by_the_scripts_has_no_collection(
+    open_service: OpenService, local_server: EmbeddedValkey
 ) -> None:
-    """And where there is no RedisGears the job has failed, with the reason."""
-    overrides["redis_url"] = SecretStr(local_server.url)
-    async with run_service(engine="plain", **overrides) as service:
-        browser = await service.open_browser()
+    """Without RedisGears the job fails with the reason."""
+    async with open_service("plain", redis_url=SecretStr(local_server.url)) as browser:
         browser.headers.update(_bearer())
         refused = await browser.post(
             "/admin/snapshot", params={"collection": "mnodes"}, json={"engine": "gears"}
@@ -426,7 +416,7 @@ async def _unregister_all(gears: Gears) -> None:
 
 
 async def _is_clean(gears: Gears) -> bool:
-    """Returns whether durable has confirmed everybody, of whom there is at least one."""
+    """Returns whether durable has confirmed all people, at least one."""
     people = await gears.client.zcard(keys.PEOPLE)
     return bool(people) and await gears.client.scard(keys.DIRTY) == 0
 
@@ -453,15 +443,15 @@ async def _wait_for_snapshot(browser: Browser) -> dict[str, Any]:
 
 
 async def _ask(
-    browser: Browser, path: str, is_told: Callable[[dict[str, Any]], bool], *within: str
+    browser: Browser, path: str, condition: Callable[[dict[str, Any]], bool], *within: str
 ) -> dict[str, Any]:
-    """Asks until the answer is the one; a question alone may wait for nothing."""
+    """Polls until the answer fulfils the condition; returns the answer."""
     state: dict[str, Any] = {}
 
     async def is_over() -> bool:
         nonlocal state
         state = (await browser.get(path)).json()
-        return is_told(state)
+        return condition(state)
 
     await until(is_over, limit_s=LIMIT_S)
     for name in within:

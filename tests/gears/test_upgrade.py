@@ -1,4 +1,4 @@
-"""Scripts are replaced, and their server killed, while people write: nothing is lost."""
+"""Replaced scripts and a killed server lose no write."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import SecretStr
 
 from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import StoreUnavailableError
-from sponsorsync.gears.client import open_gears
 from sponsorsync.gears.deploy import State, deploy
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
 from sponsorsync.store import keys
@@ -36,17 +34,10 @@ LIMIT_S = 60
 
 
 @pytest.fixture
-async def client(gears: Gears) -> AsyncIterator[GearsClient]:
-    """Uploads."""
-    async with open_gears(SecretStr(gears.url), upload_timeout_s=LIMIT_S) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def scripted(
     own_gears: Gears, client: GearsClient, durable_server: EmbeddedValkey
 ) -> AsyncIterator[Pair]:
-    """A pair between which only the scripts move anything; everybody is entitled."""
+    """A pair of entitled people, between which only the scripts send data."""
     durable_url = REAL_DURABLE_URL if own_gears.is_real else durable_server.url
     await deploy(client, load_scripts(REGISTERING, CONFIG), limit_s=LIMIT_S)
     async with open_pair(own_gears.url, durable_url) as pair:
@@ -59,7 +50,7 @@ async def scripted(
 async def test_upgrading_every_script_under_load_loses_nothing(
     scripted: Pair, client: GearsClient
 ) -> None:
-    """Several times; entries in flight are applied twice, which versions make harmless."""
+    """Entries in flight may be applied twice, which versions make harmless."""
     async with _writing(scripted) as written:
         for number in range(UPGRADES):
             scripts = [
@@ -77,7 +68,7 @@ async def test_upgrading_every_script_under_load_loses_nothing(
 async def test_a_server_that_is_killed_under_load_loses_nothing(
     scripted: Pair, own_gears: Gears
 ) -> None:
-    """Its append-only file has each write; the scripts are restored by themselves."""
+    """Its append-only file has each write and the registrations."""
     async with _writing(scripted) as written:
         for _ in range(3):
             await _wait_for_more(written)
@@ -88,10 +79,10 @@ async def test_a_server_that_is_killed_under_load_loses_nothing(
     await _check_all_arrived(scripted, written)
 
 
-async def test_a_script_that_was_replaced_leaves_nothing_behind_that_others_use(
+async def test_a_replaced_script_breaks_no_other_script(
     scripted: Pair, client: GearsClient
 ) -> None:
-    """A client of durable that one script had made for both called functions that were gone."""
+    """Both once shared a client of durable, which called functions of the replaced script."""
     await scripted.add("a")
     await until(lambda: _is_clean(scripted))
     drain, fetch = (
@@ -108,7 +99,7 @@ async def test_a_script_that_was_replaced_leaves_nothing_behind_that_others_use(
 
 @asynccontextmanager
 async def _writing(pair: Pair) -> AsyncIterator[list[tuple[int, str]]]:
-    """Adds items all the time; yields those that were answered."""
+    """Adds items continuously; yields the confirmed ones."""
     written: list[tuple[int, str]] = []
 
     async def write() -> None:
@@ -141,7 +132,7 @@ async def _wait_for_more(written: list[tuple[int, str]]) -> None:
 
 
 async def _is_clean(pair: Pair) -> bool:
-    # As the service does where scripts drain: whoever met a lease of before the kill has no entry.
+    # The service sweeps too: a person with a lease from before the kill has no entry.
     with suppress(StoreUnavailableError):
         await pair.engine.relay.sweep()
     return not await pair.dirty()
@@ -151,7 +142,7 @@ async def _check_all_arrived(pair: Pair, written: list[tuple[int, str]]) -> None
     for person in PEOPLE:
         wanted = {item for each, item in written if each == person}
         assert wanted
-        # An add whose answer was lost may be there, too; then on both sides.
+        # An add without an answer may have been applied too, then on both servers.
         assert wanted <= await pair.durable_items(person) == await pair.local_items(person)
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
     assert (await pair.engine.verifier.run()).agrees

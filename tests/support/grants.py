@@ -1,4 +1,4 @@
-"""Entitlements by something else than one's own sponsorship, on a pair of servers."""
+"""Grants and facts on a pair of servers, and the means to change them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from sponsorsync.github.client import GitHubClient
     from sponsorsync.store.connect import RedisStore
-    from tests.support.proxy import TcpProxy
 
 ORG, OTHER_ORG = 17_562_948, 17_562_955
 ENTITLEMENT = keys.sponsorship(SPONSORABLE, PERSON)
@@ -74,14 +73,9 @@ ORG_ENTITLEMENT = keys.sponsorship(SPONSORABLE, ORG)
 
 @dataclass
 class Desk:
-    """Changes entitlements of a pair without a login.
-
-    Attributes:
-        way: The connection to durable, where a test can cut it.
-    """
+    """Changes entitlements of a pair without a login."""
 
     pair: Pair
-    way: TcpProxy | None = None
 
     @property
     def entitlements(self) -> EntitlementStore:
@@ -114,7 +108,7 @@ class Desk:
         )
 
     async def find_patron(self, account_id: str) -> int | None:
-        """Returns the person that linked an account of Patreon's."""
+        """Returns the person who linked an account of Patreon."""
         linked_accounts = LinkedAccountStore(self.pair.local_store)
         return await linked_accounts.find_person(EntitlementSource.PATREON, SPONSORABLE, account_id)
 
@@ -134,7 +128,7 @@ class Desk:
         await self.save_grants(MEMBERSHIP)
 
     async def apply_webhook(self, facts: EntitlementFacts, person_id: int = PERSON) -> None:
-        """Saves facts of GitHub's as a webhook does: stored grants stay."""
+        """Saves facts from GitHub as a webhook does: stored grants stay."""
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
             return replace(facts, grants=stored.grants if stored else ())
@@ -155,20 +149,22 @@ class Desk:
         """Returns the facts."""
         return (await self.entitlements.load(SPONSORABLE, [person_id]))[person_id].facts
 
-    async def load_tiers(self, person_id: int = PERSON) -> list[int | None]:
-        """Returns the cents of each grant."""
+    async def load_facts(self, person_id: int = PERSON) -> EntitlementFacts:
+        """Returns the facts, which have to be there."""
         facts = await self.load(person_id)
         assert facts is not None
-        return [grant.cents for grant in facts.grants]
+        return facts
+
+    async def load_tiers(self, person_id: int = PERSON) -> list[int | None]:
+        """Returns the cents of each grant."""
+        return [grant.cents for grant in (await self.load_facts(person_id)).grants]
 
     async def load_ends(self) -> list[datetime | None]:
         """Returns the end of each grant."""
-        facts = await self.load()
-        assert facts is not None
-        return [grant.until for grant in facts.grants]
+        return [grant.until for grant in (await self.load_facts()).grants]
 
     async def load_status(self) -> EntitlementStatus:
-        """Returns the answer."""
+        """Returns the status of the entitlement."""
         facts = await self.load()
         return evaluate(SPONSORABLE, facts, policy=POLICY, now=datetime.now(UTC)).status
 
@@ -188,35 +184,15 @@ class Desk:
 
     async def lose_local(self, facts: EntitlementFacts) -> None:
         """Leaves facts on durable alone, and cuts the connection to it."""
-        assert self.way is not None
         await self.save(facts)
         await self.pair.relay()
         await self.pair.local.flushall()
-        self.way.cut()
+        self.pair.cut()
 
-    async def reconnect(self) -> None:
-        """Restores the connection to durable, and relays."""
-        assert self.way is not None
-        self.way.flow()
-        await self.pair.relay_when_back()
-
-    async def load_when_back(self) -> EntitlementFacts | None:
+    async def load_when_back(self) -> EntitlementFacts:
         """Returns the facts as soon as durable can be asked again."""
-
-        async def is_back() -> bool:
-            return await self.load() is not None
-
-        await until(is_back)
-        return await self.load()
-
-    async def dump(self, *names: str) -> dict[str, bytes | None]:
-        """Returns keys of local for `restore`."""
-        return {name: await self.pair.local.dump(name) for name in names}
-
-    async def restore(self, dumps: dict[str, bytes | None]) -> None:
-        """Makes keys of local older again, as a restart on an older file does."""
-        for name, dump in dumps.items():
-            await self.pair.local.restore(name, 0, dump, replace=True)  # type: ignore[arg-type]
+        await until(self.load)
+        return await self.load_facts()
 
     async def are_equal(self) -> bool:
         """Returns whether both servers have the same hash, and indexes that agree with it."""
@@ -230,18 +206,20 @@ class Desk:
 
 
 def belong_to(*organizations: int, is_complete: bool = True) -> Memberships:
-    """Returns what a member's login shows of organizations whose sponsorships are private."""
+    """Returns memberships in organizations whose sponsorships are private."""
     return Memberships(
         [Membership(number, f"org-{number}", ()) for number in organizations],
         is_complete=is_complete,
     )
 
 
-async def load_facts_on(client: Redis) -> EntitlementFacts | None:
+async def load_facts_on(client: Redis) -> EntitlementFacts:
     """Returns a server's facts, with the grants parsed: their text may differ."""
     fields = await client.hgetall(ENTITLEMENT)
     raw = {str(name).encode(): str(value).encode() for name, value in fields.items()}
-    return parse_entitlement_facts(SPONSORABLE, raw)
+    facts = parse_entitlement_facts(SPONSORABLE, raw)
+    assert facts is not None
+    return facts
 
 
 async def is_reachable(store: RedisStore) -> bool:

@@ -139,12 +139,12 @@ OUTAGES = [
     be_loading,
     be_unable_to_save,
 ]
-# Not for local: it may perform a write after the client's time-out, which it got before the stall.
+# Not for local: it may do a write after the client's time-out.
 DURABLE_OUTAGES = [*OUTAGES, stall]
 
 
 async def fill_with_ballast(admin: Redis) -> None:
-    """Fills a server with keys that take a while to load."""
+    """Fills a server with keys, so that loading them takes a while."""
     await admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(40)})
     await admin.bgrewriteaof()
 

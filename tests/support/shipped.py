@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from sponsorsync.gears.scripts import load_scripts
+from sponsorsync.gears.scripts import BATCH, load_scripts
 from sponsorsync.store import keys
 from tests.support.gears import CONFIG, REQUIREMENT
 from tests.support.sync import COLLECTION, PERSON, open_pair
@@ -82,6 +82,15 @@ class Shipped:
         counts: dict[str, Any] = json.loads(record)
         return counts
 
+    async def run_batches(self) -> list[dict[str, Any] | None]:
+        """Runs all batch scripts; returns their counts."""
+        return [await self.run_batch(name) for name in BATCH]
+
+    async def add_person(self, *items: str, entitled: bool = True) -> None:
+        """Signs a person in, adds items, and waits until the scripts have sent everything."""
+        await self.pair.add_person(*items, entitled=entitled)
+        await self.settle()
+
     async def settle(self) -> None:
         """Waits until durable has confirmed all people and the outbox is empty."""
         await until(self.is_settled)
@@ -102,8 +111,8 @@ class Shipped:
             if dump is not None:
                 await self.pair.local_store.run("RESTORE", key, 0, dump)
         await self.pair.local.delete(keys.NAMES["CAPTURE_SUPPRESSED"])
-        forget = "import redis\nredis.sponsorsync_local_compared = False\n"
-        assert await self.gears.upload(forget, "REQUIREMENTS", REQUIREMENT) == b"OK"
+        script = "import redis\nredis.sponsorsync_local_compared = False\n"
+        assert await self.gears.upload(script, "REQUIREMENTS", REQUIREMENT) == b"OK"
         await self.hold_drain()
 
     async def dump_keys(self) -> dict[str, bytes | None]:

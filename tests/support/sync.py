@@ -29,7 +29,8 @@ from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.person_records import pack_people
+from sponsorsync.sync.person_records import apply_records, pack_people
+from sponsorsync.sync.relay import Relay
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.sync.engine import SyncEngine
     from sponsorsync.sync.person_records import PersonRecord
-    from sponsorsync.sync.relay import Relay
+    from tests.support.proxy import TcpProxy
 
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"
@@ -60,6 +61,7 @@ class Pair:
     Attributes:
         local, durable: Plain clients, to read and to change the data.
         local_store, durable_store: The connections of the engine.
+        proxy: The connection of the engine to durable, where a test can cut it.
     """
 
     local: Redis
@@ -69,6 +71,22 @@ class Pair:
     engine: SyncEngine
     people: PeopleStore
     preferences: PreferenceStore
+    proxy: TcpProxy | None = None
+
+    def cut(self) -> None:
+        """Cuts the connection of the engine to durable."""
+        assert self.proxy is not None
+        self.proxy.cut()
+
+    def flow(self) -> None:
+        """Restores the connection of the engine to durable."""
+        assert self.proxy is not None
+        self.proxy.flow()
+
+    async def reconnect(self) -> None:
+        """Restores the connection to durable, and relays."""
+        self.flow()
+        await self.relay_when_back()
 
     async def sign_in(
         self,
@@ -133,11 +151,18 @@ class Pair:
         """Returns the items as the service does."""
         return list((await self.preferences.load(person_id, COLLECTION)).items)
 
-    async def settle(self, *items: str, people: Sequence[int] = (PERSON,)) -> None:
+    async def add_person(self, *items: str, person_id: int = PERSON, entitled: bool = True) -> None:
+        """Signs a person in and adds items."""
+        await self.sign_in(person_id, entitled=entitled)
+        if items:
+            await self.add(*items, person_id=person_id)
+
+    async def settle(
+        self, *items: str, people: Sequence[int] = (PERSON,), entitled: bool = True
+    ) -> None:
         """Signs people in, adds items for each, and relays everything to durable."""
         for person in people:
-            await self.sign_in(person)
-            await self.add(*items, person_id=person)
+            await self.add_person(*items, person_id=person, entitled=entitled)
         await self.relay()
 
     async def relay(self) -> None:
@@ -192,6 +217,35 @@ class Pair:
         reply = await self.local_store.run_script("merge", token, CATALOG.json, person_id, content)
         return cast("bytes", reply).decode()
 
+    async def pack(self, *people: int) -> list[PersonRecord]:
+        """Packs people for durable, as a relay does."""
+        return await pack_people(
+            self.local_store, people or [PERSON], what="entitled", catalog=CATALOG
+        )
+
+    async def apply(self, records: Sequence[PersonRecord]) -> list[tuple[int, str]]:
+        """Applies records on durable, as a relay does; returns the answers."""
+        return await apply_records(self.durable_store, records, catalog=CATALOG)
+
+    def create_relay(self, durable: RedisStore | None = None) -> Relay:
+        """Returns the relay of another replica."""
+        return Relay(
+            self.local_store,
+            durable or self.durable_store,
+            catalog=CATALOG,
+            hydrator=self.engine.hydrator,
+            incarnations=self.engine.incarnations,
+        )
+
+    async def dump(self, *names: str) -> dict[str, bytes]:
+        """Returns keys of local for `restore`."""
+        return {name: cast("bytes", await self.local.dump(name)) for name in names}
+
+    async def restore(self, dumps: Mapping[str, bytes]) -> None:
+        """Makes keys of local older again, as a restart on an older file does."""
+        for name, dump in dumps.items():
+            await self.local.restore(name, 0, dump, replace=True)
+
     async def count_durable_scripts(self) -> int:
         """Returns the number of scripts that durable has run."""
         statistics = cast(
@@ -230,7 +284,7 @@ class OwnServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has a process, which may be stopped."""
+        """Returns whether it has a process, which may be stopped."""
         return self._running is not None
 
     async def start(self, **config: str) -> None:
@@ -253,7 +307,7 @@ class OwnServer:
         self._stack = stack
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Ends it by SIGKILL."""
         if self._running is None or self._stack is None:
             return
         os.kill(self._running.pid, signal.SIGKILL)
@@ -262,13 +316,13 @@ class OwnServer:
         self._running, self._stack, self.is_stopped = None, None, False
 
     def stop(self) -> None:
-        """SIGSTOP: the kernel still accepts connections, and nothing answers."""
+        """Stops it by SIGSTOP: the kernel still accepts connections, and nothing answers."""
         if self.is_running:
             self._signal(signal.SIGSTOP)
             self.is_stopped = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Continues it by SIGCONT."""
         if self.is_running and self.is_stopped:
             self._signal(signal.SIGCONT)
         self.is_stopped = False
@@ -367,7 +421,7 @@ async def running_listener(pair: Pair) -> AsyncIterator[None]:
 async def confirm_taken(
     relay: Relay, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
 ) -> None:
-    """Confirms on local the records that durable has just applied, as a relay does."""
+    """Confirms on local the records that durable applied, as a relay does."""
     applied = [
         (count, record)
         for record, (count, answer) in zip(records, answers, strict=True)

@@ -20,8 +20,8 @@ async def is_clean(local: Redis) -> bool:
     return bool(await local.scard(keys.DIRTY) == 0)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20.0) -> None:
-    """Waits until the condition holds.
+async def until(condition: Callable[[], Awaitable[object]], *, limit_s: float = 20.0) -> None:
+    """Waits until the condition holds: it returns something true.
 
     Raises:
         TimeoutError: It did not hold within the limit.
@@ -29,3 +29,18 @@ async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20
     async with asyncio.timeout(limit_s):
         while not await condition():  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(_POLL_S)
+
+
+async def until_equal(
+    read: Callable[[], Awaitable[object]], expected: object, *, limit_s: float = 20.0
+) -> None:
+    """Waits until a read returns this value.
+
+    Raises:
+        TimeoutError: It did not within the limit.
+    """
+
+    async def is_equal() -> bool:
+        return await read() == expected
+
+    await until(is_equal, limit_s=limit_s)

@@ -1,4 +1,4 @@
-"""Both sides, empty."""
+"""A pair of empty servers, and entitlements on it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ async def pair(
 
 
 @pytest.fixture
-async def way(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
-    """The connection to durable, to be cut."""
+async def proxy(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
+    """The connection to durable; the test may cut it."""
     async with run_proxy(durable_server.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
 async def cuttable(
-    local_server: EmbeddedValkey, local: Redis, durable: Redis, way: TcpProxy
+    local_server: EmbeddedValkey, local: Redis, durable: Redis, proxy: TcpProxy
 ) -> AsyncIterator[Pair]:
-    """The same pair, whose engine uses the way to durable; the test itself does not."""
+    """The same pair, whose engine reaches durable by the proxy; the test itself does not."""
     assert local is not durable  # both are empty now
-    async with open_pair(local_server.url, f"redis://127.0.0.1:{way.port}/0") as opened:
-        opened.durable = durable
+    async with open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as opened:
+        opened.durable, opened.proxy = durable, proxy
         yield opened
 
 
@@ -53,6 +53,6 @@ def desk(pair: Pair) -> Desk:
 
 
 @pytest.fixture
-def cut_desk(cuttable: Pair, way: TcpProxy) -> Desk:
-    """The same, where the connection to durable can be cut."""
-    return Desk(cuttable, way)
+def cut_desk(cuttable: Pair) -> Desk:
+    """The same on a pair whose connection to durable can be cut."""
+    return Desk(cuttable)

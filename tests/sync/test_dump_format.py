@@ -1,4 +1,4 @@
-"""Parts travel as dumps where both servers can read each other's, and as values elsewhere."""
+"""Records hold dumps where both servers can read them, and values elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
 from sponsorsync.sync.dump_format import can_read_dumps
-from sponsorsync.sync.person_records import apply_records, pack_people
+from sponsorsync.sync.person_records import pack_people
 from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, dump_all, open_pair
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def either(
     local: Redis,
     durable: Redis,
 ) -> AsyncIterator[Pair]:
-    """A pair that speaks dumps; and one whose users may not restore any, so that it does not."""
+    """A pair that sends dumps, and one that sends values: its users may not restore dumps."""
     address = "redis://{}127.0.0.1:{}/0"
     user = "" if request.param == "dumps" else "plain:secret@"
     for client in (local, durable):
@@ -49,28 +49,25 @@ async def either(
     urls = (address.format(user, each.port) for each in (local_server, durable_server))
     async with open_pair(*urls) as opened:
         incarnations = opened.engine.incarnations
-        expected = request.param == "dumps"
-        assert (incarnations.can_dump_to_durable, incarnations.can_dump_to_local) == (
-            expected,
-            expected,
-        )
+        is_dump = request.param == "dumps"
+        assert incarnations.can_dump_to_durable is incarnations.can_dump_to_local is is_dump
         yield opened
     for client in (local, durable):
         await client.acl_deluser("plain")
 
 
-async def test_two_servers_of_one_kind_read_each_others_dumps(pair: Pair) -> None:
-    """Nothing is left of the trial."""
+async def test_servers_of_one_kind_read_each_others_dumps(pair: Pair) -> None:
+    """The trial key is removed again."""
     assert await can_read_dumps(pair.durable_store, pair.local_store)
     assert await can_read_dumps(pair.local_store, pair.durable_store)
     assert await pair.local.exists(keys.DUMP_PROBE) == 0
     assert await pair.durable.exists(keys.DUMP_PROBE) == 0
 
 
-async def test_a_server_that_takes_no_writes_is_spoken_to_in_values(
+async def test_a_server_that_refuses_writes_gets_values(
     pair: Pair, durable_server: EmbeddedValkey
 ) -> None:
-    """That it is out of memory at the moment is no reason not to start."""
+    """A server that is out of memory must not stop the start."""
     await pair.durable.config_set("maxmemory", "1")
     store = create_store(SecretStr(durable_server.url), name="durable", pool_size=1)
     try:
@@ -80,11 +77,10 @@ async def test_a_server_that_takes_no_writes_is_spoken_to_in_values(
         await store.aclose()
 
 
-async def test_everything_arrives_as_it_is(either: Pair) -> None:
+async def test_all_kinds_of_values_reach_durable_unchanged(either: Pair) -> None:
     """Profile, entitlement, a set of text and one of numbers, and what is not UTF-8."""
     other = PERSON + 1
-    await either.sign_in()
-    await either.add("a", "b", "ü")
+    await either.add_person("a", "b", "ü")
     await either.sign_in(other)
     await either.add("1", "2", "3", person_id=other)
     await either.local_store.run("SADD", SET, b"\xff\x00\n")
@@ -98,25 +94,33 @@ async def test_everything_arrives_as_it_is(either: Pair) -> None:
 
 
 async def test_dumps_restore_everything(either: Pair) -> None:
-    """Also the recorded size of the set, by which a foreign write is detected."""
+    """The size of the set detects foreign writes; entitlement and index come back too."""
     await either.settle("a", "b")
-    noted = await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}")
+    size = await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}")
     profile = await either.local.hgetall(PROFILE)
     await either.local.flushall()
 
     assert await either.items() == ["a", "b"]
-    assert await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}") == noted == "2"
+    assert await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}") == size == "2"
     assert await either.local.hgetall(PROFILE) == profile
+    assert await either.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
+    assert await either.dirty() == set()
     assert (await either.engine.verifier.run()).agrees
 
 
-async def test_a_set_of_more_members_than_lua_can_unpack_travels(either: Pair) -> None:
-    """There and back."""
-    items = [f"item-{number}" for number in range(9000)]
-    await either.settle(*items)
+async def test_ten_thousand_items_are_sent_fetched_and_removed(either: Pair) -> None:
+    """Lua can unpack some 8,000 values at once."""
+    many = [f"item-{number}" for number in range(10_000)]
+    await either.settle(*many)
+    assert await either.durable_items() == set(many)
     await either.evict()
+    assert await either.items() == sorted(many)
+    await either.local.flushall()
+    assert len(await either.items()) == 10_000
+    await either.remove(*many[1:])
+    await either.relay()
 
-    assert await either.items() == sorted(items)
+    assert await either.durable_items() == {many[0]}
 
 
 async def test_a_foreign_write_is_merged_with_fetched_data(either: Pair) -> None:
@@ -129,24 +133,22 @@ async def test_a_foreign_write_is_merged_with_fetched_data(either: Pair) -> None
     assert await either.local.keys("*unpacked*") == []
 
 
-async def test_an_empty_set_takes_the_place_of_one_that_was_full(either: Pair) -> None:
-    """There is no dump of what is not there."""
+async def test_an_emptied_set_replaces_the_full_one_on_durable(either: Pair) -> None:
+    """A missing key has no dump."""
     await either.settle("a")
     await either.remove("a")
     await either.relay()
 
     assert await either.durable_items() == set()
+    assert await either.durable.hget(keys.meta(PERSON), f"p:{COLLECTION}") == "0"
     await either.local.flushall()
     assert await either.items() == []
+    assert await either.local.hget(keys.meta(PERSON), f"p:{COLLECTION}") == "0"
 
 
-async def test_a_new_entitlement_takes_the_place_of_the_old_one_in_the_indexes(
-    either: Pair,
-) -> None:
-    """Source and end are taken from beside the dump."""
-    await either.sign_in(entitled=True)
-    await either.add("a")
-    await either.relay()
+async def test_a_changed_entitlement_updates_durables_indexes(either: Pair) -> None:
+    """A dump cannot be read by a script, so source and end are sent beside it."""
+    await either.settle("a", entitled=True)
     assert await either.durable.sismember(keys.sponsors("maintainer"), str(PERSON))
     await either.lapse()
     await either.relay()
@@ -156,15 +158,12 @@ async def test_a_new_entitlement_takes_the_place_of_the_old_one_in_the_indexes(
 
 
 @pytest.mark.parametrize("key", [PROFILE, FACTS, SET])
-async def test_a_foreign_key_in_the_way_of_somebody_new_leaves_nothing_half_done(
-    either: Pair, key: str
-) -> None:
-    """What was restored before it was met is gone again."""
-    await either.sign_in()
-    await either.add("a")
+async def test_a_wrong_type_key_of_a_new_person_undoes_the_apply(either: Pair, key: str) -> None:
+    """Keys that were restored before it are removed again."""
+    await either.add_person("a")
     await either.durable.set(key, "foreign")
     before = await dump_all(either.durable_store)
-    answers = await apply_records(either.durable_store, await _export(either), catalog=CATALOG)
+    answers = await either.apply(await _pack(either))
 
     assert answers[0][1].startswith("WRONGTYPE")
     after = await dump_all(either.durable_store)
@@ -172,17 +171,16 @@ async def test_a_foreign_key_in_the_way_of_somebody_new_leaves_nothing_half_done
     assert after == before
 
 
-async def test_an_own_key_that_nobody_noted_gives_way(either: Pair) -> None:
-    """Durable's meta was lost, and its data were not: what comes is what counts."""
-    await either.sign_in()
-    await either.add("a")
+async def test_a_set_without_metadata_on_durable_is_replaced(either: Pair) -> None:
+    """Durable lost its metadata alone: the incoming set counts."""
+    await either.add_person("a")
     await either.durable.sadd(SET, "old")
     await either.relay()
 
     assert await either.durable_items() == {"a"}
 
 
-async def test_a_deletion_reaches_a_durable_that_knows_nobody(either: Pair) -> None:
+async def test_a_deletion_reaches_an_empty_durable(either: Pair) -> None:
     """The record holds only its version."""
     await either.sign_in()
     await either.people.delete_account(PERSON)
@@ -192,7 +190,7 @@ async def test_a_deletion_reaches_a_durable_that_knows_nobody(either: Pair) -> N
     assert await either.dirty() == set()
 
 
-async def _export(pair: Pair) -> list[PersonRecord]:
+async def _pack(pair: Pair) -> list[PersonRecord]:
     return await pack_people(
         pair.local_store,
         [PERSON],

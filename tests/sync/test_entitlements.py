@@ -1,4 +1,4 @@
-"""Entitlements that come without a sign-in: same rules, and each change is in the audit trail."""
+"""Entitlements that change without a sign-in: the same rules, and an audit trail."""
 
 from __future__ import annotations
 
@@ -65,27 +65,26 @@ async def test_facts_on_an_older_version_are_not_saved(pair: Pair) -> None:
     version = await _version(pair)
     await pair.sign_in(entitled=False)
     refused = await _store(pair).save([_change(version, delivery="1")])
-    taken = await _store(pair).save([_change(await _version(pair), delivery="1")])
+    saved = await _store(pair).save([_change(await _version(pair), delivery="1")])
     again = await _store(pair).save([_change(NO_VERSION, delivery="1")])
 
-    assert (refused, taken, again) == ([Saved.CHANGED], [Saved.OK], [Saved.SEEN])
+    assert (refused, saved, again) == ([Saved.CHANGED], [Saved.OK], [Saved.SEEN])
 
 
 async def test_facts_that_only_durable_has_are_fetched_first(pair: Pair) -> None:
-    """An event builds on the stored facts, not on a loss."""
-    await pair.sign_in()
-    await pair.relay()
+    """An event changes the stored facts, so a loss must not hide them."""
+    await pair.settle()
     await pair.local.flushall()
     await pair.compare()
     await pair.local.delete(keys.sponsorship(SPONSORABLE, PERSON))
-    known = (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON]
+    stored = (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON]
 
-    assert known.facts is not None
-    assert known.version != "0"
+    assert stored.facts is not None
+    assert stored.version != "0"
 
 
-async def test_a_join_on_a_local_that_came_back_older_is_evaluated_later(pair: Pair) -> None:
-    """Its sets may be older than durable's."""
+async def test_a_join_on_an_unverified_local_is_indexed_later(pair: Pair) -> None:
+    """Local may have come back with sets older than durable's."""
 
     class Unverified:
         is_local_verified = False
@@ -112,10 +111,9 @@ THEIR_KEYS = [
 
 @pytest.mark.parametrize("key", [keys.AUDIT, keys.sponsors(SPONSORABLE), *THEIR_KEYS])
 async def test_a_wrong_type_key_leaves_everything_unchanged(pair: Pair, key: str) -> None:
-    """Any key that a change would write."""
-    await _store(pair).load(SPONSORABLE, [PERSON])  # durable has nothing of them
-    await pair.local.delete(key)
-    await pair.local.set(key, "somebody else's")
+    """It holds for every key that a change would write."""
+    await _store(pair).load(SPONSORABLE, [PERSON])  # records that durable has nothing
+    await pair.local.set(key, "foreign")
     before = sorted(await pair.local.keys("*"))
 
     with pytest.raises(StoreConflictError):
@@ -131,19 +129,19 @@ async def test_loading_entitlements_skips_the_wrong_type_key_of_another_person(
     pair: Pair, key: str
 ) -> None:
     """Many are loaded at once; the log names the key."""
-    await pair.local.set(key, "somebody else's")
+    await pair.local.set(key, "foreign")
     store = _store(pair)
-    known = await store.load(SPONSORABLE, [PERSON, OTHER])
+    stored = await store.load(SPONSORABLE, [PERSON, OTHER])
     with capture_logs() as logs:
         saved = await store.save(
             [
-                _change(known[PERSON].version),
-                replace(_change(known[OTHER].version), person_id=OTHER),
+                _change(stored[PERSON].version),
+                replace(_change(stored[OTHER].version), person_id=OTHER),
             ]
         )
     [log] = logs
 
-    assert [known[each].facts for each in (PERSON, OTHER)] == [None, None]
+    assert [stored[each].facts for each in (PERSON, OTHER)] == [None, None]
     assert saved == [Saved.CONFLICT, Saved.OK]
     assert (log["person"], f" {key} " in log["reason"]) == (PERSON, True)
 
@@ -151,7 +149,7 @@ async def test_loading_entitlements_skips_the_wrong_type_key_of_another_person(
 async def test_a_wrong_type_key_is_not_read_as_absent(pair: Pair) -> None:
     """Also without a durable Redis: the caller gets the error."""
     key = keys.sponsorship(SPONSORABLE, PERSON)
-    await pair.local.set(key, "somebody else's")
+    await pair.local.set(key, "foreign")
     store = EntitlementStore(pair.local_store, pair.people, catalog=Catalog((), ()), fetcher=None)
     unknown = await store.find_unknown(SPONSORABLE, [PERSON, OTHER])
 
@@ -169,24 +167,24 @@ for number = 1, ARGV[1] do
 end
 """
 _NODE = 100
-"""Entries by which a stream is cut, as servers are configured by themselves."""
+"""Entries of one node of a stream, by the default configuration; streams are cut by nodes."""
 
 
-async def test_the_trail_keeps_a_bounded_number_of_the_latest(pair: Pair) -> None:
-    """A Redis in memory must not fill up with what happened years ago."""
+async def test_the_audit_trail_drops_its_oldest_entries(pair: Pair) -> None:
+    """Without a bound it would fill the memory of Redis."""
     await pair.local.eval(_FILL, 1, keys.AUDIT, keys.AUDIT_LENGTH + 3 * _NODE)
     await _store(pair).save([_change(NO_VERSION, delivery="1")])
-    kept = await pair.local.xlen(keys.AUDIT)
+    length = await pair.local.xlen(keys.AUDIT)
     [(oldest, _)] = cast("list[tuple[str, object]]", await pair.local.xrange(keys.AUDIT, count=1))
     latest = (await _trail(pair, limit=1))[0]
 
-    assert keys.AUDIT_LENGTH <= kept < keys.AUDIT_LENGTH + _NODE
+    assert keys.AUDIT_LENGTH <= length < keys.AUDIT_LENGTH + _NODE
     assert int(oldest.partition("-")[0]) > 2 * _NODE
     assert (latest.person_id, latest.what) == (PERSON, "granted")
 
 
 async def test_logins_are_audited(pair: Pair) -> None:
-    """Granted, changed, lost; no entry without a change."""
+    """A login that changes nothing makes no entry."""
     await pair.sign_in(entitled=False)
     await pair.sign_in()
     await pair.sign_in()
@@ -206,16 +204,16 @@ async def test_logins_are_audited(pair: Pair) -> None:
 
 
 async def test_an_entitlement_that_ends_by_time_is_audited_once(pair: Pair) -> None:
-    """By the sweep; a wrong-type key in the trail's place does not stop it."""
+    """The sweep writes the entry; a wrong-type key in place of the trail does not stop it."""
     await pair.sign_in()
     for _ in range(2):
-        # As if its time had come.
+        # As if its end had passed.
         key = keys.sponsorship(SPONSORABLE, PERSON)
         await pair.local.hset(key, "valid_until", "1")
         await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{PERSON}": 1})
         await pair.local_store.run_script("sweep_entitlements", BATCH)
     trail = await _trail(pair)
-    await pair.local.set(keys.AUDIT, "somebody else's")
+    await pair.local.set(keys.AUDIT, "foreign")
     await pair.local.sadd(keys.sponsors(SPONSORABLE), str(PERSON))
     await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{PERSON}": 1})
     swept = await pair.local_store.run_script("sweep_entitlements", BATCH)

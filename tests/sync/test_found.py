@@ -1,4 +1,4 @@
-"""What the model test found, each as small and as certain as it can be made."""
+"""Regression tests for errors that the model test found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from sponsorsync.store import keys
-from sponsorsync.sync.person_records import apply_records
 from tests.support.sync import COLLECTION, PERSON, confirm_taken
 
 if TYPE_CHECKING:
@@ -16,16 +15,15 @@ if TYPE_CHECKING:
 
 
 async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
-    """Takes the person to durable; something happens between durable's answer and the confirm."""
-    relay = pair.engine.relay
-    records = await relay._pack_sendable([PERSON])
-    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
+    """Relays the person; something happens between durable's answer and the confirmation."""
+    records = await pair.engine.relay._pack_sendable([PERSON])
+    answers = await pair.apply(records)
     await meanwhile
-    await confirm_taken(relay, records, answers)
+    await confirm_taken(pair.engine.relay, records, answers)
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
-    """It once failed on the bytes of CONFIG GET, and stopped the whole engine again and again."""
+    """It once failed on the bytes of CONFIG GET, and stopped the whole engine."""
     await pair.local.config_set("notify-keyspace-events", "Kx")
 
     assert await pair.engine.listener.load_missing_flags() == ""
@@ -34,7 +32,7 @@ async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
 
 
 async def test_a_waiting_change_is_not_confirmed_with_an_earlier_record(pair: Pair) -> None:
-    """It raises no version: the person became clean, and the change waited for ever."""
+    """A waiting change raises no version: the person became clean, and it was never sent."""
     await pair.sign_in()
 
     async def add_while_durable_is_away() -> None:
@@ -50,8 +48,8 @@ async def test_a_waiting_change_is_not_confirmed_with_an_earlier_record(pair: Pa
     assert await pair.dirty() == set()
 
 
-async def test_an_entitlement_that_ends_under_way_is_sent_again(pair: Pair) -> None:
-    """Durable's index went on to name a person whose entitlement had ended."""
+async def test_an_entitlement_that_ends_during_a_relay_is_sent_again(pair: Pair) -> None:
+    """Otherwise durable's index still had a person who is no longer entitled."""
     await pair.sign_in()
     facts = keys.sponsorship("maintainer", PERSON)
 
@@ -65,15 +63,15 @@ async def test_an_entitlement_that_ends_under_way_is_sent_again(pair: Pair) -> N
     assert await pair.dirty() == {PERSON}
 
 
-async def test_a_record_from_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
-    """Local had been filled with durable's older data; no person was dirty any more."""
+async def test_a_record_packed_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
+    """Local fetched durable's older data meanwhile, and no person was dirty any more."""
     await pair.settle("a")
     await pair.add("b")
     relay = pair.engine.relay
     records = await relay._pack_sendable([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
+    answers = await pair.apply(records)
     await confirm_taken(relay, records, answers)
     await pair.relay()
 
@@ -82,11 +80,10 @@ async def test_a_record_from_before_a_flush_leaves_both_servers_equal(pair: Pair
     assert await pair.dirty() == set()
 
 
-async def test_a_part_that_durable_lacks_is_no_sign_for_other_parts(pair: Pair) -> None:
-    """A profile that was evicted right after a read of a set seemed not to exist."""
-    await pair.sign_in()
-    await pair.relay()
-    assert await pair.items() == []  # durable has none, and that is remembered
+async def test_a_part_missing_on_durable_says_nothing_of_other_parts(pair: Pair) -> None:
+    """A profile that was evicted after a read of a missing set seemed not to exist."""
+    await pair.settle()
+    assert await pair.items() == []  # caches that durable has no set
     await pair.local.delete(keys.user_details(PERSON))
 
     account = await pair.people.load_account(PERSON)
@@ -95,28 +92,28 @@ async def test_a_part_that_durable_lacks_is_no_sign_for_other_parts(pair: Pair) 
     assert await pair.local.exists(keys.preferences(PERSON, COLLECTION)) == 0
 
 
-async def test_a_late_pruning_does_not_take_the_version_of_a_later_state(pair: Pair) -> None:
-    """It left the version of a state with additions, which durable then refused as known."""
+async def test_a_late_pruning_does_not_set_the_version_of_a_later_state(pair: Pair) -> None:
+    """Durable then had the version of a state with additions, and refused those additions."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.sign_in()
     await pair.remove("a")
     await pair.add("c")
-    await pair.engine.relay._prune(PERSON)  # of a relay that saw the lapse, and was stopped
+    await pair.engine.relay._prune(PERSON)  # by a relay that was stalled after the lapse
     await pair.relay()
 
     assert await pair.durable_items() == {"b", "c"}
 
 
-async def test_a_deletion_from_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
-    """Durable had deleted the account; local, filled before that arrived, still showed it."""
+async def test_a_deletion_packed_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
+    """Local had fetched the account before the deletion reached durable, and still showed it."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     relay = pair.engine.relay
     records = await relay._pack_sendable([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
-    answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
+    answers = await pair.apply(records)
     await confirm_taken(relay, records, answers)
     await pair.relay()
 
@@ -127,12 +124,9 @@ async def test_a_deletion_from_before_a_flush_leaves_both_servers_equal(pair: Pa
 
 
 async def test_an_unconfirmed_copy_is_pruned(pair: Pair) -> None:
-    """The relay was killed after durable took it; members removed after the lapse stayed there."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    relay = pair.engine.relay
-    records = await relay._pack_sendable([PERSON])
-    await apply_records(pair.durable_store, records, catalog=relay._catalog)
+    """The relay was killed after the apply; items removed after the lapse stayed on durable."""
+    await pair.add_person("a", "b")
+    await pair.apply(await pair.engine.relay._pack_sendable([PERSON]))
     await pair.lapse()
     await pair.remove("a")
     await pair.relay()
@@ -140,12 +134,11 @@ async def test_an_unconfirmed_copy_is_pruned(pair: Pair) -> None:
     assert await pair.durable_items() == {"b"}
 
 
-async def test_a_deletion_that_comes_back_takes_nothing_that_was_written_since(pair: Pair) -> None:
-    """Local had forgotten it; what was added directly meanwhile has no version yet, and went."""
+async def test_a_fetched_deletion_removes_no_later_writes(pair: Pair) -> None:
+    """A direct write after a flush has no version yet, and was removed with the old account."""
     await pair.sign_in()
     await pair.people.delete_account(PERSON)
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.local.flushall()
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "d")
     await pair.local_store.run_script("mark_foreign", PERSON, COLLECTION, "sadd")

@@ -1,4 +1,4 @@
-"""Grants: entitlements by something else than one's own sponsorship, on both servers."""
+"""Grants: entitlements for other reasons than an own sponsorship, on both servers."""
 
 from __future__ import annotations
 
@@ -81,26 +81,26 @@ async def test_local_waits_for_the_next_of_two_ends_and_durable_for_the_last(
     next_end: datetime | None,
     last_end: datetime | None,
 ) -> None:
-    """Each end may change the tier; durable needs only the end of the entitlement."""
+    """Each end may change the tier; durable stores only the end of the entitlement."""
     facts = replace(SPONSOR, valid_until=own_end, grants=(replace(OVERRIDE, until=grant_end),))
     await desk.save(facts)
     await desk.pair.relay()
 
-    calendars = [
-        await side.zscore(keys.ENTITLEMENT_ENDS, MEMBER)
-        for side in (desk.pair.local, desk.pair.durable)
+    ends = [
+        await client.zscore(keys.ENTITLEMENT_ENDS, MEMBER)
+        for client in (desk.pair.local, desk.pair.durable)
     ]
-    assert calendars == [end and end.timestamp() for end in (next_end, last_end)]
+    assert ends == [end and end.timestamp() for end in (next_end, last_end)]
     assert await desk.are_equal()
 
 
 async def test_an_end_that_leaves_another_grant_is_a_change(desk: Desk) -> None:
-    """Features depend on the tier: the trail shows when it fell, and why."""
+    """Features depend on the tier, so the trail shows when and why it fell."""
     moment = datetime.now(UTC) - timedelta(seconds=1)
-    given = replace(OVERRIDE, cents=50_000, until=NEXT_WEEK)
-    await desk.save(replace(SPONSOR, grants=(given,)))
-    over = json.dumps([{"source": "override", "until": int(moment.timestamp()), "since": 1}])
-    await desk.pair.local.hset(ENTITLEMENT, mapping={"also": over, "also_until": "1"})
+    override = replace(OVERRIDE, cents=50_000, until=NEXT_WEEK)
+    await desk.save(replace(SPONSOR, grants=(override,)))
+    ended = json.dumps([{"source": "override", "until": int(moment.timestamp()), "since": 1}])
+    await desk.pair.local.hset(ENTITLEMENT, mapping={"also": ended, "also_until": "1"})
     await desk.pair.local.zadd(keys.ENTITLEMENT_ENDS, {MEMBER: moment.timestamp()})
     await end_entitlements(desk.pair.local_store)
 
@@ -109,11 +109,9 @@ async def test_an_end_that_leaves_another_grant_is_a_change(desk: Desk) -> None:
     assert await desk.pair.local.zscore(keys.ENTITLEMENT_ENDS, MEMBER) is None
 
 
-async def test_an_override_takes_preferences_to_durable(desk: Desk) -> None:
-    """As for a sponsor, preferences from before included."""
-    await desk.pair.sign_in(entitled=False)
-    await desk.pair.add("a")
-    await desk.pair.relay()
+async def test_an_override_sends_preferences_to_durable(desk: Desk) -> None:
+    """As for a sponsor, also the preferences from before."""
+    await desk.pair.settle("a", entitled=False)
     before = await desk.pair.durable_items()
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=None)
     await desk.pair.add("b")
@@ -135,12 +133,12 @@ async def test_a_login_without_a_sponsorship_leaves_a_grant_alone(desk: Desk) ->
 
 
 async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
-    """The sweep makes it an event: durable learns it, and its copy is pruned from then on."""
+    """The sweep makes the end a change: it is relayed, and durable's copy is pruned."""
     await desk.pair.sign_in(entitled=False)
     await desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=None, until=TOMORROW)
     await desk.pair.add("a", "b")
     await desk.pair.relay()
-    # As if its time had come, on either side.
+    # As if its end had passed, on both servers.
     for client in (desk.pair.local, desk.pair.durable):
         await client.hset(ENTITLEMENT, "also_until", "1")
     await desk.pair.local.zadd(keys.ENTITLEMENT_ENDS, {MEMBER: 1})
@@ -157,7 +155,7 @@ async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
 
 
 async def test_a_snapshot_copies_grants(desk: Desk) -> None:
-    """Into an empty durable, which builds its indexes from them."""
+    """An empty durable builds its indexes from them."""
     await desk.pair.sign_in(entitled=False)
     await desk.save_grants(replace(OVERRIDE, until=TOMORROW), PATRON)
     await desk.pair.add("a")
@@ -169,13 +167,13 @@ async def test_a_snapshot_copies_grants(desk: Desk) -> None:
     assert await desk.pair.durable_items() == {"a"}
 
 
-@pytest.mark.parametrize("side", ["local", "durable"])
-async def test_an_end_that_was_changed_by_hand_is_found(desk: Desk, side: str) -> None:
-    """And repaired, so that both servers evaluate alike."""
+@pytest.mark.parametrize("server", ["local", "durable"])
+async def test_an_end_that_was_changed_by_hand_is_repaired(desk: Desk, server: str) -> None:
+    """Both servers have to evaluate alike."""
     await desk.save_grants(replace(OVERRIDE, until=TOMORROW))
     await desk.pair.relay()
     agreed = (await desk.pair.engine.verifier.run()).agrees
-    changed: Redis = getattr(desk.pair, side)
+    changed: Redis = getattr(desk.pair, server)
     await changed.hset(ENTITLEMENT, "also_until", "never")
     found = await desk.pair.engine.verifier.run()
     fixed = await desk.pair.engine.verifier.run(fix=True)
@@ -186,15 +184,15 @@ async def test_an_end_that_was_changed_by_hand_is_found(desk: Desk, side: str) -
 
 
 async def test_a_read_after_a_flush_restores_grants(desk: Desk) -> None:
-    """With all indexes that are built from them: seats, patrons, the entitled."""
-    kept = replace(SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON))
-    await desk.save(kept)
+    """Their indexes come back too: seats, patrons, the entitled."""
+    stored = replace(SPONSOR, grants=(MEMBERSHIP, OVERRIDE, PATRON))
+    await desk.save(stored)
     await desk.pair.relay()
     await desk.pair.local.flushall()
     await desk.pair.compare()
     facts = await desk.load()
 
-    assert facts == kept
+    assert facts == stored
     assert await desk.pair.local.zrange(SEATS, 0, -1, withscores=True) == [
         (str(PERSON), NEXT_WEEK.timestamp())
     ]
@@ -202,8 +200,8 @@ async def test_a_read_after_a_flush_restores_grants(desk: Desk) -> None:
     assert await desk.pair.local.sismember(INDEX, str(PERSON))
 
 
-async def test_a_flush_gives_no_seat_to_a_member_without_one(desk: Desk) -> None:
-    """Only members with a seat are in that index again."""
+async def test_a_member_without_a_seat_gets_none_after_a_flush(desk: Desk) -> None:
+    """The index has only members with a seat."""
     await desk.save_grants(replace(MEMBERSHIP, has_seat=False))
     await desk.pair.relay()
     await desk.pair.local.flushall()
@@ -214,7 +212,7 @@ async def test_a_flush_gives_no_seat_to_a_member_without_one(desk: Desk) -> None
 
 
 async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
-    """On neither server, and in no index; the trail shows the loss."""
+    """No server and no index has one; the trail shows the loss."""
     await desk.pair.sign_in(entitled=False)
     await desk.save_grants(MEMBERSHIP, OVERRIDE, PATRON)
     await desk.pair.add("a")
@@ -235,7 +233,7 @@ async def test_a_deleted_account_leaves_no_grant_behind(desk: Desk) -> None:
 
 
 async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) -> None:
-    """The person who linked the same Patreon account later has it."""
+    """Another person linked the same Patreon account later."""
     await desk.save_grants(PATRON)
     await desk.save_grants(PATRON, person_id=PERSON + 1)
     await desk.pair.people.delete_account(PERSON)
@@ -245,7 +243,7 @@ async def test_a_deleted_account_does_not_end_the_link_of_another(desk: Desk) ->
 
 @pytest.mark.parametrize("first", [PERSON, PERSON + 1], ids=["the older", "the younger"])
 async def test_the_later_of_two_links_to_one_account_wins(desk: Desk, first: int) -> None:
-    """One person linked it while local did not know the other; either may be fetched first."""
+    """Local had lost both people; either may be fetched first."""
     second = 2 * PERSON + 1 - first
     other = keys.sponsorship(SPONSORABLE, PERSON + 1)
     await desk.save_grants(PATRON, OVERRIDE)
@@ -267,8 +265,7 @@ async def test_unreadable_grants_do_not_stop_a_person(desk: Desk, also: str) -> 
     """They entitle to nothing, and the next change replaces them."""
     await desk.pair.sign_in()
     await desk.pair.local.hset(ENTITLEMENT, "also", also)
-    await desk.pair.sign_in()
-    await desk.pair.relay()
+    await desk.pair.settle()
     await desk.pair.people.delete_account(PERSON)
 
     assert await desk.load_audit() == [

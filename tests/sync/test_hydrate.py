@@ -1,4 +1,4 @@
-"""What is unknown on local comes back from durable, once, and never older than it was."""
+"""Unknown data of local are fetched from durable: once, and never an older state."""
 
 from __future__ import annotations
 
@@ -18,34 +18,30 @@ from tests.support.sync import COLLECTION, PERSON, Pair, open_pair
 
 if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.support.proxy import TcpProxy
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 
 
-async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
-    cuttable: Pair, way: TcpProxy
-) -> None:
-    """It knows that they are entitled, and must not take the missing set for an empty one."""
+async def test_a_login_after_a_flush_while_durable_is_down_hides_no_set(cuttable: Pair) -> None:
+    """The person is entitled, but a missing set is unknown and not empty."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
-    way.cut()
+    cuttable.cut()
     await cuttable.sign_in()
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"a"}
     assert await cuttable.items() == ["a"]
 
 
-async def test_an_unknown_set_is_no_empty_answer_while_durable_is_away(
-    cuttable: Pair, way: TcpProxy
+async def test_an_unknown_set_is_not_answered_as_empty_while_durable_is_down(
+    cuttable: Pair,
 ) -> None:
-    """The reader has to come back, and no state changes."""
+    """The reader has to retry, and no key changes."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
-    way.cut()
+    cuttable.cut()
 
     with pytest.raises(DurableUnavailableError) as refusal:
         await cuttable.items()
@@ -54,13 +50,11 @@ async def test_an_unknown_set_is_no_empty_answer_while_durable_is_away(
     assert await cuttable.local.keys("*") == []
 
 
-async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
-    cuttable: Pair, way: TcpProxy
-) -> None:
-    """Of each item the last word counts; what durable has and nobody spoke of stays."""
+async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(cuttable: Pair) -> None:
+    """The last change of each item counts; durable's other items stay."""
     await cuttable.settle("a", "b")
     await cuttable.evict()
-    way.cut()
+    cuttable.cut()
     await cuttable.add("c", "d")
     await cuttable.remove("c", "a")
     await cuttable.add("e")
@@ -68,63 +62,55 @@ async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
     assert await cuttable.local.exists(SET) == 0
     with pytest.raises(DurableUnavailableError):
         await cuttable.items()
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.items() == ["b", "d", "e"]
     assert await cuttable.durable_items() == {"b", "d", "e"}
     assert await cuttable.local.exists(keys.pending(PERSON)) == 0
 
 
-async def test_an_item_that_was_removed_and_added_again_while_waiting_is_there(
-    cuttable: Pair, way: TcpProxy
-) -> None:
-    """The other order of the same rule."""
+async def test_an_item_removed_and_added_while_waiting_is_kept(cuttable: Pair) -> None:
+    """The last change counts in this order too."""
     await cuttable.settle("a")
     await cuttable.evict()
-    way.cut()
+    cuttable.cut()
     await cuttable.remove("a")
     await cuttable.add("a")
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"a"}
 
 
-async def test_a_deletion_removes_waiting_changes(cuttable: Pair, way: TcpProxy) -> None:
+async def test_a_deletion_removes_waiting_changes(cuttable: Pair) -> None:
     """Otherwise the account would come back with earlier changes."""
     await cuttable.settle("a")
     await cuttable.evict()
-    way.cut()
+    cuttable.cut()
     await cuttable.add("b")
     await cuttable.people.delete_account(PERSON)
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.items() == []
     assert await cuttable.durable_items() == set()
 
 
-async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpProxy) -> None:
+async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair) -> None:
     """More than Lua can unpack at once."""
     many = [f"item-{number}" for number in range(10_000)]
     await cuttable.settle("a")
     await cuttable.evict()
-    way.cut()
+    cuttable.cut()
     await cuttable.add(*many)
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"a", *many}
     assert await cuttable.local_items() == {"a", *many}
 
 
-async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
-    cuttable: Pair, way: TcpProxy
-) -> None:
-    """It had taken the lease, and kept it."""
-    await cuttable.sign_in(entitled=None)  # unknown entitlement: to be fetched by the relay
-    way.cut()
+async def test_a_relay_that_finds_durable_down_releases_its_lease(cuttable: Pair) -> None:
+    """Otherwise writers would wait for it."""
+    await cuttable.sign_in(entitled=None)  # the relay has to fetch the entitlement
+    cuttable.cut()
     with pytest.raises(StoreUnavailableError):
         await cuttable.relay()
 
@@ -132,8 +118,19 @@ async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
     await cuttable.add("a")
 
 
+async def test_only_its_holder_releases_a_lease(pair: Pair) -> None:
+    """A fetch that outlived its lease must not end the next holder's."""
+    lease = keys.lease(PERSON)
+    await pair.local.set(lease, "later")
+
+    assert await pair.local_store.run_script("release_lease", PERSON, "earlier") == 0
+    assert await pair.local.get(lease) == "later"
+    assert await pair.local_store.run_script("release_lease", PERSON, "later") == 1
+    assert await pair.local.exists(lease) == 0
+
+
 async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
-    """It had read durable before, and its lease had run out meanwhile."""
+    """It read durable before the write, and its lease expired meanwhile."""
     await pair.settle("a", "b")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
@@ -148,7 +145,7 @@ async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
 
 
 async def test_a_write_ends_a_running_fetch(pair: Pair) -> None:
-    """Also one whose lease has not expired: its data are outdated."""
+    """Its lease has not expired, but its data are outdated."""
     await pair.settle("a")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
@@ -158,7 +155,7 @@ async def test_a_write_ends_a_running_fetch(pair: Pair) -> None:
 
 
 async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
-    """What was removed and relayed before the flush would come back."""
+    """Items that were removed and relayed before the flush would come back."""
     await pair.settle("a", "b")
     old = await pair.read_for_fetch("slow")
     await pair.remove("a")
@@ -181,7 +178,7 @@ async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
 
 
 async def test_a_fetch_after_a_deletion_restores_nothing(pair: Pair) -> None:
-    """Durable does not have it yet; the deletion's version decides."""
+    """Durable does not have the deletion yet; its version decides."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     content = await pair.read_for_fetch("fresh")
@@ -192,9 +189,8 @@ async def test_a_fetch_after_a_deletion_restores_nothing(pair: Pair) -> None:
 
 
 async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
-    """Durable had nothing when it was asked, and has by now."""
-    await pair.sign_in()
-    await pair.relay()
+    """Durable had nothing at the read, and has a set by now."""
+    await pair.settle()
     nothing = await pair.read_for_fetch("slow")
     await pair.local.delete(keys.lease(PERSON))
     await pair.add("a")
@@ -207,8 +203,7 @@ async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> N
 
 async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
     """Otherwise a person with preferences gets an empty answer for thirty seconds."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.add("a")
     nothing = await pair.read_for_fetch("slow")
     await pair.relay()
@@ -220,8 +215,7 @@ async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
 
 async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
     """Most readers have no preferences at all."""
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     before = await pair.count_durable_scripts()
 
     assert await pair.items() == []
@@ -232,9 +226,8 @@ async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
 
 
 async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
-    """A set that is written, copied and lost within the thirty seconds is not empty."""
-    await pair.sign_in()
-    await pair.relay()
+    """A set that is written, relayed and lost within thirty seconds is not empty."""
+    await pair.settle()
     assert await pair.items() == []
     await pair.add("a")
     await pair.relay()
@@ -244,7 +237,7 @@ async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
 
 
 async def test_a_hundred_misses_at_once_cost_one_fetch(pair: Pair) -> None:
-    """After a flush everybody comes at once."""
+    """After a flush all readers miss at once."""
     await pair.settle("a")
     await pair.local.flushall()
     before = await pair.count_durable_scripts()
@@ -271,16 +264,14 @@ async def test_misses_in_two_replicas_at_once_cost_one_fetch(
 
 
 async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outage(
-    cuttable: Pair, way: TcpProxy
+    cuttable: Pair,
 ) -> None:
     """Durable gets the deletion and the new account at once."""
     await cuttable.settle("old")
-    way.cut()
+    cuttable.cut()
     await cuttable.people.delete_account(PERSON)
-    await cuttable.sign_in()
-    await cuttable.add("new")
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.add_person("new")
+    await cuttable.reconnect()
 
     assert await cuttable.durable_items() == {"new"}
     assert await cuttable.items() == ["new"]
@@ -288,20 +279,17 @@ async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outag
     assert await cuttable.items() == ["new"]
 
 
-async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
-    cuttable: Pair, way: TcpProxy
-) -> None:
-    """It is what the answer 202 goes by."""
+async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(cuttable: Pair) -> None:
+    """The service answers 202 as long as it is dirty."""
     await cuttable.settle("a")
-    way.cut()
+    cuttable.cut()
     await cuttable.people.delete_account(PERSON)
 
     with pytest.raises(StoreUnavailableError):
         await cuttable.engine.push_now(PERSON)
     assert await cuttable.dirty() == {PERSON}
     assert await cuttable.durable.exists(keys.user_details(PERSON)) == 1
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
 
     assert await cuttable.durable.exists(keys.user_details(PERSON), SET) == 0
     assert await cuttable.durable.smembers(keys.sponsors("maintainer")) == set()
@@ -311,7 +299,6 @@ async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(
     """They are fetched in one batch."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
-    await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
 
     with contextlib.suppress(StoreConflictError):
@@ -322,11 +309,10 @@ async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(
 
 
 async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
-    """The application counts its anonymous visitors in the same key space."""
+    """The application stores its anonymous visitors in the same key space."""
     await pair.local.hset(f"user:{PERSON}", "name", "visitor")
     await pair.local.sadd(SET, "theirs")
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     with pytest.raises(StoreConflictError):
         await pair.add("a")
     with pytest.raises(StoreConflictError):
@@ -351,15 +337,15 @@ async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
 
 
 async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) -> None:
-    """What the first fill brought must not be remembered as absent from durable."""
+    """The first fill must not be cached as absent from durable."""
     await pair.settle("a")
     for _ in range(2):
         await pair.evict()
         assert await pair.items() == ["a"]
 
 
-async def test_a_set_of_changes_that_waited_is_not_remembered_as_absent(pair: Pair) -> None:
-    """Durable had nothing of it when it was asked; a moment later it has."""
+async def test_a_set_of_waiting_changes_is_not_cached_as_absent(pair: Pair) -> None:
+    """Durable had no set at the fetch, and has one after the relay."""
     await pair.sign_in()
     await pair.local.delete(keys.negative(PERSON))
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\na", "+")
@@ -370,8 +356,8 @@ async def test_a_set_of_changes_that_waited_is_not_remembered_as_absent(pair: Pa
     assert await pair.items() == ["a"]
 
 
-async def test_a_deletion_that_a_fetch_brings_makes_no_new_versions(pair: Pair) -> None:
-    """Local came back from before it: what it takes away was not changed by anybody here."""
+async def test_a_fetched_deletion_makes_no_person_dirty(pair: Pair) -> None:
+    """Local came back older: the removal is no new change of this side."""
     await pair.settle("a")
     older = {
         key: cast("bytes", await pair.local_store.run("DUMP", key))

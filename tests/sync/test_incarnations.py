@@ -1,4 +1,4 @@
-"""A server that comes back older than it was never wins over what is newer."""
+"""A server that comes back older never overwrites newer data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class Aging:
 
     pair: Pair
     server: OwnServer
-    way: TcpProxy
 
     async def come_back_older(self, copy: Path) -> None:
         """Restarts local on a copy."""
@@ -48,26 +47,29 @@ class Aging:
 
     async def come_back_older_without_durable(self, copy: Path) -> None:
         """Restarts local on a copy, and compares in vain."""
-        self.way.cut()
+        self.pair.cut()
         await self.server.come_back_older(copy)
         with pytest.raises(StoreUnavailableError):
             await self.pair.compare()
 
-    async def reconnect(self) -> None:
-        """Restores the connection to durable, and relays."""
-        self.way.flow()
-        await self.pair.relay_when_back()
+    async def lose_removal_without_durable(self) -> None:
+        """Settles {a, b}, relays a removal of a, and restarts local on the state before it."""
+        await self.pair.settle("a", "b")
+        copy = self.server.keep_copy()
+        await self.pair.remove("a")
+        await self.pair.relay()
+        await self.come_back_older_without_durable(copy)
 
 
 @pytest.fixture
-async def aging(tmp_path: Path, durable: Redis, way: TcpProxy) -> AsyncIterator[Aging]:
+async def aging(tmp_path: Path, durable: Redis, proxy: TcpProxy) -> AsyncIterator[Aging]:
     """A pair whose local can come back older."""
     async with (
         own_server(tmp_path / "local") as server,
-        open_pair(server.url, f"redis://127.0.0.1:{way.port}/0") as opened,
+        open_pair(server.url, f"redis://127.0.0.1:{proxy.port}/0") as opened,
     ):
-        opened.durable = durable
-        yield Aging(opened, server, way)
+        opened.durable, opened.proxy = durable, proxy
+        yield Aging(opened, server)
 
 
 @pytest.fixture
@@ -92,10 +94,9 @@ async def _has_listener(pair: Pair) -> bool:
 
 
 async def test_a_local_that_is_not_compared_serves_no_command(aging: Aging) -> None:
-    """Neither a read nor a write."""
+    """It may have come back older."""
     pair = aging.pair
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
     await aging.come_back_older(aging.server.keep_copy())
 
     with pytest.raises(StoreUnavailableError, match="compared"):
@@ -106,7 +107,7 @@ async def test_a_local_that_is_not_compared_serves_no_command(aging: Aging) -> N
 
 
 async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> None:
-    """Also before the first write, which would send the old state as the newest."""
+    """The merge precedes the first write, which would send the old state as the newest."""
     pair = aging.pair
     await pair.settle("a", "b")
     copy = aging.server.keep_copy()
@@ -125,10 +126,9 @@ async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> No
 
 
 async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
-    """Data that are dirty there and not newer on durable are no loss."""
+    """They are dirty, and durable has nothing newer."""
     pair = aging.pair
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.add("a")
     await aging.come_back_older(aging.server.keep_copy())
     await pair.relay_when_back()
@@ -136,8 +136,8 @@ async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
     assert await pair.durable_items() == {"a"}
 
 
-async def test_a_write_to_an_older_local_waits_while_durable_is_away(aging: Aging) -> None:
-    """The set seems known, and is not what it was."""
+async def test_a_write_to_an_older_local_waits_while_durable_is_down(aging: Aging) -> None:
+    """The set exists, but is outdated."""
     pair = aging.pair
     await pair.settle("a", "b")
     copy = aging.server.keep_copy()
@@ -149,23 +149,19 @@ async def test_a_write_to_an_older_local_waits_while_durable_is_away(aging: Agin
 
     assert change.is_pending
     assert await pair.local_items() == {"a", "b"}
-    await aging.reconnect()
+    await pair.reconnect()
     assert await pair.durable_items() == {"c", "d"}
     assert await pair.items() == ["c", "d"]
 
 
 async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> None:
-    """Its version is later than all on durable; the state at the start counts."""
+    """The login has the latest version of all; the state at the start counts."""
     pair = aging.pair
-    await pair.settle("a", "b")
-    copy = aging.server.keep_copy()
-    await pair.remove("a")
-    await pair.relay()
-    await aging.come_back_older_without_durable(copy)
+    await aging.lose_removal_without_durable()
     await pair.sign_in(OTHER)
     with pytest.raises(StoreUnavailableError):
         await pair.compare()  # once more, as the engine does every second
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.local_items() == {"b"}
     await pair.add("c")
@@ -173,21 +169,19 @@ async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> 
     assert await pair.durable_items() == {"b", "c"}
 
 
-async def test_a_login_that_only_an_older_local_takes_for_a_join_sends_nothing_old(
+async def test_a_login_that_only_an_older_local_sees_as_a_join_sends_nothing_old(
     aging: Aging,
 ) -> None:
-    """They had joined, and removed something, after what local remembers."""
+    """The person joined and removed an item after local's state."""
     pair = aging.pair
-    await pair.sign_in(entitled=False)
-    await pair.add("a", "b")
-    await pair.relay()
+    await pair.settle("a", "b", entitled=False)
     copy = aging.server.keep_copy()
     await pair.sign_in()
     await pair.remove("a")
     await pair.relay()
     await aging.come_back_older_without_durable(copy)
     await pair.sign_in()
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.durable_items() == {"b"}
     assert await pair.items() == ["b"]
@@ -195,7 +189,7 @@ async def test_a_login_that_only_an_older_local_takes_for_a_join_sends_nothing_o
 
 
 async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None:
-    """The join is evaluated afterwards, and not lost."""
+    """The join is evaluated after the comparison."""
     pair = aging.pair
     await pair.settle("a", "b")
     await pair.lapse()
@@ -206,16 +200,14 @@ async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None
     copy = aging.server.keep_copy()
     await aging.come_back_older_without_durable(copy)
     await pair.sign_in()
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.durable_items() == {"b", "c"}
     assert await pair.local_items() == {"b", "c"}
 
 
-async def test_an_account_that_was_deleted_does_not_come_back_with_an_older_local(
-    aging: Aging,
-) -> None:
-    """Durable has its deletion's version."""
+async def test_an_older_local_restores_no_deleted_account(aging: Aging) -> None:
+    """Durable has the version of the deletion."""
     pair = aging.pair
     await pair.settle("a")
     copy = aging.server.keep_copy()
@@ -228,33 +220,25 @@ async def test_an_account_that_was_deleted_does_not_come_back_with_an_older_loca
     assert (await pair.people.load_account(PERSON)).profile is None
 
 
-async def test_an_older_local_without_an_epoch_is_compared_too(aging: Aging) -> None:
-    """It had been flushed, and written to, just before the copy was made."""
+async def test_an_older_local_without_an_incarnation_is_compared_too(aging: Aging) -> None:
+    """It was flushed and written to just before the copy."""
     pair = aging.pair
     await pair.local.flushall()
-    await pair.settle("a", "b")
-    copy = aging.server.keep_copy()
-    await pair.remove("a")
-    await pair.relay()
-    await aging.come_back_older_without_durable(copy)
+    await aging.lose_removal_without_durable()
     await pair.add("c")
-    await aging.reconnect()
+    await pair.reconnect()
 
     assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging) -> None:
-    """The listener waits for the comparison, too."""
+    """The listener waits for the comparison too."""
     pair = aging.pair
-    await pair.settle("a", "b")
-    copy = aging.server.keep_copy()
-    await pair.remove("a")
-    await pair.relay()
-    await aging.come_back_older_without_durable(copy)
+    await aging.lose_removal_without_durable()
     async with running_listener(pair):
         await until(lambda: _has_listener(pair))
         await pair.local.sadd(SET, "c")
-        await aging.reconnect()
+        await pair.reconnect()
         await pair.add("d")
     await pair.relay()
 
@@ -263,7 +247,7 @@ async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging)
 
 
 async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> None:
-    """Otherwise everyone's changes would wait for ever."""
+    """Otherwise all changes would wait for ever."""
     pair = aging.pair
     await pair.settle("a", "b", people=(PERSON, OTHER))
     copy = aging.server.keep_copy()
@@ -271,7 +255,6 @@ async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> No
         await pair.remove("a", person_id=person)
     await pair.relay()
     await aging.come_back_older(copy)
-    await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
     await pair.compare()
 
@@ -282,7 +265,7 @@ async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> No
 async def test_an_older_durable_gets_later_confirmed_changes_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """No person is dirty, and only local has them."""
+    """No person is dirty, and only local has the changes."""
     await restorable.settle("a")
     copy = own_durable.keep_copy()
     await restorable.remove("a")
@@ -300,10 +283,10 @@ async def test_an_older_durable_gets_later_confirmed_changes_again(
     assert await restorable.durable_items(OTHER) == {"c"}
 
 
-async def test_a_durable_that_is_not_compared_is_not_fetched_from(
+async def test_nothing_is_fetched_from_a_durable_that_is_not_compared(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """A fill from an older state has to come after local's newer data."""
+    """Local's newer data have to be sent before a fill from an older state."""
     await restorable.settle("a")
     await restorable.evict()
     await own_durable.come_back_older(own_durable.keep_copy())
@@ -317,7 +300,7 @@ async def test_a_durable_that_is_not_compared_is_not_fetched_from(
 async def test_a_restart_without_a_loss_sends_nothing_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """Its counter is unchanged."""
+    """The counter of durable is unchanged."""
     await restorable.settle("a")
     await own_durable.kill()
     await own_durable.start()
@@ -327,10 +310,10 @@ async def test_a_restart_without_a_loss_sends_nothing_again(
     assert await restorable.items() == ["a"]
 
 
-async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everyone_again(
+async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everything_again(
     pair: Pair,
 ) -> None:
-    """The next drain detects it by the counter."""
+    """The next drain detects the flush by the counter."""
     await pair.settle("a")
     await pair.durable.flushall()
     await pair.sign_in(OTHER)
@@ -343,7 +326,7 @@ async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everyone_
 async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_durable(
     pair: Pair,
 ) -> None:
-    """They are dirty all the time, and the sweep does not send the same twice."""
+    """The person stays dirty, and the sweep sends the same state only once."""
     await pair.sign_in(entitled=None)
     await pair.relay()
     for _ in range(2):
@@ -358,14 +341,14 @@ async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_du
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
-async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pair) -> None:
-    """The application reads the sets directly, and cannot ask."""
+async def test_the_engine_restores_sponsors_after_a_flush(pair: Pair) -> None:
+    """The application reads the sets directly, which fetches nothing."""
     await pair.settle("a", people=(PERSON, OTHER))
     async with running_engine(pair):
-        await until(lambda: _has_listener(pair))  # so the comparison at the start is over
+        await until(lambda: _has_listener(pair))  # the comparison at the start is over
         await pair.local.flushall()
 
-        async def is_back() -> bool:  # looks at no set: the listener would restore that
+        async def is_back() -> bool:  # reads no set: the listener would restore it
             entitled = await pair.local.smembers(keys.sponsors("maintainer"))
             return entitled == {str(PERSON), str(OTHER)}
 

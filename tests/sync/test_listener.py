@@ -1,4 +1,4 @@
-"""What is written to, or read from, local past the service."""
+"""Reads and writes on local by other programs than the service."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from sponsorsync.background import end_tasks
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
 from tests.support.sync import CATALOG, COLLECTION, PERSON, running_listener
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.support.proxy import TcpProxy
     from tests.support.sync import Pair
 
 OTHER = PERSON + 1
@@ -37,7 +36,7 @@ async def heard(pair: Pair) -> AsyncIterator[Pair]:
 
 @asynccontextmanager
 async def _listening(pair: Pair) -> AsyncIterator[Callable[[], None]]:
-    """Collects notifications; yields what starts to handle them."""
+    """Collects notifications; yields a function that starts to handle them."""
     listener = pair.engine.listener
     tasks = [asyncio.create_task(listener.listen())]
     try:
@@ -56,37 +55,40 @@ async def _is_dirty(pair: Pair, person_id: int = PERSON) -> bool:
 
 
 async def _wait_until_all_is_handled(pair: Pair) -> None:
-    """Returns when the listener has handled every notification of before."""
+    """Waits until the listener has handled all earlier notifications."""
     await pair.local.srem(keys.DIRTY, OTHER)
     await pair.local.sadd(LAST, secrets.token_hex(8))
     await until(lambda: _is_dirty(pair, OTHER))
 
 
-async def test_an_item_that_the_application_adds_travels(heard: Pair) -> None:
-    """The old Flask code writes the set directly."""
-    await heard.settle("a")
-    await heard.local.sadd(SET, "b")
-    await until(lambda: _is_dirty(heard))
-    await heard.relay()
-
-    assert await heard.durable_items() == {"a", "b"}
-
-
-async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None:
-    """Likewise."""
+@pytest.mark.parametrize(
+    ("loss", "write", "items"),
+    [
+        (("PING",), ("SADD", SET, "c"), {"a", "b", "c"}),
+        (("PING",), ("SREM", SET, "a"), {"b"}),
+        (("DEL", SET), ("SADD", SET, "c"), {"a", "b", "c"}),
+        (("FLUSHALL",), ("SADD", SET, "c"), {"a", "b", "c"}),
+    ],
+    ids=["addition", "removal", "addition to an evicted set", "addition after a flush"],
+)
+async def test_a_write_of_the_application_reaches_durable(
+    heard: Pair, loss: tuple[str, ...], write: tuple[str, ...], items: set[str]
+) -> None:
+    """The old Flask code writes the set directly; a lost set is merged first."""
     await heard.settle("a", "b")
-    await heard.local.srem(SET, "a")
+    await heard.local_store.run(*loss)
+    await heard.local_store.run(*write)
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.durable_items() == {"b"}
+    assert await heard.durable_items() == await heard.local_items() == items
 
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a"), ("SPOP", SET)])
 async def test_the_last_removal_of_the_application_is_no_loss(
     heard: Pair, command: tuple[str, ...]
 ) -> None:
-    """The set is gone because it was emptied."""
+    """The key is missing because its last item was removed."""
     await heard.settle("a")
     await heard.local_store.run(*command)
     await until(lambda: _is_dirty(heard))
@@ -97,10 +99,14 @@ async def test_the_last_removal_of_the_application_is_no_loss(
     assert await heard.items() == []
 
 
-async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
-    """Nobody removes preferences with DEL."""
+@pytest.mark.parametrize("command", [("DEL", SET), ("PEXPIRE", SET, "1")])
+async def test_a_set_that_is_deleted_or_expires_is_a_loss(
+    heard: Pair, command: tuple[str, ...]
+) -> None:
+    """No program removes preferences like that, so durable keeps them."""
     await heard.settle("a")
-    await heard.local.delete(SET)
+    await heard.local_store.run(*command)
+    await until_equal(lambda: heard.local.exists(SET), 0)
     await _wait_until_all_is_handled(heard)
 
     assert PERSON not in await heard.dirty()
@@ -108,47 +114,8 @@ async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
     assert await heard.durable_items() == {"a"}
 
 
-async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
-    """Nor with a time to live."""
-    await heard.settle("a")
-    await heard.local.pexpire(SET, 1)
-
-    async def is_gone() -> bool:
-        return await heard.local.exists(SET) == 0
-
-    await until(is_gone)
-    await _wait_until_all_is_handled(heard)
-
-    assert await heard.items() == ["a"]
-    assert await heard.durable_items() == {"a"}
-
-
-async def test_an_addition_to_an_evicted_set_is_merged_with_the_lost_set(heard: Pair) -> None:
-    """The set is smaller than before after an addition: it is incomplete."""
-    await heard.settle("a", "b")
-    await heard.evict()
-    await heard.local.sadd(SET, "c")
-    await until(lambda: _is_dirty(heard))
-    await heard.relay()
-
-    assert await heard.durable_items() == {"a", "b", "c"}
-    assert await heard.local_items() == {"a", "b", "c"}
-
-
-async def test_a_notified_addition_to_an_unknown_set_is_merged(heard: Pair) -> None:
-    """Local was flushed, and the application was faster than every reader."""
-    await heard.settle("a", "b")
-    await heard.local.flushall()
-    await heard.local.sadd(SET, "c")
-    await until(lambda: _is_dirty(heard))
-    await heard.relay()
-
-    assert await heard.durable_items() == {"a", "b", "c"}
-    assert await heard.local_items() == {"a", "b", "c"}
-
-
 async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
-    """When the earlier addition is handled, the set is smaller already."""
+    """The set has already shrunk when the earlier addition is handled."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")
@@ -163,7 +130,7 @@ async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
 
 
 async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) -> None:
-    """It is gone when the removal is looked at, and more was in it than that removed."""
+    """The removal is handled when the set is missing, but it did not remove the last item."""
     await pair.settle("a", "b")
     async with _listening(pair) as handle:
         await pair.local.srem(SET, "a")
@@ -177,7 +144,7 @@ async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) ->
 
 
 async def test_our_own_changes_are_no_foreign_writes(pair: Pair) -> None:
-    """Each would be sent twice."""
+    """Otherwise each would be sent twice."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")
@@ -210,26 +177,17 @@ async def test_a_direct_reader_finds_a_lost_set_at_the_second_read(heard: Pair) 
     await heard.settle("a", "b")
     await heard.local.flushall()
     assert await heard.local_items() == set()
-
-    async def is_back() -> bool:
-        return await heard.local.exists(SET) == 1
-
-    await until(is_back)
+    await until_equal(lambda: heard.local.exists(SET), 1)
     assert await heard.local_items() == {"a", "b"}
 
 
-async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) -> None:
-    """Most readers have no preferences, and our own scripts miss as well."""
-    await heard.sign_in()
-    await heard.relay()
+async def test_reading_a_missing_set_asks_durable_once(heard: Pair) -> None:
+    """Most readers have no preferences, and reads of own scripts miss as well."""
+    await heard.settle()
     before = await heard.count_durable_scripts()
     for _ in range(50):
         assert await heard.local_items() == set()
-
-    async def is_remembered() -> bool:
-        return await heard.local.exists(keys.negative(PERSON)) == 1
-
-    await until(is_remembered)
+    await until_equal(lambda: heard.local.exists(keys.negative(PERSON)), 1)
     for _ in range(50):
         assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)
@@ -238,9 +196,8 @@ async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) 
 
 
 async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
-    """It is known to be empty, and stays known."""
-    await heard.sign_in()
-    await heard.add("a")
+    """Empty is known, and stays known."""
+    await heard.add_person("a")
     await heard.remove("a")
     await heard.relay()
     before = await heard.count_durable_scripts()
@@ -251,30 +208,21 @@ async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
     assert await heard.count_durable_scripts() == before
 
 
-async def test_missing_flags_are_named_where_we_may_not_set_them(pair: Pair) -> None:
-    """The operator decides over their Redis."""
-    await pair.local.config_set("notify-keyspace-events", "Kx")
+@pytest.mark.parametrize(("flags", "missing"), [("Kx", "Ems"), ("AE", "m")])
+async def test_missing_flags_are_reported_and_not_set(pair: Pair, flags: str, missing: str) -> None:
+    """The operator may forbid us to configure their Redis; `A` stands for all flags but m."""
+    await pair.local.config_set("notify-keyspace-events", flags)
     listener = Listener(
         pair.local_store, catalog=CATALOG, hydrator=pair.engine.hydrator, may_configure=False
     )
 
-    assert await listener.load_missing_flags() == "Ems"
-    flags = await pair.local.config_get("notify-keyspace-events")
-    assert set(flags["notify-keyspace-events"] or "") == set("Kx")
-
-
-async def test_all_flags_do_not_hold_key_misses(pair: Pair) -> None:
-    """`A` stands for all but m."""
-    await pair.local.config_set("notify-keyspace-events", "AE")
-    listener = Listener(
-        pair.local_store, catalog=CATALOG, hydrator=pair.engine.hydrator, may_configure=False
-    )
-
-    assert await listener.load_missing_flags() == "m"
+    assert await listener.load_missing_flags() == missing
+    found = await pair.local.config_get("notify-keyspace-events")
+    assert set(found["notify-keyspace-events"] or "") == set(flags)
 
 
 async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pair) -> None:
-    """`verify` finds earlier writes; later ones are notified."""
+    """Later writes are notified; `verify` finds those in between."""
     await heard.settle("a")
     await heard.local.client_kill_filter(_type="pubsub")
 
@@ -289,19 +237,16 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
     assert await heard.durable_items() >= {"a", "c"}
 
 
-async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpProxy) -> None:
-    """It cannot restore at the moment, and goes on with what it can do."""
+async def test_an_outage_of_durable_does_not_end_the_listener(cuttable: Pair) -> None:
+    """It restores lost sets again after the outage."""
     await cuttable.settle("a")
-
-    async def is_back() -> bool:
-        return await cuttable.local_items() == {"a"}
 
     async with running_listener(cuttable):
         await until(lambda: _has_listener(cuttable))
-        way.cut()
+        cuttable.cut()
         await cuttable.evict()
         assert await cuttable.local_items() == set()
         await _wait_until_all_is_handled(cuttable)
-        way.flow()
-        cuttable.engine.hydrator._down_until = 0.0  # as if the second were over
-        await until(is_back)
+        cuttable.flow()
+        cuttable.engine.hydrator._down_until = 0.0  # as if the wait were over
+        await until_equal(cuttable.local_items, {"a"})

@@ -40,37 +40,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sponsorsync.domain.account import StoredEntitlement
-    from tests.support.proxy import TcpProxy
 
 
 def record_loads(
     entitlements: EntitlementStore, monkeypatch: pytest.MonkeyPatch
 ) -> list[Sequence[int]]:
-    """Returns where it is noted who is read together."""
-    load, seen = type(entitlements).load, []
+    """Returns a list to which each `load` adds the people of one call."""
+    load, loads = type(entitlements).load, []
 
-    async def note(
+    async def record(
         entitlements: EntitlementStore, sponsorable: str, person_ids: Sequence[int]
     ) -> Mapping[int, StoredEntitlement]:
-        seen.append(person_ids)
+        loads.append(person_ids)
         return await load(entitlements, sponsorable, person_ids)
 
-    monkeypatch.setattr(EntitlementStore, "load", note)
-    return seen
+    monkeypatch.setattr(EntitlementStore, "load", record)
+    return loads
 
 
 async def test_an_end_reaches_members_that_local_had_lost(desk: Desk) -> None:
-    """After a flush members are fetched one by one, each as they were before."""
+    """A member that is fetched after a flush has the grants from before."""
     await desk.save_member()
     await desk.pair.relay()
     await desk.pair.local.flushall()
     await desk.save(replace(SPONSOR, valid_until=YESTERDAY), ORG)
     await desk.members.recompute_changed()
-    came_back = await desk.load()
+    fetched = await desk.load_facts()
     await desk.members.recompute_changed()
 
-    assert came_back is not None
-    assert came_back.grants == (MEMBERSHIP,)
+    assert fetched.grants == (MEMBERSHIP,)
     assert await desk.load_ends() == [YESTERDAY]
     assert await desk.load_changed_organizations() == set()
 
@@ -87,38 +85,37 @@ async def test_a_new_member_is_evaluated_once_more(desk: Desk) -> None:
 
 
 async def test_members_keep_their_entitlement_while_their_organization_is_unknown(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk,
 ) -> None:
-    """Only durable has it, and is away: the change stays, and other organizations do not wait."""
+    """Durable alone has it, and is down: the change waits, other organizations do not."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
     await cut_desk.save(SPONSOR, ORG)
     await cut_desk.save(replace(SPONSOR, tier_cents=2500), OTHER_ORG)
     await cut_desk.save_grants(MEMBERSHIP, other)
     await cut_desk.pair.relay()
     await cut_desk.pair.evict(ORG_ENTITLEMENT)
-    way.cut()
+    cut_desk.pair.cut()
     with pytest.raises(DurableUnavailableError):
         await cut_desk.members.recompute_changed()
-    noted = await cut_desk.load_changed_organizations()
-    facts = await cut_desk.load()
-    await cut_desk.reconnect()
+    waiting = await cut_desk.load_changed_organizations()
+    tiers = await cut_desk.load_tiers()
+    await cut_desk.pair.reconnect()
     await cut_desk.members.recompute_changed()
 
-    assert noted == {NEWCOMER_FIELD}
-    assert facts is not None
-    assert [grant.cents for grant in facts.grants] == [10_000, 2500]
+    assert waiting == {NEWCOMER_FIELD}
+    assert tiers == [10_000, 2500]
     assert await cut_desk.load_tiers() == [1000, 2500]
     assert await cut_desk.load_changed_organizations() == set()
 
 
 async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> None:
-    """Neither in the same organization nor in another; and no member is evaluated for ever."""
+    """Neither in the same organization nor in another, and it is not evaluated for ever."""
     other = replace(MEMBERSHIP, organization_id=OTHER_ORG)
     await desk.save(SPONSOR, ORG)
     await desk.save(SPONSOR, OTHER_ORG)
     await desk.save_grants(MEMBERSHIP)
     await desk.save_grants(MEMBERSHIP, other, person_id=PERSON + 1)
-    await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "somebody else's")
+    await desk.pair.local.set(keys.preferences(PERSON, COLLECTION), "foreign")
     with capture_logs() as logs:
         await desk.members.recompute_changed()
 
@@ -130,7 +127,7 @@ async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> Non
 async def test_only_the_new_member_is_evaluated_when_one_joins(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Organizations have thousands of members, and each sign-in would evaluate them all."""
+    """Otherwise each sign-in would evaluate thousands of members."""
     await desk.save_member()
     await desk.members.recompute_changed()
     await desk.save_grants(MEMBERSHIP, person_id=PERSON + 1)
@@ -141,7 +138,7 @@ async def test_only_the_new_member_is_evaluated_when_one_joins(
     assert await desk.load_tiers(PERSON + 1) == [1000]
 
 
-async def test_members_are_evaluated_by_the_hundred(
+async def test_members_are_evaluated_in_batches(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round trip for each would take minutes; unchanged members are not written."""
@@ -165,18 +162,18 @@ async def test_members_are_evaluated_by_the_hundred(
 async def test_a_member_who_changes_meanwhile_is_evaluated_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sign-in may come between reading a hundred members and writing them."""
+    """A sign-in may come between the read and the write of a batch."""
     await desk.save_member()
     save = EntitlementStore.save
 
-    async def come_between(
+    async def save_after_a_sign_in(
         entitlements: EntitlementStore, changes: list[EntitlementChange]
     ) -> list[Saved]:
         monkeypatch.setattr(EntitlementStore, "save", save)
         await desk.save_grants(MEMBERSHIP, OVERRIDE)
         return await save(entitlements, changes)
 
-    monkeypatch.setattr(EntitlementStore, "save", come_between)
+    monkeypatch.setattr(EntitlementStore, "save", save_after_a_sign_in)
     await desk.members.recompute_changed()
 
     assert await desk.load_tiers() == [1000, None]
@@ -184,15 +181,15 @@ async def test_a_member_who_changes_meanwhile_is_evaluated_alone(
 
 
 async def test_one_replica_recomputes_members_at_a_time(desk: Desk) -> None:
-    """Several would do the same work; the lock of one that dies expires in seconds."""
+    """Several would do the same work."""
     await desk.save_member()
     await desk.pair.local.set(keys.RECOMPUTING, "another", px=keys.RECOMPUTING_TTL_MS)
     await desk.members.recompute_changed()
-    noted = await desk.load_changed_organizations()
+    waiting = await desk.load_changed_organizations()
     await desk.pair.local.delete(keys.RECOMPUTING)
     await desk.members.recompute_changed()
 
-    assert noted == {NEWCOMER_FIELD}
+    assert waiting == {NEWCOMER_FIELD}
     assert await desk.load_changed_organizations() == set()
     assert await desk.pair.local.exists(keys.RECOMPUTING) == 0
 
@@ -200,19 +197,19 @@ async def test_one_replica_recomputes_members_at_a_time(desk: Desk) -> None:
 async def test_the_lock_is_extended_while_members_are_evaluated(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large organization may take longer than the lock lives."""
+    """A large organization may take longer than the lock's time to live."""
     await desk.save(SPONSOR, ORG)
     for number in (PERSON, PERSON + 1):
         await desk.save_grants(MEMBERSHIP, person_id=number)
     monkeypatch.setattr("sponsorsync.entitlements.organization_members._CHUNK", 1)
     load, left_ms = EntitlementStore.load, []
 
-    async def take_time(entitlements: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+    async def load_slowly(entitlements: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
         left_ms.append(await desk.pair.local.pttl(keys.RECOMPUTING))
         await desk.pair.local.pexpire(keys.RECOMPUTING, 1000)
         return await load(entitlements, *arguments)
 
-    monkeypatch.setattr(EntitlementStore, "load", take_time)
+    monkeypatch.setattr(EntitlementStore, "load", load_slowly)
     await desk.members.recompute_changed()
 
     assert len(left_ms) == 2
@@ -222,15 +219,15 @@ async def test_the_lock_is_extended_while_members_are_evaluated(
 async def test_a_replica_that_lost_the_lock_leaves_the_rest_to_its_holder(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was stalled for long; nothing is lost."""
+    """It was stalled; the change stays for the holder."""
     await desk.save_member()
     load = EntitlementStore.load
 
-    async def be_away(entitlements: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
+    async def lose_the_lock(entitlements: EntitlementStore, *arguments: Any) -> Any:  # noqa: ANN401 - load's own
         await desk.pair.local.set(keys.RECOMPUTING, "another")
         return await load(entitlements, *arguments)
 
-    monkeypatch.setattr(EntitlementStore, "load", be_away)
+    monkeypatch.setattr(EntitlementStore, "load", lose_the_lock)
     with pytest.raises(StoreUnavailableError, match="another replica"):
         await desk.members.recompute_changed()
 
@@ -239,7 +236,7 @@ async def test_a_replica_that_lost_the_lock_leaves_the_rest_to_its_holder(
 
 
 async def test_an_organization_that_does_not_sponsor_entitles_no_member(desk: Desk) -> None:
-    """It was never a sponsor, or its account is gone."""
+    """It never sponsored, or its account is deleted."""
     await desk.save_grants(MEMBERSHIP, OVERRIDE)
     await desk.members.recompute_changed()
 
@@ -251,10 +248,12 @@ async def test_a_local_that_came_back_older_drops_grants_that_have_ended_since(d
     """The seat and the link to a patron are removed with the grants."""
     await desk.save_grants(MEMBERSHIP, PATRON)
     await desk.pair.relay()
-    before = await desk.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, LINKED_ACCOUNTS)
+    before = await desk.pair.dump(
+        ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE, SEATS, LINKED_ACCOUNTS
+    )
     await desk.save(NO_SPONSOR)
     await desk.pair.relay()
-    await desk.restore(before)
+    await desk.pair.restore(before)
     await desk.pair.local.sadd(keys.DIRTY, PERSON)
     await desk.pair.relay()
 
@@ -267,12 +266,12 @@ async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(des
     await desk.save_member()
     await desk.members.recompute_changed()
     await desk.pair.relay()
-    before = await desk.dump(
+    before = await desk.pair.dump(
         ORG_ENTITLEMENT, keys.meta(ORG), ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE
     )
     await desk.save(replace(SPONSOR, valid_until=YESTERDAY), ORG)
     await desk.pair.relay()
-    await desk.restore(before)
+    await desk.pair.restore(before)
     await desk.pair.local.delete(keys.ORGANIZATIONS)
     await desk.pair.local.sadd(keys.DIRTY, ORG)
     await desk.pair.relay()
@@ -283,74 +282,66 @@ async def test_a_local_that_came_back_older_evaluates_members_by_newer_facts(des
 
 
 async def test_an_organization_that_only_durable_has_entitles_at_a_sign_in(desk: Desk) -> None:
-    """After a flush; no member sees its private sponsorship."""
+    """Members do not see its private sponsorship; it is fetched after a flush."""
     await desk.save(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await desk.pair.relay()
     await desk.pair.local.flushall()
     seen = await desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG))
 
-    assert seen is not None
     assert [grant.cents for grant in seen.grants] == [1000]
     assert seen.memberships_unknown_since is None
 
 
 async def test_a_sign_in_that_fails_holds_a_seat_for_minutes(desk: Desk) -> None:
-    """The seat is taken before the facts are saved, and other members wait for it."""
+    """The seat is taken before the facts are saved, and is missing to other members."""
     await desk.save(SPONSOR, ORG)
     local = desk.pair.local
     before = await load_second(local)
     seen = await desk.evaluate_memberships(None, belong_to(ORG))
     after = await load_second(local)
     held = await local.zscore(SEATS, str(PERSON))
-    assert seen is not None
     [grant] = seen.grants
     assert grant.member_until is not None
     await desk.save(seen)
-    kept = await local.zscore(SEATS, str(PERSON))
+    saved = await local.zscore(SEATS, str(PERSON))
     await desk.evaluate_memberships(seen, belong_to(ORG))
 
     assert held is not None
     assert before <= held - keys.SEAT_TTL_S <= after
-    assert kept == grant.member_until.timestamp()
-    assert await local.zscore(SEATS, str(PERSON)) == kept
+    assert saved == grant.member_until.timestamp()
+    assert await local.zscore(SEATS, str(PERSON)) == saved
 
 
-async def test_an_organization_that_cannot_be_loaded_keeps_its_members(
-    cut_desk: Desk, way: TcpProxy
-) -> None:
-    """Only durable has it, and is away: unknown is not no."""
-    known = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
+async def test_an_organization_that_cannot_be_loaded_keeps_its_members(cut_desk: Desk) -> None:
+    """Durable alone has it, and is down: unknown is not no."""
+    stored = replace(NO_SPONSOR, grants=(MEMBERSHIP,), memberships_checked_at=YESTERDAY)
     await cut_desk.save(replace(SPONSOR, privacy=Privacy.PRIVATE), ORG)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
-    way.cut()
-    seen = await cut_desk.evaluate_memberships(known, belong_to(ORG))
+    cut_desk.pair.cut()
+    seen = await cut_desk.evaluate_memberships(stored, belong_to(ORG))
     unknown = await cut_desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG))
-    left = await cut_desk.evaluate_memberships(known, belong_to())
+    left = await cut_desk.evaluate_memberships(stored, belong_to())
 
-    assert seen is not None
     assert seen.grants == (MEMBERSHIP,)
     assert seen.memberships_unknown_since is not None
-    assert unknown is not None
     policy = replace(POLICY, entitles_members=True)
     entitlement = evaluate(SPONSORABLE, unknown, policy=policy, now=datetime.now(UTC))
     assert entitlement.status is EntitlementStatus.UNKNOWN
-    assert left is not None
     assert (left.grants, left.memberships_unknown_since) == ((), None)
 
 
 async def test_an_organization_that_durable_does_not_have_entitles_no_member(desk: Desk) -> None:
-    """Durable answers so: that is known, not unknown."""
+    """Durable answered, so it is known and not unknown."""
     seen = await desk.evaluate_memberships(NO_SPONSOR, belong_to(ORG, OTHER_ORG))
 
-    assert seen is not None
     assert (seen.grants, seen.memberships_unknown_since) == ((), None)
 
 
 async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tier(
-    cut_desk: Desk, way: TcpProxy
+    cut_desk: Desk,
 ) -> None:
-    """Members do not see the tier; durable has it, and is away."""
+    """Members do not see the tier; durable has it, and is down."""
     shown = Sponsorship(
         sponsorable=SPONSORABLE,
         created_at=YESTERDAY,
@@ -365,14 +356,11 @@ async def test_an_organization_that_a_login_shows_during_an_outage_keeps_its_tie
     await cut_desk.save(SPONSOR, ORG)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.flushall()
-    way.cut()
+    cut_desk.pair.cut()
     seen = await cut_desk.evaluate_memberships(NO_SPONSOR, memberships)
-    assert seen is not None
     await cut_desk.save(seen)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
     await cut_desk.members.recompute_changed()
 
-    facts = await cut_desk.load()
     assert [grant.cents for grant in seen.grants] == [None]
-    assert facts is not None
-    assert [grant.cents for grant in facts.grants] == [1000]
+    assert await cut_desk.load_tiers() == [1000]

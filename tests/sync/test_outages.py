@@ -1,4 +1,4 @@
-"""What a server says when it cannot serve buries nobody; what it says of data buries only one."""
+"""An outage of a server makes no dead letter and loses nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.sync import (
     own_server,
     running_engine,
 )
-from tests.support.waiting import until
+from tests.support.waiting import until, until_equal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,14 +53,14 @@ LOOPS = {"incarnations", "sweep", "retention", "relay", "listener", "notificatio
 
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A server that may be spoiled."""
+    """A server that the test may break."""
     async with own_server(tmp_path / "own") as server:
         yield server
 
 
 @pytest.fixture
 async def admin(own: OwnServer) -> AsyncIterator[Redis]:
-    """An operator's connection to it, who stays permitted whatever happens."""
+    """An operator's connection to it, which keeps all permissions."""
     async with open_admin(own) as client:
         yield client
 
@@ -69,7 +69,7 @@ async def admin(own: OwnServer) -> AsyncIterator[Redis]:
 async def on_own_local(
     own: OwnServer, durable_server: EmbeddedValkey, durable: Redis
 ) -> AsyncIterator[Pair]:
-    """A pair whose local may be spoiled."""
+    """A pair whose local the test may break."""
     assert await durable.ping()  # it is empty
     async with open_pair(own.url, durable_server.url) as pair:
         yield pair
@@ -79,7 +79,7 @@ async def on_own_local(
 async def on_own_durable(
     own: OwnServer, local_server: EmbeddedValkey, local: Redis
 ) -> AsyncIterator[Pair]:
-    """A pair whose durable may be spoiled."""
+    """A pair whose durable the test may break."""
     assert await local.ping()  # it is empty
     async with open_pair(local_server.url, own.url) as pair:
         yield pair
@@ -89,7 +89,7 @@ async def on_own_durable(
 async def test_durables_outage_makes_no_dead_letter_and_loses_nothing(
     outage: Outage, own: OwnServer, admin: Redis, on_own_durable: Pair
 ) -> None:
-    """No data are at fault; afterwards both servers are equal."""
+    """No data are wrong; afterwards both servers are equal."""
     await fill_with_ballast(admin)
     pair = on_own_durable
     await pair.settle("a")
@@ -119,7 +119,7 @@ async def _delete(pair: Pair) -> None:
     await pair.people.delete_account(PERSON)
 
 
-# Out of memory, a server goes on with a script that began by removing something.
+# A server that is out of memory finishes a script that began with a removal.
 LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
     (outage, write)
     for outage in OUTAGES
@@ -136,7 +136,7 @@ async def test_locals_outage_is_reported_and_leaves_nothing_half_done(
     admin: Redis,
     on_own_local: Pair,
 ) -> None:
-    """A writer gets an error that names local and the reason; nothing was written."""
+    """The writer gets an error that names local and the reason, and no key changed."""
     await fill_with_ballast(admin)
     pair = on_own_local
     await pair.settle("a")
@@ -147,7 +147,7 @@ async def test_locals_outage_is_reported_and_leaves_nothing_half_done(
         assert refusal.value.retry_after_s > 0
     await until(lambda: _is_compared(pair))
 
-    incarnation = keys.INCARNATIONS.encode()  # names the incarnation, which may be another
+    incarnation = keys.INCARNATIONS.encode()  # a restart changes it
     after = await dump_all(pair.local_store)
     assert {**after, incarnation: b""} == {**before, incarnation: b""}
     await pair.add("d")
@@ -164,7 +164,7 @@ async def _is_compared(pair: Pair) -> bool:
 
 @pytest.fixture
 def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops that try again sooner than those of a service."""
+    """Makes loops retry sooner than those of a service."""
     for module, constants in (
         (engine_module, ("_REST_S", "_SWEEP_S", "_WATCH_S")),
         (listener_module, ("_REST_S",)),
@@ -179,14 +179,14 @@ def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_engine_goes_on_by_itself_after_durables_outage(
     outage: Outage, own: OwnServer, admin: Redis, on_own_durable: Pair
 ) -> None:
-    """It does not end, and detects by itself that durable is back."""
+    """Its loops run on, and detect that durable is back."""
     await fill_with_ballast(admin)
     pair = on_own_durable
     async with running_engine(pair) as engine:
         async with outage(own, admin):
             await pair.save_login()
             await until(lambda: _has_met_an_outage(pair))
-        await until(lambda: _is_clean(pair))
+        await until_equal(pair.dirty, set())
 
         assert await pair.durable.exists(keys.user_details(PERSON)) == 1
         assert {loop.name for loop in engine.list_loops()} == LOOPS
@@ -197,7 +197,7 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
 async def test_the_engine_goes_on_by_itself_after_locals_outage(
     outage: Outage, own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """Its loops all need local, and none of them ends."""
+    """All its loops need local, and none of them ends."""
     await fill_with_ballast(admin)
     pair = on_own_local
     async with running_engine(pair) as engine:
@@ -205,52 +205,44 @@ async def test_the_engine_goes_on_by_itself_after_locals_outage(
         async with outage(own, admin):
             await until(lambda: _has_met_an_outage(pair))
         await until(lambda: _is_changed(pair))
-        await until(lambda: _is_clean(pair))
+        await until_equal(pair.dirty, set())
 
         assert await pair.durable_items() == {"a"}
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
 @pytest.mark.usefixtures("short_rests")
-async def test_none_of_the_engines_loops_ends_with_an_outage(
+async def test_each_loop_logs_that_it_waits_for_the_end_of_an_outage(
     own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """Each logs that it waits, and goes on."""
+    """An operator reads the reason there; no loop ends."""
     pair = on_own_local
     async with running_engine(pair) as engine:
         await pair.sign_in()
         with capture_logs() as logs:
 
-            async def have_all_said_so() -> bool:
-                said = {entry["event"] for entry in logs}
-                return said >= {
-                    "relay_waits",
-                    "comparison_waits",
-                    "loop_waits",
-                    "listener_rests",
-                }
+            async def have_all_logged() -> bool:
+                waits = {"relay_waits", "comparison_waits", "loop_waits", "listener_rests"}
+                return waits <= {entry["event"] for entry in logs}
 
             async with refuse_connections(own, admin):
-                await until(have_all_said_so)
+                await until(have_all_logged)
         await until(lambda: _is_changed(pair))
-        await until(lambda: _is_clean(pair))
+        await until_equal(pair.dirty, set())
 
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
-async def test_a_start_is_no_outage(
+async def test_a_start_counts_as_no_outage(
     local_server: EmbeddedValkey,
     local: Redis,
     durable_server: EmbeddedValkey,
     durable: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The gates are closed until the servers were compared, and the loops wait for that."""
+    """Loops wait for the first comparison, and count no failure meanwhile."""
     assert await local.ping()
     assert await durable.ping()
-
-    async def has_group() -> bool:
-        return bool(await local.exists(keys.OUTBOX))
 
     settings = Settings.model_construct(
         redis_url=SecretStr(local_server.url), durable_url=SecretStr(durable_server.url)
@@ -267,7 +259,7 @@ async def test_a_start_is_no_outage(
         monkeypatch.setattr(engine, "open", compare_slowly)
         supervisor = await stack.enter_async_context(open_supervisor())
         engine.start(supervisor)
-        await until(has_group)
+        await until(lambda: local.exists(keys.OUTBOX))
         failures = [loop.failures for loop in supervisor.list_loops()]
 
     assert failures == [0] * len(LOOPS)
@@ -276,7 +268,7 @@ async def test_a_start_is_no_outage(
 
 @pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_relay(pair: Pair) -> None:
-    """An entry that it cannot read ended it for good, while the service said that it is ready."""
+    """An unreadable entry ended it for good, while the service reported ready."""
 
     async def has_failed() -> bool:
         return bool(relay.failures)
@@ -287,7 +279,7 @@ async def test_no_error_ends_the_relay(pair: Pair) -> None:
         await until(has_failed)
         failed = relay.status, relay.last_error
         await pair.sign_in()
-        await until(lambda: _is_clean(pair))
+        await until_equal(pair.dirty, set())
 
     assert failed == ("failing", "ValueError")
     assert relay.failures == 1
@@ -296,7 +288,7 @@ async def test_no_error_ends_the_relay(pair: Pair) -> None:
 
 @pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_sweep(pair: Pair) -> None:
-    """It fails as long as what it cannot read is there, and takes the people afterwards."""
+    """It fails while an unreadable dead letter is there, and sends people afterwards."""
 
     async def has_failed() -> bool:
         return bool(sweep.failures)
@@ -309,7 +301,7 @@ async def test_no_error_ends_the_sweep(pair: Pair) -> None:
         await until(has_failed)
         failed = sweep.status, sweep.last_error
         await pair.local.delete(keys.DEAD_LETTERS)
-        await until(lambda: _is_clean(pair))
+        await until_equal(pair.dirty, set())
 
     assert failed == ("failing", "JSONDecodeError")
     assert sweep.status == "running"
@@ -317,10 +309,6 @@ async def test_no_error_ends_the_sweep(pair: Pair) -> None:
 
 async def _has_met_an_outage(pair: Pair) -> bool:
     return pair.engine.relay.counts.outages > 0
-
-
-async def _is_clean(pair: Pair) -> bool:
-    return not await pair.dirty()
 
 
 async def _is_changed(pair: Pair) -> bool:
@@ -333,9 +321,8 @@ async def _is_changed(pair: Pair) -> bool:
 async def test_a_local_out_of_memory_still_answers_readers(
     own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """What is known there is read without a write."""
+    """Known sets are read without a write."""
     pair = on_own_local
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
     async with be_out_of_memory(own, admin):
         assert await pair.items() == ["a"]

@@ -1,4 +1,4 @@
-"""Facts that are incomplete because durable could not be asked, until it can."""
+"""Partial facts: saved while durable is down, and completed afterwards."""
 
 from __future__ import annotations
 
@@ -39,19 +39,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sponsorsync.domain.entitlement import EntitlementFacts
-    from tests.support.proxy import TcpProxy
 
 
-async def test_facts_that_were_fetched_meanwhile_are_not_overwritten_unread(
-    cut_desk: Desk, way: TcpProxy
-) -> None:
-    """They may come back under the same version as before the loss."""
+async def test_facts_that_were_fetched_after_the_load_are_not_overwritten(cut_desk: Desk) -> None:
+    """Fetched facts may have the same version as before the loss."""
     await cut_desk.save_grants(OVERRIDE)
     await cut_desk.pair.relay()
     await cut_desk.pair.local.delete(ENTITLEMENT)
-    way.cut()
+    cut_desk.pair.cut()
     unknown = (await cut_desk.entitlements.load(SPONSORABLE, [PERSON]))[PERSON]
-    way.flow()
+    cut_desk.pair.flow()
     fetched = await cut_desk.load_when_back()
     change = EntitlementChange(PERSON, SPONSOR, unknown.version, by="webhook", reference="")
     [saved] = await cut_desk.entitlements.save([change])
@@ -59,25 +56,21 @@ async def test_facts_that_were_fetched_meanwhile_are_not_overwritten_unread(
     assert unknown.facts is None
     assert saved is Saved.CHANGED
     assert await cut_desk.load() == fetched
-    assert fetched is not None
     assert fetched.grants == (OVERRIDE,)
 
 
-async def test_a_login_during_the_outage_is_answered_and_completed_later(cut_desk: Desk) -> None:
-    """It does not overwrite what durable has: that is merged first."""
+async def test_facts_of_a_login_during_an_outage_are_completed_later(cut_desk: Desk) -> None:
+    """Durable's facts are merged first, not overwritten."""
     grants = (MEMBERSHIP, OVERRIDE, PATRON)
     await cut_desk.lose_local(replace(SPONSOR, grants=grants))
     await cut_desk.pair.sign_in()
-    meanwhile = await cut_desk.load()
-    kept = await load_facts_on(cut_desk.pair.durable)
-    await cut_desk.reconnect()
+    meanwhile = await cut_desk.load_facts()
+    there = await load_facts_on(cut_desk.pair.durable)
+    await cut_desk.pair.reconnect()
 
-    assert meanwhile is not None
     assert (meanwhile.source, meanwhile.is_partial) == (EntitlementSource.SPONSORSHIP, True)
-    assert kept is not None
-    assert kept.grants == grants
-    facts = await cut_desk.load()
-    assert facts is not None
+    assert there.grants == grants
+    facts = await cut_desk.load_facts()
     assert (facts.grants, facts.is_partial) == (grants, False)
     assert await cut_desk.pair.local.hget(ENTITLEMENT, "also_until") == "never"
     assert await cut_desk.find_patron("4711") == PERSON
@@ -88,15 +81,15 @@ async def test_a_login_during_the_outage_is_answered_and_completed_later(cut_des
 async def test_a_person_without_a_sponsorship_is_unknown_during_the_outage(
     cut_desk: Desk, source: str
 ) -> None:
-    """Durable may have an override of an administrator, and it does."""
+    """Durable may have an override of an administrator."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
-    tell: dict[str, Callable[[], Awaitable[None]]] = {
+    save: dict[str, Callable[[], Awaitable[None]]] = {
         "login": lambda: cut_desk.pair.sign_in(entitled=False),
         "webhook": lambda: cut_desk.apply_webhook(replace(SPONSOR, valid_until=YESTERDAY)),
     }
-    await tell[source]()
+    await save[source]()
     meanwhile = await cut_desk.load_status()
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert meanwhile is EntitlementStatus.UNKNOWN
     assert await cut_desk.load_status() is EntitlementStatus.ENTITLED
@@ -105,70 +98,66 @@ async def test_a_person_without_a_sponsorship_is_unknown_during_the_outage(
 
 
 async def test_a_second_webhook_during_the_outage_leaves_facts_partial(cut_desk: Desk) -> None:
-    """Durable has still not been asked."""
+    """Durable has not answered yet."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.apply_webhook(SPONSOR)
     await cut_desk.apply_webhook(replace(SPONSOR, valid_until=YESTERDAY))
-    meanwhile = await cut_desk.load()
-    await cut_desk.reconnect()
+    meanwhile = await cut_desk.load_facts()
+    await cut_desk.pair.reconnect()
 
-    assert meanwhile is not None
     assert meanwhile.is_partial
     assert await cut_desk.load_sources() == {EntitlementSource.OVERRIDE}
     assert await cut_desk.are_equal()
 
 
-async def test_partial_facts_are_not_sent_while_another_fetch_runs(
-    cut_desk: Desk, way: TcpProxy
-) -> None:
-    """Nor in a snapshot; the person stays dirty."""
+async def test_partial_facts_are_not_sent_while_another_fetch_runs(cut_desk: Desk) -> None:
+    """A snapshot skips them too; the person stays dirty."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
-    way.flow()
-    await cut_desk.pair.local.set(keys.lease(PERSON), "somebody else's")
+    cut_desk.pair.flow()
+    await cut_desk.pair.local.set(keys.lease(PERSON), "foreign")
     await until(partial(is_reachable, cut_desk.pair.durable_store))
     await cut_desk.pair.engine.relay.drain([PERSON])
     await cut_desk.pair.engine.snapshot.run()
-    kept, dirty = await load_facts_on(cut_desk.pair.durable), await cut_desk.pair.dirty()
+    there, dirty = await load_facts_on(cut_desk.pair.durable), await cut_desk.pair.dirty()
     await cut_desk.pair.local.delete(keys.lease(PERSON))
     await cut_desk.pair.relay_when_back()
 
-    assert kept is not None
-    assert (kept.source, kept.grants) == (EntitlementSource.SPONSORSHIP, (OVERRIDE,))
+    assert (there.source, there.grants) == (EntitlementSource.SPONSORSHIP, (OVERRIDE,))
     assert dirty == {PERSON}
     assert await cut_desk.load_sources() == {EntitlementSource.OVERRIDE}
     assert await cut_desk.are_equal()
 
 
-async def test_partial_facts_are_whole_if_durable_has_none(cut_desk: Desk, way: TcpProxy) -> None:
-    """They are completed, and sent."""
-    way.cut()
+async def test_partial_facts_are_complete_if_durable_has_none(cut_desk: Desk) -> None:
+    """They are marked complete and relayed."""
+    cut_desk.pair.cut()
     await cut_desk.pair.sign_in(entitled=False)
     meanwhile = await cut_desk.load_status()
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert meanwhile is EntitlementStatus.UNKNOWN
     assert await cut_desk.load_status() is EntitlementStatus.NOT_ENTITLED
     assert await cut_desk.are_equal()
 
 
-async def test_facts_are_whole_at_once_if_durable_answers(desk: Desk) -> None:
-    """Durable has just answered that it has nothing."""
+async def test_facts_are_complete_at_once_if_durable_answers(desk: Desk) -> None:
+    """Durable answered that it has nothing."""
     await desk.pair.sign_in(entitled=False)
 
     assert await desk.load_status() is EntitlementStatus.NOT_ENTITLED
 
 
 async def test_an_administrator_waits_for_facts_that_only_durable_has(cut_desk: Desk) -> None:
-    """An override can be neither removed nor replaced while it is unknown."""
-    ended = replace(OVERRIDE, until=TOMORROW)
-    await cut_desk.lose_local(replace(SPONSOR, grants=(ended,)))
+    """An unknown override can be neither removed nor replaced."""
+    override = replace(OVERRIDE, until=TOMORROW)
+    await cut_desk.lose_local(replace(SPONSOR, grants=(override,)))
     await cut_desk.pair.sign_in()
     with pytest.raises(DurableUnavailableError):
         await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
     with pytest.raises(DurableUnavailableError):
         await cut_desk.overrides.put(PERSON, SPONSORABLE, ADMIN, cents=1, until=None)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
     await cut_desk.overrides.remove(PERSON, SPONSORABLE, ADMIN)
     await cut_desk.pair.relay()
 
@@ -178,15 +167,17 @@ async def test_an_administrator_waits_for_facts_that_only_durable_has(cut_desk: 
     assert await cut_desk.are_equal()
 
 
-async def test_a_local_that_came_back_partial_takes_newer_facts_of_durable(cut_desk: Desk) -> None:
-    """Another replica had completed and changed them before local fell back."""
+async def test_an_older_local_with_partial_facts_merges_newer_facts_of_durable(
+    cut_desk: Desk,
+) -> None:
+    """Another replica completed and changed them before local came back older."""
     await cut_desk.lose_local(replace(SPONSOR, grants=(OVERRIDE,)))
     await cut_desk.pair.sign_in(entitled=False)
-    before = await cut_desk.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
-    await cut_desk.reconnect()
+    before = await cut_desk.pair.dump(ENTITLEMENT, keys.meta(PERSON), keys.PEOPLE)
+    await cut_desk.pair.reconnect()
     await cut_desk.save(replace(SPONSOR, tier_cents=2500, grants=(OVERRIDE, PATRON)))
     await cut_desk.pair.relay()
-    await cut_desk.restore(before)
+    await cut_desk.pair.restore(before)
     was_partial = await cut_desk.pair.local.hexists(ENTITLEMENT, "partial")
     await cut_desk.pair.local.sadd(keys.DIRTY, PERSON)
     await cut_desk.pair.relay()
@@ -262,19 +253,19 @@ async def test_facts_saved_during_the_outage_are_completed_by_durables(
     meanwhile: EntitlementFacts,
     afterwards: EntitlementFacts,
 ) -> None:
-    """GitHub's later facts win; what they do not mention is as durable has it."""
+    """GitHub's later facts win; the others are taken from durable."""
     await cut_desk.lose_local(stored)
     await cut_desk.save(meanwhile)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert await cut_desk.load() == afterwards
     assert await cut_desk.are_equal()
 
 
 async def test_the_check_of_memberships_comes_back_after_a_webhook(cut_desk: Desk) -> None:
-    """A webhook has no memberships: they are as known as before."""
+    """A webhook has no memberships, so the earlier check still counts."""
     await cut_desk.lose_local(CHECKED)
     await cut_desk.save(ENDED)
-    await cut_desk.reconnect()
+    await cut_desk.pair.reconnect()
 
     assert await cut_desk.load() == replace(ENDED, memberships_checked_at=YESTERDAY)

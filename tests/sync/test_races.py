@@ -1,4 +1,4 @@
-"""Two things at once, or one of them killed: the last write wins, and nobody is forgotten."""
+"""Concurrent and killed relays: the last write wins, and every change is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from sponsorsync.store import keys
 from sponsorsync.sync.hydrate import Hydrator
-from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay
 from tests.support.scale import scale
 from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, confirm_taken
@@ -21,66 +20,46 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.person_records import PersonRecord
-    from tests.support.proxy import TcpProxy
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 A_YEAR_US = 365 * 86400 * 10**6
 
 
-async def _export(pair: Pair, person_id: int = PERSON) -> list[PersonRecord]:
-    return await pack_people(pair.local_store, [person_id], what="entitled", catalog=CATALOG)
-
-
-def _create_relay(pair: Pair) -> Relay:
-    engine = pair.engine
-    return Relay(
-        pair.local_store,
-        pair.durable_store,
-        catalog=CATALOG,
-        hydrator=engine.hydrator,
-        incarnations=engine.incarnations,
-    )
-
-
 # ------------------------------------------------------------------ late and early
 
 
-async def test_a_late_relay_does_not_put_an_older_state_back(pair: Pair) -> None:
-    """It had exported before, and was stalled on its way to durable."""
-    await pair.sign_in()
-    await pair.add("a", "b")
-    stalled = await _export(pair)
+async def test_a_late_relay_does_not_restore_an_older_state(pair: Pair) -> None:
+    """It packed the older state, and was stalled before the apply."""
+    await pair.add_person("a", "b")
+    stalled = await pair.pack()
     await pair.remove("a")
     await pair.relay()
-    answers = await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    answers = await pair.apply(stalled)
 
     assert [answer for _, answer in answers] == ["newer"]
     assert await pair.durable_items() == {"b"}
 
 
-async def test_a_late_relay_does_not_bring_a_deleted_account_back(pair: Pair) -> None:
-    """The deletion left no part that could be newer, only its own version."""
-    await pair.sign_in()
-    await pair.add("a")
-    stalled = await _export(pair)
+async def test_a_late_relay_does_not_restore_a_deleted_account(pair: Pair) -> None:
+    """The deletion leaves no part with a newer version, only its own version."""
+    await pair.add_person("a")
+    stalled = await pair.pack()
     await pair.people.delete_account(PERSON)
     await pair.relay()
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    await pair.apply(stalled)
 
     assert await pair.durable_items() == set()
     assert await pair.durable.exists(keys.user_details(PERSON)) == 0
     assert await pair.durable.smembers(keys.sponsors("maintainer")) == set()
 
 
-async def test_a_change_under_way_stays_dirty(pair: Pair) -> None:
+async def test_a_change_during_a_relay_stays_dirty(pair: Pair) -> None:
     """Durable's answer is for the older record."""
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
     relay = pair.engine.relay
     records = await relay._pack_sendable([PERSON])
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+    answers = await pair.apply(records)
     await pair.add("b")
     await confirm_taken(relay, records, answers)
 
@@ -89,34 +68,30 @@ async def test_a_change_under_way_stays_dirty(pair: Pair) -> None:
     assert await pair.durable_items() == {"a", "b"}
 
 
-async def test_a_newer_profile_on_durable_does_not_stop_a_set(pair: Pair) -> None:
-    """A person who signs in every day and joins at last: each part has its own version."""
-    await pair.sign_in(entitled=False)
-    await pair.add("a")
-    await pair.sign_in(entitled=False)
-    await pair.relay()
-    await pair.sign_in(entitled=True)
-    await pair.relay()
+async def test_a_join_sends_older_sets_beside_a_newer_profile(pair: Pair) -> None:
+    """A person signs in every day before joining: each part has its own version."""
+    await pair.add_person("a", entitled=False)
+    await pair.settle(entitled=False)
+    await pair.settle(entitled=True)
 
     assert await pair.durable_items() == {"a"}
 
 
 async def test_a_rejoin_sends_additions_from_after_the_lapse(pair: Pair) -> None:
-    """The pruned copy has local's version, though not all of its members."""
+    """The pruned copy has local's version, but not all of its items."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.add("c")
     await pair.remove("a")
     await pair.relay()
     assert await pair.durable_items() == {"b"}
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
 
     assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_late_pruning_removes_nothing_after_a_rejoin(pair: Pair) -> None:
-    """It was computed from the set during the lapse."""
+    """It was computed during the lapse."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.remove("a")
@@ -134,8 +109,8 @@ async def test_a_late_pruning_removes_nothing_after_a_rejoin(pair: Pair) -> None
 
 
 async def test_two_relays_at_once_lose_nothing(pair: Pair) -> None:
-    """Each takes the same people, again and again, while they change."""
-    relays = [_create_relay(pair), _create_relay(pair)]
+    """Both relay the same people again and again while they change."""
+    relays = [pair.create_relay(), pair.create_relay()]
     people = list(range(PERSON, PERSON + 20))
     for person in people:
         await pair.sign_in(person)
@@ -161,9 +136,9 @@ async def test_two_relays_at_once_lose_nothing(pair: Pair) -> None:
 async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
     pair: Pair, order: tuple[str, ...]
 ) -> None:
-    """Pack, apply, confirm of each, and a change before every one of them."""
+    """The steps are pack, apply and confirm; a change precedes each of them."""
     await pair.sign_in()
-    relays = {name: _take_steps(pair, _create_relay(pair)) for name in "AB"}
+    relays = {name: _take_steps(pair, pair.create_relay()) for name in "AB"}
     for step, name in enumerate(order):
         await pair.add(f"item-{step}")
         await pair.remove(f"item-{step - 1}")
@@ -176,18 +151,18 @@ async def test_the_steps_of_two_relays_may_be_interleaved_in_any_order(
 
 
 async def _take_steps(pair: Pair, relay: Relay) -> AsyncIterator[None]:
-    """Does what a drain does, and stops after each step."""
+    """Does the steps of a drain, and stops after each."""
     records = await relay._pack_sendable([PERSON])
     yield
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+    answers = await pair.apply(records)
     yield
     await confirm_taken(relay, records, answers)
     yield
 
 
 async def test_two_relays_share_the_outbox(pair: Pair) -> None:
-    """An entry wakes one of them."""
-    one, other = _create_relay(pair), _create_relay(pair)
+    """Each entry wakes one of them."""
+    one, other = pair.create_relay(), pair.create_relay()
     await one._create_group()
     for person in range(PERSON, PERSON + 10):
         await pair.sign_in(person)
@@ -198,7 +173,7 @@ async def test_two_relays_share_the_outbox(pair: Pair) -> None:
 
 
 class _Delayed:
-    """A store whose first answer to `run_scripts` comes after that to the second call."""
+    """A store that holds its first answer to `run_scripts` back until the second is done."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -217,18 +192,18 @@ class _Delayed:
         return answer
 
 
-async def test_answers_that_overtake_each_other_are_no_sign_of_a_loss(pair: Pair) -> None:
-    """Durable's counter seems to go back if the order of requests is ignored."""
+async def test_answers_out_of_order_are_no_sign_of_a_loss(pair: Pair) -> None:
+    """Otherwise durable's counter seems to go back."""
     for person in (PERSON, OTHER):
         await pair.sign_in(person)
     await pair.relay()
-    relay = _create_relay(pair)
+    relay = pair.create_relay()
     delayed = _Delayed(pair.durable_store)
     relay._durable = cast("RedisStore", delayed)
     for person in (PERSON, OTHER):
         await pair.add("a", person_id=person)
     first = asyncio.create_task(relay.drain([PERSON]))
-    while delayed._calls == 0:  # noqa: ASYNC110 - it is about to
+    while delayed._calls == 0:  # noqa: ASYNC110 - it happens at once
         await asyncio.sleep(0)
     await relay.drain([OTHER])
     delayed.second_is_done.set()
@@ -241,12 +216,12 @@ async def test_answers_that_overtake_each_other_are_no_sign_of_a_loss(pair: Pair
 
 
 class _KilledError(Exception):
-    """As if the process had ended here."""
+    """The process ends here."""
 
 
 @dataclass
 class _Fuse:
-    """Lets so many calls through, over all stores, and none after that."""
+    """Lets a number of calls to all stores through, and none after that."""
 
     calls_left: int
 
@@ -257,7 +232,7 @@ class _Fuse:
 
 
 class _FusedStore:
-    """A store that ends the process before a call."""
+    """A store that raises before a call once the fuse has burnt."""
 
     def __init__(self, store: RedisStore, fuse: _Fuse) -> None:
         self._store = store
@@ -292,8 +267,7 @@ async def _change(pair: Pair, person: int) -> None:
 
 
 async def _join(pair: Pair, person: int) -> None:
-    await pair.sign_in(person, entitled=False)
-    await pair.add("b", "c", person_id=person)
+    await pair.add_person("b", "c", person_id=person, entitled=False)
     await pair.relay()
     await pair.sign_in(person)
 
@@ -313,10 +287,10 @@ async def _wait(pair: Pair, person: int) -> None:
     pair.engine.incarnations.is_local_verified = True
 
 
-async def _be_older(pair: Pair, person: int) -> None:
+async def _come_back_older(pair: Pair, person: int) -> None:
     await _change(pair, person)
     await pair.relay()
-    # Local as it was before the last change, and dirty.
+    # Local has the state before the last change, and is dirty.
     meta = keys.meta(person)
     version = int(await pair.local.hget(meta, f"v:{COLLECTION}") or 0)
     await pair.local.sadd(keys.preferences(person, COLLECTION), "a")
@@ -333,18 +307,20 @@ async def _delete_and_return(pair: Pair, person: int) -> None:
     await pair.add("b", "c", person_id=person)
 
 
-@pytest.mark.parametrize("happen", [_change, _join, _lapse, _wait, _be_older, _delete_and_return])
-async def test_a_relay_that_is_killed_between_any_two_steps_leaves_it_to_another(
+@pytest.mark.parametrize(
+    "happen", [_change, _join, _lapse, _wait, _come_back_older, _delete_and_return]
+)
+async def test_another_relay_finishes_the_work_of_a_killed_one(
     pair: Pair, happen: Callable[[Pair, int], Awaitable[None]]
 ) -> None:
-    """For every step there is: killed there, then a sweep of another relay finishes the work."""
+    """The first relay is killed before each of its steps; a sweep of the other does the rest."""
     steps = -1
     is_killed = True
     while is_killed:
         steps += 1
         person = PERSON + steps
         await happen(pair, person)
-        mortal, heir = _create_mortal_relay(pair, fuse := _Fuse(steps)), _create_relay(pair)
+        mortal, heir = _create_mortal_relay(pair, fuse := _Fuse(steps)), pair.create_relay()
         await heir._create_group()
         try:
             await mortal.drain(await mortal._read_outbox())
@@ -352,8 +328,8 @@ async def test_a_relay_that_is_killed_between_any_two_steps_leaves_it_to_another
             assert fuse.calls_left == 0
         else:
             is_killed = False
-        await pair.local.delete(keys.lease(person))  # as if its time were over
-        await heir.sweep()  # sees who is dirty
+        await pair.local.delete(keys.lease(person))  # as if it had expired
+        await heir.sweep()  # only lists dirty people
         for _ in range(3):
             await heir.sweep()
 
@@ -364,14 +340,13 @@ async def test_a_relay_that_is_killed_between_any_two_steps_leaves_it_to_another
     assert steps >= 5  # read, XDEL, export, apply, confirm
 
 
-async def test_a_lost_outbox_is_made_up_for(pair: Pair) -> None:
-    """Dirty is the truth; stream and group are gone together."""
-    await pair.sign_in()
-    await pair.add("a")
+async def test_dirty_people_are_sent_after_a_loss_of_the_outbox(pair: Pair) -> None:
+    """Dirty is the truth, the outbox only wakes."""
+    await pair.add_person("a")
     await pair.local.delete(keys.OUTBOX)
-    relay = _create_relay(pair)
-    assert await relay._read_outbox() == []  # makes the group anew
-    assert await relay.sweep() == 0  # they may be on their way: not the first time
+    relay = pair.create_relay()
+    assert await relay._read_outbox() == []  # creates the group again
+    assert await relay.sweep() == 0  # not the first time: another relay may have them
     assert await relay.sweep() == 1
 
     assert await pair.durable_items() == {"a"}
@@ -379,8 +354,8 @@ async def test_a_lost_outbox_is_made_up_for(pair: Pair) -> None:
 
 
 async def test_a_lost_group_is_created_again_and_reads_all_entries(pair: Pair) -> None:
-    """XGROUP DESTROY by hand."""
-    relay = _create_relay(pair)
+    """An operator may destroy it."""
+    relay = pair.create_relay()
     await relay._create_group()
     await pair.local.xgroup_destroy(keys.OUTBOX, keys.OUTBOX_GROUP)
     await pair.sign_in()
@@ -393,7 +368,7 @@ async def test_a_lost_group_is_created_again_and_reads_all_entries(pair: Pair) -
 
 
 async def test_versions_grow_also_when_the_clock_goes_back(pair: Pair) -> None:
-    """What a year-old clock calls older is not."""
+    """A clock one year behind must not make a newer state look older."""
     await pair.sign_in()
     future = int(datetime.now(UTC).timestamp() * 1e6) + A_YEAR_US
     await pair.local.zadd(keys.PEOPLE, {str(OTHER): future})
@@ -406,8 +381,8 @@ async def test_versions_grow_also_when_the_clock_goes_back(pair: Pair) -> None:
     assert int(await pair.local.hget(keys.meta(PERSON), f"v:{COLLECTION}") or 0) > future
 
 
-async def test_a_set_that_came_back_from_the_future_can_be_changed(pair: Pair) -> None:
-    """A flush removed the index of people; fetched versions show how far they had come."""
+async def test_a_fetched_set_with_a_version_from_the_future_can_be_changed(pair: Pair) -> None:
+    """A flush removed the last version of local; the fetched one is a lower bound."""
     await pair.sign_in()
     future = int(datetime.now(UTC).timestamp() * 1e6) + A_YEAR_US
     await pair.local.zadd(keys.PEOPLE, {str(PERSON): future})
@@ -424,21 +399,8 @@ async def test_a_set_that_came_back_from_the_future_can_be_changed(pair: Pair) -
 # ------------------------------------------------------------------ size
 
 
-async def test_ten_thousand_items_travel_and_come_back(pair: Pair) -> None:
-    """Lua can unpack some 8,000 values at once."""
-    many = [f"item-{number}" for number in range(10_000)]
-    await pair.settle(*many)
-    assert await pair.durable_items() == set(many)
-    await pair.local.flushall()
-    assert len(await pair.items()) == 10_000
-    await pair.remove(*many[1:])
-    await pair.relay()
-
-    assert await pair.durable_items() == {many[0]}
-
-
 async def test_ten_thousand_items_are_pruned(pair: Pair) -> None:
-    """The same for members removed after a lapse."""
+    """Lua can unpack some 8,000 values at once."""
     many = [f"item-{number}" for number in range(10_000)]
     await pair.settle(*many)
     await pair.lapse()
@@ -449,12 +411,12 @@ async def test_ten_thousand_items_are_pruned(pair: Pair) -> None:
 
 
 async def test_a_relay_takes_more_people_than_lua_unpacks(pair: Pair) -> None:
-    """A confirm of all of them is one script."""
+    """One script confirms all of them."""
     people = range(PERSON, PERSON + 5000)
-    notes = ("v:profile", "5", "p:profile", "1", "p:entitlement:maintainer", "0")
+    fields = ("v:profile", "5", "p:profile", "1", "p:entitlement:maintainer", "0")
     await pair.local_store.run_together(
         [("HSET", keys.user_details(person), "id", person) for person in people]
-        + [("HSET", keys.meta(person), *notes) for person in people]
+        + [("HSET", keys.meta(person), *fields) for person in people]
         + [("SADD", keys.DIRTY, *people)]
     )
     await pair.engine.relay.drain(people)
@@ -464,17 +426,12 @@ async def test_a_relay_takes_more_people_than_lua_unpacks(pair: Pair) -> None:
 
 
 @pytest.mark.random
-async def test_an_outage_costs_one_entry_for_each_changed_person(
-    cuttable: Pair, way: TcpProxy
-) -> None:
-    """Hundreds of changes of each person, and a small outbox."""
+async def test_an_outage_costs_one_entry_for_each_changed_person(cuttable: Pair) -> None:
+    """Hundreds of changes of one person must not fill the outbox."""
     people = range(PERSON, PERSON + scale(50))
-    for person in people:
-        await cuttable.sign_in(person)
-        await cuttable.add("a", person_id=person)
-    await cuttable.relay()
-    await cuttable.local.delete(keys.OUTBOX)  # these relays went without it
-    way.cut()
+    await cuttable.settle("a", people=people)
+    await cuttable.local.delete(keys.OUTBOX)  # these drains did not read it
+    cuttable.cut()
 
     async def change(person: int) -> None:
         for number in range(50):
@@ -487,8 +444,7 @@ async def test_an_outage_costs_one_entry_for_each_changed_person(
     assert await cuttable.local.xlen(keys.OUTBOX) <= len(people)
     assert cast("int", await cuttable.local.memory_usage(keys.OUTBOX)) < 100 * len(people)
     assert len(await cuttable.dirty()) == len(people)
-    way.flow()
-    await cuttable.relay_when_back()
+    await cuttable.reconnect()
     assert [await cuttable.durable_items(person) for person in people] == [{"a"}] * len(people)
 
 
@@ -496,7 +452,7 @@ async def test_an_outage_costs_one_entry_for_each_changed_person(
 
 
 async def test_an_entitlement_that_ends_by_time_reaches_durables_index(pair: Pair) -> None:
-    """Nobody signs in at that moment; the sweep makes it an event."""
+    """No login happens at that moment; the sweep makes the end a change."""
     soon = datetime.now(UTC) + timedelta(hours=1)
     await pair.sign_in(until=soon)
     await pair.add("a")
@@ -516,7 +472,7 @@ async def test_an_entitlement_that_ends_by_time_reaches_durables_index(pair: Pai
 async def test_an_entitlement_that_ended_while_local_was_flushed_reaches_durables_index(
     pair: Pair,
 ) -> None:
-    """The flush removed the calendar; the fetch finds the end."""
+    """The flush removed the list of ends; the fetch finds the end in the facts."""
     await pair.sign_in(until=datetime.now(UTC) + timedelta(hours=1))
     await pair.add("a")
     await pair.relay()
@@ -532,7 +488,7 @@ async def test_an_entitlement_that_ended_while_local_was_flushed_reaches_durable
 
 
 async def _let_entitlement_end(pair: Pair, second: int) -> None:
-    """Sets the end of the entitlement on both sides, as if it had been this from the start."""
-    for side in (pair.local, pair.durable):
-        await side.hset(keys.sponsorship("maintainer", PERSON), "valid_until", str(second))
-        await side.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{PERSON}": second})
+    """Sets the end of the entitlement on both servers, as if it had always been this."""
+    for client in (pair.local, pair.durable):
+        await client.hset(keys.sponsorship("maintainer", PERSON), "valid_until", str(second))
+        await client.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{PERSON}": second})

@@ -1,4 +1,4 @@
-"""What is kept of people after their entitlement has ended, and for how long."""
+"""Retention: removal of durable's copies some time after an entitlement has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RETENTION = timedelta(days=90)
 
 
 async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> int:
-    """Lets somebody have been entitled until then; returns the second in which it ended."""
+    """Makes a person entitled until then; returns the second of the end."""
     end = datetime.now(UTC) - timedelta(days=days)
     await pair.sign_in(person_id)
     await pair.add("a", "b", person_id=person_id)
@@ -27,12 +27,12 @@ async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> i
     return int(end.timestamp())
 
 
-async def _forget(pair: Pair) -> list[Removal]:
+async def _remove_lapsed(pair: Pair) -> list[Removal]:
     return await remove_lapsed(pair.durable_store, catalog=CATALOG, retention=RETENTION)
 
 
-async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
-    """Does the last step of the job, after somebody was listed with this lapse."""
+async def _remove_listed(pair: Pair, lapse: int) -> list[object]:
+    """Does the last step of the job, for a person who was listed with this lapse."""
     reply = await pair.durable_store.run_script(
         "forget_lapsed", PERSON, lapse, CATALOG.sponsorables_json
     )
@@ -40,10 +40,10 @@ async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
 
 
 async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None:
-    """A person who comes back within it finds them."""
+    """A person who rejoins within it finds them."""
     await _lapse_days_ago(pair, 89.9)
 
-    assert await _forget(pair) == []
+    assert await _remove_lapsed(pair) == []
     assert await pair.durable_items() == {"a", "b"}
 
 
@@ -52,37 +52,36 @@ async def test_the_end_of_the_retention_removes_the_sets_and_reports_them(pair: 
     await _lapse_days_ago(pair, 90.1)
     await _lapse_days_ago(pair, 89.9, OTHER)
 
-    assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 2})]
+    assert await _remove_lapsed(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 2})]
     assert await pair.durable_items() == set()
     assert await pair.durable_items(OTHER) == {"a", "b"}
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
-    assert await _forget(pair) == []
+    assert await _remove_lapsed(pair) == []
 
 
 async def test_sets_removed_by_the_retention_stay_on_local(pair: Pair) -> None:
     """The durable copy ends; local's sets are not ours to remove."""
     await _lapse_days_ago(pair, 90.1)
-    await _forget(pair)
+    await _remove_lapsed(pair)
 
     assert await pair.items() == ["a", "b"]
 
 
 async def test_a_rejoin_after_the_retention_is_copied_again(pair: Pair) -> None:
-    """Durable's version stays behind, and the join's is newer."""
+    """The version of the join is newer than durable's."""
     await _lapse_days_ago(pair, 90.1)
-    await _forget(pair)
-    await pair.sign_in()
-    await pair.relay()
+    await _remove_lapsed(pair)
+    await pair.settle()
 
     assert await pair.durable_items() == {"a", "b"}
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
 
 
-async def test_a_late_record_does_not_undo_the_end_of_the_retention(pair: Pair) -> None:
-    """Nothing older is applied: it would stay for ever."""
+async def test_the_retention_leaves_the_version_of_the_sets(pair: Pair) -> None:
+    """It refuses older records, whose sets would stay for ever."""
     await _lapse_days_ago(pair, 90.1)
     version = await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}")
-    await _forget(pair)
+    await _remove_lapsed(pair)
 
     assert await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}") == version
 
@@ -90,21 +89,18 @@ async def test_a_late_record_does_not_undo_the_end_of_the_retention(pair: Pair) 
 async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pair: Pair) -> None:
     """The job lists many people, and comes to each one later."""
     lapse = await _lapse_days_ago(pair, 90.1)
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
 
-    assert await _forget_as_listed(pair, lapse) == []
+    assert await _remove_listed(pair, lapse) == []
     assert await pair.durable_items() == {"a", "b"}
 
 
-async def test_an_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
-    pair: Pair,
-) -> None:
+async def test_an_entitled_person_on_the_list_of_lapses_keeps_everything(pair: Pair) -> None:
     """The facts decide, not the list."""
     await pair.settle("a")
     await pair.durable.zadd(keys.LAPSED, {str(PERSON): 1000})
 
-    assert await _forget(pair) == []
+    assert await _remove_lapsed(pair) == []
     assert await pair.durable_items() == {"a"}
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
 
@@ -112,32 +108,29 @@ async def test_an_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_eve
 async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair) -> None:
     """They rejoined and lapsed again between the listing and the removal."""
     listed = await _lapse_days_ago(pair, 90.1)
-    await pair.sign_in()
-    await pair.relay()
+    await pair.settle()
     await pair.lapse()
     await pair.relay()
 
-    assert await _forget_as_listed(pair, listed) == []
+    assert await _remove_listed(pair, listed) == []
     assert await pair.durable_items() == {"a", "b"}
 
 
 async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
-    """It counts from the lapse, not from the last time that they were seen."""
+    """It counts from the lapse, not from the last login."""
     lapse = await _lapse_days_ago(pair, 90.1)
-    await pair.sign_in(entitled=False)
-    await pair.relay()
+    await pair.settle(entitled=False)
 
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) == lapse
 
 
 async def test_the_retention_leaves_a_wrong_type_key(pair: Pair) -> None:
-    """It is not ours, whatever its name."""
+    """It belongs to another program."""
     await _lapse_days_ago(pair, 90.1)
     set_key = keys.preferences(PERSON, COLLECTION)
-    await pair.durable.delete(set_key)
     await pair.durable.set(set_key, "foreign")
 
-    assert await _forget(pair) == []
+    assert await _remove_lapsed(pair) == []
     assert await pair.durable.get(set_key) == "foreign"
 
 
@@ -148,4 +141,4 @@ async def test_a_pruned_copy_ends_with_the_retention(pair: Pair) -> None:
     await pair.relay()
     assert await pair.durable_items() == {"b"}
 
-    assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 1})]
+    assert await _remove_lapsed(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 1})]

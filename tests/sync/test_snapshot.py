@@ -1,4 +1,4 @@
-"""Everybody is copied, as often as one likes; and the command that does it."""
+"""The snapshot of all people to durable, and its command."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ UNENTITLED = PERSON + 1
 OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE)
 
 
-async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
-    """Profiles and entitlement of all, preferences of the entitled only; and it is confirmed."""
+async def test_a_snapshot_copies_and_confirms_all_people(pair: Pair) -> None:
+    """It copies all profiles and entitlements, but only preferences of entitled people."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
-        await pair.sign_in(person, entitled=entitled)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person, entitled=entitled)
 
     summary = await pair.engine.snapshot.run()
 
@@ -45,7 +44,7 @@ async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
 
 
 async def test_a_second_snapshot_restores_what_durable_lost(pair: Pair) -> None:
-    """No person is dirty then, so no relay would."""
+    """No person is dirty, so the relay would not."""
     await pair.settle("a", "b")
     await pair.durable.flushall()
 
@@ -57,7 +56,7 @@ async def test_a_second_snapshot_restores_what_durable_lost(pair: Pair) -> None:
 
 
 async def test_a_snapshot_records_the_copies_of_clean_people(pair: Pair) -> None:
-    """Else they would not be pruned after a lapse."""
+    """Otherwise they would not be pruned after a lapse."""
     await pair.settle("a", "b")
     await pair.local.hdel(keys.meta(PERSON), f"d:{COLLECTION}")
 
@@ -72,11 +71,10 @@ async def test_a_snapshot_records_the_copies_of_clean_people(pair: Pair) -> None
 async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
     """A snapshot of an older local overwrites nothing newer."""
     await pair.settle("a")
-    old = {key: await pair.local.dump(key) for key in OLD_KEYS}
+    old = await pair.dump(*OLD_KEYS)
     await pair.add("b")
     await pair.relay()
-    for key, value in old.items():
-        await pair.local.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
+    await pair.restore(old)
 
     summary = await pair.engine.snapshot.run()
 
@@ -86,7 +84,7 @@ async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
 
 
 async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
-    """It counts what there is."""
+    """It only counts."""
     await pair.sign_in()
 
     summary = await pair.engine.snapshot.run(dry_run=True)
@@ -97,11 +95,10 @@ async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
     assert await pair.dirty() == {PERSON}
 
 
-async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
-    """Nobody else is even looked at, and profiles stay where they are."""
+async def test_a_snapshot_of_one_collection_copies_those_of_entitled_people(pair: Pair) -> None:
+    """It reads no other people, and copies no profiles."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
-        await pair.sign_in(person, entitled=entitled)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person, entitled=entitled)
         await pair.relay()
     await pair.durable.flushall()
 
@@ -114,8 +111,7 @@ async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
 
 async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> None:
     """The relay sends the other dirty parts at once."""
-    await pair.sign_in()
-    await pair.add("a")
+    await pair.add_person("a")
 
     summary = await pair.engine.snapshot.run(collection=COLLECTION)
 
@@ -125,19 +121,17 @@ async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> No
 
 
 async def test_a_collection_that_does_not_exist_is_refused(pair: Pair) -> None:
-    """It would copy nothing, and say that all is well."""
+    """It would copy nothing, and report success."""
     with pytest.raises(InvalidInputError, match="no such collection"):
         await pair.engine.snapshot.run(collection="nodes")
 
 
 async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> None:
-    """They are the application's; everybody else is copied all the same."""
+    """They belong to the application; all others are copied."""
     foreign = PERSON + 2
     for person in (PERSON, UNENTITLED, foreign):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person)
     await pair.local.hset(keys.visitor(UNENTITLED), "theirs", "1")
-    await pair.local.delete(keys.preferences(foreign, COLLECTION))
     await pair.local.set(keys.preferences(foreign, COLLECTION), "foreign")
 
     summary = await pair.engine.snapshot.run()
@@ -150,9 +144,8 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
 
 
 async def test_a_snapshot_reports_refused_people(pair: Pair) -> None:
-    """With the person and the key."""
-    await pair.sign_in()
-    await pair.add("a")
+    """The operator needs the reason."""
+    await pair.add_person("a")
     await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
 
     summary = await pair.engine.snapshot.run()
@@ -162,8 +155,8 @@ async def test_a_snapshot_reports_refused_people(pair: Pair) -> None:
 
 
 async def test_a_scan_imports_data_of_the_old_code(pair: Pair) -> None:
-    """A first import: sets and profiles without versions, merged with durable's."""
-    await pair.settle("kept")
+    """Sets and profiles without versions are merged with durable's."""
+    await pair.settle("stored")
     await pair.local.flushall()
     await pair.compare()
     await pair.local.delete(keys.meta(PERSON), keys.preferences(PERSON, COLLECTION))
@@ -178,14 +171,14 @@ async def test_a_scan_imports_data_of_the_old_code(pair: Pair) -> None:
     assert summary.imported == 2
     assert summary.skipped["visitor"] == 1
     assert summary.skipped["wrong type"] == 1
-    assert await pair.durable_items() == {"kept", "found"}
+    assert await pair.durable_items() == {"stored", "found"}
     assert await pair.durable.hget(keys.user_details(UNENTITLED), "user_login") == "old"
     assert await pair.durable_items(PERSON + 3) == set()
-    assert await pair.dirty() == {UNENTITLED}  # their entitlement is not known yet
+    assert await pair.dirty() == {UNENTITLED}  # its entitlement is unknown
 
 
 async def test_a_dry_scan_marks_no_person(pair: Pair) -> None:
-    """It reports how many there are."""
+    """It only counts."""
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "found")
 
     summary = await pair.engine.snapshot.run(scan=True, dry_run=True)
@@ -197,14 +190,13 @@ async def test_a_dry_scan_marks_no_person(pair: Pair) -> None:
 async def test_large_collections_make_smaller_batches(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A script stops when it has read much, and batches follow what people have."""
+    """Each script reads a bounded size, so the size of batches adapts."""
     monkeypatch.setattr(snapshot_module, "_BATCH", 60)
     monkeypatch.setattr(snapshot_module, "_BATCH_BYTES", 200_000)
     people = range(PERSON, PERSON + 130)
     items = [f"node-{number:05}" for number in range(1000)]
     for person in people:
-        await pair.sign_in(person)
-        await pair.add(*items, person_id=person)
+        await pair.add_person(*items, person_id=person)
 
     summary = await pair.engine.snapshot.run()
 
@@ -218,7 +210,7 @@ async def test_an_outage_of_durable_during_a_snapshot_is_reported(
     durable_server: EmbeddedValkey,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the counts so far; the next run does the rest."""
+    """The report has the counts so far; the next run completes them."""
     monkeypatch.setattr(snapshot_module, "_BATCH", 50)
     people = range(PERSON, PERSON + 200)
     for person in people:
@@ -246,7 +238,7 @@ async def test_an_outage_of_durable_during_a_snapshot_is_reported(
 async def test_the_snapshot_command_reports_its_result(
     pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """In words, or as JSON with nothing else on standard output."""
+    """As text, or as JSON alone on standard output."""
     await pair.sign_in()
 
     plain = await run_command(tmp_path, local_server.url, durable_server.url, "snapshot")
@@ -259,10 +251,10 @@ async def test_the_snapshot_command_reports_its_result(
     assert json.loads(as_json[1])["agrees"] is True
 
 
-async def test_the_command_fails_where_durable_is_away(
+async def test_the_snapshot_command_fails_while_durable_is_down(
     pair: Pair, local_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """It cannot say that both sides agree; a script that calls it has to know."""
+    """The exit status tells a calling script that nothing was copied."""
     await pair.sign_in()
 
     status, out, _ = await run_command(
@@ -273,8 +265,10 @@ async def test_the_command_fails_where_durable_is_away(
     assert "The durable Redis cannot be reached" in out
 
 
-async def test_the_command_needs_two_sides(local_server: EmbeddedValkey, tmp_path: Path) -> None:
-    """One line that names the setting."""
+async def test_the_snapshot_command_needs_a_durable_redis(
+    local_server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """The error is one line that names the setting."""
     status, _, errors = await run_command(tmp_path, local_server.url, "", "snapshot")
 
     assert status == 1
@@ -282,7 +276,7 @@ async def test_the_command_needs_two_sides(local_server: EmbeddedValkey, tmp_pat
 
 
 async def test_the_relay_command_drains_until_a_signal(pair: Pair, tmp_path: Path) -> None:
-    """One line when it is ready, and a signal ends it with status 0."""
+    """It prints one line when it is ready; a signal ends it with status 0."""
     async with (
         run_valkey(tmp_path / "local", name="local") as local_server,
         run_valkey(tmp_path / "durable", name="durable") as durable_server,

@@ -1,4 +1,4 @@
-"""What durable took and nobody confirmed: local learns of it without a further write."""
+"""Records that durable applied and no relay confirmed reach local without a new write."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, cast
 from sponsorsync.store import keys
 from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
 from sponsorsync.sync import unconfirmed
-from sponsorsync.sync.person_records import apply_records, pack_people
-from sponsorsync.sync.relay import Relay
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
-from tests.support.sync import CATALOG, PERSON, confirm_taken
+from tests.support.sync import PERSON, confirm_taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,28 +21,28 @@ if TYPE_CHECKING:
     from tests.support.sync import Pair
 
 
-async def _look(pair: Pair) -> None:
-    """Looks at all that durable has taken by now: the first call only notes how far that is."""
+async def _check(pair: Pair) -> None:
+    """Checks all that durable has applied by now; the first call only saves the count."""
     await pair.engine._unconfirmed.check()
     await pair.engine._unconfirmed.check()
 
 
 async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
-    """A relay has read from local and is stopped; local is flushed, and filled from durable."""
+    """Packs a record, then flushes local and fetches durable's older state; returns the record."""
     await pair.settle("a")
-    await _look(pair)
+    await _check(pair)
     await pair.add("b")
-    stalled = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
+    stalled = await pair.pack()
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     return stalled
 
 
 async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pair) -> None:
-    """Its relay died after durable took it: durable was newer, and no person was dirty."""
+    """Its relay died after the apply: durable was newer, and no person was dirty."""
     stalled = await _stall_before_a_flush(pair)
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
-    await _look(pair)
+    await pair.apply(stalled)
+    await _check(pair)
 
     assert await pair.durable_items() == {"a", "b"}
     assert await pair.local_items() == {"a", "b"}
@@ -54,41 +52,32 @@ async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pai
 async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pair) -> None:
     """The login is newer than the record, and was confirmed before it arrived."""
     stalled = await _stall_before_a_flush(pair)
-    await pair.sign_in()
-    await pair.relay()
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
-    await _look(pair)
+    await pair.settle()
+    await pair.apply(stalled)
+    await _check(pair)
 
     assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
 
 
 async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair: Pair) -> None:
-    """Each person is confirmed with their own script's count, not with the pipeline's last one."""
+    """Each person is confirmed with the count of its own script, not of the last one."""
     stalled = await _stall_before_a_flush(pair)
     people = range(PERSON, PERSON + PEOPLE_A_SCRIPT + 1)
     for person in people:
         await pair.sign_in(person)
 
     async def arrive() -> None:
-        await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+        await pair.apply(stalled)
 
     durable = cast("RedisStore", _Interrupted(pair.durable_store, arrive))
-    engine = pair.engine
-    relay = Relay(
-        pair.local_store,
-        durable,
-        catalog=CATALOG,
-        hydrator=engine.hydrator,
-        incarnations=engine.incarnations,
-    )
-    await relay.drain(people)
-    await _look(pair)
+    await pair.create_relay(durable).drain(people)
+    await _check(pair)
 
     assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
 
 
-async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
-    """They will be confirmed soon; fetching them again would be wasted work."""
+async def test_records_of_a_running_relay_are_not_fetched(pair: Pair) -> None:
+    """Their relay confirms them soon."""
     await pair.sign_in()
     fetched: list[int] = []
     watch = UnconfirmedChanges(
@@ -98,7 +87,7 @@ async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
         push_again=pair.engine.incarnations.push_again,
     )
     records = await pair.engine.relay._pack_sendable([PERSON])
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+    answers = await pair.apply(records)
     await watch.check()
     await confirm_taken(pair.engine.relay, records, answers)
     await watch.check()
@@ -107,10 +96,9 @@ async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
 
 
 async def test_each_unconfirmed_record_is_checked_once(pair: Pair) -> None:
-    """The next check begins where the last one ended, in any process."""
-    await pair.sign_in()
-    await pair.relay()
-    await _look(pair)
+    """The next check starts at the end of the last one, in any process."""
+    await pair.settle()
+    await _check(pair)
 
     assert await pair.local.hget(keys.INCARNATIONS, "checked") == await pair.durable.get(
         keys.APPLIED
@@ -118,34 +106,34 @@ async def test_each_unconfirmed_record_is_checked_once(pair: Pair) -> None:
 
 
 async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
-    """It was restored from a backup: new records get counts of before."""
+    """After a restore from a backup, new records get earlier counts again."""
     stalled = await _stall_before_a_flush(pair)
     await pair.local.hset(keys.INCARNATIONS, "checked", "1000")
     await pair.compare()
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
-    await _look(pair)
+    await pair.apply(stalled)
+    await _check(pair)
 
     assert await pair.local_items() == {"a", "b"}
 
 
-async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(pair: Pair) -> None:
-    """By hand, under open connections: local's next loss would be answered as empty."""
+async def test_a_durable_that_was_flushed_without_traffic_gets_everything_again(pair: Pair) -> None:
+    """Otherwise local's next loss would be answered as empty."""
     await pair.settle("a")
-    await _look(pair)
+    await _check(pair)
     await pair.durable.flushall()
-    await _look(pair)
+    await _check(pair)
     await pair.relay()
 
     assert await pair.durable_items() == {"a"}
 
 
-async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_tried_again(pair: Pair) -> None:
-    """Because of a wrong-type key; once it is gone, the relay sends them."""
+async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_retried(pair: Pair) -> None:
+    """The relay sends the person once the wrong-type key is removed."""
     stalled = await _stall_before_a_flush(pair)
-    await apply_records(pair.durable_store, stalled, catalog=CATALOG)
+    await pair.apply(stalled)
     profile = keys.user_details(PERSON)
     await pair.local.set(profile, "foreign")
-    await _look(pair)
+    await _check(pair)
     assert await pair.dirty() == {PERSON}
     await pair.relay()
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 1
@@ -158,14 +146,14 @@ async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_tried_again(pa
 async def test_more_people_than_a_page_are_all_checked(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages end in the middle of a count: nobody is skipped."""
+    """A page may end within the people of one count."""
     people = range(PERSON, PERSON + 7)
     for person in people:
         await pair.sign_in(person)
-    records = await pack_people(pair.local_store, people, what="entitled", catalog=CATALOG)
+    records = await pair.pack(*people)
     # Three scripts, of three, three and one: pages of four end within a count.
     for at in range(0, len(records), 3):
-        await apply_records(pair.durable_store, records[at : at + 3], catalog=CATALOG)
+        await pair.apply(records[at : at + 3])
     monkeypatch.setattr(unconfirmed, "_PAGE", 4)
     fetched: list[int] = []
     await unconfirmed.merge_unconfirmed(
@@ -184,7 +172,7 @@ def _recording(fetched: list[int]) -> MergeNewer:
 
 
 class _Interrupted:
-    """Durable, where something happens between the first and the second script of a pipeline."""
+    """A durable that calls a function between the first two scripts of a pipeline."""
 
     def __init__(self, store: RedisStore, between: Callable[[], Awaitable[None]]) -> None:
         self._store = store

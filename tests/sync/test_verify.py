@@ -1,4 +1,4 @@
-"""Both sides are compared, and made equal."""
+"""Verify: comparison and repair of both servers."""
 
 from __future__ import annotations
 
@@ -18,63 +18,47 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
+    from sponsorsync.store.connect import RedisStore
     from tests.support.sync import Pair
 
 UNENTITLED = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
+META = keys.meta(PERSON)
+PROFILE = keys.user_details(PERSON)
+INDEX = keys.sponsors(SPONSORABLE)
+UNVERSIONED = [f"{field}:{COLLECTION}" for field in ("p", "v", "n")]
 
 
 @pytest.fixture
 async def equal(pair: Pair) -> Pair:
-    """Both sides equal: a sponsor with preferences, and somebody who is not entitled."""
+    """Equal servers: a sponsor and a person who is not entitled, both with preferences."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
-        await pair.sign_in(person, entitled=entitled)
-        await pair.add("a", "b", person_id=person)
+        await pair.add_person("a", "b", person_id=person, entitled=entitled)
     await pair.relay()
     return pair
 
 
 async def test_equal_servers_agree(equal: Pair) -> None:
-    """Collections of people who are not entitled are on local only, and that is right."""
+    """Collections of people who are not entitled belong on local alone."""
     summary = await equal.engine.verifier.run()
 
     assert summary.agrees
     assert (summary.people, summary.equal, summary.counts) == (2, 2, {})
 
 
-async def test_empty_sides_agree(pair: Pair) -> None:
-    """There is nothing to differ in."""
+async def test_empty_servers_agree(pair: Pair) -> None:
+    """There is nothing to compare."""
     assert (await pair.engine.verifier.run()).agrees
 
 
-async def _flush_local(pair: Pair) -> None:
-    await pair.local.flushall()
+def _run(server: str, *command: str | int) -> Callable[[Pair], Awaitable[None]]:
+    """Returns a function that runs a command on one of the servers."""
 
+    async def run(pair: Pair) -> None:
+        store: RedisStore = getattr(pair, f"{server}_store")
+        await store.run(*command)
 
-async def _evict_set(pair: Pair) -> None:
-    await pair.local.delete(SET)
-
-
-async def _lose_set_on_durable(pair: Pair) -> None:
-    await pair.durable.delete(SET)
-
-
-async def _lose_everything_on_durable(pair: Pair) -> None:
-    await pair.durable.flushall()
-
-
-async def _write_past_the_service(pair: Pair) -> None:
-    await pair.local.sadd(SET, "c")
-
-
-async def _write_past_it_where_nobody_looked(pair: Pair) -> None:
-    await pair.local.hdel(
-        keys.meta(PERSON), f"p:{COLLECTION}", f"v:{COLLECTION}", f"n:{COLLECTION}"
-    )
-
-
-async def _change_the_profile_on_durable(pair: Pair) -> None:
-    await pair.durable.hset(keys.user_details(PERSON), "name", "Mallory")
+    return run
 
 
 async def _lose_the_dirty_mark(pair: Pair) -> None:
@@ -88,46 +72,41 @@ async def _lose_the_deletion(pair: Pair) -> None:
 
 
 async def _write_newer_on_durable(pair: Pair) -> None:
-    before = {key: await pair.local.dump(key) for key in (SET, keys.meta(PERSON))}
+    before = await pair.dump(SET, META)
     await pair.add("c")
     await pair.relay()
-    for key, value in before.items():
-        await pair.local.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
-
-
-async def _spoil_the_local_index(pair: Pair) -> None:
-    await pair.local.sadd(keys.sponsors(SPONSORABLE), UNENTITLED)
+    await pair.restore(before)
 
 
 async def _spoil_the_durable_index(pair: Pair) -> None:
-    await pair.durable.srem(keys.sponsors(SPONSORABLE), PERSON)
-    await pair.durable.sadd(keys.sponsors(SPONSORABLE), PERSON + 7)
+    await pair.durable.srem(INDEX, PERSON)
+    await pair.durable.sadd(INDEX, PERSON + 7)
 
 
 @pytest.mark.parametrize(
     ("spoil", "kinds"),
     [
-        (_flush_local, {"lost or never there on local"}),
-        (_evict_set, {"lost or never there on local"}),
-        (_lose_set_on_durable, {"missing on durable"}),
-        (_lose_everything_on_durable, {"missing on durable"}),
-        (_write_past_the_service, {"content differs"}),
-        (_write_past_it_where_nobody_looked, {"not versioned on local"}),
-        (_change_the_profile_on_durable, {"content differs"}),
+        (_run("local", "FLUSHALL"), {"lost or never there on local"}),
+        (_run("local", "DEL", SET), {"lost or never there on local"}),
+        (_run("durable", "DEL", SET), {"missing on durable"}),
+        (_run("durable", "FLUSHALL"), {"missing on durable"}),
+        (_run("local", "SADD", SET, "c"), {"content differs"}),
+        (_run("local", "HDEL", META, *UNVERSIONED), {"not versioned on local"}),
+        (_run("durable", "HSET", PROFILE, "name", "Mallory"), {"content differs"}),
         (_lose_the_dirty_mark, {"older on durable"}),
         (
             _lose_the_deletion,
             {"deletion missing on durable", "lost or never there on local"},
         ),
         (_write_newer_on_durable, {"newer on durable"}),
-        (_spoil_the_local_index, {"index of the entitled wrong on local"}),
+        (_run("local", "SADD", INDEX, UNENTITLED), {"index of the entitled wrong on local"}),
         (_spoil_the_durable_index, {"index of the entitled wrong on durable"}),
     ],
 )
 async def test_each_difference_is_found_and_repaired(
     equal: Pair, spoil: Callable[[Pair], Awaitable[None]], kinds: set[str]
 ) -> None:
-    """Each foreign write or loss is named; `--fix` makes both equal."""
+    """Each foreign write or loss is reported; `--fix` makes both servers equal."""
     await spoil(equal)
 
     found = await equal.engine.verifier.run()
@@ -141,7 +120,7 @@ async def test_each_difference_is_found_and_repaired(
     assert await equal.local_items() == await equal.durable_items()
 
 
-async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(equal: Pair) -> None:
+async def test_a_fix_merges_a_set_that_was_evicted_and_written_again(equal: Pair) -> None:
     """A loss and an unnoticed removal look the same, so nothing is dropped."""
     await equal.local.delete(SET)
     await equal.local.sadd(SET, "c")
@@ -154,7 +133,7 @@ async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(e
 
 
 async def test_the_copy_after_a_lapse_may_only_be_smaller(equal: Pair) -> None:
-    """Additions since stay on local; removals must not be on durable."""
+    """Additions after the lapse stay on local; removed items must not stay on durable."""
     await equal.lapse()
     await equal.add("c")
     await equal.remove("a")
@@ -182,7 +161,7 @@ async def test_a_copy_of_a_person_who_was_never_entitled_is_found(equal: Pair) -
 
 
 async def test_a_dirty_person_is_neither_a_difference_nor_an_agreement(equal: Pair) -> None:
-    """The comparison cannot decide yet."""
+    """Its changes are still being sent."""
     await equal.add("c")
 
     summary = await equal.engine.verifier.run()
@@ -190,8 +169,8 @@ async def test_a_dirty_person_is_neither_a_difference_nor_an_agreement(equal: Pa
     assert (summary.counts, summary.on_their_way, summary.agrees) == ({}, 1, False)
 
 
-async def test_people_who_wait_for_their_entitlement_are_counted_apart(pair: Pair) -> None:
-    """Only GitHub can resolve that."""
+async def test_people_with_an_unknown_entitlement_are_counted_apart(pair: Pair) -> None:
+    """Only GitHub can answer it."""
     await pair.sign_in(entitled=None)
     await pair.relay()
 
@@ -203,7 +182,6 @@ async def test_people_who_wait_for_their_entitlement_are_counted_apart(pair: Pai
 
 async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> None:
     """The reason names the key."""
-    await equal.durable.delete(SET)
     await equal.durable.set(SET, "foreign")
     await equal.add("c")
     await equal.relay()
@@ -218,7 +196,6 @@ async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> 
 
 async def test_a_wrong_type_key_is_named_and_not_repaired(equal: Pair) -> None:
     """It belongs to another program."""
-    await equal.local.delete(SET)
     await equal.local.set(SET, "foreign")
 
     summary = await equal.engine.verifier.run(fix=True)
@@ -230,7 +207,7 @@ async def test_a_wrong_type_key_is_named_and_not_repaired(equal: Pair) -> None:
 
 
 async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
-    """They are the application's."""
+    """They belong to the application."""
     await equal.local.hset(keys.visitor(UNENTITLED), "theirs", "1")
     await equal.durable.sadd(keys.preferences(UNENTITLED, COLLECTION), "x")
 
@@ -240,7 +217,7 @@ async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
 
 
 async def test_an_entitlement_that_ended_just_now_is_no_difference(equal: Pair) -> None:
-    """Both indexes learn it by the sweep and the relay; until then they are on their way."""
+    """The sweep and the relay will update both indexes."""
     await equal.local.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
     await equal.durable.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
     await equal.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{PERSON}": 1000})
@@ -253,13 +230,10 @@ async def test_an_entitlement_that_ended_just_now_is_no_difference(equal: Pair) 
 
 
 async def test_large_sets_are_compared_in_several_scripts(equal: Pair) -> None:
-    """A script stops when it has read much, and the rest is asked for again."""
+    """Each script reads a bounded size, and the next one reads the rest."""
     items = [f"node-{number:05}" for number in range(8000)]
     people = range(PERSON, PERSON + 6)
-    for person in people:
-        await equal.sign_in(person)
-        await equal.add(*items, person_id=person)
-    await equal.relay()
+    await equal.settle(*items, people=people)
 
     summary = await equal.engine.verifier.run()
 
@@ -283,7 +257,7 @@ async def test_an_outage_of_durable_ends_the_comparison(
 
 
 def test_versions_decide_before_contents() -> None:
-    """Which side is right is a matter of versions; contents are compared when they are the same."""
+    """Contents are compared only between equal versions."""
     here = Person(flags="c", parts={COLLECTION: Held(2, "there", "x")})
     there = Person(flags="c", parts={COLLECTION: Held(3, "there", "y")})
 
@@ -298,7 +272,7 @@ def test_versions_decide_before_contents() -> None:
 async def test_the_verify_command_fails_unless_both_servers_are_equal(
     equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """0 only if both are known to be equal; `--json` is for programs."""
+    """Status 0 means equal; `--json` is for programs."""
     await equal.durable.delete(SET)
     urls = (local_server.url, durable_server.url)
 
@@ -312,7 +286,7 @@ async def test_the_verify_command_fails_unless_both_servers_are_equal(
 
 
 async def test_a_refused_repair_is_not_counted(equal: Pair) -> None:
-    """The count would claim that it is done."""
+    """The count must not claim it."""
     await equal.local.delete(SET)
     await equal.local.set(keys.pending(PERSON), "foreign")
 

@@ -1,4 +1,4 @@
-"""A wrong-type key concerns one person, and leaves nothing half done."""
+"""A wrong-type key concerns one person, and no script stops half way."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import pytest
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.store import keys
-from sponsorsync.sync.person_records import apply_records, pack_people
-from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, dump_all
+from tests.support.sync import COLLECTION, PERSON, Pair, dump_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import Redis
 
     from sponsorsync.store.connect import RedisStore
 
@@ -47,9 +44,9 @@ async def _delete(pair: Pair) -> None:
 async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
-    """It is tried again when it is due, not before; the others go on."""
+    """It is retried when it is due and not before; other people are sent."""
     await pair.settle("a", people=(PERSON, OTHER))
-    await _put_in_the_way(pair.durable, key)
+    await pair.durable.set(key, "foreign")
     for person in (PERSON, OTHER):
         await pair.add("b", person_id=person)
     await pair.relay()
@@ -58,13 +55,14 @@ async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gon
     assert await pair.dirty() == {PERSON}
     record = json.loads(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
     assert key in record["reason"]
+    assert "WRONGTYPE" in record["reason"]
     assert record["next_try"] > time.time()
     assert await pair.durable.get(key) == "foreign"
 
     await pair.durable.delete(key)
     for _ in range(2):
         await pair.engine.relay.sweep()
-    assert await pair.dirty() == {PERSON}  # it is not time yet
+    assert await pair.dirty() == {PERSON}  # it is not due yet
     record["next_try"] = 0
     await pair.local.hset(keys.DEAD_LETTERS, str(PERSON), json.dumps(record))
     for _ in range(2):
@@ -78,10 +76,9 @@ async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gon
 async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
     pair: Pair, key: str
 ) -> None:
-    """The same for a key of local."""
+    """The rule holds for keys of local too."""
     for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
+        await pair.add_person("a", person_id=person)
     await pair.local.rename(key, "aside")
     await pair.local.set(key, "foreign")
     await pair.relay()
@@ -103,10 +100,9 @@ async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
 
 
 async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: Pair) -> None:
-    """The fetch has to come before the drain; the others go on."""
+    """The relay has to fetch first; other people are sent."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
-    await pair.durable.delete(SET)
     await pair.durable.set(SET, "foreign")
     for person in (PERSON, OTHER):
         await pair.save_login(person, entitled=None)
@@ -125,7 +121,6 @@ async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(p
         await pair.relay()
         await pair.local.hset(keys.sponsorship("maintainer", person), "valid_until", "1")
         await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{person}": 1})
-    await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
     await pair.engine._sweep()
 
@@ -141,19 +136,13 @@ LOCAL_CASES = [
 ]
 
 
-async def _put_in_the_way(client: Redis, key: str) -> None:
-    await client.delete(key)
-    await client.set(key, "foreign")
-
-
 @pytest.mark.parametrize(("act", "key"), LOCAL_CASES)
 async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
     pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
 ) -> None:
-    """Scripts check every type before the first write; also for a person who joins."""
-    await pair.sign_in(entitled=False)
-    await pair.add("a", "b")
-    await _put_in_the_way(pair.local, key)
+    """Scripts check every type before the first write, also for a person who joins."""
+    await pair.add_person("a", "b", entitled=False)
+    await pair.local.set(key, "foreign")
     before = await dump_all(pair.local_store)
 
     with pytest.raises(StoreConflictError):
@@ -164,10 +153,10 @@ async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
 
 @pytest.mark.parametrize("key", [SET, FACTS, PROFILE])
 async def test_a_deletion_leaves_wrong_type_keys_alone(pair: Pair, key: str) -> None:
-    """They are not ours; all of our keys are removed, on both servers."""
+    """They belong to another program; our keys are removed on both servers."""
     await pair.settle("a")
     parts = {SET, FACTS, PROFILE} - {key}
-    await _put_in_the_way(pair.local, key)
+    await pair.local.set(key, "foreign")
     await pair.people.delete_account(PERSON)
     await pair.relay()
 
@@ -178,9 +167,9 @@ async def test_a_deletion_leaves_wrong_type_keys_alone(pair: Pair, key: str) -> 
 
 
 async def test_a_deletion_leaves_wrong_type_keys_on_durable_alone(pair: Pair) -> None:
-    """The record of a deletion says nothing of that key."""
+    """The record of a deletion does not name the key."""
     await pair.settle("a")
-    await _put_in_the_way(pair.durable, SET)
+    await pair.durable.set(SET, "foreign")
     await pair.people.delete_account(PERSON)
     await pair.relay()
 
@@ -194,11 +183,11 @@ async def test_a_deletion_leaves_wrong_type_keys_on_durable_alone(pair: Pair) ->
 async def test_a_fill_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
-    """The same for data from durable."""
+    """Fetched data are checked too."""
     await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
-    await _put_in_the_way(pair.local, key)
+    await pair.local.set(key, "foreign")
     content = await pair.read_for_fetch("token")
     before = await dump_all(pair.local_store)
 
@@ -211,25 +200,24 @@ async def test_a_fill_that_meets_a_wrong_type_key_leaves_nothing_half_done(
 async def test_an_apply_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str, *, is_deleted: bool
 ) -> None:
-    """The same on durable, except for its counter."""
+    """Only the counter of durable changes."""
     await pair.settle("a")
     if is_deleted:
         await pair.people.delete_account(PERSON)
-    await pair.sign_in()
-    await pair.add("b")
-    records = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
-    await _put_in_the_way(pair.durable, key)
+    await pair.add_person("b")
+    records = await pair.pack()
+    await pair.durable.set(key, "foreign")
     before = await _dump_durable(pair.durable_store)
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+    answers = await pair.apply(records)
 
     assert answers[0][1].startswith("WRONGTYPE")
     assert await _dump_durable(pair.durable_store) == before
 
 
 async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None:
-    """It once ended the drain of everyone else in the batch, each time anew."""
+    """It once ended the drain of all other people in the batch."""
     await pair.settle("a", people=(PERSON, OTHER))
-    await _put_in_the_way(pair.durable, SET)
+    await pair.durable.set(SET, "foreign")
     await pair.lapse()
     await pair.add("b", person_id=OTHER)
     await pair.engine.relay.drain([PERSON, OTHER])
@@ -243,9 +231,9 @@ async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None
 async def test_a_pruning_that_meets_a_wrong_type_key_leaves_nothing_half_done(
     pair: Pair, key: str
 ) -> None:
-    """The same for members removed after a lapse."""
+    """The script checks types first too."""
     await pair.settle("a", "b")
-    await _put_in_the_way(pair.durable, key)
+    await pair.durable.set(key, "foreign")
     before = await _dump_durable(pair.durable_store)
     with pytest.raises(StoreConflictError):
         await pair.durable_store.run_script("prune", PERSON, COLLECTION, 2**53, "a")

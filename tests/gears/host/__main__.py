@@ -28,7 +28,7 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
     async with run_valkey(
         folder,
         name="gears",
-        # A kill loses nothing without fsync either: each write is with the system before its reply.
+        # A kill loses nothing without fsync: the system has each write before its reply.
         extra_config={"notify-keyspace-events": ALL_FLAGS, "appendfsync": "no"},
     ) as valkey:
         engine = Engine(folder, threads, await Link.open(valkey.port), await Link.open(valkey.port))

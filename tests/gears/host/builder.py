@@ -1,4 +1,4 @@
-"""GearsBuilder: what a script says to do with records, and how it says when."""
+"""GearsBuilder: the reader, steps and trigger of a script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY_TYPES = ("empty", "string", "list", "hash", "set", "zset", "module", "strea
 
 
 class GearsBuilder:
-    """A reader and the steps for what it yields; `GB` for short."""
+    """A reader and the steps for its records; `GB` for short."""
 
     engine: ClassVar[Engine]
 
@@ -39,35 +39,35 @@ class GearsBuilder:
         self._steps: list[Step] = []
 
     def map(self, callback: Callable[[Any], object]) -> GearsBuilder:
-        """Each record becomes what the callback returns."""
+        """Replaces each record by the result of the callback."""
         return self._then(Step("map", callback))
 
     def flatmap(self, callback: Callable[[Any], object]) -> GearsBuilder:
-        """Each record becomes as many as the list has that the callback returns."""
+        """Replaces each record by the items of the callback's list."""
         return self._then(Step("flatmap", callback))
 
     def filter(self, callback: Callable[[Any], object]) -> GearsBuilder:
-        """Only records stay for which the callback returns something true."""
+        """Keeps records for which the callback returns something true."""
         return self._then(Step("filter", callback))
 
     def foreach(self, callback: Callable[[Any], object]) -> GearsBuilder:
-        """Each record is given to the callback, and stays what it is."""
+        """Calls the callback with each record, and leaves the record unchanged."""
         return self._then(Step("foreach", callback))
 
     def accumulate(self, callback: Callable[[Any, Any], object]) -> GearsBuilder:
-        """All records become one: the callback gets what it last returned, at first None."""
+        """Reduces all records to one: the callback gets its last result, at first None."""
         return self._then(Step("accumulate", callback))
 
     def count(self) -> GearsBuilder:
-        """All records become their number; none become none."""
+        """Reduces all records to their number; no record to none."""
         return self.accumulate(lambda total, _: 1 + (total or 0))
 
     def collect(self) -> GearsBuilder:
-        """Brings records of all shards to one: the host is one."""
+        """Collects records of all shards; the host is one shard."""
         return self._then(Step("collect"))
 
     def run(self, arg: Any = None, **options: Any) -> None:  # noqa: ANN401 - the script's values
-        """Runs over what is there now; the script's upload is answered with the results."""
+        """Runs over present data; the reply to the upload has the results."""
         self._convert(options)
         upload = RUNNING.upload
         if upload is None:
@@ -84,7 +84,7 @@ class GearsBuilder:
         )
 
     def register(self, prefix: str = "*", **options: Any) -> str:  # noqa: ANN401 - likewise
-        """Runs whenever something happens to keys of a prefix; returns the registration's id."""
+        """Runs for each event of keys of a prefix; returns the id of the registration."""
         self._convert(options)
         upload = RUNNING.upload
         if upload is None:
@@ -176,7 +176,7 @@ class GearsBuilder:
 
 
 def _names(options: dict[str, Any], option: str, what: str) -> list[str] | None:
-    """Returns an option's names; of a str, which iterates as well, its letters."""
+    """Returns the names of an option; of a str its letters."""
     given = options.get(option)
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""The engine's own commands, and what they answer."""
+"""The commands of the engine and their replies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class _Refused(Exception):  # noqa: N818 - it carries a reply
-    """A command that cannot be done; its text is the reply."""
+    """A refused command; its text is the reply."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Commands:
         }
 
     def knows(self, arguments: list[bytes]) -> bool:
-        """Whether a command is one of these; others of MODULE's are the server's."""
+        """Returns whether a command is one of these; other MODULE commands belong to the server."""
         name = _name(arguments)
         if name == "MODULE":
             return arguments[1:2] != [] and arguments[1].upper() == b"LIST"
@@ -120,7 +120,7 @@ class Commands:
         return present
 
     def _install(self, requirements: list[str]) -> None:
-        """Has what the host's Python has, in that version whichever was asked for."""
+        """Accepts packages that the host's Python has, in any version."""
         for each in requirements:
             name = _NAME.match(each)
             try:

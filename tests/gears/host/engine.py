@@ -44,7 +44,7 @@ ALL_FLAGS: Final = "KEAm"
 _SHARD: Final = "0" * 40
 _SCAN_COUNT: Final = b"1000"
 
-# OBJECT is the one reading command that does not notify of a key that is missing.
+# OBJECT is the only reading command that does not notify of a missing key.
 _READ_KEYS: Final = b"""
 local records = {}
 for i, key in ipairs(KEYS) do
@@ -136,7 +136,7 @@ class Engine:
 
     @asynccontextmanager
     async def calling(self, calling: Calling) -> AsyncIterator[None]:
-        """Has the turn, for a command of a client's; events are seen to before it ends."""
+        """Holds the turn for a command of a client; handles events before it ends."""
         async with self.turn:
             self._calling = calling
             try:
@@ -146,17 +146,17 @@ class Engine:
                 self._calling = Calling()
 
     async def take_turn(self) -> None:
-        """Waits for the turn, for a thread of a script's."""
+        """Acquires the turn for the thread of a script."""
         await self.turn.acquire()
 
     async def end_turn(self) -> None:
-        """Gives it back."""
+        """Releases the turn."""
         self.turn.release()
 
     async def call(
         self, arguments: list[bytes], *, has_turn: bool = False, in_event: bool = False
     ) -> Value:
-        """Runs a command of a script's, or of the engine's own."""
+        """Runs a command of a script or of the engine."""
         if not has_turn:
             async with self.turn:
                 return await self.call(arguments, has_turn=True, in_event=in_event)
@@ -169,11 +169,11 @@ class Engine:
         return reply
 
     async def own_call(self, *arguments: bytes) -> Value:
-        """Runs a command of the engine's own."""
+        """Runs a command of the engine."""
         return await self.call(list(arguments))
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever work returns
-        """Has the loop do something; for the threads of scripts."""
+        """Runs a coroutine on the loop, for the threads of scripts."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     # Events
@@ -193,7 +193,7 @@ class Engine:
                     self._idle = asyncio.create_task(self._see_to_idle_events())
 
     async def _see_to_idle_events(self) -> None:
-        """Handles events without a command: an expiry, an eviction, a blocked client that wakes."""
+        """Handles events without a command: an expiry, an eviction, a woken client."""
         async with self.turn:
             self._idle = None
             await self._see_to_events()
@@ -233,7 +233,7 @@ class Engine:
 
     @asynccontextmanager
     async def _with_keys(self, keys: list[bytes]) -> AsyncIterator[None]:
-        """Sets keys again during a sync callback, with a value of ours and without any event."""
+        """Sets keys again during a sync callback, with a value of ours and without an event."""
         made = [key for key in keys if await self._ask_unheard(b"SET", key, b"1", b"NX")]
         try:
             yield
@@ -253,7 +253,7 @@ class Engine:
     # Hooks
 
     def find_hooks(self, arguments: list[bytes], command: Command | None = None) -> Calling:
-        """Returns what a command is to registrations with `commands`."""
+        """Returns the facts of a command for registrations with `commands`."""
         name = arguments[0].decode(errors="replace").upper()
         if name in ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"):
             return Calling(is_lua=True)
@@ -262,7 +262,7 @@ class Engine:
         return Calling()
 
     def is_hooked(self, name: str, arguments: list[bytes]) -> bool:
-        """Whether a registration named this command and has a prefix of one of its keys."""
+        """Returns whether a registration names this command and a prefix of one of its keys."""
         return any(
             each.matches(key)
             for each in self.registrations
@@ -272,7 +272,7 @@ class Engine:
         )
 
     async def answer_hooked(self, name: str, arguments: list[bytes]) -> Command:
-        """Runs a client's command in its place, as the engine does: with all rights, in RESP2."""
+        """Runs a command for its client as the engine does: with all rights, in RESP2."""
         command = Command(arguments, asyncio.Event(), awaits=1)
         async with self.calling(Calling(frozenset([name]), command=command)):
             command.own_reply = await self.own.ask(*arguments)
@@ -280,7 +280,7 @@ class Engine:
         return command
 
     async def find_command(self, name: str) -> CommandFacts | None:
-        """Returns the server's facts of a command, if it exists; the caller has the turn."""
+        """Returns the facts of a command, if it exists; the caller holds the turn."""
         reply: Any = decode(await self.own.ask(b"COMMAND", b"INFO", name.encode()))
         if reply[0] is None:
             return None
@@ -337,7 +337,7 @@ class Engine:
         yield from (record for _, record in _entries(reply))
 
     def read_group(self, key: bytes, count: int | None) -> Iterator[tuple[bytes, object]]:
-        """Yields what the group has not seen; without a count all that it never acknowledged."""
+        """Yields entries that are new to the group; without a count its pending ones."""
         reply = self.wait(self._read_group(key, count))
         yield from _entries(reply)
 
@@ -352,7 +352,7 @@ class Engine:
         return None if isinstance(reply, Failure) else reply
 
     async def find_streams(self, prefix: str) -> list[bytes]:
-        """Returns the streams that are there under a prefix."""
+        """Returns the existing streams with a prefix."""
         found: list[bytes] = []
         cursor = b"0"
         while True:
@@ -389,13 +389,13 @@ class Engine:
     def create_execution(
         self, session: Session, steps: list[Step], read: Callable[[], Iterable[object]]
     ) -> Execution:
-        """Returns an execution that is known from now on, and has to be started."""
+        """Creates an execution, which the caller has to start."""
         execution = Execution(self.next_id("execution"), session, steps, read)
         self.executions[execution.id] = execution
         return execution
 
     def drop_execution(self, execution: Execution) -> None:
-        """Forgets it, and its session if that was the last of it."""
+        """Removes it, and its session if nothing else is left of that."""
         self.executions.pop(execution.id, None)
         execution.session.runs.discard(execution.id)
         self._forget_if_dead(execution.session)
@@ -403,7 +403,7 @@ class Engine:
     async def upload(
         self, script: bytes, session: Session, replaced: Session | None
     ) -> tuple[Upload, str | None]:
-        """Runs a script's body; returns what it wants, and the traceback if it failed."""
+        """Runs the body of a script; returns the upload, and the traceback if it failed."""
         upload = Upload(session)
         async with self.turn:
             failure = await asyncio.to_thread(_run_body, script, upload)
@@ -429,7 +429,7 @@ class Engine:
         return upload, None
 
     async def unregister(self, registration: Registration) -> None:
-        """Takes one registration away."""
+        """Removes a registration."""
         async with self.turn:
             self._remove(registration)
             self._save()
@@ -463,7 +463,7 @@ class Engine:
         os.replace(new, self.folder / SAVED)  # noqa: PTH105 - one step
 
     async def load(self) -> None:
-        """Registers what was registered when the process before ended, however it did."""
+        """Restores the registrations of the last process."""
         file = self.folder / SAVED
         if not file.exists():
             return
@@ -519,7 +519,7 @@ def _value(kind: str, value: Value) -> object:
 
 
 def _entries(reply: Any) -> Iterator[tuple[bytes, dict[str, object]]]:  # noqa: ANN401
-    """Yields ids and records; of an entry that was deleted meanwhile only the id is left."""
+    """Yields ids and records; a deleted entry has only its id."""
     for key, entries in reply or ():
         for entry_id, fields in entries:
             plain = to_python(fields or [])

@@ -1,4 +1,4 @@
-"""Records through a script's steps: an exception ends them, those of a registration are serial."""
+"""Executions: records pass the steps of a script; those of one registration are serial."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _map(callback: Callable[[object], object], records: Iterable[object]) -> Ite
 def _flatmap(callback: Callable[[object], object], records: Iterable[object]) -> Iterator[object]:
     for record in records:
         result = callback(record)
-        # The engine takes a list from its end, and anything else as one record.
+        # The engine reads a list from its end, and anything else as one record.
         yield from reversed(result) if isinstance(result, list) else (result,)
 
 
@@ -93,7 +93,7 @@ class Execution:
     _thread: int | None = None
 
     def run(self) -> None:
-        """Runs in the thread that calls it; `finish` is for the loop's."""
+        """Runs in the calling thread; `finish` is for the thread of the loop."""
         if self.status == "aborted":
             return
         self.status, self._thread = "running", threading.get_ident()
@@ -131,7 +131,7 @@ class Execution:
             )
 
     def reply(self) -> list[Value]:
-        """Returns what a client that waited for it gets."""
+        """Returns the reply to a client that waited for it."""
         return [[to_reply(each) for each in self.results], [each.encode() for each in self.errors]]
 
 
@@ -163,7 +163,7 @@ class Worker:
 
 
 def to_reply(value: object) -> Value:  # noqa: PLR0911 - one for each type
-    """Returns what a client reads of a value; sets, tuples, dicts and None it cannot read."""
+    """Returns the reply for a value; sets, tuples, dicts and None have none."""
     match value:
         case list():
             return [to_reply(item) for item in value]

@@ -1,4 +1,4 @@
-"""Starting the host, ending it, and starting it again on what it has written."""
+"""The process of the host: start, end, and restart on its files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HostProcess:
 
     @property
     def pid(self) -> int:
-        """Of the host itself; its Valkey has another."""
+        """The process id of the host; its Valkey has another."""
         if self._process is None:
             raise ProcessLookupError("it does not run")
         return self._process.pid
@@ -49,7 +49,7 @@ class HostProcess:
         return f"redis://127.0.0.1:{self.port}/0"
 
     async def start(self) -> None:
-        """Returns when it serves."""
+        """Starts it and waits until it serves."""
         command = [sys.executable, "-m", "tests.gears.host", "--ends-with-parent"]
         options = {"--folder": self.folder, "--port": self.port, "--threads": self.threads}
         for name, value in options.items():
@@ -71,7 +71,7 @@ class HostProcess:
         self.port, self._valkey_pid = facts["port"], facts["valkey_pid"]
 
     async def kill(self) -> None:
-        """SIGKILL, of its Valkey too."""
+        """Ends it and its Valkey by SIGKILL."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._valkey_pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ class HostProcess:
             await self._wait()
 
     async def stop(self) -> None:
-        """SIGTERM."""
+        """Ends it by SIGTERM."""
         if self._process is not None:
             self._process.terminate()
             await self._wait()

@@ -40,7 +40,7 @@ class Calling:
     command: Command | None = None
 
     def includes(self, commands: list[str]) -> bool:
-        """Whether one of these is among them."""
+        """Returns whether one of these is among them."""
         return self.is_lua or not self.names.isdisjoint(each.upper() for each in commands)
 
 
@@ -72,15 +72,15 @@ class Registration:
         self.worker = Worker(self.engine.pool)
 
     def matches(self, key: bytes) -> bool:
-        """Whether the prefix, an exact key or one with a trailing asterisk, is this key's."""
+        """Returns whether the prefix, a key or one with a trailing asterisk, matches this key."""
         wanted = self.prefix.encode()
         return key.startswith(wanted[:-1]) if wanted.endswith(b"*") else key == wanted
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Starts to listen."""
 
     def stop(self) -> None:
-        """Is not registered any more."""
+        """Ends the registration."""
 
     def to_saved(self) -> SavedRegistration:
         """Returns what restores it after a restart.
@@ -175,7 +175,7 @@ class KeysRegistration(Registration):
         )
 
     async def fire(self, event: str, key: bytes, calling: Calling) -> None:
-        """Runs: at once in mode sync, else after what it has still to do."""
+        """Runs at once in mode sync, otherwise after its earlier executions."""
 
         def read() -> Iterator[object]:
             yield from self.engine.read_keys([key], event=event, reads_value=self.reads_value)
@@ -221,7 +221,7 @@ class _Stream:
 
 @dataclass(eq=False)
 class StreamRegistration(Registration):
-    """Runs for a batch of entries, which one consumer of one group reads for all registrations."""
+    """Runs for batches of entries; all registrations share one consumer of one group."""
 
     reader = "StreamReader"
     _own_arguments = ("batch", "duration_ms", "on_failed", "retry_interval_s", "trims")
@@ -236,18 +236,18 @@ class StreamRegistration(Registration):
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self) -> None:
-        """Looks for streams that are there already; first what is pending in them is read again."""
+        """Finds existing streams; reads their pending entries first."""
         self.status = "OK"
         self._own(self._find_streams())
 
     def stop(self) -> None:
-        """Reads no more; a batch that runs is acknowledged at its end all the same."""
+        """Stops reading; a running batch is still acknowledged at its end."""
         self.status = "UNREGISTERED"
         for stream in self._streams.values():
             stream.changed.set()
 
     def notice(self, key: bytes) -> None:
-        """An entry was added."""
+        """Handles a new entry."""
         if self.status != "OK" or not self.matches(key):
             return
         stream = self._streams.get(key)

@@ -1,4 +1,4 @@
-"""The protocol of Redis: frames off a connection as they came, and values to and from bytes."""
+"""The protocol of Redis: unchanged frames of a connection, and values to and from bytes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Value: TypeAlias = (
 
 
 class Frames:
-    """Takes what comes on a connection apart, byte for byte as it came."""
+    """Splits the bytes of a connection into frames."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -76,7 +76,7 @@ class Frames:
 
 
 def _end_of_frame(data: bytearray, start: int) -> int | None:
-    """Returns where a frame ends; None if that has not come yet."""
+    """Returns the end of a frame; None if it is incomplete."""
     line_end = data.find(b"\r\n", start)
     if line_end < 0:
         return None
@@ -86,7 +86,7 @@ def _end_of_frame(data: bytearray, start: int) -> int | None:
         return end if end <= len(data) else None
     if kind in b"*~>%|":
         count = int(rest) * (2 if kind in b"%|" else 1)
-        # Attributes stand before the frame that they are about.
+        # Attributes precede their frame.
         for _ in range(count + (kind == b"|")):
             end_of_item = _end_of_frame(data, at)
             if end_of_item is None:

@@ -1,4 +1,4 @@
-"""State of a thread that runs a script or a callback, and the text of their exceptions."""
+"""State of a thread that runs a script or a callback, and the text of its exceptions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Command:
     awaits: int = 0
 
     def release(self) -> None:
-        """One execution is done with it."""
+        """Ends the use by one execution."""
         self.awaits -= 1
         if self.awaits == 0:
             self.released.set()
@@ -112,7 +112,7 @@ def describe(raised: BaseException) -> str:
 
 
 def _frames_of_script(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    """Leaves out what called the script, and what is beneath a function of the engine's."""
+    """Removes the frames above the script and below functions of the engine."""
     own = [_HOST in Path(frame.filename).parents for frame in frames]
     first = own.index(False) if False in own else len(frames)
     after = own.index(True, first) if True in own[first:] else len(frames)

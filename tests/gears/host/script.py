@@ -1,4 +1,4 @@
-"""The engine's functions, under the engine's names, for every script."""
+"""The functions of the engine for scripts, with the engine's names."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def to_python(value: Value) -> Any:  # noqa: ANN401 - what the script gets is of
 
 
 def to_argument(value: object) -> bytes:
-    """Returns what goes to the server: bytes as they are, of all else its `str`, of None too."""
+    """Returns an argument for the server: bytes unchanged, of all else its `str`, of None too."""
     return bytes(value) if isinstance(value, (bytes, bytearray)) else str(value).encode()
 
 
 class Atomic:
-    """`with atomic():` no other command comes between; the host adds no MULTI around them."""
+    """`with atomic():` excludes other commands; the host adds no MULTI."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -92,11 +92,11 @@ class Functions:
         return to_python(reply)
 
     def atomic(self) -> Atomic:
-        """Returns a context that has the server to itself."""
+        """Returns a context without commands of others."""
         return Atomic(self._engine)
 
     def config_get(self, key: str) -> str | None:
-        """Returns what was set with RG.CONFIGSET, for names that are no settings of the engine."""
+        """Returns a value of RG.CONFIGSET, for names that are no settings of the engine."""
         return self._engine.config.get(key)
 
     def gears_config_get(self, key: str, default: str | None = None) -> str | None:
@@ -131,7 +131,7 @@ class Functions:
         return HASHTAG
 
     def install(self, **more: object) -> None:
-        """Puts the engine's names where every script finds them, its own globals being its own."""
+        """Makes the engine's names builtins, so scripts share them but not their globals."""
         names = {
             "execute": self.execute,
             "atomic": self.atomic,
@@ -147,7 +147,7 @@ class Functions:
 
 
 def _sentence(text: str) -> str:
-    """Returns the server's error in the engine's words, which come from errno first."""
+    """Returns the server's error in the engine's words, which follow errno."""
     if text.startswith("ERR wrong number of arguments"):
         return "Invalid argument"
     if text.startswith("ERR unknown command"):

@@ -1,4 +1,4 @@
-"""The server for clients: a proxy before Valkey that answers the engine's commands itself."""
+"""The server for clients: a proxy before Valkey that answers the commands of the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gears.host.running import UNSET
 if TYPE_CHECKING:
     from tests.gears.host.commands import Commands
 
-# After one of these a connection gets messages at any time, which look like replies.
+# After one of these a connection gets messages, which look like replies.
 _STREAMING: Final = {
     *("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"),
 }
@@ -27,7 +27,7 @@ _NOT_HERE: Final = "-Can not run gears inside a multi exec, lua, or when blockin
 
 
 class Connection:
-    """One client with its own connection to Valkey, over which its commands go as they are."""
+    """A client with its own connection to Valkey, which gets its commands unchanged."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Connection:
         relaying.cancel()
         self._link.close()
         self._replies.put_nowait(None)
-        # Not cancelled: what has the turn, a script's thread perhaps, has it until it is done.
+        # Not cancelled: the holder of the turn, perhaps a script's thread, keeps it to the end.
         self._has_ended = True
         if self._requests.empty():
             self._requests.put_nowait([])
@@ -118,7 +118,7 @@ class Connection:
         if name in _BLOCKING or (
             name.startswith("XREAD") and b"BLOCK" in map(bytes.upper, request)
         ):
-            # What wakes it is somebody else's command, in whose turn its events are seen to.
+            # The command of another client wakes it, and handles the events in its turn.
             return await self._ask(request)
         async with self._engine.calling(self._engine.find_hooks(request)):
             reply = await self._ask(request)
@@ -154,7 +154,7 @@ class Connection:
 
 
 def _with_all_flags(request: list[bytes]) -> list[bytes]:
-    """Returns a CONFIG SET that leaves on what the host itself needs."""
+    """Returns a CONFIG SET that keeps the notifications of the host."""
     changed = list(request)
     at = changed.index(b"notify-keyspace-events") + 1
     if changed[1].upper() == b"SET" and at < len(changed):

@@ -1,4 +1,4 @@
-"""Sessions: uploads that registered or ran something, by id."""
+"""Sessions: the registrations and executions of one upload."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Session:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still has registrations or executions."""
+        """Returns whether it still has registrations or executions."""
         return bool(self.registrations or self.runs)
 
     def dump(self, *, verbose: bool = False) -> list[Value]:
