@@ -82,9 +82,7 @@ async def _sign_in(url: str) -> str:
     now = datetime.now(UTC)
     store = create_store(SecretStr(url), name="local", pool_size=2)
     people = PeopleStore(
-        store,
-        catalog=Catalog((_SPONSORABLE,), ("mnodes",)),
-        session_life=timedelta(days=1),
+        store, catalog=Catalog((_SPONSORABLE,), ("mnodes",)), session_life=timedelta(days=1)
     )
     profile = Profile(
         id=48_210_377,

@@ -51,11 +51,7 @@ async def _bench(
     async with servers.engine(url) as engine:
         await fill(servers.local_store, population)
         await engine.relay.drain(population.ids)
-        preferences = PreferenceStore(
-            servers.local_store,
-            RULES,
-            engine.hydrator,
-        )
+        preferences = PreferenceStore(servers.local_store, RULES, engine.hydrator)
         settle()
         ours: list[float] = []
         fetches: list[float] = []

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import originals
 from bench.measure import Contender, console, measure, show
-from bench.people import (
-    COLLECTION,
-    SPONSORABLE,
-    Population,
-    fill,
-    mark_all_dirty,
-    mark_none_dirty,
-)
+from bench.people import COLLECTION, SPONSORABLE, Population, fill, mark_all_dirty, mark_none_dirty
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
@@ -114,11 +107,7 @@ async def _start(servers: Servers, population: Population) -> None:
 
 @asynccontextmanager
 async def _ours(
-    servers: Servers,
-    population: Population,
-    *,
-    dirty: bool = False,
-    collection: str | None = None,
+    servers: Servers, population: Population, *, dirty: bool = False, collection: str | None = None
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     await servers.clear_durable()
     await mark_none_dirty(servers.local_store)

@@ -95,26 +95,17 @@ def test_the_end_of_an_entitlement_is_exclusive(
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        (
-            NEVER,
-            "It is not known yet whether you sponsor maintainer. Sign in again to check.",
-        ),
+        (NEVER, "It is not known yet whether you sponsor maintainer. Sign in again to check."),
         (NOT_A_SPONSOR, "GitHub shows no sponsorship of maintainer by your account."),
         (ENTITLED, "You sponsor maintainer with $10.00 a month."),
-        (
-            replace(ENTITLED, tier_cents=123456),
-            "You sponsor maintainer with $1,234.56 a month.",
-        ),
+        (replace(ENTITLED, tier_cents=123456), "You sponsor maintainer with $1,234.56 a month."),
         (PAID_ONCE, "You sponsor maintainer with a one-time $25.00 until 2026-11-23."),
         (
             replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON),
             "You sponsor maintainer through Patreon.",
         ),
         (replace(ENTITLED, tier_cents=None, payment_source=None), "You sponsor maintainer."),
-        (
-            LAPSED,
-            "Your sponsorship of maintainer with $10.00 a month ended by 2026-11-21.",
-        ),
+        (LAPSED, "Your sponsorship of maintainer with $10.00 a month ended by 2026-11-21."),
         (
             replace(ENTITLED, unknown_since=YESTERDAY),
             (
@@ -176,18 +167,9 @@ OWN: dict[str, tuple[EntitlementFacts, Alone]] = {
         _yes(None, None),
     ),
     "no tier": (replace(ENTITLED, tier_cents=None, payment_source=None), _yes(None, None)),
-    "silent": (
-        replace(ENTITLED, unknown_since=YESTERDAY),
-        _yes(1000, YESTERDAY + POLICY.stale),
-    ),
-    "silent too long": (
-        replace(ENTITLED, unknown_since=NOW - 4 * DAY),
-        (UNKNOWN, None, None),
-    ),
-    "none, silent": (
-        replace(NOT_A_SPONSOR, unknown_since=YESTERDAY),
-        (UNKNOWN, None, None),
-    ),
+    "silent": (replace(ENTITLED, unknown_since=YESTERDAY), _yes(1000, YESTERDAY + POLICY.stale)),
+    "silent too long": (replace(ENTITLED, unknown_since=NOW - 4 * DAY), (UNKNOWN, None, None)),
+    "none, silent": (replace(NOT_A_SPONSOR, unknown_since=YESTERDAY), (UNKNOWN, None, None)),
     "none, partial": (replace(NOT_A_SPONSOR, is_partial=True), (UNKNOWN, None, None)),
     "monthly, partial": (replace(ENTITLED, is_partial=True), _yes(1000, None)),
 }
@@ -205,15 +187,9 @@ ORGANIZATIONS: dict[str, tuple[Grant | None, Alone]] = {
     "no organization": (None, _no()),
     "organization": (ORGANIZATION, _yes(10_000, NOW + 20 * DAY)),
     "cheap organization": (replace(ORGANIZATION, cents=500), _yes(500, NOW + 20 * DAY)),
-    "organization without a tier": (
-        replace(ORGANIZATION, cents=None),
-        _yes(None, NOW + 20 * DAY),
-    ),
+    "organization without a tier": (replace(ORGANIZATION, cents=None), _yes(None, NOW + 20 * DAY)),
     "organization ended": (replace(ORGANIZATION, until=YESTERDAY), _no()),
-    "membership over": (
-        replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY),
-        _no(),
-    ),
+    "membership over": (replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY), _no()),
     "no seat": (replace(ORGANIZATION, has_seat=False), _no()),
 }
 
@@ -311,9 +287,7 @@ def test_hidden_organizations_make_a_no_unknown(
 ) -> None:
     """A hidden organization may sponsor."""
     facts = replace(
-        NOT_A_SPONSOR,
-        memberships_checked_at=checked_at,
-        memberships_unknown_since=unknown_since,
+        NOT_A_SPONSOR, memberships_checked_at=checked_at, memberships_unknown_since=unknown_since
     )
 
     assert evaluate("maintainer", facts, policy=policy, now=NOW).status is status
@@ -373,10 +347,7 @@ def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
                 "maintainer: sign in again."
             ),
         ),
-        (
-            replace(OVERRIDE, until=TOMORROW),
-            "An administrator gave you access until 2026-11-23.",
-        ),
+        (replace(OVERRIDE, until=TOMORROW), "An administrator gave you access until 2026-11-23."),
         (OVERRIDE, "An administrator gave you access."),
         (
             replace(OVERRIDE, until=YESTERDAY),

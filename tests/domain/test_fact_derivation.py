@@ -95,13 +95,7 @@ def test_an_entitling_sponsorship_replaces_any_previous_facts(
 @pytest.mark.parametrize("sponsorship", [ENDED, PATREON_ENDED], ids=["github", "patreon"])
 @pytest.mark.parametrize(
     ("previous", "valid_until"),
-    [
-        (NEVER, NOW),
-        (NOT_A_SPONSOR, NOW),
-        (ENTITLED, NOW),
-        (LAPSED, YESTERDAY),
-        (PAID_ONCE, NOW),
-    ],
+    [(NEVER, NOW), (NOT_A_SPONSOR, NOW), (ENTITLED, NOW), (LAPSED, YESTERDAY), (PAID_ONCE, NOW)],
     ids=["never", "not a sponsor", "entitled", "lapsed", "paid once"],
 )
 def test_a_monthly_sponsorship_ends_when_its_end_is_first_seen(
@@ -466,10 +460,7 @@ NEVER_CHECKED = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE
     ("facts", "marked"),
     [
         (ENTITLED, replace(ENTITLED, unknown_since=NOW)),
-        (
-            replace(ENTITLED, unknown_since=YESTERDAY),
-            replace(ENTITLED, unknown_since=YESTERDAY),
-        ),
+        (replace(ENTITLED, unknown_since=YESTERDAY), replace(ENTITLED, unknown_since=YESTERDAY)),
         (NEVER_CHECKED, NEVER_CHECKED),
         (None, None),
     ],

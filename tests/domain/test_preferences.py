@@ -28,8 +28,7 @@ def test_a_plain_name_is_a_collection_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["", "a" * 33, "1a", "_a", "A", "aB", "a-b", "a:b", "a b", "ä", "a\n", "\na", "profile"],
+    "name", ["", "a" * 33, "1a", "_a", "A", "aB", "a-b", "a:b", "a b", "ä", "a\n", "\na", "profile"]
 )
 def test_a_name_that_could_change_a_key_is_refused(name: str) -> None:
     """A colon or a line end would produce another key."""
@@ -48,8 +47,7 @@ def test_an_unknown_collection_is_refused_with_the_names_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("add", "remove"),
-    [([], []), (["1", "2", "3"], []), ([], ["1", "2", "3"]), (["1"], ["2", "3"])],
+    ("add", "remove"), [([], []), (["1", "2", "3"], []), ([], ["1", "2", "3"]), (["1"], ["2", "3"])]
 )
 def test_a_batch_at_the_limit_is_accepted(add: list[str], remove: list[str]) -> None:
     """The limit counts added and removed items together."""

@@ -292,9 +292,7 @@ def test_a_payment_that_becomes_monthly_has_no_end() -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations([CREATED, EDITED, TIER_CHANGED, CANCELLED])))
-def test_a_cancellation_holds_in_any_order_of_events(
-    order: tuple[SponsorshipEvent, ...],
-) -> None:
+def test_a_cancellation_holds_in_any_order_of_events(order: tuple[SponsorshipEvent, ...]) -> None:
     """Events carry no time to sort them by."""
     facts: EntitlementFacts | None = None
     for event in order:

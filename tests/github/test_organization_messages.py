@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.errors import (
-    GitHubLimitedError,
-    GitHubRefusedError,
-    GitHubUnreachableError,
-)
+from sponsorsync.domain.errors import GitHubLimitedError, GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     FORBIDDEN,
@@ -169,9 +165,7 @@ def test_a_rate_limit_beside_forbidden_is_a_limit(data: Json, kind: str) -> None
         organization_giving({**NODE, "privacyLevel": None}),
     ],
 )
-def test_an_organization_of_wrong_types_makes_the_answer_unreadable(
-    organization: Json,
-) -> None:
+def test_an_organization_of_wrong_types_makes_the_answer_unreadable(organization: Json) -> None:
     """The schema does not allow that, so the rest is not reliable either."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations(organizations_answer(ORGANIZATION, organization))

@@ -8,11 +8,7 @@ from typing import TypeAlias
 
 import pytest
 
-from sponsorsync.domain.errors import (
-    GitHubLimitedError,
-    GitHubRefusedError,
-    GitHubUnreachableError,
-)
+from sponsorsync.domain.errors import GitHubLimitedError, GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Privacy, Sponsorship
 from sponsorsync.github import sponsorships

@@ -16,12 +16,7 @@ from sponsorsync.store import keys
 from tests.model.activity import Activity
 from tests.model.faults import Faults
 from tests.model.run import Outcome, Person, Run
-from tests.model.world import (
-    COLLECTIONS,
-    SPONSORABLE,
-    BrokenReplicaError,
-    open_world,
-)
+from tests.model.world import COLLECTIONS, SPONSORABLE, BrokenReplicaError, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

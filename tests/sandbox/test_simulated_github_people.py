@@ -27,11 +27,7 @@ async def test_monthly_has_every_field_of_a_sponsorship(http: GitHubClient) -> N
         "createdAt": "2025-10-16T12:00:00Z",
         "tierSelectedAt": "2025-10-16T12:00:00Z",
         "tier": {"monthlyPriceInCents": 1000, "isOneTime": False, "name": "$10 a month"},
-        "sponsorable": {
-            "__typename": "User",
-            "login": "maintainer",
-            "databaseId": 36_107_525,
-        },
+        "sponsorable": {"__typename": "User", "login": "maintainer", "databaseId": 36_107_525},
     }
 
 
@@ -172,10 +168,7 @@ async def test_the_maintainer_asks_for_one_sponsor_by_node(http: GitHubClient) -
         },
     }
     assert organization["node"]["databaseId"] == 17_562_948
-    assert others["node"] == {
-        "databaseId": 73_355_190,
-        "sponsorshipForViewerAsSponsorable": None,
-    }
+    assert others["node"] == {"databaseId": 73_355_190, "sponsorshipForViewerAsSponsorable": None}
 
 
 async def test_the_direct_query_agrees_with_the_list(http: GitHubClient) -> None:
@@ -235,10 +228,7 @@ async def test_an_organization_can_be_the_maintainer(http: GitHubClient) -> None
                nodes { tier { monthlyPriceInCents } } } } }""",
     )
 
-    assert sponsorship["sponsorable"] == {
-        "__typename": "Organization",
-        "login": "Maintaining-Org",
-    }
+    assert sponsorship["sponsorable"] == {"__typename": "Organization", "login": "Maintaining-Org"}
     assert owners_view["organization"]["sponsorshipsAsMaintainer"]["nodes"] == [
         {"tier": {"monthlyPriceInCents": 300}}
     ]

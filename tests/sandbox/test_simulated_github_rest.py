@@ -75,8 +75,7 @@ async def test_an_account_can_be_looked_up_without_a_token(http: GitHubClient, p
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/api/user/1", "/api/users/nobody-at-all", "/api/users/a%2Fb", "/api/users/%2E%2E"],
+    "path", ["/api/user/1", "/api/users/nobody-at-all", "/api/users/a%2Fb", "/api/users/%2E%2E"]
 )
 async def test_a_missing_account_is_404(http: GitHubClient, path: str) -> None:
     """A login with special characters must not lead to another path."""
@@ -159,11 +158,7 @@ async def test_the_simulation_refuses_a_revoked_token(http: GitHubClient) -> Non
     ],
 )
 async def test_a_revocation_needs_the_apps_credentials_and_a_token(
-    http: GitHubClient,
-    client_id: str,
-    headers: dict[str, str],
-    content: bytes,
-    status: int,
+    http: GitHubClient, client_id: str, headers: dict[str, str], content: bytes, status: int
 ) -> None:
     """Without both, every token stays live."""
     response = await http.request(

@@ -101,8 +101,7 @@ async def test_the_page_offers_each_patron_and_keeps_the_request(
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"client_id": "x"}, {"redirect_uri": "http://evil.test/"}, {"response_type": "token"}],
+    "wrong", [{"client_id": "x"}, {"redirect_uri": "http://evil.test/"}, {"response_type": "token"}]
 )
 async def test_a_request_of_another_client_is_not_sent_back(
     http: httpx.AsyncClient, wrong: dict[str, str]
@@ -217,9 +216,7 @@ async def test_the_scope_decides_which_memberships_are_shown(
     """With `identity` alone, only that of the client's own campaign."""
     own = await ask(http, patreon.issue_token("active"), include="memberships.campaign")
     every = await ask(
-        http,
-        patreon.issue_token("active", "identity.memberships"),
-        include="memberships.campaign",
+        http, patreon.issue_token("active", "identity.memberships"), include="memberships.campaign"
     )
 
     assert len(members(own.json())) == 1

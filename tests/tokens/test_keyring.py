@@ -101,11 +101,7 @@ def test_repeated_rotations_do_not_extend_a_key() -> None:
     """The end of a key does not move."""
     keyring = create_keyring(NOW).rotate(NOW).rotate(NOW + MINUTE)
 
-    assert [each.ends_at for each in keyring.keys] == [
-        NOW + 71 * MINUTE,
-        NOW + 72 * MINUTE,
-        None,
-    ]
+    assert [each.ends_at for each in keyring.keys] == [NOW + 71 * MINUTE, NOW + 72 * MINUTE, None]
 
 
 def test_retire_old_ends_a_key_at_once() -> None:
@@ -310,13 +306,7 @@ def _with_no_time(content: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [
-        _without_private_part,
-        _with_an_end,
-        _without_keys,
-        _with_another_curve,
-        _with_no_time,
-    ],
+    [_without_private_part, _with_an_end, _without_keys, _with_another_curve, _with_no_time],
 )
 def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) -> None:  # noqa: ANN401
     """One line names the file and shows nothing of its content."""
@@ -336,15 +326,7 @@ def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) 
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"[]",
-        b"{}",
-        b"null",
-        b"\xff",
-        b'{"keys": [1]}',
-        b'{"keys": ' + b"[" * 100_000,
-    ],
+    [b"", b"[]", b"{}", b"null", b"\xff", b'{"keys": [1]}', b'{"keys": ' + b"[" * 100_000],
     ids=len,
 )
 def test_a_file_that_is_not_a_keyring_is_refused(tmp_path: Path, content: bytes) -> None:
