@@ -9,9 +9,8 @@ from redis.asyncio import Redis
 from rich.table import Table
 
 from bench.distance import at_distance
-from bench.measure import console, percentile, verdict
+from bench.measure import console, percentile, settle, verdict
 from bench.people import COLLECTION, RULES, Population, fill
-from bench.servers import settle
 from sponsorsync.store import keys
 from sponsorsync.store.preferences import PreferenceStore
 

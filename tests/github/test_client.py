@@ -18,12 +18,16 @@ from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Memberships, Privacy
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.sponsorships import SponsorAnswer
+from tests.support.github_answers import Json, answer_with, organizations_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sponsorsync.sandbox.github import SimulatedGitHub
     from tests.support.script import Script
+
+
+NEXT_PAGE: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
 
 
 class Client(GitHubClient):
@@ -44,11 +48,6 @@ async def client(way: Script, github: SimulatedGitHub) -> AsyncIterator[Client]:
     headers = {"User-Agent": "SponsorSync/test"}
     async with httpx.AsyncClient(transport=way, headers=headers) as http:
         yield Client(http, github)
-
-
-def _organizations(page: object, nodes: list[None]) -> httpx.Response:
-    connection = {"pageInfo": page, "nodes": nodes}
-    return httpx.Response(200, json={"data": {"viewer": {"organizations": connection}}})
 
 
 async def test_fetch_user_returns_the_token_owners_profile(client: Client) -> None:
@@ -155,30 +154,31 @@ async def test_a_404_elsewhere_is_a_refusal(client: Client, way: Script) -> None
         await client.fetch_sponsor("gho_1", "U_1")
 
 
-@pytest.mark.parametrize("login", ["maintainer", "MainTainer"])
-async def test_a_sponsor_sees_their_sponsorship(client: Client, login: str) -> None:
-    """GitHub ignores the case of logins."""
-    [sponsorship] = await client.fetch_sponsorships(client.token_of("private"), [login])
+@pytest.mark.parametrize(
+    ("sponsor", "login", "cents", "privacy", "source", "is_active"),
+    [
+        ("private", "maintainer", 500, Privacy.PRIVATE, PaymentSource.GITHUB, True),
+        ("private", "MainTainer", 500, Privacy.PRIVATE, PaymentSource.GITHUB, True),
+        ("patreon", "maintainer", None, Privacy.PUBLIC, PaymentSource.PATREON, True),
+        ("former", "maintainer", 1000, Privacy.PUBLIC, PaymentSource.GITHUB, False),
+    ],
+)
+async def test_a_sponsor_sees_their_sponsorship(
+    client: Client,
+    sponsor: str,
+    login: str,
+    cents: int | None,
+    privacy: Privacy,
+    source: PaymentSource,
+    *,
+    is_active: bool,
+) -> None:
+    """Private and ended ones too; GitHub ignores the case of logins and has no tier of Patreon."""
+    [found] = await client.fetch_sponsorships(client.token_of(sponsor), [login])
 
-    assert sponsorship.sponsorable == "maintainer"
-    assert sponsorship.tier_cents == 500
-    assert sponsorship.privacy is Privacy.PRIVATE
-    assert sponsorship.is_active
-
-
-async def test_a_sponsorship_through_patreon_has_no_tier(client: Client) -> None:
-    """GitHub does not know the amount."""
-    [sponsorship] = await client.fetch_sponsorships(client.token_of("patreon"), ["maintainer"])
-
-    assert sponsorship.payment_source is PaymentSource.PATREON
-    assert sponsorship.tier_cents is None
-
-
-async def test_ended_sponsorships_are_listed(client: Client) -> None:
-    """GitHub omits them, and old one-time payments, by default."""
-    [sponsorship] = await client.fetch_sponsorships(client.token_of("former"), ["maintainer"])
-
-    assert not sponsorship.is_active
+    assert found.sponsorable == "maintainer"
+    assert (found.tier_cents, found.privacy) == (cents, privacy)
+    assert (found.payment_source, found.is_active) == (source, is_active)
 
 
 async def test_an_organization_can_be_sponsored(client: Client) -> None:
@@ -312,12 +312,11 @@ async def test_every_page_of_organizations_is_read_up_to_a_thousand(
 
 @pytest.mark.parametrize(("first", "last"), [([None], []), ([], [None])], ids=["first", "last"])
 async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
-    client: Client, way: Script, first: list[None], last: list[None]
+    client: Client, way: Script, first: list[Json], last: list[Json]
 ) -> None:
     """A later complete page does not change that."""
-    more = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
-    no_more = {"hasNextPage": False, "endCursor": None}
-    way.answer(_organizations(more, first), _organizations(no_more, last))
+    pages = [organizations_answer(*first, page=NEXT_PAGE), organizations_answer(*last)]
+    way.answer(*(httpx.Response(200, json=page) for page in pages))
 
     memberships = await client.fetch_memberships("gho_1", ["maintainer"])
 
@@ -348,12 +347,17 @@ async def test_a_graphql_rate_limit_has_the_wait_of_its_header(
 
 @pytest.mark.parametrize(
     ("login", "cents", "is_active"),
-    [("monthly", 1000, True), ("private", 500, True), ("former", 1000, False)],
+    [
+        ("monthly", 1000, True),
+        ("private", 500, True),
+        ("former", 1000, False),
+        ("sponsoring-org", 10_000, True),
+    ],
 )
 async def test_the_maintainer_can_fetch_one_sponsor(
     client: Client, login: str, cents: int, *, is_active: bool
 ) -> None:
-    """Private and ended sponsorships included."""
+    """Private and ended ones too; GitHub's schema has an organization's id in another type."""
     sponsor = client.github.people.get(login)
 
     answer = await client.fetch_sponsor(client.token_of("maintainer"), sponsor.id)
@@ -366,32 +370,21 @@ async def test_the_maintainer_can_fetch_one_sponsor(
     assert answer.sponsorship.is_active == is_active
 
 
-async def test_the_maintainer_can_fetch_an_organization_as_sponsor(client: Client) -> None:
-    """GitHub's schema has its id in another type."""
-    answer = await client.fetch_sponsor(client.token_of("maintainer"), "O_sim17562948")
-
-    assert answer.sponsor_id == 17_562_948
-    assert answer.sponsorship is not None
-    assert answer.sponsorship.tier_cents == 10_000
-
-
-async def test_a_non_sponsor_has_an_answer_without_a_sponsorship(client: Client) -> None:
-    """Sponsorships of others do not count."""
-    stranger = client.github.people.get("stranger")
+@pytest.mark.parametrize(
+    ("viewer", "login"),
+    [("maintainer", "stranger"), ("stranger", "monthly")],
+    ids=["no sponsor", "token of another person"],
+)
+async def test_the_answer_about_a_non_sponsor_names_the_token_owner(
+    client: Client, viewer: str, login: str
+) -> None:
+    """Sponsorships of others do not count, and a wrong token must not end an entitlement."""
+    person = client.github.people.get(login)
     client.github.people.sponsor("stranger", "monthly")
 
-    answer = await client.fetch_sponsor(client.token_of("maintainer"), stranger.id)
+    answer = await client.fetch_sponsor(client.token_of(viewer), person.id)
 
-    assert answer == SponsorAnswer("maintainer", stranger.database_id, None)
-
-
-async def test_the_answer_about_a_sponsor_names_the_token_owner(client: Client) -> None:
-    """A wrong token must not end an entitlement."""
-    sponsor = client.github.people.get("monthly")
-
-    answer = await client.fetch_sponsor(client.token_of("stranger"), sponsor.id)
-
-    assert answer == SponsorAnswer("stranger", sponsor.database_id, None)
+    assert answer == SponsorAnswer(viewer, person.database_id, None)
 
 
 async def test_an_unknown_node_is_a_refusal(client: Client) -> None:
@@ -402,10 +395,7 @@ async def test_an_unknown_node_is_a_refusal(client: Client) -> None:
 
 async def test_a_failed_page_fails_the_whole_list(client: Client, way: Script) -> None:
     """Half a list would look complete."""
-    page = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
-    connection = {"pageInfo": page, "nodes": []}
-    answer = {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}}
-    way.answer(httpx.Response(200, json=answer), httpx.Response(403))
+    way.answer(httpx.Response(200, json=answer_with(page=NEXT_PAGE)), httpx.Response(403))
 
     with pytest.raises(GitHubRefusedError):
         await client.fetch_sponsorships("gho_1", ["maintainer"])
