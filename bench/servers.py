@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 
 from bench.measure import console
 from bench.people import COLLECTION, SPONSORABLE, Population, fill
-from sponsorsync.domain.catalog import Catalog
 from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
@@ -86,7 +85,8 @@ async def open_engine(local_url: str, durable_url: str) -> AsyncIterator[SyncEng
     settings = Settings.model_construct(
         redis_url=SecretStr(local_url),
         durable_url=SecretStr(durable_url),
-        catalog=Catalog((SPONSORABLE,), (COLLECTION,)),
+        sponsorables=(SPONSORABLE,),
+        collections=(COLLECTION,),
     )
     async with AsyncExitStack() as stack:
         redis_pair = await open_redis_pair(stack, settings)
