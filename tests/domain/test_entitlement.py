@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sponsorsync.domain.entitlement import (
+    Entitlement,
     EntitlementFacts,
     EntitlementPolicy,
     EntitlementStatus,
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def _evaluate_status(facts: EntitlementFacts | None, now: datetime = NOW) -> EntitlementStatus:
-    return evaluate("maintainer", facts, policy=POLICY, now=now).status
+def _evaluate(
+    facts: EntitlementFacts | None, *, policy: EntitlementPolicy = POLICY, now: datetime = NOW
+) -> Entitlement:
+    return evaluate("maintainer", facts, policy=policy, now=now)
 
 
 # --- one source -----------------------------------------------------------------------------------
@@ -64,22 +67,22 @@ def test_the_status_for_each_state_and_each_length_of_outage(
     stale: EntitlementStatus,
 ) -> None:
     """During an outage a yes holds for a bounded time and a no becomes unknown."""
-    assert _evaluate_status(facts) is answered
-    assert _evaluate_status(replace(facts, unknown_since=YESTERDAY)) is failing
-    assert _evaluate_status(replace(facts, unknown_since=NOW - 4 * DAY)) is stale
+    assert _evaluate(facts).status is answered
+    assert _evaluate(replace(facts, unknown_since=YESTERDAY)).status is failing
+    assert _evaluate(replace(facts, unknown_since=NOW - 4 * DAY)).status is stale
 
 
 def test_the_status_without_facts_is_unknown() -> None:
     """Unknown is not no."""
-    assert _evaluate_status(NEVER) is UNKNOWN
+    assert _evaluate(NEVER).status is UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("facts", "end", "status_after"),
     [
-        (PAID_ONCE, TOMORROW, EntitlementStatus.NOT_ENTITLED),
-        (replace(ENTITLED, unknown_since=NOW), NOW + POLICY.stale, EntitlementStatus.UNKNOWN),
-        (replace(PAID_ONCE, unknown_since=NOW), TOMORROW, EntitlementStatus.UNKNOWN),
+        (PAID_ONCE, TOMORROW, NO),
+        (replace(ENTITLED, unknown_since=NOW), NOW + POLICY.stale, UNKNOWN),
+        (replace(PAID_ONCE, unknown_since=NOW), TOMORROW, UNKNOWN),
     ],
     ids=["known end", "outage", "known end during an outage"],
 )
@@ -87,9 +90,9 @@ def test_the_end_of_an_entitlement_is_exclusive(
     facts: EntitlementFacts, end: datetime, status_after: EntitlementStatus
 ) -> None:
     """The Redis scripts apply the same rule; an outage is counted from the first failed check."""
-    assert _evaluate_status(facts, end - SECOND) is EntitlementStatus.ENTITLED
-    assert _evaluate_status(facts, end) is status_after
-    assert _evaluate_status(facts, end + SECOND) is status_after
+    assert _evaluate(facts, now=end - SECOND).status is YES
+    assert _evaluate(facts, now=end).status is status_after
+    assert _evaluate(facts, now=end + SECOND).status is status_after
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_the_reason_is_a_sentence_for_the_person(
     facts: EntitlementFacts | None, sentence: str
 ) -> None:
     """The account page shows it; it must not promise too much."""
-    entitlement = evaluate("maintainer", facts, policy=POLICY, now=NOW)
+    entitlement = _evaluate(facts)
 
     assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", facts)
     assert entitlement.reason == sentence
@@ -246,22 +249,17 @@ def test_every_combination_of_sources(
     facts, own_alone = OWN[own]
     (at_org, org_alone), (by_hand, hand_alone) = ORGANIZATIONS[organization], OVERRIDES[override]
     at_patreon, patron_alone = PATRONAGES[patron]
-    facts = replace(
-        facts,
-        grants=tuple(grant for grant in (at_org, by_hand, at_patreon) if grant),
-        memberships_checked_at=YESTERDAY,
-    )
+    grants = tuple(grant for grant in (at_org, by_hand, at_patreon) if grant)
+    facts = replace(facts, grants=grants, memberships_checked_at=YESTERDAY)
     policy = MEMBERS if are_members_entitled else POLICY
 
-    entitlement = evaluate("maintainer", facts, policy=policy, now=NOW)
+    entitlement = _evaluate(facts, policy=policy)
 
     expected = _best(
         [own_alone, *([org_alone] if are_members_entitled else []), hand_alone, patron_alone]
     )
     assert (entitlement.status, entitlement.tier_cents, entitlement.until) == expected
-    assert (entitlement.source is EntitlementSource.NONE) is (
-        entitlement.status is not EntitlementStatus.ENTITLED
-    )
+    assert (entitlement.source is EntitlementSource.NONE) is (entitlement.status is not YES)
     assert len(entitlement.considered) == 1 + len(facts.grants) - (
         at_org is not None and not are_members_entitled
     )
@@ -290,27 +288,23 @@ def test_hidden_organizations_make_a_no_unknown(
         NOT_A_SPONSOR, memberships_checked_at=checked_at, memberships_unknown_since=unknown_since
     )
 
-    assert evaluate("maintainer", facts, policy=policy, now=NOW).status is status
+    assert _evaluate(facts, policy=policy).status is status
 
 
 def test_members_may_be_entitled_without_the_tier() -> None:
     """The maintainer may reserve the features of a tier for its payers."""
     facts = replace(NOT_A_SPONSOR, grants=(ORGANIZATION,), memberships_checked_at=YESTERDAY)
 
-    entitlement = evaluate(
-        "maintainer", facts, policy=replace(MEMBERS, members_inherit_tier=False), now=NOW
-    )
+    entitlement = _evaluate(facts, policy=replace(MEMBERS, members_inherit_tier=False))
 
-    assert (entitlement.status, entitlement.tier_cents) == (EntitlementStatus.ENTITLED, None)
+    assert (entitlement.status, entitlement.tier_cents) == (YES, None)
 
 
 def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
     """GitHub never sends that tier."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
-    entitlement = evaluate(
-        "maintainer", facts, policy=replace(POLICY, hidden_tier_cents=300), now=NOW
-    )
+    entitlement = _evaluate(facts, policy=replace(POLICY, hidden_tier_cents=300))
 
     assert entitlement.tier_cents == 300
     assert entitlement.reason == "You sponsor maintainer through Patreon."
@@ -371,14 +365,14 @@ def test_the_reason_of_each_grant(grant: Grant, reason: str) -> None:
     """GitHub's own 'no' would not help the person."""
     facts = replace(NOT_A_SPONSOR, grants=(grant,), memberships_checked_at=YESTERDAY)
 
-    assert evaluate("maintainer", facts, policy=MEMBERS, now=NOW).reason == reason
+    assert _evaluate(facts, policy=MEMBERS).reason == reason
 
 
 def test_only_administrators_see_the_reason_of_an_override() -> None:
     """It may contain remarks about the person."""
     facts = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
-    own, override = evaluate("maintainer", facts, policy=POLICY, now=NOW).considered
+    own, override = _evaluate(facts).considered
 
     assert own.note is None
     assert override.note == "an administrator: translated the manual"

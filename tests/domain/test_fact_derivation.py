@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+OVERRIDE = Grant(source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None)
+
+
 def _derive_facts(
     *sponsorships: Sponsorship,
     previous: EntitlementFacts | None = None,
@@ -137,14 +140,16 @@ def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
 
 @pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
 @pytest.mark.parametrize("previous", [NOT_A_SPONSOR, ENTITLED, LAPSED, PAID_ONCE])
-def test_an_answer_clears_unknown_since(
+def test_an_answer_clears_unknown_since_and_keeps_grants_of_other_sources(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
 ) -> None:
-    """The next failure starts a new period."""
-    facts = _derive_facts(*sponsorships, previous=replace(previous, unknown_since=YESTERDAY))
+    """The next failure starts a new period; GitHub does not know other sources."""
+    known = replace(previous, grants=(OVERRIDE,), memberships_checked_at=YESTERDAY)
 
-    assert facts.unknown_since is None
-    assert facts.checked_at == NOW
+    facts = _derive_facts(*sponsorships, previous=replace(known, unknown_since=YESTERDAY))
+
+    assert (facts.unknown_since, facts.checked_at) == (None, NOW)
+    assert (facts.grants, facts.memberships_checked_at) == ((OVERRIDE,), YESTERDAY)
 
 
 # --- several sponsorships -------------------------------------------------------------------------
@@ -199,11 +204,6 @@ def test_the_end_does_not_move_with_later_answers() -> None:
     later = _derive_facts(ENDED, ONE_TIME_OLD, previous=first, now=NOW + 9 * DAY)
 
     assert later.valid_until == first.valid_until == NOW
-
-
-def test_a_returning_sponsor_is_entitled_without_an_end() -> None:
-    """The former end is obsolete."""
-    assert _derive_facts(MONTHLY, previous=LAPSED).valid_until is None
 
 
 @pytest.mark.parametrize("previous", ALL_BEFORE)
@@ -361,24 +361,9 @@ def test_an_expired_payment_is_removed() -> None:
     assert (both.grants, later.grants) == ((BESIDE,), ())
 
 
-# --- other sources, and the grace period ----------------------------------------------------------
+# --- the grace period -----------------------------------------------------------------------------
 
-OVERRIDE = Grant(source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None)
 GRACE = replace(POLICY, grace=3 * DAY)
-
-
-@pytest.mark.parametrize("sponsorships", [(), (MONTHLY,), (ENDED,), (ONE_TIME,)])
-@pytest.mark.parametrize("previous", [NOT_A_SPONSOR, ENTITLED, LAPSED, PAID_ONCE])
-def test_grants_of_other_sources_survive_every_answer(
-    sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
-) -> None:
-    """GitHub does not know them."""
-    known = replace(previous, grants=(OVERRIDE,), memberships_checked_at=YESTERDAY)
-
-    facts = _derive_facts(*sponsorships, previous=known)
-
-    assert facts.grants == (OVERRIDE,)
-    assert facts.memberships_checked_at == YESTERDAY
 
 
 @pytest.mark.parametrize(
