@@ -43,11 +43,9 @@ async def test_the_stranger_hides_name_and_address(http: GitHubClient) -> None:
 
 async def test_emails_need_their_scope(http: GitHubClient) -> None:
     """A person may grant fewer scopes; GitHub then answers 404."""
-    token = http.github.tokens.issue(http.github.people.get_person("monthly"), ["read:user"])
+    token = http.issue_token("monthly", ["read:user"])
 
-    response = await http.get("/api/user/emails", headers=bearer(token))
-
-    assert response.status_code == 404
+    assert (await http.get("/api/user/emails", headers=bearer(token))).status_code == 404
 
 
 async def test_an_account_is_found_by_its_number_after_a_rename(http: GitHubClient) -> None:
