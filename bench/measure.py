@@ -91,9 +91,7 @@ async def _time(
     await work()
     wall = time.perf_counter() - began
     cpu_after = (time.process_time(), *servers.cpu_s())
-    ours, local, durable = (
-        after - before for before, after in zip(cpu_before, cpu_after, strict=True)
-    )
+    ours, local, durable = (b - a for a, b in zip(cpu_before, cpu_after, strict=True))
     return wall, (ours, local, durable)
 
 

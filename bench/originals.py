@@ -78,12 +78,8 @@ def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
         for at in range(0, len(ids), PIPELINE):
             names = [keys.user_details(each) for each in ids[at : at + PIPELINE]]
             found = local.run([("HGETALL", name) for name in names])
-            durable.run(
-                [
-                    ("HSET", name, *cast("list[bytes]", flat))
-                    for name, flat in zip(names, found, strict=True)
-                ]
-            )
+            commands = zip(names, cast("list[list[bytes]]", found), strict=True)
+            durable.run([("HSET", name, *flat) for name, flat in commands])
 
 
 def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool) -> None:
