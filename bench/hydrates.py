@@ -6,10 +6,9 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from redis.asyncio import Redis
-from rich.table import Table
 
 from bench.distance import at_distance
-from bench.measure import console, percentile, settle, verdict
+from bench.measure import console, create_table, percentile, settle, verdict
 from bench.people import COLLECTION, RULES, Population, fill
 from sponsorsync.store import keys
 from sponsorsync.store.preferences import PreferenceStore
@@ -94,10 +93,7 @@ async def _time_plain(servers: Servers, durable: Redis, person_id: int) -> float
 
 
 def _show(title: str, fetches: list[float], reads: list[float], plain: list[float]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for heading in ("p50 ms", "p99 ms", "min..max", "x the limit"):
-        table.add_column(heading, justify="right")
+    table = create_table(title, "p50 ms", "p99 ms", "min..max", "x the limit")
     limit = percentile(plain, 0.5)
     for name, times in (
         ("ours, fetch and fill, and the answer", fetches),

@@ -102,11 +102,8 @@ def _show(
     people: int,
     targets: dict[str, float],
 ) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("", overflow="fold")
     figures = ("s", "min..max", "people/s", "x original", "in its round")
-    for heading in (*figures, "CPU s: client+local+durable"):
-        table.add_column(heading, justify="right", overflow="fold")
+    table = create_table(title, *figures, "CPU s: client+local+durable")
     base_wall = times[contenders[0].name].wall
     for each in contenders:
         wall = times[each.name].wall
@@ -130,6 +127,15 @@ def settle() -> None:
     """Collects garbage now, so that the collector does not disturb the next measurement."""
     gc.collect()
     gc.freeze()
+
+
+def create_table(title: str, *headings: str) -> Table:
+    """Returns a table of figures; its first column names them."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table
 
 
 def verdict(is_reached: bool) -> str:
