@@ -330,7 +330,7 @@ async def open_world(
             )
             stack.push_async_callback(replica.kill)
             pool.append(replica)
-        looks = [
+        clients = [
             await stack.enter_async_context(
                 Redis.from_url(
                     f"redis://127.0.0.1:{server.port}/0",
@@ -342,4 +342,4 @@ async def open_world(
             for server in (local, durable)
         ]
         await asyncio.gather(*(each.start() for each in pool))
-        yield World(local, durable, pool, look_local=looks[0], look_durable=looks[1])
+        yield World(local, durable, pool, look_local=clients[0], look_durable=clients[1])
