@@ -24,9 +24,8 @@ import uvloop
 from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from rich.table import Table
 
-from bench.measure import console, verdict
+from bench.measure import console, create_table, verdict
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server, settle_memory
 from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
@@ -82,9 +81,7 @@ async def _sign_in(url: str) -> str:
     now = datetime.now(UTC)
     store = create_store(SecretStr(url), name="local", pool_size=2)
     people = PeopleStore(
-        store,
-        catalog=Catalog((_SPONSORABLE,), ("mnodes",)),
-        session_life=timedelta(days=1),
+        store, catalog=Catalog((_SPONSORABLE,), ("mnodes",)), session_life=timedelta(days=1)
     )
     profile = Profile(
         id=48_210_377,
@@ -259,16 +256,12 @@ async def _load(contender: _Contender, token: str, seconds: float, connections: 
 def _show(ours: _Contender, bare: _Contender, connections: int) -> None:
     ratio = median(ours.rates) / median(bare.rates)
     each_round = sorted(a / b for a, b in zip(ours.rates, bare.rates, strict=True))
-    table = Table(title=f"{connections} connections", title_justify="left")
-    for heading in ("", "requests/s", "min..max", "CPU us a request"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    table = create_table(f"{connections} connections", "requests/s", "min..max", "CPU us a request")
     for each in (ours, bare):
-        table.add_row(
-            f"GET {each.path}",
-            f"{median(each.rates):,.0f}",
-            f"{min(each.rates):,.0f}..{max(each.rates):,.0f}",
-            f"{median(each.cpu_us):.0f}",
-        )
+        rates = each.rates
+        span = f"{min(rates):,.0f}..{max(rates):,.0f}"
+        cpu_us = f"{median(each.cpu_us):.0f}"
+        table.add_row(f"GET {each.path}", f"{median(rates):,.0f}", span, cpu_us)
     console.print(table)
     quarter = len(each_round) // 4
     console.print(

@@ -26,11 +26,10 @@ from redis.asyncio import Redis
 from bench.distance import at_distance
 from bench.measure import console, verdict
 from bench.people import COLLECTION, SPONSORABLE, Population, fill, mark_all_dirty
+from bench.servers import open_engine
 from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, GearsScript, load_scripts
-from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import find_free_port, run_valkey
-from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.gears.real import REAL_COMMAND, RealEngine
@@ -106,16 +105,8 @@ class Bench:
 
     async def compare(self) -> None:
         """Compares the incarnations once, as the service does continuously."""
-        settings = Settings.model_construct(
-            redis_url=SecretStr(self.url),
-            durable_url=SecretStr(self.durable_url),
-            catalog=Catalog((SPONSORABLE,), (COLLECTION,)),
-        )
-        async with AsyncExitStack() as stack:
-            redis_pair = await open_redis_pair(stack, settings)
-            if redis_pair.engine is None:
-                raise RuntimeError("the settings have no durable")
-            await redis_pair.engine.open()
+        async with open_engine(self.url, self.durable_url):
+            pass
 
     def unregister(self) -> None:
         """Removes all registrations."""

@@ -6,18 +6,15 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from redis.asyncio import Redis
-from rich.table import Table
 
 from bench.distance import at_distance
-from bench.measure import console, percentile, verdict
+from bench.measure import console, create_table, percentile, settle, verdict
 from bench.people import COLLECTION, RULES, Population, fill
-from bench.servers import settle
 from sponsorsync.store import keys
 from sponsorsync.store.preferences import PreferenceStore
 
 if TYPE_CHECKING:
     from bench.servers import Servers
-    from sponsorsync.store.connect import ScriptCall
     from sponsorsync.sync.engine import SyncEngine
 
 _PEOPLE = 20
@@ -28,13 +25,9 @@ _TARGET = 1.5
 async def bench_hydrate(
     servers: Servers, samples: int, set_size: int, *, distance_s: float = 0.0
 ) -> None:
-    """Reads missing sets of people whose profile and entitlement are on local.
+    """Times reads of missing sets of people whose profile and entitlement are on local.
 
-    Args:
-        servers: Local and durable.
-        samples: The number of reads of each contender.
-        set_size: The number of members of a set.
-        distance_s: The delay to durable, one way.
+    `distance_s` is the delay to durable, one way.
     """
     with at_distance(servers.durable_server.port, distance_s) as port:
         url = f"redis://127.0.0.1:{port}/0"
@@ -51,15 +44,9 @@ async def _bench(
     async with servers.engine(url) as engine:
         await fill(servers.local_store, population)
         await engine.relay.drain(population.ids)
-        preferences = PreferenceStore(
-            servers.local_store,
-            RULES,
-            engine.hydrator,
-        )
+        preferences = PreferenceStore(servers.local_store, RULES, engine.hydrator)
         settle()
-        ours: list[float] = []
-        fetches: list[float] = []
-        plain: list[float] = []
+        ours, fetches, plain = list[float](), list[float](), list[float]()
         for number in range(samples):
             person_id = population.ids[number % _PEOPLE]
             ours.append(await _time_ours(servers, engine, preferences, person_id, set_size))
@@ -70,15 +57,11 @@ async def _bench(
 
 
 async def _time_ours(
-    servers: Servers,
-    engine: SyncEngine,
-    preferences: PreferenceStore,
-    person_id: int,
-    set_size: int,
+    servers: Servers, engine: SyncEngine, store: PreferenceStore, person_id: int, set_size: int
 ) -> float:
     await servers.local_async.delete(keys.preferences(person_id, COLLECTION))
     began = time.perf_counter()
-    state = await preferences.load(person_id, COLLECTION)
+    state = await store.load(person_id, COLLECTION)
     took = time.perf_counter() - began
     if len(state.items) != set_size or engine.relay.counts.dead_lettered:
         raise RuntimeError(f"{len(state.items)} items came back instead of {set_size}")
@@ -88,10 +71,10 @@ async def _time_ours(
 async def _time_fetch(servers: Servers, engine: SyncEngine, person_id: int, set_size: int) -> float:
     """Times the second part of a read: fetch, fill and answer."""
     await servers.local_async.delete(keys.preferences(person_id, COLLECTION))
-    read: ScriptCall = ("read_preferences", (person_id, COLLECTION, _LEASE, "list"))
-    name, arguments = read
-    await servers.local_store.run_script(name, *arguments)  # takes the lease
+    arguments = (person_id, COLLECTION, _LEASE, "list")
+    await servers.local_store.run_script("read_preferences", *arguments)  # takes the lease
     began = time.perf_counter()
+    read = ("read_preferences", arguments)
     answer = cast("list[list[bytes]]", await engine.hydrator.fetch(person_id, _LEASE, read))
     took = time.perf_counter() - began
     if len(answer[1]) != set_size:
@@ -110,10 +93,7 @@ async def _time_plain(servers: Servers, durable: Redis, person_id: int) -> float
 
 
 def _show(title: str, fetches: list[float], reads: list[float], plain: list[float]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for heading in ("p50 ms", "p99 ms", "min..max", "x the limit"):
-        table.add_column(heading, justify="right")
+    table = create_table(title, "p50 ms", "p99 ms", "min..max", "x the limit")
     limit = percentile(plain, 0.5)
     for name, times in (
         ("ours, fetch and fill, and the answer", fetches),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass, field
 from statistics import median
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
-
-from bench.servers import settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -51,10 +50,25 @@ class Times:
         return tuple(median(kind) for kind in zip(*self.cpu, strict=True))
 
 
-async def measure(
-    servers: Servers, contenders: Sequence[Contender], rounds: int
+async def compare(
+    title: str,
+    servers: Servers,
+    contenders: Sequence[Contender],
+    rounds: int,
+    *,
+    people: int,
+    targets: dict[str, float],
 ) -> dict[str, Times]:
-    """Runs each contender once a round."""
+    """Runs each contender once a round, and prints a table.
+
+    Args:
+        title: The work.
+        servers: Local and durable.
+        contenders: In the order of the table; the others are compared with the first.
+        rounds: Their number.
+        people: The number of people in the whole work.
+        targets: The wanted ratios, by name.
+    """
     times = {each.name: Times() for each in contenders}
     for number in range(rounds):
         for each in contenders:
@@ -64,6 +78,7 @@ async def measure(
             ours, local, durable = (kind * each.scale for kind in cpu)
             times[each.name].cpu.append((ours, local, durable))
             console.print(f"  round {number + 1}  {each.name}: {wall * each.scale:.3f} s")
+    _show(title, contenders, times, people, targets)
     return times
 
 
@@ -76,43 +91,20 @@ async def _time(
     await work()
     wall = time.perf_counter() - began
     cpu_after = (time.process_time(), *servers.cpu_s())
-    ours, local, durable = (
-        after - before for before, after in zip(cpu_before, cpu_after, strict=True)
-    )
+    ours, local, durable = (b - a for a, b in zip(cpu_before, cpu_after, strict=True))
     return wall, (ours, local, durable)
 
 
-def show(
+def _show(
     title: str,
     contenders: Sequence[Contender],
     times: dict[str, Times],
-    *,
     people: int,
-    base: str,
     targets: dict[str, float],
 ) -> None:
-    """Prints a table.
-
-    Args:
-        title: The work.
-        contenders: In the order of the table.
-        times: By the contenders' names.
-        people: The number of people in the whole work.
-        base: The name of the contender to compare with.
-        targets: The wanted ratios, by name.
-    """
-    table = Table(title=title, title_justify="left")
-    table.add_column("", overflow="fold")
-    for heading in (
-        "s",
-        "min..max",
-        "people/s",
-        "x original",
-        "in its round",
-        "CPU s: client+local+durable",
-    ):
-        table.add_column(heading, justify="right", overflow="fold")
-    base_wall = times[base].wall
+    figures = ("s", "min..max", "people/s", "x original", "in its round")
+    table = create_table(title, *figures, "CPU s: client+local+durable")
+    base_wall = times[contenders[0].name].wall
     for each in contenders:
         wall = times[each.name].wall
         ratio = median(base_wall) / median(wall)
@@ -129,6 +121,21 @@ def show(
             "+".join(f"{kind:.2f}" for kind in times[each.name].median_cpu()),
         )
     console.print(table)
+
+
+def settle() -> None:
+    """Collects garbage now, so that the collector does not disturb the next measurement."""
+    gc.collect()
+    gc.freeze()
+
+
+def create_table(title: str, *headings: str) -> Table:
+    """Returns a table of figures; its first column names them."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table
 
 
 def verdict(is_reached: bool) -> str:

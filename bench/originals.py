@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import hiredis
 
+from bench.measure import Contender
 from bench.people import COLLECTION, SPONSORABLE
 from sponsorsync.store import keys
 
@@ -24,22 +25,28 @@ if TYPE_CHECKING:
 
     from bench.servers import Servers
 
+    _Copy = Callable[[Servers, Sequence[int]], None]
+
 PIPELINE = 500
 _RECEIVE_BYTES = 1 << 20
 
 
-@asynccontextmanager
-async def prepare(
-    servers: Servers, copy: Callable[[Servers, Sequence[int]], None], ids: Sequence[int]
-) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Empties durable, and yields a copy as the work of a contender."""
-    await servers.clear_durable()
+def contender(
+    servers: Servers, name: str, copy: _Copy, ids: Sequence[int], scale: int = 1
+) -> Contender:
+    """Returns a contender that copies to an empty durable."""
 
-    async def work() -> None:
-        copy(servers, ids)
-        await asyncio.sleep(0)
+    @asynccontextmanager
+    async def prepare() -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        await servers.clear_durable()
 
-    yield work
+        async def work() -> None:
+            copy(servers, ids)
+            await asyncio.sleep(0)
+
+        yield work
+
+    return Contender(name, prepare, scale)
 
 
 def copy_profiles_by_key(servers: Servers, ids: Iterable[int]) -> None:
@@ -71,12 +78,8 @@ def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
         for at in range(0, len(ids), PIPELINE):
             names = [keys.user_details(each) for each in ids[at : at + PIPELINE]]
             found = local.run([("HGETALL", name) for name in names])
-            durable.run(
-                [
-                    ("HSET", name, *cast("list[bytes]", flat))
-                    for name, flat in zip(names, found, strict=True)
-                ]
-            )
+            commands = zip(names, cast("list[list[bytes]]", found), strict=True)
+            durable.run([("HSET", name, *flat) for name, flat in commands])
 
 
 def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool) -> None:
@@ -161,11 +164,8 @@ class RawServer:
 
 
 def _hashes(person_id: int) -> tuple[str, str, str]:
-    return (
-        keys.user_details(person_id),
-        keys.sponsorship(SPONSORABLE, person_id),
-        keys.meta(person_id),
-    )
+    sponsorship = keys.sponsorship(SPONSORABLE, person_id)
+    return keys.user_details(person_id), sponsorship, keys.meta(person_id)
 
 
 # redis-py has one type for the replies of its blocking and its asyncio client.

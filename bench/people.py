@@ -66,9 +66,8 @@ async def fill(local: RedisStore, population: Population) -> None:
     """Signs all people in on local and fills their collections; all are dirty afterwards."""
     pipeline = _Pipeline(local)
     store = cast("RedisStore", pipeline)
-    people = PeopleStore(
-        store, catalog=Catalog((SPONSORABLE,), (COLLECTION,)), session_life=_SESSION
-    )
+    catalog = Catalog((SPONSORABLE,), (COLLECTION,))
+    people = PeopleStore(store, catalog=catalog, session_life=_SESSION)
     preferences = PreferenceStore(store, RULES)
     now = datetime.now(UTC)
     for each in population.ids:
@@ -131,10 +130,7 @@ def _create_login(
         first_seen=now,
         last_login=now,
     )
-    source = (
-        EntitlementSource.SPONSORSHIP
-        if population.is_entitled(person_id)
-        else EntitlementSource.NONE
-    )
+    is_entitled = population.is_entitled(person_id)
+    source = EntitlementSource.SPONSORSHIP if is_entitled else EntitlementSource.NONE
     facts = EntitlementFacts(sponsorable=SPONSORABLE, checked_at=now, source=source)
     return profile, [StoredEntitlement(facts, NO_VERSION)]

@@ -9,8 +9,8 @@ from statistics import median
 from typing import TYPE_CHECKING, cast
 
 from bench import originals
-from bench.measure import Contender, console, measure, show, verdict
-from bench.people import COLLECTION, Population, fill, mark_all_dirty
+from bench.measure import Contender, compare, console, verdict
+from bench.people import COLLECTION, Population, mark_all_dirty
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
@@ -30,36 +30,20 @@ async def bench_relay(servers: Servers, rounds: int, count: int) -> None:
     """Drains sponsors with sets of 20, all dirty and with an entry in the outbox."""
     population = Population(count, set_size=_SET_SIZE, entitled_every=1)
     ids = population.ids
-    console.print(f"filling local with {count:,} people")
-    await servers.clear()
-    async with servers.engine():
-        pass  # local now has an incarnation, as in production
-    await fill(servers.local_store, population)
-    original, ours = "original, key by key", "ours, one relay"
-    contenders = [
-        Contender(
-            original,
-            partial(originals.prepare, servers, originals.copy_people_by_key, ids[::_PART]),
-            scale=_PART,
-        ),
-        Contender(ours, partial(_ours, servers, population)),
-        Contender(
-            "limit: redis-py pipelines, all its keys",
-            partial(
-                originals.prepare,
-                servers,
-                partial(originals.copy_people_in_pipelines, sets=True),
-                ids,
-            ),
-        ),
-    ]
-    times = await measure(servers, contenders, rounds)
-    show(
+    await servers.fill(population)
+    ours = "ours, one relay"
+    everything = partial(originals.copy_people_in_pipelines, sets=True)
+    copying = partial(originals.contender, servers)
+    times = await compare(
         f"Relay of {count:,} sponsors with sets of {_SET_SIZE}, all dirty, into an empty durable",
-        contenders,
-        times,
+        servers,
+        [
+            copying("original, key by key", originals.copy_people_by_key, ids[::_PART], _PART),
+            Contender(ours, partial(_ours, servers, population)),
+            copying("limit: redis-py pipelines, all its keys", everything, ids),
+        ],
+        rounds,
         people=count,
-        base=original,
         targets={},
     )
     rate = count / median(times[ours].wall)
@@ -105,6 +89,5 @@ def _create_error_text(servers: Servers, engine: SyncEngine) -> str:
     some = sorted(map(int, cast("set[bytes]", dirty)))
     return (
         f"the relay left {len(some)} people dirty ({some[:3]}..), {entries} entries, "
-        f"{dead_letters} dead letters; "
-        f"{engine.relay.counts}"
+        f"{dead_letters} dead letters; {engine.relay.counts}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from pydantic import SecretStr
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
-from bench.people import COLLECTION, SPONSORABLE
-from sponsorsync.domain.catalog import Catalog
+from bench.measure import console
+from bench.people import COLLECTION, SPONSORABLE, Population, fill
 from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
@@ -56,6 +55,14 @@ class Servers:
         for client in (self.local_async, self.durable_async):
             await _empty(client)
 
+    async def fill(self, population: Population) -> None:
+        """Empties both servers, and fills local."""
+        console.print(f"filling local with {population.count:,} people")
+        await self.clear()
+        async with self.engine():
+            pass  # local now has an incarnation, as in production
+        await fill(self.local_store, population)
+
     async def clear_durable(self) -> None:
         """Empties durable, and waits until it is idle."""
         await _empty(self.durable_async)
@@ -66,22 +73,27 @@ class Servers:
 
     @asynccontextmanager
     async def engine(self, durable_url: str | None = None) -> AsyncIterator[SyncEngine]:
-        """Opens a new engine that has compared the incarnations; none of its loops runs.
+        """Opens a new engine, of another address of durable if there is one."""
+        durable_url = durable_url or self.durable_server.url
+        async with open_engine(self.local_server.url, durable_url) as engine:
+            yield engine
 
-        Args:
-            durable_url: Another address of durable.
-        """
-        settings = Settings.model_construct(
-            redis_url=SecretStr(self.local_server.url),
-            durable_url=SecretStr(durable_url or self.durable_server.url),
-            catalog=Catalog((SPONSORABLE,), (COLLECTION,)),
-        )
-        async with AsyncExitStack() as stack:
-            redis_pair = await open_redis_pair(stack, settings)
-            if redis_pair.engine is None:
-                raise RuntimeError("the settings have no durable")
-            await redis_pair.engine.open()
-            yield redis_pair.engine
+
+@asynccontextmanager
+async def open_engine(local_url: str, durable_url: str) -> AsyncIterator[SyncEngine]:
+    """Opens an engine that has compared the incarnations; none of its loops runs."""
+    settings = Settings.model_construct(
+        redis_url=SecretStr(local_url),
+        durable_url=SecretStr(durable_url),
+        sponsorables=(SPONSORABLE,),
+        collections=(COLLECTION,),
+    )
+    async with AsyncExitStack() as stack:
+        redis_pair = await open_redis_pair(stack, settings)
+        if redis_pair.engine is None:
+            raise RuntimeError("the settings have no durable")
+        await redis_pair.engine.open()
+        yield redis_pair.engine
 
 
 @asynccontextmanager
@@ -106,12 +118,6 @@ async def run_servers() -> AsyncIterator[Servers]:
             durable_async=await stack.enter_async_context(Redis.from_url(durable.url)),
             local_store=store,
         )
-
-
-def settle() -> None:
-    """Collects garbage now, so that the collector does not disturb the next measurement."""
-    gc.collect()
-    gc.freeze()
 
 
 async def _empty(client: Redis) -> None:

@@ -7,15 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench import originals
-from bench.measure import Contender, console, measure, show
-from bench.people import (
-    COLLECTION,
-    SPONSORABLE,
-    Population,
-    fill,
-    mark_all_dirty,
-    mark_none_dirty,
-)
+from bench.measure import Contender, compare
+from bench.people import COLLECTION, SPONSORABLE, Population, mark_all_dirty, mark_none_dirty
 from sponsorsync.store import keys
 
 if TYPE_CHECKING:
@@ -30,43 +23,27 @@ async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
     """Copies people with a profile and an entitlement that says no."""
     population = Population(count)
     ids = population.ids
-    await _start(servers, population)
-    original = "original, key by key"
-    ours = "ours"
-    dirty = "ours, everybody dirty (confirms them too)"
-    contenders = [
-        Contender(
-            original,
-            partial(originals.prepare, servers, originals.copy_profiles_by_key, ids[::_PART]),
-            scale=_PART,
-        ),
-        Contender(ours, partial(_ours, servers, population)),
-        Contender(dirty, partial(_ours, servers, population, dirty=True)),
-        Contender(
-            "limit: redis-py pipelines, profiles only",
-            partial(originals.prepare, servers, originals.copy_profiles_in_pipelines, ids),
-        ),
-        Contender(
-            "limit: the same, profile + entitlement + meta",
-            partial(
-                originals.prepare,
-                servers,
-                partial(originals.copy_people_in_pipelines, sets=False),
+    await servers.fill(population)
+    ours, dirty = "ours", "ours, everybody dirty (confirms them too)"
+    everything = partial(originals.copy_people_in_pipelines, sets=False)
+    copying = partial(originals.contender, servers)
+    await compare(
+        f"Snapshot of {count:,} profiles into an empty durable",
+        servers,
+        [
+            copying("original, key by key", originals.copy_profiles_by_key, ids[::_PART], _PART),
+            Contender(ours, partial(_ours, servers, population)),
+            Contender(dirty, partial(_ours, servers, population, dirty=True)),
+            copying(
+                "limit: redis-py pipelines, profiles only",
+                originals.copy_profiles_in_pipelines,
                 ids,
             ),
-        ),
-        Contender(
-            "limit: raw RESP, profiles only",
-            partial(originals.prepare, servers, originals.copy_profiles_raw, ids),
-        ),
-    ]
-    times = await measure(servers, contenders, rounds)
-    show(
-        f"Snapshot of {count:,} profiles into an empty durable",
-        contenders,
-        times,
+            copying("limit: the same, profile + entitlement + meta", everything, ids),
+            copying("limit: raw RESP, profiles only", originals.copy_profiles_raw, ids),
+        ],
+        rounds,
         people=count,
-        base=original,
         targets={ours: 9, dirty: 9},
     )
 
@@ -75,50 +52,29 @@ async def bench_sets(servers: Servers, rounds: int, count: int) -> None:
     """Copies sets of 50, of which only those of the entitled tenth may leave local."""
     population = Population(count, set_size=50, entitled_every=10)
     ids = population.ids
-    await _start(servers, population)
+    await servers.fill(population)
     # A tenth of the people with a tenth of the sponsors among them.
     part = [each for number, each in enumerate(ids) if number // 10 % _PART == 0]
-    original = "original, member by member"
+    copying = partial(originals.contender, servers)
     ours = f"ours, --collection {COLLECTION}"
-    contenders = [
-        Contender(
-            original,
-            partial(originals.prepare, servers, originals.copy_sets_by_key, part),
-            scale=_PART,
-        ),
-        Contender(ours, partial(_ours, servers, population, collection=COLLECTION)),
-        Contender("ours, everybody's everything", partial(_ours, servers, population)),
-        Contender(
-            "limit: redis-py pipelines, sets only",
-            partial(originals.prepare, servers, originals.copy_sets_in_pipelines, ids),
-        ),
-    ]
-    times = await measure(servers, contenders, rounds)
-    show(
+    await compare(
         f"Snapshot of {count:,} people with sets of 50, a tenth of them sponsors",
-        contenders,
-        times,
+        servers,
+        [
+            copying("original, member by member", originals.copy_sets_by_key, part, _PART),
+            Contender(ours, partial(_ours, servers, population, collection=COLLECTION)),
+            Contender("ours, everybody's everything", partial(_ours, servers, population)),
+            copying("limit: redis-py pipelines, sets only", originals.copy_sets_in_pipelines, ids),
+        ],
+        rounds,
         people=count,
-        base=original,
         targets={ours: 39},
     )
 
 
-async def _start(servers: Servers, population: Population) -> None:
-    console.print(f"filling local with {population.count:,} people")
-    await servers.clear()
-    async with servers.engine():
-        pass  # local now has an incarnation, as in production
-    await fill(servers.local_store, population)
-
-
 @asynccontextmanager
 async def _ours(
-    servers: Servers,
-    population: Population,
-    *,
-    dirty: bool = False,
-    collection: str | None = None,
+    servers: Servers, population: Population, *, dirty: bool = False, collection: str | None = None
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     await servers.clear_durable()
     await mark_none_dirty(servers.local_store)

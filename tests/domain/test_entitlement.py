@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sponsorsync.domain.entitlement import (
+    Entitlement,
     EntitlementFacts,
     EntitlementPolicy,
     EntitlementStatus,
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def _evaluate_status(facts: EntitlementFacts | None, now: datetime = NOW) -> EntitlementStatus:
-    return evaluate("maintainer", facts, policy=POLICY, now=now).status
+def _evaluate(
+    facts: EntitlementFacts | None, *, policy: EntitlementPolicy = POLICY, now: datetime = NOW
+) -> Entitlement:
+    return evaluate("maintainer", facts, policy=policy, now=now)
 
 
 # --- one source -----------------------------------------------------------------------------------
@@ -64,22 +67,22 @@ def test_the_status_for_each_state_and_each_length_of_outage(
     stale: EntitlementStatus,
 ) -> None:
     """During an outage a yes holds for a bounded time and a no becomes unknown."""
-    assert _evaluate_status(facts) is answered
-    assert _evaluate_status(replace(facts, unknown_since=YESTERDAY)) is failing
-    assert _evaluate_status(replace(facts, unknown_since=NOW - 4 * DAY)) is stale
+    assert _evaluate(facts).status is answered
+    assert _evaluate(replace(facts, unknown_since=YESTERDAY)).status is failing
+    assert _evaluate(replace(facts, unknown_since=NOW - 4 * DAY)).status is stale
 
 
 def test_the_status_without_facts_is_unknown() -> None:
     """Unknown is not no."""
-    assert _evaluate_status(NEVER) is UNKNOWN
+    assert _evaluate(NEVER).status is UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("facts", "end", "status_after"),
     [
-        (PAID_ONCE, TOMORROW, EntitlementStatus.NOT_ENTITLED),
-        (replace(ENTITLED, unknown_since=NOW), NOW + POLICY.stale, EntitlementStatus.UNKNOWN),
-        (replace(PAID_ONCE, unknown_since=NOW), TOMORROW, EntitlementStatus.UNKNOWN),
+        (PAID_ONCE, TOMORROW, NO),
+        (replace(ENTITLED, unknown_since=NOW), NOW + POLICY.stale, UNKNOWN),
+        (replace(PAID_ONCE, unknown_since=NOW), TOMORROW, UNKNOWN),
     ],
     ids=["known end", "outage", "known end during an outage"],
 )
@@ -87,48 +90,33 @@ def test_the_end_of_an_entitlement_is_exclusive(
     facts: EntitlementFacts, end: datetime, status_after: EntitlementStatus
 ) -> None:
     """The Redis scripts apply the same rule; an outage is counted from the first failed check."""
-    assert _evaluate_status(facts, end - SECOND) is EntitlementStatus.ENTITLED
-    assert _evaluate_status(facts, end) is status_after
-    assert _evaluate_status(facts, end + SECOND) is status_after
+    assert _evaluate(facts, now=end - SECOND).status is YES
+    assert _evaluate(facts, now=end).status is status_after
+    assert _evaluate(facts, now=end + SECOND).status is status_after
+
+
+SILENT = (
+    "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you sponsor "
+    "maintainer, access until "
+)
 
 
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        (
-            NEVER,
-            "It is not known yet whether you sponsor maintainer. Sign in again to check.",
-        ),
+        (NEVER, "It is not known yet whether you sponsor maintainer. Sign in again to check."),
         (NOT_A_SPONSOR, "GitHub shows no sponsorship of maintainer by your account."),
         (ENTITLED, "You sponsor maintainer with $10.00 a month."),
-        (
-            replace(ENTITLED, tier_cents=123456),
-            "You sponsor maintainer with $1,234.56 a month.",
-        ),
+        (replace(ENTITLED, tier_cents=123456), "You sponsor maintainer with $1,234.56 a month."),
         (PAID_ONCE, "You sponsor maintainer with a one-time $25.00 until 2026-11-23."),
         (
             replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON),
             "You sponsor maintainer through Patreon.",
         ),
         (replace(ENTITLED, tier_cents=None, payment_source=None), "You sponsor maintainer."),
-        (
-            LAPSED,
-            "Your sponsorship of maintainer with $10.00 a month ended by 2026-11-21.",
-        ),
-        (
-            replace(ENTITLED, unknown_since=YESTERDAY),
-            (
-                "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you "
-                "sponsor maintainer, access until 2026-11-24 12:30 UTC."
-            ),
-        ),
-        (
-            replace(PAID_ONCE, unknown_since=YESTERDAY),
-            (
-                "GitHub has not answered since 2026-11-21 12:30 UTC; by its last answer you "
-                "sponsor maintainer, access until 2026-11-23 12:30 UTC."
-            ),
-        ),
+        (LAPSED, "Your sponsorship of maintainer with $10.00 a month ended by 2026-11-21."),
+        (replace(ENTITLED, unknown_since=YESTERDAY), f"{SILENT}2026-11-24 12:30 UTC."),
+        (replace(PAID_ONCE, unknown_since=YESTERDAY), f"{SILENT}2026-11-23 12:30 UTC."),
         (
             replace(ENTITLED, unknown_since=NOW - 4 * DAY),
             (
@@ -142,7 +130,7 @@ def test_the_reason_is_a_sentence_for_the_person(
     facts: EntitlementFacts | None, sentence: str
 ) -> None:
     """The account page shows it; it must not promise too much."""
-    entitlement = evaluate("maintainer", facts, policy=POLICY, now=NOW)
+    entitlement = _evaluate(facts)
 
     assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", facts)
     assert entitlement.reason == sentence
@@ -176,18 +164,9 @@ OWN: dict[str, tuple[EntitlementFacts, Alone]] = {
         _yes(None, None),
     ),
     "no tier": (replace(ENTITLED, tier_cents=None, payment_source=None), _yes(None, None)),
-    "silent": (
-        replace(ENTITLED, unknown_since=YESTERDAY),
-        _yes(1000, YESTERDAY + POLICY.stale),
-    ),
-    "silent too long": (
-        replace(ENTITLED, unknown_since=NOW - 4 * DAY),
-        (UNKNOWN, None, None),
-    ),
-    "none, silent": (
-        replace(NOT_A_SPONSOR, unknown_since=YESTERDAY),
-        (UNKNOWN, None, None),
-    ),
+    "silent": (replace(ENTITLED, unknown_since=YESTERDAY), _yes(1000, YESTERDAY + POLICY.stale)),
+    "silent too long": (replace(ENTITLED, unknown_since=NOW - 4 * DAY), (UNKNOWN, None, None)),
+    "none, silent": (replace(NOT_A_SPONSOR, unknown_since=YESTERDAY), (UNKNOWN, None, None)),
     "none, partial": (replace(NOT_A_SPONSOR, is_partial=True), (UNKNOWN, None, None)),
     "monthly, partial": (replace(ENTITLED, is_partial=True), _yes(1000, None)),
 }
@@ -205,15 +184,9 @@ ORGANIZATIONS: dict[str, tuple[Grant | None, Alone]] = {
     "no organization": (None, _no()),
     "organization": (ORGANIZATION, _yes(10_000, NOW + 20 * DAY)),
     "cheap organization": (replace(ORGANIZATION, cents=500), _yes(500, NOW + 20 * DAY)),
-    "organization without a tier": (
-        replace(ORGANIZATION, cents=None),
-        _yes(None, NOW + 20 * DAY),
-    ),
+    "organization without a tier": (replace(ORGANIZATION, cents=None), _yes(None, NOW + 20 * DAY)),
     "organization ended": (replace(ORGANIZATION, until=YESTERDAY), _no()),
-    "membership over": (
-        replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY),
-        _no(),
-    ),
+    "membership over": (replace(ORGANIZATION, until=YESTERDAY, member_until=YESTERDAY), _no()),
     "no seat": (replace(ORGANIZATION, has_seat=False), _no()),
 }
 
@@ -270,22 +243,17 @@ def test_every_combination_of_sources(
     facts, own_alone = OWN[own]
     (at_org, org_alone), (by_hand, hand_alone) = ORGANIZATIONS[organization], OVERRIDES[override]
     at_patreon, patron_alone = PATRONAGES[patron]
-    facts = replace(
-        facts,
-        grants=tuple(grant for grant in (at_org, by_hand, at_patreon) if grant),
-        memberships_checked_at=YESTERDAY,
-    )
+    grants = tuple(grant for grant in (at_org, by_hand, at_patreon) if grant)
+    facts = replace(facts, grants=grants, memberships_checked_at=YESTERDAY)
     policy = MEMBERS if are_members_entitled else POLICY
 
-    entitlement = evaluate("maintainer", facts, policy=policy, now=NOW)
+    entitlement = _evaluate(facts, policy=policy)
 
     expected = _best(
         [own_alone, *([org_alone] if are_members_entitled else []), hand_alone, patron_alone]
     )
     assert (entitlement.status, entitlement.tier_cents, entitlement.until) == expected
-    assert (entitlement.source is EntitlementSource.NONE) is (
-        entitlement.status is not EntitlementStatus.ENTITLED
-    )
+    assert (entitlement.source is EntitlementSource.NONE) is (entitlement.status is not YES)
     assert len(entitlement.considered) == 1 + len(facts.grants) - (
         at_org is not None and not are_members_entitled
     )
@@ -311,32 +279,26 @@ def test_hidden_organizations_make_a_no_unknown(
 ) -> None:
     """A hidden organization may sponsor."""
     facts = replace(
-        NOT_A_SPONSOR,
-        memberships_checked_at=checked_at,
-        memberships_unknown_since=unknown_since,
+        NOT_A_SPONSOR, memberships_checked_at=checked_at, memberships_unknown_since=unknown_since
     )
 
-    assert evaluate("maintainer", facts, policy=policy, now=NOW).status is status
+    assert _evaluate(facts, policy=policy).status is status
 
 
 def test_members_may_be_entitled_without_the_tier() -> None:
     """The maintainer may reserve the features of a tier for its payers."""
     facts = replace(NOT_A_SPONSOR, grants=(ORGANIZATION,), memberships_checked_at=YESTERDAY)
 
-    entitlement = evaluate(
-        "maintainer", facts, policy=replace(MEMBERS, members_inherit_tier=False), now=NOW
-    )
+    entitlement = _evaluate(facts, policy=replace(MEMBERS, members_inherit_tier=False))
 
-    assert (entitlement.status, entitlement.tier_cents) == (EntitlementStatus.ENTITLED, None)
+    assert (entitlement.status, entitlement.tier_cents) == (YES, None)
 
 
 def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
     """GitHub never sends that tier."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
-    entitlement = evaluate(
-        "maintainer", facts, policy=replace(POLICY, hidden_tier_cents=300), now=NOW
-    )
+    entitlement = _evaluate(facts, policy=replace(POLICY, hidden_tier_cents=300))
 
     assert entitlement.tier_cents == 300
     assert entitlement.reason == "You sponsor maintainer through Patreon."
@@ -373,10 +335,7 @@ def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
                 "maintainer: sign in again."
             ),
         ),
-        (
-            replace(OVERRIDE, until=TOMORROW),
-            "An administrator gave you access until 2026-11-23.",
-        ),
+        (replace(OVERRIDE, until=TOMORROW), "An administrator gave you access until 2026-11-23."),
         (OVERRIDE, "An administrator gave you access."),
         (
             replace(OVERRIDE, until=YESTERDAY),
@@ -400,14 +359,14 @@ def test_the_reason_of_each_grant(grant: Grant, reason: str) -> None:
     """GitHub's own 'no' would not help the person."""
     facts = replace(NOT_A_SPONSOR, grants=(grant,), memberships_checked_at=YESTERDAY)
 
-    assert evaluate("maintainer", facts, policy=MEMBERS, now=NOW).reason == reason
+    assert _evaluate(facts, policy=MEMBERS).reason == reason
 
 
 def test_only_administrators_see_the_reason_of_an_override() -> None:
     """It may contain remarks about the person."""
     facts = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
-    own, override = evaluate("maintainer", facts, policy=POLICY, now=NOW).considered
+    own, override = _evaluate(facts).considered
 
     assert own.note is None
     assert override.note == "an administrator: translated the manual"

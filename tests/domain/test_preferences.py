@@ -28,31 +28,26 @@ def test_a_plain_name_is_a_collection_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["", "a" * 33, "1a", "_a", "A", "aB", "a-b", "a:b", "a b", "ä", "a\n", "\na", "profile"],
+    "name", ["", "a" * 33, "1a", "_a", "A", "aB", "a-b", "a:b", "a b", "ä", "a\n", "\na", "profile"]
 )
 def test_a_name_that_could_change_a_key_is_refused(name: str) -> None:
     """A colon or a line end would produce another key."""
     assert not is_collection_name(name)
 
 
-def test_a_configured_collection_is_accepted() -> None:
-    """The rules list it."""
+def test_only_a_configured_collection_is_accepted() -> None:
+    """The name becomes part of a key; the error lists those that exist."""
     RULES.check_collection("favourites")
-
-
-def test_an_unknown_collection_is_refused_with_the_names_that_exist() -> None:
-    """The name becomes part of a key, so only configured ones are accepted."""
     with pytest.raises(InvalidInputError, match="There is: favourites, mnodes"):
         RULES.check_collection("other")
 
 
 @pytest.mark.parametrize(
     ("add", "remove"),
-    [([], []), (["1", "2", "3"], []), ([], ["1", "2", "3"]), (["1"], ["2", "3"])],
+    [([], []), (["1", "2", "3"], []), ([], ["1", "2", "3"]), (["1"], ["2", "3"]), (["1", "1"], [])],
 )
 def test_a_batch_at_the_limit_is_accepted(add: list[str], remove: list[str]) -> None:
-    """The limit counts added and removed items together."""
+    """The limit counts added and removed items together; a set ignores repetitions."""
     RULES.check_change(add, remove)
 
 
@@ -99,52 +94,48 @@ def test_an_invalid_item_can_be_removed_but_not_added(item: str, problem: str) -
         RULES.check_change([item], [])
 
 
-@pytest.mark.parametrize("item", ["\ud800", "a\udfff"])
-def test_a_lone_surrogate_can_be_neither_added_nor_removed(item: str) -> None:
-    """JSON allows it, and UTF-8 cannot encode it."""
-    with pytest.raises(InvalidInputError, match="not valid Unicode"):
-        RULES.check_change([item], [])
-    with pytest.raises(InvalidInputError, match="not valid Unicode"):
-        RULES.check_change([], [item])
+@pytest.mark.parametrize(
+    ("add", "remove", "problem"),
+    [
+        (["\ud800"], [], "not valid Unicode"),
+        ([], ["\ud800"], "not valid Unicode"),
+        (["a\udfff"], [], "not valid Unicode"),
+        ([], ["a\udfff"], "not valid Unicode"),
+        (["1", "2", ""], [], "empty"),
+        (["1", "2"], ["2"], "in `add` and in `remove`"),
+    ],
+    ids=ascii,
+)
+def test_a_change_with_one_wrong_item_is_refused(
+    add: list[str], remove: list[str], problem: str
+) -> None:
+    """JSON allows a lone surrogate, UTF-8 does not; with one item in both lists, order counts."""
+    with pytest.raises(InvalidInputError, match=problem):
+        RULES.check_change(add, remove)
 
 
-def test_every_item_is_checked() -> None:
-    """A change is applied completely or not at all."""
-    with pytest.raises(InvalidInputError, match="empty"):
-        RULES.check_change(["1", "2", ""], [])
-
-
-def test_a_repeated_item_in_one_list_is_accepted() -> None:
-    """A set ignores repetitions."""
-    RULES.check_change(["1", "1"], [])
-
-
-def test_the_same_item_in_both_lists_is_refused() -> None:
-    """The result would depend on the order."""
-    with pytest.raises(InvalidInputError, match="in `add` and in `remove`"):
-        RULES.check_change(["1", "2"], ["2"])
-
-
-def test_a_filter_at_the_limit_is_accepted() -> None:
-    """A search filters one page of results at a time."""
-    RULES.check_filter(["1"] * MAX_FILTER_IDS)
-
-
-def test_a_filter_over_the_limit_is_too_large() -> None:
-    """One call must not block a Redis that others use."""
-    with pytest.raises(TooLargeError, match="10000 ids; this one has 10001"):
-        RULES.check_filter(["1"] * (MAX_FILTER_IDS + 1))
-
-
-def test_a_filter_accepts_ids_that_cannot_be_stored() -> None:
+@pytest.mark.parametrize(
+    "ids", [["1"] * MAX_FILTER_IDS, ["", "a\n", "longer than any item may be"]], ids=["most", "odd"]
+)
+def test_a_filter_accepts_ids_that_cannot_be_stored(ids: list[str]) -> None:
     """They are in no collection, and a search must not fail because of them."""
-    RULES.check_filter(["", "a\n", "longer than any item may be"])
+    RULES.check_filter(ids)
 
 
-def test_a_filter_refuses_a_lone_surrogate() -> None:
-    """UTF-8 cannot encode it."""
-    with pytest.raises(InvalidInputError, match="not valid Unicode"):
-        RULES.check_filter(["1", "\ud800"])
+@pytest.mark.parametrize(
+    ("ids", "error", "problem"),
+    [
+        (["1"] * (MAX_FILTER_IDS + 1), TooLargeError, "10000 ids; this one has 10001"),
+        (["1", "\ud800"], InvalidInputError, "not valid Unicode"),
+    ],
+    ids=["too many", "surrogate"],
+)
+def test_a_filter_refuses_too_many_ids_and_a_lone_surrogate(
+    ids: list[str], error: type[InvalidInputError], problem: str
+) -> None:
+    """One call must not block a Redis that others use."""
+    with pytest.raises(error, match=problem):
+        RULES.check_filter(ids)
 
 
 def test_the_error_of_a_full_collection_says_what_to_do() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.fact_derivation import derive_facts
-from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
+from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import EventKind, Privacy, Sponsorship, SponsorshipEvent
 from sponsorsync.domain.sponsorship_event import apply_event, is_doubtful
+from tests.support import entitlements
+from tests.support.entitlements import DAY, NOT_A_SPONSOR, NOW, POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
-DAY = timedelta(days=1)
+    from sponsorsync.domain.entitlement import EntitlementFacts
+
 BEGAN = NOW - 100 * DAY
-POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
 
 CREATED = SponsorshipEvent(
     kind=EventKind.CREATED,
@@ -50,21 +50,18 @@ PENDING_TIER_CHANGE = replace(
     effective_at=NOW + 9 * DAY,
 )
 
-MONTHLY = EntitlementFacts(
-    sponsorable="maintainer",
-    checked_at=NOW - DAY,
-    source=EntitlementSource.SPONSORSHIP,
-    tier_cents=1000,
-    privacy=Privacy.PUBLIC,
-    payment_source=PaymentSource.GITHUB,
-    since=BEGAN,
-)
+MONTHLY = replace(entitlements.ENTITLED, since=BEGAN)
 ENDED = replace(MONTHLY, valid_until=NOW - 3 * DAY)
-NONE = EntitlementFacts(sponsorable="maintainer", checked_at=NOW - DAY)
 
 
 def _apply(event: SponsorshipEvent, previous: EntitlementFacts | None) -> EntitlementFacts | None:
     return apply_event(event, previous, policy=POLICY, now=NOW)
+
+
+def _facts_after(event: SponsorshipEvent, previous: EntitlementFacts | None) -> EntitlementFacts:
+    facts = _apply(event, previous)
+    assert facts is not None
+    return facts
 
 
 def _end(facts: EntitlementFacts | None) -> datetime | None:
@@ -72,7 +69,13 @@ def _end(facts: EntitlementFacts | None) -> datetime | None:
     return facts.valid_until
 
 
-@pytest.mark.parametrize("previous", [None, NONE], ids=["unknown", "no sponsorship"])
+LATE_ANNOUNCEMENT = replace(PENDING_CANCELLATION, effective_at=NOW - 2 * DAY)
+REPLAYED = replace(TIER_CHANGED, former_cents=500)
+PAYMENT = replace(CREATED, is_one_time=True)
+LATE_PAYMENT = replace(PAYMENT, created_at=NOW - DAY)
+
+
+@pytest.mark.parametrize("previous", [None, NOT_A_SPONSOR], ids=["unknown", "no sponsorship"])
 @pytest.mark.parametrize(
     ("event", "end"),
     [
@@ -91,9 +94,8 @@ def test_the_first_event_of_a_person_creates_facts(
     event: SponsorshipEvent, end: datetime | None, previous: EntitlementFacts | None
 ) -> None:
     """Each event proves that there is a sponsorship, even if earlier ones were missed."""
-    facts = _apply(event, previous)
+    facts = _facts_after(event, previous)
 
-    assert facts is not None
     assert (facts.source, facts.since, facts.valid_until) == (
         EntitlementSource.SPONSORSHIP,
         BEGAN,
@@ -120,33 +122,74 @@ def test_an_event_changes_only_its_subject(
     assert _apply(event, unknown) == replace(expected, checked_at=NOW)
 
 
-def test_an_announced_change_of_tiers_keeps_the_current_tier() -> None:
-    """The event carries the coming tier; until then the former one is paid."""
-    facts = _apply(PENDING_TIER_CHANGE, None)
+@pytest.mark.parametrize("is_one_time", [False, True], ids=["monthly", "payment"])
+def test_an_announced_change_of_tiers_keeps_the_current_tier(*, is_one_time: bool) -> None:
+    """The event carries the coming tier; until then the former monthly one is paid."""
+    facts = _facts_after(replace(PENDING_TIER_CHANGE, is_one_time=is_one_time), None)
 
-    assert facts is not None
-    assert facts.tier_cents == 1000
-
-
-def test_a_late_cancellation_does_not_extend_the_end() -> None:
-    """The announced end, or the time of arrival, counts."""
-    assert _end(_apply(CANCELLED, ENDED)) == ENDED.valid_until
-    assert _end(_apply(CANCELLED, replace(MONTHLY, valid_until=NOW + DAY))) == NOW
-    assert _end(_apply(PENDING_CANCELLATION, ENDED)) == ENDED.valid_until
+    assert (facts.tier_cents, facts.is_one_time, facts.valid_until) == (1000, False, None)
 
 
-@pytest.mark.parametrize("stored", [ENDED, replace(MONTHLY, valid_until=NOW + DAY)])
-def test_a_late_created_event_does_not_undo_an_end(stored: EntitlementFacts) -> None:
-    """The stored facts on the same sponsorship are newer."""
-    assert _apply(CREATED, stored) is None
+@pytest.mark.parametrize(
+    ("event", "stored", "end"),
+    [
+        (CANCELLED, ENDED, ENDED.valid_until),
+        (CANCELLED, replace(MONTHLY, valid_until=NOW + DAY), NOW),
+        (PENDING_CANCELLATION, ENDED, ENDED.valid_until),
+        (replace(PENDING_CANCELLATION, effective_at=NOW - DAY / 2), MONTHLY, NOW - DAY / 2),
+        (replace(TIER_CHANGED, is_one_time=True), ENDED, ENDED.valid_until),
+        (replace(CREATED, created_at=NOW), ENDED, None),
+        (TIER_CHANGED, _apply(PAYMENT, None), None),
+        (
+            replace(LATE_PAYMENT, kind=EventKind.CANCELLED),
+            _apply(LATE_PAYMENT, None),
+            NOW + 30 * DAY,
+        ),
+    ],
+    ids=[
+        "a late cancellation does not extend the end",
+        "a cancellation comes before the announced end",
+        "a late announcement does not extend the end",
+        "an announcement at its end counts without a later check",
+        "a change to a payment does not undo an end",
+        "a new sponsorship after an end entitles",
+        "a payment that becomes monthly has no end",
+        "a cancellation does not shorten a payment",
+    ],
+)
+def test_the_end_that_an_event_leaves(
+    event: SponsorshipEvent, stored: EntitlementFacts, end: datetime | None
+) -> None:
+    """The earliest known end of a sponsorship counts, and each replay gives the same one."""
+    assert _end(_apply(event, stored)) == end
 
 
-def test_an_event_of_a_former_sponsorship_does_not_change_the_present_one() -> None:
-    """The first one's cancellation may arrive after the second has begun."""
-    present = replace(MONTHLY, since=NOW - 2 * DAY)
-
-    assert _apply(CANCELLED, present) is None
-    assert _apply(replace(TIER_CHANGED, tier_cents=1), present) is None
+@pytest.mark.parametrize(
+    ("event", "stored"),
+    [
+        (CREATED, ENDED),
+        (CREATED, replace(MONTHLY, valid_until=NOW + DAY)),
+        (CANCELLED, replace(MONTHLY, since=NOW - 2 * DAY)),
+        (replace(TIER_CHANGED, tier_cents=1), replace(MONTHLY, since=NOW - 2 * DAY)),
+        (LATE_ANNOUNCEMENT, MONTHLY),
+        (LATE_ANNOUNCEMENT, replace(MONTHLY, valid_until=NOW + 9 * DAY)),
+        (REPLAYED, MONTHLY),
+    ],
+    ids=[
+        "created after the end",
+        "created after the announcement of the end",
+        "cancellation of a former sponsorship",
+        "change of a former sponsorship",
+        "announcement of an end that a check has disproved",
+        "announcement of an end before the announced one",
+        "change from a tier that is not stored",
+    ],
+)
+def test_an_event_older_than_the_facts_is_ignored(
+    event: SponsorshipEvent, stored: EntitlementFacts
+) -> None:
+    """The stored facts are newer; a replayed change could regain a better tier."""
+    assert _apply(event, stored) is None
 
 
 @pytest.mark.parametrize("end", [NOW - DAY, NOW + DAY], ids=["past", "announced"])
@@ -175,39 +218,30 @@ def test_an_event_of_a_former_sponsorship_does_not_undo_the_end_of_its_successor
 @pytest.mark.parametrize("cents", [500, 1000, 2500])
 def test_a_new_monthly_sponsorship_replaces_the_former_one(cents: int) -> None:
     """The former one's cancellation may be late, and must not end the new one."""
-    again = _apply(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
+    again = _facts_after(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
 
-    assert again is not None
     assert (again.since, again.tier_cents) == (NOW, cents)
     assert _apply(CANCELLED, again) is None
 
 
-def test_a_late_announcement_does_not_end_an_active_sponsorship() -> None:
-    """GitHub has shown it active since, so the cancellation was withdrawn."""
-    late = replace(PENDING_CANCELLATION, effective_at=NOW - 2 * DAY)
-    again = replace(MONTHLY, valid_until=NOW + 9 * DAY)
-
-    assert _apply(late, MONTHLY) is None
-    assert _apply(late, again) is None
-    assert is_doubtful(late, MONTHLY)
-    assert not is_doubtful(late, ENDED)
-    assert not is_doubtful(replace(late, effective_at=MONTHLY.checked_at), MONTHLY)
-
-
-def test_an_announcement_at_its_end_counts_without_a_later_check() -> None:
-    """Nothing shows that the sponsorship went on."""
-    late = replace(PENDING_CANCELLATION, effective_at=NOW - DAY / 2)
-
-    assert _end(_apply(late, MONTHLY)) == NOW - DAY / 2
-
-
-def test_a_change_from_a_tier_that_is_not_stored_is_not_applied() -> None:
-    """It may be an old event, replayed to regain a better tier."""
-    replayed = replace(TIER_CHANGED, former_cents=500)
-
-    assert _apply(replayed, MONTHLY) is None
-    assert is_doubtful(replayed, MONTHLY)
-    assert not is_doubtful(TIER_CHANGED, MONTHLY)
+@pytest.mark.parametrize(
+    ("event", "stored", "is_it"),
+    [
+        (LATE_ANNOUNCEMENT, MONTHLY, True),
+        (LATE_ANNOUNCEMENT, ENDED, False),
+        (replace(LATE_ANNOUNCEMENT, effective_at=MONTHLY.checked_at), MONTHLY, False),
+        (REPLAYED, MONTHLY, True),
+        (TIER_CHANGED, MONTHLY, False),
+        (REPLAYED, None, False),
+        (REPLAYED, NOT_A_SPONSOR, False),
+        (REPLAYED, replace(MONTHLY, since=BEGAN - DAY), False),
+    ],
+)
+def test_only_an_event_that_contradicts_the_facts_is_doubtful(
+    event: SponsorshipEvent, stored: EntitlementFacts | None, *, is_it: bool
+) -> None:
+    """An end before the last check, or another former tier, of the same sponsorship."""
+    assert is_doubtful(event, stored) is is_it
 
 
 @pytest.mark.parametrize(
@@ -222,18 +256,9 @@ def test_a_change_is_applied_when_a_former_tier_is_not_known(
     event: SponsorshipEvent, stored: EntitlementFacts
 ) -> None:
     """A sponsorship through Patreon, for example, has no tier."""
-    facts = _apply(event, stored)
+    facts = _facts_after(event, stored)
 
-    assert facts is not None
     assert facts.tier_cents == 2500
-
-
-@pytest.mark.parametrize("stored", [None, NONE, replace(MONTHLY, since=BEGAN - DAY)])
-def test_an_event_of_an_unknown_sponsorship_is_not_doubtful(
-    stored: EntitlementFacts | None,
-) -> None:
-    """There are no facts to compare with."""
-    assert not is_doubtful(replace(TIER_CHANGED, former_cents=500), stored)
 
 
 @pytest.mark.parametrize("stored", [None, MONTHLY, replace(MONTHLY, valid_until=NOW + DAY)])
@@ -244,24 +269,6 @@ def test_a_change_to_a_payment_counts_from_its_arrival(stored: EntitlementFacts 
 
     assert _end(facts) == NOW + 31 * DAY
     assert _end(apply_event(payment, facts, policy=POLICY, now=NOW + DAY)) == NOW + 31 * DAY
-
-
-def test_a_change_to_a_payment_does_not_undo_an_end() -> None:
-    """Else each replay would entitle for another month."""
-    assert _end(_apply(replace(TIER_CHANGED, is_one_time=True), ENDED)) == ENDED.valid_until
-
-
-def test_an_announced_change_to_a_payment_ends_nothing_yet() -> None:
-    """Until then it is a monthly sponsorship."""
-    facts = _apply(replace(PENDING_TIER_CHANGE, is_one_time=True), None)
-
-    assert facts is not None
-    assert (facts.is_one_time, facts.valid_until) == (False, None)
-
-
-def test_a_new_sponsorship_after_an_end_entitles() -> None:
-    """It is a sponsorship of its own."""
-    assert _end(_apply(replace(CREATED, created_at=NOW), ENDED)) is None
 
 
 def test_a_payment_and_a_monthly_sponsorship_do_not_shorten_each_other() -> None:
@@ -276,25 +283,8 @@ def test_a_payment_and_a_monthly_sponsorship_do_not_shorten_each_other() -> None
     assert _apply(CANCELLED, paid) is None
 
 
-def test_a_cancellation_does_not_shorten_a_payment() -> None:
-    """GitHub does not send such an event."""
-    payment = replace(CREATED, is_one_time=True, created_at=NOW - DAY)
-    cancelled = replace(payment, kind=EventKind.CANCELLED)
-
-    assert _end(_apply(cancelled, _apply(payment, None))) == NOW + 30 * DAY
-
-
-def test_a_payment_that_becomes_monthly_has_no_end() -> None:
-    """The end belonged to the payment."""
-    paid = _apply(replace(CREATED, is_one_time=True), None)
-
-    assert _end(_apply(TIER_CHANGED, paid)) is None
-
-
 @pytest.mark.parametrize("order", list(permutations([CREATED, EDITED, TIER_CHANGED, CANCELLED])))
-def test_a_cancellation_holds_in_any_order_of_events(
-    order: tuple[SponsorshipEvent, ...],
-) -> None:
+def test_a_cancellation_holds_in_any_order_of_events(order: tuple[SponsorshipEvent, ...]) -> None:
     """Events carry no time to sort them by."""
     facts: EntitlementFacts | None = None
     for event in order:
@@ -306,16 +296,7 @@ def test_a_cancellation_holds_in_any_order_of_events(
 def test_an_announced_end_survives_a_check() -> None:
     """GitHub shows the sponsorship as active until then; only the webhook sends the end."""
     announced = replace(MONTHLY, valid_until=NOW + DAY)
-    active = Sponsorship(
-        sponsorable="maintainer",
-        created_at=BEGAN,
-        is_active=True,
-        is_one_time=False,
-        privacy=Privacy.PUBLIC,
-        payment_source=PaymentSource.GITHUB,
-        tier_cents=1000,
-        tier_selected_at=BEGAN,
-    )
+    active = replace(entitlements.MONTHLY, created_at=BEGAN, tier_selected_at=BEGAN)
 
     def check(sponsorship: Sponsorship, now: datetime) -> datetime | None:
         return derive_facts(
@@ -413,21 +394,12 @@ def _find_unjust(
 
 
 @given(deliveries())
-def test_no_order_of_events_ends_a_paid_entitlement(
+def test_any_order_of_events_entitles_exactly_the_payers(
     events: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
 ) -> None:
-    """From the first event of a sponsorship to its end."""
-    truth, delivered = events
-
-    assert _find_unjust(truth, delivered) == []
-
-
-@given(deliveries())
-def test_after_all_events_exactly_the_payers_are_entitled(
-    events: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
-) -> None:
-    """However late, often and in which order they arrive."""
+    """From the first event of a sponsorship to its end, however late and often they arrive."""
     truth, delivered = events
     *_, (now, _, facts) = _apply_all(delivered)
 
+    assert _find_unjust(truth, delivered) == []
     assert facts.is_sponsoring(now) == truth[-1].pays(now)

@@ -18,6 +18,7 @@ from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Memberships, Privacy
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.sponsorships import SponsorAnswer
+from tests.support.github_answers import Json, answer_with, organizations_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,28 +27,32 @@ if TYPE_CHECKING:
     from tests.support.script import Script
 
 
+NEXT_PAGE: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
+
+
+class Client(GitHubClient):
+    """The client of the simulated GitHub, which issues its tokens."""
+
+    def __init__(self, http: httpx.AsyncClient, github: SimulatedGitHub) -> None:
+        super().__init__(http, api_url="http://github.test/api")
+        self.github = github
+
+    def token_of(self, login: str) -> str:
+        """Returns a token of a person."""
+        return self.github.tokens.issue(self.github.people.get_person(login))
+
+
 @pytest.fixture
-async def client(way: Script) -> AsyncIterator[GitHubClient]:
+async def client(way: Script, github: SimulatedGitHub) -> AsyncIterator[Client]:
     """The client of the simulated GitHub."""
     headers = {"User-Agent": "SponsorSync/test"}
     async with httpx.AsyncClient(transport=way, headers=headers) as http:
-        yield GitHubClient(http, api_url="http://github.test/api")
+        yield Client(http, github)
 
 
-def _token(github: SimulatedGitHub, login: str) -> str:
-    return github.tokens.issue(github.people.get_person(login))
-
-
-def _organizations(page: object, nodes: list[None]) -> httpx.Response:
-    connection = {"pageInfo": page, "nodes": nodes}
-    return httpx.Response(200, json={"data": {"viewer": {"organizations": connection}}})
-
-
-async def test_fetch_user_returns_the_token_owners_profile(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_fetch_user_returns_the_token_owners_profile(client: Client) -> None:
     """Name and address may be missing."""
-    user = await client.fetch_user(_token(github, "stranger"))
+    user = await client.fetch_user(client.token_of("stranger"))
 
     assert user == GitHubUser(
         id=112_493_071,
@@ -58,33 +63,27 @@ async def test_fetch_user_returns_the_token_owners_profile(
     )
 
 
-async def test_fetch_emails_returns_hidden_addresses_too(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_fetch_emails_returns_hidden_addresses_too(client: Client) -> None:
     """`/user` shows only the public one."""
-    emails = await client.fetch_emails(_token(github, "stranger"))
+    emails = await client.fetch_emails(client.token_of("stranger"))
 
     assert emails == (EmailAddress("stranger@example.com", is_primary=True, is_verified=True),)
 
 
-async def test_a_renamed_account_is_found_by_its_id(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_a_renamed_account_is_found_by_its_id(client: Client) -> None:
     """The answer has the new login."""
-    github.people.rename("monthly", "Yearly")
+    client.github.people.rename("monthly", "Yearly")
 
-    account = await client.fetch_account(48_210_377, _token(github, "maintainer"))
+    account = await client.fetch_account(48_210_377, client.token_of("maintainer"))
 
     assert account == GitHubAccount(id=48_210_377, login="Yearly", node_id="U_sim48210377")
 
 
-async def test_a_login_that_was_taken_over_is_another_account(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_a_login_that_was_taken_over_is_another_account(client: Client) -> None:
     """Data and sponsorship of the former owner must not reach the new one."""
-    token = _token(github, "maintainer")
-    github.people.rename("monthly", "yearly")
-    newcomer = github.people.add_person("monthly")
+    token = client.token_of("maintainer")
+    client.github.people.rename("monthly", "yearly")
+    newcomer = client.github.people.add_person("monthly")
 
     account = await client.fetch_account_by_login("monthly", token)
     answer = await client.fetch_sponsor(token, newcomer.id)
@@ -93,19 +92,19 @@ async def test_a_login_that_was_taken_over_is_another_account(
     assert answer == SponsorAnswer("maintainer", newcomer.database_id, None)
 
 
-async def test_a_deleted_account_is_none(client: GitHubClient, github: SimulatedGitHub) -> None:
+async def test_a_deleted_account_is_none(client: Client) -> None:
     """This is an answer, not a refusal."""
-    token = _token(github, "maintainer")
-    github.people.remove("monthly")
+    token = client.token_of("maintainer")
+    client.github.people.remove("monthly")
 
     assert await client.fetch_account(48_210_377, token) is None
     assert await client.fetch_account_by_login("monthly", token) is None
-    assert [each.status for each in github.requests.all("account")] == [404, 404]
+    assert [each.status for each in client.github.requests.all("account")] == [404, 404]
 
 
 @pytest.mark.parametrize("login", ["Sponsoring-ORG", "sponsoring-org"])
 async def test_an_account_is_found_by_login_without_a_token(
-    client: GitHubClient, way: Script, login: str
+    client: Client, way: Script, login: str
 ) -> None:
     """Without a token there is no Authorization header; organizations have logins, too."""
     account = await client.fetch_account_by_login(login, None)
@@ -117,10 +116,10 @@ async def test_an_account_is_found_by_login_without_a_token(
 
 @pytest.mark.parametrize("login", ["../user", "..", ".", "user/emails", "monthly?x=1", "%2e%2e"])
 async def test_an_invalid_login_does_not_change_the_path(
-    client: GitHubClient, way: Script, github: SimulatedGitHub, login: str
+    client: Client, way: Script, login: str
 ) -> None:
     """Another path could return data on the token's owner."""
-    assert await client.fetch_account_by_login(login, _token(github, "monthly")) is None
+    assert await client.fetch_account_by_login(login, client.token_of("monthly")) is None
 
     [request] = way.requests
     assert request.url.raw_path.startswith(b"/api/users/")
@@ -138,7 +137,7 @@ async def test_an_invalid_login_does_not_change_the_path(
     ids=["401", "301", "429", "list"],
 )
 async def test_only_404_means_that_an_account_is_gone(
-    client: GitHubClient, way: Script, answer: httpx.Response, error: type[GitHubError]
+    client: Client, way: Script, answer: httpx.Response, error: type[GitHubError]
 ) -> None:
     """After any other status it is unknown."""
     way.answer(answer)
@@ -147,7 +146,7 @@ async def test_only_404_means_that_an_account_is_gone(
         await client.fetch_account(48_210_377, "gho_1")
 
 
-async def test_a_404_elsewhere_is_a_refusal(client: GitHubClient, way: Script) -> None:
+async def test_a_404_elsewhere_is_a_refusal(client: Client, way: Script) -> None:
     """GitHub sends 404 for objects that a token may not see."""
     way.answer(httpx.Response(404))
 
@@ -155,80 +154,69 @@ async def test_a_404_elsewhere_is_a_refusal(client: GitHubClient, way: Script) -
         await client.fetch_sponsor("gho_1", "U_1")
 
 
-@pytest.mark.parametrize("login", ["maintainer", "MainTainer"])
+@pytest.mark.parametrize(
+    ("sponsor", "login", "cents", "privacy", "source", "is_active"),
+    [
+        ("private", "maintainer", 500, Privacy.PRIVATE, PaymentSource.GITHUB, True),
+        ("private", "MainTainer", 500, Privacy.PRIVATE, PaymentSource.GITHUB, True),
+        ("patreon", "maintainer", None, Privacy.PUBLIC, PaymentSource.PATREON, True),
+        ("former", "maintainer", 1000, Privacy.PUBLIC, PaymentSource.GITHUB, False),
+    ],
+)
 async def test_a_sponsor_sees_their_sponsorship(
-    client: GitHubClient, github: SimulatedGitHub, login: str
+    client: Client,
+    sponsor: str,
+    login: str,
+    cents: int | None,
+    privacy: Privacy,
+    source: PaymentSource,
+    *,
+    is_active: bool,
 ) -> None:
-    """GitHub ignores the case of logins."""
-    [sponsorship] = await client.fetch_sponsorships(_token(github, "private"), [login])
+    """Private and ended ones too; GitHub ignores the case of logins and has no tier of Patreon."""
+    [found] = await client.fetch_sponsorships(client.token_of(sponsor), [login])
 
-    assert sponsorship.sponsorable == "maintainer"
-    assert sponsorship.tier_cents == 500
-    assert sponsorship.privacy is Privacy.PRIVATE
-    assert sponsorship.is_active
-
-
-async def test_a_sponsorship_through_patreon_has_no_tier(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """GitHub does not know the amount."""
-    [sponsorship] = await client.fetch_sponsorships(_token(github, "patreon"), ["maintainer"])
-
-    assert sponsorship.payment_source is PaymentSource.PATREON
-    assert sponsorship.tier_cents is None
+    assert found.sponsorable == "maintainer"
+    assert (found.tier_cents, found.privacy) == (cents, privacy)
+    assert (found.payment_source, found.is_active) == (source, is_active)
 
 
-async def test_ended_sponsorships_are_listed(client: GitHubClient, github: SimulatedGitHub) -> None:
-    """GitHub omits them, and old one-time payments, by default."""
-    [sponsorship] = await client.fetch_sponsorships(_token(github, "former"), ["maintainer"])
-
-    assert not sponsorship.is_active
-
-
-async def test_an_organization_can_be_sponsored(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_an_organization_can_be_sponsored(client: Client) -> None:
     """GitHub's schema has its login in another type."""
-    github.people.add_organization("The-Project")
-    github.people.sponsor("monthly", "The-Project")
+    client.github.people.add_organization("The-Project")
+    client.github.people.sponsor("monthly", "The-Project")
 
     sponsorships = await client.fetch_sponsorships(
-        _token(github, "monthly"), ["the-project", "maintainer"]
+        client.token_of("monthly"), ["the-project", "maintainer"]
     )
 
     assert {each.sponsorable for each in sponsorships} == {"the-project", "maintainer"}
 
 
-async def test_sponsorships_of_other_accounts_are_not_requested(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_sponsorships_of_other_accounts_are_not_requested(client: Client) -> None:
     """They are not needed."""
-    github.people.sponsor("monthly", "stranger")
+    client.github.people.sponsor("monthly", "stranger")
 
-    sponsorships = await client.fetch_sponsorships(_token(github, "monthly"), ["maintainer"])
+    sponsorships = await client.fetch_sponsorships(client.token_of("monthly"), ["maintainer"])
 
     assert [each.sponsorable for each in sponsorships] == ["maintainer"]
 
 
 @pytest.mark.parametrize(("number", "pages"), [(0, 1), (99, 1), (100, 1), (101, 2), (150, 2)])
-async def test_every_page_of_sponsorships_is_read(
-    client: GitHubClient, github: SimulatedGitHub, number: int, pages: int
-) -> None:
+async def test_every_page_of_sponsorships_is_read(client: Client, number: int, pages: int) -> None:
     """The entitling one may be the last."""
     for days_ago in range(number):
-        github.people.sponsor("stranger", "maintainer", days_ago=days_ago)
+        client.github.people.sponsor("stranger", "maintainer", days_ago=days_ago)
 
-    sponsorships = await client.fetch_sponsorships(_token(github, "stranger"), ["maintainer"])
+    sponsorships = await client.fetch_sponsorships(client.token_of("stranger"), ["maintainer"])
 
     assert len({each.created_at for each in sponsorships}) == len(sponsorships) == number
-    assert len(github.requests.all("graphql")) == pages
+    assert len(client.github.requests.all("graphql")) == pages
 
 
-async def test_a_member_sees_the_organizations_public_sponsorship(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_a_member_sees_the_organizations_public_sponsorship(client: Client) -> None:
     """The tier is shown only to managers of the organization."""
-    memberships = await client.fetch_memberships(_token(github, "org-member"), ["Maintainer"])
+    memberships = await client.fetch_memberships(client.token_of("org-member"), ["Maintainer"])
 
     [organization] = memberships.organizations
     [sponsorship] = organization.sponsorships
@@ -239,16 +227,17 @@ async def test_a_member_sees_the_organizations_public_sponsorship(
     assert memberships.is_complete
 
 
-async def test_an_owner_sees_the_tier_and_private_sponsorships(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_an_owner_sees_the_tier_and_private_sponsorships(client: Client) -> None:
     """Ordinary members see neither."""
-    owner, member = github.people.get_person("stranger"), github.people.get_person("monthly")
-    github.people.add_organization("Quiet-Org", owners=[owner], members=[member])
-    github.people.sponsor("quiet-org", "maintainer", cents=5000, private=True)
+    owner, member = (
+        client.github.people.get_person("stranger"),
+        client.github.people.get_person("monthly"),
+    )
+    client.github.people.add_organization("Quiet-Org", owners=[owner], members=[member])
+    client.github.people.sponsor("quiet-org", "maintainer", cents=5000, private=True)
 
-    owners = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
-    members = await client.fetch_memberships(_token(github, "monthly"), ["maintainer"])
+    owners = await client.fetch_memberships(client.token_of("stranger"), ["maintainer"])
+    members = await client.fetch_memberships(client.token_of("monthly"), ["maintainer"])
 
     [sponsorship] = owners.organizations[0].sponsorships
     assert (sponsorship.tier_cents, sponsorship.privacy) == (5000, Privacy.PRIVATE)
@@ -256,15 +245,13 @@ async def test_an_owner_sees_the_tier_and_private_sponsorships(
     assert members.organizations[0].sponsorships == ()
 
 
-async def test_a_restricting_organization_does_not_hide_others(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_a_restricting_organization_does_not_hide_others(client: Client) -> None:
     """GitHub sends FORBIDDEN beside the data of the others."""
-    member = github.people.get_person("org-member")
-    github.people.add_organization("restricting-org", members=[member])
-    github.switches.restricting_organization = "restricting-org"
+    member = client.github.people.get_person("org-member")
+    client.github.people.add_organization("restricting-org", members=[member])
+    client.github.switches.restricting_organization = "restricting-org"
 
-    memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+    memberships = await client.fetch_memberships(client.token_of("org-member"), ["maintainer"])
 
     assert [each.login for each in memberships.organizations] == ["sponsoring-org"]
     assert not memberships.is_complete
@@ -275,34 +262,30 @@ async def test_a_restricting_organization_does_not_hide_others(
     [("forbidden", ["sponsoring-org"]), ("forbidden_data", []), ("partial", ["sponsoring-org"])],
 )
 async def test_a_withheld_sponsorship_makes_the_answer_incomplete(
-    client: GitHubClient, github: SimulatedGitHub, switch: str, logins: list[str]
+    client: Client, switch: str, logins: list[str]
 ) -> None:
     """GitHub may send null for the node, the list or the organization."""
-    github.switches.change({switch: True})
+    client.github.switches.change({switch: True})
 
-    memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+    memberships = await client.fetch_memberships(client.token_of("org-member"), ["maintainer"])
 
     assert [each.login for each in memberships.organizations] == logins
     assert [each.sponsorships for each in memberships.organizations] == [()] * len(logins)
     assert not memberships.is_complete
 
 
-async def test_a_person_without_organizations_has_a_complete_empty_answer(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_a_person_without_organizations_has_a_complete_empty_answer(client: Client) -> None:
     """This is a no, not an unknown."""
-    memberships = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
+    memberships = await client.fetch_memberships(client.token_of("stranger"), ["maintainer"])
 
     assert memberships == Memberships([], is_complete=True)
 
 
-async def test_a_renamed_organization_keeps_its_id(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
+async def test_a_renamed_organization_keeps_its_id(client: Client) -> None:
     """The id identifies it."""
-    github.people.rename("sponsoring-org", "Renamed-Org")
+    client.github.people.rename("sponsoring-org", "Renamed-Org")
 
-    memberships = await client.fetch_memberships(_token(github, "org-member"), ["maintainer"])
+    memberships = await client.fetch_memberships(client.token_of("org-member"), ["maintainer"])
 
     [organization] = memberships.organizations
     assert (organization.id, organization.login) == (17_562_948, "renamed-org")
@@ -313,34 +296,27 @@ async def test_a_renamed_organization_keeps_its_id(
     [(100, 1, 100, True), (101, 2, 101, True), (1000, 10, 1000, True), (1001, 10, 1000, False)],
 )
 async def test_every_page_of_organizations_is_read_up_to_a_thousand(
-    client: GitHubClient,
-    github: SimulatedGitHub,
-    number: int,
-    pages: int,
-    expected: int,
-    *,
-    is_complete: bool,
+    client: Client, number: int, pages: int, expected: int, *, is_complete: bool
 ) -> None:
     """The entitling one may be the last; but no login waits for more than ten pages."""
-    person = github.people.get_person("stranger")
+    person = client.github.people.get_person("stranger")
     for each in range(number):
-        github.people.add_organization(f"organization-{each}", members=[person])
+        client.github.people.add_organization(f"organization-{each}", members=[person])
 
-    memberships = await client.fetch_memberships(_token(github, "stranger"), ["maintainer"])
+    memberships = await client.fetch_memberships(client.token_of("stranger"), ["maintainer"])
 
     assert len({each.id for each in memberships.organizations}) == expected
     assert memberships.is_complete == is_complete
-    assert len(github.requests.all("graphql")) == pages
+    assert len(client.github.requests.all("graphql")) == pages
 
 
 @pytest.mark.parametrize(("first", "last"), [([None], []), ([], [None])], ids=["first", "last"])
 async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
-    client: GitHubClient, way: Script, first: list[None], last: list[None]
+    client: Client, way: Script, first: list[Json], last: list[Json]
 ) -> None:
     """A later complete page does not change that."""
-    more = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
-    no_more = {"hasNextPage": False, "endCursor": None}
-    way.answer(_organizations(more, first), _organizations(no_more, last))
+    pages = [organizations_answer(*first, page=NEXT_PAGE), organizations_answer(*last)]
+    way.answer(*(httpx.Response(200, json=page) for page in pages))
 
     memberships = await client.fetch_memberships("gho_1", ["maintainer"])
 
@@ -357,31 +333,34 @@ async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
     ids=["sponsorships", "memberships", "sponsor"],
 )
 async def test_a_graphql_rate_limit_has_the_wait_of_its_header(
-    client: GitHubClient,
-    github: SimulatedGitHub,
-    fetch: Callable[[GitHubClient, str], Awaitable[object]],
+    client: Client, fetch: Callable[[GitHubClient, str], Awaitable[object]]
 ) -> None:
     """GitHub sends it with HTTP 200; the person who waits should know for how long."""
-    github.switches.rate_limited = True
-    github.switches.retry_after_s = 17
+    client.github.switches.rate_limited = True
+    client.github.switches.retry_after_s = 17
 
     with pytest.raises(GitHubLimitedError) as caught:
-        await fetch(client, _token(github, "maintainer"))
+        await fetch(client, client.token_of("maintainer"))
 
     assert caught.value.retry_after_s == 17
 
 
 @pytest.mark.parametrize(
     ("login", "cents", "is_active"),
-    [("monthly", 1000, True), ("private", 500, True), ("former", 1000, False)],
+    [
+        ("monthly", 1000, True),
+        ("private", 500, True),
+        ("former", 1000, False),
+        ("sponsoring-org", 10_000, True),
+    ],
 )
 async def test_the_maintainer_can_fetch_one_sponsor(
-    client: GitHubClient, github: SimulatedGitHub, login: str, cents: int, *, is_active: bool
+    client: Client, login: str, cents: int, *, is_active: bool
 ) -> None:
-    """Private and ended sponsorships included."""
-    sponsor = github.people.get(login)
+    """Private and ended ones too; GitHub's schema has an organization's id in another type."""
+    sponsor = client.github.people.get(login)
 
-    answer = await client.fetch_sponsor(_token(github, "maintainer"), sponsor.id)
+    answer = await client.fetch_sponsor(client.token_of("maintainer"), sponsor.id)
 
     assert answer.viewer_login == "maintainer"
     assert answer.sponsor_id == sponsor.database_id
@@ -391,58 +370,38 @@ async def test_the_maintainer_can_fetch_one_sponsor(
     assert answer.sponsorship.is_active == is_active
 
 
-async def test_the_maintainer_can_fetch_an_organization_as_sponsor(
-    client: GitHubClient, github: SimulatedGitHub
+@pytest.mark.parametrize(
+    ("viewer", "login"),
+    [("maintainer", "stranger"), ("stranger", "monthly")],
+    ids=["no sponsor", "token of another person"],
+)
+async def test_the_answer_about_a_non_sponsor_names_the_token_owner(
+    client: Client, viewer: str, login: str
 ) -> None:
-    """GitHub's schema has its id in another type."""
-    answer = await client.fetch_sponsor(_token(github, "maintainer"), "O_sim17562948")
+    """Sponsorships of others do not count, and a wrong token must not end an entitlement."""
+    person = client.github.people.get(login)
+    client.github.people.sponsor("stranger", "monthly")
 
-    assert answer.sponsor_id == 17_562_948
-    assert answer.sponsorship is not None
-    assert answer.sponsorship.tier_cents == 10_000
+    answer = await client.fetch_sponsor(client.token_of(viewer), person.id)
 
-
-async def test_a_non_sponsor_has_an_answer_without_a_sponsorship(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """Sponsorships of others do not count."""
-    stranger = github.people.get("stranger")
-    github.people.sponsor("stranger", "monthly")
-
-    answer = await client.fetch_sponsor(_token(github, "maintainer"), stranger.id)
-
-    assert answer == SponsorAnswer("maintainer", stranger.database_id, None)
+    assert answer == SponsorAnswer(viewer, person.database_id, None)
 
 
-async def test_the_answer_about_a_sponsor_names_the_token_owner(
-    client: GitHubClient, github: SimulatedGitHub
-) -> None:
-    """A wrong token must not end an entitlement."""
-    sponsor = github.people.get("monthly")
-
-    answer = await client.fetch_sponsor(_token(github, "stranger"), sponsor.id)
-
-    assert answer == SponsorAnswer("stranger", sponsor.database_id, None)
-
-
-async def test_an_unknown_node_is_a_refusal(client: GitHubClient, github: SimulatedGitHub) -> None:
+async def test_an_unknown_node_is_a_refusal(client: Client) -> None:
     """GitHub also sends NOT_FOUND for hidden nodes."""
     with pytest.raises(GitHubRefusedError, match="NOT_FOUND"):
-        await client.fetch_sponsor(_token(github, "maintainer"), "U_sim1")
+        await client.fetch_sponsor(client.token_of("maintainer"), "U_sim1")
 
 
-async def test_a_failed_page_fails_the_whole_list(client: GitHubClient, way: Script) -> None:
+async def test_a_failed_page_fails_the_whole_list(client: Client, way: Script) -> None:
     """Half a list would look complete."""
-    page = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
-    connection = {"pageInfo": page, "nodes": []}
-    answer = {"data": {"viewer": {"sponsorshipsAsSponsor": connection}}}
-    way.answer(httpx.Response(200, json=answer), httpx.Response(403))
+    way.answer(httpx.Response(200, json=answer_with(page=NEXT_PAGE)), httpx.Response(403))
 
     with pytest.raises(GitHubRefusedError):
         await client.fetch_sponsorships("gho_1", ["maintainer"])
 
 
-async def test_a_revoked_token_is_refused(client: GitHubClient) -> None:
+async def test_a_revoked_token_is_refused(client: Client) -> None:
     """GitHub answers 401."""
     with pytest.raises(GitHubRefusedError, match="HTTP 401"):
         await client.fetch_sponsorships("gho_revoked", ["maintainer"])
@@ -458,19 +417,18 @@ async def test_a_revoked_token_is_refused(client: GitHubClient) -> None:
     ],
 )
 async def test_a_token_with_missing_scopes_is_refused(
-    client: GitHubClient,
-    github: SimulatedGitHub,
+    client: Client,
     fetch: Callable[[GitHubClient, str, list[str]], Awaitable[object]],
     scopes: list[str],
 ) -> None:
     """People may remove scopes on the consent page; memberships need two of them."""
-    token = github.tokens.issue(github.people.get_person("org-member"), scopes)
+    token = client.github.tokens.issue(client.github.people.get_person("org-member"), scopes)
 
     with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
         await fetch(client, token, ["maintainer"])
 
 
-async def test_a_403_with_retry_after_is_a_limit(client: GitHubClient, way: Script) -> None:
+async def test_a_403_with_retry_after_is_a_limit(client: Client, way: Script) -> None:
     """It is a secondary limit, which another request would make worse."""
     way.answer(httpx.Response(403, headers={"Retry-After": "9"}))
 
@@ -480,11 +438,9 @@ async def test_a_403_with_retry_after_is_a_limit(client: GitHubClient, way: Scri
     assert len(way.requests) == 1
 
 
-async def test_the_token_is_not_in_a_query(
-    client: GitHubClient, github: SimulatedGitHub, way: Script
-) -> None:
+async def test_the_token_is_not_in_a_query(client: Client, way: Script) -> None:
     """Bodies may be logged, too."""
-    token = _token(github, "monthly")
+    token = client.token_of("monthly")
 
     await client.fetch_sponsorships(token, ["maintainer"])
 

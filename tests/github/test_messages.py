@@ -17,14 +17,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.github import answers, people, requests
-from tests.support.github_answers import (
-    EMAILS,
-    NOW,
-    NOW_S,
-    USER,
-    Json,
-    dump,
-)
+from tests.support.github_answers import EMAILS, NOW, NOW_S, USER, Json, dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

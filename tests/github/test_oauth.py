@@ -150,12 +150,7 @@ async def test_a_code_without_its_verifier_is_rejected(
 )
 @pytest.mark.parametrize("status", [200, 400])
 async def test_each_token_error_gives_advice(
-    oauth: GitHubOAuth,
-    way: Script,
-    status: int,
-    error: object,
-    kind: type[LoginError],
-    advice: str,
+    oauth: GitHubOAuth, way: Script, status: int, error: object, kind: type[LoginError], advice: str
 ) -> None:
     """GitHub sends errors with HTTP 200; some are for the person, others for the operator."""
     way.answer(httpx.Response(status, json={"error": error, "error_description": "…"}))

@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.errors import (
-    GitHubLimitedError,
-    GitHubRefusedError,
-    GitHubUnreachableError,
-)
+from sponsorsync.domain.errors import GitHubLimitedError, GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     FORBIDDEN,
@@ -32,17 +28,15 @@ if TYPE_CHECKING:
 # --- organizations --------------------------------------------------------------------------------
 
 
-def test_an_organization_is_parsed_with_its_sponsorships() -> None:
-    """The login is stored in lower case; the id identifies it."""
-    assert parse_organizations(organizations_answer(ORGANIZATION)) == sponsorships.OrganizationPage(
-        organizations=(PARSED_ORGANIZATION,), is_complete=True, next_cursor=None
-    )
-
-
-def test_an_empty_list_of_organizations_is_complete() -> None:
-    """This is a no, not an unknown."""
-    assert parse_organizations(organizations_answer()) == sponsorships.OrganizationPage(
-        organizations=(), is_complete=True, next_cursor=None
+@pytest.mark.parametrize(
+    ("nodes", "organizations"), [([ORGANIZATION], (PARSED_ORGANIZATION,)), ([], ())]
+)
+def test_an_organization_is_parsed_with_its_sponsorships(
+    nodes: list[Json], organizations: tuple[Membership, ...]
+) -> None:
+    """The login is stored in lower case; an empty list is a no, not an unknown."""
+    assert parse_organizations(organizations_answer(*nodes)) == sponsorships.OrganizationPage(
+        organizations, is_complete=True, next_cursor=None
     )
 
 
@@ -169,9 +163,7 @@ def test_a_rate_limit_beside_forbidden_is_a_limit(data: Json, kind: str) -> None
         organization_giving({**NODE, "privacyLevel": None}),
     ],
 )
-def test_an_organization_of_wrong_types_makes_the_answer_unreadable(
-    organization: Json,
-) -> None:
+def test_an_organization_of_wrong_types_makes_the_answer_unreadable(organization: Json) -> None:
     """The schema does not allow that, so the rest is not reliable either."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations(organizations_answer(ORGANIZATION, organization))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
-from sponsorsync.domain.errors import (
-    GitHubLimitedError,
-    GitHubRefusedError,
-    GitHubUnreachableError,
-)
+from sponsorsync.domain.errors import GitHubLimitedError, GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Privacy, Sponsorship
 from sponsorsync.github import sponsorships
@@ -36,52 +32,41 @@ Build: TypeAlias = Callable[..., dict[str, Json]]
 # --- sponsorships ---------------------------------------------------------------------------------
 
 
-def test_a_sponsorship_is_parsed() -> None:
-    """The login is stored in lower case."""
-    assert parse_sponsorships(answer_with(NODE)) == sponsorships.SponsorshipPage(
-        sponsorships=(PARSED_NODE,), next_cursor=None
-    )
+@pytest.mark.parametrize(
+    ("changed", "parsed"),
+    [
+        ({}, {}),
+        (
+            {"tier": None, "tierSelectedAt": None, "paymentSource": None},
+            {"tier_cents": None, "tier_selected_at": None, "payment_source": None},
+        ),
+        (
+            {
+                "isActive": False,
+                "isOneTimePayment": True,
+                "privacyLevel": "PRIVATE",
+                "paymentSource": "PATREON",
+            },
+            {
+                "is_active": False,
+                "is_one_time": True,
+                "privacy": Privacy.PRIVATE,
+                "payment_source": PaymentSource.PATREON,
+            },
+        ),
+        (
+            {"privacyLevel": "SECRET", "paymentSource": "STRIPE"},
+            {"privacy": Privacy.PRIVATE, "payment_source": None},
+        ),
+    ],
+    ids=["documented", "no tier and source", "private payment by patreon", "unknown values"],
+)
+def test_a_sponsorship_is_parsed(changed: dict[str, Json], parsed: dict[str, Any]) -> None:
+    """GitHub sends no tier for Patreon; an unknown privacy counts as private, and hides nothing."""
+    page = parse_sponsorships(answer_with(NODE, {**NODE, **changed}))
 
-
-def test_a_sponsorship_without_tier_and_source_is_parsed() -> None:
-    """GitHub sends no tier for Patreon, and sometimes no source."""
-    bare = {**NODE, "tier": None, "tierSelectedAt": None, "paymentSource": None}
-
-    [sponsorship] = parse_sponsorships(answer_with(bare)).sponsorships
-
-    assert sponsorship.tier_cents is None
-    assert sponsorship.tier_selected_at is None
-    assert sponsorship.payment_source is None
-    assert sponsorship.is_active
-
-
-def test_a_private_one_time_sponsorship_through_patreon_is_parsed() -> None:
-    """Each of these fields changes the entitlement or its display."""
-    node = {
-        **NODE,
-        "isActive": False,
-        "isOneTimePayment": True,
-        "privacyLevel": "PRIVATE",
-        "paymentSource": "PATREON",
-    }
-
-    [sponsorship] = parse_sponsorships(answer_with(node)).sponsorships
-
-    assert sponsorship.privacy is Privacy.PRIVATE
-    assert sponsorship.payment_source is PaymentSource.PATREON
-    assert sponsorship.is_one_time
-    assert not sponsorship.is_active
-
-
-def test_unknown_enum_values_do_not_hide_a_sponsorship() -> None:
-    """Neither value decides on entitlement; an unknown privacy counts as private."""
-    node = {**NODE, "privacyLevel": "SECRET", "paymentSource": "STRIPE"}
-
-    sponsorships = parse_sponsorships(answer_with(NODE, node)).sponsorships
-
-    assert sponsorships == (
-        PARSED_NODE,
-        replace(PARSED_NODE, privacy=Privacy.PRIVATE, payment_source=None),
+    assert page == sponsorships.SponsorshipPage(
+        sponsorships=(PARSED_NODE, replace(PARSED_NODE, **parsed)), next_cursor=None
     )
 
 

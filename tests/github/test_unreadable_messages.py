@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sponsorsync.domain.errors import (
-    GitHubError,
-    GitHubUnreachableError,
-)
+from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError
 from sponsorsync.github import people, sponsorships
 from tests.support.github_answers import (
     EMAILS,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sponsorsync.domain.errors import MalformedEventError
-from sponsorsync.domain.sponsorship import EventKind, Privacy
+from sponsorsync.domain.sponsorship import EventKind, Privacy, SponsorshipEvent
 from sponsorsync.github.webhooks import (
     find_sponsorable,
     is_signed,
@@ -46,6 +46,12 @@ def _changed(member: str, value: object) -> dict[str, Any]:
     return event
 
 
+def _parse(payload: dict[str, Any]) -> SponsorshipEvent:
+    event = parse_sponsorship(payload)
+    assert event is not None
+    return event
+
+
 def test_the_signature_matches_githubs_test_vector() -> None:
     """The documentation of webhook deliveries contains it."""
     signature = sign(b"Hello, World!", "It's a Secret to Everybody")
@@ -65,9 +71,8 @@ def test_a_wrong_signature_is_rejected(signature: str | None) -> None:
 
 def test_the_fields_that_decide_on_entitlement_are_parsed() -> None:
     """No other field is needed."""
-    event = parse_sponsorship(_event(effective_date="2026-12-01T00:00:00Z"))
+    event = _parse(_event(effective_date="2026-12-01T00:00:00Z"))
 
-    assert event is not None
     assert (event.kind, event.sponsorable, event.sponsor_id) == (EventKind.CREATED, "maintainer", 2)
     assert (event.tier_cents, event.is_one_time, event.privacy) == (500, True, Privacy.PRIVATE)
     assert event.effective_at is not None
@@ -90,9 +95,8 @@ def test_an_unreadable_effective_date_is_ignored(
     effective_date: object, moment: datetime | None
 ) -> None:
     """GitHub documents only a string; a cancellation counts without it."""
-    event = parse_sponsorship(_event(action="cancelled", effective_date=effective_date))
+    event = _parse(_event(action="cancelled", effective_date=effective_date))
 
-    assert event is not None
     assert event.effective_at == moment
 
 
@@ -123,18 +127,14 @@ def test_an_event_without_tier_and_privacy_is_parsed() -> None:
     """The sponsorship exists nevertheless."""
     payload = _changed("tier", None)
     payload["sponsorship"]["privacy_level"] = ["public"]
-    event = parse_sponsorship(payload)
+    event = _parse(payload)
 
-    assert event is not None
     assert (event.tier_cents, event.is_one_time, event.privacy) == (None, False, None)
 
 
 def test_an_unknown_privacy_is_private() -> None:
     """Its audience is not known."""
-    event = parse_sponsorship(_changed("privacy_level", "secret"))
-
-    assert event is not None
-    assert event.privacy is Privacy.PRIVATE
+    assert _parse(_changed("privacy_level", "secret")).privacy is Privacy.PRIVATE
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])

@@ -13,11 +13,7 @@ from sponsorsync.store import keys
 from tests.gears.real import REAL_COMMAND
 from tests.model.run import ITEMS
 from tests.model.truth import EntitlementValue, OverrideValue
-from tests.model.world import (
-    COLLECTIONS,
-    GearsServer,
-    LostAnswerError,
-)
+from tests.model.world import COLLECTIONS, GearsServer, LostAnswerError
 
 if TYPE_CHECKING:
     import random

@@ -16,12 +16,7 @@ from sponsorsync.store import keys
 from tests.model.activity import Activity
 from tests.model.faults import Faults
 from tests.model.run import Outcome, Person, Run
-from tests.model.world import (
-    COLLECTIONS,
-    SPONSORABLE,
-    BrokenReplicaError,
-    open_world,
-)
+from tests.model.world import COLLECTIONS, SPONSORABLE, BrokenReplicaError, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -42,15 +37,10 @@ async def run_model(
     people: int = 5,
     replicas: int = 3,
 ) -> Outcome:
-    """Runs people and faults for a while, waits until all is at rest, and compares.
+    """Runs people and faults for `active_s`, waits until all is at rest, and compares.
 
-    Args:
-        seed: For all choices; their interleaving depends on the machine.
-        directory: The folder of the servers' data and the replicas' logs.
-        active_s: The duration of operations and faults.
-        engine: 'plain' or 'gears': with it scripts drain, and people also read without the service.
-        people: Their number.
-        replicas: The number of the service's processes.
+    The seed decides all choices; their interleaving depends on the machine. With the engine
+    'gears', scripts drain, and people also read without the service.
     """
     rng = random.Random(seed)  # noqa: S311 - no secret
     async with open_world(directory, rng, replicas=replicas, engine=engine) as world:

@@ -8,10 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from tests.model.world import (
-    COLLECTIONS,
-    SPONSORABLE,
-)
+from tests.model.world import COLLECTIONS, SPONSORABLE
 
 if TYPE_CHECKING:
     import random

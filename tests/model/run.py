@@ -14,11 +14,7 @@ from redis.exceptions import RedisError
 
 from sponsorsync.store import keys
 from tests.model.truth import Held, Truth
-from tests.model.world import (
-    COLLECTIONS,
-    SPONSORABLE,
-    World,
-)
+from tests.model.world import COLLECTIONS, SPONSORABLE, World
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

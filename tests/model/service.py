@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,21 +51,18 @@ _TRIES = 5
 _ADMIN = Decision("admin", "the model")
 
 
+@dataclass(frozen=True)
 class Replica:
     """The calls of the web, one method for each operation."""
 
-    def __init__(
-        self,
-        people: PeopleStore,
-        preferences: PreferenceStore,
-        overrides: Overrides,
-        sponsorable: str,
-    ) -> None:
-        self._people = people
-        self._preferences = preferences
-        self._overrides = overrides
-        self._sponsorable = sponsorable
-        self._operations: dict[str, Callable[[Message], Awaitable[object]]] = {
+    people: PeopleStore
+    preferences: PreferenceStore
+    overrides: Overrides
+    sponsorable: str
+
+    async def answer(self, message: Message) -> Message:
+        """Performs an operation; `unavailable` is the 503 of the web."""
+        operations: dict[str, Callable[[Message], Awaitable[object]]] = {
             "change": self._change,
             "read": self._read,
             "login": self._login,
@@ -74,25 +71,22 @@ class Replica:
             "add_override": self._add_override,
             "remove_override": self._remove_override,
         }
-
-    async def answer(self, message: Message) -> Message:
-        """Performs an operation; `unavailable` is the 503 of the web."""
         try:
-            return {"ok": await self._operations[message["op"]](message)}
+            return {"ok": await operations[message["op"]](message)}
         except StoreUnavailableError as error:
             return {"unavailable": str(error)}
         except Exception as error:  # noqa: BLE001 - the driver reports it with its history
             return {"error": f"{type(error).__name__}: {error}"}
 
     async def _change(self, message: Message) -> object:
-        result = await self._preferences.change(
+        result = await self.preferences.change(
             message["person"], message["collection"], add=message["add"], remove=message["remove"]
         )
         # None for a change that waits for durable: it will certainly change something.
         return None if result.is_pending else (result.added or 0) + (result.removed or 0)
 
     async def _read(self, message: Message) -> object:
-        state = await self._preferences.load(message["person"], message["collection"])
+        state = await self.preferences.load(message["person"], message["collection"])
         return list(state.items)
 
     async def _login(self, message: Message) -> object:
@@ -104,7 +98,7 @@ class Replica:
     async def _try_to_log_in(self, message: Message) -> bool:
         now = datetime.now(UTC)
         person_id = message["person"]
-        before = await self._people.load_account_for_login(person_id)
+        before = await self.people.load_account_for_login(person_id)
         profile = Profile(
             id=person_id,
             login=f"person-{person_id}",
@@ -121,9 +115,9 @@ class Replica:
                 for stored in before.entitlements.values()
             ]
         else:
-            until, stored = message["until"], before.entitlements[self._sponsorable]
+            until, stored = message["until"], before.entitlements[self.sponsorable]
             facts = replace(
-                stored.facts or EntitlementFacts(sponsorable=self._sponsorable, checked_at=now),
+                stored.facts or EntitlementFacts(sponsorable=self.sponsorable, checked_at=now),
                 checked_at=now,
                 unknown_since=None,
                 source=EntitlementSource.SPONSORSHIP
@@ -132,23 +126,23 @@ class Replica:
                 valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
             )
             entitlements = [StoredEntitlement(facts, stored.version)]
-        return await self._people.save_login(profile, entitlements, replaces=None) is not None
+        return await self.people.save_login(profile, entitlements, replaces=None) is not None
 
     async def _account(self, message: Message) -> object:
-        account = await self._people.load_account(message["person"])
+        account = await self.people.load_account(message["person"])
         return None if account.profile is None else account.profile.name
 
     async def _delete(self, message: Message) -> object:
-        await self._people.delete_account(message["person"])
+        await self.people.delete_account(message["person"])
         return None
 
     async def _add_override(self, message: Message) -> object:
         """Returns whether an administrator added an override; False: nothing has changed."""
         until = message["until"]
         try:
-            await self._overrides.put(
+            await self.overrides.put(
                 message["person"],
-                self._sponsorable,
+                self.sponsorable,
                 _ADMIN,
                 cents=message["cents"],
                 until=None if until is None else datetime.fromtimestamp(until, UTC),
@@ -160,7 +154,7 @@ class Replica:
     async def _remove_override(self, message: Message) -> object:
         """Returns whether there was an override to remove; None: that is unknown."""
         try:
-            await self._overrides.remove(message["person"], self._sponsorable, _ADMIN)
+            await self.overrides.remove(message["person"], self.sponsorable, _ADMIN)
         except DurableUnavailableError:
             return None
         except NotFoundError:

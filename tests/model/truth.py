@@ -120,13 +120,9 @@ class Truth:
     def change(
         self, changes: Mapping[Key, bool], *, is_sure: bool, creates_version: bool, now: float
     ) -> None:
-        """Applies added and removed items.
+        """Applies items that were added (True) or removed, since `now`.
 
-        Args:
-            changes: For each item whether it was added.
-            is_sure: The service confirmed it; otherwise it may have happened.
-            creates_version: Something has changed, so there is a new version.
-            now: The start of the operation.
+        Without `is_sure` it may have happened; `creates_version` means that something has changed.
         """
         for key, is_there in changes.items():
             self.touched[key] |= self.items[key] | {is_there}
@@ -204,10 +200,7 @@ class Truth:
     def lose_local(self, *, is_clean: bool, seen: Iterable[Held], now: float) -> list[str]:
         """Applies a flush of local, which leaves durable's data; returns violations.
 
-        Args:
-            is_clean: Whether the person was not dirty at the flush.
-            seen: The data on durable before and after.
-            now: The moment.
+        `is_clean`: not dirty at the flush; `seen`: the data on durable before and after.
         """
         wrong: list[str] = []
         held = list(seen)

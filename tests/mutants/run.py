@@ -28,10 +28,10 @@ _TESTS_FAILED = 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for one guard: `failed_test` is None where no test noticed."""
+    """The result for one guard; `detail` names the test that noticed, or tells what happened."""
 
     guard: Guard
-    failed_test: str | None
+    is_noticed: bool
     detail: str
     seconds: float
 
@@ -58,11 +58,10 @@ def main() -> int:
 
         with ThreadPoolExecutor(options.jobs) as pool:
             for outcome in pool.map(work, guards):
-                survivors += outcome.failed_test is None
-                verdict = "noticed " if outcome.failed_test else "SURVIVED"
-                _print(
-                    f"{verdict} {outcome.seconds:4.0f} s  {outcome.guard.name}: {outcome.detail}"
-                )
+                survivors += not outcome.is_noticed
+                verdict = "noticed " if outcome.is_noticed else "SURVIVED"
+                name, detail = outcome.guard.name, outcome.detail
+                _print(f"{verdict} {outcome.seconds:4.0f} s  {name}: {detail}")
     _print(f"{len(guards) - survivors} passed, {survivors} failed")
     return int(survivors > 0)
 
@@ -74,13 +73,13 @@ def run_without(guard: Guard, copy: Path) -> Outcome:
     started = time.monotonic()
     path.write_text(guard.take_out(text), encoding="utf-8")
     try:
-        failed_test, detail = _run_tests(guard, copy)
+        is_noticed, detail = _run_tests(guard, copy)
     finally:
         path.write_text(text, encoding="utf-8")
-    return Outcome(guard, failed_test, detail, time.monotonic() - started)
+    return Outcome(guard, is_noticed, detail, time.monotonic() - started)
 
 
-def _run_tests(guard: Guard, copy: Path) -> tuple[str | None, str]:
+def _run_tests(guard: Guard, copy: Path) -> tuple[bool, str]:
     command = (sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider")
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and our own tests
@@ -93,16 +92,13 @@ def _run_tests(guard: Guard, copy: Path) -> tuple[str | None, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"the tests took longer than {_TIME_LIMIT_S} s"
+        return False, f"the tests took longer than {_TIME_LIMIT_S} s"
     lines = done.stdout.splitlines()
     failed = next((line for line in lines if line.startswith(("FAILED ", "ERROR "))), None)
     if done.returncode == _TESTS_FAILED and failed is not None:
-        test = failed.split(" ", 1)[1].split(" - ")[0]
-        return test, test
-    return (
-        None,
-        f"pytest ended with {done.returncode}: {lines[-1] if lines else done.stderr[-200:]}",
-    )
+        return True, failed.split(" ", 1)[1].split(" - ")[0]
+    last_line = lines[-1] if lines else done.stderr[-200:]
+    return False, f"pytest ended with {done.returncode}: {last_line}"
 
 
 def _copy_project(copy: Path) -> Path:

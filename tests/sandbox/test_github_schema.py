@@ -25,6 +25,7 @@ from graphql import (
     validate,
 )
 
+from sponsorsync.github.requests import QUERIES
 from sponsorsync.sandbox.graphql_api import simulated_schema
 
 HOW_TO_GET_IT = (
@@ -77,15 +78,11 @@ def test_each_of_our_types_has_something_to_compare() -> None:
 @pytest.mark.parametrize("nulls_stay", [False, True])
 def test_the_queries_of_the_service_are_valid_in_the_simulation(*, nulls_stay: bool) -> None:
     """A query that the simulation cannot answer would fail in a login."""
-    from sponsorsync.github.requests import QUERIES  # noqa: PLC0415 - the other part of the pair
-
     assert find_errors(QUERIES, simulated_schema(nulls_stay=nulls_stay)) == {}
 
 
 def test_the_queries_of_the_service_are_valid_at_github(real_schema: GraphQLSchema) -> None:
     """GitHub's own schema decides."""
-    from sponsorsync.github.requests import QUERIES  # noqa: PLC0415 - the other part of the pair
-
     assert find_errors(QUERIES, real_schema) == {}
 
 

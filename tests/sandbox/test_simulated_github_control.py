@@ -223,12 +223,10 @@ async def test_the_form_sets_all_switches(http: GitHubClient) -> None:
     response = await http.post("/", data=form)
 
     assert (response.status_code, response.headers["location"]) == (303, "/")
-    assert http.github.switches.latency_ms == 20
-    assert http.github.switches.fail == {"user", "emails"}
-    assert http.github.switches.forbidden
-    assert not http.github.switches.partial
-    assert http.github.switches.iss == "absent"
-    assert http.github.switches.restricting_organization == "sponsoring-org"
+    switches = http.github.switches
+    assert (switches.latency_ms, switches.fail) == (20, {"user", "emails"})
+    assert (switches.forbidden, switches.partial, switches.iss) == (True, False, "absent")
+    assert switches.restricting_organization == "sponsoring-org"
     page = (await http.get("/")).text
     assert 'value="emails" checked' in page
     assert 'name="restricting_organization" value="sponsoring-org"' in page

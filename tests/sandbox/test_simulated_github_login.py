@@ -152,9 +152,7 @@ async def test_the_answer_is_form_encoded_without_an_accept_header(http: GitHubC
     ],
 )
 async def test_a_wrong_proof_gets_no_token(
-    http: GitHubClient,
-    form: dict[str, str],
-    error: str,
+    http: GitHubClient, form: dict[str, str], error: str
 ) -> None:
     """GitHub checks each proof by itself, and answers with HTTP 200."""
     answer = await http.exchange(await http.obtain_code("monthly"), **form)
@@ -189,10 +187,7 @@ async def test_the_oldest_code_gives_way(monkeypatch: pytest.MonkeyPatch) -> Non
     """Codes that nobody exchanges must not fill the memory."""
     monkeypatch.setattr("sponsorsync.sandbox.oauth.CODES_KEPT", 2)
     small = SimulatedGitHub(
-        client_id="the-client",
-        client_secret="the-secret",
-        redirect_uris=[CALLBACK],
-        url=URL,
+        client_id="the-client", client_secret="the-secret", redirect_uris=[CALLBACK], url=URL
     )
     async with GitHubClient(small) as http:
         codes = [await http.obtain_code("monthly") for _ in range(3)]

@@ -43,11 +43,9 @@ async def test_the_stranger_hides_name_and_address(http: GitHubClient) -> None:
 
 async def test_emails_need_their_scope(http: GitHubClient) -> None:
     """A person may grant fewer scopes; GitHub then answers 404."""
-    token = http.github.tokens.issue(http.github.people.get_person("monthly"), ["read:user"])
+    token = http.issue_token("monthly", ["read:user"])
 
-    response = await http.get("/api/user/emails", headers=bearer(token))
-
-    assert response.status_code == 404
+    assert (await http.get("/api/user/emails", headers=bearer(token))).status_code == 404
 
 
 async def test_an_account_is_found_by_its_number_after_a_rename(http: GitHubClient) -> None:
@@ -75,8 +73,7 @@ async def test_an_account_can_be_looked_up_without_a_token(http: GitHubClient, p
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/api/user/1", "/api/users/nobody-at-all", "/api/users/a%2Fb", "/api/users/%2E%2E"],
+    "path", ["/api/user/1", "/api/users/nobody-at-all", "/api/users/a%2Fb", "/api/users/%2E%2E"]
 )
 async def test_a_missing_account_is_404(http: GitHubClient, path: str) -> None:
     """A login with special characters must not lead to another path."""
@@ -159,11 +156,7 @@ async def test_the_simulation_refuses_a_revoked_token(http: GitHubClient) -> Non
     ],
 )
 async def test_a_revocation_needs_the_apps_credentials_and_a_token(
-    http: GitHubClient,
-    client_id: str,
-    headers: dict[str, str],
-    content: bytes,
-    status: int,
+    http: GitHubClient, client_id: str, headers: dict[str, str], content: bytes, status: int
 ) -> None:
     """Without both, every token stays live."""
     response = await http.request(

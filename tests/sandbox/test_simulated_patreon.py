@@ -29,55 +29,59 @@ AUTHORIZE = {
 IDENTITY = "/api/oauth2/v2/identity"
 
 
+class PatreonClient(httpx.AsyncClient):
+    """The browser and the service in one, with their simulation; it follows no redirects."""
+
+    def __init__(self, patreon: SimulatedPatreon) -> None:
+        super().__init__(transport=httpx.ASGITransport(app=patreon.app), base_url=URL)
+        self.patreon = patreon
+
+    async def authorize(self, role: str, **query: str) -> dict[str, str]:
+        """Chooses a patron; returns the parameters with which the browser comes back."""
+        params = {**AUTHORIZE, "patron": role, **query}
+        response = await self.get("/oauth2/authorize", params=params)
+        assert response.status_code == 302
+        parts = urlsplit(response.headers["location"])
+        assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
+        return {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+    async def exchange(self, code: str, /, **form: str) -> httpx.Response:
+        """Exchanges a code with the usual form, changed by `form`."""
+        usual = {
+            "grant_type": "authorization_code",
+            "client_id": "the-client",
+            "client_secret": "the-secret",
+            "code": code,
+            "redirect_uri": CALLBACK,
+        }
+        return await self.post("/api/oauth2/token", data={**usual, **form})
+
+    async def ask(self, token: str, include: str = "", **fields: str) -> httpx.Response:
+        """Requests the owner of a token."""
+        return await self.get(
+            IDENTITY,
+            params={"include": include}
+            | {f"fields[{name}]": each for name, each in fields.items()},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    async def ask_as(self, role: str, include: str = "", **fields: str) -> httpx.Response:
+        """Requests a patron with a new token of theirs."""
+        return await self.ask(self.patreon.issue_token(role), include, **fields)
+
+
 @pytest.fixture
-def patreon(clock: Clock) -> SimulatedPatreon:
-    """The simulation with its patrons by role."""
-    return SimulatedPatreon(
+async def http(clock: Clock) -> AsyncIterator[PatreonClient]:
+    """A client of the simulation with its patrons by role."""
+    patreon = SimulatedPatreon(
         client_id="the-client",
         client_secret="the-secret",
         redirect_uri=CALLBACK,
         url=f"{URL}/",
         now=clock,
     )
-
-
-@pytest.fixture
-async def http(patreon: SimulatedPatreon) -> AsyncIterator[httpx.AsyncClient]:
-    """The browser and the service in one; it follows no redirects."""
-    transport = httpx.ASGITransport(app=patreon.app)
-    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+    async with PatreonClient(patreon) as client:
         yield client
-
-
-async def authorize(http: httpx.AsyncClient, role: str, **query: str) -> dict[str, str]:
-    """Chooses a patron; returns the parameters with which the browser comes back."""
-    response = await http.get("/oauth2/authorize", params={**AUTHORIZE, "patron": role, **query})
-    assert response.status_code == 302
-    parts = urlsplit(response.headers["location"])
-    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == CALLBACK
-    return {name: values[0] for name, values in parse_qs(parts.query).items()}
-
-
-async def exchange(http: httpx.AsyncClient, code: str, /, **form: str) -> httpx.Response:
-    """Exchanges a code with the usual form, changed by `form`."""
-    usual = {
-        "grant_type": "authorization_code",
-        "client_id": "the-client",
-        "client_secret": "the-secret",
-        "code": code,
-        "redirect_uri": CALLBACK,
-    }
-    return await http.post("/api/oauth2/token", data={**usual, **form})
-
-
-async def ask(http: httpx.AsyncClient, token: str, **query: str) -> httpx.Response:
-    """Requests the owner of a token."""
-    fields = {f"fields[{name}]": each for name, each in query.items() if name != "include"}
-    return await http.get(
-        IDENTITY,
-        params={"include": query.get("include", ""), **fields},
-        headers={"Authorization": f"Bearer {token}"},
-    )
 
 
 def members(document: dict[str, Any]) -> list[Any]:
@@ -88,24 +92,21 @@ def members(document: dict[str, Any]) -> list[Any]:
 # --- the web flow ---------------------------------------------------------------------------------
 
 
-async def test_the_page_offers_each_patron_and_keeps_the_request(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_the_page_offers_each_patron_and_keeps_the_request(http: PatreonClient) -> None:
     """Each link is the same request again, with a choice."""
     response = await http.get("/oauth2/authorize", params=AUTHORIZE)
 
     assert response.status_code == 200
     assert "SIMULATION of Patreon" in response.text
-    assert len(patreon.patrons) == response.text.count("&amp;patron=")
+    assert len(http.patreon.patrons) == response.text.count("&amp;patron=")
     assert "state=the-state" in response.text
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"client_id": "x"}, {"redirect_uri": "http://evil.test/"}, {"response_type": "token"}],
+    "wrong", [{"client_id": "x"}, {"redirect_uri": "http://evil.test/"}, {"response_type": "token"}]
 )
 async def test_a_request_of_another_client_is_not_sent_back(
-    http: httpx.AsyncClient, wrong: dict[str, str]
+    http: PatreonClient, wrong: dict[str, str]
 ) -> None:
     """An attacker must not have a code sent to another address."""
     response = await http.get(
@@ -115,11 +116,11 @@ async def test_a_request_of_another_client_is_not_sent_back(
     assert response.status_code == 400
 
 
-async def test_a_code_becomes_a_token_as_documented(http: httpx.AsyncClient) -> None:
+async def test_a_code_becomes_a_token_as_documented(http: PatreonClient) -> None:
     """With all fields, also those that the service does not use."""
-    back = await authorize(http, "active")
+    back = await http.authorize("active")
 
-    response = await exchange(http, back["code"])
+    response = await http.exchange(back["code"])
 
     token = response.json()
     assert back["state"] == "the-state"
@@ -138,25 +139,23 @@ async def test_a_code_becomes_a_token_as_documented(http: httpx.AsyncClient) -> 
     ],
 )
 async def test_a_wrong_exchange_is_an_oauth_error(
-    http: httpx.AsyncClient, form: dict[str, str], status: int, error: str
+    http: PatreonClient, form: dict[str, str], status: int, error: str
 ) -> None:
     """An error of RFC 6749, with the status that was seen at Patreon."""
-    back = await authorize(http, "active")
+    back = await http.authorize("active")
 
-    response = await exchange(http, back["code"], **form)
+    response = await http.exchange(back["code"], **form)
 
     assert (response.status_code, response.json()) == (status, {"error": error})
 
 
-async def test_a_code_works_once_and_for_five_minutes(
-    http: httpx.AsyncClient, clock: Clock
-) -> None:
+async def test_a_code_works_once_and_for_five_minutes(http: PatreonClient, clock: Clock) -> None:
     """A code in a browser's history must be worthless."""
-    used, late = await authorize(http, "active"), await authorize(http, "active")
-    await exchange(http, used["code"])
+    used, late = await http.authorize("active"), await http.authorize("active")
+    await http.exchange(used["code"])
     clock.now += timedelta(minutes=6)
 
-    again, too_late = await exchange(http, used["code"]), await exchange(http, late["code"])
+    again, too_late = await http.exchange(used["code"]), await http.exchange(late["code"])
 
     assert (again.status_code, too_late.status_code) == (401, 401)
 
@@ -164,11 +163,9 @@ async def test_a_code_works_once_and_for_five_minutes(
 # --- the API --------------------------------------------------------------------------------------
 
 
-async def test_without_includes_there_is_an_id_and_nothing_more(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_without_includes_there_is_an_id_and_nothing_more(http: PatreonClient) -> None:
     """Version 2 sends only the requested fields."""
-    response = await ask(http, patreon.issue_token("active"))
+    response = await http.ask_as("active")
 
     document = response.json()
     assert response.headers["content-type"] == "application/vnd.api+json"
@@ -176,14 +173,12 @@ async def test_without_includes_there_is_an_id_and_nothing_more(
     assert "included" not in document
 
 
-async def test_a_membership_alone_does_not_name_its_campaign(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_a_membership_alone_does_not_name_its_campaign(http: PatreonClient) -> None:
     """Others found this out; so the service includes `memberships.campaign`."""
-    token = patreon.issue_token("active")
+    token = http.patreon.issue_token("active")
 
-    bare = (await ask(http, token, include="memberships")).json()
-    full = (await ask(http, token, include="memberships.campaign")).json()
+    bare = (await http.ask(token, "memberships")).json()
+    full = (await http.ask(token, "memberships.campaign")).json()
 
     assert "relationships" not in members(bare)[0]
     assert members(full)[0]["relationships"] == {
@@ -191,14 +186,11 @@ async def test_a_membership_alone_does_not_name_its_campaign(
     }
 
 
-async def test_only_requested_attributes_are_sent(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_only_requested_attributes_are_sent(http: PatreonClient) -> None:
     """Dates have the form of the documentation."""
-    response = await ask(
-        http,
-        patreon.issue_token("active"),
-        include="memberships.currently_entitled_tiers",
+    response = await http.ask_as(
+        "active",
+        "memberships.currently_entitled_tiers",
         member="patron_status,next_charge_date",
         tier="amount_cents",
     )
@@ -211,16 +203,11 @@ async def test_only_requested_attributes_are_sent(
     assert tier["attributes"] == {"amount_cents": 1000}
 
 
-async def test_the_scope_decides_which_memberships_are_shown(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_the_scope_decides_which_memberships_are_shown(http: PatreonClient) -> None:
     """With `identity` alone, only that of the client's own campaign."""
-    own = await ask(http, patreon.issue_token("active"), include="memberships.campaign")
-    every = await ask(
-        http,
-        patreon.issue_token("active", "identity.memberships"),
-        include="memberships.campaign",
-    )
+    include = "memberships.campaign"
+    own = await http.ask_as("active", include)
+    every = await http.ask(http.patreon.issue_token("active", "identity.memberships"), include)
 
     assert len(members(own.json())) == 1
     assert {each["relationships"]["campaign"]["data"]["id"] for each in members(every.json())} == {
@@ -229,35 +216,31 @@ async def test_the_scope_decides_which_memberships_are_shown(
     }
 
 
-async def test_a_person_without_memberships_has_an_empty_list(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_a_person_without_memberships_has_an_empty_list(http: PatreonClient) -> None:
     """There is no `included` then."""
-    response = await ask(http, patreon.issue_token("stranger"), include="memberships")
+    response = await http.ask_as("stranger", "memberships")
 
     document = response.json()
     assert document["data"]["relationships"] == {"memberships": {"data": []}}
     assert "included" not in document
 
 
-@pytest.mark.parametrize("query", [{"include": "friends"}, {"member": "shoe_size"}])
-async def test_an_unknown_field_is_an_error(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon, query: dict[str, str]
-) -> None:
+@pytest.mark.parametrize(
+    "query", [{"include": "friends"}, {"include": "memberships", "member": "shoe_size"}]
+)
+async def test_an_unknown_field_is_an_error(http: PatreonClient, query: dict[str, str]) -> None:
     """A misspelt name in the service's query must be noticed."""
-    response = await ask(http, patreon.issue_token("active"), **{"include": "memberships", **query})
+    response = await http.ask_as("active", **query)
 
     assert response.status_code == 400
 
 
-async def test_another_scope_than_identity_shows_nothing(http: httpx.AsyncClient) -> None:
+async def test_another_scope_than_identity_shows_nothing(http: PatreonClient) -> None:
     """Patreon answers 401 to a token without the scope."""
-    back = await authorize(http, "active", scope="campaigns")
-    token = (await exchange(http, back["code"])).json()["access_token"]
+    back = await http.authorize("active", scope="campaigns")
+    token = (await http.exchange(back["code"])).json()["access_token"]
 
-    response = await ask(http, token)
-
-    assert response.status_code == 401
+    assert (await http.ask(token)).status_code == 401
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -267,43 +250,37 @@ async def test_another_scope_than_identity_shows_nothing(http: httpx.AsyncClient
     ("fault", "status"),
     [("down", 503), ("rate_limited", 429), ("unauthorized", 401), ("malformed", 200)],
 )
-async def test_each_switch_is_one_fault(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon, fault: str, status: int
-) -> None:
+async def test_each_switch_is_one_fault(http: PatreonClient, fault: str, status: int) -> None:
     """Switched on over HTTP, as a script does it."""
-    token = patreon.issue_token("active")
+    token = http.patreon.issue_token("active")
 
     await http.put("/switches", json={fault: True})
 
-    assert (await ask(http, token)).status_code == status
+    assert (await http.ask(token)).status_code == status
 
 
-async def test_a_limit_has_the_body_of_the_documentation(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_a_limit_has_the_body_of_the_documentation(http: PatreonClient) -> None:
     """Also at the token endpoint."""
-    patreon.switches.rate_limited = True
+    http.patreon.switches.rate_limited = True
 
-    response = await exchange(http, "code")
+    response = await http.exchange("code")
 
     [error] = response.json()["errors"]
     assert (error["status"], error["retry_after_seconds"]) == ("429", 9)
     assert response.headers["retry-after"] == "9"
 
 
-async def test_an_unknown_token_is_an_error_of_json_api(http: httpx.AsyncClient) -> None:
+async def test_an_unknown_token_is_an_error_of_json_api(http: PatreonClient) -> None:
     """And not one of OAuth."""
-    response = await ask(http, "unknown")
+    response = await http.ask("unknown")
 
     assert response.status_code == 401
     assert response.json()["errors"][0]["code_name"] == "Unauthorized"
 
 
-async def test_a_request_without_a_user_agent_is_refused(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
-) -> None:
+async def test_a_request_without_a_user_agent_is_refused(http: PatreonClient) -> None:
     """With a page, as for a robot."""
-    headers = {"Authorization": f"Bearer {patreon.issue_token('active')}", "User-Agent": ""}
+    headers = {"Authorization": f"Bearer {http.patreon.issue_token('active')}", "User-Agent": ""}
 
     response = await http.get(IDENTITY, headers=headers)
 
@@ -312,7 +289,7 @@ async def test_a_request_without_a_user_agent_is_refused(
 
 
 async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
-    http: httpx.AsyncClient, patreon: SimulatedPatreon
+    http: PatreonClient,
 ) -> None:
     """`sponsorsync dev` shows its address."""
     page = await http.get("/")
@@ -321,10 +298,10 @@ async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
 
     assert "annual" in page.text
     assert response.status_code == 303
-    assert (patreon.switches.down, patreon.switches.retry_after_s) == (True, 3)
+    assert (http.patreon.switches.down, http.patreon.switches.retry_after_s) == (True, 3)
 
 
-async def test_the_patreon_control_page_names_the_wrong_field(http: httpx.AsyncClient) -> None:
+async def test_the_patreon_control_page_names_the_wrong_field(http: PatreonClient) -> None:
     """It changes nothing then."""
     response = await http.post("/", data={"retry_after_s": "soon"})
 

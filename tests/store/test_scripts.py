@@ -10,14 +10,7 @@ import pytest
 
 from sponsorsync import store
 from sponsorsync.store import keys
-from sponsorsync.store.scripts import (
-    PLACES,
-    LuaFile,
-    assemble,
-    load_pieces,
-    load_script,
-    read_lua,
-)
+from sponsorsync.store.scripts import PLACES, LuaFile, assemble, load_pieces, load_script, read_lua
 from tests.support.lua import find_definitions, find_faults, without_comments
 
 LUA = Path(str(resources.files(store))) / "lua"

@@ -8,9 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from sponsorsync.sandbox.oauth import challenge_for
+from sponsorsync.sandbox.oauth import KNOWN_SCOPES, challenge_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sponsorsync.sandbox.github import SimulatedGitHub
 
 URL = "http://github.test"
@@ -96,6 +98,10 @@ class GitHubClient(httpx.AsyncClient):
     async def log_in(self, login: str) -> str:
         """Returns an access token of `login` from the whole web flow."""
         return (await self.exchange(await self.obtain_code(login)))["access_token"]
+
+    def issue_token(self, login: str, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
+        """Returns an access token of `login` without the web flow."""
+        return self.github.tokens.issue(self.github.people.get_person(login), scopes)
 
     async def post_query(self, token: str, query: str, **variables: object) -> httpx.Response:
         """Sends a GraphQL query."""

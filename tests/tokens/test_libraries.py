@@ -12,11 +12,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy, evaluate
-from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
 from tests.support.forged_tokens import encode_part
+from tests.tokens.issuing import AUDIENCE, ISSUER, MINUTE, NOW, create_issuer, issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +23,6 @@ if TYPE_CHECKING:
 
     Read = Callable[[str, dict[str, Any]], dict[str, Any]]
 
-ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
-POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
-NOW = datetime.now(UTC)
-MINUTE = timedelta(minutes=1)
 KEYRING = create_keyring(NOW - 80 * MINUTE)
 # By now its first key is retired: that takes 71 minutes.
 ROTATED = KEYRING.rotate(NOW - 80 * MINUTE)
@@ -64,24 +58,16 @@ def _read_with_joserfc(token: str, public: dict[str, Any]) -> dict[str, Any]:
 both = pytest.mark.parametrize("read", [_read_with_pyjwt, _read_with_joserfc])
 
 
-def _issuer(keyring: Keyring, audience: str = AUDIENCE) -> TokenIssuer:
-    return TokenIssuer(keyring, issuer=ISSUER, audience=audience, life=10 * MINUTE)
-
-
 def _issue(
     *, keyring: Keyring = KEYRING, audience: str = AUDIENCE, age: timedelta = timedelta()
 ) -> str:
-    facts = EntitlementFacts(
-        "maintainer", checked_at=NOW, source=EntitlementSource.SPONSORSHIP, tier_cents=1000
-    )
-    entitlement = evaluate("maintainer", facts, policy=POLICY, now=NOW)
     # The libraries go by the real clock, and a run of all tests may take longer than a token lives.
-    return _issuer(keyring, audience).issue(7, entitlement, now=datetime.now(UTC) - age).token
+    return issue(create_issuer(keyring, audience=audience), now=datetime.now(UTC) - age)
 
 
 def _public(keyring: Keyring = KEYRING, *, at: datetime = NOW) -> dict[str, Any]:
     """As it comes out of JSON, at some time."""
-    keys = _issuer(keyring).list_public_keys(now=at)
+    keys = create_issuer(keyring).list_public_keys(now=at)
     public: dict[str, Any] = json.loads(json.dumps({"keys": keys}))
     return public
 

@@ -1,0 +1,34 @@
+"""Tokens that the tests issue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy, evaluate
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.tokens.issuer import TokenIssuer
+
+if TYPE_CHECKING:
+    from sponsorsync.tokens.keyring import Keyring
+
+ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
+MINUTE = timedelta(minutes=1)
+NOW = datetime.now(UTC)
+_POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))
+
+
+def create_issuer(
+    keyring: Keyring, *, audience: str = AUDIENCE, life: timedelta = 10 * MINUTE
+) -> TokenIssuer:
+    """Returns an issuer with the usual name."""
+    return TokenIssuer(keyring, issuer=ISSUER, audience=audience, life=life)
+
+
+def issue(
+    issuer: TokenIssuer, *, now: datetime, cents: int | None = 1000, sponsorable: str = "maintainer"
+) -> str:
+    """Returns a token of person 7; without cents they are no sponsor."""
+    source = EntitlementSource.NONE if cents is None else EntitlementSource.SPONSORSHIP
+    facts = EntitlementFacts(sponsorable, checked_at=now, source=source, tier_cents=cents)
+    return issuer.issue(7, evaluate(sponsorable, facts, policy=_POLICY, now=now), now=now).token
