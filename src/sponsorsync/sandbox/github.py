@@ -28,10 +28,6 @@ from sponsorsync.sandbox.switches import Switches
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SimulatedGitHub:
     """The simulation; its parts may be changed while it runs.
 
@@ -59,7 +55,7 @@ class SimulatedGitHub:
         redirect_uris: Sequence[str],
         url: str,
         maintainer: str = "maintainer",
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.people = people_by_role(maintainer, now)
         self.switches = Switches()

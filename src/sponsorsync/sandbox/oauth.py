@@ -127,30 +127,25 @@ class Tokens:
         return list(self._tokens.values())
 
 
+@dataclass(kw_only=True)
 class OAuthApp:
-    """The only registered OAuth app."""
+    """The only registered OAuth app; the first of its `redirect_uris` is the default."""
 
-    def __init__(
-        self,
-        *,
-        client_id: str,
-        client_secret: str,
-        redirect_uris: Sequence[str],
-        tokens: Tokens,
-        now: Callable[[], datetime],
-    ) -> None:
-        if not redirect_uris:
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uris: Sequence[str]
+    tokens: Tokens
+    now: Callable[[], datetime]
+    _codes: BoundedDict[Code] = field(init=False, default_factory=lambda: BoundedDict(CODES_KEPT))
+
+    def __post_init__(self) -> None:
+        """Checks that there is a default callback."""
+        if not self.redirect_uris:
             raise ValueError("an OAuth app needs at least one redirect_uri")
-        self.client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uris = tuple(redirect_uris)
-        self._tokens = tokens
-        self._now = now
-        self._codes: BoundedDict[Code] = BoundedDict(CODES_KEPT)
 
     def is_secret(self, client_id: str, client_secret: str) -> bool:
         """Returns whether these are the credentials of this app."""
-        return _same(client_id, self.client_id) and _same(client_secret, self._client_secret)
+        return _same(client_id, self.client_id) and _same(client_secret, self.client_secret)
 
     def parse_authorize(self, query: Mapping[str, str]) -> AuthorizeRequest:
         """Checks the parameters of the authorize page.
@@ -158,9 +153,9 @@ class OAuthApp:
         Raises:
             AuthorizeError: They are wrong; the browser has to go back with this error.
         """
-        default_redirect_uri = self._redirect_uris[0]
+        default_redirect_uri = self.redirect_uris[0]
         redirect_uri = query.get("redirect_uri") or default_redirect_uri
-        if redirect_uri not in self._redirect_uris:
+        if redirect_uri not in self.redirect_uris:
             raise AuthorizeError(
                 "redirect_uri_mismatch",
                 "The redirect_uri MUST match the registered callback URL for this application.",
@@ -188,7 +183,7 @@ class OAuthApp:
                 request.redirect_uri,
             )
         code = secrets.token_hex(10)
-        self._codes[code] = Code(person, request, self._now())
+        self._codes[code] = Code(person, request, self.now())
         return code
 
     def exchange(self, form: Mapping[str, str]) -> dict[str, str]:
@@ -208,10 +203,13 @@ class OAuthApp:
                 "redirect_uri_mismatch",
                 "The redirect_uri MUST match the registered callback URL for this application.",
             )
-        _check_verifier(code.request.code_challenge, form.get("code_verifier", ""))
+        challenge = code.request.code_challenge
+        verifier = form.get("code_verifier", "")
+        if challenge is not None and not _same(challenge_for(verifier), challenge):
+            raise _bad_code()
         scopes = [scope for scope in code.request.scope.split() if scope in KNOWN_SCOPES]
         return {
-            "access_token": self._tokens.issue(code.person, scopes),
+            "access_token": self.tokens.issue(code.person, scopes),
             "token_type": "bearer",
             "scope": ",".join(scopes),
         }
@@ -219,7 +217,7 @@ class OAuthApp:
     def _pop_code(self, text: str) -> Code:
         """Removes a code before any other check, so that nobody can try it twice."""
         code = self._codes.pop(text, None)
-        if code is None or self._now() > code.issued_at + CODE_LIFETIME:
+        if code is None or self.now() > code.issued_at + CODE_LIFETIME:
             raise _bad_code()
         return code
 
@@ -228,11 +226,6 @@ def challenge_for(verifier: str) -> str:
     """Returns the S256 challenge of RFC 7636."""
     digest = sha256(verifier.encode()).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _check_verifier(challenge: str | None, verifier: str) -> None:
-    if challenge is not None and not _same(challenge_for(verifier), challenge):
-        raise _bad_code()
 
 
 def _bad_code() -> OAuthError:

@@ -7,10 +7,9 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from sponsorsync.sandbox.forms import parse_form
 from sponsorsync.sandbox.github_state import GitHubState
 from sponsorsync.sandbox.oauth import AuthorizeError, OAuthApp, OAuthError
-from sponsorsync.sandbox.pages import Pages
+from sponsorsync.sandbox.pages import Pages, parse_form
 from sponsorsync.sandbox.people import Person
 
 WRONG_ISSUER = "https://issuer.invalid/login/oauth"
