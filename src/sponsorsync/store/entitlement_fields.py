@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sponsorsync.store.fields import Fields, Hash
+
+_PLAIN_GRANT_FIELDS = {each.name for each in fields(Grant)} - {
+    "source",
+    "since",
+    "until",
+    "member_until",
+}
+"""Fields of a grant that are the same in JSON."""
 
 
 def dump_entitlement_facts(facts: EntitlementFacts) -> Fields:
@@ -79,33 +88,19 @@ def parse_stored_entitlement(
 
 
 def _dump_grants(grants: Sequence[Grant]) -> str:
-    """Returns grants as JSON without null values, sorted.
+    """Returns grants as JSON without null values, and `has_seat` only if it is false, sorted.
 
     Sorting makes equal grants equal texts: their order changes whenever a source is checked again.
     """
     objects = [
         {
-            "source": grant.source.value,
-            "since": _to_seconds(grant.since),
-            "until": _to_seconds(grant.until),
-            "cents": grant.cents,
-            "organization_id": grant.organization_id,
-            "organization": grant.organization,
-            "member_until": _to_seconds(grant.member_until),
-            "has_seat": None if grant.has_seat else False,
-            "reason": grant.reason,
-            "actor": grant.actor,
-            "account_id": grant.account_id,
+            name: int(value.timestamp()) if isinstance(value, datetime) else value
+            for name, value in asdict(grant).items()
+            if value is not None and (name, value) != ("has_seat", True)
         }
         for grant in sorted(grants, key=lambda each: (each.source, each.organization_id or 0))
     ]
-    return json.dumps(
-        [{name: value for name, value in each.items() if value is not None} for each in objects]
-    )
-
-
-def _to_seconds(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())
+    return json.dumps(objects)
 
 
 def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
@@ -121,17 +116,11 @@ def _parse_grants(text: bytes) -> tuple[Grant, ...]:
     try:
         return tuple(
             Grant(
+                **{name: values[name] for name in _PLAIN_GRANT_FIELDS if name in values},
                 source=_parse_source(values["source"]),
                 since=datetime.fromtimestamp(values["since"], UTC),
                 until=_moment_of(values, "until"),
-                cents=values.get("cents"),
-                organization_id=values.get("organization_id"),
-                organization=values.get("organization"),
                 member_until=_moment_of(values, "member_until"),
-                has_seat=values.get("has_seat", True),
-                reason=values.get("reason"),
-                actor=values.get("actor"),
-                account_id=values.get("account_id"),
             )
             for values in json.loads(text)
         )
