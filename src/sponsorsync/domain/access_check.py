@@ -38,10 +38,7 @@ class Caller:
 def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url: str) -> None:
     """Raises NotEntitledError unless the entitlement is known and its tier is high enough.
 
-    Args:
-        entitlement: The entitlement at this moment.
-        min_cents: The lowest tier; 0 accepts any entitlement, also without a known tier.
-        sponsor_url: The page to become a sponsor or to change the tier.
+    `min_cents` of 0 accepts any entitlement, also without a known tier.
     """
     if entitlement.status is EntitlementStatus.NOT_ENTITLED:
         raise NotASponsorError(entitlement.reason, sponsor_url=sponsor_url)

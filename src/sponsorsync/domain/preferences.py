@@ -125,8 +125,7 @@ class PreferenceRules:
 def encode_item(item: str) -> bytes:
     r"""Returns an item as stored bytes.
 
-    Raises:
-        InvalidInputError: The item is not valid Unicode: JSON allows a lone surrogate (\ud800).
+    Raises InvalidInputError unless it is valid Unicode: JSON allows a lone surrogate (\ud800).
     """
     try:
         return item.encode()

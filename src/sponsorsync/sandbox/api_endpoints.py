@@ -116,8 +116,7 @@ class ApiEndpoints:
     def _live_token(self, request: Request) -> Token:
         """Returns the token of an API request, and counts the request.
 
-        Raises:
-            RefusalError: The headers are wrong, the token is dead, or a limit is reached.
+        Raises RefusalError if the headers are wrong, the token is dead, or a limit is reached.
         """
         _check_headers(request)
         scheme, _, text = request.headers.get("authorization", "").partition(" ")

@@ -150,8 +150,7 @@ class OAuthApp:
     def parse_authorize(self, query: Mapping[str, str]) -> AuthorizeRequest:
         """Checks the parameters of the authorize page.
 
-        Raises:
-            AuthorizeError: They are wrong; the browser has to go back with this error.
+        Raises AuthorizeError, with which the browser has to go back, if they are wrong.
         """
         default_redirect_uri = self.redirect_uris[0]
         redirect_uri = query.get("redirect_uri") or default_redirect_uri
@@ -171,11 +170,7 @@ class OAuthApp:
         )
 
     def consent(self, person: Person, request: AuthorizeRequest) -> str:
-        """Returns the code that stands for the consent of `person`.
-
-        Raises:
-            AuthorizeError: This person denies.
-        """
+        """Returns a code for the consent of `person`; raises AuthorizeError if they deny."""
         if person.denies:
             raise AuthorizeError(
                 "access_denied",
@@ -187,11 +182,7 @@ class OAuthApp:
         return code
 
     def exchange(self, form: Mapping[str, str]) -> dict[str, str]:
-        """Exchanges a code for an access token.
-
-        Raises:
-            OAuthError: A proof in the form is wrong.
-        """
+        """Exchanges a code for an access token; raises OAuthError if a proof is wrong."""
         if not self.is_secret(form.get("client_id", ""), form.get("client_secret", "")):
             raise OAuthError(
                 "incorrect_client_credentials",

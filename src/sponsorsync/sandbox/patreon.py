@@ -69,18 +69,9 @@ class _ParameterError(Exception):
 class SimulatedPatreon:
     """The simulation, whose parts may be changed while it runs.
 
-    Args:
-        client_id: The id of the one registered client.
-        client_secret: The client's secret.
-        redirect_uri: The client's registered callback.
-        url: The address of the simulation.
-        campaign_id: The campaign of the account that registered the client.
-        now: The clock by which codes expire.
-
-    Attributes:
-        app: The ASGI app.
-        patrons: By role; the authorize page offers them.
-        switches: The faults.
+    It is served at `url` and has one registered client; the account that registered it has the
+    campaign `campaign_id`. Codes expire by the clock `now`. The authorize page offers the
+    `patrons`, by role. The `switches` are the faults.
     """
 
     def __init__(

@@ -126,7 +126,7 @@ async def run_valkey(
 
     Args:
         data_dir: The directory of the data, which stay; created when it is missing.
-        name: The name of this server in errors.
+        name: The server's name in errors.
         port: The port on the loopback; None takes the next free one from 16379.
         appendfsync: When a write must be on the disk.
         extra_config: More of valkey.conf. Each value is written as it is, quotes included.
@@ -221,22 +221,15 @@ async def _serve(
     limits: TimeLimits,
     port: int,
 ) -> AsyncIterator[EmbeddedValkey]:
-    _write_config(data_dir / CONFIG_FILE, {**config, "port": str(port)})
-    with _open_log(data_dir) as log:
+    lines = (f"{key} {value}\n" for key, value in {**config, "port": str(port)}.items())
+    (data_dir / CONFIG_FILE).write_text("".join(lines))
+    with (data_dir / LOG_FILE).open("ab") as log:
         log_start = log.tell()
         async with _watched_process(data_dir, lock, log, limits.stop_s) as process:
             pid = await _wait_for_answer(process, port, limits.start_s)
             if pid is None:
                 raise _start_error(name, port, _read_log(data_dir, log_start))
             yield EmbeddedValkey(port, pid, process)
-
-
-def _write_config(path: Path, config: Mapping[str, str]) -> None:
-    path.write_text("".join(f"{key} {value}\n" for key, value in config.items()))
-
-
-def _open_log(data_dir: Path) -> BinaryIO:
-    return (data_dir / LOG_FILE).open("ab")
 
 
 @asynccontextmanager

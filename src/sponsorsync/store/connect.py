@@ -223,11 +223,7 @@ class RedisStore:
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
     def create_conflict_error(self, sentence: str | None = None) -> StoreConflictError:
-        """Returns the error for a wrong-type key.
-
-        Args:
-            sentence: Names the key, for the log; None if that was logged.
-        """
+        """Returns the error for a wrong-type key; `sentence` names it for the log."""
         error = StoreConflictError(
             f"A key in the {self.name} Redis holds data of another kind, so nothing was "
             "changed. The operator's log names it."
@@ -295,15 +291,10 @@ def create_store(
     gate: Gate | None = None,
     reply_timeout_s: float = _SOCKET_TIMEOUT_S,
 ) -> RedisStore:
-    """Returns a client that has not connected yet.
+    """Returns a client, not yet connected, for a redis://, rediss:// or unix:// address.
 
-    Args:
-        url: redis://, rediss:// or unix:// address.
-        name: 'local' or 'durable'.
-        pool_size: Connections at most. If all are in use, a caller waits for one, for a bounded
-            time; redis-py's default pool would raise at once.
-        gate: Decides which incarnation of the server is used.
-        reply_timeout_s: How long a reply may take.
+    If all connections of the pool are in use, a caller waits for one, for a bounded time; redis-
+    py's default pool would raise at once. `gate` decides which incarnation of the server is used.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),

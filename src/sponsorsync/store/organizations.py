@@ -94,15 +94,9 @@ class OrganizationStore:
     async def claim_seat(
         self, sponsorable: str, organization_id: int, person_id: int, *, seats: int | None
     ) -> bool:
-        """Takes a seat of an organization for a member; returns False if none is free.
+        """Takes one of the `seats` (None: no limit) for a member; returns False if none is free.
 
         The seat expires after minutes, unless a grant with the membership's end is saved.
-
-        Args:
-            sponsorable: The login that the organization sponsors.
-            organization_id: GitHub's number.
-            person_id: The member.
-            seats: How many there are; None: no limit.
         """
         limit = "" if seats is None else seats
         reply = await self._local.run_script(

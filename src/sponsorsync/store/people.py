@@ -54,8 +54,7 @@ class PeopleStore:
     async def load_account(self, person_id: int) -> Account:
         """Returns a person's account, in one round trip if local knows all of it.
 
-        Raises:
-            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        Raises DurableUnavailableError if only durable knows and cannot be asked.
         """
         return await self._load_account(person_id, self._fetcher)
 
@@ -69,13 +68,10 @@ class PeopleStore:
     async def save_login(
         self, profile: Profile, entitlements: Sequence[StoredEntitlement], *, replaces: str | None
     ) -> str | None:
-        """Saves a login in one script and opens a session.
+        """Saves a login in one script, opens a session and ends the session `replaces`.
 
-        Args:
-            profile: The person who signed in.
-            entitlements: The new facts, each with the version from which they were derived; a
-                sponsorable without facts stays as it is.
-            replaces: The browser's former session token; that session ends.
+        Each entitlement has the new facts and the version from which they were derived; a
+        sponsorable without facts stays as it is.
 
         Returns:
             The new session's token, for the cookie; only a hash of it is stored. None if an
@@ -110,15 +106,8 @@ class PeopleStore:
     async def load_caller(self, caller: str | int, sponsorable: str) -> Caller | None:
         """Returns a caller and their entitlement, in one round trip if local knows both.
 
-        Args:
-            caller: The token of a session, or a person id.
-            sponsorable: The login that receives, lower-cased.
-
-        Returns:
-            None if there is no such session.
-
-        Raises:
-            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        `caller` is the token of a session, or a person id; None: there is no such session. Raises
+        DurableUnavailableError if only durable knows and cannot be asked.
         """
         session, known_id = (
             (keys.session(caller), "") if isinstance(caller, str) else ("", str(caller))

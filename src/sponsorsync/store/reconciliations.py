@@ -39,13 +39,9 @@ class ReconciliationStore:
     async def save_reconciled(
         self, sponsorable: str, began_at: datetime, request: str | None = None
     ) -> None:
-        """Records a full reconcile.
+        """Records a full reconcile that began, before GitHub was asked, at `began_at`.
 
-        Args:
-            sponsorable: The login that receives.
-            began_at: Before GitHub was asked.
-            request: The token in `load_requests` at that time: removes the request, unless there is
-                a later one.
+        Removes the `request`, a token of `load_requests` at that time, unless there is a later one.
         """
         began_s = int(began_at.timestamp())
         await self._local.run_script("save_reconciled", sponsorable, began_s, request or "")

@@ -50,10 +50,7 @@ class LuaFile:
 
 
 def load_script(name: str) -> str:
-    """Returns the whole text of a script.
-
-    Args:
-        name: The name of its file, without folder and ending.
+    """Returns the whole text of a script, by the name of its file without folder and ending.
 
     Raises:
         FileNotFoundError: There is no such script, or one of its includes is missing.

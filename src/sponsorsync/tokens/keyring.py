@@ -136,11 +136,7 @@ def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
 
 
 def load_keyring(settings: Settings) -> Keyring:
-    """Returns the keys in the file.
-
-    Raises:
-        SettingsError: The file cannot be read, or contains no keys.
-    """
+    """Returns the keys in the file; raises SettingsError if it is unreadable or has none."""
     path = find_keys_file(settings)
     try:
         return parse_keyring(read_file(path))
@@ -197,8 +193,7 @@ def dump_keyring(keyring: Keyring) -> str:
 def parse_keyring(text: bytes) -> Keyring:
     """Returns the keys in the content of a file.
 
-    Raises:
-        ValueError: The content is not a keyring; the message shows nothing of it.
+    Raises ValueError, whose message shows nothing of the content, if it is not a keyring.
     """
     try:
         keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
