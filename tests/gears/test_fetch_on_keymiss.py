@@ -179,7 +179,7 @@ async def test_what_nobody_has_is_asked_for_once(live: Shipped) -> None:
         assert await live.pair.here() == set()
 
     assert await live.pair.count_durable_scripts() == before + 1
-    assert 0 < await live.pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
+    assert 0 < await live.pair.local.ttl(keys.NEGATIVE.format(id=PERSON)) <= keys.NEGATIVE_TTL_S
 
 
 @pytest.mark.parametrize("is_kept", [True, False])

@@ -104,7 +104,7 @@ async def test_who_joins_a_local_that_came_back_older_is_judged_later(pair: Pair
 THEIR_KEYS = [
     keys.meta(PERSON),
     keys.pending(PERSON),
-    keys.negative(PERSON),
+    keys.NEGATIVE.format(id=PERSON),
     keys.sponsorship(SPONSORABLE, PERSON),
     keys.preferences(PERSON, COLLECTION),
 ]

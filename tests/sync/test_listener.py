@@ -229,7 +229,7 @@ async def test_reading_what_nobody_has_asks_durable_once(heard: Pair) -> None:
         assert await heard.here() == set()
 
     async def is_remembered() -> bool:
-        return await heard.local.exists(keys.negative(PERSON)) == 1
+        return await heard.local.exists(keys.NEGATIVE.format(id=PERSON)) == 1
 
     await until(is_remembered)
     for _ in range(50):

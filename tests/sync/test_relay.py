@@ -153,7 +153,7 @@ async def test_data_of_another_kind_set_one_person_aside_and_nobody_else(pair: P
     await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
     for person in (PERSON, other):
         await pair.sign_in(person)
-    await pair.preferences._local.run_script("sweep_entitlements", 1)
+    await pair.preferences.local.run_script("sweep_entitlements", 1)
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "a")
     await pair.local.hset(keys.meta(PERSON), mapping={"p:mnodes": "1", "v:mnodes": "5"})
     await pair.add("b", person_id=other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
+from sponsorsync.store.scripts import PEOPLE_A_SCRIPT
 from sponsorsync.sync import unconfirmed
 from sponsorsync.sync.person_records import apply_records, pack_people
 from sponsorsync.sync.relay import Relay

@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The person of a session, with their facts on one sponsorable.
+    """The person of a session, with their facts on one sponsorable, if any are known.
 
-    Attributes:
-        login: None if the local Redis has lost the profile.
-        facts: None if nothing is known.
+    `login` is None if the local Redis has lost the profile.
     """
 
     person_id: int

@@ -22,12 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SponsoringOrganization:
-    """A member's organization that sponsors, or once did.
+    """A member's organization that sponsors, or once did, by GitHub's numeric id.
 
-    Attributes:
-        id: GitHub's numeric id.
-        facts: The organization's own facts on the sponsorable.
-        has_seat: Whether the member has one of its seats.
+    `facts` are the organization's own on the sponsorable; `has_seat` is whether the member has one.
     """
 
     id: int

@@ -56,13 +56,10 @@ class ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRules:
-    """Limits for stored preferences.
+    """The valid names of collections, and limits for stored preferences.
 
-    Attributes:
-        collections: The valid names.
-        max_items: Items of one person in one collection.
-        max_item_bytes: Length of an item in UTF-8.
-        max_batch: Items that one call may add and remove in total.
+    One person has at most `max_items` in one collection, each of `max_item_bytes` in UTF-8. One
+    call may add and remove `max_batch` items in total.
     """
 
     collections: Collection[str]
@@ -73,8 +70,8 @@ class PreferenceRules:
     def check_collection(self, collection: str) -> None:
         """Raises InvalidInputError unless the collection exists."""
         if collection not in self.collections:
-            known = ", ".join(sorted(self.collections))
-            raise InvalidInputError(f"There is no such collection. There is: {known}.")
+            existing = ", ".join(sorted(self.collections))
+            raise InvalidInputError(f"There is no such collection. There is: {existing}.")
 
     def check_change(self, add: Sequence[str], remove: Sequence[str]) -> None:
         """Raises InvalidInputError or TooLargeError if any part of the change is not valid."""

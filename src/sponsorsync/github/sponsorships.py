@@ -36,11 +36,9 @@ class SponsorshipPage:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationPage:
-    """One page of the organizations that a person belongs to.
+    """One page of the organizations of a person; `next_cursor` is None on the last one.
 
-    Attributes:
-        is_complete: False if GitHub withholds a part of this page.
-        next_cursor: None on the last page.
+    The page is not complete if GitHub withholds a part of it.
     """
 
     organizations: tuple[Membership, ...]
@@ -60,14 +58,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPage:
-    """One page of the sponsorships that an account receives.
+    """One page of the sponsorships that an account receives, each with the sponsor's numeric id.
 
-    Attributes:
-        sponsorships: Each with the sponsor's numeric id.
-        nodes: Number of sponsorships on the page, hidden ones included.
-        hidden: Number of sponsorships, possibly active, whose sponsor GitHub does not show.
-        total: Number of sponsorships on all pages.
-        next_cursor: None on the last page.
+    `nodes` counts the sponsorships on the page, with the `hidden` ones, possibly active, whose
+    sponsor GitHub does not show; `total` counts those on all pages. `next_cursor` is None on the
+    last one.
     """
 
     sponsorships: tuple[tuple[int, Sponsorship], ...]
@@ -80,12 +75,10 @@ class ReceivedPage:
 
 @dataclass(frozen=True, slots=True)
 class SponsorAnswer:
-    """One account's sponsorship of the token's owner.
+    """One account's sponsorship of the token's owner; None if there never was one.
 
-    Attributes:
-        viewer_login: The token's owner, lower-cased; the answer is about this sponsorable only.
-        sponsor_id: The account's numeric id; None if GitHub shows none.
-        sponsorship: Active or ended; None if there never was one.
+    The sponsorship may have ended. Its sponsorable is `viewer_login`, lower-cased. GitHub may show
+    no `sponsor_id`.
     """
 
     viewer_login: str

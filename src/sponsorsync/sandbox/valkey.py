@@ -228,7 +228,7 @@ async def _serve(
         async with _watched_process(data_dir, lock, log, limits.stop_s) as process:
             pid = await _wait_for_answer(process, port, limits.start_s)
             if pid is None:
-                raise _start_error(name, port, _read_log(data_dir, log_start))
+                raise _start_error(name, port, data_dir / LOG_FILE, log_start)
             yield EmbeddedValkey(port, pid, process)
 
 
@@ -318,13 +318,8 @@ def _is_in_session(pid: int, session: int) -> bool:
         return False
 
 
-def _read_log(data_dir: Path, start: int) -> str:
-    with (data_dir / LOG_FILE).open("rb") as log:
-        log.seek(start)
-        return log.read().decode(errors="replace")
-
-
-def _start_error(name: str, port: int, log: str) -> SandboxError:
+def _start_error(name: str, port: int, log_file: Path, start: int) -> SandboxError:
+    log = log_file.read_bytes()[start:].decode(errors="replace")
     tail = "\n".join(log.strip().splitlines()[-LOG_TAIL_LINES:]) or "(nothing)"
     kind = _PortTakenError if "Address already in use" in log else SandboxError
     return kind(

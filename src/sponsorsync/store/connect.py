@@ -108,13 +108,10 @@ class Gate:
 
 
 class RedisStore:
-    """One Redis, with replies of known types.
+    """One Redis, with replies of known types; messages call it `name`: 'local' or 'durable'.
 
     Every method raises StoreUnavailableError if the server cannot serve at the moment (nothing is
     half done then: each change is one script) and StoreConflictError for a wrong-type key.
-
-    Attributes:
-        name: The server's name in messages: 'local' or 'durable'.
     """
 
     def __init__(self, client: Redis, *, name: str) -> None:

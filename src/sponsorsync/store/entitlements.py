@@ -49,12 +49,10 @@ async def end_entitlements(local: RedisStore) -> None:
 
 
 class Saved(StrEnum):
-    """Outcome of a change of an entitlement.
+    """Outcome of a change of an entitlement: only OK means that something was saved.
 
-    Attributes:
-        CHANGED: Nothing was saved: the entitlement has another version by now.
-        SEEN: Nothing was saved: the same delivery was applied before.
-        CONFLICT: Nothing was saved: the person has a wrong-type key, which the log names.
+    CHANGED: the entitlement has another version by now. SEEN: the same delivery was applied before.
+    CONFLICT: the person has a wrong-type key, which the log names.
     """
 
     OK = "ok"
@@ -65,13 +63,10 @@ class Saved(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntitlementChange:
-    """Facts to save.
+    """Facts to save, derived from the entitlement's `version`.
 
-    Attributes:
-        version: Version of the entitlement from which the facts were derived.
-        by: The cause, for the audit trail.
-        reference: Which one of these causes.
-        delivery: The event's number, if it is an event.
+    The audit trail gets the cause `by`, and which one of these causes as the `reference`.
+    `delivery` is the event's number, if it is an event.
     """
 
     person_id: int

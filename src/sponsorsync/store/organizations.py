@@ -28,10 +28,8 @@ _log = structlog.get_logger(__name__)
 class ChangedOrganization:
     """An organization whose members have to be evaluated.
 
-    Attributes:
-        id: GitHub's number.
-        entry: Field and version of the request for all members; None if only new ones are due.
-        newcomers: The same for each new member, by person id.
+    `entry` is field and version of the request for all members; None if only new ones are due.
+    `newcomers` are the same for each new member, by person id.
     """
 
     sponsorable: str

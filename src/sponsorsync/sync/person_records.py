@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
+from sponsorsync.store.scripts import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

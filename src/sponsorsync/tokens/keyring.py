@@ -47,11 +47,9 @@ _LOCK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """One signing key.
+    """One signing key: only published before `signs_from`.
 
-    Attributes:
-        signs_from: Before this time the key is only published.
-        ends_at: Exclusive end of its tokens; None for the last key.
+    `ends_at` is the exclusive end of its tokens; None for the last key.
     """
 
     key: ECKey
