@@ -51,8 +51,7 @@ class Grant:
         member_until: When GitHub has to show the membership again. `until` is not later.
         has_seat: False if other members have taken the organization's seats: then the grant does
             not entitle.
-        reason: Why an administrator made an override; only administrators see it.
-        actor: The administrator that made an override.
+        reason: Why the administrator `actor` made an override; only administrators see both.
         account_id: The id of the linked account at the source; None for a source without accounts.
     """
 

@@ -25,9 +25,7 @@ class Sponsorship:
 
     Attributes:
         sponsorable: The receiver's login, lower-cased (GitHub compares logins without case).
-        created_at: When it began.
         is_active: GitHub's value; a one-time payment is active for one month.
-        is_one_time: A single payment rather than a monthly one.
         payment_source: None if GitHub does not say.
         tier_cents: Price in US cents, once or a month; None if GitHub gives no tier, as for all
             sponsorships that another service collects.

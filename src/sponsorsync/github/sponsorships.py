@@ -148,7 +148,7 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
                 "sponsorships."
             )
         connection = owner["sponsorshipsAsMaintainer"]
-        nodes = expect(connection["nodes"], list)
+        nodes, limit = expect(connection["nodes"], list), data["data"]["rateLimit"]
         found = [
             (expect(node["sponsorEntity"]["databaseId"], int), _parse_sponsorship(node, login))
             for node in nodes
@@ -159,7 +159,12 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
             nodes=len(nodes),
             hidden=sum(_is_hidden(node) for node in nodes),
             total=expect(connection["totalCount"], int),
-            budget=_parse_budget(data["data"]["rateLimit"]),
+            budget=Budget(
+                cost=expect(limit["cost"], int),
+                limit=expect(limit["limit"], int),
+                remaining=expect(limit["remaining"], int),
+                reset_at=parse_time(limit["resetAt"]),
+            ),
             next_cursor=_parse_next_cursor(connection["pageInfo"]),
         )
 
@@ -193,15 +198,6 @@ def _is_hidden(node: Mapping[str, Any] | None) -> bool:
     if node is None:
         return True
     return node["isActive"] is not False and (node["sponsorEntity"] or {}).get("databaseId") is None
-
-
-def _parse_budget(limit: Mapping[str, Any]) -> Budget:
-    return Budget(
-        cost=expect(limit["cost"], int),
-        limit=expect(limit["limit"], int),
-        remaining=expect(limit["remaining"], int),
-        reset_at=parse_time(limit["resetAt"]),
-    )
 
 
 def _parse_membership(node: Mapping[str, Any]) -> Membership:

@@ -90,7 +90,7 @@ class ApiEndpoints:
         token = (await _json_object(request)).get("access_token")
         if not isinstance(token, str) or not token:
             raise RefusalError(422, "Validation Failed")
-        if not self._state.tokens.revoke(token):
+        if self._state.tokens.pop(token, None) is None:
             raise RefusalError(404, "Not Found")
         return Response(status_code=204)
 
@@ -120,7 +120,7 @@ class ApiEndpoints:
         """
         _check_headers(request)
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        token = self._state.tokens.find(text) if scheme.lower() in {"bearer", "token"} else None
+        token = self._state.tokens.get(text) if scheme.lower() in {"bearer", "token"} else None
         if token is None or token.person not in self._state.people:
             raise RefusalError(401, "Bad credentials")
         token.spend(self._state.now())

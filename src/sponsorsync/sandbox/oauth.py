@@ -45,6 +45,12 @@ class OAuthError(Exception):
         }
 
 
+_REDIRECT_URI_MISMATCH = (
+    "redirect_uri_mismatch",
+    "The redirect_uri MUST match the registered callback URL for this application.",
+)
+
+
 class AuthorizeError(OAuthError):
     """An error that goes back through the browser, to `redirect_uri`."""
 
@@ -101,30 +107,22 @@ class Token:
         self.points_used += 1
 
 
-class Tokens:
-    """The live access tokens."""
+class Tokens(BoundedDict[Token]):
+    """The live access tokens, by their texts."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(TOKENS_KEPT)
         self._now = now
-        self._tokens: BoundedDict[Token] = BoundedDict(TOKENS_KEPT)
 
     def issue(self, person: Person, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
         """Creates a token without the web flow, for MAINTAINER_TOKEN and tests."""
         token = "gho_" + secrets.token_hex(18)
-        self._tokens[token] = Token(token, person, tuple(scopes), self._now())
+        self[token] = Token(token, person, tuple(scopes), self._now())
         return token
-
-    def find(self, token: str) -> Token | None:
-        """Returns a live token."""
-        return self._tokens.get(token)
-
-    def revoke(self, token: str) -> bool:
-        """Ends a token; returns whether it was live."""
-        return self._tokens.pop(token, None) is not None
 
     def live(self) -> list[Token]:
         """Returns all live tokens, the oldest first."""
-        return list(self._tokens.values())
+        return list(self.values())
 
 
 @dataclass(kw_only=True)
@@ -155,11 +153,7 @@ class OAuthApp:
         default_redirect_uri = self.redirect_uris[0]
         redirect_uri = query.get("redirect_uri") or default_redirect_uri
         if redirect_uri not in self.redirect_uris:
-            raise AuthorizeError(
-                "redirect_uri_mismatch",
-                "The redirect_uri MUST match the registered callback URL for this application.",
-                default_redirect_uri,
-            )
+            raise AuthorizeError(*_REDIRECT_URI_MISMATCH, default_redirect_uri)
         challenge = query.get("code_challenge")
         if challenge and query.get("code_challenge_method") != "S256":
             raise AuthorizeError(
@@ -190,10 +184,7 @@ class OAuthApp:
             )
         code = self._pop_code(form.get("code", ""))
         if form.get("redirect_uri", code.request.redirect_uri) != code.request.redirect_uri:
-            raise OAuthError(
-                "redirect_uri_mismatch",
-                "The redirect_uri MUST match the registered callback URL for this application.",
-            )
+            raise OAuthError(*_REDIRECT_URI_MISMATCH)
         challenge = code.request.code_challenge
         verifier = form.get("code_verifier", "")
         if challenge is not None and not _same(challenge_for(verifier), challenge):

@@ -24,7 +24,6 @@ from sponsorsync.secret_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from sponsorsync.settings import Settings
@@ -197,17 +196,11 @@ def parse_keyring(text: bytes) -> Keyring:
         keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError, JoseError):
         raise ValueError("no keys") from None
-    if not _is_valid(keys):
+    if not keys or keys[-1].ends_at is not None:
+        raise ValueError("no keys")
+    if not all(each.key.is_private and each.key.curve_name == "P-256" for each in keys):
         raise ValueError("no keys")
     return Keyring(keys)
-
-
-def _is_valid(keys: Sequence[TokenKey]) -> bool:
-    return (
-        bool(keys)
-        and keys[-1].ends_at is None
-        and all(each.key.is_private and each.key.curve_name == "P-256" for each in keys)
-    )
 
 
 def _parse_key(entry: dict[str, Any]) -> TokenKey:
