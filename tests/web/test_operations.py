@@ -98,7 +98,7 @@ async def test_metrics_count_dead_letters(service: Service, local: Redis) -> Non
 
     assert "sponsorsync_dead_letters 1.0" in text
     assert "sponsorsync_dirty_people 1.0" in text
-    assert 'sponsorsync_redis_up{side="local"} 1.0' in text
+    assert 'sponsorsync_redis_up{redis="local"} 1.0' in text
 
 
 async def test_metrics_report_an_outage_of_local(run_service: RunService) -> None:
@@ -108,7 +108,7 @@ async def test_metrics_report_an_outage_of_local(run_service: RunService) -> Non
         answer = await browser.get("/metrics")
 
     assert answer.status_code == 200
-    assert 'sponsorsync_redis_up{side="local"} 0.0' in answer.text
+    assert 'sponsorsync_redis_up{redis="local"} 0.0' in answer.text
 
 
 async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_service: RunService) -> None:

@@ -204,7 +204,7 @@ class SimulatedPatreon:
         if grant is None or "identity" not in grant.scopes or self.switches.unauthorized:
             return _error(401, "Unauthorized", "The token is missing, unknown or expired.")
         try:
-            return _jsonapi(self._describe(grant, request.query_params))
+            return _jsonapi(self._to_resource(grant, request.query_params))
         except _ParameterError as error:
             return _error(400, "ParameterInvalid", str(error))
 
@@ -223,7 +223,7 @@ class SimulatedPatreon:
             return Response('{"data": {"attributes": {}, "id": "90', media_type="application/json")
         return None
 
-    def _describe(self, grant: _Grant, query: QueryParams) -> _Resource:
+    def _to_resource(self, grant: _Grant, query: QueryParams) -> _Resource:
         include = set(query.get("include", "").split(",")) - {""}
         if unknown := include - _INCLUDES:
             raise _ParameterError(f"{', '.join(sorted(unknown))} cannot be included.")

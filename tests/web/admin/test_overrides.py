@@ -207,7 +207,7 @@ async def test_an_override_survives_every_answer_of_github(
         transport=httpx.ASGITransport(service.app),
     )
     [sponsorship] = github.people.sponsorships_of(github.people.get("former"))
-    await hook.send(hook.tell("cancelled", sponsorship))
+    await hook.send(hook.event("cancelled", sponsorship))
     after_webhook = await load_entitlement(browser)
     await reconcile(admin)
     after_reconcile = await load_entitlement(browser)
