@@ -46,8 +46,7 @@ def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url
     wanted = f"This is for sponsors who give {format_dollars(min_cents)} or more."
     if cents is None and min_cents > 0:
         raise TierUnknownError(
-            f"{wanted} {entitlement.reason} The amount is not known.",
-            sponsor_url=sponsor_url,
+            f"{wanted} {entitlement.reason} The amount is not known.", sponsor_url=sponsor_url
         )
     if cents is not None and cents < min_cents:
         raise TierTooLowError(f"{wanted} {entitlement.reason}", sponsor_url=sponsor_url)

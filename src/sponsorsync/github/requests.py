@@ -145,10 +145,7 @@ query MaintainerSponsor($id: ID!) {
 
 def build_headers(token: str | None) -> dict[str, str]:
     """Returns the headers of a REST or GraphQL call; public data need no token."""
-    headers = {
-        "Accept": "application/vnd.github+json",
-        "X-GitHub-Api-Version": API_VERSION,
-    }
+    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
     return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
 
 

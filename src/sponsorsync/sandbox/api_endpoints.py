@@ -173,9 +173,8 @@ def _answer_graphql(body: Mapping[str, object], context: QueryContext) -> dict[s
     query, variables = body.get("query"), body.get("variables")
     operation = body.get("operationName")
     if not isinstance(query, str):
-        return {
-            "errors": [{"message": "A query attribute must be specified and must be a string."}]
-        }
+        message = "A query attribute must be specified and must be a string."
+        return {"errors": [{"message": message}]}
     return answer(
         query,
         variables if isinstance(variables, dict) else None,

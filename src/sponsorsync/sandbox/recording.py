@@ -88,15 +88,9 @@ class RecordingMiddleware:
             await asyncio.sleep(self.switches.latency_ms / 1000)
             await self._answering_app()(scope, receive, recording_send)
         finally:
-            self.requests.by_end.append(
-                RequestRecord(
-                    endpoint=self.endpoint,
-                    path=scope["path"],
-                    status=status,
-                    began=began,
-                    ended=self.requests.tick(),
-                )
-            )
+            ended = self.requests.tick()
+            record = RequestRecord(self.endpoint, scope["path"], status, began, ended)
+            self.requests.by_end.append(record)
 
     def _answering_app(self) -> ASGIApp:
         if self.endpoint in self.switches.fail:

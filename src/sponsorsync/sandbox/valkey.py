@@ -16,12 +16,7 @@ import platform
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -201,8 +196,7 @@ def _try_lock(lock: BinaryIO) -> bool:
 
 
 async def _enter_on_free_port(
-    stack: AsyncExitStack,
-    serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]],
+    stack: AsyncExitStack, serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]]
 ) -> EmbeddedValkey:
     """Serves on the first free port, also when other processes take free ports meanwhile."""
     port = find_free_port(FIRST_PORT)

@@ -17,8 +17,8 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.store.entitlement_fields import dump_entitlement_facts, parse_stored_entitlement
 from sponsorsync.store.fetching import durable_state
+from sponsorsync.store.fields import dump_entitlement_facts, parse_stored_entitlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

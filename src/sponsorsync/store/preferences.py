@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import (
-    DurableUnavailableError,
-    InvalidInputError,
-    StoreConflictError,
-)
+from sponsorsync.domain.errors import DurableUnavailableError, InvalidInputError, StoreConflictError
 from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import ChangeResult, CollectionState, encode_item
 from sponsorsync.store.fetching import ask_until_known
