@@ -77,7 +77,7 @@ class EntitlementChange:
     delivery: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class EntitlementStore:
     """Loads and saves entitlement facts."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.fetching import Fetcher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class PreferenceStore:
     """Reads and changes preferences, in one round trip if local knows them.
 
