@@ -79,15 +79,13 @@ class _SharedTransport(httpx.AsyncBaseTransport):
         }
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._direct
+        if not proxy_bypass(request.url.host):
+            transport = self._proxied.get(request.url.scheme, self._direct)
         try:
-            return await self._choose(request.url).handle_async_request(request)
+            return await transport.handle_async_request(request)
         except aiohttp.ClientError as error:  # httpx-aiohttp does not translate all of them
             raise httpx.TransportError(type(error).__name__) from error
-
-    def _choose(self, url: httpx.URL) -> AiohttpTransport:
-        if proxy_bypass(url.host):
-            return self._direct
-        return self._proxied.get(url.scheme, self._direct)
 
 
 def _with_scheme(address: str) -> str:

@@ -56,11 +56,7 @@ def load_or_create_secret(path: Path) -> SecretStr:
 
 
 def create_file(path: Path, text: str) -> None:
-    """Creates a file atomically; keeps an existing file.
-
-    Raises:
-        OSError: The file cannot be created.
-    """
+    """Creates a file atomically; keeps an existing file. Raises OSError if that is impossible."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = _write_draft(path, text)
     try:
@@ -72,11 +68,7 @@ def create_file(path: Path, text: str) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Returns the content of a file.
-
-    Raises:
-        OSError: The file cannot be read, or all users may write to it.
-    """
+    """Returns the content; raises OSError if it is unreadable or all users may write to it."""
     with path.open("rb") as file:
         if _IS_POSIX and os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "all users may write to it: chmod o-w")
@@ -86,8 +78,7 @@ def read_file(path: Path) -> bytes:
 def warn_if_open_to_others(path: Path) -> None:
     """Logs a warning if others than the owner may use the file, as some mounts require.
 
-    Raises:
-        OSError: The file does not exist.
+    Raises OSError if the file does not exist.
     """
     mode = stat.S_IMODE(path.stat().st_mode)
     if _IS_POSIX and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -97,8 +88,7 @@ def warn_if_open_to_others(path: Path) -> None:
 def replace_file(path: Path, text: str) -> None:
     """Replaces the content of a file atomically; keeps its owner, group and mode.
 
-    Raises:
-        OSError: The file cannot be replaced, and nothing has changed.
+    Raises OSError, with nothing changed, if the file cannot be replaced.
     """
     draft = _write_draft(path, text, like=path.stat() if _IS_POSIX else None)
     try:
@@ -111,8 +101,7 @@ def replace_file(path: Path, text: str) -> None:
 def lock_file(path: Path, *, wait_s: float) -> Iterator[None]:
     """Holds an exclusive lock on the file, also if the file is replaced meanwhile.
 
-    Raises:
-        OSError: The file does not exist, or the lock was not free within `wait_s`.
+    Raises OSError if the file does not exist or the lock was not free within `wait_s`.
     """
     ends_at = time.monotonic() + wait_s
     while _IS_POSIX:

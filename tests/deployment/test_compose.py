@@ -76,7 +76,7 @@ async def run_server(config: str) -> AsyncIterator[str]:
         path = folder / "socket"
         own = config.replace("dir /data", "dir .") + f"port 0\nunixsocket {path}\n"
         (folder / valkey.CONFIG_FILE).write_text(own)
-        with valkey._open_lock(folder) as lock, valkey._open_log(folder) as log:
+        with valkey._open_lock(folder) as lock, (folder / valkey.LOG_FILE).open("ab") as log:
             async with valkey._watched_process(folder, lock, log, valkey.DEFAULT_LIMITS.stop_s):
                 await until(lambda: is_healthy(str(path)))
                 yield str(path)

@@ -107,8 +107,11 @@ SILENT = (
         (NEVER, "It is not known yet whether you sponsor maintainer. Sign in again to check."),
         (NOT_A_SPONSOR, "GitHub shows no sponsorship of maintainer by your account."),
         (ENTITLED, "You sponsor maintainer with $10.00 a month."),
-        (replace(ENTITLED, tier_cents=123456), "You sponsor maintainer with $1,234.56 a month."),
-        (PAID_ONCE, "You sponsor maintainer with a one-time $25.00 until 2026-11-23."),
+        (
+            replace(ENTITLED, tier_cents=123456),
+            "You sponsor maintainer with $1,234.56 a month.",
+        ),
+        (PAID_ONCE, "You sponsor maintainer with a one-time $25.00, access until 2026-11-23."),
         (
             replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON),
             "You sponsor maintainer through Patreon.",
@@ -310,8 +313,8 @@ def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
         (
             ORGANIZATION,
             (
-                "sponsoring-org, to which you belong, sponsors maintainer with $100.00 a month "
-                "until 2026-12-12."
+                "sponsoring-org, to which you belong, sponsors maintainer with $100.00 a month, "
+                "access until 2026-12-12."
             ),
         ),
         (
@@ -343,9 +346,12 @@ def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
         ),
         (
             replace(OVERRIDE, source=EntitlementSource.SPONSORSHIP, cents=2500, until=TOMORROW),
-            "You sponsor maintainer with a one-time $25.00 until 2026-11-23.",
+            "You sponsor maintainer with a one-time $25.00, access until 2026-11-23.",
         ),
-        (PATRONAGE, "You support maintainer on Patreon with $7.00 a month until 2026-12-02."),
+        (
+            PATRONAGE,
+            "You support maintainer on Patreon with $7.00 a month, access until 2026-12-02.",
+        ),
         (
             replace(PATRONAGE, until=YESTERDAY),
             (

@@ -7,15 +7,10 @@ from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import is_collection_name
 
 
-def test_the_part_of_an_entitlement_carries_the_sponsorable() -> None:
-    """Each sponsorable's entitlement has its own version."""
-    assert parts.entitlement_part("maintainer") == "entitlement:maintainer"
-
-
 def test_no_collection_can_take_the_name_of_another_part() -> None:
     """The versions of all parts are fields of one hash."""
     assert not is_collection_name(parts.PROFILE)
-    assert not is_collection_name(parts.entitlement_part("maintainer"))
+    assert not is_collection_name("entitlement:maintainer")
 
 
 def test_presence_distinguishes_unknown_from_empty() -> None:

@@ -177,7 +177,7 @@ async def test_a_set_that_is_missing_on_both_servers_is_fetched_once(live: Shipp
         assert await live.pair.local_items() == set()
 
     assert await live.pair.count_durable_scripts() == before + 1
-    assert 0 < await live.pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
+    assert 0 < await live.pair.local.ttl(keys.NEGATIVE.format(id=PERSON)) <= keys.NEGATIVE_TTL_S
 
 
 @pytest.mark.parametrize("is_kept", [True, False])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,9 +17,6 @@ from sponsorsync.domain.errors import (
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.github import answers, people, requests
 from tests.support.github_answers import EMAILS, NOW, NOW_S, USER, Json, dump
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 # --- requests -------------------------------------------------------------------------------------
 
@@ -62,19 +58,10 @@ def test_one_sponsor_is_requested_by_node_id() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("build", "query"),
-    [
-        (requests.build_sponsorships_request, requests.VIEWER_SPONSORSHIPS),
-        (requests.build_organizations_request, requests.VIEWER_ORGANIZATIONS),
-    ],
-    ids=["sponsorships", "organizations"],
-)
-def test_a_page_is_requested_with_its_size_and_logins(
-    build: Callable[[Sequence[str], str | None], dict[str, object]], query: str
-) -> None:
+def test_a_page_is_requested_with_its_size_and_logins() -> None:
     """GitHub refuses a connection without `first`, though its schema does not say so."""
-    assert build(("maintainer", "other"), "Y3Vyc29y") == {
+    query, variables = requests.VIEWER_SPONSORSHIPS, {"maintainerLogins": ["maintainer", "other"]}
+    assert requests.build_page_request(query, variables, "Y3Vyc29y") == {
         "query": query,
         "variables": {
             "maintainerLogins": ["maintainer", "other"],

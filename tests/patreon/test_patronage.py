@@ -158,7 +158,7 @@ def test_the_right_one_of_several_campaigns_counts() -> None:
         (
             NOW + 20 * DAY - SECOND,
             EntitlementStatus.ENTITLED,
-            "You support maintainer on Patreon with $10.00 a month until 2026-12-12.",
+            "You support maintainer on Patreon with $10.00 a month, access until 2026-12-12.",
         ),
         (
             NOW + 20 * DAY,

@@ -107,7 +107,7 @@ async def test_a_failure_is_shown_until_a_complete_reconcile(
         [last] = (await browser.get("/admin/reconcile")).json()["last"]
         metrics = (await browser.get("/metrics")).text
         [failing] = re.findall(r"^sponsorsync_reconcile_failing.*$", metrics, re.MULTILINE)
-        diagnostics = [f.seen for f in await examine(settings) if "comparing" in f.subject]
+        diagnostics = [f.seen for f in await examine(settings) if "comparison" in f.subject]
         shown.append((last["failed_at"], last["reason"], failing, diagnostics))
 
     async with open_admin() as browser:

@@ -21,8 +21,8 @@ from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.entitlements.overrides import Overrides
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from sponsorsync.store.entitlement_fields import parse_entitlement_facts
 from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.fields import parse_entitlement_facts
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from sponsorsync.store.organizations import OrganizationStore
 from tests.support.sync import CATALOG, PERSON, SPONSORABLE, Pair

@@ -103,7 +103,7 @@ async def test_a_join_on_an_unverified_local_is_indexed_later(pair: Pair) -> Non
 THEIR_KEYS = [
     keys.meta(PERSON),
     keys.pending(PERSON),
-    keys.negative(PERSON),
+    keys.NEGATIVE.format(id=PERSON),
     keys.sponsorship(SPONSORABLE, PERSON),
     keys.preferences(PERSON, COLLECTION),
 ]

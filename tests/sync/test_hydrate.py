@@ -222,7 +222,7 @@ async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
     assert await pair.count_durable_scripts() == before + 1
     assert await pair.items() == []
     assert await pair.count_durable_scripts() == before + 1
-    assert 0 < await pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
+    assert 0 < await pair.local.ttl(keys.NEGATIVE.format(id=PERSON)) <= keys.NEGATIVE_TTL_S
 
 
 async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
@@ -347,7 +347,7 @@ async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) ->
 async def test_a_set_of_waiting_changes_is_not_cached_as_absent(pair: Pair) -> None:
     """Durable had no set at the fetch, and has one after the relay."""
     await pair.sign_in()
-    await pair.local.delete(keys.negative(PERSON))
+    await pair.local.delete(keys.NEGATIVE.format(id=PERSON))
     await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\na", "+")
     await pair.engine.hydrator.hydrate([PERSON])
     await pair.relay()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 REJSON = os.environ.get("SPONSORSYNC_TEST_REJSON", "")
-DOCUMENT = keys.user_details_json(PERSON)
+DOCUMENT = keys.USER_DETAILS_JSON.format(id=PERSON)
 PROFILE = keys.user_details(PERSON)
 FACTS = keys.sponsorship(SPONSORABLE, PERSON)
 MONDAY = datetime(2026, 11, 23, 8, tzinfo=UTC)

@@ -187,7 +187,7 @@ async def test_reading_a_missing_set_asks_durable_once(heard: Pair) -> None:
     before = await heard.count_durable_scripts()
     for _ in range(50):
         assert await heard.local_items() == set()
-    await until_equal(lambda: heard.local.exists(keys.negative(PERSON)), 1)
+    await until_equal(lambda: heard.local.exists(keys.NEGATIVE.format(id=PERSON)), 1)
     for _ in range(50):
         assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)

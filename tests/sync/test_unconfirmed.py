@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
+from sponsorsync.store.scripts import PEOPLE_A_SCRIPT
 from sponsorsync.sync import unconfirmed
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
 from tests.support.sync import PERSON, confirm_taken

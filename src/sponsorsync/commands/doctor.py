@@ -16,7 +16,7 @@ from sponsorsync.redis_pair import open_local_gears
 from sponsorsync.settings import Settings, find_unknown_names, variable_of
 from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
-from sponsorsync.store.reconciliations import load_failed_reconciles
+from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
 
 _DIAGNOSTICS = TypeAdapter(list[Diagnostic])
@@ -59,7 +59,8 @@ async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
 
 
 async def _examine_comparisons(store: RedisStore, settings: Settings) -> list[Diagnostic]:
-    failed = await load_failed_reconciles(store)
+    reconciliations = ReconciliationStore(store, sponsorables=settings.sponsorables)
+    failed = await reconciliations.load_failed()
     return [
         Diagnostic(
             "comparison with GitHub",

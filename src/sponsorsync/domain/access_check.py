@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The person of a session, with their facts on one sponsorable.
+    """The person of a session, with their facts on one sponsorable, if any are known.
 
-    Attributes:
-        login: None if the local Redis has lost the profile.
-        facts: None if nothing is known.
+    `login` is None if the local Redis has lost the profile.
     """
 
     person_id: int
@@ -38,10 +36,7 @@ class Caller:
 def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url: str) -> None:
     """Raises NotEntitledError unless the entitlement is known and its tier is high enough.
 
-    Args:
-        entitlement: The entitlement at this moment.
-        min_cents: The lowest tier; 0 accepts any entitlement, also without a known tier.
-        sponsor_url: The page to become a sponsor or to change the tier.
+    `min_cents` of 0 accepts any entitlement, also without a known tier.
     """
     if entitlement.status is EntitlementStatus.NOT_ENTITLED:
         raise NotASponsorError(entitlement.reason, sponsor_url=sponsor_url)
@@ -51,8 +46,7 @@ def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url
     wanted = f"This is for sponsors who give {format_dollars(min_cents)} or more."
     if cents is None and min_cents > 0:
         raise TierUnknownError(
-            f"{wanted} {entitlement.reason} The amount is not known.",
-            sponsor_url=sponsor_url,
+            f"{wanted} {entitlement.reason} The amount is not known.", sponsor_url=sponsor_url
         )
     if cents is not None and cents < min_cents:
         raise TierTooLowError(f"{wanted} {entitlement.reason}", sponsor_url=sponsor_url)

@@ -18,11 +18,9 @@ NO_VERSION = "0?"
 
 @dataclass(frozen=True, slots=True)
 class StoredEntitlement:
-    """The stored facts on one person and one sponsorable.
+    """The stored facts on one person and one sponsorable; None if nothing is known.
 
-    Attributes:
-        facts: None if nothing is known.
-        version: Version of the facts; a write that is based on them has to name it.
+    A write that is based on the facts has to name their `version`.
     """
 
     facts: EntitlementFacts | None
@@ -61,11 +59,9 @@ class SponsorPage:
 class StoredPersonalData:
     """All data that one Redis holds on a person, as text.
 
-    Attributes:
-        entitlements: Fields by sponsorable.
-        preferences: Sorted items by collection.
-        pending: Changes that wait for the durable Redis, '+' or '-' by collection and item.
-        versions: The service's metadata on the parts above.
+    Entitlements are fields by sponsorable; preferences are sorted items by collection. `pending`
+    are changes that wait for the durable Redis, '+' or '-' by collection and item; `versions` the
+    service's metadata on the other parts.
     """
 
     profile: Mapping[str, str]

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The sponsorables and the collections that exist.
-
-    Attributes:
-        sponsorables: Lower-case logins; the first one is the default.
-        collections: Names of preference sets, `mnodes` among them.
-    """
+    """The sponsorables (lower-case logins, the first is the default) and the collections."""
 
     sponsorables: tuple[str, ...]
     collections: tuple[str, ...]

@@ -109,13 +109,10 @@ class EntitlementFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConsideredSource:
-    """One source, evaluated at one moment.
+    """One source (never NONE), evaluated at one moment.
 
-    Attributes:
-        source: Never NONE.
-        until: Its known end, past or coming.
-        reason: One sentence for the person.
-        note: Details for administrators only.
+    `reason` is one sentence for the person, `note` has details for administrators only. `until` is
+    the known end, past or coming.
     """
 
     source: EntitlementSource
@@ -129,17 +126,12 @@ class ConsideredSource:
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """A person's entitlement by one sponsorable at one moment.
+    """A person's entitlement by one sponsorable at one moment, with its stored facts, if any.
 
-    Of several entitling sources, the one with the highest tier gives tier, start and end; after
-    its end another one may still entitle the person.
-
-    Attributes:
-        source: The entitling source; NONE if there is none.
-        reason: One sentence for the person.
-        until: Known exclusive end; None without an end.
-        considered: All sources, the person's own sponsorship first.
-        facts: The stored facts; None if there are none.
+    Of several entitling sources, the one with the highest tier gives tier, start and exclusive end;
+    after its end another one may still entitle the person. Without one the source is NONE. `reason`
+    is one sentence for the person; `considered` are all sources, the person's own sponsorship
+    first.
     """
 
     sponsorable: str

@@ -46,10 +46,8 @@ from typing import ClassVar
 class SponsorSyncError(Exception):
     """The root of the tree; its text may be shown to users.
 
-    Attributes:
-        code: Stable identifier for programs.
-        title: The kind of error in a few words, for people.
-        message: The text of an error that is raised without one.
+    `code` identifies the kind of error for programs, `title` names it in a few words for people.
+    `message` is the text of an error that is raised without one.
     """
 
     code: ClassVar[str] = "internal"

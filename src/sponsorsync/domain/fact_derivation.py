@@ -28,12 +28,8 @@ def derive_facts(
 ) -> EntitlementFacts:
     """Returns the facts after a complete answer of GitHub; grants of other sources stay.
 
-    Args:
-        sponsorable: The receiver's login, lower-cased.
-        sponsorships: All of the person's sponsorships, active or not, of any receiver.
-        previous: The stored facts; they hold the end that was first seen.
-        policy: Gives the time that a payment entitles.
-        now: Time of the answer, with a time zone.
+    `sponsorships` are all of the person's, active or not, of any receiver. The stored facts
+    `previous` hold the end that was first seen.
     """
     candidates = [
         _facts_of(s, previous=previous, policy=policy, now=now)

@@ -22,12 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SponsoringOrganization:
-    """A member's organization that sponsors, or once did.
+    """A member's organization that sponsors, or once did, by GitHub's numeric id.
 
-    Attributes:
-        id: GitHub's numeric id.
-        facts: The organization's own facts on the sponsorable.
-        has_seat: Whether the member has one of its seats.
+    `facts` are the organization's own on the sponsorable; `has_seat` is whether the member has one.
     """
 
     id: int
@@ -56,14 +53,8 @@ def record_memberships(
 ) -> EntitlementFacts:
     """Returns a person's facts after GitHub showed the person's organizations.
 
-    Args:
-        facts: The person's facts.
-        sponsoring: The organizations that sponsor.
-        hidden: Ids of organizations that GitHub may have withheld; their grants stay until they
-            end.
-        is_complete: GitHub withheld no organization.
-        policy: Gives the lifetime of a membership.
-        now: Time of the answer.
+    The grants of `hidden` ones, which GitHub may have withheld, stay until they end. `is_complete`
+    says that GitHub withheld no organization.
     """
     member_until = compute_membership_end(policy, now)
     shown = [_create_grant(each, member_until, policy) for each in sponsoring]

@@ -11,11 +11,6 @@ from enum import StrEnum
 PROFILE = "profile"
 
 
-def entitlement_part(sponsorable: str) -> str:
-    """Returns the name of the part that holds the entitlement by one sponsorable."""
-    return f"entitlement:{sponsorable}"
-
-
 class Presence(StrEnum):
     """Whether the local Redis has a part.
 

@@ -56,13 +56,10 @@ class ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRules:
-    """Limits for stored preferences.
+    """The valid names of collections, and limits for stored preferences.
 
-    Attributes:
-        collections: The valid names.
-        max_items: Items of one person in one collection.
-        max_item_bytes: Length of an item in UTF-8.
-        max_batch: Items that one call may add and remove in total.
+    One person has at most `max_items` in one collection, each of `max_item_bytes` in UTF-8. One
+    call may add and remove `max_batch` items in total.
     """
 
     collections: Collection[str]
@@ -125,8 +122,7 @@ class PreferenceRules:
 def encode_item(item: str) -> bytes:
     r"""Returns an item as stored bytes.
 
-    Raises:
-        InvalidInputError: The item is not valid Unicode: JSON allows a lone surrogate (\ud800).
+    Raises InvalidInputError unless it is valid Unicode: JSON allows a lone surrogate (\ud800).
     """
     try:
         return item.encode()

@@ -23,11 +23,9 @@ class GitHubUser:
 
 @dataclass(frozen=True, slots=True)
 class GitHubAccount:
-    """The public identity of a person or an organization.
+    """The public identity of a person or an organization; `node_id` is its id in GraphQL.
 
-    Attributes:
-        login: As GitHub writes it; another account may take it later.
-        node_id: The account's id in GraphQL.
+    `login` is as GitHub writes it; another account may take it later.
     """
 
     id: int

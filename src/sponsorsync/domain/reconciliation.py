@@ -19,12 +19,7 @@ class FailedReconcile:
 
 @dataclass(frozen=True, slots=True)
 class LastReconcile:
-    """The last reconciles of a sponsorable.
-
-    Attributes:
-        reconciled_at: Start of the last complete one; None if there was none.
-        failed: The last failed one since then.
-    """
+    """The start of a sponsorable's last complete reconcile, and the last failed one since then."""
 
     sponsorable: str
     reconciled_at: datetime | None

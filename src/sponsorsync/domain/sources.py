@@ -51,8 +51,7 @@ class Grant:
         member_until: When GitHub has to show the membership again. `until` is not later.
         has_seat: False if other members have taken the organization's seats: then the grant does
             not entitle.
-        reason: Why an administrator made an override; only administrators see it.
-        actor: The administrator that made an override.
+        reason: Why the administrator `actor` made an override; only administrators see both.
         account_id: The id of the linked account at the source; None for a source without accounts.
     """
 
@@ -116,7 +115,8 @@ def _explain_organization(grant: Grant, sponsorable: str, now: datetime) -> str:
 
 def _explain_override(grant: Grant, now: datetime) -> str:
     if grant.is_entitling(now):
-        return f"An administrator gave you access{format_until(grant.until)}."
+        until = f" until {grant.until:%Y-%m-%d}" if grant.until else ""
+        return f"An administrator gave you access{until}."
     return f"The access that an administrator gave you ended by {grant.until:%Y-%m-%d}."
 
 
@@ -136,8 +136,8 @@ def format_a_month(cents: int | None) -> str:
 
 
 def format_until(end: datetime | None) -> str:
-    """Returns ' until 2030-01-31', or '' where there is no end."""
-    return f" until {end:%Y-%m-%d}" if end else ""
+    """Returns ', access until 2030-01-31', or '' where there is no end."""
+    return f", access until {end:%Y-%m-%d}" if end else ""
 
 
 def format_through(payment_source: PaymentSource | None) -> str:

@@ -25,9 +25,7 @@ class Sponsorship:
 
     Attributes:
         sponsorable: The receiver's login, lower-cased (GitHub compares logins without case).
-        created_at: When it began.
         is_active: GitHub's value; a one-time payment is active for one month.
-        is_one_time: A single payment rather than a monthly one.
         payment_source: None if GitHub does not say.
         tier_cents: Price in US cents, once or a month; None if GitHub gives no tier, as for all
             sponsorships that another service collects.
@@ -47,12 +45,9 @@ class Sponsorship:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One organization of a person, with its sponsorships.
+    """One organization (numeric id, lower-cased login) of a person.
 
-    Attributes:
-        id: The organization's numeric id.
-        login: Its login, lower-cased.
-        sponsorships: Those of the requested accounts that this member may see.
+    It has those sponsorships of the requested accounts that this member may see.
     """
 
     id: int
@@ -64,9 +59,8 @@ class Membership:
 class Memberships:
     """The organizations that a person belongs to.
 
-    Attributes:
-        is_complete: False if GitHub withholds some, as an organization that restricts OAuth apps.
-            The others are valid; the withheld ones are unknown.
+    They are not complete if GitHub withholds some, as an organization that restricts OAuth apps.
+    The others are valid; the withheld ones are unknown.
     """
 
     organizations: list[Membership]
@@ -86,15 +80,11 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SponsorshipEvent:
-    """One webhook event about a sponsorship.
+    """One webhook event about the sponsorship that began at `created_at`.
 
-    Attributes:
-        sponsorable: The receiver's login, lower-cased.
-        sponsor_id: The sponsor's numeric id.
-        created_at: When the sponsorship began.
-        tier_cents: The tier in the event; None if it has none.
-        former_cents: The tier before a change of tiers.
-        effective_at: When an announced change takes effect, if GitHub says it.
+    The sponsorable is a lower-cased login. `tier_cents` is the tier in the event, if it has one,
+    and `former_cents` the tier before a change of tiers. `effective_at` is when an announced change
+    takes effect, if GitHub says it.
     """
 
     kind: EventKind

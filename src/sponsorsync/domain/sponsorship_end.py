@@ -53,14 +53,10 @@ def end_by_event(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> datetime | None:
-    """Returns the end after an event; None without an end.
+    """Returns the end after an event arrived; None without an end.
 
-    Args:
-        event: The event.
-        previous: The stored facts on the same sponsorship, if any.
-        is_one_time: Whether the sponsorship is a one-time payment after the event.
-        policy: Gives the time that a payment entitles, and the grace after an end.
-        now: When the event arrived.
+    `previous` are the stored facts on the same sponsorship, if any. `is_one_time` is whether it is
+    a one-time payment after the event.
     """
     stored = None if previous is None else _find_lasting_end(previous, is_one_time, now)
     if is_one_time:

@@ -42,14 +42,7 @@ def apply_event(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> EntitlementFacts | None:
-    """Returns the facts after an event; None if the event changes nothing.
-
-    Args:
-        event: An event about one sponsorship.
-        previous: The stored facts, if any.
-        policy: Gives the time that a payment entitles.
-        now: When the event arrived, with a time zone.
-    """
+    """Returns the facts after an event arrived; None if it changes nothing."""
     event = _with_current_tier(event)
     if previous is None or previous.source is not EntitlementSource.SPONSORSHIP:
         return _first_facts(event, previous, policy=policy, now=now)

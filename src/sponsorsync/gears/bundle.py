@@ -18,8 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from sponsorsync.store import keys
-from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
-from sponsorsync.store.scripts import load_pieces
+from sponsorsync.store.scripts import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT, load_pieces
 
 SOURCES = Path(__file__).parents[3] / "gears_scripts"
 """The sources in a checkout; an installation from a wheel has bundles instead."""

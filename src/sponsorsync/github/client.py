@@ -16,7 +16,7 @@ from sponsorsync.github.answers import check_status, read_retry_after
 from sponsorsync.http_client import retry_once
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
     from sponsorsync.domain.sponsorship import Sponsorship
@@ -55,17 +55,19 @@ class GitHubClient:
         self, token: str, sponsorables: Sequence[str]
     ) -> list[Sponsorship]:
         """Returns all sponsorships of these accounts by the token's owner."""
-        build = partial(requests.build_sponsorships_request, sponsorables)
-        pages = self._query_pages(token, build, sponsorships.parse_sponsorships)
+        variables = {"maintainerLogins": list(sponsorables)}
+        query, parse = requests.VIEWER_SPONSORSHIPS, sponsorships.parse_sponsorships
+        pages = self._query_pages(token, query, variables, parse)
         return [each async for page in pages for each in page.sponsorships]
 
     async def fetch_memberships(self, token: str, sponsorables: Sequence[str]) -> Memberships:
         """Returns the token owner's organizations and their sponsorships of these accounts."""
+        variables = {"maintainerLogins": list(sponsorables)}
         found: list[Membership] = []
         is_complete = True
         cursor: str | None = None
         for _ in range(MOST_ORGANIZATIONS // requests.PAGE_SIZE):
-            body = requests.build_organizations_request(sponsorables, cursor)
+            body = requests.build_page_request(requests.VIEWER_ORGANIZATIONS, variables, cursor)
             page = await self._query(token, body, sponsorships.parse_organizations)
             found += page.organizations
             is_complete = is_complete and page.is_complete
@@ -81,9 +83,9 @@ class GitHubClient:
 
         `after` is the `next_cursor` of the last page that was read; None starts at the first.
         """
-        build = partial(requests.build_received_request, sponsorable)
+        query, variables = requests.MAINTAINER_SPONSORSHIPS, {"login": sponsorable}
         parse = partial(sponsorships.parse_received_sponsorships, login=sponsorable)
-        return self._query_pages(token, build, parse, after=after)
+        return self._query_pages(token, query, variables, parse, after=after)
 
     async def fetch_sponsor(self, token: str, node_id: str) -> sponsorships.SponsorAnswer:
         """Returns one account's sponsorship of the token's owner."""
@@ -93,18 +95,19 @@ class GitHubClient:
     async def _query_pages(
         self,
         token: str,
-        build: Callable[[str | None], object],
+        query: str,
+        variables: Mapping[str, object],
         parse: Callable[[bytes], PageT],
         *,
         after: str | None = None,
     ) -> AsyncGenerator[PageT, None]:
-        cursor = after
         while True:
-            page = await self._query(token, build(cursor), parse)
+            body = requests.build_page_request(query, variables, after)
+            page = await self._query(token, body, parse)
             yield page
             if page.next_cursor is None:
                 return
-            cursor = page.next_cursor
+            after = page.next_cursor
 
     async def _query(self, token: str, body: object, parse: Callable[[bytes], T]) -> T:
         response = await self._respond("POST", "/graphql", token, json=body)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
 API_VERSION = "2026-03-10"
 """https://docs.github.com/rest/about-the-rest-api/api-versions"""
@@ -30,10 +30,14 @@ fragment Given on Sponsorship {
 }
 """
 
+
+def _with_given(query: str) -> str:
+    return query + _GIVEN
+
+
 # activeOnly: false includes ended sponsorships and one-time payments, which turn inactive after a
 # month. The default order depends on the viewer, so the query sets one.
-VIEWER_SPONSORSHIPS = (
-    """
+VIEWER_SPONSORSHIPS = _with_given("""
 query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: String) {
   viewer {
     sponsorshipsAsSponsor(
@@ -54,14 +58,11 @@ query ViewerSponsorships($maintainerLogins: [String!], $first: Int!, $after: Str
     }
   }
 }
-"""
-    + _GIVEN
-)
+""")
 
 # The nested connections make 100 + 100 * 100 nodes; a query may have 500,000.
 # https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api#node-limit
-VIEWER_ORGANIZATIONS = (
-    """
+VIEWER_ORGANIZATIONS = _with_given("""
 query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: String) {
   viewer {
     organizations(
@@ -92,13 +93,10 @@ query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: St
     }
   }
 }
-"""
-    + _GIVEN
-)
+""")
 
 # GitHub ignores includePrivate unless the viewer manages the account, so the query asks for that.
-MAINTAINER_SPONSORSHIPS = (
-    """
+MAINTAINER_SPONSORSHIPS = _with_given("""
 query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
   rateLimit { cost limit remaining resetAt }
   repositoryOwner(login: $login) {
@@ -125,14 +123,11 @@ query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
     }
   }
 }
-"""
-    + _GIVEN
-)
+""")
 
 # The viewer is the receiver, so only their own token works. GitHub returns one sponsorship; if
 # there are several, as after one-time payments, it does not document which one.
-MAINTAINER_SPONSOR = (
-    """
+MAINTAINER_SPONSOR = _with_given("""
 query MaintainerSponsor($id: ID!) {
   viewer { login }
   node(id: $id) {
@@ -145,25 +140,12 @@ query MaintainerSponsor($id: ID!) {
     }
   }
 }
-"""
-    + _GIVEN
-)
-
-QUERIES = {
-    "viewer_sponsorships": VIEWER_SPONSORSHIPS,
-    "viewer_organizations": VIEWER_ORGANIZATIONS,
-    "maintainer_sponsorships": MAINTAINER_SPONSORSHIPS,
-    "maintainer_sponsor": MAINTAINER_SPONSOR,
-}
-"""All queries, for the test that validates them."""
+""")
 
 
 def build_headers(token: str | None) -> dict[str, str]:
     """Returns the headers of a REST or GraphQL call; public data need no token."""
-    headers = {
-        "Accept": "application/vnd.github+json",
-        "X-GitHub-Api-Version": API_VERSION,
-    }
+    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
     return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
 
 
@@ -176,25 +158,13 @@ def build_account_path(login: str) -> str:
     return "/users/" + quote(login, safe="").replace(".", "%2E")
 
 
-def build_sponsorships_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
-    """Returns the JSON body that asks for one page of the token owner's sponsorships."""
-    return _build_page_request(VIEWER_SPONSORSHIPS, after, maintainerLogins=list(logins))
-
-
-def build_organizations_request(logins: Sequence[str], after: str | None) -> dict[str, object]:
-    """Returns the JSON body that asks for one page of the token owner's organizations."""
-    return _build_page_request(VIEWER_ORGANIZATIONS, after, maintainerLogins=list(logins))
-
-
-def build_received_request(login: str, after: str | None) -> dict[str, object]:
-    """Returns the JSON body that asks for one page of the sponsorships that an account receives."""
-    return _build_page_request(MAINTAINER_SPONSORSHIPS, after, login=login)
+def build_page_request(
+    query: str, variables: Mapping[str, object], after: str | None
+) -> dict[str, object]:
+    """Returns the JSON body that asks for one page; `after` is the last page's cursor."""
+    return {"query": query, "variables": {**variables, "first": PAGE_SIZE, "after": after}}
 
 
 def build_sponsor_request(node_id: str) -> dict[str, object]:
     """Returns the JSON body that asks for one account's sponsorship of the token's owner."""
     return {"query": MAINTAINER_SPONSOR, "variables": {"id": node_id}}
-
-
-def _build_page_request(query: str, after: str | None, **variables: object) -> dict[str, object]:
-    return {"query": query, "variables": {**variables, "first": PAGE_SIZE, "after": after}}

@@ -36,11 +36,9 @@ class SponsorshipPage:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationPage:
-    """One page of the organizations that a person belongs to.
+    """One page of the organizations of a person; `next_cursor` is None on the last one.
 
-    Attributes:
-        is_complete: False if GitHub withholds a part of this page.
-        next_cursor: None on the last page.
+    The page is not complete if GitHub withholds a part of it.
     """
 
     organizations: tuple[Membership, ...]
@@ -60,14 +58,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPage:
-    """One page of the sponsorships that an account receives.
+    """One page of the sponsorships that an account receives, each with the sponsor's numeric id.
 
-    Attributes:
-        sponsorships: Each with the sponsor's numeric id.
-        nodes: Number of sponsorships on the page, hidden ones included.
-        hidden: Number of sponsorships, possibly active, whose sponsor GitHub does not show.
-        total: Number of sponsorships on all pages.
-        next_cursor: None on the last page.
+    `nodes` counts the sponsorships on the page, with the `hidden` ones, possibly active, whose
+    sponsor GitHub does not show; `total` counts those on all pages. `next_cursor` is None on the
+    last one.
     """
 
     sponsorships: tuple[tuple[int, Sponsorship], ...]
@@ -80,12 +75,10 @@ class ReceivedPage:
 
 @dataclass(frozen=True, slots=True)
 class SponsorAnswer:
-    """One account's sponsorship of the token's owner.
+    """One account's sponsorship of the token's owner; None if there never was one.
 
-    Attributes:
-        viewer_login: The token's owner, lower-cased; the answer is about this sponsorable only.
-        sponsor_id: The account's numeric id; None if GitHub shows none.
-        sponsorship: Active or ended; None if there never was one.
+    The sponsorship may have ended. Its sponsorable is `viewer_login`, lower-cased. GitHub may show
+    no `sponsor_id`.
     """
 
     viewer_login: str
@@ -155,7 +148,7 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
                 "sponsorships."
             )
         connection = owner["sponsorshipsAsMaintainer"]
-        nodes = expect(connection["nodes"], list)
+        nodes, limit = expect(connection["nodes"], list), data["data"]["rateLimit"]
         found = [
             (expect(node["sponsorEntity"]["databaseId"], int), _parse_sponsorship(node, login))
             for node in nodes
@@ -166,7 +159,12 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
             nodes=len(nodes),
             hidden=sum(_is_hidden(node) for node in nodes),
             total=expect(connection["totalCount"], int),
-            budget=_parse_budget(data["data"]["rateLimit"]),
+            budget=Budget(
+                cost=expect(limit["cost"], int),
+                limit=expect(limit["limit"], int),
+                remaining=expect(limit["remaining"], int),
+                reset_at=parse_time(limit["resetAt"]),
+            ),
             next_cursor=_parse_next_cursor(connection["pageInfo"]),
         )
 
@@ -200,15 +198,6 @@ def _is_hidden(node: Mapping[str, Any] | None) -> bool:
     if node is None:
         return True
     return node["isActive"] is not False and (node["sponsorEntity"] or {}).get("databaseId") is None
-
-
-def _parse_budget(limit: Mapping[str, Any]) -> Budget:
-    return Budget(
-        cost=expect(limit["cost"], int),
-        limit=expect(limit["limit"], int),
-        remaining=expect(limit["remaining"], int),
-        reset_at=parse_time(limit["resetAt"]),
-    )
 
 
 def _parse_membership(node: Mapping[str, Any]) -> Membership:

@@ -40,11 +40,7 @@ def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
 
 
 def parse_event(body: bytes) -> Mapping[str, Any]:
-    """Returns an event's JSON object.
-
-    Raises:
-        MalformedEventError: The body is not a JSON object.
-    """
+    """Returns an event's JSON object; raises MalformedEventError if the body is none."""
     try:
         event = cast("Any", json.loads(body))
     except (ValueError, RecursionError):

@@ -90,7 +90,7 @@ class ApiEndpoints:
         token = (await _json_object(request)).get("access_token")
         if not isinstance(token, str) or not token:
             raise RefusalError(422, "Validation Failed")
-        if not self._state.tokens.revoke(token):
+        if self._state.tokens.pop(token, None) is None:
             raise RefusalError(404, "Not Found")
         return Response(status_code=204)
 
@@ -116,12 +116,11 @@ class ApiEndpoints:
     def _live_token(self, request: Request) -> Token:
         """Returns the token of an API request, and counts the request.
 
-        Raises:
-            RefusalError: The headers are wrong, the token is dead, or a limit is reached.
+        Raises RefusalError if the headers are wrong, the token is dead, or a limit is reached.
         """
         _check_headers(request)
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        token = self._state.tokens.find(text) if scheme.lower() in {"bearer", "token"} else None
+        token = self._state.tokens.get(text) if scheme.lower() in {"bearer", "token"} else None
         if token is None or token.person not in self._state.people:
             raise RefusalError(401, "Bad credentials")
         token.spend(self._state.now())
@@ -174,9 +173,8 @@ def _answer_graphql(body: Mapping[str, object], context: QueryContext) -> dict[s
     query, variables = body.get("query"), body.get("variables")
     operation = body.get("operationName")
     if not isinstance(query, str):
-        return {
-            "errors": [{"message": "A query attribute must be specified and must be a string."}]
-        }
+        message = "A query attribute must be specified and must be a string."
+        return {"errors": [{"message": message}]}
     return answer(
         query,
         variables if isinstance(variables, dict) else None,

@@ -7,10 +7,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sponsorsync.sandbox.forms import parse_form
 from sponsorsync.sandbox.github_state import GitHubState
 from sponsorsync.sandbox.hooks import Action, Hook
-from sponsorsync.sandbox.pages import Pages
+from sponsorsync.sandbox.pages import Pages, parse_form
 from sponsorsync.sandbox.people import Sponsorship
 from sponsorsync.sandbox.switchboard import switch_routes
 
@@ -26,19 +25,10 @@ class Control:
     def routes(self) -> list[Route]:
         """Returns the routes of this part."""
         return [
-            Route("/", self._page, methods=["GET"]),
-            Route("/", self._submit, methods=["POST"]),
-            *switch_routes(self._state.switches),
+            *switch_routes(self._state.switches, self._render),
             Route("/sponsorships", self._sponsor, methods=["POST"]),
             Route("/avatars/{database_id:int}", self._avatar, methods=["GET"]),
         ]
-
-    async def _page(self, _: Request) -> Response:
-        return self._render([])
-
-    async def _submit(self, request: Request) -> Response:
-        problems = self._state.switches.change_by_form(parse_form(await request.body()))
-        return self._render(problems) if problems else RedirectResponse("/", 303)
 
     async def _sponsor(self, request: Request) -> Response:
         """Starts or ends a sponsorship of the maintainer, and sends the event to the webhook."""

@@ -28,23 +28,14 @@ from sponsorsync.sandbox.switches import Switches
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SimulatedGitHub:
     """The simulation; its parts may be changed while it runs.
 
-    Args:
-        client_id: Of the only registered OAuth app.
-        client_secret: Of the same app.
-        redirect_uris: Its registered callbacks; the first is the default.
-        maintainer: The login that the people by role sponsor.
-        url: Where this is served, which is GITHUB_URL; GITHUB_API_URL is `{url}/api`.
-        now: The clock by which codes expire and one-time payments end.
+    It has one registered OAuth app; the first of `redirect_uris` is its default callback. The
+    people by role sponsor the login `maintainer`. `url` is where this is served: GITHUB_URL is
+    `url`, GITHUB_API_URL is `{url}/api`. By the clock `now` codes expire and one-time payments end.
 
     Attributes:
-        app: The ASGI app.
         people: Accounts and sponsorships; a change holds from the next request on.
         switches: The faults.
         tokens: The live access tokens.
@@ -59,7 +50,7 @@ class SimulatedGitHub:
         redirect_uris: Sequence[str],
         url: str,
         maintainer: str = "maintainer",
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.people = people_by_role(maintainer, now)
         self.switches = Switches()

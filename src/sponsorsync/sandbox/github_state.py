@@ -13,10 +13,8 @@ from sponsorsync.sandbox.switches import Switches
 class GitHubState:
     """The accounts, the live tokens and the faults.
 
-    Attributes:
-        url: The address of the simulation, without a slash at its end.
-        maintainer: The login that the people by role sponsor.
-        now: The clock by which codes expire and one-time payments end.
+    `url` has no slash at its end. The people by role sponsor the login `maintainer`. By the clock
+    `now` codes expire and one-time payments end.
     """
 
     url: str

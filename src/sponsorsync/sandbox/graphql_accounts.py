@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias, TypeVar, Unpack
+from typing import TypeAlias, Unpack
 
 from graphql import GraphQLError
 
@@ -20,7 +20,6 @@ from sponsorsync.sandbox.paging import Key, Page, SliceArguments, paginate
 from sponsorsync.sandbox.people import Account, Organization, Person
 
 _Shown: TypeAlias = Organization | GraphQLError
-_Account = TypeVar("_Account", bound=Account)
 
 
 @dataclass(frozen=True)
@@ -35,20 +34,14 @@ class RateLimit:
     node_count: int = 1
 
 
-def _user(_: object, info: Info, login: str) -> Person:
-    return _require(info.context.people.find_person(login), "a User", login)
-
-
-def _organization(_: object, info: Info, login: str) -> Organization:
+def _find_account(kind: type[Account], info: Info, login: str) -> Account:
     account = info.context.people.find(login)
-    organization = account if isinstance(account, Organization) else None
-    return _require(organization, "an Organization", login)
-
-
-def _require(account: _Account | None, what: str, login: str) -> _Account:
-    if account is None:
-        raise github_error("NOT_FOUND", f"Could not resolve to {what} with the login of '{login}'.")
-    return account
+    if isinstance(account, kind):
+        return account
+    article = "an" if kind is Organization else "a"
+    raise github_error(
+        "NOT_FOUND", f"Could not resolve to {article} {kind.typename} with the login of '{login}'."
+    )
 
 
 def _node(_: object, info: Info, **arguments: str) -> Account:
@@ -117,10 +110,10 @@ def _login_key(account: Account) -> Key:
 
 QUERY: dict[str, Resolver] = {
     "node": _node,
-    "organization": _organization,
+    "organization": lambda _, info, login: _find_account(Organization, info, login),
     "rateLimit": _rate_limit,
     "repositoryOwner": lambda _, info, login: info.context.people.find(login),
-    "user": _user,
+    "user": lambda _, info, login: _find_account(Person, info, login),
     "viewer": lambda _, info: info.context.viewer,
 }
 _ACCOUNT: dict[str, Resolver] = {

@@ -51,11 +51,7 @@ class QueryContext:
         return organization.login.lower() == self.switches.restricting_organization.lower()
 
     def require_scope(self, scope: str, field: str) -> None:
-        """Checks that the token has the scope for a field.
-
-        Raises:
-            GraphQLError: The scope is missing; GitHub then drops the whole answer.
-        """
+        """Raises a GraphQLError if the scope is missing; GitHub then drops the whole answer."""
         granted = () if self.switches.insufficient_scopes else self.token.scopes
         if scope not in granted:
             raise github_error(

@@ -46,11 +46,8 @@ class Delivery:
 class Hook:
     """One webhook; it sends nothing by itself, so a test decides about content and time.
 
-    Attributes:
-        url: The receiver of the events.
-        secret: The key of the signatures.
-        base_url: The address of the simulated GitHub.
-        transport: The connection to the receiver; None for the network.
+    The receiver is at `url`, through `transport` (None: the network). The `secret` signs the
+    events. `base_url` is the address of the simulated GitHub.
     """
 
     url: str

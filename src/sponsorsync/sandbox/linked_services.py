@@ -17,12 +17,9 @@ from sponsorsync.settings import Settings
 class LinkedService:
     """A service that can be simulated.
 
-    Attributes:
-        source: The source of entitlement that it is.
-        name: Its name for people.
-        is_configured: Returns whether the settings name the real service.
-        simulate: Returns the app and the settings that lead to it, by name. It takes the address of
-            the app and the address to which the app sends browsers back.
+    `is_configured` returns whether the settings name the real one. `simulate` takes the address of
+    the app and the address to which the app sends browsers back; it returns the app, and the
+    settings that lead to it by name.
     """
 
     source: EntitlementSource

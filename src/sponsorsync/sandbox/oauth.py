@@ -45,6 +45,12 @@ class OAuthError(Exception):
         }
 
 
+_REDIRECT_URI_MISMATCH = (
+    "redirect_uri_mismatch",
+    "The redirect_uri MUST match the registered callback URL for this application.",
+)
+
+
 class AuthorizeError(OAuthError):
     """An error that goes back through the browser, to `redirect_uri`."""
 
@@ -101,71 +107,53 @@ class Token:
         self.points_used += 1
 
 
-class Tokens:
-    """The live access tokens."""
+class Tokens(BoundedDict[Token]):
+    """The live access tokens, by their texts."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(TOKENS_KEPT)
         self._now = now
-        self._tokens: BoundedDict[Token] = BoundedDict(TOKENS_KEPT)
 
     def issue(self, person: Person, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
         """Creates a token without the web flow, for MAINTAINER_TOKEN and tests."""
         token = "gho_" + secrets.token_hex(18)
-        self._tokens[token] = Token(token, person, tuple(scopes), self._now())
+        self[token] = Token(token, person, tuple(scopes), self._now())
         return token
-
-    def find(self, token: str) -> Token | None:
-        """Returns a live token."""
-        return self._tokens.get(token)
-
-    def revoke(self, token: str) -> bool:
-        """Ends a token; returns whether it was live."""
-        return self._tokens.pop(token, None) is not None
 
     def live(self) -> list[Token]:
         """Returns all live tokens, the oldest first."""
-        return list(self._tokens.values())
+        return list(self.values())
 
 
+@dataclass(kw_only=True)
 class OAuthApp:
-    """The only registered OAuth app."""
+    """The only registered OAuth app; the first of its `redirect_uris` is the default."""
 
-    def __init__(
-        self,
-        *,
-        client_id: str,
-        client_secret: str,
-        redirect_uris: Sequence[str],
-        tokens: Tokens,
-        now: Callable[[], datetime],
-    ) -> None:
-        if not redirect_uris:
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uris: Sequence[str]
+    tokens: Tokens
+    now: Callable[[], datetime]
+    _codes: BoundedDict[Code] = field(init=False, default_factory=lambda: BoundedDict(CODES_KEPT))
+
+    def __post_init__(self) -> None:
+        """Checks that there is a default callback."""
+        if not self.redirect_uris:
             raise ValueError("an OAuth app needs at least one redirect_uri")
-        self.client_id = client_id
-        self._client_secret = client_secret
-        self._redirect_uris = tuple(redirect_uris)
-        self._tokens = tokens
-        self._now = now
-        self._codes: BoundedDict[Code] = BoundedDict(CODES_KEPT)
 
     def is_secret(self, client_id: str, client_secret: str) -> bool:
         """Returns whether these are the credentials of this app."""
-        return _same(client_id, self.client_id) and _same(client_secret, self._client_secret)
+        return _same(client_id, self.client_id) and _same(client_secret, self.client_secret)
 
     def parse_authorize(self, query: Mapping[str, str]) -> AuthorizeRequest:
         """Checks the parameters of the authorize page.
 
-        Raises:
-            AuthorizeError: They are wrong; the browser has to go back with this error.
+        Raises AuthorizeError, with which the browser has to go back, if they are wrong.
         """
-        default_redirect_uri = self._redirect_uris[0]
+        default_redirect_uri = self.redirect_uris[0]
         redirect_uri = query.get("redirect_uri") or default_redirect_uri
-        if redirect_uri not in self._redirect_uris:
-            raise AuthorizeError(
-                "redirect_uri_mismatch",
-                "The redirect_uri MUST match the registered callback URL for this application.",
-                default_redirect_uri,
-            )
+        if redirect_uri not in self.redirect_uris:
+            raise AuthorizeError(*_REDIRECT_URI_MISMATCH, default_redirect_uri)
         challenge = query.get("code_challenge")
         if challenge and query.get("code_challenge_method") != "S256":
             raise AuthorizeError(
@@ -176,11 +164,7 @@ class OAuthApp:
         )
 
     def consent(self, person: Person, request: AuthorizeRequest) -> str:
-        """Returns the code that stands for the consent of `person`.
-
-        Raises:
-            AuthorizeError: This person denies.
-        """
+        """Returns a code for the consent of `person`; raises AuthorizeError if they deny."""
         if person.denies:
             raise AuthorizeError(
                 "access_denied",
@@ -188,15 +172,11 @@ class OAuthApp:
                 request.redirect_uri,
             )
         code = secrets.token_hex(10)
-        self._codes[code] = Code(person, request, self._now())
+        self._codes[code] = Code(person, request, self.now())
         return code
 
     def exchange(self, form: Mapping[str, str]) -> dict[str, str]:
-        """Exchanges a code for an access token.
-
-        Raises:
-            OAuthError: A proof in the form is wrong.
-        """
+        """Exchanges a code for an access token; raises OAuthError if a proof is wrong."""
         if not self.is_secret(form.get("client_id", ""), form.get("client_secret", "")):
             raise OAuthError(
                 "incorrect_client_credentials",
@@ -204,14 +184,14 @@ class OAuthApp:
             )
         code = self._pop_code(form.get("code", ""))
         if form.get("redirect_uri", code.request.redirect_uri) != code.request.redirect_uri:
-            raise OAuthError(
-                "redirect_uri_mismatch",
-                "The redirect_uri MUST match the registered callback URL for this application.",
-            )
-        _check_verifier(code.request.code_challenge, form.get("code_verifier", ""))
+            raise OAuthError(*_REDIRECT_URI_MISMATCH)
+        challenge = code.request.code_challenge
+        verifier = form.get("code_verifier", "")
+        if challenge is not None and not _same(challenge_for(verifier), challenge):
+            raise _bad_code()
         scopes = [scope for scope in code.request.scope.split() if scope in KNOWN_SCOPES]
         return {
-            "access_token": self._tokens.issue(code.person, scopes),
+            "access_token": self.tokens.issue(code.person, scopes),
             "token_type": "bearer",
             "scope": ",".join(scopes),
         }
@@ -219,7 +199,7 @@ class OAuthApp:
     def _pop_code(self, text: str) -> Code:
         """Removes a code before any other check, so that nobody can try it twice."""
         code = self._codes.pop(text, None)
-        if code is None or self._now() > code.issued_at + CODE_LIFETIME:
+        if code is None or self.now() > code.issued_at + CODE_LIFETIME:
             raise _bad_code()
         return code
 
@@ -228,11 +208,6 @@ def challenge_for(verifier: str) -> str:
     """Returns the S256 challenge of RFC 7636."""
     digest = sha256(verifier.encode()).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _check_verifier(challenge: str | None, verifier: str) -> None:
-    if challenge is not None and not _same(challenge_for(verifier), challenge):
-        raise _bad_code()
 
 
 def _bad_code() -> OAuthError:

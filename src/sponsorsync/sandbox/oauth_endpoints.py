@@ -7,11 +7,9 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from sponsorsync.sandbox.forms import parse_form
 from sponsorsync.sandbox.github_state import GitHubState
 from sponsorsync.sandbox.oauth import AuthorizeError, OAuthApp, OAuthError
-from sponsorsync.sandbox.pages import Pages
-from sponsorsync.sandbox.people import Person
+from sponsorsync.sandbox.pages import Pages, parse_form
 
 WRONG_ISSUER = "https://issuer.invalid/login/oauth"
 
@@ -33,18 +31,13 @@ class OAuthEndpoints:
         try:
             authorize_request = self._oauth.parse_authorize(query)
             redirect_uri = authorize_request.redirect_uri
-            person = self._chosen_person(query)
-            if person is None:
+            person = self._state.people.find_person(query.get("login", ""))
+            if person is None or query.get("prompt") == "select_account":
                 return self._people_page(query, redirect_uri)
             code = self._oauth.consent(person, authorize_request)
         except AuthorizeError as error:
             return self._redirect(error.redirect_uri, error.as_fields(), state)
         return self._redirect(redirect_uri, {"code": code}, state)
-
-    def _chosen_person(self, query: QueryParams) -> Person | None:
-        if query.get("prompt") == "select_account":
-            return None
-        return self._state.people.find_person(query.get("login", ""))
 
     def _people_page(self, query: QueryParams, redirect_uri: str) -> Response:
         """Renders the page; each link is the same request again, with a login."""

@@ -1,7 +1,8 @@
-"""The HTML of the simulations."""
+"""The HTML of the simulations, and the forms that browsers send."""
 
 from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.responses import HTMLResponse
@@ -38,3 +39,11 @@ def _load_templates(service: str) -> dict[str, Template]:
     environment.globals["service"] = service
     names = environment.list_templates(extensions=["html"])
     return {name: environment.get_template(name) for name in names}
+
+
+def parse_form(body: bytes) -> dict[str, list[str]]:
+    """Returns the values of each field of a URL-encoded body in order, empty ones too.
+
+    Starlette's own parser needs a package that the service does not have.
+    """
+    return parse_qs(body.decode(errors="replace"), keep_blank_values=True)

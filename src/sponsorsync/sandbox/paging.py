@@ -56,11 +56,7 @@ def paginate(
     key: Callable[[_Item], Key],
     descending: bool = False,
 ) -> Page[_Item]:
-    """Returns the wanted page of `items`.
-
-    Raises:
-        GraphQLError: The arguments do not make a page.
-    """
+    """Returns the wanted page; raises a GraphQLError if the arguments do not make one."""
     size = _checked_size(wanted, connection)
     ordered = sorted(items, key=key, reverse=descending)
     start, stop = 0, len(ordered)

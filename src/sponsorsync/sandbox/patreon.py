@@ -7,9 +7,9 @@ chosen. Serve `SimulatedPatreon.app` on a loopback port, or call it through http
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -25,9 +25,8 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from sponsorsync.sandbox.bounded_dict import BoundedDict
-from sponsorsync.sandbox.forms import parse_form
-from sponsorsync.sandbox.pages import Pages
-from sponsorsync.sandbox.patrons import Membership, Patron, Tier, patrons_by_role
+from sponsorsync.sandbox.pages import Pages, parse_form
+from sponsorsync.sandbox.patrons import Membership, Patron, patrons_by_role
 from sponsorsync.sandbox.switchboard import Switchboard, switch_routes
 
 CODE_LIFETIME = timedelta(minutes=5)
@@ -47,11 +46,11 @@ _Resource: TypeAlias = dict[str, object]
 class PatreonSwitches(Switchboard):
     """Patreon's faults; all are off at first."""
 
-    down: bool = field(default=False, metadata={"help": "answer 503 with a page"})
-    malformed: bool = field(default=False, metadata={"help": "answer 200 with half of it"})
-    rate_limited: bool = field(default=False, metadata={"help": "too many at a time: 429"})
-    retry_after_s: int = field(default=9, metadata={"help": "when to come back from the limit"})
-    unauthorized: bool = field(default=False, metadata={"help": "accept no token: 401"})
+    down: Annotated[bool, "answer 503 with a page"] = False
+    malformed: Annotated[bool, "answer 200 with half of it"] = False
+    rate_limited: Annotated[bool, "too many at a time: 429"] = False
+    retry_after_s: Annotated[int, "when to come back from the limit"] = 9
+    unauthorized: Annotated[bool, "accept no token: 401"] = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ class _Grant:
 
     patron: Patron
     scopes: frozenset[str]
-    redirect_uri: str
     issued_at: datetime
 
 
@@ -68,25 +66,12 @@ class _ParameterError(Exception):
     """A request names something that the API does not have."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SimulatedPatreon:
     """The simulation, whose parts may be changed while it runs.
 
-    Args:
-        client_id: The id of the one registered client.
-        client_secret: The client's secret.
-        redirect_uri: The client's registered callback.
-        url: The address of the simulation.
-        campaign_id: The campaign of the account that registered the client.
-        now: The clock by which codes expire.
-
-    Attributes:
-        app: The ASGI app.
-        patrons: By role; the authorize page offers them.
-        switches: The faults.
+    It is served at `url` and has one registered client; the account that registered it has the
+    campaign `campaign_id`. Codes expire by the clock `now`. The authorize page offers the
+    `patrons`, by role. The `switches` are the faults.
     """
 
     def __init__(
@@ -97,7 +82,7 @@ class SimulatedPatreon:
         redirect_uri: str,
         url: str,
         campaign_id: str = "1234567",
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.url = url.rstrip("/")
         self.campaign_id = campaign_id
@@ -112,9 +97,7 @@ class SimulatedPatreon:
         self._pages = Pages("Patreon")
         self.app = Starlette(
             routes=[
-                *switch_routes(self.switches),
-                Route("/", self._page, methods=["GET"]),
-                Route("/", self._submit, methods=["POST"]),
+                *switch_routes(self.switches, self._render_page),
                 Route("/oauth2/authorize", self._authorize, methods=["GET"]),
                 Route("/api/oauth2/token", self._token, methods=["POST"]),
                 Route("/api/oauth2/v2/identity", self._identity, methods=["GET"]),
@@ -124,15 +107,6 @@ class SimulatedPatreon:
     def issue_token(self, role: str, *scopes: str) -> str:
         """Issues a token without the web flow, with the scope `identity` and these."""
         return self._issue(self.patrons[role], {"identity", *scopes})
-
-    # --- the control page ------------------------------------------------------------------------
-
-    async def _page(self, _: Request) -> Response:
-        return self._render_page([])
-
-    async def _submit(self, request: Request) -> Response:
-        problems = self.switches.change_by_form(parse_form(await request.body()))
-        return self._render_page(problems) if problems else RedirectResponse("/", 303)
 
     def _render_page(self, problems: list[str]) -> Response:
         return self._pages.render(
@@ -166,7 +140,7 @@ class SimulatedPatreon:
             return self._send_back(query, error="access_denied")
         code = secrets.token_urlsafe(22)
         scopes = frozenset(query.get("scope", "").split())
-        self._codes[code] = _Grant(patron, scopes, self._redirect_uri, self._now())
+        self._codes[code] = _Grant(patron, scopes, self._now())
         return self._send_back(query, code=code)
 
     def _consent_page(self, query: QueryParams) -> Response:
@@ -201,7 +175,7 @@ class SimulatedPatreon:
         grant = self._codes.pop(form.get("code", ""), None)
         if (
             grant is None
-            or grant.redirect_uri != form.get("redirect_uri")
+            or form.get("redirect_uri") != self._redirect_uri
             or self._now() > grant.issued_at + CODE_LIFETIME
         ):
             return JSONResponse({"error": "invalid_grant"}, 401)
@@ -217,7 +191,7 @@ class SimulatedPatreon:
 
     def _issue(self, patron: Patron, scopes: Iterable[str]) -> str:
         token = secrets.token_urlsafe(32)
-        self._tokens[token] = _Grant(patron, frozenset(scopes), self._redirect_uri, self._now())
+        self._tokens[token] = _Grant(patron, frozenset(scopes), self._now())
         return token
 
     # --- the API ---------------------------------------------------------------------------------
@@ -289,14 +263,13 @@ def _include(
             relationships["currently_entitled_tiers"] = {
                 "data": [_link("tier", tier.id) for tier in membership.tiers]
             }
-            found |= {tier.id: _tier_to_resource(tier, query) for tier in membership.tiers}
+            found |= {
+                tier.id: _resource("tier", tier.id, {"amount_cents": tier.amount_cents}, query)
+                for tier in membership.tiers
+            }
         if relationships:
             member["relationships"] = relationships
     return list(found.values())
-
-
-def _tier_to_resource(tier: Tier, query: QueryParams) -> _Resource:
-    return _resource("tier", tier.id, tier.attributes(), query)
 
 
 def _resource(

@@ -7,12 +7,16 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 OTHER_CAMPAIGN_ID = "7650021"
 """The campaign of another creator; support of it must not count."""
 
 PatronStatus = Literal["active_patron", "declined_patron", "former_patron"]
+
+_LINKS = {"id", "campaign_id", "tiers"}
+"""Fields of a membership that the API writes as its id and its relationships."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -21,10 +25,6 @@ class Tier:
 
     id: str
     amount_cents: int
-
-    def attributes(self) -> dict[str, object]:
-        """Returns the attributes under the API's names."""
-        return {"amount_cents": self.amount_cents}
 
 
 FREE_TIER = Tier(id="25226000", amount_cents=0)
@@ -50,20 +50,10 @@ class Membership:
 
     def attributes(self) -> dict[str, object]:
         """Returns the attributes as the API writes them."""
-        return {
-            "patron_status": self.patron_status,
-            "currently_entitled_amount_cents": self.currently_entitled_amount_cents,
-            "pledge_cadence": self.pledge_cadence,
-            "pledge_relationship_start": _write(self.pledge_relationship_start),
-            "next_charge_date": _write(self.next_charge_date),
-            "last_charge_date": _write(self.last_charge_date),
-            "last_charge_status": self.last_charge_status,
-            "is_gifted": self.is_gifted,
-            "is_free_trial": self.is_free_trial,
-        }
+        return {name: _write(value) for name, value in vars(self).items() if name not in _LINKS}
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class Patron:
     """A person with a Patreon account; the pages show `role` as the name."""
 
@@ -76,133 +66,99 @@ class Patron:
 
 def patrons_by_role(campaign_id: str, now: Callable[[], datetime]) -> dict[str, Patron]:
     """Returns the patrons, one for each kind of membership."""
-    began = now() - timedelta(days=300)
+    today = now()
+    began = today - timedelta(days=300)
+    member = partial(Membership, campaign_id=campaign_id)
+    ten_dollars_a_month = partial(
+        member,
+        patron_status="active_patron",
+        tiers=[TEN_DOLLARS],
+        currently_entitled_amount_cents=1000,
+        pledge_cadence=1,
+    )
+    active = ten_dollars_a_month(
+        pledge_relationship_start=began,
+        next_charge_date=today + timedelta(days=20),
+        last_charge_date=today - timedelta(days=10),
+        last_charge_status="Paid",
+    )
+    of_another_creator = Membership(
+        campaign_id=OTHER_CAMPAIGN_ID,
+        patron_status="active_patron",
+        tiers=[Tier(id="31990050", amount_cents=5000)],
+        currently_entitled_amount_cents=5000,
+        pledge_cadence=1,
+        pledge_relationship_start=began,
+        next_charge_date=today + timedelta(days=20),
+    )
+    annual = member(
+        patron_status="active_patron",
+        tiers=[TEN_DOLLARS],
+        currently_entitled_amount_cents=10_080,
+        pledge_cadence=12,
+        pledge_relationship_start=began,
+        next_charge_date=began + timedelta(days=365),
+        last_charge_date=began,
+        last_charge_status="Paid",
+    )
+    trial = ten_dollars_a_month(
+        pledge_relationship_start=today - timedelta(days=2),
+        next_charge_date=today + timedelta(days=5),
+        last_charge_status="Free Trial",
+        is_free_trial=True,
+    )
+    declined = member(
+        patron_status="declined_patron",
+        tiers=[],
+        pledge_cadence=1,
+        pledge_relationship_start=began,
+        next_charge_date=today + timedelta(days=1),
+        last_charge_date=today - timedelta(days=2),
+        last_charge_status="Declined",
+    )
+    former = member(
+        patron_status="former_patron",
+        tiers=[],
+        last_charge_date=today - timedelta(days=90),
+        last_charge_status="Paid",
+    )
+    free = member(patron_status=None, tiers=[FREE_TIER])
+    gifted = member(patron_status=None, tiers=[TEN_DOLLARS], is_gifted=True)
     patrons = [
         Patron(
-            role="active",
-            id="90210010",
-            about="gives $10 a month; supports another creator with more",
-            memberships=[
-                Membership(
-                    campaign_id=campaign_id,
-                    patron_status="active_patron",
-                    tiers=[TEN_DOLLARS],
-                    currently_entitled_amount_cents=1000,
-                    pledge_cadence=1,
-                    pledge_relationship_start=began,
-                    next_charge_date=now() + timedelta(days=20),
-                    last_charge_date=now() - timedelta(days=10),
-                    last_charge_status="Paid",
-                ),
-                Membership(
-                    campaign_id=OTHER_CAMPAIGN_ID,
-                    patron_status="active_patron",
-                    tiers=[Tier(id="31990050", amount_cents=5000)],
-                    currently_entitled_amount_cents=5000,
-                    pledge_cadence=1,
-                    pledge_relationship_start=began,
-                    next_charge_date=now() + timedelta(days=20),
-                ),
-            ],
+            "active",
+            "90210010",
+            "gives $10 a month; supports another creator with more",
+            [active, of_another_creator],
         ),
         Patron(
-            role="annual",
-            id="90210024",
-            about="paid $100.80 for a year at the tier of $10 a month",
-            memberships=[
-                Membership(
-                    campaign_id=campaign_id,
-                    patron_status="active_patron",
-                    tiers=[TEN_DOLLARS],
-                    currently_entitled_amount_cents=10_080,
-                    pledge_cadence=12,
-                    pledge_relationship_start=began,
-                    next_charge_date=began + timedelta(days=365),
-                    last_charge_date=began,
-                    last_charge_status="Paid",
-                )
-            ],
+            "annual", "90210024", "paid $100.80 for a year at the tier of $10 a month", [annual]
         ),
         Patron(
-            role="trial",
-            id="90210038",
-            about="tries the tier of $10 for a week, and has paid nothing yet",
-            memberships=[
-                Membership(
-                    campaign_id=campaign_id,
-                    patron_status="active_patron",
-                    tiers=[TEN_DOLLARS],
-                    currently_entitled_amount_cents=1000,
-                    pledge_cadence=1,
-                    pledge_relationship_start=now() - timedelta(days=2),
-                    next_charge_date=now() + timedelta(days=5),
-                    last_charge_status="Free Trial",
-                    is_free_trial=True,
-                )
-            ],
+            "trial",
+            "90210038",
+            "tries the tier of $10 for a week, and has paid nothing yet",
+            [trial],
         ),
         Patron(
-            role="declined",
-            id="90210042",
-            about="gave $10 a month until the last charge was declined",
-            memberships=[
-                Membership(
-                    campaign_id=campaign_id,
-                    patron_status="declined_patron",
-                    tiers=[],
-                    pledge_cadence=1,
-                    pledge_relationship_start=began,
-                    next_charge_date=now() + timedelta(days=1),
-                    last_charge_date=now() - timedelta(days=2),
-                    last_charge_status="Declined",
-                )
-            ],
+            "declined",
+            "90210042",
+            "gave $10 a month until the last charge was declined",
+            [declined],
         ),
+        Patron("former", "90210056", "gave $10 a month, and has stopped", [former]),
+        Patron("free", "90210060", "is a member for free, and never pledged", [free]),
+        Patron("gifted", "90210074", "was given the tier of $10, and never pledged", [gifted]),
+        Patron("stranger", "90210088", "is no member of any campaign"),
         Patron(
-            role="former",
-            id="90210056",
-            about="gave $10 a month, and has stopped",
-            memberships=[
-                Membership(
-                    campaign_id=campaign_id,
-                    patron_status="former_patron",
-                    tiers=[],
-                    last_charge_date=now() - timedelta(days=90),
-                    last_charge_status="Paid",
-                )
-            ],
-        ),
-        Patron(
-            role="free",
-            id="90210060",
-            about="is a member for free, and never pledged",
-            memberships=[
-                Membership(campaign_id=campaign_id, patron_status=None, tiers=[FREE_TIER])
-            ],
-        ),
-        Patron(
-            role="gifted",
-            id="90210074",
-            about="was given the tier of $10, and never pledged",
-            memberships=[
-                Membership(
-                    campaign_id=campaign_id,
-                    patron_status=None,
-                    tiers=[TEN_DOLLARS],
-                    is_gifted=True,
-                )
-            ],
-        ),
-        Patron(role="stranger", id="90210088", about="is no member of any campaign"),
-        Patron(
-            role="denier",
-            id="90210092",
-            about="refuses: the browser goes back with error=access_denied",
+            "denier",
+            "90210092",
+            "refuses: the browser goes back with error=access_denied",
             denies=True,
         ),
     ]
     return {patron.role: patron for patron in patrons}
 
 
-def _write(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds")
+def _write(value: object) -> object:
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value

@@ -201,22 +201,14 @@ class People:
         return next((each for each in self._accounts.values() if each.id == node_id), None)
 
     def get(self, login: str) -> Account:
-        """Returns the account with this login.
-
-        Raises:
-            KeyError: No account has it.
-        """
+        """Returns the account with this login; raises KeyError if there is none."""
         account = self.find(login)
         if account is None:
             raise KeyError(login)
         return account
 
     def get_person(self, login: str) -> Person:
-        """Returns the person with this login.
-
-        Raises:
-            KeyError: No person has it.
-        """
+        """Returns the person with this login; raises KeyError if there is none."""
         person = self.find_person(login)
         if person is None:
             raise KeyError(login)

@@ -36,10 +36,7 @@ _ROLES = [
         about="sponsors through Patreon: GitHub does not know the tier",
     ),
     _Role(
-        "former",
-        29_871_456,
-        "Former sponsor",
-        about="sponsored with $10 a month, and has stopped",
+        "former", 29_871_456, "Former sponsor", about="sponsored with $10 a month, and has stopped"
     ),
     _Role(
         "org-member",

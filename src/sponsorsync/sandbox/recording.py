@@ -37,7 +37,7 @@ class Requests:
 
     def __init__(self) -> None:
         self.tick = count(1).__next__
-        self._by_end: deque[RequestRecord] = deque(maxlen=RECORDS_KEPT)
+        self.by_end: deque[RequestRecord] = deque(maxlen=RECORDS_KEPT)
 
     def all(self, *endpoints: str) -> list[RequestRecord]:
         """Returns the requests of these endpoints, or of all, in the order of arrival."""
@@ -58,14 +58,10 @@ class Requests:
 
     def clear(self) -> None:
         """Empties the record."""
-        self._by_end.clear()
-
-    def add(self, record: RequestRecord) -> None:
-        """Adds a request that has ended."""
-        self._by_end.append(record)
+        self.by_end.clear()
 
     def _chosen(self, endpoints: tuple[str, ...]) -> list[RequestRecord]:
-        return [each for each in self._by_end if not endpoints or each.endpoint in endpoints]
+        return [each for each in self.by_end if not endpoints or each.endpoint in endpoints]
 
 
 @dataclass(frozen=True)
@@ -92,15 +88,9 @@ class RecordingMiddleware:
             await asyncio.sleep(self.switches.latency_ms / 1000)
             await self._answering_app()(scope, receive, recording_send)
         finally:
-            self.requests.add(
-                RequestRecord(
-                    endpoint=self.endpoint,
-                    path=scope["path"],
-                    status=status,
-                    began=began,
-                    ended=self.requests.tick(),
-                )
-            )
+            ended = self.requests.tick()
+            record = RequestRecord(self.endpoint, scope["path"], status, began, ended)
+            self.requests.by_end.append(record)
 
     def _answering_app(self) -> ASGIApp:
         if self.endpoint in self.switches.fail:

@@ -1,12 +1,15 @@
 """The base of the switches of both simulations: rows for a page, JSON, and checks."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import get_type_hints
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from sponsorsync.sandbox.pages import parse_form
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,12 @@ class Row:
     name: str
     value: object
     help: str
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 @dataclass
 class Switchboard:
-    """Switches for faults: a subclass has one field with a `help` for each."""
+    """Switches for faults: a subclass has a field for each, annotated with its help and options."""
 
     def as_json(self) -> dict[str, object]:
         """Returns all values, with sets as sorted lists."""
@@ -29,14 +32,10 @@ class Switchboard:
 
     def rows(self) -> list[Row]:
         """Returns all switches in the order of the fields."""
+        hints = get_type_hints(type(self), include_extras=True)
         return [
-            Row(
-                name=each.name,
-                value=_plain(getattr(self, each.name)),
-                help=each.metadata["help"],
-                options=each.metadata.get("options", ()),
-            )
-            for each in fields(self)
+            Row(name, _plain(getattr(self, name)), *hint.__metadata__)
+            for name, hint in hints.items()
         ]
 
     def change(self, values: Mapping[str, object]) -> list[str]:
@@ -97,8 +96,18 @@ def _check(row: Row, value: object) -> str | None:
     return None if fits else f"{row.name} must be {wanted}"
 
 
-def switch_routes(switches: Switchboard) -> list[Route]:
-    """Returns routes to read and change the switches, for scripts."""
+def switch_routes(switches: Switchboard, render: Callable[[list[str]], Response]) -> list[Route]:
+    """Returns the routes of the control page, and those to read and change switches by a script.
+
+    `render` returns the control page with the problems of the last change.
+    """
+
+    async def show(_: Request) -> Response:
+        return render([])
+
+    async def submit(request: Request) -> Response:
+        problems = switches.change_by_form(parse_form(await request.body()))
+        return render(problems) if problems else RedirectResponse("/", 303)
 
     async def read(_: Request) -> Response:
         return JSONResponse(switches.as_json())
@@ -114,6 +123,8 @@ def switch_routes(switches: Switchboard) -> list[Route]:
         return _unprocessable(problems) if problems else JSONResponse(switches.as_json())
 
     return [
+        Route("/", show, methods=["GET"]),
+        Route("/", submit, methods=["POST"]),
         Route("/switches", read, methods=["GET"]),
         Route("/switches", change, methods=["PUT"]),
     ]

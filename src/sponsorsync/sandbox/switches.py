@@ -1,7 +1,7 @@
 """The switches for the faults of the simulated GitHub."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from sponsorsync.sandbox.switchboard import Switchboard
 
@@ -16,50 +16,32 @@ Iss = Literal["right", "absent", "wrong"]
 class Switches(Switchboard):
     """With all switches off, GitHub without a fault."""
 
-    latency_ms: int = field(default=0, metadata={"help": "milliseconds to wait before each answer"})
-    fail: set[Endpoint] = field(
-        default_factory=set, metadata={"help": "answer 502 with a page", "options": ENDPOINTS}
+    latency_ms: Annotated[int, "milliseconds to wait before each answer"] = 0
+    fail: Annotated[set[Endpoint], "answer 502 with a page", ENDPOINTS] = field(default_factory=set)
+    bad_json: Annotated[set[Endpoint], "answer 200 with half of the JSON", ENDPOINTS] = field(
+        default_factory=set
     )
-    bad_json: set[Endpoint] = field(
-        default_factory=set,
-        metadata={"help": "answer 200 with half of the JSON", "options": ENDPOINTS},
+    rate_limited: Annotated[
+        bool, "the hour's points are used up: REST 403, GraphQL 200 with RATE_LIMITED"
+    ] = False
+    secondary_limit: Annotated[bool, "too many requests at a time: 429 with Retry-After"] = False
+    retry_after_s: Annotated[int, "the seconds in Retry-After, for both limits"] = 60
+    forbidden: Annotated[
+        bool, "each sponsorship field is null, with an error of type FORBIDDEN"
+    ] = False
+    forbidden_data: Annotated[bool, "FORBIDDEN likewise, but the null swallows all of data"] = False
+    partial: Annotated[
+        bool, "the first node of each page is null, with an error beside the data"
+    ] = False
+    restricting_organization: Annotated[
+        str,
+        "the login of an organization that restricts OAuth apps: its members get null for it, "
+        "with FORBIDDEN beside the data",
+    ] = ""
+    own_private_hidden: Annotated[
+        bool, "hide a private sponsorship from the sponsor's own token too (unproven)"
+    ] = False
+    insufficient_scopes: Annotated[bool, "GraphQL treats each token as one without any scope"] = (
+        False
     )
-    rate_limited: bool = field(
-        default=False,
-        metadata={"help": "the hour's points are used up: REST 403, GraphQL 200 with RATE_LIMITED"},
-    )
-    secondary_limit: bool = field(
-        default=False, metadata={"help": "too many requests at a time: 429 with Retry-After"}
-    )
-    retry_after_s: int = field(
-        default=60, metadata={"help": "the seconds in Retry-After, for both limits"}
-    )
-    forbidden: bool = field(
-        default=False,
-        metadata={"help": "each sponsorship field is null, with an error of type FORBIDDEN"},
-    )
-    forbidden_data: bool = field(
-        default=False, metadata={"help": "FORBIDDEN likewise, but the null swallows all of data"}
-    )
-    partial: bool = field(
-        default=False,
-        metadata={"help": "the first node of each page is null, with an error beside the data"},
-    )
-    restricting_organization: str = field(
-        default="",
-        metadata={
-            "help": "the login of an organization that restricts OAuth apps: its members get "
-            "null for it, with FORBIDDEN beside the data"
-        },
-    )
-    own_private_hidden: bool = field(
-        default=False,
-        metadata={"help": "hide a private sponsorship from the sponsor's own token too (unproven)"},
-    )
-    insufficient_scopes: bool = field(
-        default=False, metadata={"help": "GraphQL treats each token as one without any scope"}
-    )
-    iss: Iss = field(
-        default="right",
-        metadata={"help": "the issuer in the redirect (RFC 9207)", "options": get_args(Iss)},
-    )
+    iss: Annotated[Iss, "the issuer in the redirect (RFC 9207)", get_args(Iss)] = "right"

@@ -16,12 +16,7 @@ import platform
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -126,7 +121,7 @@ async def run_valkey(
 
     Args:
         data_dir: The directory of the data, which stay; created when it is missing.
-        name: The name of this server in errors.
+        name: The server's name in errors.
         port: The port on the loopback; None takes the next free one from 16379.
         appendfsync: When a write must be on the disk.
         extra_config: More of valkey.conf. Each value is written as it is, quotes included.
@@ -201,8 +196,7 @@ def _try_lock(lock: BinaryIO) -> bool:
 
 
 async def _enter_on_free_port(
-    stack: AsyncExitStack,
-    serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]],
+    stack: AsyncExitStack, serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]]
 ) -> EmbeddedValkey:
     """Serves on the first free port, also when other processes take free ports meanwhile."""
     port = find_free_port(FIRST_PORT)
@@ -221,22 +215,15 @@ async def _serve(
     limits: TimeLimits,
     port: int,
 ) -> AsyncIterator[EmbeddedValkey]:
-    _write_config(data_dir / CONFIG_FILE, {**config, "port": str(port)})
-    with _open_log(data_dir) as log:
+    lines = (f"{key} {value}\n" for key, value in {**config, "port": str(port)}.items())
+    (data_dir / CONFIG_FILE).write_text("".join(lines))
+    with (data_dir / LOG_FILE).open("ab") as log:
         log_start = log.tell()
         async with _watched_process(data_dir, lock, log, limits.stop_s) as process:
             pid = await _wait_for_answer(process, port, limits.start_s)
             if pid is None:
-                raise _start_error(name, port, _read_log(data_dir, log_start))
+                raise _start_error(name, port, data_dir / LOG_FILE, log_start)
             yield EmbeddedValkey(port, pid, process)
-
-
-def _write_config(path: Path, config: Mapping[str, str]) -> None:
-    path.write_text("".join(f"{key} {value}\n" for key, value in config.items()))
-
-
-def _open_log(data_dir: Path) -> BinaryIO:
-    return (data_dir / LOG_FILE).open("ab")
 
 
 @asynccontextmanager
@@ -325,13 +312,8 @@ def _is_in_session(pid: int, session: int) -> bool:
         return False
 
 
-def _read_log(data_dir: Path, start: int) -> str:
-    with (data_dir / LOG_FILE).open("rb") as log:
-        log.seek(start)
-        return log.read().decode(errors="replace")
-
-
-def _start_error(name: str, port: int, log: str) -> SandboxError:
+def _start_error(name: str, port: int, log_file: Path, start: int) -> SandboxError:
+    log = log_file.read_bytes()[start:].decode(errors="replace")
     tail = "\n".join(log.strip().splitlines()[-LOG_TAIL_LINES:]) or "(nothing)"
     kind = _PortTakenError if "Address already in use" in log else SandboxError
     return kind(

@@ -23,11 +23,9 @@ class AuditTrail:
         self._local = local
 
     async def load(self, *, before: str | None, limit: int) -> Sequence[AuditEntry]:
-        """Returns entries, the latest first.
+        """Returns at most `limit` entries, the latest first.
 
-        Args:
-            before: The number of an entry: only older ones are returned; None: from the latest.
-            limit: How many at most.
+        `before` is the number of an entry: only older ones are returned; None: from the latest.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.

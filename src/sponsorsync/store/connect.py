@@ -108,13 +108,10 @@ class Gate:
 
 
 class RedisStore:
-    """One Redis, with replies of known types.
+    """One Redis, with replies of known types; messages call it `name`: 'local' or 'durable'.
 
     Every method raises StoreUnavailableError if the server cannot serve at the moment (nothing is
     half done then: each change is one script) and StoreConflictError for a wrong-type key.
-
-    Attributes:
-        name: The server's name in messages: 'local' or 'durable'.
     """
 
     def __init__(self, client: Redis, *, name: str) -> None:
@@ -223,11 +220,7 @@ class RedisStore:
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
     def create_conflict_error(self, sentence: str | None = None) -> StoreConflictError:
-        """Returns the error for a wrong-type key.
-
-        Args:
-            sentence: Names the key, for the log; None if that was logged.
-        """
+        """Returns the error for a wrong-type key; `sentence` names it for the log."""
         error = StoreConflictError(
             f"A key in the {self.name} Redis holds data of another kind, so nothing was "
             "changed. The operator's log names it."
@@ -295,15 +288,10 @@ def create_store(
     gate: Gate | None = None,
     reply_timeout_s: float = _SOCKET_TIMEOUT_S,
 ) -> RedisStore:
-    """Returns a client that has not connected yet.
+    """Returns a client, not yet connected, for a redis://, rediss:// or unix:// address.
 
-    Args:
-        url: redis://, rediss:// or unix:// address.
-        name: 'local' or 'durable'.
-        pool_size: Connections at most. If all are in use, a caller waits for one, for a bounded
-            time; redis-py's default pool would raise at once.
-        gate: Decides which incarnation of the server is used.
-        reply_timeout_s: How long a reply may take.
+    If all connections of the pool are in use, a caller waits for one, for a bounded time; redis-
+    py's default pool would raise at once. `gate` decides which incarnation of the server is used.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),

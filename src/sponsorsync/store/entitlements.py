@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
@@ -17,8 +17,8 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.store.entitlement_fields import dump_entitlement_facts, parse_stored_entitlement
 from sponsorsync.store.fetching import durable_state
+from sponsorsync.store.fields import dump_entitlement_facts, parse_stored_entitlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -43,22 +43,16 @@ _log = structlog.get_logger(__name__)
 
 
 async def end_entitlements(local: RedisStore) -> None:
-    """Handles all entitlements that have ended by now.
-
-    Raises:
-        StoreUnavailableError: Local cannot be asked.
-    """
+    """Handles all ended entitlements; raises StoreUnavailableError if local cannot be asked."""
     while cast("int", await local.run_script("sweep_entitlements", _BATCH)) == _BATCH:
         pass
 
 
 class Saved(StrEnum):
-    """Outcome of a change of an entitlement.
+    """Outcome of a change of an entitlement: only OK means that something was saved.
 
-    Attributes:
-        CHANGED: Nothing was saved: the entitlement has another version by now.
-        SEEN: Nothing was saved: the same delivery was applied before.
-        CONFLICT: Nothing was saved: the person has a wrong-type key, which the log names.
+    CHANGED: the entitlement has another version by now. SEEN: the same delivery was applied before.
+    CONFLICT: the person has a wrong-type key, which the log names.
     """
 
     OK = "ok"
@@ -69,13 +63,10 @@ class Saved(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntitlementChange:
-    """Facts to save.
+    """Facts to save, derived from the entitlement's `version`.
 
-    Attributes:
-        version: Version of the entitlement from which the facts were derived.
-        by: The cause, for the audit trail.
-        reference: Which one of these causes.
-        delivery: The event's number, if it is an event.
+    The audit trail gets the cause `by`, and which one of these causes as the `reference`.
+    `delivery` is the event's number, if it is an event.
     """
 
     person_id: int
@@ -86,21 +77,15 @@ class EntitlementChange:
     delivery: str = ""
 
 
+@dataclass
 class EntitlementStore:
     """Loads and saves entitlement facts."""
 
-    def __init__(
-        self,
-        local: RedisStore,
-        people: PeopleStore,
-        *,
-        catalog: Catalog,
-        fetcher: Fetcher | None,
-    ) -> None:
-        self._local = local
-        self._people = people
-        self._catalog = catalog
-        self._fetcher = fetcher
+    local: RedisStore
+    people: PeopleStore
+    _: KW_ONLY
+    catalog: Catalog
+    fetcher: Fetcher | None
 
     async def load(
         self, sponsorable: str, person_ids: Sequence[int]
@@ -111,7 +96,7 @@ class EntitlementStore:
         """
         entitlements = await self._load_here(sponsorable, person_ids)
         missing = [person_id for person_id, (_, is_known) in entitlements.items() if not is_known]
-        if missing and self._fetcher is not None:
+        if missing and self.fetcher is not None:
             await self._fetch(missing)
             entitlements |= await self._load_here(sponsorable, missing)
         return {person_id: entitlement for person_id, (entitlement, _) in entitlements.items()}
@@ -125,9 +110,9 @@ class EntitlementStore:
         """
         entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
         self._check_type(entitlement)
-        if is_known or self._fetcher is None:
+        if is_known or self.fetcher is None:
             return entitlement
-        await self._people.load_account(person_id)
+        await self.people.load_account(person_id)
         entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
         if not is_known:
             # The facts are `partial`: the relay completes them when durable is back.
@@ -149,14 +134,9 @@ class EntitlementStore:
     ) -> tuple[Saved | None, EntitlementFacts | None]:
         """Changes one person's entitlement; tries again if others change it at the same time.
 
-        Args:
-            sponsorable: The login that receives, lower-cased.
-            person_id: The person.
-            decide: Returns the new facts for the stored ones; None to leave them.
-            by: See `EntitlementChange`.
-            reference: See `EntitlementChange`.
-            delivery: See `EntitlementChange`.
-            for_certain: Changes nothing while only durable knows and cannot be asked.
+        `decide` returns the new facts for the stored ones; None leaves them. `EntitlementChange`
+        explains `by`, `reference` and `delivery`. With `for_certain`, nothing changes while only
+        durable knows and cannot be asked.
 
         Returns:
             The outcome, None if `decide` left the facts; and the facts that are stored now.
@@ -180,7 +160,7 @@ class EntitlementStore:
             )
             [saved] = await self.save([change])
             if saved is Saved.CONFLICT:
-                raise self._local.create_conflict_error()
+                raise self.local.create_conflict_error()
             if saved is not Saved.CHANGED:
                 return saved, facts if saved is Saved.OK else stored.facts
         raise StoreUnavailableError("Other requests keep changing the same entitlement.")
@@ -194,7 +174,7 @@ class EntitlementStore:
         """
         if not changes:
             return []
-        replies = await self._local.run_scripts("save_entitlement", list(map(self._dump, changes)))
+        replies = await self.local.run_scripts("save_entitlement", list(map(self._dump, changes)))
         return [
             _to_saved(change, cast("bytes", reply).decode(errors="replace"))
             for change, reply in zip(changes, replies, strict=True)
@@ -202,7 +182,7 @@ class EntitlementStore:
 
     async def is_delivered(self, delivery: str) -> bool:
         """Returns whether the event of this number was applied."""
-        return await self._local.run("EXISTS", keys.delivery(delivery)) == 1
+        return await self.local.run("EXISTS", keys.delivery(delivery)) == 1
 
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
         """Returns the people whose facts are still not completely known after `load`.
@@ -213,14 +193,14 @@ class EntitlementStore:
         return {
             person_id
             for person_id, (entitlement, is_known) in entitlements.items()
-            if not is_known and (self._fetcher is not None or _is_wrong_type(entitlement))
+            if not is_known and (self.fetcher is not None or _is_wrong_type(entitlement))
         }
 
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
         """Returns each login as of the last sign-in; None if there was none."""
         if not person_ids:
             return {}
-        reply = cast("list[bytes]", await self._local.run_script("load_logins", *person_ids))
+        reply = cast("list[bytes]", await self.local.run_script("load_logins", *person_ids))
         return {
             person_id: login.decode(errors="replace") or None
             for person_id, login in zip(person_ids, reply, strict=True)
@@ -233,7 +213,7 @@ class EntitlementStore:
 
         A whole scan returns each id at least once.
         """
-        reply = await self._local.run("SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", count)
+        reply = await self.local.run("SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", count)
         cursor, members = cast("tuple[int, list[bytes]]", reply)
         return cursor, [int(member) for member in members if member.isdigit()]
 
@@ -253,7 +233,7 @@ class EntitlementStore:
             return {}
         replies = cast(
             "list[tuple[bytes, int, list[bytes]]]",
-            await self._local.run_script("load_entitlements", sponsorable, *person_ids),
+            await self.local.run_script("load_entitlements", sponsorable, *person_ids),
         )
         return {
             person_id: (
@@ -270,21 +250,21 @@ class EntitlementStore:
             async with places:
                 # A wrong-type key concerns this person alone; their parts stay unknown.
                 with suppress(StoreConflictError):
-                    await self._people.load_account_for_login(person_id)
+                    await self.people.load_account_for_login(person_id)
 
         await asyncio.gather(*(fetch(person_id) for person_id in person_ids))
 
     def _check_type(self, entitlement: StoredEntitlement) -> None:
         if _is_wrong_type(entitlement):
-            raise self._local.create_conflict_error(entitlement.version)
+            raise self.local.create_conflict_error(entitlement.version)
 
     def _dump(self, change: EntitlementChange) -> tuple[int | str, ...]:
         data = {
             "facts": dump_entitlement_facts(change.facts),
-            "collections": self._catalog.collections,
+            "collections": self.catalog.collections,
             "by": change.by,
             "reference": change.reference,
-            **durable_state(self._fetcher),
+            **durable_state(self.fetcher),
         }
         facts, version, delivery = change.facts, change.version, change.delivery
         return (change.person_id, facts.sponsorable, version, delivery, json.dumps(data))

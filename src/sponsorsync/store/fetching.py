@@ -29,8 +29,7 @@ class Fetcher(Protocol):
     async def fetch(self, person_id: int, token: str, then: ScriptCall) -> Reply:
         """Fills what is unknown and ends the lease; then runs a script and returns its reply.
 
-        Raises:
-            DurableUnavailableError: Durable cannot be asked; the lease is released.
+        Raises DurableUnavailableError, with the lease released, if durable cannot be asked.
         """
 
 

@@ -14,6 +14,7 @@ USER_DETAILS = "user_details:{id}"
 PREFERENCES = "user:{id}:{collection}"
 SPONSORSHIP = "sponsorship:{sponsorable}:{id}"
 META = "sponsorsync:meta:{id}"
+# JSON: a copy of the profile and all entitlements for others to query (RedisJSON only).
 USER_DETAILS_JSON = "user_details_json:{id}"
 # Exists only while a script runs: a part that came as a dump and whose contents the script reads.
 UNPACKED = "sponsorsync:unpacked"
@@ -35,6 +36,7 @@ DEAD_LETTERS = "sponsorsync:dead_letters"
 CONFIRMED = "sponsorsync:confirmed"
 # --- local: fetches from durable ---
 LEASE = "sponsorsync:lease:{id}"
+# Set: the parts of this person that durable recently said it does not have.
 NEGATIVE = "sponsorsync:negative:{id}"
 PENDING = "sponsorsync:pending:{id}"
 # Hash: the incarnations of both servers that were last compared; `dumps:{side}`, whether that
@@ -150,11 +152,6 @@ def user_details(person_id: int) -> str:
     return USER_DETAILS.format(id=person_id)
 
 
-def user_details_json(person_id: int) -> str:
-    """JSON: a copy of the profile and all entitlements for others to query (RedisJSON only)."""
-    return USER_DETAILS_JSON.format(id=person_id)
-
-
 def preferences(person_id: int, collection: str) -> str:
     """Set of node ids, and nothing else: the application reads it directly."""
     return PREFERENCES.format(id=person_id, collection=collection)
@@ -188,11 +185,6 @@ def meta(person_id: int) -> str:
 def lease(person_id: int) -> str:
     """String: the random token of the process that fetches this person's parts from durable."""
     return LEASE.format(id=person_id)
-
-
-def negative(person_id: int) -> str:
-    """Set: the parts of this person that durable recently said it does not have."""
-    return NEGATIVE.format(id=person_id)
 
 
 def pending(person_id: int) -> str:

@@ -36,8 +36,7 @@ class LinkedAccountStore:
     async def hold_lock(self, source: EntitlementSource, account_id: str) -> AsyncIterator[None]:
         """Keeps others from linking the same account while the context is open.
 
-        Raises:
-            StoreUnavailableError: Another holder does not finish, or local cannot be reached.
+        Raises StoreUnavailableError if another holder does not finish or local cannot be reached.
         """
         key = keys.linking(source, account_id)
         async with hold_lock(self._local, key, ttl_ms=keys.LINKING_TTL_MS, wait_s=_WAIT_S) as lock:

@@ -32,8 +32,7 @@ class HeldLock:
     async def extend(self) -> bool:
         """Restarts the lifetime; returns False if the lock was lost.
 
-        Raises:
-            StoreError: The Redis cannot be asked, or the key holds data of another kind.
+        Raises StoreError if the Redis cannot be asked, or the key holds data of another kind.
         """
         with self._store.translated_errors():
             try:
@@ -46,16 +45,10 @@ class HeldLock:
 async def hold_lock(
     store: RedisStore, key: str, *, ttl_ms: int, wait_s: float = 0.0
 ) -> AsyncIterator[HeldLock | None]:
-    """Holds a lock while the context is open; yields None if another holder has it.
+    """Holds a lock while the context is open; yields None if another holder has it after `wait_s`.
 
-    Args:
-        store: The Redis that all holders share.
-        key: The lock's key; its value is the holder's random token.
-        ttl_ms: The lifetime from the acquisition, and from each `extend`.
-        wait_s: How long to wait for another holder.
-
-    Raises:
-        StoreUnavailableError: The Redis cannot be asked at the beginning.
+    The key's value is the holder's random token. It lives for `ttl_ms` from the acquisition, and
+    from each `extend`. Raises StoreUnavailableError if the Redis cannot be asked at the beginning.
     """
     lock = store.create_lock(key, ttl_ms=ttl_ms)
     with store.translated_errors():

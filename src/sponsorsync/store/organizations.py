@@ -28,10 +28,8 @@ _log = structlog.get_logger(__name__)
 class ChangedOrganization:
     """An organization whose members have to be evaluated.
 
-    Attributes:
-        id: GitHub's number.
-        entry: Field and version of the request for all members; None if only new ones are due.
-        newcomers: The same for each new member, by person id.
+    `entry` is field and version of the request for all members; None if only new ones are due.
+    `newcomers` are the same for each new member, by person id.
     """
 
     sponsorable: str
@@ -94,15 +92,9 @@ class OrganizationStore:
     async def claim_seat(
         self, sponsorable: str, organization_id: int, person_id: int, *, seats: int | None
     ) -> bool:
-        """Takes a seat of an organization for a member; returns False if none is free.
+        """Takes one of the `seats` (None: no limit) for a member; returns False if none is free.
 
         The seat expires after minutes, unless a grant with the membership's end is saved.
-
-        Args:
-            sponsorable: The login that the organization sponsors.
-            organization_id: GitHub's number.
-            person_id: The member.
-            seats: How many there are; None: no limit.
         """
         limit = "" if seats is None else seats
         reply = await self._local.run_script(

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.domain.access_check import Caller
 from sponsorsync.domain.account import Account
 from sponsorsync.domain.errors import DurableUnavailableError
-from sponsorsync.domain.profile import Profile
 from sponsorsync.store import keys
-from sponsorsync.store.entitlement_fields import (
+from sponsorsync.store.fetching import ask_until_known, durable_state
+from sponsorsync.store.fields import (
+    as_hash,
     dump_entitlement_facts,
+    dump_profile,
     parse_entitlement_facts,
+    parse_or_none,
+    parse_profile,
     parse_stored_entitlement,
 )
-from sponsorsync.store.fetching import ask_until_known, durable_state
-from sponsorsync.store.fields import as_hash, dump_moment, parse_moment, parse_or_none, parse_text
 from sponsorsync.store.script_batching import ScriptBatching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from sponsorsync.domain.account import StoredEntitlement
     from sponsorsync.domain.catalog import Catalog
+    from sponsorsync.domain.profile import Profile
     from sponsorsync.store.connect import RedisStore
     from sponsorsync.store.fetching import Fetcher
-    from sponsorsync.store.fields import Fields, Hash
 
 _SESSION_TOKEN_BYTES = 32
 
@@ -54,8 +56,7 @@ class PeopleStore:
     async def load_account(self, person_id: int) -> Account:
         """Returns a person's account, in one round trip if local knows all of it.
 
-        Raises:
-            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        Raises DurableUnavailableError if only durable knows and cannot be asked.
         """
         return await self._load_account(person_id, self._fetcher)
 
@@ -69,13 +70,10 @@ class PeopleStore:
     async def save_login(
         self, profile: Profile, entitlements: Sequence[StoredEntitlement], *, replaces: str | None
     ) -> str | None:
-        """Saves a login in one script and opens a session.
+        """Saves a login in one script, opens a session and ends the session `replaces`.
 
-        Args:
-            profile: The person who signed in.
-            entitlements: The new facts, each with the version from which they were derived; a
-                sponsorable without facts stays as it is.
-            replaces: The browser's former session token; that session ends.
+        Each entitlement has the new facts and the version from which they were derived; a
+        sponsorable without facts stays as it is.
 
         Returns:
             The new session's token, for the cookie; only a hash of it is stored. None if an
@@ -110,15 +108,8 @@ class PeopleStore:
     async def load_caller(self, caller: str | int, sponsorable: str) -> Caller | None:
         """Returns a caller and their entitlement, in one round trip if local knows both.
 
-        Args:
-            caller: The token of a session, or a person id.
-            sponsorable: The login that receives, lower-cased.
-
-        Returns:
-            None if there is no such session.
-
-        Raises:
-            DurableUnavailableError: Only durable knows, and it cannot be asked.
+        `caller` is the token of a session, or a person id; None: there is no such session. Raises
+        DurableUnavailableError if only durable knows and cannot be asked.
         """
         session, known_id = (
             (keys.session(caller), "") if isinstance(caller, str) else ("", str(caller))
@@ -178,31 +169,3 @@ class PeopleStore:
                 )
             },
         )
-
-
-def dump_profile(profile: Profile) -> Fields:
-    """Returns the fields of `user_details:{id}`; None stands for no field."""
-    return {
-        "id": str(profile.id),
-        "user_login": profile.login,
-        "email": profile.email,
-        "name": profile.name,
-        "avatar_url": profile.avatar_url,
-        "first_seen": dump_moment(profile.first_seen),
-        "last_login": dump_moment(profile.last_login),
-    }
-
-
-def parse_profile(fields: Hash) -> Profile | None:
-    """Returns the profile in a hash; None if it has none."""
-    if b"id" not in fields:
-        return None
-    return Profile(
-        id=int(fields[b"id"]),
-        login=parse_text(fields, b"user_login") or "",
-        name=parse_text(fields, b"name"),
-        email=parse_text(fields, b"email"),
-        avatar_url=parse_text(fields, b"avatar_url"),
-        first_seen=parse_moment(fields, b"first_seen") or datetime.fromtimestamp(0, UTC),
-        last_login=parse_moment(fields, b"last_login") or datetime.fromtimestamp(0, UTC),
-    )

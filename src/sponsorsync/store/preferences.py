@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from sponsorsync.domain.errors import (
-    DurableUnavailableError,
-    InvalidInputError,
-    StoreConflictError,
-)
+from sponsorsync.domain.errors import DurableUnavailableError, InvalidInputError, StoreConflictError
 from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import ChangeResult, CollectionState, encode_item
 from sponsorsync.store.fetching import ask_until_known
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from sponsorsync.store.fetching import Fetcher
 
 
+@dataclass
 class PreferenceStore:
     """Reads and changes preferences, in one round trip if local knows them.
 
@@ -30,16 +28,13 @@ class PreferenceStore:
     DurableUnavailableError if only durable knows and cannot be asked.
     """
 
-    def __init__(
-        self, local: RedisStore, rules: PreferenceRules, fetcher: Fetcher | None = None
-    ) -> None:
-        self._local = local
-        self._rules = rules
-        self._fetcher = fetcher
+    local: RedisStore
+    rules: PreferenceRules
+    fetcher: Fetcher | None = None
 
     async def load(self, person_id: int, collection: str) -> CollectionState:
         """Returns the collection."""
-        self._rules.check_collection(collection)
+        self.rules.check_collection(collection)
         answer = await self._read(person_id, collection, "list")
         return CollectionState(
             presence=Presence(cast("bytes", answer[0]).decode()),
@@ -51,8 +46,8 @@ class PreferenceStore:
 
     async def filter(self, person_id: int, collection: str, ids: Sequence[str]) -> list[str]:
         """Returns the ids that are not in the collection, in order, with their duplicates."""
-        self._rules.check_collection(collection)
-        self._rules.check_filter(ids)
+        self.rules.check_collection(collection)
+        self.rules.check_filter(ids)
         answer = await self._read(person_id, collection, "filter", *map(encode_item, ids))
         found = cast("bytes", answer[1])
         return [item for item, bit in zip(ids, found, strict=True) if bit == ord("0")]
@@ -64,26 +59,26 @@ class PreferenceStore:
 
         If the collection is unknown and durable cannot be asked, the change is pending.
         """
-        self._rules.check_collection(collection)
-        self._rules.check_change(add, remove)
+        self.rules.check_collection(collection)
+        self.rules.check_change(add, remove)
         to_add, to_remove = tuple(dict.fromkeys(add)), tuple(dict.fromkeys(remove))
 
         def call(how: str, token: str) -> ScriptCall:
-            fixed = (person_id, collection, self._rules.max_items, how, token, len(to_add))
+            fixed = (person_id, collection, self.rules.max_items, how, token, len(to_add))
             return "change_preferences", (*fixed, *to_add, *to_remove)
 
         async def run(how: str) -> list[object]:
             name, arguments = call(how, "")
-            return cast("list[object]", await self._local.run_script(name, *arguments))
+            return cast("list[object]", await self.local.run_script(name, *arguments))
 
-        if self._fetcher is None:
+        if self.fetcher is None:
             answer = await run("local_only")
-        elif not self._fetcher.is_local_verified:
+        elif not self.fetcher.is_local_verified:
             answer = await run("wait!")
         else:
             try:
                 answer = await ask_until_known(
-                    person_id, self._fetcher, self._local, partial(call, "ask")
+                    person_id, self.fetcher, self.local, partial(call, "ask")
                 )
             except DurableUnavailableError:
                 answer = await run("wait")
@@ -92,7 +87,7 @@ class PreferenceStore:
     def _to_result(self, collection: str, answer: list[object]) -> ChangeResult:
         if answer[0] == b"full":
             raise InvalidInputError(
-                self._rules.format_full_message(collection, cast("int", answer[1]))
+                self.rules.format_full_message(collection, cast("int", answer[1]))
             )
         if answer[0] == b"pending":
             return ChangeResult(added=None, removed=None, size=None, is_pending=True)
@@ -104,8 +99,8 @@ class PreferenceStore:
     ) -> list[object]:
         answer = await ask_until_known(
             person_id,
-            self._fetcher,
-            self._local,
+            self.fetcher,
+            self.local,
             lambda token: ("read_preferences", (person_id, collection, token, how, *ids)),
         )
         return _refuse_visitor(answer)

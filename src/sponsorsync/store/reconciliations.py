@@ -20,24 +20,6 @@ if TYPE_CHECKING:
     from sponsorsync.store.locks import HeldLock
 
 
-async def load_failed_reconciles(local: RedisStore) -> dict[str, FailedReconcile]:
-    """Returns the last reconcile of each sponsorable that failed since its last full one.
-
-    Raises:
-        StoreConflictError: The key has the wrong type.
-        StoreUnavailableError: Local cannot be asked.
-    """
-    reply = cast("dict[bytes, bytes]", await local.run("HGETALL", keys.RECONCILE_FAILED))
-    found = {}
-    for sponsorable, text in reply.items():
-        # Skips what another program wrote.
-        with suppress(ValueError, KeyError, TypeError, OverflowError):
-            record = json.loads(text)
-            at = datetime.fromtimestamp(record["at"], UTC)
-            found[sponsorable.decode()] = FailedReconcile(at=at, reason=str(record["reason"]))
-    return found
-
-
 class ReconciliationStore:
     """Stores requests for reconciles with GitHub, and the results of the last ones."""
 
@@ -57,20 +39,24 @@ class ReconciliationStore:
     async def save_reconciled(
         self, sponsorable: str, began_at: datetime, request: str | None = None
     ) -> None:
-        """Records a full reconcile.
+        """Records a full reconcile that began, before GitHub was asked, at `began_at`.
 
-        Args:
-            sponsorable: The login that receives.
-            began_at: Before GitHub was asked.
-            request: The token in `load_requests` at that time: removes the request, unless there is
-                a later one.
+        Removes the `request`, a token of `load_requests` at that time, unless there is a later one.
         """
         began_s = int(began_at.timestamp())
         await self._local.run_script("save_reconciled", sponsorable, began_s, request or "")
 
     async def load_failed(self) -> dict[str, FailedReconcile]:
-        """Returns what `load_failed_reconciles` does."""
-        return await load_failed_reconciles(self._local)
+        """Returns the last reconcile of each sponsorable that failed since its last full one."""
+        reply = await self._local.run("HGETALL", keys.RECONCILE_FAILED)
+        found = {}
+        for sponsorable, text in cast("dict[bytes, bytes]", reply).items():
+            # Skips what another program wrote.
+            with suppress(ValueError, KeyError, TypeError, OverflowError):
+                record = json.loads(text)
+                at = datetime.fromtimestamp(record["at"], UTC)
+                found[sponsorable.decode()] = FailedReconcile(at=at, reason=str(record["reason"]))
+        return found
 
     async def save_failed(self, sponsorable: str, failed: FailedReconcile) -> None:
         """Records a failed reconcile."""

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
+PEOPLE_A_SCRIPT = 50
+"""How many people one call handles: during its milliseconds the server does nothing else."""
+
+BYTES_A_SCRIPT = 256 * 1024
+"""How much data one call takes, for the same reason; one person may have more."""
+
 PLACES = ("local", "durable", "both")
 """Where a script runs: the names of the folders."""
 
@@ -50,10 +56,7 @@ class LuaFile:
 
 
 def load_script(name: str) -> str:
-    """Returns the whole text of a script.
-
-    Args:
-        name: The name of its file, without folder and ending.
+    """Returns the whole text of a script, by the name of its file without folder and ending.
 
     Raises:
         FileNotFoundError: There is no such script, or one of its includes is missing.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
+from sponsorsync.store.scripts import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

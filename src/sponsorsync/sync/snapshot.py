@@ -18,7 +18,7 @@ from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
 from sponsorsync.reports import Report
 from sponsorsync.store import keys
-from sponsorsync.store.script_limits import PEOPLE_A_SCRIPT
+from sponsorsync.store.scripts import PEOPLE_A_SCRIPT
 from sponsorsync.sync.scan import in_batches, scan_entitled, scan_keyspace, scan_people
 
 if TYPE_CHECKING:

@@ -35,10 +35,6 @@ _REFUSED = (JoseError, ValueError, TypeError, RecursionError)
 _log = structlog.get_logger(__name__)
 
 
-class _UnknownKeyError(ValueError):
-    """A token names an unknown key."""
-
-
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
     """A signed token and its lifetime."""
@@ -96,7 +92,8 @@ class TokenIssuer:
             exp={"essential": True},
         )
         try:
-            claims = jwt.decode(token, self._key_finder(now), algorithms=[ALGORITHM]).claims
+            find_key = partial(self._find_key, now)
+            claims = jwt.decode(token, find_key, algorithms=[ALGORITHM]).claims
             # `iat` is not checked: another replica's clock may be slightly ahead.
             registry.validate({name: claims.get(name) for name in ("iss", "aud", "sub", "exp")})
             return int(claims["sub"])
@@ -107,14 +104,11 @@ class TokenIssuer:
         """Returns the public keys as JWKs."""
         return [key.to_public_jwk() for key in self.keyring.list_accepted(now)]
 
-    def _key_finder(self, now: datetime) -> Callable[[GuestProtocol], ECKey]:
-        def find(token: GuestProtocol) -> ECKey:
-            key = self.keyring.find(token.headers().get("kid"), now)
-            if key is None:
-                raise _UnknownKeyError
-            return key.key
-
-        return find
+    def _find_key(self, now: datetime, token: GuestProtocol) -> ECKey:
+        key = self.keyring.find(token.headers().get("kid"), now)
+        if key is None:
+            raise ValueError("the token names an unknown key")
+        return key.key
 
 
 async def open_tokens(

@@ -24,7 +24,6 @@ from sponsorsync.secret_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from sponsorsync.settings import Settings
@@ -47,11 +46,9 @@ _LOCK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """One signing key.
+    """One signing key: only published before `signs_from`.
 
-    Attributes:
-        signs_from: Before this time the key is only published.
-        ends_at: Exclusive end of its tokens; None for the last key.
+    `ends_at` is the exclusive end of its tokens; None for the last key.
     """
 
     key: ECKey
@@ -136,11 +133,7 @@ def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
 
 
 def load_keyring(settings: Settings) -> Keyring:
-    """Returns the keys in the file.
-
-    Raises:
-        SettingsError: The file cannot be read, or contains no keys.
-    """
+    """Returns the keys in the file; raises SettingsError if it is unreadable or has none."""
     path = find_keys_file(settings)
     try:
         return parse_keyring(read_file(path))
@@ -197,24 +190,17 @@ def dump_keyring(keyring: Keyring) -> str:
 def parse_keyring(text: bytes) -> Keyring:
     """Returns the keys in the content of a file.
 
-    Raises:
-        ValueError: The content is not a keyring; the message shows nothing of it.
+    Raises ValueError, whose message shows nothing of the content, if it is not a keyring.
     """
     try:
         keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError, JoseError):
         raise ValueError("no keys") from None
-    if not _is_valid(keys):
+    if not keys or keys[-1].ends_at is not None:
+        raise ValueError("no keys")
+    if not all(each.key.is_private and each.key.curve_name == "P-256" for each in keys):
         raise ValueError("no keys")
     return Keyring(keys)
-
-
-def _is_valid(keys: Sequence[TokenKey]) -> bool:
-    return (
-        bool(keys)
-        and keys[-1].ends_at is None
-        and all(each.key.is_private and each.key.curve_name == "P-256" for each in keys)
-    )
 
 
 def _parse_key(entry: dict[str, Any]) -> TokenKey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sponsorsync.store.entitlement_fields import parse_stored_entitlement
+from sponsorsync.store.fields import parse_stored_entitlement
 
 
 @pytest.mark.parametrize("source", [b"none", b"liberapay"])
