@@ -75,7 +75,7 @@ async def test_an_unanswered_question_leaves_the_last_answer(
     assert done.status_code == 303
     assert entitlement["status"] == "entitled"
     assert entitlement["unknown_since"] is not None
-    assert "could not be asked" in entitlement["reason"]
+    assert "has not answered" in entitlement["reason"]
 
 
 async def test_without_any_answer_the_entitlement_is_unknown(
