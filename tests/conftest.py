@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import httpx
 import hypothesis
@@ -13,6 +15,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sponsorsync.app import create_app
 from sponsorsync.sandbox.github import SimulatedGitHub
@@ -21,13 +24,6 @@ from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.support.scale import scale
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 # A machine that is busy makes any example slow.
 hypothesis.settings.register_profile("sponsorsync", max_examples=scale(100), deadline=None)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from sponsorsync.background import Supervisor, open_supervisor
 from sponsorsync.domain.errors import GitHubUnreachableError
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-
-    from structlog.typing import EventDict
 
 T = TypeVar("T")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,10 +16,6 @@ from structlog.testing import capture_logs
 from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import open_transport, retry_once
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 USER = b'{"id": 1, "login": "octocat"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n" + USER

@@ -7,10 +7,11 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Barrier, Event
-from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,10 +20,6 @@ from sponsorsync.domain.errors import SettingsError
 from sponsorsync.secret_files import create_file, load_or_create_secret, lock_file, replace_file
 from sponsorsync.settings import Settings
 from sponsorsync.tokens.keyring import create_keyring, dump_keyring, load_or_create_keyring
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 STARTERS = 8
 LIMIT_S = 30

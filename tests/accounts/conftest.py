@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
+from sponsorsync.web.services import Services
+from tests.conftest import Clock
 from tests.support.use_cases import UseCases, open_services
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from sponsorsync.web.services import Services
-    from tests.conftest import Clock
 
 
 @dataclass

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from unittest.mock import AsyncMock
 
 import pytest
 
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import NotSignedInError
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.reconcile.schedule import ReconcileSchedule
-from tests.support.use_cases import MONTHLY, ORG, PRIVATE, STRANGER, find_sponsorship
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sponsorsync.domain.entitlement import EntitlementFacts
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.web.services import Services
-    from tests.accounts.conftest import Way
-    from tests.conftest import Clock
-    from tests.support.use_cases import UseCases
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.web.services import Services
+from tests.accounts.conftest import Way
+from tests.conftest import Clock
+from tests.support.use_cases import MONTHLY, ORG, PRIVATE, STRANGER, UseCases, find_sponsorship
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -19,14 +18,11 @@ from sponsorsync.domain.errors import (
     LoginExpiredError,
 )
 from sponsorsync.domain.sources import EntitlementSource
-from tests.support.use_cases import MONTHLY, find_sponsorship
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.web.services import Services
-    from tests.accounts.conftest import Way
-    from tests.conftest import Clock
-    from tests.support.use_cases import UseCases
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.web.services import Services
+from tests.accounts.conftest import Way
+from tests.conftest import Clock
+from tests.support.use_cases import MONTHLY, UseCases, find_sponsorship
 
 RATE_LIMITED = httpx.Response(200, json={"errors": [{"type": "RATE_LIMITED", "message": "…"}]})
 SECONDARY_LIMIT = httpx.Response(403, headers={"Retry-After": "9"})

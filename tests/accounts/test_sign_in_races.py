@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
 
+from sponsorsync.domain.account import Account
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.web.services import Services
 from tests.conftest import SPONSORABLE
 from tests.support.use_cases import ADMIN, MONTHLY, UseCases, find_sponsorship
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.domain.account import Account
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.store.people import PeopleStore
-    from sponsorsync.web.services import Services
 
 
 @dataclass

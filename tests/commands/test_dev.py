@@ -8,8 +8,9 @@ import os
 import re
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,13 +18,7 @@ from redis.asyncio import Redis
 
 from sponsorsync.commands.dev import start_linked_service
 from sponsorsync.sandbox.linked_services import LINKED_SERVICES
-from sponsorsync.sandbox.valkey import find_free_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, find_free_port
 
 LIMIT_S = 60
 _FIRST_PORT = 31_000

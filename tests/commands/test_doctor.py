@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.commands.doctor import examine
-from sponsorsync.diagnostics import Level, print_diagnostics
+from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings, variable_of
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.diagnostics import Diagnostic
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 
 def _find(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:

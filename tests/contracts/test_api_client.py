@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.contracts.peers import Peer
-    from tests.support.script import Script
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from tests.contracts.peers import Peer
+from tests.support.script import Script
 
 FAILURES = pytest.mark.parametrize(
     "failure",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,13 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contracts.peers import GitHubPeer, PatreonPeer, consent
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.contracts.peers import Peer
-    from tests.support.script import Script
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from tests.contracts.peers import GitHubPeer, PatreonPeer, Peer, consent
+from tests.support.script import Script
 
 TOKEN = {"access_token": "token", "token_type": "bearer", "scope": "read:user,user:email"}
 

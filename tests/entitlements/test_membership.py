@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
 from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from tests.conftest import SPONSORABLE
+from tests.entitlements.conftest import Replica
 from tests.support.use_cases import MEMBER, ORG, STRANGER
-
-if TYPE_CHECKING:
-    from sponsorsync.settings import Settings
-    from tests.entitlements.conftest import Replica
 
 
 async def test_a_member_is_entitled_by_the_organizations_sponsorship(replica: Replica) -> None:

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.organizations import OrganizationStore
-from tests.conftest import SPONSORABLE
-from tests.entitlements.conftest import open_replica
+from tests.conftest import SPONSORABLE, Clock
+from tests.entitlements.conftest import Replica, open_replica
 from tests.support.sync import COLLECTION
 from tests.support.use_cases import MEMBER, ORG
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock
-    from tests.entitlements.conftest import Replica
 
 FIELD = f"{SPONSORABLE}:{ORG}"
 

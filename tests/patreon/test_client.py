@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,13 +11,9 @@ import pytest
 from sponsorsync.http_client import create_http_client
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.patronage import PatreonIdentity, PatronStatus
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.support.script import Script
+from tests.support.script import Script
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from sponsorsync.domain.errors import (
     AccountLinkError,
@@ -20,9 +21,6 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.patreon import messages
 from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 

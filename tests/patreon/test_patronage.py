@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from itertools import product
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,6 @@ from sponsorsync.patreon.patronage import (
     derive_grant,
 )
 from tests.support.entitlements import DAY, NOT_A_SPONSOR, NOW, POLICY, SECOND
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 CAMPAIGN, OTHER_CAMPAIGN = "1234567", "7650021"
 ACTIVE, DECLINED, FORMER, NONE = (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.entitlement import EntitlementFacts
@@ -18,25 +20,17 @@ from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client
 from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.reconcile.schedule import Pace, ReconcileSchedule
 from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.reconciliations import ReconciliationStore
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Browser, Clock, RunService
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.reconcile.report import ReconcileSummary
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.entitlements import EntitlementStore
-    from tests.conftest import Browser, Clock, RunService
 
 ACTIVE = 5
 """Sponsors among the people by role: monthly, one-time, private, patreon, the organization."""

@@ -5,30 +5,23 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.commands.doctor import examine
 from sponsorsync.commands.serve import bind_next_free, port_of, run_server
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import ACTIVE, issue_token
+from tests.conftest import SPONSORABLE, Browser, Clock
+from tests.reconcile.conftest import ACTIVE, OpenAdmin, Replica, issue_token
 from tests.support.command import run_command
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Browser, Clock
-    from tests.reconcile.conftest import OpenAdmin, Replica
 
 
 async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.people import Tier
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import ACTIVE, open_replica
+from tests.conftest import SPONSORABLE, Clock, RunService
+from tests.reconcile.conftest import ACTIVE, Replica, open_replica
 from tests.support.use_cases import (
     FORMER,
     MONTHLY,
@@ -23,14 +25,6 @@ from tests.support.use_cases import (
     find_sponsorship,
     open_services,
 )
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock, RunService
-    from tests.reconcile.conftest import Replica
 
 
 async def test_a_first_comparison_saves_every_active_sponsor(replica: Replica) -> None:

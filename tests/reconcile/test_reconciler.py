@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.domain.errors import JobRunningError
+from sponsorsync.sandbox.people import People
 from sponsorsync.store import keys
 from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import reset_in, retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from sponsorsync.sandbox.people import People
-    from tests.reconcile.conftest import Replica
+from tests.reconcile.conftest import Replica, reset_in, retry_after
 
 SPONSORS = 2_000
 BYTES_A_SPONSOR, BYTES_OF_A_PAGE = 600, 1_100_000

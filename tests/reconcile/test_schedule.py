@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.reconcile.schedule import Pace
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import end_entitlements
-from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import open_replica, reset_in, retry_after
+from tests.conftest import SPONSORABLE, Clock
+from tests.reconcile.conftest import Replica, open_replica, reset_in, retry_after
 from tests.support.use_cases import MONTHLY, ONE_TIME, STRANGER
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock
-    from tests.reconcile.conftest import Replica
 
 
 async def test_the_schedule_reconciles_at_its_start_and_after_requests(

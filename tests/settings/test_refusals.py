@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.settings import Settings, find_unknown_names, load_settings, variable_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 PASSWORD = "correct-horse-battery-staple"
 

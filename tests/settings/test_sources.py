@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.settings import load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_without_any_setting_there_are_defaults() -> None:

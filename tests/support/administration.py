@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 from pydantic import SecretStr
 
+from tests.conftest import Browser, RunService
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx
-
-    from tests.conftest import Browser, RunService
 
 TOKEN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from joserfc import jwt
 
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
-
-if TYPE_CHECKING:
-    from tests.conftest import Browser, Clock
-
+from tests.conftest import Browser, Clock
 
 AUDIENCE = "https://pattern.example"
 ISSUER = "http://sponsorsync.test"

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from sponsorsync.store.scripts import NUMBERS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sponsorsync.store.scripts import LuaFile
+from sponsorsync.store.scripts import NUMBERS, LuaFile
 
 _LANGUAGE = set(
     re.findall(

@@ -6,15 +6,12 @@ import asyncio
 import re
 import shutil
 import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 _DOCUMENTATION = Path(__file__).parents[2] / "docs" / "forward-auth.md"

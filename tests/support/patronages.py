@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from redis.asyncio import Redis
 
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Browser
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tests.conftest import Browser
-
 
 STRANGER, MONTHLY = 112_493_071, 48_210_377
 LINKED_ACCOUNTS = keys.linked_accounts(EntitlementSource.PATREON, SPONSORABLE)

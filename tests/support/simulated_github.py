@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.oauth import challenge_for
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
 
 URL = "http://github.test"
 CALLBACK = "http://service.test/oauth2/callback"

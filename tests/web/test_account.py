@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import Browser, Clock, RunService
+from tests.conftest import GITHUB_URL, Browser, Clock, RunService
 
 
 @pytest.mark.parametrize(

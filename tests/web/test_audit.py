@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server
+from sponsorsync.domain.audit import AuditEntry
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.people import Tier
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
-from tests.conftest import GITHUB_URL, ORIGIN, PATREON_SETTINGS, SPONSORABLE
+from sponsorsync.store.connect import RedisStore
+from tests.conftest import (
+    GITHUB_URL,
+    ORIGIN,
+    PATREON_SETTINGS,
+    SPONSORABLE,
+    Browser,
+    Clock,
+    RunService,
+    Service,
+)
 from tests.support.use_cases import MEMBER, MONTHLY, SECRET, STRANGER, find_sponsorship
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.domain.audit import AuditEntry
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from sponsorsync.store.connect import RedisStore
-    from tests.conftest import Browser, Clock, RunService, Service
 
 TOKEN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

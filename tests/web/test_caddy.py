@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
 
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server
+from sponsorsync.settings import Settings
+from tests.conftest import Clock, RunService
 from tests.support.caddy import CADDY, run_caddy
 from tests.support.nginx import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock, RunService
 
 pytestmark = pytest.mark.skipif(CADDY is None, reason="Caddy is not installed")
 

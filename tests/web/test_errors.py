@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain import errors
 from sponsorsync.web.errors import CHALLENGES, STATUSES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WITHOUT_OWN_CODE = {
     errors.SponsorSyncError,

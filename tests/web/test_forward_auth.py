@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
-from tests.conftest import hand_state
+from tests.conftest import Browser, Clock, RunService, Service, hand_state
 from tests.support.proxy import run_proxy
 from tests.support.waiting import is_clean, until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Browser, Clock, RunService, Service
 
 ASK = "/auth/sponsor"
 MONTHLY = 48210377

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.switches import Endpoint, Iss
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    import httpx
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.switches import Endpoint, Iss
-    from tests.conftest import Browser, Clock, RunService, Service
+from tests.conftest import Browser, Clock, RunService, Service
 
 
 def _query(response: httpx.Response) -> dict[str, str]:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server
 from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, SPONSORABLE
+from tests.conftest import GITHUB_URL, SPONSORABLE, Clock
 from tests.support.nginx import NGINX, free_port, run_nginx
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 

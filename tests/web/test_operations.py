@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from openapi_spec_validator import validate
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.errors import SettingsError
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from tests.conftest import Browser, RunService, Service
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Browser, RunService, Service
 
 UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from tests.conftest import RunService
 from tests.support.proxy import run_proxy
 from tests.support.waiting import is_clean, until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import RunService
 
 PERSON = 48210377
 

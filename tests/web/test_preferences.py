@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from tests.conftest import Browser, RunService
 from tests.support.proxy import TcpProxy, run_proxy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService
 
 MONTHLY = 48210377
 SET = keys.preferences(MONTHLY, "mnodes")

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.domain.profile import GitHubAccount
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.reconcile.schedule import ReconcileSchedule
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, SPONSORABLE, TickingClock
+from tests.conftest import ORIGIN, SPONSORABLE, RunService, Service, TickingClock
 from tests.support.administration import load_entitlement
 from tests.support.contents import read_everything
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import RunService, Service
 
 MONTHLY, STRANGER = 48_210_377, 112_493_071
 AUDIENCE = "https://app.example.org"

@@ -5,33 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.hooks import Delivery, Hook
+from sponsorsync.sandbox.people import Sponsorship
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
-from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 from sponsorsync.web.webhooks import MAX_EVENT_BYTES
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock, RunService, Service
 from tests.support.waiting import is_clean, until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.people import Sponsorship
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.entitlements import EntitlementChange, Saved
-    from tests.conftest import Clock, RunService, Service
 
 SECRET = "a-secret-shared-with-github"
 URL = f"{ORIGIN}/webhooks/github"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from tests.conftest import SPONSORABLE
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from tests.conftest import SPONSORABLE, Browser, RunService, Service
 from tests.support.administration import BEARER, TOKEN, WEBHOOK_SECRET
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService, Service
 
 
 @pytest.fixture

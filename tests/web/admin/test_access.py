@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
+from tests.conftest import RunService
 from tests.support.administration import BEARER, MONTHLY, OVERRIDE, STRANGER, TOKEN
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tests.conftest import RunService
 
 ROUTES = [
     ("POST", "/admin/snapshot"),

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import httpx
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
+from tests.conftest import Browser, Service
 from tests.support.administration import BEARER, MONTHLY
-
-if TYPE_CHECKING:
-    import httpx
-    from redis.asyncio import Redis
-
-    from tests.conftest import Browser, Service
 
 VISITOR = 10**12 + 5
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from tests.conftest import Browser, RunService, Service
 from tests.support.administration import BEARER, MONTHLY, UNREACHABLE, run_admin, wait_for_job
 from tests.support.waiting import is_clean, until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService, Service
 
 
 @pytest.fixture

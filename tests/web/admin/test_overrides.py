@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.hooks import Hook
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Browser, Clock, RunService, Service
 from tests.support.administration import (
     FORMER,
     MONTHLY,
@@ -26,13 +28,6 @@ from tests.support.administration import (
 )
 from tests.support.issued_tokens import AUDIENCE
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, Clock, RunService, Service
 
 
 async def test_an_override_entitles_a_number_that_never_signed_in(

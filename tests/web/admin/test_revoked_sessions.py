@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
+from tests.conftest import Browser, RunService, Service
 from tests.support.administration import (
     BEARER,
     MONTHLY,
@@ -15,11 +15,6 @@ from tests.support.administration import (
     run_admin,
 )
 from tests.support.issued_tokens import AUDIENCE
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tests.conftest import Browser, RunService, Service
 
 
 async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: Browser) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Browser, Clock, Service
 from tests.support.administration import (
     FORMER,
     MEMBER,
@@ -22,11 +22,6 @@ from tests.support.administration import (
     put_override,
     reconcile,
 )
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tests.conftest import Browser, Clock, Service
 
 
 async def test_the_list_has_the_source_of_each_entitlement(

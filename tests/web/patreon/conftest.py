@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from tests.conftest import PATREON_SETTINGS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService, Service
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from tests.conftest import PATREON_SETTINGS, Browser, RunService, Service
 
 
 @pytest.fixture

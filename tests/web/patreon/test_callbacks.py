@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from http.cookies import SimpleCookie
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from starlette.responses import Response
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.web.cookies import Cookies, OpenAttempt
-from tests.conftest import ORIGIN, PATREON_SETTINGS
+from tests.conftest import ORIGIN, PATREON_SETTINGS, Browser, Clock, RunService, Service
 from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, entitlement_of, patronage_of
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import Browser, Clock, RunService, Service
-
 
 # ---------------------------------------------------------------------- whose state it is
 

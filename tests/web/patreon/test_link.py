@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from sponsorsync.sandbox.patrons import Patron
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
+from tests.conftest import (
+    ORIGIN,
+    PATREON_SETTINGS,
+    PATREON_URL,
+    SPONSORABLE,
+    Browser,
+    Clock,
+    RunService,
+    Service,
+)
 from tests.support.contents import read_everything
 from tests.support.patronages import (
     HTML,
@@ -20,15 +32,6 @@ from tests.support.patronages import (
     patronage_of,
     until_relayed,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from sponsorsync.sandbox.patrons import Patron
-    from tests.conftest import Browser, Clock, RunService, Service
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.patronage import PatreonIdentity
 from sponsorsync.store import keys
 from sponsorsync.store.linked_accounts import LinkedAccountStore
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Browser, Service
 from tests.support.patronages import (
     LINKED_ACCOUNTS,
     MONTHLY,
@@ -20,12 +21,6 @@ from tests.support.patronages import (
     patronage_of,
     until_relayed,
 )
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.patreon.patronage import PatreonIdentity
-    from tests.conftest import Browser, Service
 
 
 async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger: Browser) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.conftest import Browser, RunService, Service
 from tests.support.issued_tokens import AUDIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.conftest import Browser, RunService, Service
 
 
 @pytest.fixture

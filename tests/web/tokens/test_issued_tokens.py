@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from redis.asyncio import Redis
 
 from sponsorsync.domain.entitlement import EntitlementPolicy
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
+from tests.conftest import Browser, Clock, RunService
 from tests.support.issued_tokens import (
     AUDIENCE,
     ISSUER,
     MONTHLY,
     fetch_bearer,
 )
-
-if TYPE_CHECKING:
-    import httpx
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import Browser, Clock, RunService
 
 JWKS = "/.well-known/jwks.json"
 POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))

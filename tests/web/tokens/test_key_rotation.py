@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from sponsorsync.background import open_supervisor
+from sponsorsync.settings import Settings
 from sponsorsync.tokens import issuer as issuer_module
 from sponsorsync.tokens.issuer import TokenIssuer, open_tokens, reload_keys
 from sponsorsync.tokens.keyring import load_keyring, rotate_keys
+from tests.conftest import Clock, RunService
 from tests.support.issued_tokens import (
     AUDIENCE,
     MONTHLY,
@@ -20,14 +24,6 @@ from tests.support.issued_tokens import (
     sign_claims,
 )
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, MutableMapping, Sequence
-
-    import pytest
-
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock, RunService
 
 
 @asynccontextmanager

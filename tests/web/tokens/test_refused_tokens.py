@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from tests.conftest import Browser, Clock
 from tests.support.forged_tokens import HOSTILE_HEADERS, encode, encode_part, forge, forged_tokens
 from tests.support.issued_tokens import (
     MONTHLY,
@@ -21,9 +22,6 @@ from tests.support.issued_tokens import (
     fetch_bearer,
     sign_claims,
 )
-
-if TYPE_CHECKING:
-    from tests.conftest import Browser, Clock
 
 
 async def test_a_token_is_refused_from_its_last_second_on(
