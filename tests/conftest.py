@@ -1,7 +1,5 @@
 """Fixtures of all tests: real Valkeys, a simulated GitHub, and the service between them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field

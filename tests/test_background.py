@@ -1,7 +1,5 @@
 """Background work: loops that only the supervisor ends, and work that is done once."""
 
-from __future__ import annotations
-
 import asyncio
 import selectors
 from collections.abc import Coroutine, Iterator

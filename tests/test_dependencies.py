@@ -1,7 +1,5 @@
 """pyproject.toml declares all imported packages, and the locks pin all declared packages."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

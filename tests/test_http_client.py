@@ -1,7 +1,5 @@
 """The shared transport on real sockets: isolation, failures, proxies and retries."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator

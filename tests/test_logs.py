@@ -1,7 +1,5 @@
 """Log formats and secrecy. Each test has its own process, because logging is global."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

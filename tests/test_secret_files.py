@@ -1,7 +1,5 @@
 """Secret files: created once, private, and shared by all processes."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import stat

@@ -1,7 +1,5 @@
 """The replaced names stay gone from code, Lua, keys, settings, HTTP and metrics."""
 
-from __future__ import annotations
-
 import ast
 import io
 import re

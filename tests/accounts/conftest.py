@@ -1,7 +1,5 @@
 """The service without HTTP, and a way to GitHub that tests can disturb."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field

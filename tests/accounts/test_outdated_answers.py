@@ -1,7 +1,5 @@
 """Answers of GitHub that are incomplete or older than the stored facts change nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Sign-in: what is fetched, what is saved, and what a missing answer of GitHub changes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Sign-ins beside other changes of the same entitlement: no newer fact is overwritten."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

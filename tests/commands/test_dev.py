@@ -1,7 +1,5 @@
 """`sponsorsync dev`, `serve` and `demo` as real processes."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """The diagnostics of `sponsorsync doctor`."""
 
-from __future__ import annotations
-
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis

@@ -1,7 +1,5 @@
 """Each test of a contract runs against the simulated GitHub and the simulated Patreon."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 

@@ -1,7 +1,5 @@
 """The external services, each with our clients behind one interface."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit

@@ -1,7 +1,5 @@
 """The contract of our API clients: retries, refusals, limits, and secrecy of the token."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 

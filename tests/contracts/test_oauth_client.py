@@ -1,7 +1,5 @@
 """The contract of our OAuth clients: one code gives one token, and no secret leaks."""
 
-from __future__ import annotations
-
 import json
 from urllib.parse import parse_qs, urlsplit
 

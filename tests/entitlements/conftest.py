@@ -1,7 +1,5 @@
 """The service with a sponsoring organization whose members are entitled."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

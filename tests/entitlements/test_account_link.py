@@ -1,7 +1,5 @@
 """The facts of a person after a source has described a linked account."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

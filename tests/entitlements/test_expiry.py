@@ -1,7 +1,5 @@
 """Entitlements that end at their time, without a durable side and so without a sync engine."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import pytest

@@ -1,7 +1,5 @@
 """Sign-ins of members of a sponsoring organization: entitlement, hidden data and seats."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit

@@ -1,7 +1,5 @@
 """Changes of a sponsoring organization, and how they reach its members."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The transport to the simulated Patreon."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 

@@ -1,7 +1,5 @@
 """Requests to Patreon, and the values that its answers are parsed into."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Patreon's OAuth flow beside the contract of all OAuth clients: its address and its errors."""
 
-from __future__ import annotations
-
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx

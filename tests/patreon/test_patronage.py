@@ -1,7 +1,5 @@
 """The grant by a patronage: every answer of Patreon, at one moment."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime
 from itertools import product

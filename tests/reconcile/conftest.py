@@ -1,7 +1,5 @@
 """A replica that reconciles, and a way to GitHub that tests can disturb."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

@@ -1,7 +1,5 @@
 """Reconcile for administrators: the API, the metrics, recorded failures and the command."""
 
-from __future__ import annotations
-
 import json
 import re
 from datetime import datetime, timedelta

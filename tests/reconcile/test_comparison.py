@@ -1,7 +1,5 @@
 """Comparing with GitHub: which differences are repaired, and which prove nothing."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """One reconcile at a time, page by page, within GitHub's rate limits."""
 
-from __future__ import annotations
-
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

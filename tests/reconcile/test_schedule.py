@@ -1,7 +1,5 @@
 """When a reconcile runs: at its start, at intervals, after requests, not during a rate limit."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """An environment without any setting, and one with all that a service needs."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

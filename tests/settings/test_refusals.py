@@ -1,7 +1,5 @@
 """Errors of settings: one line that names the variable and repeats no secret."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The sources of settings, and their parsed values."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Calls of the administration, and the people that they are about."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """A real Caddy in front of the service, with the recipe of docs/forward-auth.md."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

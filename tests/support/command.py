@@ -1,7 +1,5 @@
 """The command `sponsorsync` as its users run it: a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

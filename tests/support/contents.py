@@ -1,7 +1,5 @@
 """The whole content of a Redis as one text, to search in."""
 
-from __future__ import annotations
-
 from redis.asyncio import Redis
 
 

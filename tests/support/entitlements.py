@@ -1,7 +1,5 @@
 """Sponsorships and facts of every kind, all at one moment."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

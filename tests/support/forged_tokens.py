@@ -1,7 +1,5 @@
 """Forged tokens, with headers and claims that no library writes."""
 
-from __future__ import annotations
-
 import base64
 import json
 

@@ -1,7 +1,5 @@
 """Minimal scripts in place of the shipped ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sponsorsync.domain.catalog import Catalog

@@ -1,7 +1,5 @@
 """GitHub's answers from its documentation, and their parsers."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import TypeAlias

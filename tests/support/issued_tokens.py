@@ -1,7 +1,5 @@
 """Tokens from a service, and from an issuer without a service."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

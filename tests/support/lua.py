@@ -1,7 +1,5 @@
 """A static check of Lua files: a server refuses an unknown name only when it runs the line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Mutations of GitHub's events; the same seed makes the same ones."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

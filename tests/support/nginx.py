@@ -1,7 +1,5 @@
 """A real nginx in front of the service, with the recipe of docs/forward-auth.md."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import shutil

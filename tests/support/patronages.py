@@ -1,7 +1,5 @@
 """The entitlement and the patronage at /me, and the wait for durable."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from redis.asyncio import Redis

@@ -1,7 +1,5 @@
 """A TCP proxy that counts round trips, and cuts or stalls its connections."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress

@@ -1,7 +1,5 @@
 """A client of the simulated GitHub that sends the requests of a browser and of the service."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from typing import Any
 from urllib.parse import parse_qs, urlsplit

@@ -1,7 +1,5 @@
 """Local and durable with the parts of a sync engine whose loops do not run: tests step it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A TLS server with its own authority."""
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import ssl

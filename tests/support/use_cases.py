@@ -1,7 +1,5 @@
 """The service without HTTP: sign-ins, webhook events, and the stored facts of people."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The account as JSON and as pages."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

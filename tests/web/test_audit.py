@@ -1,7 +1,5 @@
 """The audit trail: each grant, change and loss of an entitlement, with its cause."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any

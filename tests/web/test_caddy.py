@@ -1,7 +1,5 @@
 """Caddy in front of an application, with the configuration of the documentation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import httpx

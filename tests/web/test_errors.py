@@ -1,7 +1,5 @@
 """The table of HTTP statuses, compared with the tree of errors."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from http import HTTPStatus
 

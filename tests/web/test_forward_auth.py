@@ -1,7 +1,5 @@
 """Forward auth: its answers, its headers, and the proxies that it trusts."""
 
-from __future__ import annotations
-
 from ipaddress import ip_network
 from urllib.parse import parse_qs, urlsplit
 

@@ -1,7 +1,5 @@
 """Signing in at the simulated GitHub, and signing out."""
 
-from __future__ import annotations
-
 from urllib.parse import parse_qs, urlsplit
 
 import httpx

@@ -1,7 +1,5 @@
 """nginx in front of static pages, with the configuration of the documentation."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

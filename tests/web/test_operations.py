@@ -1,7 +1,5 @@
 """Health, errors and OpenAPI."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import pytest

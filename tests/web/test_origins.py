@@ -1,7 +1,5 @@
 """The cross-site guard and CORS."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.conftest import Browser, RunService

@@ -1,7 +1,5 @@
 """Export and deletion of personal data."""
 
-from __future__ import annotations
-
 from pydantic import SecretStr
 from redis.asyncio import Redis
 

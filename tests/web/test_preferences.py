@@ -1,7 +1,5 @@
 """Preferences over HTTP."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """POST /me/refresh: GitHub is asked with the maintainer's token."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncIterator

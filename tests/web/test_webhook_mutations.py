@@ -1,7 +1,5 @@
 """Many malformed events, and as many forged ones."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """GitHub's events over HTTP: their signature, and their effect."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

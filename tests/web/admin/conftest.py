@@ -1,7 +1,5 @@
 """A service with a durable Redis and an administrator's token, and clients of it."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Access to the administration: the administrator's token alone opens it."""
 
-from __future__ import annotations
-
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis

@@ -1,7 +1,5 @@
 """Import of an anonymous visitor's preferences."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 from redis.asyncio import Redis

@@ -1,7 +1,5 @@
 """Jobs that administrators start: snapshots and comparisons."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """Overrides: their people, their effect and their end."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 

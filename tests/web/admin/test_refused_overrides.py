@@ -1,7 +1,5 @@
 """Refused overrides: malformed people, decisions and requests."""
 
-from __future__ import annotations
-
 import pytest
 from redis.asyncio import Redis
 

@@ -1,7 +1,5 @@
 """Sessions that an administrator, a deletion or a sign-out ends."""
 
-from __future__ import annotations
-
 import pytest
 from redis.asyncio import Redis
 

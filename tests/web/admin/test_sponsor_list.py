@@ -1,7 +1,5 @@
 """The list of entitled people, and the explanation of each."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

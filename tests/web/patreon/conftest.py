@@ -1,7 +1,5 @@
 """A service with Patreon and two Redises, and a browser of a person without a sponsorship."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

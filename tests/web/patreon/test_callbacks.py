@@ -1,7 +1,5 @@
 """The state that binds a callback to one person and browser, and the permission for each route."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlsplit

@@ -1,7 +1,5 @@
 """Linking an account at Patreon: the whole way, answers that fail, and secrets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit

@@ -1,7 +1,5 @@
 """Unlinking, and an account at Patreon that several people link."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """A service with tokens, and a client without a session."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Tokens over HTTP: their claims, and the routes that accept them."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

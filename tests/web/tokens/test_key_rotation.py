@@ -1,7 +1,5 @@
 """Tokens after a rotation of their keys."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta

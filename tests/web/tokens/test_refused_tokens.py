@@ -1,7 +1,5 @@
 """Forged, changed and expired tokens are refused."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json
