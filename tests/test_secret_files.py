@@ -241,9 +241,7 @@ def test_a_directory_in_place_of_the_secret_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"\n", b"x" * 31, b"\xff" * 64],
-    ids=["empty", "a line end", "short", "binary"],
+    "content", [b"", b"\n", b"x" * 31, b"\xff" * 64], ids=["empty", "a line end", "short", "binary"]
 )
 def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     """A crash or a full disk leaves an empty file, and an empty secret is no secret."""

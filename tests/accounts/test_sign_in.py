@@ -52,10 +52,7 @@ async def test_a_sign_in_saves_profile_and_entitlement(use_cases: UseCases, cloc
     """All of it, as GitHub showed it."""
     done = await use_cases.sign_in()
 
-    profile, facts = (
-        await use_cases.load_profile(),
-        await use_cases.load_facts(),
-    )
+    profile, facts = (await use_cases.load_profile(), await use_cases.load_facts())
     assert profile == done.profile
     assert (done.profile.id, done.profile.login) == (MONTHLY, "monthly")
     assert done.profile.email == "monthly@example.com"

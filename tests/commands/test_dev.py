@@ -200,8 +200,7 @@ async def test_a_simulated_patreon_can_be_served() -> None:
             stack, LINKED_SERVICES[0], first_port=find_free_port(20_000), redirect_uri=callback
         )
         back = await browser.get(
-            f"{url}/oauth2/authorize",
-            params={**query, "client_id": settings["patreon_client_id"]},
+            f"{url}/oauth2/authorize", params={**query, "client_id": settings["patreon_client_id"]}
         )
         was_running = not server.done()
 

@@ -45,9 +45,7 @@ async def test_a_membership_counts_for_a_month(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "is_asked"),
-    [({}, True), ({"org_entitlement": "off"}, False)],
-    ids=["on", "off"],
+    ("overrides", "is_asked"), [({}, True), ({"org_entitlement": "off"}, False)], ids=["on", "off"]
 )
 async def test_organizations_are_requested_only_where_they_entitle(
     replica: Replica, *, is_asked: bool
@@ -59,9 +57,7 @@ async def test_organizations_are_requested_only_where_they_entitle(
     assert ("read:org" in scope.split()) is is_asked
 
 
-async def test_a_private_sponsorship_of_an_organization_entitles_members(
-    replica: Replica,
-) -> None:
+async def test_a_private_sponsorship_of_an_organization_entitles_members(replica: Replica) -> None:
     """Members do not see it, which proves nothing; the webhook reported it."""
     replica.sponsorship.is_private = True
     await replica.report("created")
@@ -252,9 +248,7 @@ async def test_a_member_who_signs_in_again_keeps_the_seat(replica: Replica) -> N
 
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 1}])
-async def test_a_seat_is_free_when_its_membership_is_over(
-    replica: Replica,
-) -> None:
+async def test_a_seat_is_free_when_its_membership_is_over(replica: Replica) -> None:
     """Redis' clock decides, so the first sign-in was long ago."""
     [other] = replica.add_members("member-2")
     replica.clock.advance(days=-40)

@@ -104,9 +104,7 @@ async def test_the_loop_of_members_goes_on_after_any_error(
     assert OrganizationStore.find_changed_organizations is find
 
 
-async def test_unreadable_notes_do_not_delay_the_others(
-    replica: Replica,
-) -> None:
+async def test_unreadable_notes_do_not_delay_the_others(replica: Replica) -> None:
     """They are removed and logged."""
     await replica.report("created")
     await replica.sign_in("org-member")

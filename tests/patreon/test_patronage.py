@@ -8,12 +8,7 @@ import pytest
 
 from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
 from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.patreon.patronage import (
-    PatreonIdentity,
-    Patronage,
-    PatronStatus,
-    derive_grant,
-)
+from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus, derive_grant
 from tests.support.entitlements import DAY, NOT_A_SPONSOR, NOW, POLICY, SECOND
 
 CAMPAIGN, OTHER_CAMPAIGN = "1234567", "7650021"

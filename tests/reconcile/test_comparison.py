@@ -108,9 +108,7 @@ async def test_the_best_of_several_sponsorships_counts_over_all_pages(replica: R
     assert {"changed", "ended"}.isdisjoint(first.counts)
 
 
-async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(
-    replica: Replica,
-) -> None:
+async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(replica: Replica) -> None:
     """It is newer, so it stands pages before; a failure in between must change nothing."""
     people = replica.github.people
     replica.add_sponsors(150, days_ago=2)

@@ -40,9 +40,7 @@ async def test_the_schedule_reconciles_at_its_start_and_after_requests(
     assert pages == 2
 
 
-async def test_a_reconcile_is_due_only_after_the_interval(
-    replica: Replica,
-) -> None:
+async def test_a_reconcile_is_due_only_after_the_interval(replica: Replica) -> None:
     """By whichever replica, before or after a restart."""
     await replica.compare()
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, pause_s=0.0, check_s=0.01)

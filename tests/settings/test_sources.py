@@ -210,8 +210,7 @@ def test_a_password_alone_configures_no_durable_redis(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("host", "origin"),
-    [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")],
+    ("host", "origin"), [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")]
 )
 def test_the_public_address_defaults_to_host_and_port(
     monkeypatch: pytest.MonkeyPatch, host: str, origin: str

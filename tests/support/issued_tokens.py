@@ -17,10 +17,7 @@ MONTHLY = 48210377
 def create_issuer(clock: Clock) -> TokenIssuer:
     """Returns an issuer with a new key; its tokens live ten minutes."""
     return TokenIssuer(
-        create_keyring(clock()),
-        issuer=ISSUER,
-        audience=AUDIENCE,
-        life=timedelta(minutes=10),
+        create_keyring(clock()), issuer=ISSUER, audience=AUDIENCE, life=timedelta(minutes=10)
     )
 
 

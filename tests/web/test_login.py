@@ -200,9 +200,7 @@ async def test_a_wrong_code_is_refused(browser: Browser) -> None:
     assert (done.status_code, done.json()["code"]) == (400, "login_expired")
 
 
-async def test_wrong_client_credentials_name_the_setting(
-    run_service: RunService,
-) -> None:
+async def test_wrong_client_credentials_name_the_setting(run_service: RunService) -> None:
     """The operator, not the person, has to correct them."""
     async with run_service(github_client_id="client", github_secret=SecretStr("wrong")) as service:
         browser = await service.open_browser()
@@ -315,9 +313,7 @@ async def test_login_on_another_host_moves_to_the_public_one(service: Service) -
     assert not browser.cookies
 
 
-async def test_a_proxy_that_rewrites_the_host_causes_no_redirect_loop(
-    service: Service,
-) -> None:
+async def test_a_proxy_that_rewrites_the_host_causes_no_redirect_loop(service: Service) -> None:
     """After one redirect the host is not checked again."""
     browser = await service.open_browser("http://inner:8000")
 

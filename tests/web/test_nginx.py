@@ -83,10 +83,7 @@ async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterato
         github_transport=httpx.ASGITransport(github.app),
         clock=clock,
     )
-    async with (
-        run_server(app, sock),
-        run_nginx(tmp_path, port=port, service_port=port_of(sock)),
-    ):
+    async with run_server(app, sock), run_nginx(tmp_path, port=port, service_port=port_of(sock)):
         yield Site(origin, github)
 
 

@@ -74,9 +74,7 @@ async def test_an_allowed_origin_may_call_with_credentials(run_service: RunServi
             "/exclude", headers={"origin": origin, "access-control-request-method": "POST"}
         )
         answer = await browser.post(
-            "/exclude",
-            json={"id": "a"},
-            headers={"origin": origin, "sec-fetch-site": "cross-site"},
+            "/exclude", json={"id": "a"}, headers={"origin": origin, "sec-fetch-site": "cross-site"}
         )
 
     assert preflight.headers["access-control-allow-origin"] == origin

@@ -238,9 +238,7 @@ async def test_a_body_over_the_limit_is_413(
 ) -> None:
     """A client must not fill the memory of the service."""
     answer = await sponsor.post(
-        "/preferences/mnodes/filter",
-        content=send(),
-        headers={"content-type": "application/json"},
+        "/preferences/mnodes/filter", content=send(), headers={"content-type": "application/json"}
     )
 
     assert answer.status_code == 413

@@ -239,9 +239,7 @@ async def test_the_sponsorship_of_an_organization_needs_a_comparison(
     maintainer = github.people.get_person(SPONSORABLE)
     github.people.add_organization("big-org", owners=[maintainer], has_sponsors_listing=True)
     async with run_service(
-        maintainer_token=SecretStr(token),
-        reconcile_hours=0,
-        sponsorables=(SPONSORABLE, "big-org"),
+        maintainer_token=SecretStr(token), reconcile_hours=0, sponsorables=(SPONSORABLE, "big-org")
     ) as service:
         browser = await service.sign_in("stranger")
         github.people.sponsor("stranger", SPONSORABLE, cents=700)
@@ -280,9 +278,7 @@ async def test_a_payment_entitles_at_once_and_needs_a_comparison(
     assert (entitlement["until"] is not None) is has_end
 
 
-async def test_an_expired_maintainers_token_changes_no_entitlement(
-    run_service: RunService,
-) -> None:
+async def test_an_expired_maintainers_token_changes_no_entitlement(run_service: RunService) -> None:
     """A refresh must not cost the person the entitlement."""
     async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
         browser = await service.sign_in("monthly")

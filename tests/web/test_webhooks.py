@@ -56,10 +56,7 @@ def hook(listening: Service) -> Hook:
 def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
     """Returns a webhook that calls a service."""
     return Hook(
-        url=URL,
-        secret=secret,
-        base_url=GITHUB_URL,
-        transport=httpx.ASGITransport(service.app),
+        url=URL, secret=secret, base_url=GITHUB_URL, transport=httpx.ASGITransport(service.app)
     )
 
 
@@ -133,9 +130,7 @@ async def test_an_event_that_is_too_large_is_not_read(hook: Hook, announced: boo
 
     async with httpx.AsyncClient(transport=hook.transport) as client:
         answer = await client.post(
-            URL,
-            content=delivery.body if announced else chunks(),
-            headers=delivery.headers(SECRET),
+            URL, content=delivery.body if announced else chunks(), headers=delivery.headers(SECRET)
         )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

@@ -88,9 +88,7 @@ async def test_a_comparison_finds_and_repairs(admin: Browser, local: Redis, dura
     assert (fixed["agrees"], fixed["repaired"]) == (True, 1)
 
 
-async def test_without_a_durable_redis_no_job_starts(
-    run_service: RunService,
-) -> None:
+async def test_without_a_durable_redis_no_job_starts(run_service: RunService) -> None:
     """The answer names the setting."""
     async with run_admin(run_service) as (client, _):
         answers = [await client.post(path) for path in ("/admin/snapshot", "/admin/verify")]

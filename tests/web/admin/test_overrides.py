@@ -63,9 +63,7 @@ async def test_an_override_by_login_asks_github_once(
     assert seen.json()["entitlement"]["status"] == "entitled"
 
 
-async def test_an_override_by_login_needs_no_maintainers_token(
-    run_service: RunService,
-) -> None:
+async def test_an_override_by_login_needs_no_maintainers_token(run_service: RunService) -> None:
     """Logins are public."""
     async with run_admin(run_service) as (client, _):
         granted = await put_override(client, "stranger")

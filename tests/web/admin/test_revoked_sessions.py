@@ -5,13 +5,7 @@ from redis.asyncio import Redis
 
 from sponsorsync.store import keys
 from tests.conftest import Browser, RunService, Service
-from tests.support.administration import (
-    BEARER,
-    MONTHLY,
-    PRIVATE,
-    STRANGER,
-    run_admin,
-)
+from tests.support.administration import BEARER, MONTHLY, PRIVATE, STRANGER, run_admin
 from tests.support.issued_tokens import AUDIENCE
 
 

@@ -104,10 +104,7 @@ async def test_a_link_requests_one_scope_and_has_a_state(stranger: Browser) -> N
     cookie = to_patreon.headers["set-cookie"]
 
     assert to_patreon.headers["location"].startswith(f"{PATREON_URL}/oauth2/authorize?")
-    assert (query["scope"], query["redirect_uri"]) == (
-        ["identity"],
-        [f"{ORIGIN}/patreon/callback"],
-    )
+    assert (query["scope"], query["redirect_uri"]) == (["identity"], [f"{ORIGIN}/patreon/callback"])
     assert len(query["state"][0]) >= 30
     assert query["state"][0] not in cookie
     assert "HttpOnly" in cookie
@@ -221,10 +218,7 @@ async def test_a_failed_link_changes_nothing(
     before = await entitlement_of(stranger), await local.xlen(keys.AUDIT)
     backs = [await stranger.go_to_patreon("former") for _ in range(2)]
     vars(patreon.switches).update(switches)
-    answer, page = (
-        await stranger.get(backs[0]),
-        await stranger.get(backs[1], headers=HTML),
-    )
+    answer, page = (await stranger.get(backs[0]), await stranger.get(backs[1], headers=HTML))
     again = await stranger.get(backs[0])
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -13,12 +13,7 @@ from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
 from tests.conftest import Browser, Clock, RunService
-from tests.support.issued_tokens import (
-    AUDIENCE,
-    ISSUER,
-    MONTHLY,
-    fetch_bearer,
-)
+from tests.support.issued_tokens import AUDIENCE, ISSUER, MONTHLY, fetch_bearer
 
 JWKS = "/.well-known/jwks.json"
 POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=72))

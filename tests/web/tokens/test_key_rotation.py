@@ -14,13 +14,7 @@ from sponsorsync.tokens import issuer as issuer_module
 from sponsorsync.tokens.issuer import TokenIssuer, open_tokens, reload_keys
 from sponsorsync.tokens.keyring import load_keyring, rotate_keys
 from tests.conftest import Clock, RunService
-from tests.support.issued_tokens import (
-    AUDIENCE,
-    MONTHLY,
-    create_claims,
-    fetch_bearer,
-    sign_claims,
-)
+from tests.support.issued_tokens import AUDIENCE, MONTHLY, create_claims, fetch_bearer, sign_claims
 from tests.support.waiting import until
 
 
