@@ -156,9 +156,7 @@ async def test_a_broken_answer_is_an_unreachable_github(
     assert len(server.requests) == 2
 
 
-async def test_a_redirect_is_not_followed(
-    server: Server, transport: httpx.AsyncBaseTransport
-) -> None:
+async def test_no_redirect_is_followed(server: Server, transport: httpx.AsyncBaseTransport) -> None:
     """The token would be sent to its target."""
     server.answer = REDIRECT
 

@@ -143,9 +143,7 @@ def test_a_file_that_all_users_may_write_is_refused(
         load(path)
 
 
-def test_a_file_is_synced_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_synced_before_naming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a loss of power leaves an empty file."""
     path, synced = tmp_path / "secret", dict[int, tuple[int, int | None]]()
 
@@ -163,9 +161,7 @@ def test_a_file_is_synced_before_it_gets_its_name(
     assert synced == {first: (10, None), second: (20, first)}
 
 
-def test_a_waiting_lock_is_on_the_replaced_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_waiting_lock_is_on_a_replaced_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock on the old file would exclude no other process."""
     waits, holds, done = Event(), Event(), Event()
 

@@ -26,9 +26,7 @@ RATE_LIMITED = httpx.Response(200, json={"errors": [{"type": "RATE_LIMITED", "me
 SECONDARY_LIMIT = httpx.Response(403, headers={"Retry-After": "9"})
 
 
-async def test_a_sign_in_costs_two_round_trips_to_github(
-    use_cases: UseCases, github: SimulatedGitHub
-) -> None:
+async def test_a_sign_in_is_two_round_trips(use_cases: UseCases, github: SimulatedGitHub) -> None:
     """A person waits: first for the token, then for everything else at once."""
     await use_cases.sign_in()
 
@@ -38,9 +36,7 @@ async def test_a_sign_in_costs_two_round_trips_to_github(
     assert all(one.overlaps(other) for one, other in combinations(others, 2))
 
 
-async def test_after_a_refused_code_nothing_is_fetched(
-    services: Services, github: SimulatedGitHub
-) -> None:
+async def test_a_refused_code_fetches_nothing(services: Services, github: SimulatedGitHub) -> None:
     """There is no token to ask with."""
     with pytest.raises(LoginExpiredError):
         await services.sign_in.finish(code="bad", code_verifier="x" * 64, replaces=None)
@@ -77,9 +73,7 @@ async def test_first_seen_stays_and_last_login_moves(use_cases: UseCases, clock:
     assert await use_cases.load_profile() == second
 
 
-async def test_the_former_session_of_the_browser_ends(
-    use_cases: UseCases, services: Services
-) -> None:
+async def test_the_browsers_former_session_ends(use_cases: UseCases, services: Services) -> None:
     """Another person may have planted it (session fixation)."""
     first = await use_cases.sign_in()
 
@@ -139,9 +133,7 @@ async def test_a_sponsorship_that_ended_ends_the_entitlement(
     assert facts.valid_until == learnt_at
 
 
-async def test_a_one_time_payment_entitles_for_a_month_from_its_payment(
-    use_cases: UseCases, clock: Clock
-) -> None:
+async def test_a_one_time_payment_entitles_for_a_month(use_cases: UseCases, clock: Clock) -> None:
     """GitHub reports no end of it."""
     done = await use_cases.sign_in("one-time")
 
@@ -237,9 +229,7 @@ async def test_a_slow_list_of_sponsorships_does_not_delay_the_sign_in(
     assert await use_cases.load_facts() == replace(stored, unknown_since=clock.now)
 
 
-async def test_a_stored_private_address_stays_without_an_answer(
-    use_cases: UseCases, github: SimulatedGitHub
-) -> None:
+async def test_a_stored_private_address_stays(use_cases: UseCases, github: SimulatedGitHub) -> None:
     """`/user` does not show it, and that is no reason to drop it."""
     await use_cases.sign_in("stranger")
     github.switches.bad_json = {"emails"}
@@ -249,9 +239,7 @@ async def test_a_stored_private_address_stays_without_an_answer(
     assert done.profile.email == "stranger@example.com"
 
 
-async def test_a_first_sign_in_without_sponsorships_is_unknown(
-    use_cases: UseCases, github: SimulatedGitHub
-) -> None:
+async def test_a_first_sign_in_may_be_unknown(use_cases: UseCases, github: SimulatedGitHub) -> None:
     """Unknown is not empty."""
     github.switches.fail = {"graphql"}
 

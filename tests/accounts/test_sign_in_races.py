@@ -75,9 +75,7 @@ async def test_an_override_during_a_sign_in_stays(use_cases: UseCases, people: B
     assert people.loads == 2
 
 
-async def test_an_override_removed_during_a_sign_in_is_gone(
-    use_cases: UseCases, people: BusyPeople
-) -> None:
+async def test_a_removed_override_stays_removed(use_cases: UseCases, people: BusyPeople) -> None:
     """The sign-in has loaded it, and does not bring it back."""
     await _override(use_cases)
     remove = use_cases.services.overrides.remove

@@ -49,9 +49,7 @@ async def test_a_second_failure_is_raised(
 @pytest.mark.parametrize(
     ("status", "is_limit"), [(401, False), (403, False), (404, False), (429, True)]
 )
-async def test_a_refusal_is_not_retried(
-    peer: Peer, way: Script, status: int, is_limit: bool
-) -> None:
+async def test_no_refusal_is_retried(peer: Peer, way: Script, status: int, is_limit: bool) -> None:
     """A retry cannot help, and makes a limit worse."""
     way.answer(httpx.Response(status))
 

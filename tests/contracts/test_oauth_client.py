@@ -25,9 +25,7 @@ def test_each_attempt_has_its_own_state(peer: Peer) -> None:
     assert first_state != second_state
 
 
-async def test_a_code_is_valid_once(
-    peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon
-) -> None:
+async def test_codes_work_once(peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon) -> None:
     """The code stays in the browser's history."""
     address, _ = peer.start()
     code = await consent(simulation, address)

@@ -47,9 +47,7 @@ async def test_a_membership_counts_for_a_month(replica: Replica) -> None:
 @pytest.mark.parametrize(
     ("overrides", "is_asked"), [({}, True), ({"org_entitlement": "off"}, False)], ids=["on", "off"]
 )
-async def test_organizations_are_requested_only_where_they_entitle(
-    replica: Replica, *, is_asked: bool
-) -> None:
+async def test_organizations_are_requested_if_needed(replica: Replica, *, is_asked: bool) -> None:
     """GitHub's page shows people which data an installation wants."""
     attempt = replica.services.sign_in.start(login_hint=None)
 
@@ -94,9 +92,7 @@ async def test_an_end_that_members_see_ends_the_stored_sponsorship(replica: Repl
     assert (await replica.entitlement()).status is EntitlementStatus.NOT_ENTITLED
 
 
-async def test_a_better_sponsorship_of_the_organization_replaces_the_stored_one(
-    replica: Replica,
-) -> None:
+async def test_a_better_sponsorship_of_the_organization_replaces_another(replica: Replica) -> None:
     """The stored one has an announced end; the present one has none."""
     await replica.report("created")
     tomorrow = replica.clock.now + timedelta(days=1)
@@ -172,9 +168,7 @@ async def test_the_next_owner_of_a_login_inherits_no_membership(replica: Replica
     assert await replica.load_seats() == {MEMBER}
 
 
-async def test_stored_memberships_entitle_nobody_while_switched_off(
-    replica: Replica, settings: Settings
-) -> None:
+async def test_memberships_may_be_switched_off(replica: Replica, settings: Settings) -> None:
     """The maintainer decides, at any time."""
     await replica.sign_in("org-member")
     off = settings.model_copy(update={"org_entitlement": "off"}).entitlement_policy

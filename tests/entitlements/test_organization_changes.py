@@ -25,9 +25,7 @@ from tests.support.waiting import until
 FIELD = f"{SPONSORABLE}:{ORG}"
 
 
-async def test_the_end_of_an_organizations_sponsorship_ends_its_members_entitlements(
-    replica: Replica,
-) -> None:
+async def test_the_end_of_an_organizations_sponsorship_reaches_members(replica: Replica) -> None:
     """No member has to sign in for it."""
     await replica.entitle_member()
     replica.clock.advance(seconds=-1)  # so that the end has come
@@ -55,9 +53,7 @@ async def test_a_tier_change_of_the_organization_reaches_its_members(replica: Re
     assert (last.person_id, last.what, last.by) == (MEMBER, "changed", "organization")
 
 
-async def test_an_organization_that_sponsors_again_entitles_its_members_again(
-    replica: Replica,
-) -> None:
+async def test_an_organization_that_sponsors_again_entitles_its_members(replica: Replica) -> None:
     """While their memberships count; they keep their seats meanwhile."""
     await replica.entitle_member()
     await replica.report("cancelled")

@@ -177,9 +177,7 @@ async def test_an_override_during_the_comparison_is_kept(replica: Replica) -> No
         ("bad_json", {"graphql"}),
     ],
 )
-async def test_an_incomplete_answer_ends_no_entitlement(
-    replica: Replica, switch: str, value: object
-) -> None:
+async def test_half_an_answer_ends_nothing(replica: Replica, switch: str, value: object) -> None:
     """The summary says why, and when GitHub may be asked again."""
     await replica.compare()
     before = await replica.entitled()
@@ -285,9 +283,7 @@ async def test_an_owners_token_shows_the_sponsors_of_an_organization(
     assert summary.reason == "gone: GitHub knows no account gone."
 
 
-async def test_events_during_the_comparison_are_newer_than_its_answer(
-    replica: Replica, settings: Settings
-) -> None:
+async def test_events_during_a_comparison_are_newer(replica: Replica, settings: Settings) -> None:
     """It must neither end a new entitlement nor bring back an ended one."""
     await replica.compare()
     github, clock = replica.github, replica.clock
@@ -352,9 +348,7 @@ async def test_refresh_of_a_possibly_hidden_sponsor_stays_open(replica: Replica)
     assert await replica.reconciliations.load_awaiting(SPONSORABLE) == [MONTHLY]
 
 
-async def test_no_facts_are_saved_for_a_deleted_account(
-    replica: Replica, run_service: RunService
-) -> None:
+async def test_a_deleted_account_gets_no_facts(replica: Replica, run_service: RunService) -> None:
     """Also where the person had asked for a refresh before."""
     async with run_service() as service:
         browser = await service.open_browser()
@@ -388,9 +382,7 @@ async def test_wrong_type_keys_of_some_people_do_not_stop_a_comparison(replica: 
     assert (wrong[0] in reasons[PRIVATE], wrong[1] in reasons[MONTHLY]) == (True, True)
 
 
-async def test_a_wrong_type_key_that_all_people_need_makes_a_comparison_incomplete(
-    replica: Replica,
-) -> None:
+async def test_a_shared_wrong_type_key_makes_a_comparison_incomplete(replica: Replica) -> None:
     """Nothing could be saved, so nothing was learnt about anybody."""
     await replica.local.set(keys.AUDIT, "somebody else's")
     with capture_logs() as logs:

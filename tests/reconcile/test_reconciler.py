@@ -53,9 +53,7 @@ async def test_the_reconcile_lock_of_a_dead_replica_expires(replica: Replica) ->
 
 
 @pytest.mark.parametrize("limit", [None, retry_after(600)], ids=["at a page", "while waiting"])
-async def test_a_comparison_stops_when_its_lock_is_lost(
-    replica: Replica, limit: dict[str, str] | None
-) -> None:
+async def test_a_lost_lock_ends_comparing(replica: Replica, limit: dict[str, str] | None) -> None:
     """Another replica is comparing by then."""
 
     async def lose(_: int) -> None:

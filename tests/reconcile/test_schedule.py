@@ -254,9 +254,7 @@ async def test_a_request_settled_by_another_replica_is_not_repeated(
     assert replica.way.pages == 1
 
 
-async def test_a_cancellation_taken_back_is_found_soon_after_the_announced_end(
-    replica: Replica,
-) -> None:
+async def test_a_cancellation_taken_back_is_found_after_the_announced_end(replica: Replica) -> None:
     """GitHub sends an event for the cancellation, and none for taking it back."""
     await replica.compare()
     ends = int(replica.clock.now.timestamp()) + 60  # a day ago to Redis

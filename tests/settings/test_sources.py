@@ -31,9 +31,7 @@ def test_both_files_are_read(tmp_path: Path) -> None:
     assert settings.durable_address == SecretStr("redis://durable.example:12000/0")
 
 
-def test_the_environment_wins_over_the_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_wins_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable of one run overrides the files."""
     (tmp_path / ".env").write_text("SPONSORSYNC_PORT=9000\nGITHUB_SECRET=of-the-file\n")
     monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
@@ -62,9 +60,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.port, settings.redis_url) == (8000, None)
 
 
-def test_variables_of_other_programs_are_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_variables_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The application may use the same `.env`."""
     (tmp_path / ".env").write_text("SOMETHING_ELSE=1\nSPONSORSYNC_UNKNOWN=1\n")
     monkeypatch.setenv("PORT", "9001")
@@ -259,9 +255,7 @@ LIMITS = {
     ("variable", "value"),
     [(variable, value) for variable, values in LIMITS.items() for value in values],
 )
-def test_the_limits_themselves_are_accepted(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
+def test_limits_are_accepted(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     """test_refusals.py has the next values beyond them."""
     monkeypatch.setenv(variable, value)
 

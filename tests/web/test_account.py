@@ -55,9 +55,7 @@ async def test_a_private_email_is_read_from_the_list(browser: Browser) -> None:
     assert (profile["email"], profile["name"]) == ("stranger@example.com", None)
 
 
-async def test_an_unanswered_question_leaves_the_last_answer(
-    browser: Browser, github: SimulatedGitHub
-) -> None:
+async def test_the_last_answer_of_github_stays(browser: Browser, github: SimulatedGitHub) -> None:
     """Unknown is not no: the entitlement stays, with the time of the first failure."""
     await browser.sign_in("monthly")
     github.switches.forbidden_data = True
@@ -71,9 +69,7 @@ async def test_an_unanswered_question_leaves_the_last_answer(
     assert "could not be asked" in entitlement["reason"]
 
 
-async def test_without_any_answer_the_entitlement_is_unknown(
-    browser: Browser, github: SimulatedGitHub
-) -> None:
+async def test_no_answer_at_all_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
     """Unknown is not 'no'."""
     github.switches.forbidden = True
 
@@ -138,9 +134,7 @@ async def test_the_account_page_links_to_the_sponsorable(browser: Browser) -> No
     assert f'href="{GITHUB_URL}/sponsors/maintainer"' in page
 
 
-async def test_the_account_page_works_without_the_exclusions(
-    sponsor: Browser, local: Redis
-) -> None:
+async def test_the_account_page_works_without_exclusions(sponsor: Browser, local: Redis) -> None:
     """A sign-in leads there, and only it has the button to sign out."""
     await local.hset("user:48210377", "name", "visitor")
 

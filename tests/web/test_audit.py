@@ -122,9 +122,7 @@ async def test_an_event_is_audited_by_its_delivery(
     assert [entry["reference"] for entry in trail] == [created.number, cancelled.number]
 
 
-async def test_a_reconcile_is_audited(
-    admin: Browser, github: SimulatedGitHub, clock: Clock
-) -> None:
+async def test_reconcile_is_audited(admin: Browser, github: SimulatedGitHub, clock: Clock) -> None:
     """It finds the changes that no webhook reported."""
     clock.advance(days=-1)
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
@@ -239,9 +237,7 @@ async def test_a_patronage_is_audited(service: Service, admin: Browser) -> None:
     assert json.loads(trail[0]["after"]["also"])[0]["account_id"] == "90210010"
 
 
-async def test_a_deleted_account_is_audited_where_it_was_entitled(
-    service: Service, admin: Browser
-) -> None:
+async def test_an_entitled_deleted_account_is_audited(service: Service, admin: Browser) -> None:
     """A person without an entitlement loses none."""
     for login in ("monthly", "stranger"):
         browser = await service.sign_in(login)
@@ -284,9 +280,7 @@ async def _fill(local: Redis, count: int) -> None:
         await pipeline.execute()
 
 
-async def test_audit_pages_lead_from_the_latest_entry_to_the_first(
-    admin: Browser, local: Redis
-) -> None:
+async def test_audit_pages_lead_from_last_to_first(admin: Browser, local: Redis) -> None:
     """Each entry once, and no page after the last one."""
     await _fill(local, 250)
     seen: list[int] = []

@@ -97,9 +97,7 @@ async def test_a_person_without_entitlement_is_sent_to_the_sponsorable(
     assert not _headers_of(answer)
 
 
-async def test_without_a_session_the_answer_has_the_address_of_the_sign_in(
-    browser: Browser,
-) -> None:
+async def test_without_a_session_the_answer_links_to_the_sign_in(browser: Browser) -> None:
     """As a whole address, since the proxy shows the page under its own."""
     answer = await _ask(browser)
     page = await browser.get(ASK, headers={"accept": "text/html"})
@@ -126,9 +124,7 @@ async def test_signing_out_closes_it_at_once(sponsor: Browser) -> None:
     assert (await _ask(sponsor)).status_code == 401
 
 
-async def test_losing_the_entitlement_closes_it_at_once(
-    sponsor: Browser, local: Redis, clock: Clock
-) -> None:
+async def test_a_lost_entitlement_closes_it(sponsor: Browser, local: Redis, clock: Clock) -> None:
     """The facts are read for each request; nothing is cached."""
     before = await _ask(sponsor)
     ended = int(clock().timestamp()) - 1
@@ -167,9 +163,7 @@ async def test_without_any_answer_of_github_the_entitlement_is_unknown(
     assert (answer.status_code, answer.json()["code"]) == (403, "entitlement_unknown")
 
 
-async def test_each_sponsorable_has_its_own_answer(
-    run_service: RunService, github: SimulatedGitHub
-) -> None:
+async def test_sponsorables_are_distinct(run_service: RunService, github: SimulatedGitHub) -> None:
     """The first one is the default; the case of logins does not matter."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("private", "Big-Org", cents=2500)

@@ -64,9 +64,7 @@ async def test_callback_answers_json_to_a_client_that_asks_for_it(browser: Brows
         ("", "/account"),
     ],
 )
-async def test_next_leads_to_paths_of_this_site_only(
-    browser: Browser, wanted: str, led_to: str
-) -> None:
+async def test_next_leads_to_paths_of_this_site(browser: Browser, wanted: str, led_to: str) -> None:
     """An open redirect after a sign-in would help phishing."""
     callback = await browser.go_to_github("monthly", next=wanted)
     done = await browser.get(callback)
@@ -224,9 +222,7 @@ async def test_a_broken_github_is_a_502_and_no_session(
     assert "sponsorsync" not in browser.cookies
 
 
-async def test_a_sign_in_succeeds_without_the_list_of_emails(
-    browser: Browser, github: SimulatedGitHub
-) -> None:
+async def test_a_sign_in_needs_no_list_of_emails(browser: Browser, github: SimulatedGitHub) -> None:
     """The stored address stays."""
     await browser.sign_in("stranger")
     github.switches.fail = {"emails"}

@@ -96,9 +96,7 @@ async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
 
 
 @pytest.mark.parametrize("login", ["private", "stranger", "former"])
-async def test_a_person_without_entitlement_sees_a_link_to_the_sponsorable(
-    site: Site, login: str
-) -> None:
+async def test_a_person_without_entitlement_sees_where_to_sponsor(site: Site, login: str) -> None:
     """A sponsor of five dollars, a person without a sponsorship, and a former sponsor."""
     async with site.sign_in(login) as browser:
         page = await browser.get(PAGE)
@@ -106,9 +104,7 @@ async def test_a_person_without_entitlement_sees_a_link_to_the_sponsorable(
     assert (page.status_code, page.text) == (403, f"{REFUSAL}: {SPONSOR_URL}")
 
 
-async def test_an_expired_entitlement_closes_the_page_at_once(
-    site: Site, local: Redis, clock: Clock
-) -> None:
+async def test_expired_entitlements_close_the_page(site: Site, local: Redis, clock: Clock) -> None:
     """For the same browser, a moment later."""
     ended = int(clock().timestamp()) - 1
     async with site.sign_in("monthly") as browser:

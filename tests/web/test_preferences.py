@@ -62,9 +62,7 @@ async def test_an_item_is_removed(sponsor: Browser) -> None:
         ("-x", "-x"),
     ],
 )
-async def test_an_item_in_a_path_is_decoded_once(
-    sponsor: Browser, local: Redis, path: str, item: str
-) -> None:
+async def test_items_are_decoded_once(sponsor: Browser, local: Redis, path: str, item: str) -> None:
     """Ids may contain slashes and percent signs."""
     await sponsor.put(f"/preferences/mnodes/{path}")
 

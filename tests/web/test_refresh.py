@@ -304,9 +304,7 @@ async def test_another_accounts_token_decides_nothing(
     assert await local.keys("sponsorship:private:*") == []
 
 
-async def test_each_person_may_refresh_once_a_minute(
-    service: Service, github: SimulatedGitHub
-) -> None:
+async def test_people_may_refresh_once_a_minute(service: Service, github: SimulatedGitHub) -> None:
     """The second answer has the wait; another person is not affected."""
     browser, other = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
@@ -336,9 +334,7 @@ async def test_a_refresh_is_possible_after_the_wait(service: Service, local: Red
     assert again.status_code == 200
 
 
-async def test_all_people_share_a_limit(
-    service: Service, github: SimulatedGitHub, local: Redis
-) -> None:
+async def test_one_limit_is_shared(service: Service, github: SimulatedGitHub, local: Redis) -> None:
     """They share the maintainer's budget; a refusal does not use up the person's own limit."""
     browser = await service.sign_in("monthly")
     await local.set("sponsorsync:refreshes", keys.REFRESHES_A_MINUTE, ex=60)
@@ -353,9 +349,7 @@ async def test_all_people_share_a_limit(
     assert allowed.status_code == 200
 
 
-async def test_of_many_refreshes_at_once_one_asks_github(
-    service: Service, github: SimulatedGitHub
-) -> None:
+async def test_one_of_many_refreshes_asks_github(service: Service, github: SimulatedGitHub) -> None:
     """People press a button ten times."""
     browser = await service.sign_in("monthly")
     github.requests.clear()

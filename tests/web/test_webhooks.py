@@ -270,9 +270,7 @@ async def test_a_one_time_payment_ends_by_itself(
     )
 
 
-async def test_an_event_without_a_sponsor_changes_nothing(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_an_event_needs_a_sponsor(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Without the maintainer's token it cannot be compared, either."""
     answer = await hook.send(hook.tell("cancelled", joining, sponsor_is_null=True))
 
@@ -280,9 +278,7 @@ async def test_an_event_without_a_sponsor_changes_nothing(
     assert await local.keys("*") == []
 
 
-async def test_a_repeated_event_is_not_applied_again(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_repeated_events_apply_once(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """A redelivery has the same number."""
     created, cancelled = hook.tell("created", joining), hook.tell("cancelled", joining)
     outcomes = [
@@ -295,9 +291,7 @@ async def test_a_repeated_event_is_not_applied_again(
     assert 0 < await local.ttl(keys.delivery(created.number)) <= keys.DELIVERY_TTL_S
 
 
-async def test_a_failed_event_can_be_sent_again(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_a_failed_event_can_be_resent(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Only an applied event is remembered."""
     created = hook.tell("created", joining)
     await local.set(keys.sponsorship(SPONSORABLE, STRANGER), "somebody else's")
@@ -321,9 +315,7 @@ async def test_an_older_event_after_a_newer_one_changes_nothing(
     assert not await _is_entitled(local)
 
 
-async def test_a_replayed_tier_change_is_not_applied(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_no_replayed_tier_is_applied(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """The number is not signed, so an old event can be replayed under another one."""
     assert joining.tier is not None
     joining.tier.monthly_price_in_cents = 2500
@@ -428,9 +420,7 @@ async def test_a_new_sponsors_preferences_reach_durable(
         await until(has_arrived)
 
 
-async def test_metrics_count_events_by_outcome(
-    listening: Service, hook: Hook, joining: Sponsorship
-) -> None:
+async def test_metrics_count_outcomes(listening: Service, hook: Hook, joining: Sponsorship) -> None:
     """They show a wrong secret, and a webhook that is never called."""
     created = hook.tell("created", joining)
     await hook.send(hook.ping())

@@ -19,9 +19,7 @@ async def admin(service: Service) -> Browser:
     return browser
 
 
-async def test_an_import_adds_the_visitors_preferences_to_the_person(
-    admin: Browser, local: Redis
-) -> None:
+async def test_an_import_adds_the_visitors_preferences(admin: Browser, local: Redis) -> None:
     """It may exceed the limit of one change, can be repeated, and keeps the visitor's data."""
     items = [f"node-{number:04}" for number in range(1500)]
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
@@ -63,9 +61,7 @@ async def test_an_import_needs_a_visitor_and_a_person(admin: Browser, local: Red
     assert "has signed in" in answers[1].json()["detail"]
 
 
-async def test_an_import_refuses_items_that_a_collection_may_not_contain(
-    admin: Browser, local: Redis
-) -> None:
+async def test_an_import_refuses_items_of_a_wrong_form(admin: Browser, local: Redis) -> None:
     """The application writes the visitor's set, which may contain anything."""
     key = keys.preferences(VISITOR, "mnodes")
     await local.hset(keys.visitor(VISITOR), "theirs", "1")

@@ -50,9 +50,7 @@ async def test_an_override_entitles_a_number_that_never_signed_in(
     assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
 
 
-async def test_an_override_by_login_asks_github_once(
-    admin: Browser, github: SimulatedGitHub
-) -> None:
+async def test_a_login_override_asks_github_once(admin: Browser, github: SimulatedGitHub) -> None:
     """The number is stored; the case of the login does not matter."""
     granted = await put_override(admin, "StrangeR")
     requests = github.requests.all()
@@ -89,9 +87,7 @@ async def test_an_override_follows_the_number_not_the_login(
     assert seen.json()["entitlement"]["status"] == "not_entitled"
 
 
-async def test_a_second_override_replaces_the_first_and_keeps_its_start(
-    admin: Browser, clock: Clock
-) -> None:
+async def test_a_second_override_keeps_the_first_start(admin: Browser, clock: Clock) -> None:
     """`since` is the start of the time without a gap."""
     until_then = (clock.now + timedelta(days=9)).replace(microsecond=0)
     first = (await put_override(admin, STRANGER, cents=500)).json()["entitlement"]
@@ -135,9 +131,7 @@ async def test_of_two_overrides_at_once_one_remains_complete(admin: Browser, loc
     assert await local.xlen(keys.AUDIT) == 2
 
 
-async def test_without_durable_an_unknown_person_gets_no_override(
-    run_service: RunService, local: Redis
-) -> None:
+async def test_without_durable_unknown_people_wait(run_service: RunService, local: Redis) -> None:
     """Durable may have a sponsorship of this person."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
         granted, revoked = (
@@ -156,9 +150,7 @@ async def test_without_durable_an_unknown_person_gets_no_override(
     assert unknown["status"] == "unknown"
 
 
-async def test_without_durable_a_partly_known_person_gets_no_override(
-    run_service: RunService,
-) -> None:
+async def test_without_durable_partly_known_people_get_no_override(run_service: RunService) -> None:
     """Durable may have an override of a person who signed in during the outage."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, browser):
         await browser.sign_in("stranger")
@@ -227,9 +219,7 @@ async def test_the_end_of_an_override_closes_forward_auth_in_the_same_second(
     assert after.json()["detail"].startswith("The access that an administrator gave you ended by ")
 
 
-async def test_a_removed_override_closes_forward_auth_at_once(
-    service: Service, admin: Browser
-) -> None:
+async def test_a_removed_override_closes_forward_auth(service: Service, admin: Browser) -> None:
     """The answer has the remaining entitlement; a second removal is 404."""
     browser = await service.sign_in("monthly")
     await put_override(admin, STRANGER)

@@ -50,9 +50,7 @@ async def test_no_session_is_hidden_by_an_eviction(
     assert await local.keys("sponsorsync:session*") == []
 
 
-async def test_signing_out_of_the_last_session_leaves_nothing(
-    service: Service, local: Redis
-) -> None:
+async def test_the_last_sign_out_leaves_nothing(service: Service, local: Redis) -> None:
     """An empty index is removed, too."""
     browser = await service.sign_in("monthly")
     await browser.post("/logout")
@@ -73,9 +71,7 @@ async def test_a_token_outlives_revoked_sessions_and_only_reads(run_service: Run
     assert (read.status_code, renewed.status_code) == (204, 403)
 
 
-async def test_a_session_that_another_login_replaced_is_not_counted(
-    service: Service, admin: Browser
-) -> None:
+async def test_a_replaced_session_is_not_counted(service: Service, admin: Browser) -> None:
     """A browser that signs in as another person ends its first session."""
     browser = await service.sign_in("monthly")
     await browser.sign_in("private")

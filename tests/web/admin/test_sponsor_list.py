@@ -22,9 +22,7 @@ from tests.support.administration import (
 )
 
 
-async def test_the_list_has_the_source_of_each_entitlement(
-    service: Service, admin: Browser
-) -> None:
+async def test_the_list_has_each_entitlements_source(service: Service, admin: Browser) -> None:
     """Every source appears, also for people who never signed in."""
     browser = await service.sign_in("monthly")
     await reconcile(admin)
@@ -98,9 +96,7 @@ async def test_the_log_names_the_wrong_type_key_behind_an_answer(
     assert [f" {key} " in cause for cause in causes] == [True, True]
 
 
-async def test_the_note_of_an_override_is_for_administrators_only(
-    service: Service, admin: Browser
-) -> None:
+async def test_only_administrators_see_an_overrides_note(service: Service, admin: Browser) -> None:
     """The person sees only that an administrator decided."""
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER, reason="A very private reason", actor="a-private-actor")
@@ -118,9 +114,7 @@ async def test_the_note_of_an_override_is_for_administrators_only(
     assert "a-private-actor: A very private reason" in shown
 
 
-async def test_each_person_appears_at_least_once_over_all_pages(
-    admin: Browser, local: Redis
-) -> None:
+async def test_each_person_is_on_at_least_one_page(admin: Browser, local: Redis) -> None:
     """The list has more than a thousand people."""
     people = range(1_000_000, 1_001_500)
     async with local.pipeline() as pipeline:

@@ -77,9 +77,7 @@ async def test_a_login_and_a_link_do_not_accept_each_others_state(
     assert github.requests.all() == []
 
 
-async def test_an_attempt_at_another_source_is_refused(
-    run_service: RunService, clock: Clock
-) -> None:
+async def test_another_sources_attempt_is_refused(run_service: RunService, clock: Clock) -> None:
     """Else the code of one service would be sent to another (RFC 9700, 4.4)."""
     secret, response = SecretStr("s" * 32), Response()
     async with run_service(session_secret=secret, **PATREON_SETTINGS) as service:
@@ -135,9 +133,7 @@ async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
     assert not browser.cookies
 
 
-async def test_without_its_settings_there_is_no_patreon(
-    run_service: RunService, local: Redis
-) -> None:
+async def test_without_settings_there_is_no_patreon(run_service: RunService, local: Redis) -> None:
     """409 names the setting, and the account page does not mention Patreon."""
     async with run_service() as service:
         browser = await service.sign_in("stranger")

@@ -37,9 +37,7 @@ async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger
     assert (await entitlement_of(other))["source"] == "patreon"
 
 
-async def test_an_account_counts_for_the_last_person_that_linked_it(
-    service: Service, stranger: Browser
-) -> None:
+async def test_an_account_counts_for_its_last_person(service: Service, stranger: Browser) -> None:
     """The first person loses it at that moment, and may take it back."""
     other = await service.sign_in("former")
     holders = []
@@ -103,9 +101,7 @@ async def test_a_second_account_replaces_the_first(service: Service, stranger: B
     assert (await entitlement_of(other))["source"] == "patreon"
 
 
-async def test_a_deletion_frees_the_linked_account(
-    service: Service, stranger: Browser, local: Redis
-) -> None:
+async def test_deletion_frees_an_account(service: Service, stranger: Browser, local: Redis) -> None:
     """It leaves no trace, and the next person that links the account keeps it."""
     await stranger.link_patreon("active")
     before = await local.hgetall(LINKED_ACCOUNTS)
@@ -120,9 +116,7 @@ async def test_a_deletion_frees_the_linked_account(
     assert await patronage_of(stranger) is None
 
 
-async def test_unlinking_leaves_another_persons_index_entry(
-    stranger: Browser, local: Redis
-) -> None:
+async def test_unlinking_leaves_another_persons_entry(stranger: Browser, local: Redis) -> None:
     """Another person may be in the index by now, and still has to be found."""
     await stranger.link_patreon("active")
     await local.hset(LINKED_ACCOUNTS, "90210010", str(MONTHLY))

@@ -78,9 +78,7 @@ async def test_each_kind_of_person_gets_a_token(
     assert {n: claims[n] for n in ("entitled", "cents", "until") if n in claims} == entitlement
 
 
-async def test_an_unknown_entitlement_is_not_claimed(
-    program: Browser, github: SimulatedGitHub
-) -> None:
+async def test_no_unknown_entitlement_is_claimed(program: Browser, github: SimulatedGitHub) -> None:
     """The claim would be neither true nor false."""
     github.switches.forbidden = True
     await program.sign_in("monthly")
@@ -144,9 +142,7 @@ async def test_without_a_session_there_is_no_token(program: Browser) -> None:
 @pytest.mark.parametrize(
     "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}]
 )
-async def test_a_page_of_another_site_gets_no_token(
-    sponsor: Browser, headers: dict[str, str]
-) -> None:
+async def test_another_sites_page_gets_no_token(sponsor: Browser, headers: dict[str, str]) -> None:
     """The cross-site guard refuses it."""
     answer = await sponsor.post("/token", headers=headers)
 
@@ -242,9 +238,7 @@ async def test_losing_the_entitlement_closes_forward_auth_to_a_token_at_once(
     assert (after.status_code, after.json()["code"]) == (403, "not_a_sponsor")
 
 
-async def test_the_token_of_a_deleted_account_is_useless(
-    sponsor: Browser, program: Browser
-) -> None:
+async def test_a_deleted_accounts_token_is_useless(sponsor: Browser, program: Browser) -> None:
     """It is valid for some more minutes."""
     bearer = await fetch_bearer(sponsor)
     await sponsor.delete("/me")

@@ -53,9 +53,7 @@ async def test_a_token_is_refused_from_its_last_second_on(
     ],
     ids=str,
 )
-def test_a_token_of_our_key_with_other_claims_is_refused(
-    clock: Clock, changed: dict[str, Any]
-) -> None:
+def test_our_key_with_other_claims_is_refused(clock: Clock, changed: dict[str, Any]) -> None:
     """The same key may have signed for another installation or audience."""
     tokens = create_issuer(clock)
     claims = {**create_claims(clock), **changed}
