@@ -31,6 +31,7 @@ ORIGIN = "http://sponsorsync.test"
 GITHUB_URL = "http://github.test"
 PATREON_URL = "http://patreon.test"
 SPONSORABLE = "maintainer"
+UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 PATREON_SETTINGS = {
     "patreon_url": PATREON_URL,
     "patreon_client_id": "patreon-client",
@@ -87,6 +88,13 @@ async def durable(durable_server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+def durable_url(durable_server: EmbeddedValkey, durable: Redis) -> SecretStr:
+    """The address of the durable Redis, which is empty."""
+    assert durable is not None
+    return SecretStr(durable_server.url)
+
+
+@pytest.fixture
 async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
     """The application's Redis, empty."""
     async with Redis.from_url(local_server.url, decode_responses=True) as client:
@@ -113,10 +121,15 @@ def clock() -> Clock:
 @pytest.fixture
 def github(clock: Clock) -> SimulatedGitHub:
     """The simulated GitHub."""
+    return create_github(clock)
+
+
+def create_github(clock: Clock, *, origin: str = ORIGIN) -> SimulatedGitHub:
+    """Returns a simulated GitHub for a service at this address."""
     return SimulatedGitHub(
         client_id="client",
         client_secret="secret",
-        redirect_uris=[f"{ORIGIN}/oauth2/callback"],
+        redirect_uris=[f"{origin}/oauth2/callback"],
         maintainer=SPONSORABLE,
         url=GITHUB_URL,
         now=clock,
@@ -174,6 +187,11 @@ class Browser(httpx.AsyncClient):
         """Links an account of Patreon; returns the callback's answer."""
         return await self.get(await self.go_to_patreon(role))
 
+    async def load_entitlement(self) -> dict[str, Any]:
+        """Returns the one entitlement of the signed-in person."""
+        [entitlement] = (await self.get("/me")).json()["entitlements"]
+        return dict(entitlement)
+
 
 @dataclass
 class Service:
@@ -230,6 +248,21 @@ def run_service(
             yield Service(
                 app=hand_state(app, state or {}), github=github, patreon=patreon, _stack=browsers
             )
+
+    return run
+
+
+RunBrowser: TypeAlias = "Callable[..., AbstractAsyncContextManager[Browser]]"
+
+
+@pytest.fixture
+def run_browser(run_service: RunService) -> RunBrowser:
+    """Returns a context manager: a browser at a service with changed settings, maybe signed in."""
+
+    @asynccontextmanager
+    async def run(login: str | None = None, **overrides: object) -> AsyncIterator[Browser]:
+        async with run_service(**overrides) as service:
+            yield await (service.sign_in(login) if login else service.open_browser())
 
     return run
 

@@ -50,12 +50,13 @@ def _load(path: Path) -> str:
 
 @pytest.mark.usefixtures("_generous_umask")
 def test_only_the_owner_may_read_the_secret(path: Path) -> None:
-    """Regardless of the umask."""
+    """Regardless of the umask; a draft, which would contain it, is not left."""
     with capture_logs() as logs:
         _load(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
     assert logs == []
 
 
@@ -70,13 +71,6 @@ def test_the_secret_is_random(tmp_path: Path) -> None:
 
     assert first != second
     assert len(first) == len(second) == 64
-
-
-def test_creating_a_secret_leaves_no_draft(path: Path) -> None:
-    """A draft would contain the same secret."""
-    _load(path)
-
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_existing_secret_is_used(tmp_path: Path) -> None:

@@ -229,14 +229,18 @@ async def test_a_slow_list_of_sponsorships_does_not_delay_the_sign_in(
     assert await use_cases.load_facts() == replace(stored, unknown_since=clock.now)
 
 
-async def test_a_stored_private_address_stays(use_cases: UseCases, github: SimulatedGitHub) -> None:
+@pytest.mark.parametrize("switch", ["bad_json", "fail"])
+async def test_a_stored_private_address_stays(
+    use_cases: UseCases, github: SimulatedGitHub, switch: str
+) -> None:
     """`/user` does not show it, and that is no reason to drop it."""
     await use_cases.sign_in("stranger")
-    github.switches.bad_json = {"emails"}
+    setattr(github.switches, switch, {"emails"})
 
     done = await use_cases.sign_in("stranger")
 
     assert done.profile.email == "stranger@example.com"
+    assert await use_cases.load_profile(done.profile.id) == done.profile
 
 
 async def test_a_first_sign_in_may_be_unknown(use_cases: UseCases, github: SimulatedGitHub) -> None:

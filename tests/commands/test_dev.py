@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from redis.asyncio import Redis
 from sponsorsync.commands.dev import start_linked_service
 from sponsorsync.sandbox.linked_services import LINKED_SERVICES
 from sponsorsync.sandbox.valkey import EmbeddedValkey, find_free_port
+from tests.support.command import start
 
 LIMIT_S = 60
 _FIRST_PORT = 31_000
@@ -28,21 +28,7 @@ async def _run(
     *arguments: str, folder: Path, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Runs the command in its own folder, without the settings of this environment."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SPONSORSYNC_", "REDISENT_", "GITHUB_"))
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "sponsorsync",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=folder,
-        env=inherited | environment,
-    )
+    process = await start(folder, *arguments, environment=environment)
     try:
         yield process
     finally:

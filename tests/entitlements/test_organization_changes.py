@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.sandbox.github import SimulatedGitHub
-from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.organizations import OrganizationStore
@@ -202,12 +201,11 @@ async def test_a_members_preferences_are_copied_and_pruned_like_a_sponsors(
     github: SimulatedGitHub,
     local: Redis,
     clock: Clock,
-    durable_server: EmbeddedValkey,
+    durable_url: SecretStr,
     durable: Redis,
 ) -> None:
     """After the end removals still reach durable, and additions do not."""
     copy = keys.preferences(MEMBER, COLLECTION)
-    durable_url = SecretStr(durable_server.url)
     settings = member_settings.model_copy(
         update={"durable_url": durable_url, "manage_notifications": True}
     )

@@ -88,15 +88,9 @@ def _parse(answer: Json) -> PatreonIdentity:
     return messages.parse_identity(_dump(answer))
 
 
-# --- what is sent ---------------------------------------------------------------------------------
-
-
 def test_the_query_names_the_campaign_of_a_membership() -> None:
     """Patreon leaves it out where only `memberships` is included."""
     assert "memberships.campaign" in messages.IDENTITY_QUERY["include"].split(",")
-
-
-# --- the account and its patronages ---------------------------------------------------------------
 
 
 def test_a_patronage_is_parsed_with_all_that_decides() -> None:
@@ -310,9 +304,6 @@ def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
     """No answer of Patreon's may raise an unforeseen error."""
     with suppress(AccountLinkError):
         _parse(answer)
-
-
-# --- statuses -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -27,13 +27,11 @@ from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.reconciliations import ReconciliationStore
-from tests.conftest import SPONSORABLE, Browser, Clock, RunService
+from tests.conftest import SPONSORABLE, Clock
 from tests.support.waiting import until
 
 ACTIVE = 5
 """Sponsors among the people by role: monthly, one-time, private, patreon, the organization."""
-
-TOKEN = "an-administrators-token"
 
 
 class Way(httpx.AsyncBaseTransport):
@@ -220,23 +218,6 @@ async def replica(
     clock.advance(days=-1)
     async with open_replica(settings, github, local, clock, login="maintainer") as opened:
         yield opened
-
-
-OpenAdmin: TypeAlias = "Callable[..., AbstractAsyncContextManager[Browser]]"
-
-
-@pytest.fixture
-def open_admin(run_service: RunService) -> OpenAdmin:
-    """Returns a context manager: an administrator's client of a service with these settings."""
-
-    @asynccontextmanager
-    async def run(**settings: object) -> AsyncIterator[Browser]:
-        async with run_service(admin_token=SecretStr(TOKEN), **settings) as service:
-            browser = await service.open_browser()
-            browser.headers["Authorization"] = f"Bearer {TOKEN}"
-            yield browser
-
-    return run
 
 
 def retry_after(seconds: int) -> dict[str, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from sponsorsync.commands.doctor import examine
@@ -16,20 +15,21 @@ from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE, Browser, Clock
-from tests.reconcile.conftest import ACTIVE, OpenAdmin, Replica, issue_token
+from tests.conftest import SPONSORABLE, UNREACHABLE, Browser, Clock, RunService
+from tests.reconcile.conftest import ACTIVE, Replica, issue_token
+from tests.support.administration import run_admin
 from tests.support.command import run_command
 from tests.support.waiting import until
 
 
 async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(
-    open_admin: OpenAdmin, github: SimulatedGitHub, local: Redis, clock: Clock
+    run_service: RunService, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> None:
     """The lock is released for other replicas."""
     token = issue_token(github)
     github.switches.rate_limited = True
     github.switches.retry_after_s = 600
-    async with open_admin(maintainer_token=token, reconcile_hours=0) as browser:
+    async with run_admin(run_service, maintainer_token=token, reconcile_hours=0) as (browser, _):
         await browser.post("/admin/reconcile")
 
         async def is_waiting() -> bool:
@@ -45,13 +45,13 @@ async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(
 
 
 async def test_a_reconcile_without_token_or_of_an_unknown_login_is_refused(
-    open_admin: OpenAdmin, github: SimulatedGitHub
+    run_service: RunService, github: SimulatedGitHub
 ) -> None:
     """The answer names the setting."""
     token = issue_token(github)
     async with (
-        open_admin() as browser,
-        open_admin(maintainer_token=token, reconcile_hours=0) as other,
+        run_admin(run_service) as (browser, _),
+        run_admin(run_service, maintainer_token=token, reconcile_hours=0) as (other, _),
     ):
         missing = await browser.post("/admin/reconcile")
         unknown = await other.post("/admin/reconcile?sponsorable=nobody")
@@ -62,11 +62,11 @@ async def test_a_reconcile_without_token_or_of_an_unknown_login_is_refused(
 
 
 async def test_an_administrator_starts_a_reconcile_and_reads_its_changes(
-    open_admin: OpenAdmin, github: SimulatedGitHub
+    run_service: RunService, github: SimulatedGitHub
 ) -> None:
     """202 at once, the state until it is done, then each grant in the audit trail."""
     token = issue_token(github)
-    async with open_admin(maintainer_token=token, reconcile_hours=0) as browser:
+    async with run_admin(run_service, maintainer_token=token, reconcile_hours=0) as (browser, _):
         started = await browser.post("/admin/reconcile?sponsorable=Maintainer")
 
         async def has_ended() -> bool:
@@ -89,7 +89,7 @@ async def test_an_administrator_starts_a_reconcile_and_reads_its_changes(
 
 
 async def test_a_failure_is_shown_until_a_complete_reconcile(
-    replica: Replica, open_admin: OpenAdmin, settings: Settings
+    replica: Replica, run_service: RunService, settings: Settings
 ) -> None:
     """In the API, the metrics and the doctor; a dry run records none."""
     shown: list[tuple[object, object, str, list[str]]] = []
@@ -101,7 +101,7 @@ async def test_a_failure_is_shown_until_a_complete_reconcile(
         diagnostics = [f.seen for f in await examine(settings) if "comparing" in f.subject]
         shown.append((last["failed_at"], last["reason"], failing, diagnostics))
 
-    async with open_admin() as browser:
+    async with run_admin(run_service) as (browser, _):
         await record(browser)
         replica.github.switches.forbidden = True
         await replica.compare(dry_run=True)
@@ -147,23 +147,23 @@ async def test_an_unreadable_failure_record_is_ignored(replica: Replica, text: s
     assert last.failed is None
 
 
-async def test_the_state_of_a_job_is_shown_without_redis(open_admin: OpenAdmin) -> None:
+async def test_the_state_of_a_job_is_shown_without_redis(run_service: RunService) -> None:
     """The results of other replicas are unknown then, which is not 'none'."""
-    async with open_admin(redis_url=SecretStr("redis://127.0.0.1:1/0")) as browser:
+    async with run_admin(run_service, redis_url=UNREACHABLE) as (browser, _):
         answer = await browser.get("/admin/reconcile")
 
     assert (answer.status_code, answer.json()["last"]) == (200, None)
 
 
 async def test_metrics_show_the_last_complete_reconcile(
-    replica: Replica, open_admin: OpenAdmin
+    replica: Replica, run_service: RunService
 ) -> None:
     """An alarm is made of its age; an incomplete one does not count."""
     await replica.compare()
     began_at = int(replica.clock.now.timestamp())
     replica.github.switches.forbidden = True
     await replica.compare()
-    async with open_admin() as browser:
+    async with run_admin(run_service) as (browser, _):
         text = (await browser.get("/metrics")).text
     [line] = re.findall(
         r"^sponsorsync_reconciled_timestamp_seconds(\{.*) (.*)$", text, re.MULTILINE

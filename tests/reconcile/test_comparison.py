@@ -12,7 +12,7 @@ from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.people import Tier
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE, Clock, RunService
+from tests.conftest import SPONSORABLE, Clock, RunBrowser
 from tests.reconcile.conftest import ACTIVE, Replica, open_replica
 from tests.support.use_cases import (
     FORMER,
@@ -348,10 +348,9 @@ async def test_refresh_of_a_possibly_hidden_sponsor_stays_open(replica: Replica)
     assert await replica.reconciliations.load_awaiting(SPONSORABLE) == [MONTHLY]
 
 
-async def test_a_deleted_account_gets_no_facts(replica: Replica, run_service: RunService) -> None:
+async def test_a_deleted_account_gets_no_facts(replica: Replica, run_browser: RunBrowser) -> None:
     """Also where the person had asked for a refresh before."""
-    async with run_service() as service:
-        browser = await service.open_browser()
+    async with run_browser() as browser:
         await browser.sign_in("stranger")
         await replica.reconciliations.admit_refresh(STRANGER)
         await browser.delete("/me")

@@ -20,6 +20,8 @@ from tests.reconcile.conftest import Replica, open_replica, reset_in, retry_afte
 from tests.support.use_cases import MONTHLY, ONE_TIME, STRANGER
 from tests.support.waiting import until
 
+PACE = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
+
 
 async def test_the_schedule_reconciles_at_its_start_and_after_requests(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
@@ -68,9 +70,8 @@ async def test_an_unexpected_error_does_not_end_the_schedule(
         return await is_right(*arguments)
 
     monkeypatch.setattr(replica.reconciliations, method, fail_once)
-    pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
     with capture_logs() as logs:
-        async with replica.running(replica.create_schedule(pace)):
+        async with replica.running(replica.create_schedule(PACE)):
             await until(lambda: replica.is_entitled(MONTHLY))
 
     assert [log for log in logs if log["event"] == "loop_failed"] != []
@@ -84,7 +85,7 @@ async def test_requests_do_not_depend_on_the_check_of_the_interval(
     async def fail(_: str) -> datetime:
         raise RuntimeError("unforeseen")
 
-    schedule = replica.create_schedule(Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
+    schedule = replica.create_schedule(PACE)
     schedule.sponsorables = ("broken", SPONSORABLE)
     monkeypatch.setattr(replica.reconciliations, "load_reconciled", fail)
     with capture_logs():
@@ -111,7 +112,7 @@ async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
     async def load_reconciled(_: str) -> None:
         return None
 
-    schedule = replica.create_schedule(Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
+    schedule = replica.create_schedule(PACE)
     schedule.sponsorables = ("broken", SPONSORABLE)
     monkeypatch.setattr(replica.reconciler, "run", run)
     monkeypatch.setattr(replica.reconciliations, "load_reconciled", load_reconciled)

@@ -107,60 +107,54 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+# A browser's header Origin is compared with the public address, which host and port make by
+# default; GitHub Enterprise and the sandbox have an address with a path; redis-py parses its own.
+PARSED: dict[tuple[str, str], dict[str, object]] = {
+    ("SPONSORSYNC_PUBLIC_URL", "origin"): {
+        "https://Sponsors.Example.org": "https://sponsors.example.org",
+        "https://sponsors.example.org/": "https://sponsors.example.org",
+        "http://localhost:8000": "http://localhost:8000",
+        "http://[::1]:8000": "http://[::1]:8000",
+        "https://sponsors.example.org:443": "https://sponsors.example.org",
+        "http://sponsors.example.org:80": "http://sponsors.example.org",
+        "https://sponsors.example.org:80": "https://sponsors.example.org:80",
+        "https://sponsors.example.org:": "https://sponsors.example.org",
+    },
+    ("SPONSORSYNC_HOST", "origin"): {
+        "localhost": "http://localhost:8000",
+        "::1": "http://[::1]:8000",
+    },
+    ("SPONSORSYNC_GITHUB_API_URL", "github_api_url"): {
+        "https://github.example.org/api/v3/": "https://github.example.org/api/v3",
+        "http://127.0.0.1:8001/api": "http://127.0.0.1:8001/api",
+    },
+    ("SPONSORSYNC_REDIS_URL", "redis_url"): {
+        url: SecretStr(url)
+        for url in (
+            "redis://localhost",
+            "redis://localhost:6379/0",
+            "rediss://user:pass%2Fword@redis.example:12000/1",
+            "redis://[::1]:6379",
+            "rediss://localhost/0?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=0",
+            "unix:///run/redis.sock",
+        )
+    },
+    # Without its host there is no durable Redis.
+    ("REDISENT_PWD", "durable_address"): {"correct-horse-battery-staple": None},
+}
+
+
 @pytest.mark.parametrize(
-    ("value", "parsed"),
-    [
-        ("https://Sponsors.Example.org", "https://sponsors.example.org"),
-        ("https://sponsors.example.org/", "https://sponsors.example.org"),
-        ("http://localhost:8000", "http://localhost:8000"),
-        ("http://[::1]:8000", "http://[::1]:8000"),
-        ("https://sponsors.example.org:443", "https://sponsors.example.org"),
-        ("http://sponsors.example.org:80", "http://sponsors.example.org"),
-        ("https://sponsors.example.org:80", "https://sponsors.example.org:80"),
-        ("https://sponsors.example.org:", "https://sponsors.example.org"),
-    ],
+    ("variable", "field", "value", "parsed"),
+    [(*names, *each) for names, values in PARSED.items() for each in values.items()],
 )
-def test_the_public_address_is_normalized_as_browsers_do(
-    monkeypatch: pytest.MonkeyPatch, value: str, parsed: str
+def test_an_address_is_normalized_or_left_alone(
+    monkeypatch: pytest.MonkeyPatch, variable: str, field: str, value: str, parsed: object
 ) -> None:
-    """It is compared with the header Origin."""
-    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", value)
+    """See the table."""
+    monkeypatch.setenv(variable, value)
 
-    assert load_settings().origin == parsed
-
-
-@pytest.mark.parametrize(
-    ("value", "parsed"),
-    [
-        ("https://github.example.org/api/v3/", "https://github.example.org/api/v3"),
-        ("http://127.0.0.1:8001/api", "http://127.0.0.1:8001/api"),
-    ],
-)
-def test_the_address_of_github_may_have_a_path(
-    monkeypatch: pytest.MonkeyPatch, value: str, parsed: str
-) -> None:
-    """GitHub Enterprise and the sandbox have one."""
-    monkeypatch.setenv("SPONSORSYNC_GITHUB_API_URL", value)
-
-    assert load_settings().github_api_url == parsed
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://localhost",
-        "redis://localhost:6379/0",
-        "rediss://user:pass%2Fword@redis.example:12000/1",
-        "redis://[::1]:6379",
-        "rediss://localhost/0?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=0",
-        "unix:///run/redis.sock",
-    ],
-)
-def test_the_address_of_a_redis_is_not_changed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """redis-py parses it."""
-    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", url)
-
-    assert load_settings().redis_url == SecretStr(url)
+    assert getattr(load_settings(), field) == parsed
 
 
 @pytest.mark.parametrize(
@@ -196,25 +190,6 @@ def test_the_durable_redis_is_one_address_or_several_variables(
         monkeypatch.setenv(name, value)
 
     assert load_settings().durable_address == SecretStr(address)
-
-
-def test_a_password_alone_configures_no_durable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host is missing."""
-    monkeypatch.setenv("REDISENT_PWD", "correct-horse-battery-staple")
-
-    assert load_settings().durable_address is None
-
-
-@pytest.mark.parametrize(
-    ("host", "origin"), [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")]
-)
-def test_the_public_address_defaults_to_host_and_port(
-    monkeypatch: pytest.MonkeyPatch, host: str, origin: str
-) -> None:
-    """On a developer's machine they are the same."""
-    monkeypatch.setenv("SPONSORSYNC_HOST", host)
-
-    assert load_settings().origin == origin
 
 
 def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> None:

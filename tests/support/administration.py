@@ -13,13 +13,11 @@ from tests.support.waiting import until
 
 TOKEN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-WEBHOOK_SECRET = "a-secret-shared-with-github"
 MONTHLY, PRIVATE, ONE_TIME, FORMER, STRANGER, MEMBER, ORGANIZATION = (
     *(48_210_377, 73_355_190, 61_904_882, 29_871_456, 112_493_071),
     *(90_126_733, 17_562_948),
 )
 OVERRIDE = {"reason": "Wrote the translation", "actor": "an-operator"}
-UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 
 
 @asynccontextmanager
@@ -70,9 +68,3 @@ async def reconcile(admin: Browser) -> None:
     await admin.post("/admin/reconcile")
     state = await wait_for_job(admin, "/admin/reconcile")
     assert (state["status"], state["summary"]["reason"]) == ("done", None), state
-
-
-async def load_entitlement(browser: Browser) -> dict[str, Any]:
-    """Returns the entitlement of the person who has signed in."""
-    [entitlement] = (await browser.get("/me")).json()["entitlements"]
-    return dict(entitlement)

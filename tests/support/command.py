@@ -18,6 +18,18 @@ async def start_command(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
+    """Starts the command with the settings of a service, and with `environment`."""
+    settings = {
+        "SPONSORSYNC_REDIS_URL": local_url,
+        "SPONSORSYNC_DURABLE_URL": durable_url,
+        "SPONSORSYNC_SPONSORABLES": SPONSORABLE,
+    }
+    return await start(folder, *arguments, environment=settings | dict(environment or {}))
+
+
+async def start(
+    folder: Path, *arguments: str, environment: Mapping[str, str]
+) -> asyncio.subprocess.Process:
     """Starts the command in a folder, with `environment` but without this process's settings."""
     inherited = {
         name: value
@@ -33,13 +45,7 @@ async def start_command(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,
-        env=inherited
-        | {
-            "SPONSORSYNC_REDIS_URL": local_url,
-            "SPONSORSYNC_DURABLE_URL": durable_url,
-            "SPONSORSYNC_SPONSORABLES": SPONSORABLE,
-        }
-        | dict(environment or {}),
+        env=inherited | dict(environment),
     )
 
 

@@ -20,7 +20,7 @@ from sponsorsync.sandbox.hooks import Action, Hook
 from sponsorsync.sandbox.people import Sponsorship
 from sponsorsync.settings import Settings
 from sponsorsync.web.services import Services
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock, Service
 
 # GitHub's numbers of people of the simulation, by role.
 MONTHLY, ONE_TIME, PRIVATE, FORMER = 48_210_377, 61_904_882, 73_355_190, 29_871_456
@@ -81,6 +81,16 @@ class UseCases:
     async def load_profile(self, person_id: int = MONTHLY) -> Profile | None:
         """Returns the stored profile of a person, if any."""
         return (await self.services.people.load_account(person_id)).profile
+
+
+def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
+    """Returns the maintainer's webhook, which calls a service."""
+    return Hook(
+        url=f"{ORIGIN}/webhooks/github",
+        secret=secret,
+        base_url=GITHUB_URL,
+        transport=httpx.ASGITransport(service.app),
+    )
 
 
 @asynccontextmanager

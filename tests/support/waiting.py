@@ -10,11 +10,6 @@ from sponsorsync.store import keys
 _POLL_S = 0.01
 
 
-async def is_clean(local: Redis) -> bool:
-    """Returns whether durable has confirmed all changes."""
-    return bool(await local.scard(keys.DIRTY) == 0)
-
-
 async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20.0) -> None:
     """Waits until the condition holds.
 
@@ -24,3 +19,12 @@ async def until(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 20
     async with asyncio.timeout(limit_s):
         while not await condition():  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(_POLL_S)
+
+
+async def until_relayed(local: Redis) -> None:
+    """Waits until durable has confirmed all changes."""
+
+    async def is_clean() -> bool:
+        return not await local.scard(keys.DIRTY)
+
+    await until(is_clean)

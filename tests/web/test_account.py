@@ -3,12 +3,11 @@
 import re
 
 import pytest
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, Browser, Clock, RunService
+from tests.conftest import GITHUB_URL, Browser, Clock, RunBrowser
 
 
 @pytest.mark.parametrize(
@@ -80,13 +79,12 @@ async def test_no_answer_at_all_is_unknown(browser: Browser, github: SimulatedGi
 
 
 async def test_several_sponsorables_each_have_an_answer(
-    run_service: RunService, github: SimulatedGitHub
+    run_browser: RunBrowser, github: SimulatedGitHub
 ) -> None:
     """One is an organization; the case of logins does not matter."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("monthly", "Big-Org", cents=2500)
-    async with run_service(sponsorables=("maintainer", "big-org")) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", sponsorables=("maintainer", "big-org")) as browser:
         entitlements = (await browser.get("/me")).json()["entitlements"]
 
     assert [(c["sponsorable"], c["status"], c["tier_cents"]) for c in entitlements] == [
@@ -155,16 +153,6 @@ async def test_a_malformed_stored_field_is_unknown(browser: Browser, local: Redi
     repaired = (await browser.get("/me")).json()["entitlements"][0]
 
     assert (broken["status"], repaired["status"]) == ("unknown", "entitled")
-
-
-async def test_the_start_page_needs_no_redis(run_service: RunService) -> None:
-    """It works during every outage."""
-    async with run_service(redis_url=SecretStr("redis://127.0.0.1:1/0")) as service:
-        browser = await service.open_browser()
-        page = await browser.get("/", headers={"accept": "text/html"})
-
-    assert page.status_code == 200
-    assert "/login" in page.text
 
 
 async def test_without_a_session_the_account_page_links_to_the_sign_in(browser: Browser) -> None:

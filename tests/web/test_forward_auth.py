@@ -14,9 +14,9 @@ from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.people import PeopleStore
-from tests.conftest import Browser, Clock, RunService, Service, hand_state
+from tests.conftest import Browser, Clock, RunBrowser, RunService, Service, hand_state
 from tests.support.proxy import run_proxy
-from tests.support.waiting import is_clean, until
+from tests.support.waiting import until_relayed
 
 ASK = "/auth/sponsor"
 MONTHLY = 48210377
@@ -163,12 +163,11 @@ async def test_without_any_answer_of_github_the_entitlement_is_unknown(
     assert (answer.status_code, answer.json()["code"]) == (403, "entitlement_unknown")
 
 
-async def test_sponsorables_are_distinct(run_service: RunService, github: SimulatedGitHub) -> None:
+async def test_sponsorables_are_distinct(run_browser: RunBrowser, github: SimulatedGitHub) -> None:
     """The first one is the default; the case of logins does not matter."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("private", "Big-Org", cents=2500)
-    async with run_service(sponsorables=("maintainer", "big-org")) as service:
-        browser = await service.sign_in("private")
+    async with run_browser("private", sponsorables=("maintainer", "big-org")) as browser:
         answers = [
             await browser.get(ASK, params={"sponsorable": name, "min_cents": 2500})
             for name in ("", "maintainer", "big-org", "Big-Org")
@@ -213,11 +212,10 @@ async def test_a_malformed_amount_allows_nobody(sponsor: Browser, min_cents: str
     ],
 )
 async def test_a_trusted_proxy_leads_back_here_or_to_an_allowed_origin(
-    run_service: RunService, changed: dict[str, str], next_urls: list[str]
+    run_browser: RunBrowser, changed: dict[str, str], next_urls: list[str]
 ) -> None:
     """With the whole query; proxies also forward what a client sent, which leads nowhere else."""
-    async with run_service(trusted_proxies=(PEER,), allowed_origins=(APP,)) as service:
-        browser = await service.open_browser()
+    async with run_browser(trusted_proxies=(PEER,), allowed_origins=(APP,)) as browser:
         answer = await browser.get(ASK, headers={**FORWARDED, **changed})
 
     assert answer.headers["x-login-url"].partition("?")[0] == LOGIN_URL
@@ -225,10 +223,9 @@ async def test_a_trusted_proxy_leads_back_here_or_to_an_allowed_origin(
 
 
 @pytest.mark.parametrize("trusted", [(), (ip_network("10.0.0.0/8"), ip_network("::1"))])
-async def test_other_peers_are_not_trusted(run_service: RunService, trusted: object) -> None:
+async def test_other_peers_are_not_trusted(run_browser: RunBrowser, trusted: object) -> None:
     """Any client can send the headers; by default no peer is trusted."""
-    async with run_service(trusted_proxies=trusted) as service:
-        browser = await service.open_browser()
+    async with run_browser(trusted_proxies=trusted) as browser:
         answer = await browser.get(ASK, headers=FORWARDED)
 
     assert answer.status_code == 401
@@ -279,12 +276,11 @@ async def test_a_malformed_login_is_not_sent_as_a_header(sponsor: Browser, local
 )
 @pytest.mark.parametrize("origin", [APP, "https://evil.example", None])
 async def test_the_fast_path_answers_as_the_route_does(
-    run_service: RunService, plain: str, other: str, origin: str | None
+    run_browser: RunBrowser, plain: str, other: str, origin: str | None
 ) -> None:
     """The headers are the same, including those of the middleware."""
     headers = {"x-forwarded-for": "1"} if origin is None else {"origin": origin}
-    async with run_service(allowed_origins=(APP,)) as service:
-        browser = await service.open_browser()
+    async with run_browser(allowed_origins=(APP,)) as browser:
         pairs = []
         for login in (None, "monthly", "stranger"):
             if login is not None:
@@ -366,13 +362,12 @@ async def test_an_unexpected_error_of_forward_auth_shows_no_details(
 
 
 async def test_forward_auth_costs_one_round_trip(
-    run_service: RunService, local_server: EmbeddedValkey
+    run_browser: RunBrowser, local_server: EmbeddedValkey
 ) -> None:
     """It precedes every request to the application."""
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
-        async with run_service(redis_url=url, redis_pool_size=1) as service:
-            browser = await service.sign_in("monthly")
+        async with run_browser("monthly", redis_url=url, redis_pool_size=1) as browser:
             await _ask(browser)  # loads the script
             before = proxy.round_trips
             answer = await _ask(browser, 1000)
@@ -382,12 +377,10 @@ async def test_forward_auth_costs_one_round_trip(
 
 
 async def test_lost_local_data_are_fetched_from_durable_first(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, local: Redis
+    run_browser: RunBrowser, durable_url: SecretStr, local: Redis
 ) -> None:
     """The first answer after an eviction is right."""
-    assert durable is not None  # it is empty now
-    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
-        browser = await service.open_browser()
+    async with run_browser(durable_url=durable_url) as browser:
         await _sign_in_and_evict(browser, local)
         answer = await _ask(browser, 1000)
 
@@ -396,14 +389,13 @@ async def test_lost_local_data_are_fetched_from_durable_first(
 
 
 async def test_lost_local_data_are_503_while_durable_is_away(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, local: Redis
+    run_browser: RunBrowser, durable_server: EmbeddedValkey, durable: Redis, local: Redis
 ) -> None:
     """The entitlement is neither confirmed nor denied."""
     assert durable is not None  # it is empty now
     async with run_proxy(durable_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
-        async with run_service(durable_url=url) as service:
-            browser = await service.open_browser()
+        async with run_browser(durable_url=url) as browser:
             await _sign_in_and_evict(browser, local)
             proxy.cut()
             answer = await _ask(browser)
@@ -443,7 +435,7 @@ async def _ask(browser: Browser, min_cents: int | None = None) -> httpx.Response
 
 async def _sign_in_and_evict(browser: Browser, local: Redis) -> None:
     await browser.sign_in("monthly")
-    await until(lambda: is_clean(local))
+    await until_relayed(local)
     await local.delete(keys.sponsorship("maintainer", MONTHLY))
 
 

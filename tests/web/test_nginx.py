@@ -16,7 +16,7 @@ from sponsorsync.commands.serve import bind, port_of, run_server
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, SPONSORABLE, Clock
+from tests.conftest import GITHUB_URL, SPONSORABLE, Clock, create_github
 from tests.support.nginx import NGINX, free_port, run_nginx
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
@@ -68,14 +68,7 @@ async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterato
         (tmp_path / folder / name).write_text(text)
     port, sock = free_port(), bind("127.0.0.1", 0)
     origin = f"http://127.0.0.1:{port}"
-    github = SimulatedGitHub(
-        client_id="client",
-        client_secret="secret",
-        redirect_uris=[f"{origin}/oauth2/callback"],
-        maintainer=SPONSORABLE,
-        url=GITHUB_URL,
-        now=clock,
-    )
+    github = create_github(clock, origin=origin)
     app = create_app(
         settings.model_copy(
             update={"public_url": origin, "trusted_proxies": (ip_network("127.0.0.1"),)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import Browser, RunService
+from tests.conftest import Browser, RunBrowser
 
 FRIENDLY = [
     {},
@@ -65,11 +65,10 @@ async def test_a_changing_get_is_refused_also_without_fetch_metadata(
     assert answer.status_code == 403
 
 
-async def test_an_allowed_origin_may_call_with_credentials(run_service: RunService) -> None:
+async def test_an_allowed_origin_may_call_with_credentials(run_browser: RunBrowser) -> None:
     """CORS and the guard use the same list."""
     origin = "https://app.example"
-    async with run_service(allowed_origins=(origin,)) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", allowed_origins=(origin,)) as browser:
         preflight = await browser.options(
             "/exclude", headers={"origin": origin, "access-control-request-method": "POST"}
         )

@@ -13,8 +13,7 @@ from sponsorsync.github.client import GitHubClient
 from sponsorsync.reconcile.schedule import ReconcileSchedule
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, SPONSORABLE, RunService, Service, TickingClock
-from tests.support.administration import load_entitlement
+from tests.conftest import ORIGIN, SPONSORABLE, RunBrowser, RunService, Service, TickingClock
 from tests.support.contents import read_everything
 
 MONTHLY, STRANGER = 48_210_377, 112_493_071
@@ -66,11 +65,10 @@ async def _reset_limits(local: Redis) -> None:
 
 
 async def test_without_the_maintainers_token_a_refresh_needs_a_sign_in(
-    run_service: RunService, github: SimulatedGitHub
+    run_browser: RunBrowser, github: SimulatedGitHub
 ) -> None:
     """A user's token is not stored; 409 has the address of the sign-in."""
-    async with run_service() as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly") as browser:
         github.requests.clear()
         answer = await browser.post("/me/refresh")
         page = await browser.post("/me/refresh", headers={"accept": "text/html"})
@@ -148,7 +146,7 @@ async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) 
 async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) -> None:
     """The stored start stays."""
     browser = await service.sign_in("monthly")
-    before = await load_entitlement(browser)
+    before = await browser.load_entitlement()
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     assert sponsorship.tier is not None
     sponsorship.tier.monthly_price_in_cents = 2500
@@ -211,7 +209,7 @@ async def test_a_missing_account_is_no_answer(service: Service, github: Simulate
     github.people.add_person("monthly")
 
     answer = await browser.post("/me/refresh")
-    entitlement = await load_entitlement(browser)
+    entitlement = await browser.load_entitlement()
 
     assert answer.status_code == 502
     assert "shows no account with your number" in answer.json()["detail"]
@@ -233,15 +231,17 @@ async def test_one_inactive_sponsorship_does_not_decide(
 
 
 async def test_the_sponsorship_of_an_organization_needs_a_comparison(
-    run_service: RunService, github: SimulatedGitHub, token: str, reconcile_requests: list[str]
+    run_browser: RunBrowser, github: SimulatedGitHub, token: str, reconcile_requests: list[str]
 ) -> None:
     """GitHub shows one sponsor only to the sponsored account; the other answer is final."""
     maintainer = github.people.get_person(SPONSORABLE)
     github.people.add_organization("big-org", owners=[maintainer], has_sponsors_listing=True)
-    async with run_service(
-        maintainer_token=SecretStr(token), reconcile_hours=0, sponsorables=(SPONSORABLE, "big-org")
-    ) as service:
-        browser = await service.sign_in("stranger")
+    async with run_browser(
+        "stranger",
+        maintainer_token=SecretStr(token),
+        reconcile_hours=0,
+        sponsorables=(SPONSORABLE, "big-org"),
+    ) as browser:
         github.people.sponsor("stranger", SPONSORABLE, cents=700)
         github.people.sponsor("stranger", "big-org")
         answer = await browser.post("/me/refresh")
@@ -278,12 +278,13 @@ async def test_a_payment_entitles_at_once_and_needs_a_comparison(
     assert (entitlement["until"] is not None) is has_end
 
 
-async def test_an_expired_maintainers_token_changes_no_entitlement(run_service: RunService) -> None:
+async def test_an_expired_maintainers_token_changes_no_entitlement(run_browser: RunBrowser) -> None:
     """A refresh must not cost the person the entitlement."""
-    async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser(
+        "monthly", maintainer_token=SecretStr("over"), reconcile_hours=0
+    ) as browser:
         answer = await browser.post("/me/refresh")
-        entitlement = await load_entitlement(browser)
+        entitlement = await browser.load_entitlement()
 
     assert (answer.status_code, answer.json()["code"]) == (502, "github_unavailable")
     assert "token" in answer.json()["detail"]
@@ -291,12 +292,13 @@ async def test_an_expired_maintainers_token_changes_no_entitlement(run_service: 
 
 
 async def test_another_accounts_token_decides_nothing(
-    run_service: RunService, github: SimulatedGitHub, reconcile_requests: list[str], local: Redis
+    run_browser: RunBrowser, github: SimulatedGitHub, reconcile_requests: list[str], local: Redis
 ) -> None:
     """GitHub answers about sponsorships of that account, not of the maintainer."""
     other = github.tokens.issue(github.people.get_person("private"))
-    async with run_service(maintainer_token=SecretStr(other), reconcile_hours=0) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser(
+        "monthly", maintainer_token=SecretStr(other), reconcile_hours=0
+    ) as browser:
         answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, reconcile_requests) == (202, [SPONSORABLE])
@@ -387,13 +389,13 @@ async def test_without_an_answer_the_last_one_holds_and_is_marked(
     """Unknown is not no; the mark has the time of the first failure."""
     browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
-    before = await load_entitlement(browser)
+    before = await browser.load_entitlement()
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")
-    after, version = await load_entitlement(browser), await _version(local)
+    after, version = await browser.load_entitlement(), await _version(local)
     await _reset_limits(local)
     await browser.post("/me/refresh")
-    again = await load_entitlement(browser)
+    again = await browser.load_entitlement()
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert ("retry-after" in answer.headers) == (status == 503)

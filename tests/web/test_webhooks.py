@@ -18,14 +18,13 @@ from redis.asyncio import Redis
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.hooks import Delivery, Hook
 from sponsorsync.sandbox.people import Sponsorship
-from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 from sponsorsync.web.webhooks import MAX_EVENT_BYTES
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock, RunService, Service
-from tests.support.waiting import is_clean, until
+from tests.conftest import ORIGIN, SPONSORABLE, UNREACHABLE, Clock, RunService, Service
+from tests.support.use_cases import SECRET, create_hook
+from tests.support.waiting import until, until_relayed
 
-SECRET = "a-secret-shared-with-github"
 URL = f"{ORIGIN}/webhooks/github"
 STRANGER = 112_493_071
 MONTHLY = 48_210_377
@@ -51,13 +50,6 @@ async def listening(run_service: RunService) -> AsyncIterator[Service]:
 def hook(listening: Service) -> Hook:
     """The maintainer's webhook."""
     return create_hook(listening)
-
-
-def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
-    """Returns a webhook that calls a service."""
-    return Hook(
-        url=URL, secret=secret, base_url=GITHUB_URL, transport=httpx.ASGITransport(service.app)
-    )
 
 
 @pytest.fixture
@@ -172,31 +164,22 @@ async def test_a_sponsor_is_entitled_before_the_first_sign_in(
     assert entitlement["status"] == "entitled"
 
 
+@pytest.mark.parametrize("others", [(), ("another",)], ids=["the only one", "one of two"])
 async def test_the_entitlement_of_a_new_person_reaches_durable(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
-) -> None:
-    """It is sent like every change."""
-    async with run_listening(run_service, durable_url=SecretStr(durable_server.url)) as (_, hook):
-        await hook.send(hook.tell("created", joining))
-        await until(lambda: _is_indexed(durable))
-
-
-async def test_an_unknown_entitlement_by_another_sponsorable_delays_nothing(
     run_service: RunService,
-    durable_server: EmbeddedValkey,
+    durable_url: SecretStr,
     local: Redis,
     durable: Redis,
     joining: Sponsorship,
+    others: tuple[str, ...],
 ) -> None:
-    """GitHub answers about it at a sign-in only, which may never happen."""
+    """GitHub answers about another sponsorable at a sign-in only, which may never happen."""
     async with run_listening(
-        run_service,
-        durable_url=SecretStr(durable_server.url),
-        sponsorables=(SPONSORABLE, "another"),
+        run_service, durable_url=durable_url, sponsorables=(SPONSORABLE, *others)
     ) as (_, hook):
         await hook.send(hook.tell("created", joining))
         await until(lambda: _is_indexed(durable))
-        await until(lambda: is_clean(local))
+        await until_relayed(local)
 
 
 async def _is_indexed(durable: Redis) -> bool:
@@ -207,10 +190,7 @@ async def test_an_event_is_stored_while_durable_is_down(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
     """Local has it until durable is back."""
-    async with run_listening(run_service, durable_url=SecretStr("redis://127.0.0.1:1/0")) as (
-        _,
-        hook,
-    ):
+    async with run_listening(run_service, durable_url=UNREACHABLE) as (_, hook):
         answers = [
             await hook.send(hook.tell("created", joining)),
             await hook.send(hook.tell("cancelled", joining)),
@@ -403,11 +383,10 @@ async def test_an_event_is_refused_after_many_concurrent_changes(
 
 
 async def test_a_new_sponsors_preferences_reach_durable(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
+    run_service: RunService, durable_url: SecretStr, durable: Redis, joining: Sponsorship
 ) -> None:
     """Preferences of people without entitlement are on local only."""
     joining.is_ended = True
-    durable_url = SecretStr(durable_server.url)
     async with run_listening(run_service, durable_url=durable_url) as (service, hook):
         browser = await service.sign_in("stranger")
         await browser.put("/preferences/mnodes/C1")

@@ -3,28 +3,23 @@
 import asyncio
 from datetime import timedelta
 
-import httpx
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from sponsorsync.sandbox.github import SimulatedGitHub
-from sponsorsync.sandbox.hooks import Hook
-from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Browser, Clock, RunService, Service
+from tests.conftest import SPONSORABLE, UNREACHABLE, Browser, Clock, RunService, Service
 from tests.support.administration import (
     FORMER,
     MONTHLY,
     STRANGER,
-    UNREACHABLE,
-    WEBHOOK_SECRET,
     delete_override,
-    load_entitlement,
     put_override,
     reconcile,
     run_admin,
 )
 from tests.support.issued_tokens import AUDIENCE
+from tests.support.use_cases import create_hook
 from tests.support.waiting import until
 
 
@@ -40,7 +35,7 @@ async def test_an_override_entitles_a_number_that_never_signed_in(
 
     await until(is_durable)
     browser = await service.sign_in("stranger")
-    mine = await load_entitlement(browser)
+    mine = await browser.load_entitlement()
     door = await browser.get("/auth/sponsor", params={"min_cents": 1500})
 
     assert (granted.status_code, granted.json()["id"], asked) == (200, STRANGER, [])
@@ -82,8 +77,8 @@ async def test_an_override_follows_the_number_not_the_login(
 
     seen = await admin.get(f"/admin/sponsors/{heir.database_id}")
 
-    assert (await load_entitlement(renamed))["source"] == "override"
-    assert (await load_entitlement(other))["status"] == "not_entitled"
+    assert (await renamed.load_entitlement())["source"] == "override"
+    assert (await other.load_entitlement())["status"] == "not_entitled"
     assert seen.json()["entitlement"]["status"] == "not_entitled"
 
 
@@ -134,18 +129,13 @@ async def test_of_two_overrides_at_once_one_remains_complete(admin: Browser, loc
 async def test_without_durable_unknown_people_wait(run_service: RunService, local: Redis) -> None:
     """Durable may have a sponsorship of this person."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
-        granted, revoked = (
-            await put_override(client, STRANGER),
-            await delete_override(client, STRANGER),
-        )
+        answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
         stored = await local.keys(keys.sponsorship("*", STRANGER))
         trail = await local.xlen(keys.AUDIT)
         unknown = (await client.get(f"/admin/sponsors/{STRANGER}")).json()["entitlement"]
 
-    assert [(a.status_code, a.json()["code"]) for a in (granted, revoked)] == [
-        (503, "store_unavailable")
-    ] * 2
-    assert int(granted.headers["retry-after"]) > 0
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
+    assert int(answers[0].headers["retry-after"]) > 0
     assert (stored, trail) == ([], 0)
     assert unknown["status"] == "unknown"
 
@@ -160,20 +150,15 @@ async def test_without_durable_partly_known_people_get_no_override(run_service: 
 
 
 async def test_without_durable_a_known_person_gets_an_override(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
+    run_service: RunService, durable_url: SecretStr
 ) -> None:
     """The relay sends it later."""
-    assert durable is not None
-    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+    async with run_service(durable_url=durable_url) as service:
+        await service.sign_in("stranger")
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
-        granted, revoked = (
-            await put_override(client, STRANGER),
-            await delete_override(client, STRANGER),
-        )
+        answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
 
-    assert [answer.status_code for answer in (granted, revoked)] == [200, 200]
+    assert [answer.status_code for answer in answers] == [200, 200]
 
 
 async def test_an_override_survives_every_answer_of_github(
@@ -182,20 +167,15 @@ async def test_an_override_survives_every_answer_of_github(
     """A sign-in, a webhook, a comparison and a refresh all report no sponsorship."""
     await put_override(admin, FORMER, cents=700)
     browser = await service.sign_in("former")
-    after_login = await load_entitlement(browser)
-    hook = Hook(
-        url=f"{ORIGIN}/webhooks/github",
-        secret=WEBHOOK_SECRET,
-        base_url=GITHUB_URL,
-        transport=httpx.ASGITransport(service.app),
-    )
+    after_login = await browser.load_entitlement()
+    hook = create_hook(service)
     [sponsorship] = github.people.sponsorships_of(github.people.get("former"))
     await hook.send(hook.tell("cancelled", sponsorship))
-    after_webhook = await load_entitlement(browser)
+    after_webhook = await browser.load_entitlement()
     await reconcile(admin)
-    after_reconcile = await load_entitlement(browser)
+    after_reconcile = await browser.load_entitlement()
     await browser.post("/me/refresh")
-    after_refresh = await load_entitlement(browser)
+    after_refresh = await browser.load_entitlement()
 
     entitlements = [after_login, after_webhook, after_reconcile, after_refresh]
     assert [(entitlement["source"], entitlement["tier_cents"]) for entitlement in entitlements] == [
@@ -258,5 +238,5 @@ async def test_deleting_an_account_deletes_its_override(service: Service, admin:
     await browser.delete("/me")
     await browser.sign_in("stranger")
 
-    assert (await load_entitlement(browser))["status"] == "not_entitled"
+    assert (await browser.load_entitlement())["status"] == "not_entitled"
     assert (await delete_override(admin, STRANGER)).status_code == 404

@@ -4,21 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
-from redis.asyncio import Redis
 
-from sponsorsync.sandbox.valkey import EmbeddedValkey
 from tests.conftest import PATREON_SETTINGS, Browser, RunService, Service
 
 
 @pytest.fixture
-async def service(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
-) -> AsyncIterator[Service]:
+async def service(run_service: RunService, durable_url: SecretStr) -> AsyncIterator[Service]:
     """A service with Patreon and both Redises."""
-    assert durable is not None  # it is empty now
-    async with run_service(
-        durable_url=SecretStr(durable_server.url), **PATREON_SETTINGS
-    ) as running:
+    async with run_service(durable_url=durable_url, **PATREON_SETTINGS) as running:
         yield running
 
 

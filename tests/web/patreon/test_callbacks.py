@@ -11,10 +11,8 @@ from starlette.responses import Response
 
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.web.cookies import Cookies, OpenAttempt
-from tests.conftest import ORIGIN, PATREON_SETTINGS, Browser, Clock, RunService, Service
-from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, entitlement_of, patronage_of
-
-# ---------------------------------------------------------------------- whose state it is
+from tests.conftest import ORIGIN, PATREON_SETTINGS, Browser, Clock, RunBrowser, RunService, Service
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, patronage_of
 
 
 async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
@@ -46,7 +44,7 @@ async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
     first, second = await stranger.get(back), await stranger.get(back)
 
     assert (first.status_code, second.status_code) == (303, 400)
-    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
 
 
 async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, clock: Clock) -> None:
@@ -116,9 +114,6 @@ async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -
     assert "Please link your account again" in answer.json()["detail"]
 
 
-# ---------------------------------------------------------------------- who may
-
-
 async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
     """Each of the three routes."""
     browser = await service.open_browser()
@@ -133,10 +128,9 @@ async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
     assert not browser.cookies
 
 
-async def test_without_settings_there_is_no_patreon(run_service: RunService, local: Redis) -> None:
+async def test_without_settings_there_is_no_patreon(run_browser: RunBrowser, local: Redis) -> None:
     """409 names the setting, and the account page does not mention Patreon."""
-    async with run_service() as service:
-        browser = await service.sign_in("stranger")
+    async with run_browser("stranger") as browser:
         answers = [
             await browser.get("/patreon/link"),
             await browser.get("/patreon/callback?state=x&code=y"),

@@ -11,14 +11,8 @@ from sponsorsync.patreon.patronage import PatreonIdentity
 from sponsorsync.store import keys
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from tests.conftest import SPONSORABLE, Browser, Service
-from tests.support.patronages import (
-    LINKED_ACCOUNTS,
-    MONTHLY,
-    STRANGER,
-    entitlement_of,
-    patronage_of,
-    until_relayed,
-)
+from tests.support.patronages import LINKED_ACCOUNTS, MONTHLY, STRANGER, patronage_of
+from tests.support.waiting import until_relayed
 
 
 async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger: Browser) -> None:
@@ -34,7 +28,7 @@ async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger
     assert (before.status_code, after.status_code) == (204, 403)
     assert (unlinked.status_code, unlinked.headers["location"]) == (303, "/account")
     assert again.status_code == 303
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
 
 
 async def test_an_account_counts_for_its_last_person(service: Service, stranger: Browser) -> None:
@@ -86,7 +80,7 @@ async def test_an_older_index_of_linked_accounts_removes_no_link(
     await local.hset(LINKED_ACCOUNTS, "90210010", str(former))
     await local.delete(key)
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
     assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": str(STRANGER)}
 
 
@@ -97,8 +91,8 @@ async def test_a_second_account_replaces_the_first(service: Service, stranger: B
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
 
 
 async def test_deletion_frees_an_account(service: Service, stranger: Browser, local: Redis) -> None:
@@ -112,7 +106,7 @@ async def test_deletion_frees_an_account(service: Service, stranger: Browser, lo
     await stranger.sign_in("stranger")
 
     assert (before, left) == ({"90210010": str(STRANGER)}, {})
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
     assert await patronage_of(stranger) is None
 
 
@@ -134,8 +128,8 @@ async def test_a_stale_index_ends_no_other_link(
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
 
 
 async def test_the_lock_of_a_dead_replica_expires(stranger: Browser, local: Redis) -> None:
