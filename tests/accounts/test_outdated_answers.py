@@ -40,15 +40,13 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
 @pytest.mark.parametrize("formerly", [0, 1], ids=["none is shown", "a former one is shown"])
 @pytest.mark.usefixtures("with_maintainers_token")
 async def test_a_private_sponsorship_that_is_not_shown_requests_a_reconcile(
-    use_cases: UseCases,
-    github: SimulatedGitHub,
-    requested: AsyncMock,
-    hidden: EntitlementFacts,
-    formerly: int,
+    use_cases: UseCases, requested: AsyncMock, hidden: EntitlementFacts, formerly: int
 ) -> None:
     """GitHub promises to show it only to the maintainer's token; it may follow a public one."""
     for _ in range(formerly):
-        github.people.sponsor("private", "maintainer", cents=100, days_ago=900, ended=True)
+        use_cases.github.people.sponsor(
+            "private", "maintainer", cents=100, days_ago=900, ended=True
+        )
     await use_cases.sign_in("private")
 
     assert await use_cases.load_facts(PRIVATE) == hidden

@@ -83,49 +83,43 @@ async def test_the_browsers_former_session_ends(use_cases: UseCases, services: S
     assert await services.people.load_session(second.session_token) == MONTHLY
 
 
-async def test_a_renamed_account_is_the_same_person(
-    use_cases: UseCases, github: SimulatedGitHub, clock: Clock
-) -> None:
+async def test_a_renamed_account_is_the_same_person(use_cases: UseCases) -> None:
     """GitHub's number counts, not the login."""
     first = (await use_cases.sign_in()).profile
-    github.people.rename("monthly", "Renamed")
-    clock.advance(days=1)
+    use_cases.github.people.rename("monthly", "Renamed")
+    use_cases.clock.advance(days=1)
 
     second = (await use_cases.sign_in("Renamed")).profile
 
     assert (second.id, second.login) == (MONTHLY, "Renamed")
     assert second.first_seen == first.first_seen
     facts = await use_cases.load_facts()
-    assert facts.is_sponsoring(clock.now)
+    assert facts.is_sponsoring(use_cases.clock.now)
 
 
-async def test_the_next_owner_of_a_login_inherits_nothing(
-    use_cases: UseCases, github: SimulatedGitHub, clock: Clock
-) -> None:
+async def test_the_next_owner_of_a_login_inherits_nothing(use_cases: UseCases) -> None:
     """GitHub gives a freed login to anybody."""
     await use_cases.sign_in()
-    github.people.rename("monthly", "renamed")
-    github.people.add_person("monthly", database_id=5)
-    clock.advance(days=1)
+    use_cases.github.people.rename("monthly", "renamed")
+    use_cases.github.people.add_person("monthly", database_id=5)
+    use_cases.clock.advance(days=1)
 
     other = (await use_cases.sign_in()).profile
 
-    assert (other.id, other.first_seen) == (5, clock.now)
+    assert (other.id, other.first_seen) == (5, use_cases.clock.now)
     facts = await use_cases.load_facts(5)
-    assert facts == EntitlementFacts(sponsorable="maintainer", checked_at=clock.now)
+    assert facts == EntitlementFacts(sponsorable="maintainer", checked_at=use_cases.clock.now)
 
 
-async def test_a_sponsorship_that_ended_ends_the_entitlement(
-    use_cases: UseCases, github: SimulatedGitHub, clock: Clock
-) -> None:
+async def test_a_sponsorship_that_ended_ends_the_entitlement(use_cases: UseCases) -> None:
     """At the moment in which the service learnt of it, also at later sign-ins."""
     await use_cases.sign_in()
-    sponsorship = find_sponsorship(github)
+    sponsorship = find_sponsorship(use_cases.github)
     sponsorship.is_ended = True
-    clock.advance(days=2)
-    learnt_at = clock.now
+    use_cases.clock.advance(days=2)
+    learnt_at = use_cases.clock.now
     await use_cases.sign_in()
-    clock.advance(days=5)
+    use_cases.clock.advance(days=5)
 
     await use_cases.sign_in()
 
@@ -142,13 +136,11 @@ async def test_a_one_time_payment_entitles_for_a_month(use_cases: UseCases, cloc
 
 
 @pytest.mark.parametrize("overrides", [{"sponsorables": ("maintainer", "the-project", "stranger")}])
-async def test_each_sponsorable_has_an_entitlement_of_its_own(
-    use_cases: UseCases, github: SimulatedGitHub, clock: Clock
-) -> None:
+async def test_each_sponsorable_has_an_entitlement_of_its_own(use_cases: UseCases) -> None:
     """Persons and organizations, whatever the case of their logins at GitHub."""
-    github.people.get("maintainer").login = "MainTainer"
-    github.people.add_organization("The-Project")
-    github.people.sponsor("monthly", "The-Project", cents=7000, days_ago=3)
+    use_cases.github.people.get("maintainer").login = "MainTainer"
+    use_cases.github.people.add_organization("The-Project")
+    use_cases.github.people.sponsor("monthly", "The-Project", cents=7000, days_ago=3)
 
     await use_cases.sign_in()
 
@@ -157,7 +149,7 @@ async def test_each_sponsorable_has_an_entitlement_of_its_own(
     assert person.tier_cents == 1000
     assert project.tier_cents == 7000
     assert await use_cases.load_facts(sponsorable="stranger") == EntitlementFacts(
-        sponsorable="stranger", checked_at=clock.now
+        sponsorable="stranger", checked_at=use_cases.clock.now
     )
 
 
@@ -230,12 +222,10 @@ async def test_a_slow_list_of_sponsorships_does_not_delay_the_sign_in(
 
 
 @pytest.mark.parametrize("switch", ["bad_json", "fail"])
-async def test_a_stored_private_address_stays(
-    use_cases: UseCases, github: SimulatedGitHub, switch: str
-) -> None:
+async def test_a_stored_private_address_stays(use_cases: UseCases, switch: str) -> None:
     """`/user` does not show it, and that is no reason to drop it."""
     await use_cases.sign_in("stranger")
-    setattr(github.switches, switch, {"emails"})
+    setattr(use_cases.github.switches, switch, {"emails"})
 
     done = await use_cases.sign_in("stranger")
 
@@ -253,19 +243,17 @@ async def test_a_first_sign_in_may_be_unknown(use_cases: UseCases, github: Simul
     assert await use_cases.find_facts() is None
 
 
-async def test_a_former_non_sponsor_is_unknown_without_an_answer(
-    use_cases: UseCases, github: SimulatedGitHub, clock: Clock
-) -> None:
+async def test_a_former_non_sponsor_is_unknown_without_an_answer(use_cases: UseCases) -> None:
     """They may have become a sponsor since."""
     stranger = (await use_cases.sign_in("stranger")).profile.id
     stored = await use_cases.load_facts(stranger)
-    github.switches.forbidden = True
-    clock.advance(hours=1)
+    use_cases.github.switches.forbidden = True
+    use_cases.clock.advance(hours=1)
 
     await use_cases.sign_in("stranger")
 
     facts = await use_cases.load_facts(stranger)
-    assert facts == replace(stored, unknown_since=clock.now)
+    assert facts == replace(stored, unknown_since=use_cases.clock.now)
 
 
 @pytest.mark.parametrize("login", ["monthly", "stranger"])

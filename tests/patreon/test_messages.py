@@ -88,6 +88,11 @@ def _parse(answer: Json) -> PatreonIdentity:
     return messages.parse_identity(_dump(answer))
 
 
+def _parse_one(*included: Json) -> Patronage:
+    [patronage] = _parse(_answer(*included)).patronages
+    return patronage
+
+
 def test_the_query_names_the_campaign_of_a_membership() -> None:
     """Patreon leaves it out where only `memberships` is included."""
     assert "memberships.campaign" in messages.IDENTITY_QUERY["include"].split(",")
@@ -103,7 +108,7 @@ def test_a_patronage_is_parsed_with_all_that_decides() -> None:
 @pytest.mark.parametrize("status", ["declined_patron", "former_patron", None])
 def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
     """The next charge of a declined patron is a further try, not the end of a paid period."""
-    [patronage] = _parse(_answer(_member(patron_status=status))).patronages
+    patronage = _parse_one(_member(patron_status=status))
 
     assert patronage.paid_until is None
 
@@ -121,9 +126,7 @@ def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
 )
 def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime | None) -> None:
     """Patreon's own examples have milliseconds, microseconds and neither."""
-    [patronage] = _parse(
-        _answer(_member(next_charge_date=said, pledge_relationship_start=said))
-    ).patronages
+    patronage = _parse_one(_member(next_charge_date=said, pledge_relationship_start=said))
 
     assert (patronage.paid_until, patronage.since) == (meant, meant)
 
@@ -159,14 +162,14 @@ def test_the_price_is_that_of_the_highest_tier_else_of_the_pledge_by_the_month(
     member = _member(tiers=tiers, currently_entitled_amount_cents=amount, pledge_cadence=months)
     included = [_tier(identifier, price) for identifier, price in prices.items()]
 
-    [patronage] = _parse(_answer(member, *included)).patronages
+    patronage = _parse_one(member, *included)
 
     assert patronage.cents == cents
 
 
 def test_a_tier_without_attributes_has_no_price() -> None:
     """Patreon does not document whether the scope shows a tier's price."""
-    [patronage] = _parse(_answer(_member(tiers=[_link("tier", "54321")]))).patronages
+    patronage = _parse_one(_member(tiers=[_link("tier", "54321")]))
 
     assert patronage.cents == 1000
 
@@ -182,7 +185,7 @@ def test_a_tier_without_attributes_has_no_price() -> None:
 )
 def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
     """`patronage.py` decides whether they entitle; null is no."""
-    [patronage] = _parse(_answer(_member(**attributes))).patronages
+    patronage = _parse_one(_member(**attributes))
 
     assert (patronage.is_gift, patronage.is_trial) == marks
 

@@ -5,9 +5,8 @@ import re
 import pytest
 from redis.asyncio import Redis
 
-from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, Browser, Clock, RunBrowser
+from tests.conftest import GITHUB_URL, Browser
 
 
 @pytest.mark.parametrize(
@@ -33,18 +32,6 @@ async def test_me_has_the_entitlement_with_its_reason(
     assert entitlement["reason"].startswith(reason)
 
 
-async def test_a_one_time_payment_entitles_until_its_end(browser: Browser, clock: Clock) -> None:
-    """GitHub sends no event at its end."""
-    await browser.sign_in("one-time")
-    before = (await browser.get("/me")).json()["entitlements"][0]
-    clock.advance(days=27)
-    after = (await browser.get("/me")).json()["entitlements"][0]
-
-    assert (before["status"], before["is_one_time"]) == ("entitled", True)
-    assert before["until"] is not None
-    assert after["status"] == "not_entitled"
-
-
 async def test_a_private_email_is_read_from_the_list(browser: Browser) -> None:
     """`/user` omits it; the first deployment answered 500."""
     await browser.sign_in("stranger")
@@ -52,45 +39,6 @@ async def test_a_private_email_is_read_from_the_list(browser: Browser) -> None:
     profile = (await browser.get("/me")).json()["profile"]
 
     assert (profile["email"], profile["name"]) == ("stranger@example.com", None)
-
-
-async def test_the_last_answer_of_github_stays(browser: Browser, github: SimulatedGitHub) -> None:
-    """Unknown is not no: the entitlement stays, with the time of the first failure."""
-    await browser.sign_in("monthly")
-    github.switches.forbidden_data = True
-
-    done = await browser.sign_in("monthly")
-
-    [entitlement] = (await browser.get("/me")).json()["entitlements"]
-    assert done.status_code == 303
-    assert entitlement["status"] == "entitled"
-    assert entitlement["unknown_since"] is not None
-    assert "could not be asked" in entitlement["reason"]
-
-
-async def test_no_answer_at_all_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
-    """Unknown is not 'no'."""
-    github.switches.forbidden = True
-
-    await browser.sign_in("monthly")
-
-    [entitlement] = (await browser.get("/me")).json()["entitlements"]
-    assert (entitlement["status"], entitlement["source"]) == ("unknown", "none")
-
-
-async def test_several_sponsorables_each_have_an_answer(
-    run_browser: RunBrowser, github: SimulatedGitHub
-) -> None:
-    """One is an organization; the case of logins does not matter."""
-    github.people.add_organization("Big-Org", has_sponsors_listing=True)
-    github.people.sponsor("monthly", "Big-Org", cents=2500)
-    async with run_browser("monthly", sponsorables=("maintainer", "big-org")) as browser:
-        entitlements = (await browser.get("/me")).json()["entitlements"]
-
-    assert [(c["sponsorable"], c["status"], c["tier_cents"]) for c in entitlements] == [
-        ("maintainer", "entitled", 1000),
-        ("big-org", "entitled", 2500),
-    ]
 
 
 async def test_a_sign_in_writes_the_documented_keys(sponsor: Browser, local: Redis) -> None:

@@ -235,8 +235,9 @@ async def test_logout_ends_the_session_on_the_server(sponsor: Browser, local: Re
     assert done.status_code == 204
     assert "sponsorsync" not in sponsor.cookies
     assert await local.exists(keys.session(token)) == 0
-    copied = await sponsor.get("/me", headers={"cookie": f"sponsorsync={token}"})
-    assert copied.status_code == 401
+    for path in ("/me", "/auth/sponsor"):
+        copied = await sponsor.get(path, headers={"cookie": f"sponsorsync={token}"})
+        assert copied.status_code == 401
 
 
 async def test_cookies_are_guarded(browser: Browser) -> None:

@@ -95,14 +95,12 @@ async def test_a_refresh_needs_a_session(service: Service) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-async def test_another_site_cannot_refresh(
-    service: Service, github: SimulatedGitHub, headers: dict[str, str]
-) -> None:
+async def test_another_site_cannot_refresh(service: Service, headers: dict[str, str]) -> None:
     """It would use up the limit of the person."""
     browser = await service.sign_in("monthly")
-    github.requests.clear()
+    service.github.requests.clear()
     refused = await browser.post("/me/refresh", headers=headers)
-    asked = github.requests.all()
+    asked = service.github.requests.all()
     own = await browser.post("/me/refresh", headers={"Origin": ORIGIN})
 
     assert (refused.status_code, refused.json()["code"], asked) == (403, "cross_site", [])
@@ -156,12 +154,10 @@ async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) 
     assert (entitlement["tier_cents"], entitlement["since"]) == (2500, before["since"])
 
 
-async def test_a_renamed_account_is_asked_about_by_its_number(
-    service: Service, github: SimulatedGitHub
-) -> None:
+async def test_a_renamed_account_is_asked_about_by_its_number(service: Service) -> None:
     """The login in the profile is outdated."""
     browser = await service.sign_in("monthly")
-    github.people.rename("monthly", "monthly-renamed")
+    service.github.people.rename("monthly", "monthly-renamed")
 
     answer = await browser.post("/me/refresh")
 
@@ -183,13 +179,10 @@ async def test_the_sponsorship_of_a_freed_logins_next_owner_does_not_count(
 
 
 async def test_an_answer_about_another_account_decides_nothing(
-    service: Service,
-    github: SimulatedGitHub,
-    reconcile_requests: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    service: Service, reconcile_requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account of the answer is compared with the account of the question."""
-    node_id = github.people.get("monthly").id
+    node_id = service.github.people.get("monthly").id
 
     async def fetch_account(_: GitHubClient, person_id: int, __: str) -> GitHubAccount:
         return GitHubAccount(id=person_id, login="stranger", node_id=node_id)
@@ -378,19 +371,13 @@ async def test_one_of_many_refreshes_asks_github(service: Service, github: Simul
 )
 @pytest.mark.parametrize("login", ["monthly", "stranger"])
 async def test_without_an_answer_the_last_one_holds_and_is_marked(
-    service: Service,
-    github: SimulatedGitHub,
-    local: Redis,
-    switches: dict[str, object],
-    status: int,
-    code: str,
-    login: str,
+    service: Service, local: Redis, switches: dict[str, object], status: int, code: str, login: str
 ) -> None:
     """Unknown is not no; the mark has the time of the first failure."""
     browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
     before = await browser.load_entitlement()
-    vars(github.switches).update(switches)
+    vars(service.github.switches).update(switches)
     answer = await browser.post("/me/refresh")
     after, version = await browser.load_entitlement(), await _version(local)
     await _reset_limits(local)
@@ -406,14 +393,12 @@ async def test_without_an_answer_the_last_one_holds_and_is_marked(
     assert await local.xlen(keys.AUDIT) == trail
 
 
-async def test_the_next_answer_removes_the_mark(
-    service: Service, github: SimulatedGitHub, local: Redis
-) -> None:
+async def test_the_next_answer_removes_the_mark(service: Service, local: Redis) -> None:
     """The outage leaves no trace."""
     browser = await service.sign_in("monthly")
-    github.switches.fail = {"graphql"}
+    service.github.switches.fail = {"graphql"}
     await browser.post("/me/refresh")
-    github.switches.fail = set()
+    service.github.switches.fail = set()
     await _reset_limits(local)
     answer = await browser.post("/me/refresh")
 

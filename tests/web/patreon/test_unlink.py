@@ -37,9 +37,7 @@ async def test_an_account_counts_for_its_last_person(service: Service, stranger:
     holders = []
     for browser in (stranger, other, stranger, stranger):
         await browser.link_patreon("active")
-        holders.append(
-            [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
-        )
+        holders.append(await _ask(stranger, other))
 
     assert holders == [[204, 403], [403, 204], [204, 403], [204, 403]]
 
@@ -54,7 +52,7 @@ async def test_the_last_link_counts_also_after_local_lost_everything(
     other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
-    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    doors = await _ask(stranger, other)
     await until_relayed(local)
     kept = await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
 
@@ -193,7 +191,7 @@ async def test_two_links_at_once_give_one_entitlement(
 
     monkeypatch.setattr(LinkedAccountStore, "find_person", find_while_another_links)
     answers.append(await stranger.get(backs[0]))
-    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    doors = await _ask(stranger, other)
 
     assert [answer.status_code for answer in answers] == [503, 303]
     assert doors == [204, 403]
@@ -205,7 +203,11 @@ async def test_two_links_at_once_both_finish(service: Service, stranger: Browser
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
 
     answers = await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))
-    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    doors = await _ask(stranger, other)
 
     assert [answer.status_code for answer in answers] == [303, 303]
     assert sorted(doors) == [204, 403]
+
+
+async def _ask(*browsers: Browser) -> list[int]:
+    return [(await each.get("/auth/sponsor")).status_code for each in browsers]
