@@ -1,19 +1,18 @@
-"""Registers what answers a read of a collection that is not there: with what durable has.
+"""Registers callbacks that answer reads of missing collections with durable's data.
 
 The first SMEMBERS, SISMEMBER, SMISMEMBER or SCARD of a collection that was evicted, flushed or
-never fetched gets the answer, and so does whoever comes after it. A collection that is known to be
-empty is answered as empty without a fetch; one that a removal emptied stays so. The person's
-profile and entitlement come back along with it. While durable is down the reader gets an error at
-once, and nothing is remembered of it. Collections of the application's anonymous visitors are left
-alone.
+never fetched gets the right answer, and so do all later ones. A collection that is known to be
+empty is answered as empty without a fetch; one that a removal emptied stays empty. The person's
+profile and entitlement are fetched along with it. While durable is down the reader gets an error at
+once, and no state changes. Collections of anonymous visitors are not answered.
 
-A command that is answered so must not stand in a MULTI: RedisGears 1.2.9 ends the whole server when
-two do, or when one does and somebody else sends another of these commands before its EXEC. Where
-the application reads collections in transactions, "hook_collections": False in CONFIG lets the
-first read go by unanswered, as it is on a plain Redis.
+A command that is answered so must not be part of a MULTI: RedisGears 1.2.9 crashes the server if
+two are, or if one is and another client sends such a command before its EXEC. If the application
+reads collections in transactions, set "hook_collections": False in CONFIG: then the first read
+misses, as on a plain Redis.
 
-With "hook_profiles" in CONFIG also HGETALL, HGET and HMGET of profiles are answered; only for
-readers that speak RESP2, since a hooked command answers in RESP2 in any case.
+With "hook_profiles" in CONFIG it also answers HGETALL, HGET and HMGET of profiles; only for readers
+that speak RESP2, since a hooked command always answers in RESP2.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
@@ -36,10 +35,10 @@ CONFIG = {}
 SET_COMMANDS = ["smembers", "sismember", "smismember", "scard"]
 HASH_COMMANDS = ["hgetall", "hget", "hmget"]
 
-# A reader waits for it, and until the first one knows that durable hangs, others do as well.
+# A reader waits this long for a durable that hangs, and so do others until it has timed out.
 SOCKET_TIMEOUT_S = 1.0
 
-# Somebody else, the service most likely, is fetching the same person.
+# How long to wait for another fetch of the same person, most likely the service's.
 PATIENCE_S = 2.0
 POLL_S = 0.005
 
@@ -47,7 +46,7 @@ POLL_S = 0.005
 def answer_collection(record):
     """Answers the command that missed, after fetching what is unknown.
 
-    The engine refuses a coroutine function here: with `async def` the whole server ends.
+    Not `async def`: the engine crashes the server on a coroutine function here.
     """
     found = match_key(COLLECTION_KEY, record["key"])
     if not found:
@@ -69,13 +68,13 @@ def answer_collection(record):
 
 
 def require_comparison():
-    """Raises NotComparedError where local may have come back older: then nothing is known empty."""
+    """Raises NotComparedError if local may have come back older: its empty sets may be wrong."""
     if not is_local_compared():
         raise not_compared("local")
 
 
 def answer_profile(record):
-    """Likewise for a profile."""
+    """Answers a command on a missing profile likewise."""
     found = match_key(PROFILE_KEY, record["key"])
     if not found:
         return
@@ -90,13 +89,13 @@ def answer_profile(record):
         return
     flat = [as_bytes(each) for each in answer[1]]
     reply = shape_of_hash(command, flat)
-    # A nil cannot be said, nor within a list: then the command answers for itself, as for no key.
+    # A reply cannot hold nil: then the command itself answers, as for a missing key.
     if reply is not None:
         override_reply(reply)
 
 
 def current_command():
-    """Returns the command that missed, or None within MULTI or Lua, where no reply is possible."""
+    """Returns the command that missed; None within MULTI or Lua, where no reply is possible."""
     try:
         return get_command()
     except Exception:
@@ -104,33 +103,33 @@ def current_command():
 
 
 def reply_error(command, error):
-    """Tells the reader; what is no outage is told to the log, too, and counts as a failure."""
+    """Replies an error; raises it again, for the log and the failure count, if it is no outage."""
     is_outage = isinstance(error, (DurableDownError, NotComparedError))
     if command is not None:
-        reason = str(error) if is_outage else "what is kept there could not be brought back"
+        reason = str(error) if is_outage else "the data in durable storage could not be fetched"
         override_reply("-ERR sponsorsync: " + reason.replace("\r", " ").replace("\n", " "))
     if not is_outage:
         raise error
 
 
 def shape_of_set(command, members):
-    """Returns the reply that a command on a set of these members has; members are bytes.
+    """Returns the reply of a command on a set of these members.
 
-    Text that begins with '-' or '+' would become an error or a status.
+    Members are bytes: text that begins with '-' or '+' would become an error or a status.
     """
     name = command[0].lower()
     if name == "smembers":
         return members
     if name == "scard":
         return len(members)
-    known = set(members)
+    stored = set(members)
     if name == "sismember":
-        return int(as_bytes(command[2]) in known)
-    return [int(as_bytes(each) in known) for each in command[2:]]
+        return int(as_bytes(command[2]) in stored)
+    return [int(as_bytes(each) in stored) for each in command[2:]]
 
 
 def shape_of_hash(command, flat):
-    """Returns the reply of a command on a hash of these fields and values; None has to be nil."""
+    """Returns the reply of a command on a hash of these fields and values; None if it holds nil."""
     name = command[0].lower()
     if name == "hgetall":
         return flat
@@ -144,17 +143,17 @@ def shape_of_hash(command, flat):
 def ask_until_known(person, call):
     """Runs a script with a lease token until it has an answer, and returns that.
 
-    Whoever's token took the lease fetches; while it is somebody else's, the answer is awaited.
+    Fetches the person if the token took the lease; else waits for the holder's fetch.
 
     Raises:
-        DurableDownError, NotComparedError: Only durable knows, and cannot be asked.
+        DurableDownError, NotComparedError: Only durable has the answer, and it cannot be asked.
     """
     token = binascii.hexlify(os.urandom(8)).decode()
     ends = time.time() + PATIENCE_S
     answer = run_local(*call(token))
     while text_of(answer[0]) == "ask":
         if time.time() > ends:
-            raise DurableDownError("somebody else's fetch from durable takes too long")
+            raise DurableDownError("another fetch of this person from durable takes too long")
         if text_of(answer[1]) == token:
             fetch_leased(person, token)
         else:
@@ -175,20 +174,15 @@ def fetch_leased(person, token):
 
 
 NAMES = require_names()
-COLLECTION_KEY = re.compile(
-    "^"
-    + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
-    % "|".join(re.escape(each) for each in NAMES["collections"])
-    + "$"
-)
+COLLECTION_KEY = compile_collection_key(NAMES)
 PROFILE_KEY = re.compile("^" + USER_DETAILS.format(id="([1-9][0-9]*)") + "$")
 
 
-def beginnings():
-    """Yields how ids begin, so that no id begins in two ways: '1:' … '9:' and '10' … '99'.
+def id_prefixes():
+    """Yields prefixes so that each id has exactly one: '1:' … '9:' and '10' … '99'.
 
-    Misses of one registration are answered one after the other, those of different ones side by
-    side. Numbers of GitHub never begin with 0.
+    Misses of one registration are answered one after the other, those of several side by side.
+    GitHub's numbers never begin with 0.
     """
     for first in "123456789":
         yield first + ":"
@@ -196,12 +190,12 @@ def beginnings():
             yield first + second
 
 
-# Without commands the first reader is not waited for, and only the next one gets the members.
+# Without commands the first reader misses, and only the next one gets the members.
 HOOKED = {"commands": SET_COMMANDS} if CONFIG.get("hook_collections", True) else {}
 
-for beginning in beginnings():
+for prefix in id_prefixes():
     GearsBuilder("KeysReader", desc="sponsorsync collections").foreach(answer_collection).register(
-        prefix=PREFERENCES.partition("{")[0] + beginning + "*",
+        prefix=PREFERENCES.partition("{")[0] + prefix + "*",
         eventTypes=["keymiss"],
         mode="async_local",
         readValue=False,
@@ -211,9 +205,9 @@ for beginning in beginnings():
     )
 
 if CONFIG.get("hook_profiles"):
-    for beginning in "123456789":
+    for prefix in "123456789":
         GearsBuilder("KeysReader", desc="sponsorsync profiles").foreach(answer_profile).register(
-            prefix=USER_DETAILS.partition("{")[0] + beginning + "*",
+            prefix=USER_DETAILS.partition("{")[0] + prefix + "*",
             eventTypes=["keymiss"],
             commands=HASH_COMMANDS,
             mode="async_local",

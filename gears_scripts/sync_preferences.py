@@ -1,8 +1,7 @@
 """Copies the preferences of entitled people, `user:{id}:{collection}`, to the durable Redis.
 
-People count as entitled by the sponsorables that CONFIG names, or by any that has an index
-`sponsors:*` when it names none. Preferences of all other people stay where they are, and so do
-those of anonymous visitors.
+People are entitled by the sponsorables that CONFIG names; if it names none, by any that has an
+index `sponsors:*`. Preferences of all other people, and of anonymous visitors, are not copied.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 

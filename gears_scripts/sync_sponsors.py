@@ -1,7 +1,7 @@
-"""Copies everybody's entitlement, `sponsorship:*`, to the durable Redis.
+"""Copies everyone's entitlement, `sponsorship:*`, to the durable Redis.
 
-The index `sponsors:{login}` is not copied: durable's scripts keep their own by the facts. Past
-entitles travel as well: that one has ended has to be known there, too.
+It does not copy the index `sponsors:{login}`: durable's scripts maintain their own. It copies past
+entitlements as well: durable has to know that one has ended.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 

@@ -1,13 +1,13 @@
-"""Registers what takes changes to durable: a capture of foreign writes, and the drain.
+"""Registers the capture of foreign writes, and the drain that pushes changes to durable.
 
-The capture (KeysReader, sync) sees each write to a collection past the service, before the writer
-has its answer: it gives the collection a new version and marks its person dirty. A key that goes by
-DEL, eviction or expiry was lost, which is no removal; the last SREM or SPOP is one. What is written
-after a loss is sent only once it is united with durable. Our own scripts write while
-`sponsorsync:capture_suppressed` stands, and are not captured.
+The capture (KeysReader, sync) runs at each write to a collection past the service, before the
+writer has its reply: it gives the collection a new version and marks its person dirty. A key that
+goes by DEL, eviction or expiry is a loss, not a removal; the last SREM or SPOP is a removal. Writes
+after a loss are sent only once they are merged with durable. The capture ignores our own scripts:
+they set `sponsorsync:capture_suppressed` while they write.
 
-The drain (StreamReader) takes whoever is named in `sponsorsync:outbox` to durable, a batch at a
-time. An outage is tried again; data that durable refuses are set aside in
+The drain (StreamReader) pushes the people named in `sponsorsync:outbox` to durable, a batch at a
+time. It retries after an outage, and stores people whose data durable refuses in
 `sponsorsync:dead_letters`.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
@@ -36,41 +36,37 @@ WRITES += ["rename_to", "copy_to", "move_to", "restore"]
 LOSSES = ["del", "expired", "evicted", "rename_from", "move_from", "set"]
 
 
-# ------------------------------------------------------------------ capture
-
-
 def capture(record):
-    """Marks what somebody wrote past the service.
+    """Versions a write past the service.
 
-    With plain commands: all of them are one moment here, since the server waits for this. A Lua
-    script in their place ends the server when the writer is a Lua script itself (Redis 7.0 asserts
-    that none runs already).
+    With plain commands, which are atomic here, since the server waits for the callback. A Lua
+    script in their place crashes the server if the writer is a Lua script itself (Redis 7.0 asserts
+    that no other is running).
     """
     key = record["key"]
     found = match_key(COLLECTION_KEY, key)
-    # Our own scripts tell when they write. A fetch that is under way needs no word of this: it
-    # takes no part that is newer here, and unites what it finds in the place of an unknown one.
+    # A fetch that is under way needs no mark: it takes no part that is newer here, and merges a set
+    # that it finds in the place of an unknown one.
     if not found or execute("EXISTS", CAPTURE_SUPPRESSED) == 1:
         return
     try:
-        note(record["event"], found.group(1), found.group(2), key)
+        save_version(record["event"], found.group(1), found.group(2), key)
     except Exception as error:
-        # A key of another type in the place of one of ours: nobody's to repair here; verify names
-        # it.
-        log("sponsorsync: a write of person {} was not noted: {}".format(found.group(1), error))
+        # A wrong-type key: it cannot be repaired here; verify names it.
+        log("sponsorsync: a write of person {} was not captured: {}".format(found.group(1), error))
 
 
 def is_visitor(person):
-    """Whether the number is that of an anonymous visitor of the application, too."""
+    """Returns whether the number is also an anonymous visitor's."""
     return text_of(execute("TYPE", VISITOR.format(id=person))) == "hash"
 
 
-def note(event, person, collection, key):
+def save_version(event, person, collection, key):
     meta = META_PREFIX + person
-    presence, version, noted = FIELDS[collection]
-    is_there, last, before = execute("HMGET", meta, presence, version, noted)
+    presence, version, size_field = FIELDS[collection]
+    is_there, last, before = execute("HMGET", meta, presence, version, size_field)
     if is_there is not None and not is_local_compared():
-        # Local may have come back older: what was written onto it is no newer state of it all.
+        # Local may have come back older: a write to it is no newer state of the whole set.
         execute("HDEL", meta, presence)
         is_there = None
     if event in LOSSES and not (event == "del" and is_popped(key)):
@@ -79,12 +75,12 @@ def note(event, person, collection, key):
         return
     size = execute("SCARD", key)
     if event == "sadd" and is_there == "1" and size <= int(before or 0):
-        # It grew, and is not larger than it was: it had been lost while nobody looked. (Or another
-        # database has a key of this name: the engine tells of those, too.)
+        # It grew, and is not larger than before: it had been lost unnoticed. (Or another database
+        # has a key of this name: the engine reports those, too.)
         execute("HDEL", meta, presence)
         is_there = None
     if is_there is None:
-        # Nobody has asked durable yet, or the set had been lost: it is sent once both are united.
+        # The set is unknown, or was lost: it is sent once it is merged with durable's.
         if size and not is_visitor(person):
             execute("HSETNX", meta, version, "0")
             execute("HINCRBY", meta, "m", "1")
@@ -92,28 +88,28 @@ def note(event, person, collection, key):
         return
     new = max(int(last or 0) + 1, int(time.time() * 1000000))
     wake(person)
-    execute("HSET", meta, version, new, presence, 1 if size else 0, noted, size)
+    execute("HSET", meta, version, new, presence, 1 if size else 0, size_field, size)
     if event == "spop" and size:
-        note_pop(key)
-        execute("HSET", meta, noted, "0")
+        save_pop(key)
+        execute("HSET", meta, size_field, "0")
 
 
-def note_pop(key):
-    """Remembers a SPOP that the server may tell of before it does it, as it does with a count.
+def save_pop(key):
+    """Saves the key of a SPOP: with a count, the server notifies before it removes the members.
 
-    Then the size is that of before; and should it take all, a `del` comes within the same command.
+    The size is then that of before; if it removes all, a `del` follows within the same command.
     """
     redis.sponsorsync_popped = (key, count_removals())
 
 
 def is_popped(key):
-    """Whether the SPOP that was noted last, of this key, is still under way."""
+    """Returns whether the last SPOP was of this key and is still running."""
     popped = getattr(redis, "sponsorsync_popped", None)
     return popped is not None and popped[0] == key and popped[1] == count_removals()
 
 
 def count_removals():
-    """Returns how many commands that pop or delete the server has ended: not the current one."""
+    """Returns how many commands that pop or delete have ended: without the current one."""
     statistics = text_of(execute("INFO", "commandstats"))
     return re.findall(r"^cmdstat_(spop|del|unlink):calls=([0-9]+)", statistics, re.MULTILINE)
 
@@ -123,38 +119,31 @@ def wake(person):
         execute("XADD", OUTBOX, "*", "u", person)
 
 
-# ------------------------------------------------------------------ drain
-
-
 def collect(entries, record):
     """Makes one list of the records of a batch."""
     return (entries or []) + [record]
 
 
 def push(entries):
-    """Takes the people of a batch to durable, and removes its entries.
+    """Pushes the people of a batch to durable, and removes its entries.
 
     Raises:
-        DurableDownError, NotComparedError: The same batch comes again in RETRY_S.
+        DurableDownError, NotComparedError: The engine retries the same batch after RETRY_S.
     """
-    # An entry that somebody else removed meanwhile arrives without its fields.
+    # An entry that was removed meanwhile arrives without its fields.
     people = [text_of(entry["value"]["u"]) for entry in entries if "u" in entry["value"]]
     drain(sorted(set(people)), NAMES)
-    # Before, a crash would leave people to the service's sweep; after, they are only sent twice.
+    # Last: a crash before it only sends people twice; one after an early removal would leave them
+    # to the service's sweep.
     execute("XDEL", OUTBOX, *[text_of(entry["id"]) for entry in entries])
 
 
 NAMES = require_names()
 
-# Made once: this is in the way of every write.
+# Computed once: every write waits for the capture.
 META_PREFIX = META.format(id="")
 FIELDS = {each: ("p:" + each, "v:" + each, "n:" + each) for each in NAMES["collections"]}
-COLLECTION_KEY = re.compile(
-    "^"
-    + PREFERENCES.format(id="([1-9][0-9]*)", collection="(%s)")
-    % "|".join(re.escape(each) for each in NAMES["collections"])
-    + "$"
-)
+COLLECTION_KEY = compile_collection_key(NAMES)
 
 GearsBuilder("KeysReader", desc="sponsorsync capture").foreach(capture).register(
     prefix=PREFERENCES.partition("{")[0] + "*",

@@ -15,6 +15,7 @@ ALLOWED = {
     "domain/sources.py": "the list of all sources",
     "entitlements/linked_sources.py": "the list of sources with accounts",
     "settings.py": "the settings",
+    "setting_values.py": "the checks of their values",
     "sandbox": "the simulated services, GitHub's schema and its simulated people",
 }
 WORDS = ("patreon", "patron")

@@ -1,6 +1,6 @@
-"""Running over all keys of a kind, and copying whose they are, with counts instead of exceptions.
+"""Copies the people of all keys of a kind, with counts instead of exceptions.
 
-An exception would end the whole run at its record, and those after it would never be looked at.
+An exception would end the whole run at its record, and skip all records after it.
 """
 
 import json
@@ -14,7 +14,7 @@ MOST_ERRORS = 10
 
 
 class Counts:
-    """What a run did: `ids` are those of the people who wait for the next copy."""
+    """Counts of a run; `ids` are the people of the next copy."""
 
     def __init__(self):
         self.done, self.failed, self.skipped, self.errors = 0, 0, {}, []
@@ -30,25 +30,19 @@ class Counts:
             self.errors.append(reason)
 
     def to_json(self):
-        return json.dumps(
-            {
-                "done": self.done,
-                "skipped": self.skipped,
-                "failed": self.failed,
-                "errors": self.errors,
-            }
-        )
+        names = ("done", "skipped", "failed", "errors")
+        return json.dumps({name: getattr(self, name) for name in names})
 
 
 def copy_all(parts, template, only_entitled=False, **fields):
-    """Runs over all keys of one kind and copies some parts of the people they belong to.
+    """Scans all keys of one kind and copies some parts of the people they belong to.
 
     Replies one record: JSON {"done": int, "skipped": {reason: int}, "failed": int, "errors": […]};
-    none at all where there is no such key.
+    none at all if there is no such key.
 
     Args:
         parts: Names: 'profile', collections, or 'entitlement' for the entitlement alone.
-        template: The name of these keys, with the person's `{id}` and other fields.
+        template: The names of these keys, with the person's `{id}` and other fields.
         only_entitled: Leaves out people who are not entitled.
         fields: Regular expressions of the other fields.
     """
@@ -86,15 +80,15 @@ def copy_all(parts, template, only_entitled=False, **fields):
 
 
 def import_unversioned(ids, names):
-    """Takes along what somebody wrote before there was a service: nobody has versioned it yet.
+    """Versions and pushes data that were written before there was a service.
 
-    Returns the reasons for which that cannot be done of some: keys of another type.
+    Returns the people with a wrong-type key, and the error.
     """
     unreadable = {}
     for piece in in_pieces(ids):
         imported, _, wrongs = run_local("import_unversioned", "mark", json.dumps(names), *piece)
         for wrong in map(text_of, wrongs):
-            # The sentence names the key, and the id is the last number in it that is one.
+            # The error names the key; its last number that is one of the ids is the person.
             found = [each for each in re.findall(r":([0-9]+)(?=[: ])", wrong) if each in piece]
             unreadable[found[-1]] = wrong
         if imported:
@@ -103,9 +97,9 @@ def import_unversioned(ids, names):
 
 
 def find_entitled(ids, names):
-    """Returns those of the people who stand in an index of sponsors.
+    """Returns the people who are in an index of sponsors.
 
-    Whose entitlement nobody has judged yet is dirty, and travels with the drain.
+    People whose entitlement was never evaluated are dirty, and are pushed by the drain.
     """
     entitled = set()
     for sponsorable in names["sponsorables"]:
@@ -115,7 +109,7 @@ def find_entitled(ids, names):
 
 
 def copy_people(counts, ids, part, names, only_entitled):
-    """Hands one part of people to durable; those of whom it must be fetched first go as a whole."""
+    """Copies one part of people; drains all parts of people whose part must be fetched first."""
     require_compared("local", run_id_here())
     unreadable = import_unversioned(ids, names)
     ids = [each for each in ids if each not in unreadable]

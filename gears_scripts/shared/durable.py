@@ -1,4 +1,4 @@
-"""The durable Redis: by REDISENT_* in the environment of the server that this runs in."""
+"""The client of the durable Redis, by REDISENT_* in the environment of this server."""
 
 import os
 import time
@@ -15,17 +15,17 @@ VARIABLES = ["REDISENT_" + name for name in ("HOST", "PORT", "USER", "PWD", "TLS
 
 
 class DurableDownError(Exception):
-    """Durable cannot be asked at the moment: nothing of it is a fault of the data."""
+    """Durable cannot be asked at the moment; the data are not at fault."""
 
 
-# Empty when the callbacks are registered: they are pickled with what they refer to, which a
-# connection cannot be. Each script has its own client: one that two shared would call functions of
-# whichever made it, and those are gone when that script is replaced.
+# Empty when the callbacks are registered: they are pickled with everything they refer to, and a
+# connection cannot be pickled. Each script has its own client: a shared one would call functions of
+# the script that made it, which are gone when that script is replaced.
 CLIENTS = {}
 
 
 class DurableRefusesError(Exception):
-    """A key of somebody's holds data of another type there: theirs alone, and no outage."""
+    """Durable has a wrong-type key of one person; no outage."""
 
 
 def durable():
@@ -37,7 +37,7 @@ def durable():
 
 
 def create_durable(environment):
-    """Returns a client for what REDISENT_* name; it has not connected yet.
+    """Returns a client for the server of REDISENT_*; it connects at the first command.
 
     Raises:
         DurableDownError: REDISENT_HOST is not set.
@@ -67,11 +67,11 @@ def create_durable(environment):
 
 
 def greet(connection):
-    """Makes a new connection one that may be used: with durable as the service compared it.
+    """Refuses a new connection to an incarnation of durable that the service has not compared.
 
-    A restart ends connections, so none leads to another incarnation later. What a durable that fell
-    back counts of ours would hide how far. What is raised is a class of the client's, which takes
-    it for a connection that failed.
+    A restart ends connections, so an open one never leads to another incarnation. If a durable that
+    fell back counted our applications, they would hide how far it fell. The error is one of the
+    client's own, so that it handles it as a failed connection.
     """
     connection.on_connect()
     connection.send_command("INFO", "server")
@@ -84,12 +84,10 @@ def greet(connection):
 def run_durable(name, argument_lists):
     """Runs a script of LUA several times in one round trip; returns the replies.
 
-    With them durable tells which incarnation it is.
-
     Raises:
-        DurableDownError: It cannot be asked. For DOWN_S after that nobody else tries.
-        NotComparedError: It has been restarted; nothing that it says is used before the service
-            has compared it.
+        DurableDownError: Durable cannot be asked. For DOWN_S after that no call tries again.
+        NotComparedError: Durable was restarted; its replies are dropped until the service has
+            compared it.
     """
     if time.time() < getattr(redis, "sponsorsync_down_until", 0.0):
         raise DurableDownError("durable could not be reached a moment ago")
@@ -106,9 +104,9 @@ def run_durable(name, argument_lists):
 
 
 def outage(error):
-    """Returns what to raise instead of an error of the client's.
+    """Returns the error to raise in place of the client's.
 
-    From None: its own words name durable's address, and can be read in Redis.
+    Raise it `from None`: the client's text has durable's address, and could be read in Redis.
     """
     if str(error) == NOT_COMPARED:
         return not_compared("durable")
@@ -119,7 +117,7 @@ def outage(error):
 
 
 def _run_all(client, name, argument_lists):
-    """Returns INFO and the replies; what durable saw never is run again with its text."""
+    """Returns INFO and the replies; loads a script that durable lacks, and runs it again."""
     replies = _run_once(client, name, argument_lists)
     if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
         client.script_load(lua_text(name))

@@ -1,4 +1,4 @@
-"""Bringing people's data back from durable; the same rules as the service's `sync/hydrate.py`."""
+"""Fetches people's data from durable; the same rules as the service's `sync/hydrate.py`."""
 
 import json
 
@@ -7,13 +7,13 @@ import json
 
 
 def fetch(ids, names, token):
-    """Takes from durable what it has of people; returns the reasons for which some could not be.
+    """Merges durable's data of people; returns those who could not be merged, and why.
 
-    With a token this ends a lease: it fills what is unknown. With '' it takes what is known here
-    and newer there.
+    With a token it fills what is unknown and ends the lease. With '' it merges parts that are known
+    here and newer on durable.
 
     Raises:
-        DurableDownError, NotComparedError: Durable cannot be asked, or not yet be believed.
+        DurableDownError, NotComparedError: Durable cannot be asked, or is not compared yet.
     """
     refused = {}
     for person, row in pack_from_durable(ids, names):
@@ -28,7 +28,7 @@ def fetch(ids, names, token):
 
 
 def pack_from_durable(ids, names):
-    """Yields (person, row of pack.lua) of each; a script that had read much is asked again."""
+    """Yields (person, row of pack.lua); runs a script again that stopped early for its size."""
     waiting, what = list(ids), form_for("local", "all")
     while waiting:
         pieces = in_pieces(waiting)
@@ -45,6 +45,6 @@ def in_pieces(values, size=PEOPLE_A_SCRIPT):
 
 
 def release(ids, token):
-    """Gives leases back that could not be used."""
+    """Releases leases after a failed fetch."""
     for person in ids:
         run_local("release_lease", person, token)

@@ -1,4 +1,4 @@
-"""The Redis that this script runs in: the service's own Lua scripts, by EVALSHA."""
+"""The Redis that this script runs in: names, replies, and the service's Lua scripts."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ DEFAULT_COLLECTIONS = ["mnodes"]
 
 
 class NotComparedError(Exception):
-    """A server has been restarted, and the service has yet to compare it with the other one."""
+    """A server was restarted, and the service has not compared it with the other one yet."""
 
 
 def load_names():
     """Returns {"sponsorables": [login], "collections": [name]}.
 
-    From the upload; else from the environment of the Redis server; else, of the sponsorables,
-    whoever has an index of sponsors here: that looks at every key of the server.
+    They come from the upload, else from the environment of the Redis server. Without either, the
+    sponsorables are those with an index of sponsors here, by a scan of every key.
     """
     names = read_names()
     if not names["sponsorables"]:
@@ -32,7 +32,7 @@ def require_names():
     """Returns the same for a script that stays live.
 
     Raises:
-        ValueError: Nobody named a sponsorable; the upload fails with this sentence.
+        ValueError: No sponsorable is named; the upload fails with this message.
     """
     names = read_names()
     if not names["sponsorables"]:
@@ -54,7 +54,7 @@ def _split(value):
 
 
 def scan(pattern):
-    """Returns the keys of a pattern, asked for in pages: nobody waits for all of them."""
+    """Returns the keys of a pattern; reads them in pages, so that no client waits for all."""
     keys, cursor = set(), "0"
     while True:
         cursor, page = execute("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
@@ -73,9 +73,9 @@ LUA_SHA = {name: hashlib.sha1(lua_text(name).encode()).hexdigest() for name in L
 
 
 def run_local(name, *arguments):
-    """Runs a script of LUA; returns its reply as `execute` gives it.
+    """Runs a script of LUA; returns the reply of `execute`.
 
-    Bytes travel as a bytearray: `execute` makes a text of anything else.
+    Passes bytes as a bytearray: `execute` converts anything else to text.
     """
     arguments = [bytearray(each) if isinstance(each, bytes) else each for each in arguments]
     try:
@@ -87,38 +87,37 @@ def run_local(name, *arguments):
 
 
 def as_bytes(value):
-    """Returns a reply of `execute` as it is in Redis: what is UTF-8 came as text."""
+    """Returns a reply of `execute` as bytes: it decodes valid UTF-8."""
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def text_of(value):
-    """Returns a reply, or a reply's part, as text."""
+    """Returns a reply, or a part of one, as text."""
     return value if isinstance(value, str) else bytes(value).decode("utf-8", "replace")
 
 
 def run_id_here():
-    """Returns what names this incarnation of the Redis that this script runs in."""
+    """Returns the run_id of the Redis that this script runs in: its incarnation."""
     return run_id_in(execute("INFO", "server"))
 
 
 def run_id_in(info):
-    """Returns the same, of whichever server this INFO is."""
+    """Returns the run_id in a reply to INFO."""
     found = re.search(r"^run_id:(\w+)", text_of(info), re.MULTILINE)
     return found.group(1) if found else ""
 
 
 def compared_incarnation(side):
-    """Returns which incarnation of 'local' or 'durable' the service compared last, or None.
+    """Returns the incarnation of 'local' or 'durable' that the service compared last, or None.
 
-    None where no service has been here since the last FLUSHALL: then nothing is known that a server
-    could be older than.
+    None if no service has run since the last FLUSHALL: then a server cannot be older than anything.
     """
     found = execute("HGET", INCARNATIONS, side)
     return None if found is None else text_of(found)
 
 
 def require_compared(side, run_id):
-    """Raises NotComparedError where a server is another incarnation than the one last compared."""
+    """Raises NotComparedError if a server is not the incarnation that was compared last."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
         raise not_compared(side)
@@ -129,18 +128,18 @@ def not_compared(side):
 
 
 def form_for(side, what):
-    """Returns what to ask pack.lua for: dumps, where that side is known to read the other one's.
+    """Returns the form for pack.lua: with dumps, if that server reads the other one's.
 
-    The service tries it whenever it compares the two, and notes it.
+    The service tests and stores that whenever it compares the two.
     """
     reads = execute("HGET", INCARNATIONS, "dumps:" + side)
     return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
 
 
 def is_local_compared():
-    """Whether the service has compared this incarnation of local with durable, or there is none.
+    """Returns whether the service has compared this incarnation of local, or none runs.
 
-    Asked until it has: from then on it stays so for as long as this process lives.
+    Once compared, the answer is final for this process.
     """
     if not getattr(redis, "sponsorsync_local_compared", False):
         compared = compared_incarnation("local")
@@ -151,5 +150,12 @@ def is_local_compared():
 
 
 def match_key(pattern, key):
-    """Returns the match of a key, or None. One that is not UTF-8 comes as bytes: it is not ours."""
+    """Returns the match of a key, or None; also for a key in bytes, which is not UTF-8."""
     return pattern.match(key) if isinstance(key, str) else None
+
+
+def compile_collection_key(names):
+    """Returns the pattern of preference keys, with groups for the person and the collection."""
+    collections = "|".join(re.escape(each) for each in names["collections"])
+    key = PREFERENCES.format(id="([1-9][0-9]*)", collection="({})".format(collections))
+    return re.compile("^" + key + "$")

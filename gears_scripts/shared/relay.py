@@ -1,4 +1,4 @@
-"""Taking people to durable; the same rules as the service's `sync/relay.py`."""
+"""Pushes people to durable; the same rules as the service's `sync/relay.py`."""
 
 import binascii
 import json
@@ -14,10 +14,10 @@ DEAD_LETTER_LONGEST_S = 3600
 
 
 def drain(ids, names):
-    """Takes these people to durable as far as they are dirty: export, apply, confirm.
+    """Pushes the dirty among these people to durable: pack, apply, confirm.
 
     Raises:
-        DurableDownError, NotComparedError: Nobody left dirty who should not; try again.
+        DurableDownError, NotComparedError: Everyone unconfirmed is still dirty; try again.
     """
     require_compared("local", run_id_here())
     rows, refused = pack_here(ids, "entitled", names)
@@ -33,7 +33,7 @@ def drain(ids, names):
 
 
 class Row:
-    """What pack.lua packed of one person; `record` is opaque."""
+    """A person's row of pack.lua; `record` is opaque."""
 
     def __init__(self, person, reply):
         self.person = person
@@ -43,7 +43,7 @@ class Row:
 
 
 def pack_here(ids, what, names):
-    """Returns rows of local, and the reasons for which some people cannot be read."""
+    """Returns rows of local, and the people who cannot be packed, with the reasons."""
     rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
     waiting, what = list(ids), form_for("durable", what)
     while waiting:
@@ -59,7 +59,7 @@ def pack_here(ids, what, names):
 
 
 def hydrate(ids, names):
-    """Fetches people whom nobody else is fetching; returns why some could not be."""
+    """Fetches people whose lease is free; returns those who could not be fetched, and why."""
     token = new_token()
     mine = [
         person
@@ -80,7 +80,7 @@ def new_token():
 
 
 def deliver(rows, names):
-    """Hands packages to durable and draws the consequences.
+    """Applies records on durable and handles its answers.
 
     Returns:
         {"taken": [person], "newer": [person], "refused": {person: reason}}.
@@ -96,7 +96,7 @@ def deliver(rows, names):
     )
     taken = sort_answers(batches, replies, delivery)
     highest = max(applied for applied, _ in replies)
-    notice_fallback(before, highest - len(batches), taken)
+    handle_fallback(before, highest - len(batches), taken)
     redis.sponsorsync_applied = highest
     for _, row in taken:
         if "n" in row.flags and "d" in row.flags:
@@ -107,14 +107,14 @@ def deliver(rows, names):
                 add_dead_letter(row.person, str(error))
     confirm([each for each in taken if each[1].person not in delivery["refused"]])
     if delivery["newer"]:
-        take_newer(delivery["newer"], names)
+        merge_newer(delivery["newer"], names)
     return delivery
 
 
 def sort_answers(batches, replies, delivery):
-    """Notes what durable answered of each, and sets aside whom it refused.
+    """Sorts durable's answers into `delivery`; refused dirty people become dead letters.
 
-    Returns [(durable's APPLIED, row)] of what it took.
+    Returns [(durable's APPLIED, row)] of the rows that it took.
     """
     taken = []
     for batch, (applied, answers) in zip(batches, replies):
@@ -132,8 +132,8 @@ def sort_answers(batches, replies, delivery):
     return taken
 
 
-def take_newer(ids, names):
-    """Local came back older: what durable has newer wins, the rest travels again."""
+def merge_newer(ids, names):
+    """Merges durable's newer parts, since local came back older; pushes the rest again."""
     conflicts = fetch(ids, names, "")
     for person in ids:
         if person in conflicts:
@@ -143,7 +143,7 @@ def take_newer(ids, names):
 
 
 def in_batches(rows):
-    """Returns rows for one script each: not too many, not too large."""
+    """Splits rows into pieces for one script each."""
     batches, size = [], 0
     for row in rows:
         size += len(row.record)
@@ -154,10 +154,10 @@ def in_batches(rows):
     return batches
 
 
-def notice_fallback(before, applied_before, taken):
-    """Durable was emptied under an open connection: its counter is lower than it was.
+def handle_fallback(before, applied_before, taken):
+    """Pushes everyone again but those whose whole record was just applied, if durable fell back.
 
-    Everybody travels again, but for those who are in these packages as a whole.
+    It did if it was emptied under an open connection: its counter is lower than before.
     """
     if applied_before >= before:
         return
@@ -169,21 +169,21 @@ def notice_fallback(before, applied_before, taken):
 
 
 def confirm(taken):
-    """Tells local what durable took: who has not changed meanwhile is not dirty any more."""
+    """Confirms on local what durable took: people who did not change meanwhile become clean."""
     changed = [(applied, row) for applied, row in taken if "d" in row.flags]
     for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.version_vector, row.flags]
         run_local("confirm", *arguments)
-    # Of all others there is nothing to be confirmed; who changed meanwhile is dirty by now.
+    # The others were not dirty; those who changed meanwhile are dirty by now.
     settled = [(applied, row.person) for applied, row in taken if "d" not in row.flags]
     for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
         execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 
 
 def prune(person, names):
-    """Removes from durable's copy what somebody who is not entitled removed here."""
+    """Removes from durable what a person who is not entitled removed on local."""
     for collection in names["collections"]:
         key = PREFERENCES.format(id=person, collection=collection)
         try:
@@ -196,7 +196,7 @@ def prune(person, names):
 
 
 def add_dead_letter(person, reason):
-    """Sets aside a person whose data one side does not take; nobody else waits for them."""
+    """Stores a person whose data one server refuses; everyone else goes on without them."""
     if reason != "visitor":
         run_local("add_dead_letter", person, reason, DEAD_LETTER_FIRST_S, DEAD_LETTER_LONGEST_S)
-        log("sponsorsync: person {} was set aside: {}".format(person, reason))
+        log("sponsorsync: person {} is a dead letter: {}".format(person, reason))

@@ -1,4 +1,4 @@
-"""Opens the two Redises, the engine between them where there are two, and local's RedisGears.
+"""Opens the two Redis servers, the engine between them, and local's RedisGears.
 
 For the service, and for the commands that work on the same data without it.
 """
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from sponsorsync.gears.client import GearsClient
     from sponsorsync.settings import Settings
     from sponsorsync.store.connect import RedisStore
+    from sponsorsync.sync.hydrate import Hydrator
 
-# For comparing the two servers: a few commands, one after the other.
+# The comparison of the two servers sends a few commands, one after the other.
 _UNGATED_POOL_SIZE = 2
 
 
@@ -40,8 +41,8 @@ _UNGATED_POOL_SIZE = 2
 class RedisPair:
     """The two servers, and the engine between them, which does not run yet.
 
-    `durable` and `engine` are None where no durable Redis is configured. `ungated` are connections
-    to the same servers, by the setting that names each, which no gate watches.
+    `durable` and `engine` are None where no durable Redis is configured. `ungated` are stores of
+    the same servers without gates, by the name of their setting.
     """
 
     local: RedisStore
@@ -49,11 +50,16 @@ class RedisPair:
     engine: SyncEngine | None
     ungated: Mapping[str, RedisStore]
 
+    @property
+    def fetcher(self) -> Hydrator | None:
+        """Fetches what local lacks from durable, where there is one."""
+        return self.engine.hydrator if self.engine else None
+
 
 async def refuse_clusters(redis_pair: RedisPair) -> None:
-    """Raises SettingsError where a server that answers is made of several shards.
+    """Raises SettingsError where a server that answers has several shards.
 
-    One that is down is looked at by nobody: it cannot do harm either, and may come up later.
+    A server that is down is not checked: it may come up later.
     """
     for variable, store in redis_pair.ungated.items():
         try:
@@ -68,7 +74,7 @@ async def refuse_clusters(redis_pair: RedisPair) -> None:
 
 
 async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPair:
-    """Returns both sides; nothing has been connected yet, and the stack closes them.
+    """Opens both servers without connecting yet; the stack closes them.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -76,7 +82,7 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
     local_url = _require_local(settings)
 
     def open_store(
-        url: SecretStr, name: str, *, pool_size: int, gate: Gate | None = None
+        name: str, url: SecretStr, gate: Gate | None, pool_size: int = settings.redis_pool_size
     ) -> RedisStore:
         store = create_store(url, name=name, pool_size=pool_size, gate=gate)
         stack.push_async_callback(store.aclose)
@@ -84,25 +90,22 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
 
     durable_url = settings.durable_address
     if durable_url is None:
-        local = open_store(local_url, "local", pool_size=settings.redis_pool_size)
+        local = open_store("local", local_url, None)
         return RedisPair(
             local=local, durable=None, engine=None, ungated={"SPONSORSYNC_REDIS_URL": local}
         )
     gates = (Gate(), Gate())
-    local, durable = (
-        open_store(url, name, pool_size=settings.redis_pool_size, gate=gate)
-        for url, name, gate in zip(
-            (local_url, durable_url), ("local", "durable"), gates, strict=True
-        )
-    )
+    local = open_store("local", local_url, gates[0])
+    durable = open_store("durable", durable_url, gates[1])
     ungated = {
-        "SPONSORSYNC_REDIS_URL": open_store(local_url, "local", pool_size=_UNGATED_POOL_SIZE),
-        "SPONSORSYNC_DURABLE_URL": open_store(durable_url, "durable", pool_size=_UNGATED_POOL_SIZE),
+        "SPONSORSYNC_REDIS_URL": open_store("local", local_url, None, _UNGATED_POOL_SIZE),
+        "SPONSORSYNC_DURABLE_URL": open_store("durable", durable_url, None, _UNGATED_POOL_SIZE),
     }
+    ungated_local, ungated_durable = ungated.values()
     engine = SyncEngine(
         local,
         durable,
-        ungated=(ungated["SPONSORSYNC_REDIS_URL"], ungated["SPONSORSYNC_DURABLE_URL"]),
+        ungated=(ungated_local, ungated_durable),
         gates=gates,
         catalog=settings.catalog,
         retention=timedelta(days=settings.retention_days),
@@ -113,24 +116,24 @@ async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPai
 
 
 def create_people(settings: Settings, redis_pair: RedisPair) -> PeopleStore:
-    """Returns what keeps people on local."""
+    """Returns the store of people on local."""
     return PeopleStore(
         redis_pair.local,
         catalog=settings.catalog,
         session_life=timedelta(days=settings.session_days),
-        fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
+        fetcher=redis_pair.fetcher,
     )
 
 
 def create_entitlements(
     settings: Settings, redis_pair: RedisPair, people: PeopleStore
 ) -> EntitlementStore:
-    """Returns what keeps on local what GitHub tells without anybody signing in."""
+    """Returns the store of entitlements on local."""
     return EntitlementStore(
         redis_pair.local,
         people,
         catalog=settings.catalog,
-        fetcher=redis_pair.engine.hydrator if redis_pair.engine else None,
+        fetcher=redis_pair.fetcher,
     )
 
 
@@ -142,13 +145,11 @@ def create_preferences(settings: Settings, redis_pair: RedisPair) -> PreferenceS
         max_item_bytes=settings.max_item_bytes,
         max_batch=settings.max_batch,
     )
-    return PreferenceStore(
-        redis_pair.local, rules, redis_pair.engine.hydrator if redis_pair.engine else None
-    )
+    return PreferenceStore(redis_pair.local, rules, redis_pair.fetcher)
 
 
 def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:
-    """Returns what opens local's RedisGears; no gate watches it, since it moves no data.
+    """Opens local's RedisGears; without a gate, since it moves no data.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -157,7 +158,7 @@ def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsCli
 
 
 def configure_scripts(settings: Settings) -> GearsConfig:
-    """Returns what the scripts for RedisGears are told; no secret is among it."""
+    """Returns the configuration of the scripts for RedisGears; it holds no secret."""
     return GearsConfig(
         settings.catalog,
         hook_profiles=settings.gears_hook_profiles,
@@ -170,14 +171,14 @@ def configure_scripts(settings: Settings) -> GearsConfig:
 
 
 async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
-    """Copies everybody by the batch scripts; see `run_batch`.
+    """Copies everyone by the batch scripts; see `run_batch`.
 
     Args:
-        settings: All of them.
-        folder: Where the scripts are; None for where this installation has them.
+        settings: The service's.
+        folder: Holds the scripts; None means those of this release.
 
     Raises:
-        GearsError: They cannot be run here.
+        GearsError: The scripts cannot be run here.
     """
     scripts = load_scripts(BATCH, configure_scripts(settings), folder=folder)
     async with open_local_gears(settings) as client:

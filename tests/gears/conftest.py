@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from contextlib import asynccontextmanager, suppress
@@ -109,8 +110,10 @@ class Gears:
 
     async def clear(self) -> None:
         """Leaves nothing registered, nothing running, and no key."""
-        for registration in await self.run("RG.DUMPREGISTRATIONS"):
-            await self.run("RG.UNREGISTER", registration[1])
+        async with self._plain.pipeline(transaction=False) as together:
+            for registration in await self.run("RG.DUMPREGISTRATIONS"):
+                together.execute_command("RG.UNREGISTER", registration[1])
+            await together.execute()
         await self.client.flushall()  # what a callback waits for in vain is not there
         await until(self._has_no_execution)
         await until(self._has_no_session)
@@ -208,13 +211,19 @@ async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an installation from the wheel has on its path: one for each test process."""
-    return install_wheel(tmp_path_factory.mktemp("wheel"))
+    """The folder of an installation from the wheel, built once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        installed = folder / "wheel" / "installed"
+        return installed if installed.exists() else install_wheel(folder / "wheel")
 
 
 @pytest.fixture
 def own_installed(installed: Path, tmp_path: Path) -> Path:
-    """The same for one test, with scripts that stand in for those that are shipped."""
+    """A copy for one test, with short scripts in place of ours."""
     own = Path(shutil.copytree(installed, tmp_path / "installed"))
     write_scripts(own / "sponsorsync" / "gears" / "scripts")
     return own

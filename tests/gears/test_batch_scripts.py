@@ -55,14 +55,14 @@ async def people(shipped: Shipped) -> Shipped:
     return shipped
 
 
-async def test_profiles_of_all_are_copied(people: Shipped) -> None:
-    """Of who logged in; and none of their preferences."""
+async def test_the_profiles_of_all_people_are_copied(people: Shipped) -> None:
+    """Of everyone who has logged in, and none of their preferences."""
     assert await people.run_batch("sync_profiles") == _counts(3)
 
     for person in (PERSON, OTHER, THIRD):
         key = keys.user_details(person)
         assert await people.pair.durable.hgetall(key) == await people.pair.local.hgetall(key)
-        assert await people.pair.kept(person) == set()
+        assert await people.pair.durable_items(person) == set()
 
 
 async def test_entitlements_of_all_are_copied(people: Shipped) -> None:
@@ -77,7 +77,7 @@ async def test_entitlements_of_all_are_copied(people: Shipped) -> None:
 
 
 async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
-    """With what counts of those who are not, of visitors, and of keys that are no collections."""
+    """Counts people who are not entitled, visitors, and keys that are no collections."""
     await people.pair.local.hset("user:7", "name", "visitor")
     await people.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
     await people.pair.local.sadd(f"user:8:{COLLECTION}:more", "x")
@@ -86,14 +86,14 @@ async def test_preferences_of_the_entitled_are_copied(people: Shipped) -> None:
     counts = await people.run_batch("sync_preferences")
 
     assert counts == _counts(1, not_entitled=3, not_ours=2)
-    assert await people.pair.kept() == {"a"}
-    assert await people.pair.kept(OTHER) == await people.pair.kept(THIRD) == set()
+    assert await people.pair.durable_items() == {"a"}
+    assert await people.pair.durable_items(OTHER) == await people.pair.durable_items(THIRD) == set()
     assert await people.pair.durable.exists(f"user:7:{COLLECTION}") == 0
 
 
 @pytest.mark.parametrize("name", BATCH)
-async def test_a_key_that_is_no_text_stops_nobody(people: Shipped, name: str) -> None:
-    """It comes as bytes, and ended the whole run."""
+async def test_a_key_that_is_no_text_is_skipped(people: Shipped, name: str) -> None:
+    """It comes as bytes, and once ended the whole run."""
     for key in (b"user:\xff:mnodes", b"user_details:\xff", b"sponsorship:\xff:1"):
         await people.gears.run("HSET", key, "a", "b")
     counts = await people.run_batch(name)
@@ -128,8 +128,8 @@ async def test_a_second_run_changes_nothing(people: Shipped) -> None:
     }
 
 
-async def test_nobody_travels_for_having_been_copied(people: Shipped) -> None:
-    """What was clean before is clean afterwards, and no entry wakes anybody."""
+async def test_a_copy_makes_no_person_dirty(people: Shipped) -> None:
+    """A clean person stays clean, and no entry wakes the drain."""
     await people.pair.relay()
     await people.pair.local.xtrim(keys.OUTBOX, maxlen=0)
     for name in BATCH:
@@ -138,15 +138,15 @@ async def test_nobody_travels_for_having_been_copied(people: Shipped) -> None:
     assert await people.is_settled()
 
 
-async def test_what_is_dirty_is_confirmed_by_nothing_less_than_all(people: Shipped) -> None:
-    """A part was copied: the rest has still to travel."""
+async def test_a_copy_of_one_part_confirms_no_dirty_person(people: Shipped) -> None:
+    """The other parts are still to be sent."""
     await people.run_batch("sync_profiles")
 
     assert PERSON in await people.pair.dirty()
 
 
-async def test_what_nobody_has_versioned_yet_is_imported(shipped: Shipped) -> None:
-    """Written by the old code, before there was a service."""
+async def test_data_without_versions_are_imported(shipped: Shipped) -> None:
+    """The old code wrote them before there was a service."""
     local = shipped.pair.local
     await local.hset(PROFILE, mapping={"id": str(PERSON), "user_login": "old"})
     await local.hset(FACTS, mapping={"source": "sponsorship", "since": "1"})
@@ -155,13 +155,13 @@ async def test_what_nobody_has_versioned_yet_is_imported(shipped: Shipped) -> No
     counted = [await shipped.run_batch(name) for name in BATCH]
 
     assert counted == [_counts(1)] * 3
-    assert await shipped.pair.kept() == {"a", "b"}
+    assert await shipped.pair.durable_items() == {"a", "b"}
     assert await shipped.pair.durable.hget(PROFILE, "user_login") == "old"
     assert await shipped.pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
     assert await shipped.pair.dirty() == set()
 
 
-async def test_an_import_is_united_with_what_durable_has(people: Shipped) -> None:
+async def test_an_import_is_merged_with_durables_data(people: Shipped) -> None:
     """Local lost all of it, and the old code wrote anew."""
     for name in BATCH:
         await people.run_batch(name)
@@ -169,36 +169,36 @@ async def test_an_import_is_united_with_what_durable_has(people: Shipped) -> Non
     await people.pair.local.sadd(SET, "b")
     await people.run_batch("sync_preferences")
 
-    assert await people.pair.kept() == await people.pair.here() == {"a", "b"}
+    assert await people.pair.durable_items() == await people.pair.local_items() == {"a", "b"}
 
 
 @pytest.mark.parametrize(
     ("sponsorables", "done"), [((SPONSORABLE,), 1), ((), 1), (("somebody-else",), 0)]
 )
-async def test_entitled_is_who_is_by_those_that_are_named(
+async def test_people_are_entitled_by_the_named_sponsorables(
     people: Shipped, sponsorables: tuple[str, ...], done: int
 ) -> None:
-    """Or, where none is, by any that has an index here."""
+    """Or, if none is named, by any that has an index here."""
     config = GearsConfig(Catalog(sponsorables, (COLLECTION,)), hook_profiles=False)
     counts = await people.run_batch("sync_preferences", config)
 
     assert counts == _counts(done, not_entitled=3 - done)
-    assert await people.pair.kept() == ({"a"} if done else set())
+    assert await people.pair.durable_items() == ({"a"} if done else set())
 
 
-async def test_what_durable_has_newer_is_left(people: Shipped) -> None:
-    """And comes here instead."""
+async def test_a_batch_copy_leaves_newer_data_on_durable(people: Shipped) -> None:
+    """Local merges them instead."""
     for name in BATCH:
         await people.run_batch(name)
     await people.pair.durable.sadd(SET, "z")
     await people.pair.durable.hincrby(META, VERSION, 3600 * 10**6)
 
     assert await people.run_batch("sync_preferences") == _counts(0, newer=1, not_entitled=2)
-    assert await people.pair.here() == {"a", "z"}
+    assert await people.pair.local_items() == {"a", "z"}
 
 
-async def test_a_bad_record_stops_nobody(people: Shipped) -> None:
-    """It is counted and named, whichever side it is bad on."""
+async def test_a_bad_record_is_counted_and_named(people: Shipped) -> None:
+    """On either server; the others are copied."""
     await people.pair.durable.set(PROFILE, "a foreign text")
     await people.pair.local.set(keys.user_details(7), "a foreign text")
 
@@ -242,7 +242,7 @@ async def test_with_durable_down_everybody_is_counted_as_failed(people: Shipped)
     assert await people.run_batch("sync_profiles") == _counts(3)
 
 
-async def test_nothing_is_copied_before_both_sides_were_compared(people: Shipped) -> None:
+async def test_nothing_is_copied_before_the_servers_are_compared(people: Shipped) -> None:
     """Local may have come back older."""
     await people.pair.local.hset(keys.INCARNATIONS, "local", ANOTHER_INCARNATION)
     counts = await people.run_batch("sync_profiles")
@@ -265,7 +265,7 @@ async def test_the_command_copies_by_the_scripts(people: Shipped, tmp_path: Path
     assert [(each["script"], each["done"]) for each in summary["scripts"]] == [
         *(("sync_profiles", 3), ("sync_sponsors", 3), ("sync_preferences", 1)),
     ]
-    assert await people.pair.kept() == {"a"}
+    assert await people.pair.durable_items() == {"a"}
 
 
 async def test_the_command_copies_nothing_where_there_is_nothing(

@@ -35,12 +35,16 @@ async def test_both_at_once_agree_in_the_end(live: Shipped, seed: int) -> None:
 
         assert summary.agrees, summary
         for person, items in zip(PEOPLE, wanted, strict=True):
-            assert await live.pair.here(person) == await live.pair.kept(person) == items
+            assert (
+                await live.pair.local_items(person)
+                == await live.pair.durable_items(person)
+                == items
+            )
     assert await live.no_registration_failed()
     # Without the plain engine: whoever reads first gets it all.
     await live.pair.local.flushall()
     for person, items in zip(PEOPLE, wanted, strict=True):
-        assert await live.pair.here(person) == items
+        assert await live.pair.local_items(person) == items
 
 
 async def _write(live: Shipped, person: int, seed: int) -> set[str]:
@@ -75,6 +79,6 @@ async def test_a_deletion_of_an_account_is_followed_by_both(live: Shipped) -> No
         await live.pair.people.delete_account(PERSON)
         await until(live.is_settled)
 
-        assert await live.pair.here() == await live.pair.kept() == set()
-        assert await live.pair.here(OTHER) == await live.pair.kept(OTHER) == {"a"}
+        assert await live.pair.local_items() == await live.pair.durable_items() == set()
+        assert await live.pair.local_items(OTHER) == await live.pair.durable_items(OTHER) == {"a"}
     assert await live.pair.durable.exists(keys.user_details(PERSON)) == 0

@@ -52,7 +52,7 @@ def test_every_mark_of_the_sources_is_replaced(name: str) -> None:
 
 @of_each
 def test_every_name_is_defined_once_and_used(name: str) -> None:
-    """The linter sees the sources one by one, and cannot tell there what another file defines."""
+    """The linter checks each source alone, without its includes."""
     config = SOURCES / "ruff.toml"
     linter = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(config)]
 

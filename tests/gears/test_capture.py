@@ -50,36 +50,36 @@ async def captured(shipped: Shipped) -> Shipped:
         (("EVAL", "redis.call('SREM', KEYS[1], 'a')", "1", SET), {"b"}),
     ],
 )
-async def test_whatever_somebody_writes_travels(
+async def test_each_foreign_write_reaches_durable(
     captured: Shipped, command: tuple[str, ...], wanted: set[str]
 ) -> None:
-    """The old code writes the set directly, by whichever command it likes."""
+    """The old code writes the set directly, by any command."""
     before = await captured.version()
     await captured.pair.local_store.run(*command)
     assert await captured.version() > before
     await captured.settle()
 
-    assert await captured.pair.here() == wanted
-    assert await captured.pair.kept() == wanted
+    assert await captured.pair.local_items() == wanted
+    assert await captured.pair.durable_items() == wanted
 
 
-async def test_what_is_taken_at_random_travels(captured: Shipped) -> None:
-    """SPOP: only the server knows what is left."""
+async def test_a_random_pop_reaches_durable(captured: Shipped) -> None:
+    """SPOP: only the server knows the members that are left."""
     await captured.pair.local.spop(SET)
     await captured.settle()
 
-    assert len(await captured.pair.kept()) == 1
-    assert await captured.pair.kept() == await captured.pair.here()
+    assert len(await captured.pair.durable_items()) == 1
+    assert await captured.pair.durable_items() == await captured.pair.local_items()
 
 
-async def test_what_is_restored_travels(captured: Shipped) -> None:
+async def test_a_restored_set_reaches_durable(captured: Shipped) -> None:
     """A program may move sets by DUMP and RESTORE."""
     content = await captured.pair.local_store.run("DUMP", FOREIGN)
     assert isinstance(content, bytes)
     await captured.pair.local_store.run("RESTORE", SET, 0, content, "REPLACE")
     await captured.settle()
 
-    assert await captured.pair.kept() == {"x"}
+    assert await captured.pair.durable_items() == {"x"}
 
 
 async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
@@ -90,7 +90,7 @@ async def test_writes_of_a_transaction_travel(captured: Shipped) -> None:
         await pipeline.execute()
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b", "c", "d"}
+    assert await captured.pair.durable_items() == {"a", "b", "c", "d"}
 
 
 @pytest.mark.parametrize("is_lua", [False, True])
@@ -108,7 +108,7 @@ async def test_adding_and_removing_at_once_travels(captured: Shipped, *, is_lua:
             await pipeline.execute()
     await captured.settle()
 
-    assert await captured.pair.kept() == await captured.pair.here() == {"b", "c"}
+    assert await captured.pair.durable_items() == await captured.pair.local_items() == {"b", "c"}
 
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a", "b"), ("SPOP", SET, "2")])
@@ -116,33 +116,33 @@ async def test_emptying_a_set_is_a_removal(captured: Shipped, command: tuple[str
     """The key goes with its last members; what a person removed never comes back."""
     await captured.pair.local_store.run(*command)
     await captured.settle()
-    assert await captured.pair.kept() == set()
+    assert await captured.pair.durable_items() == set()
     await captured.pair.local.flushall()
 
     assert await captured.pair.items() == []
 
 
-async def test_what_is_lost_right_after_a_pop_is_a_loss(captured: Shipped) -> None:
-    """SPOP with a count tells of itself before it is done; only within it is a DEL its own."""
+async def test_a_deletion_right_after_a_pop_is_a_loss(captured: Shipped) -> None:
+    """SPOP with a count notifies before it is done; only a DEL within it belongs to it."""
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.delete(SET)
     await captured.settle()
 
-    assert await captured.pair.kept() != set()
+    assert await captured.pair.durable_items() != set()
     assert await captured.pair.items() != []
 
 
-async def test_what_is_added_right_after_a_pop_does_not_bring_it_back(captured: Shipped) -> None:
-    """The set is no larger than it was, and nothing of it was lost."""
+async def test_an_addition_right_after_a_pop_restores_no_popped_member(captured: Shipped) -> None:
+    """The set is no larger than before, and nothing was lost."""
     await captured.hold_drain()
     await captured.pair.local.spop(SET, 1)
     await captured.pair.local.sadd(SET, "c")
-    here = await captured.pair.here()
+    here = await captured.pair.local_items()
     await captured.release_drain()
     await captured.settle()
 
     assert len(here) == 2
-    assert await captured.pair.here() == await captured.pair.kept() == here
+    assert await captured.pair.local_items() == await captured.pair.durable_items() == here
 
 
 async def _delete(captured: Shipped) -> None:
@@ -189,8 +189,8 @@ LOSSES = [_delete, _unlink, _expire, _evict, _rename, _move]
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-async def test_what_goes_otherwise_is_a_loss(captured: Shipped, lose: Lose) -> None:
-    """Nobody removes preferences like that: nothing is sent, and durable has them still."""
+async def test_any_other_disappearance_is_a_loss(captured: Shipped, lose: Lose) -> None:
+    """Preferences are not removed like that: nothing is sent, and durable keeps them."""
     before = await captured.version()
     await lose(captured)
 
@@ -201,27 +201,27 @@ async def test_what_goes_otherwise_is_a_loss(captured: Shipped, lose: Lose) -> N
     assert await captured.is_settled()
     assert await captured.version() == before
     assert await captured.pair.items() == ["a", "b"]
-    assert await captured.pair.kept() == {"a", "b"}
+    assert await captured.pair.durable_items() == {"a", "b"}
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-async def test_what_is_added_after_a_loss_is_united_with_what_was_lost(
+async def test_an_addition_after_a_loss_is_merged_with_the_lost_set(
     captured: Shipped, lose: Lose
 ) -> None:
-    """The new set is not all there is: sent as it stands, it would end what durable has."""
+    """Sent as it is, the new set would end durable's."""
     await lose(captured)
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.here() == {"a", "b", "c"}
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.local_items() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("added", [("c",), ("c", "d")])
-async def test_a_loss_that_nobody_saw_is_told_by_the_size(
+async def test_an_unnoticed_loss_is_detected_by_the_size(
     captured: Shipped, added: tuple[str, ...]
 ) -> None:
-    """Before the script was uploaded, for one: a set that grew is larger than was noted."""
+    """For example before the upload: a set that grew has to be larger than recorded."""
     [registration] = [
         each["id"]
         for each in await captured.gears.registrations()
@@ -233,22 +233,22 @@ async def test_a_loss_that_nobody_saw_is_told_by_the_size(
     await captured.pair.local.sadd(SET, *added)
     await captured.settle()
 
-    assert await captured.pair.here() == {"a", "b", *added}
-    assert await captured.pair.kept() == {"a", "b", *added}
+    assert await captured.pair.local_items() == {"a", "b", *added}
+    assert await captured.pair.durable_items() == {"a", "b", *added}
 
 
-async def test_what_is_added_before_anybody_asked_durable_is_united(captured: Shipped) -> None:
+async def test_an_addition_to_an_unknown_set_is_merged(captured: Shipped) -> None:
     """Local was flushed, and the application was faster than every reader."""
     await captured.pair.local.flushall()
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.here() == {"a", "b", "c"}
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.local_items() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
 
 
 async def test_an_addition_to_another_database_empties_nothing(captured: Shipped) -> None:
-    """The engine tells of it as if it were here, where the set has been lost."""
+    """The engine reports it as if it were here, where the set has been lost."""
     await captured.hold_drain()
     await captured.pair.local.delete(SET)
     await captured.pair.local.hset(META, PRESENCE, "1")  # as if nobody had seen it
@@ -258,7 +258,7 @@ async def test_an_addition_to_another_database_empties_nothing(captured: Shipped
     await captured.release_drain()
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b"}
+    assert await captured.pair.durable_items() == {"a", "b"}
     assert await captured.pair.items() == ["a", "b"]
 
 
@@ -286,10 +286,10 @@ async def test_a_deletion_of_ours_is_not_captured(captured: Shipped) -> None:
     assert set(await captured.pair.local.hgetall(META)) == {"x"}
     await captured.release_drain()
     await captured.settle()
-    assert await captured.pair.kept() == set()
+    assert await captured.pair.durable_items() == set()
 
 
-async def test_the_capture_leaves_what_a_visitor_has_alone(captured: Shipped) -> None:
+async def test_the_capture_ignores_sets_of_visitors(captured: Shipped) -> None:
     """They are hashes `user:{n}`, with sets of their own."""
     await captured.pair.local.hset("user:7", "name", "visitor")
     await captured.pair.local.sadd(f"user:7:{COLLECTION}", "theirs")
@@ -301,7 +301,7 @@ async def test_the_capture_leaves_what_a_visitor_has_alone(captured: Shipped) ->
 @pytest.mark.parametrize(
     "key", ["user:x:mnodes", "user:07:mnodes", "user:7:other", "user:7:mnodes:x", "user:7"]
 )
-async def test_what_is_no_collection_of_ours_is_left_alone(captured: Shipped, key: str) -> None:
+async def test_the_capture_ignores_other_keys(captured: Shipped, key: str) -> None:
     """The application has other keys under the same prefix."""
     await captured.pair.local.sadd(key, "x")
 
@@ -311,10 +311,8 @@ async def test_what_is_no_collection_of_ours_is_left_alone(captured: Shipped, ke
 
 
 @pytest.mark.parametrize("place", [f"user:7:{COLLECTION}", keys.meta(7)])
-async def test_a_key_of_another_type_in_our_place_stops_nobody(
-    captured: Shipped, place: str
-) -> None:
-    """Neither its writer nor the capture; verify names it."""
+async def test_a_wrong_type_key_does_not_fail_the_capture(captured: Shipped, place: str) -> None:
+    """Neither its writer nor the capture fails; verify names it."""
     await captured.pair.local.set("text", "x")
     await captured.pair.local.rename("text", place)
     if place == keys.meta(7):
@@ -322,7 +320,7 @@ async def test_a_key_of_another_type_in_our_place_stops_nobody(
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
     assert await captured.no_registration_failed()
 
 
@@ -335,7 +333,7 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
     await captured.pair.local.sadd(SET, "c")
     await captured.settle()
 
-    assert await captured.pair.kept() == {"a", "b", "c"}
+    assert await captured.pair.durable_items() == {"a", "b", "c"}
     assert await captured.version() == ahead + 1
     # What the next change goes by keeps the latest of all.
     assert await captured.pair.local.zscore(keys.PEOPLE, str(PERSON)) == ahead + 5
@@ -349,10 +347,10 @@ async def test_a_clock_that_goes_back_stops_no_change(captured: Shipped) -> None
         (("SREM", SET, "a"), False, {"b"}),
     ],
 )
-async def test_a_fetch_that_is_under_way_does_not_end_what_was_written_meanwhile(
+async def test_a_running_fetch_does_not_undo_a_foreign_write(
     captured: Shipped, command: tuple[str, ...], wanted: set[str], *, is_lost: bool
 ) -> None:
-    """It has read what is no longer so: it takes nothing newer, and unites the rest."""
+    """It takes nothing newer, and merges the rest."""
     content = await captured.pair.read_for_fetch("token")
     if is_lost:
         await captured.pair.evict()
@@ -360,11 +358,11 @@ async def test_a_fetch_that_is_under_way_does_not_end_what_was_written_meanwhile
     await captured.pair.fill("token", content)
     await captured.settle()
 
-    assert await captured.pair.here() == await captured.pair.kept() == wanted
+    assert await captured.pair.local_items() == await captured.pair.durable_items() == wanted
 
 
-async def test_what_is_written_onto_an_older_local_is_no_newer_state_of_all(live: Shipped) -> None:
-    """A version for the old set would win over what durable has: it is united with that instead."""
+async def test_a_write_to_an_older_local_is_merged(live: Shipped) -> None:
+    """As a version of the old set it would win over durable's."""
     await live.pair.sign_in()
     await live.pair.add("a", "b")
     await live.settle()
@@ -376,7 +374,7 @@ async def test_what_is_written_onto_an_older_local_is_no_newer_state_of_all(live
     await live.release_drain()
     await live.settle()
 
-    assert await live.pair.here() == await live.pair.kept() == {"a", "b", "c", "d"}
+    assert await live.pair.local_items() == await live.pair.durable_items() == {"a", "b", "c", "d"}
 
 
 async def test_a_key_that_is_no_text_is_none_of_ours(captured: Shipped) -> None:

@@ -39,7 +39,7 @@ async def client(gears: Gears) -> AsyncIterator[GearsClient]:
         yield opened
 
 
-async def test_a_script_that_fails_is_told_by_its_line(client: GearsClient) -> None:
+async def test_a_failing_script_is_reported_with_its_line(client: GearsClient) -> None:
     """The exception on one line, whatever is in it."""
     with pytest.raises(GearsScriptError) as caught:
         await client.upload(BROKEN, session="sponsorsync-x", description="1 x", requirements=[])
@@ -48,7 +48,7 @@ async def test_a_script_that_fails_is_told_by_its_line(client: GearsClient) -> N
     assert str(caught.value) == 'line 6: ValueError: it\'s "broken" in two lines'
 
 
-async def test_a_script_that_is_no_python_is_told_by_its_line(client: GearsClient) -> None:
+async def test_a_script_that_is_no_python_is_reported_with_its_line(client: GearsClient) -> None:
     """It has no traceback."""
     with pytest.raises(GearsScriptError, match="SyntaxError") as caught:
         await client.run("x = 1\ny = = 2\n")
@@ -56,8 +56,8 @@ async def test_a_script_that_is_no_python_is_told_by_its_line(client: GearsClien
     assert caught.value.line == 2
 
 
-async def test_packages_that_cannot_be_had_are_named(client: GearsClient) -> None:
-    """With what the server needs for them."""
+async def test_packages_that_cannot_be_installed_are_named(client: GearsClient) -> None:
+    """With the server's requirements for them."""
     with pytest.raises(GearsError, match=r"could not install no-such-package==1: .*PIP_FIND_LINKS"):
         await client.upload(
             registering_script("x"),
@@ -85,8 +85,8 @@ async def test_an_upload_that_never_answers_is_given_up(gears: Gears) -> None:
             await client.run("import time\ntime.sleep(2)\n")
 
 
-async def test_what_runs_leaves_records_and_faults(client: GearsClient) -> None:
-    """One that fails as it runs is no error of the upload."""
+async def test_a_run_returns_records_and_faults(client: GearsClient) -> None:
+    """A failure during the run is no error of the upload."""
     ran, failed = await client.run(RUNS), await client.run(FAILS_AS_IT_RUNS)
 
     assert (ran.records, ran.faults) == (("0", "1", "2"), ())
@@ -96,34 +96,32 @@ async def test_what_runs_leaves_records_and_faults(client: GearsClient) -> None:
     ]
 
 
-async def test_what_runs_long_is_followed_and_forgotten(client: GearsClient, gears: Gears) -> None:
+async def test_a_long_run_is_awaited_and_dropped(client: GearsClient, gears: Gears) -> None:
     """Nothing of it is left in the server."""
     execution = await client.start(RUNS, requirements=[])
-    results = await client.follow(execution, limit_s=10)
+    results = await client.wait_for_results(execution, limit_s=10)
     await client.drop_execution(execution)
     await client.drop_execution(execution)
 
     assert results.records == ("0", "1", "2")
     assert await gears.run("RG.DUMPEXECUTIONS") == []
     with pytest.raises(GearsError, match="was restarted"):
-        await client.follow(execution, limit_s=10)
+        await client.wait_for_results(execution, limit_s=10)
 
 
-async def test_what_does_not_end_is_left_after_the_limit_and_aborted(
-    client: GearsClient, gears: Gears
-) -> None:
-    """It would go on copying with nobody who counts."""
+async def test_a_run_beyond_the_limit_is_aborted(client: GearsClient, gears: Gears) -> None:
+    """It would go on copying without a reader of its counts."""
     execution = await client.start(RUNS_LONG, requirements=[])
     began = time.monotonic()
     with pytest.raises(GearsError, match="did not end within"):
-        await client.follow(execution, limit_s=0.2)
+        await client.wait_for_results(execution, limit_s=0.2)
     await client.drop_execution(execution)
 
     assert time.monotonic() - began < 5
     assert await gears.run("RG.DUMPEXECUTIONS") == []
 
 
-async def test_what_registers_cannot_be_followed(client: GearsClient) -> None:
+async def test_a_registration_cannot_be_awaited(client: GearsClient) -> None:
     """Its answer is no execution."""
     with pytest.raises(GearsError, match="registers something, or runs nothing"):
         await client.start(registering_script("x"), requirements=[])
@@ -140,6 +138,6 @@ async def test_unregistering_twice_is_fine(client: GearsClient) -> None:
     assert await client.unregister(registration.id) is False
 
 
-async def test_the_threads_are_told(client: GearsClient) -> None:
+async def test_the_number_of_threads_can_be_read(client: GearsClient) -> None:
     """They bound how many misses are fetched side by side."""
     assert await client.load_execution_threads() >= 1

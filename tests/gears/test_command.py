@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,8 @@ def command(own_installed: Path, tmp_path: Path, gears: Gears) -> Command:
     return Command(own_installed, tmp_path, gears.url)
 
 
-async def test_deploying_says_what_it_did(command: Command, gears: Gears) -> None:
-    """Once it uploads, then it changes nothing; both end well."""
+async def test_a_deploy_reports_its_outcomes(command: Command, gears: Gears) -> None:
+    """The first uploads, the second changes nothing; both end with 0."""
     first = await command.run_json("deploy-gears")
     await gears.client.sadd("user:1:mnodes", "a")
     status, second = await command.run_json("deploy-gears")
@@ -80,8 +81,8 @@ async def test_deploying_says_what_it_did(command: Command, gears: Gears) -> Non
     assert all(name in table for name in NAMES)
 
 
-async def test_looking_changes_nothing(command: Command, gears: Gears) -> None:
-    """It ends well only if all is live."""
+async def test_a_dry_run_changes_nothing(command: Command, gears: Gears) -> None:
+    """It ends with 0 only if all is live."""
     before = await command.run_json("deploy-gears", "--dry-run")
     sessions = await gears.sessions()
     await command.run("deploy-gears")
@@ -94,8 +95,8 @@ async def test_looking_changes_nothing(command: Command, gears: Gears) -> None:
     assert before[1]["checks"] == []
 
 
-async def test_the_status_looks_at_what_scripts_need(command: Command) -> None:
-    """Version, file, threads, and whether they can see durable's address."""
+async def test_the_status_checks_the_requirements_of_scripts(command: Command) -> None:
+    """Version, file, threads, and whether they see durable's address."""
     before = await command.run_json("deploy-gears", "--status")
     await command.run("deploy-gears")
     status, after = await command.run_json("deploy-gears", "--status")
@@ -105,8 +106,8 @@ async def test_the_status_looks_at_what_scripts_need(command: Command) -> None:
     assert "REDISENT_HOST" in after["checks"][3]["seen"]
 
 
-async def test_a_broken_script_ends_it_badly(command: Command, gears: Gears) -> None:
-    """With the file and its line; what was live goes on."""
+async def test_a_broken_script_fails_the_deploy(command: Command, gears: Gears) -> None:
+    """With the file and its line; the old script stays live."""
     await command.run("deploy-gears")
     write_scripts(_scripts_of(command), write_behind=BROKEN)
     status, out = await command.run("deploy-gears")
@@ -129,17 +130,17 @@ async def test_removing_takes_all_of_ours(command: Command, gears: Gears) -> Non
     assert list(await gears.sessions()) == ["theirs"]
 
 
-async def test_what_cannot_be_meant_is_refused(
+async def test_contradictory_options_are_refused(
     command: Command, local_server: EmbeddedValkey
 ) -> None:
     """In one line; a server without RedisGears, too."""
-    answers = [
-        await command.run("deploy-gears", "--remove", "--status"),
-        await command.run("deploy-gears", "--url", "redis://:hunter2@localhost"),
-        await command.run("deploy-gears", "--url", local_server.url),
-        await command.run("deploy-gears", SPONSORSYNC_SPONSORABLES=""),
-        await command.run("snapshot", "--engine", "gears", "--dry-run"),
-    ]
+    answers = await asyncio.gather(
+        command.run("deploy-gears", "--remove", "--status"),
+        command.run("deploy-gears", "--url", "redis://:hunter2@localhost"),
+        command.run("deploy-gears", "--url", local_server.url),
+        command.run("deploy-gears", SPONSORSYNC_SPONSORABLES=""),
+        command.run("snapshot", "--engine", "gears", "--dry-run"),
+    )
 
     assert [status for status, _ in answers] == [1] * 5
     assert all(out.startswith("sponsorsync: ") and out.count("\n") == 1 for _, out in answers)
@@ -151,8 +152,8 @@ async def test_what_cannot_be_meant_is_refused(
     assert "--json only" in answers[4][1]
 
 
-async def test_the_password_comes_by_standard_input(command: Command, tmp_path: Path) -> None:
-    """Whatever is in it; the server lets nobody in without."""
+async def test_the_password_is_read_from_standard_input(command: Command, tmp_path: Path) -> None:
+    """Any characters; the server refuses a client without it."""
     (tmp_path / "own").mkdir()
     async with own_server(tmp_path / "own") as server, Redis.from_url(server.url) as client:
         await client.config_set("requirepass", PASSWORD)
@@ -174,9 +175,6 @@ async def test_a_snapshot_by_the_scripts_counts(command: Command) -> None:
     assert good[1]["agrees"] is True
     assert [each["done"] for each in good[1]["scripts"]] == [3, 3, 3]
     assert "sync_sponsors: person 1: no hash" in bad[1]
-
-
-# ---------------------------------------------------------------------- addresses
 
 
 @pytest.mark.parametrize(
@@ -201,7 +199,7 @@ def test_options_win_over_the_settings(options: dict[str, Any], address: str) ->
     assert chosen == (quoted if address == PASSWORD else address)
 
 
-def test_there_has_to_be_one_address() -> None:
+def test_exactly_one_address_is_required() -> None:
     """And not two."""
     nothing = Settings.model_construct()
 
@@ -211,10 +209,7 @@ def test_there_has_to_be_one_address() -> None:
         choose_address(nothing, url="redis://h", host="h", port=1, password=None)
 
 
-# ---------------------------------------------------------------------- what scripts need
-
-
-async def test_what_scripts_would_miss_is_found(tmp_path: Path) -> None:
+async def test_missing_requirements_of_scripts_are_found(tmp_path: Path) -> None:
     """A server without durable's address, with one thread, that forgets at a restart."""
     async with (
         run_host(tmp_path, {}, threads=1) as host,
@@ -230,8 +225,8 @@ async def test_what_scripts_would_miss_is_found(tmp_path: Path) -> None:
     assert "do not see REDISENT_HOST" in environment.seen
 
 
-async def test_who_may_not_run_scripts_is_told(gears: Gears) -> None:
-    """Looking is permitted to more users than uploading."""
+async def test_a_user_without_the_right_to_run_scripts_is_reported(gears: Gears) -> None:
+    """More users may read the status than may upload."""
     if not gears.is_real:
         pytest.skip("Valkey knows no rg.pyexecute, so the host cannot take that right away")
     may = ("reset", "on", "nopass", "~*", "+@all", "-rg.pyexecute")
@@ -245,7 +240,7 @@ async def test_who_may_not_run_scripts_is_told(gears: Gears) -> None:
     assert "does not permit" in environment.seen
 
 
-async def test_the_doctor_looks_at_redisgears_where_it_is_used(
+async def test_the_doctor_checks_redisgears_where_it_is_used(
     gears: Gears, local_server: EmbeddedValkey, settings: Settings
 ) -> None:
     """With `auto` only where it is there, with `plain` never."""

@@ -23,7 +23,7 @@ GB().foreach(f).count().run('a')
 """
 
 
-async def test_a_registration_on_keys_is_told(gears: Gears) -> None:
+async def test_a_registration_on_keys_is_dumped(gears: Gears) -> None:
     """`deploy-gears --status` shows prefix, commands, counters and the last error of each."""
     await gears.upload(
         "GB(desc='captures').foreach(lambda r: r).register("
@@ -52,8 +52,8 @@ async def test_a_registration_on_keys_is_told(gears: Gears) -> None:
     }
 
 
-async def test_a_registration_on_a_stream_is_told(gears: Gears) -> None:
-    """The status says whether the drain waits for durable."""
+async def test_a_registration_on_a_stream_is_dumped(gears: Gears) -> None:
+    """The status shows whether the drain waits for durable."""
     await gears.upload(
         "GB('StreamReader').register('outbox', batch=100, duration=200, mode='async_local', "
         "onFailedPolicy='retry', onFailedRetryInterval=1, trimStream=False)"
@@ -86,7 +86,7 @@ async def test_counters_count(gears: Gears) -> None:
 
 
 async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> None:
-    """Who wants the session of a registration asks for the sessions."""
+    """Read sessions from RG.PYDUMPSESSIONS to parse them."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0")
     (registration,) = await gears.registrations()
     text = registration["PD"].decode()
@@ -97,8 +97,8 @@ async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> Non
         literal_eval(text)
 
 
-async def test_a_session_is_told(gears: Gears) -> None:
-    """Its description says which version is live, its registrations what to unregister."""
+async def test_a_session_is_dumped(gears: Gears) -> None:
+    """Its description names the live version, its registrations the ones to unregister."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0 abc")
     session = (await gears.sessions())["one"]
     assert list(session) == [
@@ -111,7 +111,7 @@ async def test_a_session_is_told(gears: Gears) -> None:
 
 
 async def test_a_session_without_a_description(gears: Gears) -> None:
-    """Somebody else's, uploaded by hand: its id is made up and it has none."""
+    """One that was uploaded by hand: its id is random."""
     await gears.upload("GB().register('a')")
     ((name, session),) = (await gears.sessions()).items()
     assert len(name) == 40
@@ -154,7 +154,7 @@ async def test_a_registration_is_answered_at_once_in_the_background_too(gears: G
     assert await gears.upload("GB().register('a')", "UNBLOCKING") == b"OK"
 
 
-async def test_an_execution_is_told(gears: Gears) -> None:
+async def test_an_execution_is_dumped(gears: Gears) -> None:
     """Counts, errors and duration, for a snapshot's report."""
     await gears.client.set("a", 1)
     execution = await gears.upload("GB().map(lambda r: 1 / 0).run('a')", "UNBLOCKING")
@@ -168,7 +168,7 @@ async def test_an_execution_is_told(gears: Gears) -> None:
 
 
 async def test_an_execution_can_be_aborted(gears: Gears) -> None:
-    """A snapshot that somebody no longer wants."""
+    """A snapshot that is no longer wanted."""
     await gears.client.set("a", 1)
     execution = await gears.upload(SLOW, "UNBLOCKING")
     assert await gears.run("RG.ABORTEXECUTION", execution) == b"OK"

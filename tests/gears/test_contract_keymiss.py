@@ -36,8 +36,8 @@ async def is_filled(gears: Gears) -> bool:
     return await gears.client.exists("user:1") == 1
 
 
-async def test_the_first_reader_gets_what_was_fetched(gears: Gears) -> None:
-    """What the engine is for."""
+async def test_the_first_reader_gets_the_fetched_set(gears: Gears) -> None:
+    """The purpose of the engine."""
     body = f"{FILL}; override_reply([m.encode() for m in sorted(execute('SMEMBERS', r['key']))])"
     await fetch_by(gears, body, ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == [b"a", b"b"]
@@ -105,10 +105,8 @@ async def test_nothing_is_remembered_of_a_miss(gears: Gears) -> None:
         ("[None]", [b"PY RECORD"]),
     ],
 )
-async def test_what_override_reply_makes_of_a_value(
-    gears: Gears, reply: str, answer: object
-) -> None:
-    """Bytes are safe; a member that is a str and begins with - or + is not."""
+async def test_override_reply_converts_values(gears: Gears, reply: str, answer: object) -> None:
+    """Bytes are safe; a str that begins with - or + is not."""
     await fetch_by(gears, f"override_reply({reply})", ["smembers"])
     assert await gears.run("SMEMBERS", "user:1") == answer
 
@@ -125,7 +123,7 @@ async def test_an_error_can_be_answered(gears: Gears, text: str, kind: type[Exce
 
 
 async def test_a_str_in_a_list_may_be_an_error(gears: Gears) -> None:
-    """A node id may begin with a dash, so members are answered as bytes."""
+    """A node id may begin with a dash, so members are replied as bytes."""
     await fetch_by(gears, "override_reply(['-ERR x', 'a'])", ["smembers"])
     reply = await gears.run("SMEMBERS", "user:1")
     assert isinstance(reply[0], ResponseError)
@@ -161,9 +159,7 @@ async def test_a_callback_knows_the_command(gears: Gears) -> None:
     assert reply == [b"SMISMEMBER", b"user:1", b"a", b"b"]
 
 
-async def test_in_a_transaction_the_reader_gets_nothing_and_the_fetch_is_made(
-    gears: Gears,
-) -> None:
+async def test_in_a_transaction_the_reader_gets_nothing_and_the_fetch_is_made(gears: Gears) -> None:
     """Nobody can be made to wait there, so nobody can be answered."""
     await fetch_by(gears, f"{FILL}; get_command()", ["smembers"])
     pipeline = gears.client.pipeline(transaction=True)
@@ -197,8 +193,8 @@ async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
     await until(was_fetched)
 
 
-async def test_one_miss_after_the_other(gears: Gears) -> None:
-    """The same key missed by several at once is fetched by each, unless the script looks first."""
+async def test_misses_of_one_key_are_handled_one_by_one(gears: Gears) -> None:
+    """Each fetches the key again, unless the script checks first."""
     body = "execute('EXISTS', r['key']) or execute('INCR', 'looked') and " + FILL
     await fetch_by(gears, body, ["smembers"])
     async with gears.connect() as first, gears.connect() as second, gears.connect() as third:
@@ -274,8 +270,8 @@ async def test_a_hooked_command_answers_in_resp2(
         *(("OBJECT ENCODING user:1", False), ("SCAN 0", False)),
     ],
 )
-async def test_which_commands_miss(gears: Gears, command: str, misses: bool) -> None:
-    """Who asks EXISTS of a key that is missing sets off a fetch, where no commands are named."""
+async def test_commands_that_raise_a_key_miss(gears: Gears, command: str, misses: bool) -> None:
+    """EXISTS of a missing key starts a fetch, if no commands are named."""
     await gears.upload(
         "GB().foreach(lambda r: execute('INCR', 'misses'))"
         ".register('user:*', mode='sync', eventTypes=['keymiss'], readValue=False)"
@@ -284,8 +280,8 @@ async def test_which_commands_miss(gears: Gears, command: str, misses: bool) -> 
     assert await gears.client.get("misses") == (b"1" if misses else None)
 
 
-async def test_a_callback_may_do_what_the_reader_may_not(gears: Gears) -> None:
-    """Whoever may upload may do everything: `execute` asks nobody's rights."""
+async def test_a_callback_has_all_rights(gears: Gears) -> None:
+    """An uploader has every right: `execute` checks none."""
     await gears.run("ACL", "SETUSER", "reader", "on", ">secret", "~user:*", "+@all", "-@admin")
     try:
         await fetch_by(
@@ -311,8 +307,8 @@ async def test_readers_of_a_hooked_key_need_a_right_of_the_engines(gears: Gears)
         await gears.run("ACL", "DELUSER", "reader")
 
 
-async def test_nobody_uploads_without_the_password(gears: Gears) -> None:
-    """The engine's commands are the server's, with its password before them."""
+async def test_an_upload_requires_the_password(gears: Gears) -> None:
+    """The engine's commands are behind the server's password."""
     await gears.client.config_set("requirepass", "secret")
     try:
         async with gears.connect(protocol=2) as stranger:

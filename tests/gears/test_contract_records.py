@@ -124,7 +124,7 @@ async def test_a_registration_takes_a_key_or_a_prefix(gears: Gears) -> None:
 async def test_events_of_commands(
     gears: Gears, before: str, commands: str, events: list[str]
 ) -> None:
-    """What the capture tells apart: an emptying removal, a loss, and what changed nothing."""
+    """The capture distinguishes an emptying removal, a loss, and no change."""
     if before:
         await gears.run(*before.split())
     build = "GB().foreach(lambda r: execute('RPUSH', 'seen', r['event'] + ' ' + r['key']))"
@@ -145,8 +145,8 @@ async def test_events_of_other_databases_look_the_same(gears: Gears) -> None:
     assert await seen(gears) == [{"event": "sadd", "key": "a"}]
 
 
-async def test_a_pop_with_a_count_is_told_before_it_is_done(gears: Gears) -> None:
-    """So its callback finds what there was; should it take all, the `del` comes afterwards."""
+async def test_a_pop_with_a_count_notifies_before_it_is_done(gears: Gears) -> None:
+    """Its callback finds the old size; if it takes all, the `del` comes afterwards."""
     if not gears.is_real:
         pytest.skip("the host runs callbacks after the command")
     note = "execute('RPUSH', 'seen', r['event'] + ' ' + str(execute('SCARD', r['key'])))"
@@ -176,8 +176,8 @@ async def test_restore_and_smove(gears: Gears) -> None:
 
 async def test_an_expiry_is_an_event(gears: Gears) -> None:
     """It comes without any command, and is a loss."""
+    await see(gears, "'a*', mode='sync', eventTypes=['expired']")
     await gears.client.set("a", 1, px=20)
-    await see(gears, "'a*', mode='sync'")
     assert await wait_for(gears, 1) == [
         {"event": "expired", "key": "a", "type": "empty", "value": None}
     ]
@@ -192,8 +192,8 @@ async def test_a_key_that_is_gone_is_empty(gears: Gears) -> None:
     assert await seen(gears) == [{"event": "srem", **empty}, {"event": "del", **empty}]
 
 
-async def test_key_types_leave_out_what_is_gone(gears: Gears) -> None:
-    """So the capture does not ask for types: it has to see a del."""
+async def test_key_types_exclude_missing_keys(gears: Gears) -> None:
+    """So the capture does not filter by type: it has to see a del."""
     await see(gears, "'a*', mode='sync', keyTypes=['set'], readValue=False")
     await gears.client.set("ab", 1)
     await gears.client.sadd("a", "1", "2")
@@ -226,7 +226,7 @@ async def test_all_events_are_the_default_and_a_str_is_its_letters(gears: Gears)
 
 @pytest.mark.parametrize("mode", ["async", "async_local"])
 async def test_a_later_callback_sees_the_value_of_its_own_time(gears: Gears, mode: str) -> None:
-    """Who must see each state asks for sync."""
+    """Only sync callbacks see each state."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -256,7 +256,7 @@ async def test_sync_runs_before_the_writer_has_its_reply(gears: Gears) -> None:
 
 
 async def test_sync_blocks_the_whole_server(gears: Gears) -> None:
-    """Nobody sees a write that is not captured yet; and a slow callback makes everybody wait."""
+    """No client sees a write before it is captured; a slow callback delays all."""
     build = (
         "import time\n"
         "def f(r):\n"
@@ -279,7 +279,7 @@ async def test_sync_blocks_the_whole_server(gears: Gears) -> None:
 
 
 async def test_an_error_never_reaches_the_writer(gears: Gears) -> None:
-    """It is counted and kept, and that is where to look for it."""
+    """It is counted and stored in the registration."""
     await gears.upload("GB().foreach(lambda r: 1 / 0).register('a', mode='sync')")
     assert await gears.client.set("a", 1) is True
     (registration,) = await gears.registrations()
@@ -319,8 +319,8 @@ async def test_each_write_within_lua_is_an_event(gears: Gears) -> None:
     assert len(await seen(gears)) == 2
 
 
-async def test_a_key_that_stands_only_while_lua_runs_is_seen(gears: Gears) -> None:
-    """How a script of ours tells the capture that a write is its own."""
+async def test_a_sync_callback_sees_a_key_that_lua_sets_and_deletes(gears: Gears) -> None:
+    """Our scripts suppress the capture like this."""
     build = "GB().foreach(lambda r: execute('RPUSH', 'seen', execute('EXISTS', 'quiet')))"
     await see(gears, "'user:*', mode='sync', readValue=False", build)
     await gears.client.eval(
@@ -336,7 +336,7 @@ async def test_a_key_that_stands_only_while_lua_runs_is_seen(gears: Gears) -> No
 
 
 async def test_other_registrations_writes_are_captured(gears: Gears) -> None:
-    """A fill by a key miss echoes, unless the capture is told."""
+    """A fill by a key miss echoes, unless the capture is suppressed."""
     await see(gears, "'user:*', mode='sync', eventTypes=['sadd'], readValue=False")
     await gears.upload(
         "GB().foreach(lambda r: execute('SADD', r['key'], 'a'))"
@@ -346,8 +346,8 @@ async def test_other_registrations_writes_are_captured(gears: Gears) -> None:
     assert await wait_for(gears, 1) == [{"event": "sadd", "key": "user:1"}]
 
 
-async def test_what_a_sync_callback_writes_is_not(gears: Gears) -> None:
-    """No capture of a capture: while one runs, no KeysReader is told of anything."""
+async def test_writes_of_a_sync_callback_are_not_captured(gears: Gears) -> None:
+    """While one runs, no KeysReader gets any event."""
     await see(gears, "'marked', mode='sync', readValue=False")
     await see(gears, "'marked', mode='async_local', readValue=False")
     await gears.upload(

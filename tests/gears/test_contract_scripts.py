@@ -64,8 +64,8 @@ async def test_replies_become_plain_values(gears: Gears) -> None:
     ]
 
 
-async def test_what_is_not_utf8_is_a_bytearray(gears: Gears) -> None:
-    """Packed values, as of the package that a fetch reads, come back as they went."""
+async def test_values_that_are_not_utf8_are_bytearrays(gears: Gears) -> None:
+    """Packed values return unchanged."""
     await evaluate(
         gears, "execute('SET', 'copy', execute('GET', 'raw'))", "execute('SET', 'raw', b'\\xff')"
     )
@@ -74,7 +74,7 @@ async def test_what_is_not_utf8_is_a_bytearray(gears: Gears) -> None:
 
 
 async def test_arguments_become_text(gears: Gears) -> None:
-    """None is no nil; whoever stores what he read tests for it first."""
+    """None becomes 'None', not nil: a script has to check first."""
     await gears.upload(
         "execute('RPUSH', 'l', None, 1, 1.5, 'ä', True, b'bytes', bytearray(b'array'))"
     )
@@ -225,8 +225,8 @@ async def test_a_python_reader_that_is_no_generator_never_ends(gears: Gears) -> 
     await gears.run("RG.GETRESULTSBLOCKING", execution)
 
 
-async def test_atomic_lets_nobody_between(gears: Gears) -> None:
-    """What a script reads and then writes is still so."""
+async def test_no_command_runs_within_atomic(gears: Gears) -> None:
+    """A script's read is still valid when it writes."""
     script = (
         "import time\n"
         "def f(r):\n"

@@ -100,7 +100,7 @@ async def test_a_batch_that_is_not_full_goes_after_its_duration(gears: Gears) ->
     assert await drained(gears, 4) == people(0, 1, 2, 4)
 
 
-async def test_what_is_there_before_is_read(gears: Gears) -> None:
+async def test_entries_from_before_the_registration_are_read(gears: Gears) -> None:
     """The outbox filled up while nothing was registered."""
     await add(gears, *range(5))
     await drain_by(gears, WRITE_DOWN)
@@ -133,7 +133,7 @@ async def test_a_failure_is_tried_again_from_the_batchs_first_record(gears: Gear
 
 
 async def test_an_entry_that_always_fails_blocks_the_stream(gears: Gears) -> None:
-    """So a data error is set aside by the script; when deleted, the entry comes without a value."""
+    """So the script stores data errors as dead letters; a deleted entry comes without a value."""
     body = "assert {'u': 'poison'} not in [r['value'] for r in batch]\n    " + WRITE_DOWN
     await drain_by(gears, body)
     await add(gears, 1)
@@ -193,8 +193,8 @@ async def test_an_upgrade_loses_nothing(gears: Gears) -> None:
     await until(is_empty)
 
 
-async def test_what_was_in_flight_when_it_was_killed_is_read_again(own_gears: Gears) -> None:
-    """It stays pending until the batch is done."""
+async def test_entries_in_flight_at_a_kill_are_read_again(own_gears: Gears) -> None:
+    """They stay pending until the batch is done."""
     body = (
         "import time\n"
         "    while execute('EXISTS', 'held'):\n"
@@ -245,7 +245,7 @@ async def test_other_policies_lose_or_stop(
     assert (await status_of(gears))["status"] == status
 
 
-async def test_trimming_removes_what_was_read(gears: Gears) -> None:
+async def test_trimming_removes_read_entries(gears: Gears) -> None:
     """The default; not ours, since it loses entries at an upgrade."""
     await gears.upload(DRAIN.format(body=WRITE_DOWN).replace("trimStream=False, ", ""))
     await add(gears, 1, 2, 3)

@@ -26,7 +26,7 @@ async def refusal_of(gears: Gears, script: str, *options: str) -> str:
 async def test_a_script_that_runs_nothing_answers_ok(
     gears: Gears, script: str, options: tuple[str, ...]
 ) -> None:
-    """Who deploys has no other sign that it is live."""
+    """A deploy has no other sign that it is live."""
     assert await gears.upload(script, *options) == b"OK"
 
 
@@ -45,8 +45,8 @@ async def test_of_a_script_that_registers_and_runs_the_result_is_lost(gears: Gea
     assert list(await gears.sessions()) == ["both"]
 
 
-async def test_what_a_script_runs_keeps_its_session_until_it_is_dropped(gears: Gears) -> None:
-    """Its id would stay taken after its registrations are gone."""
+async def test_an_execution_keeps_its_session_until_it_is_dropped(gears: Gears) -> None:
+    """Its id stays in use after its registrations are gone."""
     await gears.upload(f"{REGISTERS}\nGB().count().run('*')", "ID", "both")
     ((_, registration, *_),) = await gears.run("RG.DUMPREGISTRATIONS")
     ((_, execution, *_),) = await gears.run("RG.DUMPEXECUTIONS")
@@ -192,7 +192,7 @@ async def test_requirements_are_listed_while_they_are_held(gears: Gears) -> None
 
 
 async def test_an_exception_is_answered_as_the_list_of_its_traceback(gears: Gears) -> None:
-    """Who deploys a broken script is shown its line, out of this text."""
+    """A deploy parses the line from this text."""
     message = await refusal_of(gears, "def f():\n    raise KeyError('x')\n\nf()")
     assert message == str(
         [
@@ -215,14 +215,14 @@ async def test_a_frame_of_the_builder_looks_like_the_script(gears: Gears) -> Non
 
 
 async def test_a_syntax_error_has_no_traceback(gears: Gears) -> None:
-    """It is told in another form."""
+    """It has another form."""
     assert await refusal_of(gears, "x x") == (
         "Error type: <class 'SyntaxError'>, Value: invalid syntax (<string>, line 1)"
     )
 
 
-async def test_what_cannot_be_pickled_cannot_be_registered(gears: Gears) -> None:
-    """A connection that is made when the script is read fails its upload, and says so at length."""
+async def test_a_callback_that_cannot_be_pickled_cannot_be_registered(gears: Gears) -> None:
+    """A connection that is made when the script is read fails its upload, with a long error."""
     message = await refusal_of(
         gears,
         "import threading\n"

@@ -10,14 +10,9 @@ from pydantic import SecretStr
 
 from sponsorsync.domain.errors import GearsError, GearsUnsupportedError
 from sponsorsync.gears.client import GearsClient, open_gears
-from sponsorsync.gears.deploy import State, deploy, look, remove, restore
+from sponsorsync.gears.deploy import State, deploy, load_states, remove, restore
 from sponsorsync.store import keys
-from tests.support.gears import (
-    BROKEN,
-    RUNS_NOTHING,
-    load_registering,
-    registering_script,
-)
+from tests.support.gears import BROKEN, RUNS_NOTHING, load_registering, registering_script
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -64,7 +59,7 @@ async def test_deploying_makes_all_live(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
     """Under our names, with release and hash, and at work."""
-    before = _states(await look(client, scripts))
+    before = _states(await load_states(client, scripts))
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
     await gears.client.sadd("user:1:mnodes", "a")
 
@@ -151,14 +146,14 @@ async def test_a_script_that_registers_nothing_has_failed(
     assert outcomes[1].error == "write_behind.py: it ran, and registered nothing"
 
 
-async def test_what_is_no_longer_shipped_is_removed(
+async def test_a_script_of_an_older_release_is_removed(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Ours alone: scripts of others live there, too."""
+    """Ours alone: other scripts stay."""
     text = registering_script("x")
     for session in ("sponsorsync-of-old", "theirs"):
         await client.upload(text, session=session, description="1 x", requirements=[])
-    seen = _states(await look(client, scripts))
+    seen = _states(await load_states(client, scripts))
 
     outcomes = await deploy(client, scripts, limit_s=LIMIT_S)
 
@@ -170,7 +165,7 @@ async def test_what_is_no_longer_shipped_is_removed(
 async def test_all_of_ours_can_be_removed(
     client: GearsClient, gears: Gears, scripts: tuple[GearsScript, ...]
 ) -> None:
-    """Whatever release they are of; a second time there is nothing."""
+    """Of any release; a second time there is nothing."""
     await client.upload(
         registering_script("x"), session="theirs", description="1 x", requirements=[]
     )
@@ -197,9 +192,6 @@ async def test_restoring_leaves_those_of_another_release_alone(
     outcomes = await restore(client, scripts, limit_s=LIMIT_S)
 
     assert _states(outcomes) == {NAMES[0]: ("absent", "uploaded"), NAMES[1]: ("older", "older")}
-
-
-# ---------------------------------------------------------------------- several replicas
 
 
 async def test_of_two_replicas_one_uploads(
@@ -238,10 +230,10 @@ async def test_waiting_has_a_limit(
     assert await gears.client.get(keys.DEPLOYING) == b"somebody"
 
 
-async def test_who_uploads_keeps_the_right_to(
+async def test_an_uploader_keeps_the_lock_until_the_end(
     client: GearsClient, gears: Gears, tmp_path: Path
 ) -> None:
-    """For as long as an upload takes, and not a moment longer."""
+    """For as long as an upload takes, and not longer."""
     slow = "import time\nCONFIG = {}\ntime.sleep(1)\n"
     scripts = load_registering(
         tmp_path / "scripts",
@@ -258,9 +250,6 @@ async def test_who_uploads_keeps_the_right_to(
 
     assert 0 < ttl_ms <= keys.DEPLOYING_TTL_MS
     assert not await is_held()
-
-
-# ---------------------------------------------------------------------- what it forgets
 
 
 class _Forgetful:
@@ -301,10 +290,10 @@ class _Forgetful:
         return [*known, b"RegistrationData", flat]
 
 
-async def test_what_redisgears_forgot_is_replaced_all_the_same(
+async def test_registrations_of_a_lost_session_are_replaced(
     scripts: tuple[GearsScript, ...], local_store: RedisStore
 ) -> None:
-    """Else both would stay live: every write noted twice, every person sent twice."""
+    """Else both would stay live: every write captured twice, every person sent twice."""
     [script] = [script for script in scripts if script.name == "write_behind"]
     server = _Forgetful(script.session, local_store)
     client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))
@@ -313,9 +302,6 @@ async def test_what_redisgears_forgot_is_replaced_all_the_same(
 
     assert _states(outcomes) == {script.session: ("older", "uploaded")}
     assert server.ids == ["0-2"]
-
-
-# ---------------------------------------------------------------------- where it does not run
 
 
 class _Answers:
@@ -342,10 +328,10 @@ class _Answers:
         (b"search", 20_011, "no RedisGears"),
     ],
 )
-async def test_nothing_is_sent_to_what_cannot_run_scripts(
+async def test_nothing_is_sent_to_an_unsupported_server(
     scripts: tuple[GearsScript, ...], module: bytes, version: int, word: str
 ) -> None:
-    """One sentence that says why, whatever was to be done."""
+    """One sentence gives the reason."""
     store = cast("RedisStore", _Answers(module, version))
     client = GearsClient(store, store)
 

@@ -97,16 +97,16 @@ async def test_the_first_read_after_a_flush_is_right(
         second = await _ask(client, *command)
 
     assert first == second == answer
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
     assert await kept.no_registration_failed()
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize(("command", "answer"), NOTHING_READS)
-async def test_nothing_is_answered_as_nothing(
+async def test_a_set_that_exists_nowhere_is_answered_as_empty(
     live: Shipped, command: tuple[str, ...], answer: object, protocol: int
 ) -> None:
-    """Of somebody whom nobody knows."""
+    """Of an unknown person."""
     async with _reader(live.gears, protocol) as client:
         assert await _ask(client, *command) == answer
 
@@ -115,7 +115,7 @@ async def test_a_set_that_was_evicted_alone_comes_back(kept: Shipped) -> None:
     """All else of the person is there, and says that this should be."""
     await kept.pair.evict()
 
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
 
 async def test_many_members_come_back(kept: Shipped) -> None:
@@ -125,11 +125,11 @@ async def test_many_members_come_back(kept: Shipped) -> None:
     await kept.settle()
     await kept.pair.local.flushall()
 
-    assert await kept.pair.here() == ITEMS | many
+    assert await kept.pair.local_items() == ITEMS | many
 
 
-async def test_what_is_no_text_comes_back(kept: Shipped) -> None:
-    """A member is bytes; the commands that name one are answered, too."""
+async def test_members_that_are_no_text_are_fetched(kept: Shipped) -> None:
+    """A member is bytes; commands that name one are answered, too."""
     raw = b"\xff\x00\r\n-"
     await kept.gears.client.sadd(SET, raw)
     await kept.settle()
@@ -138,27 +138,27 @@ async def test_what_is_no_text_comes_back(kept: Shipped) -> None:
     assert raw in await kept.gears.client.smembers(SET)
 
 
-async def test_profile_and_entitlement_come_back_along(kept: Shipped) -> None:
-    """Whoever reads them next need not wait, and the index knows the person again."""
+async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
+    """Later readers need not wait, and the index has the person again."""
     profile = await kept.pair.local.hgetall(PROFILE)
     await kept.pair.local.flushall()
-    await kept.pair.here()
+    await kept.pair.local_items()
 
     assert await kept.pair.local.hgetall(PROFILE) == profile
     assert await kept.pair.local.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
 
 
-async def test_what_was_fetched_does_not_travel_back(kept: Shipped) -> None:
-    """It is what durable has."""
+async def test_fetched_data_are_not_sent_back(kept: Shipped) -> None:
+    """Durable has them."""
     await kept.pair.local.flushall()
     await kept.hold_drain()  # else it may have arrived before we look
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
     assert await kept.is_settled()
 
 
 @pytest.mark.parametrize("command", [("SREM", SET, *ITEMS), ("SPOP", SET, "4")])
-async def test_a_set_that_somebody_emptied_is_answered_without_durable(
+async def test_a_set_that_was_emptied_is_answered_without_durable(
     kept: Shipped, command: tuple[str, ...]
 ) -> None:
     """It is known to be empty, and stays so."""
@@ -172,21 +172,21 @@ async def test_a_set_that_somebody_emptied_is_answered_without_durable(
     assert await kept.pair.count_durable_scripts() == before
 
 
-async def test_what_nobody_has_is_asked_for_once(live: Shipped) -> None:
-    """Most who search have no preferences; that is remembered for a while."""
+async def test_a_set_that_exists_nowhere_is_fetched_once(live: Shipped) -> None:
+    """Most readers have no preferences; that is remembered for a while."""
     before = await live.pair.count_durable_scripts()
     for _ in range(10):
-        assert await live.pair.here() == set()
+        assert await live.pair.local_items() == set()
 
     assert await live.pair.count_durable_scripts() == before + 1
     assert 0 < await live.pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-async def test_a_hundred_who_miss_one_key_cost_a_fetch_or_two(
+async def test_a_hundred_readers_who_miss_one_key_cost_two_fetches_at_most(
     kept: Shipped, *, is_kept: bool
 ) -> None:
-    """The first fetches; the others wait for what it finds."""
+    """The first fetches; the others wait for it."""
     key = SET if is_kept else keys.preferences(OTHER, COLLECTION)
     await kept.pair.local.flushall()
     before = await kept.pair.count_durable_scripts()
@@ -197,13 +197,13 @@ async def test_a_hundred_who_miss_one_key_cost_a_fetch_or_two(
     assert await kept.pair.count_durable_scripts() - before <= 2
 
 
-async def test_somebody_elses_fetch_is_awaited(kept: Shipped) -> None:
+async def test_another_fetch_is_awaited(kept: Shipped) -> None:
     """The service has the lease, and fills in the end."""
     await kept.pair.local.flushall()
     content = await kept.pair.read_for_fetch("the-services")
     before = await kept.pair.count_durable_scripts()
     asked = await _count_local_scripts(kept)
-    reading = asyncio.create_task(kept.pair.here())
+    reading = asyncio.create_task(kept.pair.local_items())
 
     async def has_asked_again() -> bool:
         return await _count_local_scripts(kept) > asked + 2
@@ -220,10 +220,8 @@ async def _count_local_scripts(kept: Shipped) -> int:
     return sum(statistics.get(f"cmdstat_{n}", {"calls": 0})["calls"] for n in ("eval", "evalsha"))
 
 
-async def test_people_whose_ids_begin_differently_do_not_wait_for_each_other(
-    kept: Shipped,
-) -> None:
-    """No id belongs to two registrations, or to none."""
+async def test_each_id_belongs_to_one_registration(kept: Shipped) -> None:
+    """People with different prefixes do not wait for each other."""
     prefixes = [
         each["args"]["regex"].decode()
         for each in await kept.gears.registrations()
@@ -235,13 +233,13 @@ async def test_people_whose_ids_begin_differently_do_not_wait_for_each_other(
         assert sum(key.startswith(each[:-1]) for each in prefixes) == 1
 
 
-async def test_of_a_visitor_nothing_is_fetched(kept: Shipped) -> None:
+async def test_nothing_is_fetched_for_a_visitor(kept: Shipped) -> None:
     """Their sets are the application's, which has lost this one for good."""
     await kept.pair.local.flushall()
     await kept.pair.local.hset(f"user:{PERSON}", "name", "visitor")
     before = await kept.pair.count_durable_scripts()
 
-    assert await kept.pair.here() == set()
+    assert await kept.pair.local_items() == set()
     assert await kept.pair.count_durable_scripts() == before
 
 
@@ -252,7 +250,7 @@ async def test_within_a_transaction_or_a_script_the_next_read_is_right(kept: Shi
         assert await read(kept) == set(), number
 
         await until(lambda: _is_back(kept))
-        assert await kept.pair.here() == ITEMS
+        assert await kept.pair.local_items() == ITEMS
     assert await kept.no_registration_failed()
 
 
@@ -286,28 +284,32 @@ async def test_where_reads_are_not_hooked_transactions_are_safe(kept: Shipped) -
 
     assert first == [set(), set()]
     await until(lambda: _is_back(kept))
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
 
-async def test_a_write_past_the_service_beside_a_fetch_is_united(kept: Shipped) -> None:
-    """Whoever reads next sees both."""
+async def test_a_foreign_write_beside_a_fetch_is_merged(kept: Shipped) -> None:
+    """The next reader sees both."""
     await kept.pair.local.flushall()
     await asyncio.gather(
-        kept.pair.local.sadd(SET, "new"), kept.pair.here(), kept.pair.local.sadd(SET, "newer")
+        kept.pair.local.sadd(SET, "new"),
+        kept.pair.local_items(),
+        kept.pair.local.sadd(SET, "newer"),
     )
     await kept.settle()
 
-    assert await kept.pair.here() == await kept.pair.kept() == ITEMS | {"new", "newer"}
+    assert (
+        await kept.pair.local_items() == await kept.pair.durable_items() == ITEMS | {"new", "newer"}
+    )
 
 
-async def test_a_key_of_another_type_in_the_way_is_told(kept: Shipped) -> None:
-    """It is a fault of the data: an error for this reader, and in the registration."""
+async def test_a_wrong_type_key_is_reported_to_the_reader(kept: Shipped) -> None:
+    """An error for this reader, and in the registration."""
     await kept.pair.local.flushall()
     await kept.pair.local.set(META, "a foreign text")
 
-    with pytest.raises(ResponseError, match="sponsorsync: what is kept there could not be"):
-        await kept.pair.here()
-    assert await kept.pair.here(OTHER) == set()
+    with pytest.raises(ResponseError, match="sponsorsync: the data in durable storage could"):
+        await kept.pair.local_items()
+    assert await kept.pair.local_items(OTHER) == set()
     assert not await kept.no_registration_failed()
 
 
@@ -323,10 +325,10 @@ async def way(kept: Shipped) -> AsyncIterator[TcpProxy]:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-async def test_while_durable_is_down_readers_are_told_at_once(
+async def test_readers_get_an_error_at_once_while_durable_is_down(
     kept: Shipped, way: TcpProxy, protocol: int
 ) -> None:
-    """An empty set would not be true; nothing is remembered, and afterwards all is right."""
+    """An empty set would be wrong; no state changes, and afterwards reads are right."""
     await kept.pair.local.flushall()
     way.cut()
     async with _reader(kept.gears, protocol) as client:
@@ -347,10 +349,10 @@ async def test_while_durable_is_down_readers_are_told_at_once(
     assert await kept.no_registration_failed()
 
 
-async def test_while_durable_hangs_nobody_queues_behind_time_outs(
+async def test_readers_do_not_queue_behind_time_outs_while_durable_hangs(
     kept: Shipped, way: TcpProxy
 ) -> None:
-    """One time-out, and then all are told at once for a while."""
+    """After one time-out all get an error at once for a while."""
     await kept.pair.local.flushall()
     way.stall()
     loop = asyncio.get_running_loop()
@@ -368,12 +370,12 @@ async def test_while_durable_hangs_nobody_queues_behind_time_outs(
     way.flow()
 
 
-async def test_what_is_known_is_read_while_durable_is_down(kept: Shipped, way: TcpProxy) -> None:
-    """Also what is known to be empty."""
+async def test_known_sets_are_read_while_durable_is_down(kept: Shipped, way: TcpProxy) -> None:
+    """Also sets that are known to be empty."""
     way.cut()
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
     await kept.pair.local.srem(SET, *ITEMS)
-    assert await kept.pair.here() == set()
+    assert await kept.pair.local_items() == set()
 
 
 async def test_a_local_that_was_not_compared_knows_nothing_empty(live: Shipped) -> None:
@@ -399,9 +401,9 @@ async def test_a_durable_that_was_not_compared_is_not_believed(kept: Shipped) ->
     await kept.pair.local.hset(keys.INCARNATIONS, "durable", ANOTHER_INCARNATION)
 
     with pytest.raises(ResponseError, match="the durable Redis has been restarted"):
-        await kept.pair.here()
+        await kept.pair.local_items()
     await kept.release_drain()
-    assert await kept.pair.here() == ITEMS
+    assert await kept.pair.local_items() == ITEMS
 
 
 async def test_a_durable_that_came_back_older_is_compared_first(
@@ -429,7 +431,7 @@ async def test_a_durable_that_came_back_older_is_compared_first(
         await until(is_refused)
         await shipped.release_drain()
         await shipped.settle()
-        assert await shipped.pair.kept() == {"a", "b"}
+        assert await shipped.pair.durable_items() == {"a", "b"}
 
 
 # ------------------------------------------------------------------ profiles
@@ -452,8 +454,8 @@ async def test_profiles_are_answered_where_readers_speak_resp2(kept: Shipped) ->
             assert await _ask(client, *command) == answer
 
 
-async def test_a_nil_cannot_be_said_for_the_first_read(kept: Shipped) -> None:
-    """The command answers for itself, as for a missing key; the next read is right."""
+async def test_a_first_read_that_holds_nil_is_not_answered(kept: Shipped) -> None:
+    """The command itself answers, as for a missing key; the next read is right."""
     login = await kept.pair.local.hget(PROFILE, "user_login")
     await kept.upload("fetch_on_keymiss", config=WITH_PROFILES)
     command = ("HMGET", PROFILE, "user_login", "unknown")
@@ -490,12 +492,12 @@ async def test_a_kill_of_the_engine_loses_nothing(own_gears: Gears) -> None:
         await until(lambda: _is_compared(shipped))
         await shipped.settle()
 
-        assert await shipped.pair.kept() == {"a", "b"}
+        assert await shipped.pair.durable_items() == {"a", "b"}
         await shipped.pair.local.sadd(SET, "c")
         await shipped.settle()
-        assert await shipped.pair.kept() == {"a", "b", "c"}
+        assert await shipped.pair.durable_items() == {"a", "b", "c"}
         await shipped.pair.evict()
-        assert await shipped.pair.here() == {"a", "b", "c"}
+        assert await shipped.pair.local_items() == {"a", "b", "c"}
 
 
 async def _is_compared(shipped: Shipped) -> bool:

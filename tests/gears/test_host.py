@@ -33,7 +33,7 @@ async def is_blocked(gears: Gears) -> bool:
     return bool((await gears.client.info("clients"))["blocked_clients"])
 
 
-async def test_a_blocking_command_waits_and_holds_up_nobody(gears: Gears, reader: Redis) -> None:
+async def test_a_blocking_command_delays_no_other_client(gears: Gears, reader: Redis) -> None:
     """The relay reads the outbox so."""
     waiting = asyncio.ensure_future(reader.blpop(["list"], 20))
     await until(lambda: is_blocked(gears))
@@ -41,8 +41,8 @@ async def test_a_blocking_command_waits_and_holds_up_nobody(gears: Gears, reader
     assert await waiting in ((b"list", b"a"), [b"list", b"a"])
 
 
-async def test_who_left_while_waiting_takes_nothing(gears: Gears, reader: Redis) -> None:
-    """An entry must not go to a connection that nobody reads."""
+async def test_a_client_that_disconnected_takes_no_entry(gears: Gears, reader: Redis) -> None:
+    """An entry must not go to a connection without a reader."""
     waiting = asyncio.ensure_future(reader.blpop(["list"], 20))
     await until(lambda: is_blocked(gears))
     waiting.cancel()
@@ -80,7 +80,7 @@ async def test_transactions_are_the_servers(gears: Gears, reader: Redis) -> None
 
 
 async def test_large_values_go_through(reader: Redis) -> None:
-    """A package of a person's data may be long, and a set have many members."""
+    """A person record may be long, and a set have many members."""
     text = b"x" * 3_000_000
     members = {b"%d" % number for number in range(20_000)}
     await reader.set("text", text)

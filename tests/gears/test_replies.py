@@ -117,8 +117,8 @@ def test_a_traceback_becomes_a_line_and_a_sentence(said: str, text: str, line: i
     assert parse_fault(said, source=SCRIPT) == Fault(text, line)
 
 
-def test_without_the_script_the_last_line_is_told() -> None:
-    """Of what fails while it runs: RedisGears' own Python has no part in that."""
+def test_without_the_script_the_last_line_is_reported() -> None:
+    """For a failure during the run, RedisGears' own Python has no part in the traceback."""
     said = _traceback('  File "<string>", line 7, in push', "OSError: away")
 
     assert str(parse_fault(said)) == "line 7: OSError: away"
@@ -150,10 +150,10 @@ def test_the_version_is_read_from_lists_and_maps() -> None:
         ((2, 0, 11), "another product"),
     ],
 )
-def test_what_scripts_do_not_run_on_is_refused_with_its_reason(
+def test_an_unsupported_version_is_refused_with_its_reason(
     version: tuple[int, int, int] | None, word: str
 ) -> None:
-    """Each for its own: what to do differs."""
+    """The remedies differ."""
     reason = explain_unsupported(version)
 
     assert reason is not None
@@ -180,8 +180,8 @@ def test_registrations_have_counters_and_a_readable_last_error() -> None:
     assert (capture.status, capture.last_error) == (None, None)
 
 
-def test_what_is_no_result_is_refused() -> None:
-    """A script that registers answers OK, even if it runs something as well."""
+def test_a_reply_without_results_is_refused() -> None:
+    """A script that registers replies OK, even if it runs something as well."""
     with pytest.raises(GearsError, match="no results"):
         parse_results(b"OK")
 
@@ -204,11 +204,11 @@ def test_the_counts_of_a_batch_script() -> None:
 )
 def test_anything_else_is_no_count(records: tuple[str, ...]) -> None:
     """It must not be taken for 'nothing failed'."""
-    with pytest.raises(GearsError, match="did not leave its counts"):
+    with pytest.raises(GearsError, match="did not return its counts"):
         parse_counts(Results(records, ()))
 
 
-def test_a_batch_script_without_any_record_copied_nobody() -> None:
+def test_a_batch_script_without_a_record_counts_nothing() -> None:
     """There was no such key."""
     assert parse_counts(Results((), ())) == {"done": 0, "skipped": {}, "failed": 0, "errors": []}
 

@@ -136,10 +136,8 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", REGISTERING)
-async def test_a_script_that_stays_live_has_to_know_the_sponsorables(
-    gears: Gears, name: str
-) -> None:
-    """To find them it would look at every key of the server, at each batch."""
+async def test_a_live_script_requires_named_sponsorables(gears: Gears, name: str) -> None:
+    """To find them it would scan every key of the server, at each batch."""
     nobody = GearsConfig(catalog=Catalog((), ("mnodes",)), hook_profiles=False)
     [script] = load_scripts([name], nobody)
     with pytest.raises(ResponseError, match="no sponsorable is named"):

@@ -50,8 +50,8 @@ async def _all_that_can_be_read(shipped: Shipped) -> str:
     return repr(told)
 
 
-async def test_password_and_address_are_told_to_nobody(own: OwnServer, gears: Gears) -> None:
-    """Neither while all is well, nor by what fails with a wrong password."""
+async def test_password_and_address_appear_in_no_reply(own: OwnServer, gears: Gears) -> None:
+    """Neither in success nor in a failure with a wrong password."""
     async with _run_guarded(gears, own) as shipped:
         await shipped.pair.sign_in()
         await shipped.pair.add("a")
@@ -60,7 +60,7 @@ async def test_password_and_address_are_told_to_nobody(own: OwnServer, gears: Ge
             await _all_that_can_be_read(shipped),
             repr(await shipped.run_batch("sync_profiles")),
         ]
-        assert await shipped.pair.kept() == {"a"}
+        assert await shipped.pair.durable_items() == {"a"}
 
         wrong = environment_for(own.url) | {"REDISENT_PWD": WRONG}
         await point_at(gears, wrong)
@@ -92,8 +92,10 @@ async def test_durable_is_reached_by_tls(shipped: Shipped, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-async def test_a_stranger_is_an_outage(shipped: Shipped, tmp_path: Path, *, is_named: bool) -> None:
-    """Whom our authority, or none that is known, vouches for gets nothing; and nobody is buried."""
+async def test_an_untrusted_certificate_is_an_outage(
+    shipped: Shipped, tmp_path: Path, *, is_named: bool
+) -> None:
+    """A server without a certificate of our authority gets nothing; no person is a dead letter."""
     await shipped.upload("write_behind")
     (tmp_path / "other").mkdir()
     other = make_certificate(tmp_path / "other")

@@ -17,12 +17,7 @@ from sponsorsync.operations import registrations as registrations_module
 from sponsorsync.operations.registrations import Registrations
 from sponsorsync.store import keys
 from tests.gears.host.process import run_host
-from tests.support.gears import (
-    BROKEN,
-    failing_batch_script,
-    registering_script,
-    write_scripts,
-)
+from tests.support.gears import BROKEN, failing_batch_script, registering_script, write_scripts
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -59,10 +54,10 @@ def overrides(gears: Gears, durable_server: EmbeddedValkey, folder: Path) -> dic
     }
 
 
-async def test_with_auto_the_scripts_are_brought_there_meanwhile(
+async def test_with_auto_the_scripts_are_deployed_in_the_background(
     run_service: RunService, gears: Gears, overrides: dict[str, Any]
 ) -> None:
-    """And /readyz and the administrator see when they are live."""
+    """/readyz and the administrator see when they are live."""
     async with run_service(engine="auto", **overrides) as service:
         browser = await service.open_browser()
         state = await _wait_for_status(browser, "live")
@@ -96,10 +91,10 @@ async def test_with_auto_a_failure_is_shown_and_the_service_goes_on(
     assert list(await gears.sessions()) == SESSIONS[:1]
 
 
-async def test_scripts_that_would_not_see_durable_are_not_brought_there(
+async def test_scripts_that_would_not_see_durable_are_not_deployed(
     run_service: RunService, overrides: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Live, they would be in the way of writes and good for nothing."""
+    """Live, they would only delay writes."""
     async with run_host(tmp_path / "blind", {}) as host:
         overrides["redis_url"] = SecretStr(host.url)
         async with run_service(engine="auto", **overrides) as service:
@@ -111,13 +106,10 @@ async def test_scripts_that_would_not_see_durable_are_not_brought_there(
     assert registrations["registrations"] == []
 
 
-async def test_with_auto_a_user_who_may_not_look_is_no_failure(
-    run_service: RunService,
-    overrides: dict[str, Any],
-    local_server: EmbeddedValkey,
-    local: Redis,
+async def test_with_auto_a_user_without_module_list_is_no_failure(
+    run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey, local: Redis
 ) -> None:
-    """Nobody on a plain Redis should have to grant that."""
+    """A plain Redis should not need that permission."""
     await local.acl_setuser(
         "prune",
         enabled=True,
@@ -139,7 +131,7 @@ async def test_with_auto_a_user_who_may_not_look_is_no_failure(
 async def test_with_auto_a_redis_without_the_module_is_no_failure(
     run_service: RunService, overrides: dict[str, Any], local_server: EmbeddedValkey
 ) -> None:
-    """The plain engine does it all."""
+    """The plain engine does everything."""
     overrides["redis_url"] = SecretStr(local_server.url)
     async with run_service(engine="auto", **overrides) as service:
         browser = await service.open_browser()
@@ -236,7 +228,7 @@ async def test_the_service_stops_while_it_deploys(
 # ---------------------------------------------------------------------- afterwards
 
 
-async def test_scripts_that_a_restart_lost_are_put_back(
+async def test_scripts_that_a_restart_lost_are_deployed_again(
     gears: Gears, settings: Settings, folder: Path
 ) -> None:
     """An append-only file without an RDB preamble can lose them."""
@@ -251,10 +243,10 @@ async def test_scripts_that_a_restart_lost_are_put_back(
     assert sorted(await gears.sessions()) == SESSIONS
 
 
-async def test_scripts_that_somebody_took_out_stay_out(
+async def test_scripts_that_were_removed_by_hand_stay_removed(
     gears: Gears, settings: Settings, folder: Path
 ) -> None:
-    """That is shown, until they are deployed again."""
+    """That is shown until the next deploy."""
     async with open_gears(SecretStr(gears.url), upload_timeout_s=60) as client:
         registrations = Registrations(client, settings, folder)
         await registrations.deploy()
@@ -293,10 +285,10 @@ async def test_an_unexpected_error_does_not_end_the_deploying(
     assert (loop["status"], loop["last_error"]) == ("failing", "ZeroDivisionError")
 
 
-async def test_an_unexpected_error_puts_nothing_back_that_somebody_took_out(
+async def test_an_unexpected_error_deploys_no_removed_script(
     gears: Gears, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop starts again, and goes on to watch."""
+    """The loop starts again, and goes on watching."""
 
     async def has_status(status: str) -> bool:
         return registrations.status == status
@@ -320,7 +312,7 @@ async def test_an_unexpected_error_puts_nothing_back_that_somebody_took_out(
         await _unregister_all(gears)
         await until(lambda: has_status("failed"))
         with monkeypatch.context() as patch:
-            patch.setattr(registrations_module, "look", lambda *_: 1 / 0)
+            patch.setattr(registrations_module, "load_states", lambda *_: 1 / 0)
             await until(has_failed)
         await until(runs_again)
 
@@ -366,10 +358,10 @@ async def test_no_secret_shows_anywhere(
 # ---------------------------------------------------------------------- snapshots
 
 
-async def test_a_snapshot_by_the_scripts_tells_what_each_did(
+async def test_a_snapshot_by_the_scripts_reports_each_script(
     run_service: RunService, gears: Gears, overrides: dict[str, Any], folder: Path
 ) -> None:
-    """Also what failed; nothing of it is left in the server."""
+    """Also failures; nothing of it is left in the server."""
     write_scripts(folder, sync_sponsors=failing_batch_script("person 1: no hash"))
     async with run_service(engine="plain", **overrides) as service:
         browser = await service.open_browser()
@@ -391,7 +383,7 @@ async def test_a_snapshot_by_the_scripts_tells_what_each_did(
 async def test_a_snapshot_by_the_scripts_goes_on_after_a_broken_one(
     run_service: RunService, overrides: dict[str, Any], folder: Path
 ) -> None:
-    """Its line is told."""
+    """Its line is reported."""
     write_scripts(folder, sync_profiles=BROKEN)
     async with run_service(engine="plain", **overrides) as service:
         browser = await service.open_browser()

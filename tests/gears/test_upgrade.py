@@ -77,7 +77,7 @@ async def test_upgrading_every_script_under_load_loses_nothing(
 async def test_a_server_that_is_killed_under_load_loses_nothing(
     scripted: Pair, own_gears: Gears
 ) -> None:
-    """Its append-only file is synced with each write; the scripts are there again by themselves."""
+    """Its append-only file has each write; the scripts are restored by themselves."""
     async with _writing(scripted) as written:
         for _ in range(3):
             await _wait_for_more(written)
@@ -152,6 +152,6 @@ async def _check_all_arrived(pair: Pair, written: list[tuple[int, str]]) -> None
         wanted = {item for each, item in written if each == person}
         assert wanted
         # An add whose answer was lost may be there, too; then on both sides.
-        assert wanted <= await pair.kept(person) == await pair.here(person)
+        assert wanted <= await pair.durable_items(person) == await pair.local_items(person)
     assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
     assert (await pair.engine.verifier.run()).agrees

@@ -68,7 +68,7 @@ GUARDS = (
     _python(
         "promise 1: the sweep sends people without an outbox entry",
         "sync/relay",
-        "stale = sorted(dirty & self._sweep.seen)",
+        "stale = sorted(dirty & self._last_dirty)",
         "stale: list[int] = []",
         "tests/sync",
     ),

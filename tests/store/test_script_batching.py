@@ -106,5 +106,5 @@ async def _call(batching: ScriptBatching, person_id: int) -> Reply:
 
 
 def _unknown(person_id: int) -> Reply:
-    """The reply about a person of whom nothing is stored."""
+    """The reply about a person without stored data."""
     return [b"ok", b"%d" % person_id, b"", []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -55,11 +56,20 @@ class Shipped:
     gears: Gears
     pair: Pair
 
-    async def upload(self, *names: str, config: GearsConfig = CONFIG) -> None:
-        """Uploads scripts as the service does."""
+    async def upload(
+        self,
+        *names: str,
+        config: GearsConfig = CONFIG,
+        constants: Mapping[str, float] | None = None,
+    ) -> None:
+        """Uploads scripts as the service does, or with other values of some constants."""
         for script in load_scripts(names, config):
+            text = script.text
+            for name, value in (constants or {}).items():
+                text, count = re.subn(rf"(?m)^{name} = .*", f"{name} = {value}", text)
+                assert count == 1, name
             options = ("ID", script.session, "UPGRADE", "REQUIREMENTS", *script.requirements)
-            assert await self.gears.upload(script.text, *options) == b"OK"
+            assert await self.gears.upload(text, *options) == b"OK"
 
     async def run_batch(self, name: str, config: GearsConfig = CONFIG) -> dict[str, Any] | None:
         """Runs a batch script; returns its counts, or None when it reported none."""

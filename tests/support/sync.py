@@ -157,17 +157,17 @@ class Pair:
         """Returns the people with changes that durable has not confirmed."""
         return {int(each) for each in await self.local.smembers(keys.DIRTY)}
 
-    async def kept(self, person_id: int = PERSON) -> set[str]:
+    async def durable_items(self, person_id: int = PERSON) -> set[str]:
         """Returns the collection on durable."""
         return set(map(str, await self.durable.smembers(keys.preferences(person_id, COLLECTION))))
 
-    async def here(self, person_id: int = PERSON) -> set[str]:
+    async def local_items(self, person_id: int = PERSON) -> set[str]:
         """Returns the collection on local, as the application reads it."""
         return set(map(str, await self.local.smembers(keys.preferences(person_id, COLLECTION))))
 
     async def compare(self) -> None:
         """Compares incarnations, as the engine does at its start and after a refusal."""
-        await self.engine._compare()
+        await self.engine.open()
 
     async def evict(self, key: str | None = None) -> None:
         """Deletes a key on local, as an eviction does; the collection by default."""
@@ -235,8 +235,11 @@ class OwnServer:
                 self.directory,
                 name=self.name,
                 port=self.port,
-                appendfsync="always",
-                extra_config={name.replace("_", "-"): value for name, value in config.items()},
+                extra_config={
+                    # A kill loses nothing without fsync: each write precedes its reply.
+                    "appendfsync": "no",
+                    **{name.replace("_", "-"): value for name, value in config.items()},
+                },
             )
         )
         self._stack = stack

@@ -55,7 +55,7 @@ class UseCases:
     ) -> EventOutcome:
         """Sends an event about a sponsorship by GitHub's webhook."""
         hook = Hook(url=ORIGIN, secret=SECRET, base_url=GITHUB_URL)
-        delivery = hook.tell(action, sponsorship, **more)
+        delivery = hook.event(action, sponsorship, **more)
         return await self.services.webhooks.receive(
             delivery.body,
             event=delivery.event,

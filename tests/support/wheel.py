@@ -1,5 +1,7 @@
 """The wheel of this checkout, unpacked like an installation."""
 
+import compileall
+import re
 import shutil
 import subprocess
 import sys
@@ -30,4 +32,6 @@ def install_wheel(folder: Path) -> Path:
     [wheel] = wheels.iterdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
+    # Once, and not in each copy of it; the scripts for RedisGears are no modules.
+    compileall.compile_dir(installed, quiet=1, rx=re.compile("/gears/scripts/"))
     return installed

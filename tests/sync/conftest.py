@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.grants import Desk
 from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.sync import Pair, open_pair
 
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def pair(
-    local_server: EmbeddedValkey,
-    durable_server: EmbeddedValkey,
-    local: Redis,
-    durable: Redis,
+    local_server: EmbeddedValkey, durable_server: EmbeddedValkey, local: Redis, durable: Redis
 ) -> AsyncIterator[Pair]:
-    """One replica of the service between two empty servers; its engine moves only when told to."""
+    """One replica of the service between two empty servers; its engine runs only on request."""
     assert local is not durable  # both are empty now
     async with open_pair(local_server.url, durable_server.url) as opened:
         yield opened
@@ -32,7 +30,7 @@ async def pair(
 
 @pytest.fixture
 async def way(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
-    """The way to durable, to be cut."""
+    """The connection to durable, to be cut."""
     async with run_proxy(durable_server.port) as proxy:
         yield proxy
 
@@ -41,8 +39,20 @@ async def way(durable_server: EmbeddedValkey) -> AsyncIterator[TcpProxy]:
 async def cuttable(
     local_server: EmbeddedValkey, local: Redis, durable: Redis, way: TcpProxy
 ) -> AsyncIterator[Pair]:
-    """The same pair, whose engine goes to durable by the way; the test itself does not."""
+    """The same pair, whose engine uses the way to durable; the test itself does not."""
     assert local is not durable  # both are empty now
     async with open_pair(local_server.url, f"redis://127.0.0.1:{way.port}/0") as opened:
         opened.durable = durable
         yield opened
+
+
+@pytest.fixture
+def desk(pair: Pair) -> Desk:
+    """Entitlements of the pair."""
+    return Desk(pair)
+
+
+@pytest.fixture
+def cut_desk(cuttable: Pair, way: TcpProxy) -> Desk:
+    """The same, where the connection to durable can be cut."""
+    return Desk(cuttable, way)

@@ -59,9 +59,6 @@ async def either(
         await client.acl_deluser("plain")
 
 
-# ------------------------------------------------------------------ who speaks them
-
-
 async def test_two_servers_of_one_kind_read_each_others_dumps(pair: Pair) -> None:
     """Nothing is left of the trial."""
     assert await can_read_dumps(pair.durable_store, pair.local_store)
@@ -83,9 +80,6 @@ async def test_a_server_that_takes_no_writes_is_spoken_to_in_values(
         await store.aclose()
 
 
-# ------------------------------------------------------------------ the same, either way
-
-
 async def test_everything_arrives_as_it_is(either: Pair) -> None:
     """Profile, entitlement, a set of text and one of numbers, and what is not UTF-8."""
     other = PERSON + 1
@@ -103,8 +97,8 @@ async def test_everything_arrives_as_it_is(either: Pair) -> None:
     assert there == {b"a", b"b", "ü".encode(), b"\xff\x00\n"}
 
 
-async def test_everything_comes_back_as_it_was(either: Pair) -> None:
-    """Also the noted size of the set, by which a foreign write is told."""
+async def test_dumps_restore_everything(either: Pair) -> None:
+    """Also the recorded size of the set, by which a foreign write is detected."""
     await either.settle("a", "b")
     noted = await either.local.hget(keys.meta(PERSON), f"n:{COLLECTION}")
     profile = await either.local.hgetall(PROFILE)
@@ -125,8 +119,8 @@ async def test_a_set_of_more_members_than_lua_can_unpack_travels(either: Pair) -
     assert await either.items() == sorted(items)
 
 
-async def test_what_was_written_past_the_service_is_united_with_what_comes(either: Pair) -> None:
-    """Also where that comes as a dump; nothing is left of the place where it was unpacked."""
+async def test_a_foreign_write_is_merged_with_fetched_data(either: Pair) -> None:
+    """Also in the form of a dump; the temporary key is removed."""
     await either.settle("a")
     await either.local.flushall()
     await either.local.sadd(SET, "b")
@@ -141,7 +135,7 @@ async def test_an_empty_set_takes_the_place_of_one_that_was_full(either: Pair) -
     await either.remove("a")
     await either.relay()
 
-    assert await either.kept() == set()
+    assert await either.durable_items() == set()
     await either.local.flushall()
     assert await either.items() == []
 
@@ -185,11 +179,11 @@ async def test_an_own_key_that_nobody_noted_gives_way(either: Pair) -> None:
     await either.durable.sadd(SET, "old")
     await either.relay()
 
-    assert await either.kept() == {"a"}
+    assert await either.durable_items() == {"a"}
 
 
 async def test_a_deletion_reaches_a_durable_that_knows_nobody(either: Pair) -> None:
-    """Its version is all there is in the package."""
+    """The record holds only its version."""
     await either.sign_in()
     await either.people.delete_account(PERSON)
     await either.relay()

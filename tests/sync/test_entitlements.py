@@ -59,8 +59,8 @@ async def _version(pair: Pair) -> str:
     return (await _store(pair).load(SPONSORABLE, [PERSON]))[PERSON].version
 
 
-async def test_facts_on_an_older_version_are_not_kept(pair: Pair) -> None:
-    """Somebody else has told something meanwhile: it has to be judged again."""
+async def test_facts_on_an_older_version_are_not_saved(pair: Pair) -> None:
+    """Other facts were saved meanwhile: they have to be evaluated again."""
     await pair.sign_in(entitled=False)
     version = await _version(pair)
     await pair.sign_in(entitled=False)
@@ -71,8 +71,8 @@ async def test_facts_on_an_older_version_are_not_kept(pair: Pair) -> None:
     assert (refused, taken, again) == ([Saved.CHANGED], [Saved.OK], [Saved.SEEN])
 
 
-async def test_what_only_durable_knows_is_brought_first(pair: Pair) -> None:
-    """An event builds on what was known, not on what local has lost."""
+async def test_facts_that_only_durable_has_are_fetched_first(pair: Pair) -> None:
+    """An event builds on the stored facts, not on a loss."""
     await pair.sign_in()
     await pair.relay()
     await pair.local.flushall()
@@ -84,7 +84,7 @@ async def test_what_only_durable_knows_is_brought_first(pair: Pair) -> None:
     assert known.version != "0"
 
 
-async def test_who_joins_a_local_that_came_back_older_is_judged_later(pair: Pair) -> None:
+async def test_a_join_on_a_local_that_came_back_older_is_evaluated_later(pair: Pair) -> None:
     """Its sets may be older than durable's."""
 
     class Unverified:
@@ -111,8 +111,8 @@ THEIR_KEYS = [
 
 
 @pytest.mark.parametrize("key", [keys.AUDIT, keys.sponsors(SPONSORABLE), *THEIR_KEYS])
-async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -> None:
-    """Whichever of those that a change would touch."""
+async def test_a_wrong_type_key_leaves_everything_unchanged(pair: Pair, key: str) -> None:
+    """Any key that a change would write."""
     await _store(pair).load(SPONSORABLE, [PERSON])  # durable has nothing of them
     await pair.local.delete(key)
     await pair.local.set(key, "somebody else's")
@@ -127,10 +127,10 @@ async def test_a_foreign_key_leaves_everything_as_it_was(pair: Pair, key: str) -
 
 
 @pytest.mark.parametrize("key", THEIR_KEYS)
-async def test_a_entitlement_load_passes_over_the_foreign_key_of_another_person(
+async def test_loading_entitlements_skips_the_wrong_type_key_of_another_person(
     pair: Pair, key: str
 ) -> None:
-    """Many are read and kept at once; the log tells whose key it is, and which."""
+    """Many are loaded at once; the log names the key."""
     await pair.local.set(key, "somebody else's")
     store = _store(pair)
     known = await store.load(SPONSORABLE, [PERSON, OTHER])
@@ -148,8 +148,8 @@ async def test_a_entitlement_load_passes_over_the_foreign_key_of_another_person(
     assert (log["person"], f" {key} " in log["reason"]) == (PERSON, True)
 
 
-async def test_a_foreign_key_is_not_taken_for_nothing(pair: Pair) -> None:
-    """Also where no durable side could know more: whoever decides by what is known is told."""
+async def test_a_wrong_type_key_is_not_read_as_absent(pair: Pair) -> None:
+    """Also without a durable Redis: the caller gets the error."""
     key = keys.sponsorship(SPONSORABLE, PERSON)
     await pair.local.set(key, "somebody else's")
     store = EntitlementStore(pair.local_store, pair.people, catalog=Catalog((), ()), fetcher=None)
@@ -185,8 +185,8 @@ async def test_the_trail_keeps_a_bounded_number_of_the_latest(pair: Pair) -> Non
     assert (latest.person_id, latest.what) == (PERSON, "granted")
 
 
-async def test_logins_are_noted(pair: Pair) -> None:
-    """Granted, changed, lost; what stays as it was is not."""
+async def test_logins_are_audited(pair: Pair) -> None:
+    """Granted, changed, lost; no entry without a change."""
     await pair.sign_in(entitled=False)
     await pair.sign_in()
     await pair.sign_in()
@@ -205,7 +205,7 @@ async def test_logins_are_noted(pair: Pair) -> None:
     assert abs(trail[0].at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-async def test_a_entitlement_that_is_over_by_itself_is_noted_once(pair: Pair) -> None:
+async def test_an_entitlement_that_ends_by_time_is_audited_once(pair: Pair) -> None:
     """By the sweep; a wrong-type key in the trail's place does not stop it."""
     await pair.sign_in()
     for _ in range(2):

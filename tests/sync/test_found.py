@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:
     """Takes the person to durable; something happens between durable's answer and the confirm."""
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await meanwhile
     await confirm_taken(relay, records, answers)
 
 
 async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
-    """It failed on the bytes of CONFIG GET, and took the whole engine along, again and again."""
+    """It once failed on the bytes of CONFIG GET, and stopped the whole engine again and again."""
     await pair.local.config_set("notify-keyspace-events", "Kx")
 
     assert await pair.engine.listener.load_missing_flags() == ""
@@ -33,8 +33,8 @@ async def test_the_listener_sets_the_flags_that_are_missing(pair: Pair) -> None:
     assert set("EKsmx") <= set(str(flags["notify-keyspace-events"]))
 
 
-async def test_a_change_that_waits_is_not_confirmed_with_what_travelled_before(pair: Pair) -> None:
-    """It raises no version: the person left dirty, and the change waited for ever."""
+async def test_a_waiting_change_is_not_confirmed_with_an_earlier_record(pair: Pair) -> None:
+    """It raises no version: the person became clean, and the change waited for ever."""
     await pair.sign_in()
 
     async def add_while_durable_is_away() -> None:
@@ -46,12 +46,12 @@ async def test_a_change_that_waits_is_not_confirmed_with_what_travelled_before(p
     assert await pair.dirty() == {PERSON}
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.dirty() == set()
 
 
-async def test_a_entitlement_that_ends_while_it_travels_travels_again(pair: Pair) -> None:
-    """Durable's index went on to name somebody whose entitlement had ended."""
+async def test_an_entitlement_that_ends_under_way_is_sent_again(pair: Pair) -> None:
+    """Durable's index went on to name a person whose entitlement had ended."""
     await pair.sign_in()
     facts = keys.sponsorship("maintainer", PERSON)
 
@@ -65,12 +65,12 @@ async def test_a_entitlement_that_ends_while_it_travels_travels_again(pair: Pair
     assert await pair.dirty() == {PERSON}
 
 
-async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair) -> None:
-    """Local had been filled with what durable had before it arrived; nobody was dirty any more."""
+async def test_a_record_from_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
+    """Local had been filled with durable's older data; no person was dirty any more."""
     await pair.settle("a")
     await pair.add("b")
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
@@ -78,12 +78,12 @@ async def test_a_package_from_before_a_flush_leaves_both_sides_equal(pair: Pair)
     await pair.relay()
 
     assert await pair.items() == ["a", "b"]
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.dirty() == set()
 
 
-async def test_that_durable_has_nothing_of_one_part_says_nothing_of_another(pair: Pair) -> None:
-    """A profile that was evicted right after somebody had looked for a set seemed not to be."""
+async def test_a_part_that_durable_lacks_is_no_sign_for_other_parts(pair: Pair) -> None:
+    """A profile that was evicted right after a read of a set seemed not to exist."""
     await pair.sign_in()
     await pair.relay()
     assert await pair.items() == []  # durable has none, and that is remembered
@@ -95,7 +95,7 @@ async def test_that_durable_has_nothing_of_one_part_says_nothing_of_another(pair
     assert await pair.local.exists(keys.preferences(PERSON, COLLECTION)) == 0
 
 
-async def test_a_late_narrowing_does_not_pass_for_all_of_a_later_state(pair: Pair) -> None:
+async def test_a_late_pruning_does_not_take_the_version_of_a_later_state(pair: Pair) -> None:
     """It left the version of a state with additions, which durable then refused as known."""
     await pair.settle("a", "b")
     await pair.lapse()
@@ -105,15 +105,15 @@ async def test_a_late_narrowing_does_not_pass_for_all_of_a_later_state(pair: Pai
     await pair.engine.relay._prune(PERSON)  # of a relay that saw the lapse, and was stopped
     await pair.relay()
 
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
-async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair) -> None:
-    """Durable had deleted the account; local, filled before that arrived, went on to show it."""
+async def test_a_deletion_from_before_a_flush_leaves_both_servers_equal(pair: Pair) -> None:
+    """Durable had deleted the account; local, filled before that arrived, still showed it."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     await pair.local.flushall()
     assert await pair.items() == ["a"]
     answers = await apply_records(pair.durable_store, records, catalog=relay._catalog)
@@ -121,23 +121,23 @@ async def test_a_deletion_from_before_a_flush_leaves_both_sides_equal(pair: Pair
     await pair.relay()
 
     assert await pair.items() == []
-    assert await pair.here() == set()
+    assert await pair.local_items() == set()
     assert await pair.local.exists(keys.user_details(PERSON)) == 0
     assert await pair.dirty() == set()
 
 
-async def test_a_copy_that_nobody_confirmed_is_narrowed_all_the_same(pair: Pair) -> None:
-    """The relay was killed after durable took it; what was removed after the lapse stayed there."""
+async def test_an_unconfirmed_copy_is_pruned(pair: Pair) -> None:
+    """The relay was killed after durable took it; members removed after the lapse stayed there."""
     await pair.sign_in()
     await pair.add("a", "b")
     relay = pair.engine.relay
-    records = await relay._export([PERSON])
+    records = await relay._pack_sendable([PERSON])
     await apply_records(pair.durable_store, records, catalog=relay._catalog)
     await pair.lapse()
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
 
 async def test_a_deletion_that_comes_back_takes_nothing_that_was_written_since(pair: Pair) -> None:
@@ -151,5 +151,5 @@ async def test_a_deletion_that_comes_back_takes_nothing_that_was_written_since(p
     await pair.local_store.run_script("mark_foreign", PERSON, COLLECTION, "sadd")
     await pair.relay()
 
-    assert await pair.here() == {"d"}
-    assert await pair.kept() == {"d"}
+    assert await pair.local_items() == {"d"}
+    assert await pair.durable_items() == {"d"}

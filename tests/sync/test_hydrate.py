@@ -24,9 +24,6 @@ OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 
 
-# ------------------------------------------------------------------ durable is away
-
-
 async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
     cuttable: Pair, way: TcpProxy
 ) -> None:
@@ -38,14 +35,14 @@ async def test_a_login_after_a_flush_hides_nothing_also_while_durable_is_away(
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"a"}
+    assert await cuttable.durable_items() == {"a"}
     assert await cuttable.items() == ["a"]
 
 
-async def test_what_only_durable_knows_is_no_empty_answer_while_it_is_away(
+async def test_an_unknown_set_is_no_empty_answer_while_durable_is_away(
     cuttable: Pair, way: TcpProxy
 ) -> None:
-    """The reader is told to come back, and nothing is remembered."""
+    """The reader has to come back, and no state changes."""
     await cuttable.settle("a")
     await cuttable.local.flushall()
     way.cut()
@@ -75,7 +72,7 @@ async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(
     await cuttable.relay_when_back()
 
     assert await cuttable.items() == ["b", "d", "e"]
-    assert await cuttable.kept() == {"b", "d", "e"}
+    assert await cuttable.durable_items() == {"b", "d", "e"}
     assert await cuttable.local.exists(keys.pending(PERSON)) == 0
 
 
@@ -91,11 +88,11 @@ async def test_an_item_that_was_removed_and_added_again_while_waiting_is_there(
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"a"}
+    assert await cuttable.durable_items() == {"a"}
 
 
-async def test_a_deletion_takes_what_waits_along(cuttable: Pair, way: TcpProxy) -> None:
-    """Otherwise the account would come back with the changes of before."""
+async def test_a_deletion_removes_waiting_changes(cuttable: Pair, way: TcpProxy) -> None:
+    """Otherwise the account would come back with earlier changes."""
     await cuttable.settle("a")
     await cuttable.evict()
     way.cut()
@@ -105,7 +102,7 @@ async def test_a_deletion_takes_what_waits_along(cuttable: Pair, way: TcpProxy) 
     await cuttable.relay_when_back()
 
     assert await cuttable.items() == []
-    assert await cuttable.kept() == set()
+    assert await cuttable.durable_items() == set()
 
 
 async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpProxy) -> None:
@@ -118,8 +115,8 @@ async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair, way: TcpPro
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"a", *many}
-    assert await cuttable.here() == {"a", *many}
+    assert await cuttable.durable_items() == {"a", *many}
+    assert await cuttable.local_items() == {"a", *many}
 
 
 async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
@@ -133,9 +130,6 @@ async def test_a_relay_that_finds_durable_away_does_not_make_writers_wait(
 
     assert await cuttable.local.exists(keys.lease(PERSON)) == 0
     await cuttable.add("a")
-
-
-# ------------------------------------------------------------------ fences
 
 
 async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
@@ -153,8 +147,8 @@ async def test_a_fill_that_crossed_a_newer_write_is_refused(pair: Pair) -> None:
     assert await pair.items() == ["b", "c"]
 
 
-async def test_a_write_ends_the_fetch_that_is_under_way(pair: Pair) -> None:
-    """Also one whose lease has not run out: what it read is not what is there now."""
+async def test_a_write_ends_a_running_fetch(pair: Pair) -> None:
+    """Also one whose lease has not expired: its data are outdated."""
     await pair.settle("a")
     await pair.evict()
     old = await pair.read_for_fetch("slow")
@@ -186,8 +180,8 @@ async def test_a_fill_that_crossed_a_deletion_is_refused(pair: Pair) -> None:
     assert await pair.local.exists(keys.user_details(PERSON)) == 0
 
 
-async def test_a_fetch_after_a_deletion_brings_nothing_back(pair: Pair) -> None:
-    """Durable does not know of it yet; the deletion's version tells what is older."""
+async def test_a_fetch_after_a_deletion_restores_nothing(pair: Pair) -> None:
+    """Durable does not have it yet; the deletion's version decides."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     content = await pair.read_for_fetch("fresh")
@@ -212,7 +206,7 @@ async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> N
 
 
 async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
-    """Otherwise thirty seconds of an empty answer to somebody who has preferences."""
+    """Otherwise a person with preferences gets an empty answer for thirty seconds."""
     await pair.sign_in()
     await pair.relay()
     await pair.add("a")
@@ -224,11 +218,8 @@ async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
     assert await pair.items() == ["a"]
 
 
-# ------------------------------------------------------------------ how often durable is asked
-
-
-async def test_that_durable_has_nothing_is_remembered(pair: Pair) -> None:
-    """Most people who search have no preferences at all."""
+async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
+    """Most readers have no preferences at all."""
     await pair.sign_in()
     await pair.relay()
     before = await pair.count_durable_scripts()
@@ -240,7 +231,7 @@ async def test_that_durable_has_nothing_is_remembered(pair: Pair) -> None:
     assert 0 < await pair.local.ttl(keys.negative(PERSON)) <= keys.NEGATIVE_TTL_S
 
 
-async def test_a_write_ends_what_is_remembered_of_durable(pair: Pair) -> None:
+async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
     """A set that is written, copied and lost within the thirty seconds is not empty."""
     await pair.sign_in()
     await pair.relay()
@@ -279,13 +270,10 @@ async def test_misses_in_two_replicas_at_once_cost_one_fetch(
         assert await pair.count_durable_scripts() == before + 1
 
 
-# ------------------------------------------------------------------ deletions
-
-
-async def test_nothing_old_returns_to_who_deletes_and_rejoins_while_durable_is_away(
+async def test_nothing_old_returns_after_a_deletion_and_a_rejoin_during_an_outage(
     cuttable: Pair, way: TcpProxy
 ) -> None:
-    """Durable hears of the deletion and of the new account at once."""
+    """Durable gets the deletion and the new account at once."""
     await cuttable.settle("old")
     way.cut()
     await cuttable.people.delete_account(PERSON)
@@ -294,7 +282,7 @@ async def test_nothing_old_returns_to_who_deletes_and_rejoins_while_durable_is_a
     way.flow()
     await cuttable.relay_when_back()
 
-    assert await cuttable.kept() == {"new"}
+    assert await cuttable.durable_items() == {"new"}
     assert await cuttable.items() == ["new"]
     await cuttable.local.flushall()
     assert await cuttable.items() == ["new"]
@@ -319,12 +307,7 @@ async def test_a_deletion_is_dirty_until_durable_has_confirmed_it(
     assert await cuttable.durable.smembers(keys.sponsors("maintainer")) == set()
 
 
-# ------------------------------------------------------------------ keys of others
-
-
-async def test_a_foreign_key_of_one_person_does_not_keep_others_from_coming_back(
-    pair: Pair,
-) -> None:
+async def test_a_wrong_type_key_of_one_person_does_not_stop_the_fetch_of_others(pair: Pair) -> None:
     """They are fetched in one batch."""
     await pair.settle("a", people=(PERSON, OTHER))
     await pair.local.flushall()
@@ -334,7 +317,7 @@ async def test_a_foreign_key_of_one_person_does_not_keep_others_from_coming_back
     with contextlib.suppress(StoreConflictError):
         await pair.engine.hydrator.hydrate([PERSON, OTHER])
 
-    assert await pair.here(OTHER) == {"a"}
+    assert await pair.local_items(OTHER) == {"a"}
     assert await pair.local.exists(keys.lease(PERSON), keys.lease(OTHER)) == 0
 
 
@@ -351,23 +334,20 @@ async def test_a_visitors_set_is_left_alone(pair: Pair) -> None:
     await pair.people.delete_account(PERSON)
     await pair.relay()
 
-    assert await pair.here() == {"theirs"}
-    assert await pair.kept() == set()
+    assert await pair.local_items() == {"theirs"}
+    assert await pair.durable_items() == set()
 
 
-async def test_what_durable_has_is_not_put_into_a_visitors_set(pair: Pair) -> None:
-    """The number was a sponsor's before the visitors' counter came by."""
+async def test_a_visitors_set_is_not_filled_from_durable(pair: Pair) -> None:
+    """The number was a sponsor's before the visitors' counter reached it."""
     await pair.settle("a")
     await pair.local.flushall()
     await pair.local.hset(f"user:{PERSON}", "name", "visitor")
     await pair.local.sadd(SET, "theirs")
     await pair.engine.hydrator.hydrate([PERSON])
 
-    assert await pair.here() == {"theirs"}
+    assert await pair.local_items() == {"theirs"}
     assert (await pair.people.load_account(PERSON)).profile is not None
-
-
-# ------------------------------------------------------------------ what a fill remembers
 
 
 async def test_a_set_that_is_lost_twice_in_a_row_comes_back_twice(pair: Pair) -> None:
@@ -403,5 +383,5 @@ async def test_a_deletion_that_a_fetch_brings_makes_no_new_versions(pair: Pair) 
         await pair.local_store.run("RESTORE", key, 0, dump, "REPLACE")
     await pair.engine.hydrator.hydrate([PERSON])
 
-    assert await pair.here() == set()
+    assert await pair.local_items() == set()
     assert PERSON not in await pair.dirty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,11 +34,40 @@ OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)
 
 
+@dataclass
+class Aging:
+    """A pair whose local can come back older, and whose connection to durable can be cut."""
+
+    pair: Pair
+    server: OwnServer
+    way: TcpProxy
+
+    async def come_back_older(self, copy: Path) -> None:
+        """Restarts local on a copy."""
+        await self.server.come_back_older(copy)
+
+    async def come_back_older_without_durable(self, copy: Path) -> None:
+        """Restarts local on a copy, and compares in vain."""
+        self.way.cut()
+        await self.server.come_back_older(copy)
+        with pytest.raises(StoreUnavailableError):
+            await self.pair.compare()
+
+    async def reconnect(self) -> None:
+        """Restores the connection to durable, and relays."""
+        self.way.flow()
+        await self.pair.relay_when_back()
+
+
 @pytest.fixture
-async def own_local(tmp_path: Path) -> AsyncIterator[OwnServer]:
-    """A local Redis that can come back older."""
-    async with own_server(tmp_path / "local") as server:
-        yield server
+async def aging(tmp_path: Path, durable: Redis, way: TcpProxy) -> AsyncIterator[Aging]:
+    """A pair whose local can come back older."""
+    async with (
+        own_server(tmp_path / "local") as server,
+        open_pair(server.url, f"redis://127.0.0.1:{way.port}/0") as opened,
+    ):
+        opened.durable = durable
+        yield Aging(opened, server, way)
 
 
 @pytest.fixture
@@ -45,14 +75,6 @@ async def own_durable(tmp_path: Path) -> AsyncIterator[OwnServer]:
     """A durable Redis that can come back older."""
     async with own_server(tmp_path / "durable") as server:
         yield server
-
-
-@pytest.fixture
-async def aging(own_local: OwnServer, durable: Redis, way: TcpProxy) -> AsyncIterator[Pair]:
-    """A pair whose local can come back older, and whose way to durable can be cut."""
-    async with open_pair(own_local.url, f"redis://127.0.0.1:{way.port}/0") as opened:
-        opened.durable = durable
-        yield opened
 
 
 @pytest.fixture
@@ -69,225 +91,198 @@ async def _has_listener(pair: Pair) -> bool:
     return await pair.local.pubsub_numpat() > 0
 
 
-async def _come_back_older_while_durable_is_away(
-    pair: Pair, server: OwnServer, copy: Path, way: TcpProxy
-) -> None:
-    """Restarts local on the copy; it is looked at, and durable cannot be asked."""
-    way.cut()
-    await server.come_back_older(copy)
-    with pytest.raises(StoreUnavailableError):
-        await pair.compare()
-
-
-# ------------------------------------------------------------------ local came back older
-
-
-async def test_nobody_is_served_by_a_local_that_nobody_has_compared(
-    aging: Pair, own_local: OwnServer
-) -> None:
-    """Neither a read nor a write gets through to it."""
-    await aging.sign_in()
-    await aging.add("a")
-    await own_local.come_back_older(own_local.keep_copy())
+async def test_a_local_that_is_not_compared_serves_no_command(aging: Aging) -> None:
+    """Neither a read nor a write."""
+    pair = aging.pair
+    await pair.sign_in()
+    await pair.add("a")
+    await aging.come_back_older(aging.server.keep_copy())
 
     with pytest.raises(StoreUnavailableError, match="compared"):
-        await aging.items()
+        await pair.items()
     with pytest.raises(StoreUnavailableError, match="compared"):
-        await aging.add("b")
-    assert await aging.here() == {"a"}
+        await pair.add("b")
+    assert await pair.local_items() == {"a"}
 
 
-async def test_what_is_newer_on_durable_wins_over_an_older_local(
-    aging: Pair, own_local: OwnServer
-) -> None:
-    """Also before the first write, which would otherwise send the old state as the newest."""
-    await aging.settle("a", "b")
-    copy = own_local.keep_copy()
-    await aging.remove("a")
-    await aging.add("c")
-    await aging.relay()
-    await own_local.come_back_older(copy)
-    assert await aging.here() == {"a", "b"}
-    await aging.compare()
-    assert await aging.here() == {"b", "c"}
-    await aging.add("d")
-    await aging.relay()
+async def test_newer_data_of_durable_win_over_an_older_local(aging: Aging) -> None:
+    """Also before the first write, which would send the old state as the newest."""
+    pair = aging.pair
+    await pair.settle("a", "b")
+    copy = aging.server.keep_copy()
+    await pair.remove("a")
+    await pair.add("c")
+    await pair.relay()
+    await aging.come_back_older(copy)
+    assert await pair.local_items() == {"a", "b"}
+    await pair.compare()
+    assert await pair.local_items() == {"b", "c"}
+    await pair.add("d")
+    await pair.relay()
 
-    assert await aging.kept() == {"b", "c", "d"}
-    assert await aging.here() == {"b", "c", "d"}
-
-
-async def test_an_older_local_sends_what_it_had_not_sent(aging: Pair, own_local: OwnServer) -> None:
-    """What is dirty there and not newer on durable is no loss."""
-    await aging.sign_in()
-    await aging.relay()
-    await aging.add("a")
-    await own_local.come_back_older(own_local.keep_copy())
-    await aging.relay_when_back()
-
-    assert await aging.kept() == {"a"}
+    assert await pair.durable_items() == {"b", "c", "d"}
+    assert await pair.local_items() == {"b", "c", "d"}
 
 
-async def test_a_write_to_an_older_local_waits_while_durable_is_away(
-    aging: Pair, own_local: OwnServer, way: TcpProxy
-) -> None:
+async def test_an_older_local_sends_its_unsent_changes(aging: Aging) -> None:
+    """Data that are dirty there and not newer on durable are no loss."""
+    pair = aging.pair
+    await pair.sign_in()
+    await pair.relay()
+    await pair.add("a")
+    await aging.come_back_older(aging.server.keep_copy())
+    await pair.relay_when_back()
+
+    assert await pair.durable_items() == {"a"}
+
+
+async def test_a_write_to_an_older_local_waits_while_durable_is_away(aging: Aging) -> None:
     """The set seems known, and is not what it was."""
-    await aging.settle("a", "b")
-    copy = own_local.keep_copy()
-    await aging.remove("a")
-    await aging.add("c")
-    await aging.relay()
-    await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    change = await aging.preferences.change(PERSON, COLLECTION, add=["d"], remove=["b"])
+    pair = aging.pair
+    await pair.settle("a", "b")
+    copy = aging.server.keep_copy()
+    await pair.remove("a")
+    await pair.add("c")
+    await pair.relay()
+    await aging.come_back_older_without_durable(copy)
+    change = await pair.preferences.change(PERSON, COLLECTION, add=["d"], remove=["b"])
 
     assert change.is_pending
-    assert await aging.here() == {"a", "b"}
-    way.flow()
-    await aging.relay_when_back()
-    assert await aging.kept() == {"c", "d"}
-    assert await aging.items() == ["c", "d"]
+    assert await pair.local_items() == {"a", "b"}
+    await aging.reconnect()
+    assert await pair.durable_items() == {"c", "d"}
+    assert await pair.items() == ["c", "d"]
 
 
-async def test_somebody_elses_login_does_not_hide_that_local_is_older(
-    aging: Pair, own_local: OwnServer, way: TcpProxy
-) -> None:
-    """Its version is later than all on durable; what local was like at the start counts."""
-    await aging.settle("a", "b")
-    copy = own_local.keep_copy()
-    await aging.remove("a")
-    await aging.relay()
-    await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    await aging.sign_in(OTHER)
+async def test_another_login_does_not_hide_that_local_is_older(aging: Aging) -> None:
+    """Its version is later than all on durable; the state at the start counts."""
+    pair = aging.pair
+    await pair.settle("a", "b")
+    copy = aging.server.keep_copy()
+    await pair.remove("a")
+    await pair.relay()
+    await aging.come_back_older_without_durable(copy)
+    await pair.sign_in(OTHER)
     with pytest.raises(StoreUnavailableError):
-        await aging.compare()  # once more, as the engine does every second
-    way.flow()
-    await aging.relay_when_back()
+        await pair.compare()  # once more, as the engine does every second
+    await aging.reconnect()
 
-    assert await aging.here() == {"b"}
-    await aging.add("c")
-    await aging.relay()
-    assert await aging.kept() == {"b", "c"}
+    assert await pair.local_items() == {"b"}
+    await pair.add("c")
+    await pair.relay()
+    assert await pair.durable_items() == {"b", "c"}
 
 
 async def test_a_login_that_only_an_older_local_takes_for_a_join_sends_nothing_old(
-    aging: Pair, own_local: OwnServer, way: TcpProxy
+    aging: Aging,
 ) -> None:
     """They had joined, and removed something, after what local remembers."""
-    await aging.sign_in(entitled=False)
-    await aging.add("a", "b")
-    await aging.relay()
-    copy = own_local.keep_copy()
-    await aging.sign_in()
-    await aging.remove("a")
-    await aging.relay()
-    await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    await aging.sign_in()
-    way.flow()
-    await aging.relay_when_back()
+    pair = aging.pair
+    await pair.sign_in(entitled=False)
+    await pair.add("a", "b")
+    await pair.relay()
+    copy = aging.server.keep_copy()
+    await pair.sign_in()
+    await pair.remove("a")
+    await pair.relay()
+    await aging.come_back_older_without_durable(copy)
+    await pair.sign_in()
+    await aging.reconnect()
 
-    assert await aging.kept() == {"b"}
-    assert await aging.items() == ["b"]
-    assert await aging.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
+    assert await pair.durable_items() == {"b"}
+    assert await pair.items() == ["b"]
+    assert await pair.local.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
 
 
-async def test_who_really_joins_before_the_comparison_brings_along_what_is_there(
-    aging: Pair, own_local: OwnServer, way: TcpProxy
-) -> None:
-    """The join is judged afterwards, and not forgotten."""
-    await aging.settle("a", "b")
-    await aging.lapse()
-    await aging.add("c")
-    await aging.remove("a")
-    await aging.relay()
-    assert await aging.kept() == {"b"}
-    copy = own_local.keep_copy()
-    await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    await aging.sign_in()
-    way.flow()
-    await aging.relay_when_back()
+async def test_a_join_before_the_comparison_sends_the_sets(aging: Aging) -> None:
+    """The join is evaluated afterwards, and not lost."""
+    pair = aging.pair
+    await pair.settle("a", "b")
+    await pair.lapse()
+    await pair.add("c")
+    await pair.remove("a")
+    await pair.relay()
+    assert await pair.durable_items() == {"b"}
+    copy = aging.server.keep_copy()
+    await aging.come_back_older_without_durable(copy)
+    await pair.sign_in()
+    await aging.reconnect()
 
-    assert await aging.kept() == {"b", "c"}
-    assert await aging.here() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
+    assert await pair.local_items() == {"b", "c"}
 
 
 async def test_an_account_that_was_deleted_does_not_come_back_with_an_older_local(
-    aging: Pair, own_local: OwnServer
+    aging: Aging,
 ) -> None:
     """Durable has its deletion's version."""
-    await aging.settle("a")
-    copy = own_local.keep_copy()
-    await aging.people.delete_account(PERSON)
-    await aging.relay()
-    await own_local.come_back_older(copy)
-    await aging.compare()
+    pair = aging.pair
+    await pair.settle("a")
+    copy = aging.server.keep_copy()
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+    await aging.come_back_older(copy)
+    await pair.compare()
 
-    assert await aging.local.exists(SET, keys.user_details(PERSON)) == 0
-    assert (await aging.people.load_account(PERSON)).profile is None
+    assert await pair.local.exists(SET, keys.user_details(PERSON)) == 0
+    assert (await pair.people.load_account(PERSON)).profile is None
 
 
-async def test_an_older_local_without_an_epoch_is_compared_too(
-    aging: Pair, own_local: OwnServer, way: TcpProxy
-) -> None:
+async def test_an_older_local_without_an_epoch_is_compared_too(aging: Aging) -> None:
     """It had been flushed, and written to, just before the copy was made."""
-    await aging.local.flushall()
-    await aging.settle("a", "b")
-    copy = own_local.keep_copy()
-    await aging.remove("a")
-    await aging.relay()
-    await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    await aging.add("c")
-    way.flow()
-    await aging.relay_when_back()
+    pair = aging.pair
+    await pair.local.flushall()
+    await pair.settle("a", "b")
+    copy = aging.server.keep_copy()
+    await pair.remove("a")
+    await pair.relay()
+    await aging.come_back_older_without_durable(copy)
+    await pair.add("c")
+    await aging.reconnect()
 
-    assert await aging.kept() == {"b", "c"}
-
-
-async def test_what_is_written_past_the_service_to_an_older_local_sends_nothing_old(
-    aging: Pair, own_local: OwnServer, way: TcpProxy
-) -> None:
-    """The listener, too, waits for the comparison."""
-    await aging.settle("a", "b")
-    copy = own_local.keep_copy()
-    await aging.remove("a")
-    await aging.relay()
-    await _come_back_older_while_durable_is_away(aging, own_local, copy, way)
-    async with running_listener(aging):
-        await until(lambda: _has_listener(aging))
-        await aging.local.sadd(SET, "c")
-        way.flow()
-        await aging.relay_when_back()
-        await aging.add("d")
-    await aging.relay()
-
-    assert "a" not in await aging.kept()
-    assert await aging.kept() == await aging.here()
+    assert await pair.durable_items() == {"b", "c"}
 
 
-async def test_one_person_with_a_foreign_key_does_not_keep_local_from_being_compared(
-    aging: Pair, own_local: OwnServer
-) -> None:
-    """Otherwise everybody's changes would wait for ever."""
-    await aging.settle("a", "b", people=(PERSON, OTHER))
-    copy = own_local.keep_copy()
+async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging) -> None:
+    """The listener waits for the comparison, too."""
+    pair = aging.pair
+    await pair.settle("a", "b")
+    copy = aging.server.keep_copy()
+    await pair.remove("a")
+    await pair.relay()
+    await aging.come_back_older_without_durable(copy)
+    async with running_listener(pair):
+        await until(lambda: _has_listener(pair))
+        await pair.local.sadd(SET, "c")
+        await aging.reconnect()
+        await pair.add("d")
+    await pair.relay()
+
+    assert "a" not in await pair.durable_items()
+    assert await pair.durable_items() == await pair.local_items()
+
+
+async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> None:
+    """Otherwise everyone's changes would wait for ever."""
+    pair = aging.pair
+    await pair.settle("a", "b", people=(PERSON, OTHER))
+    copy = aging.server.keep_copy()
     for person in (PERSON, OTHER):
-        await aging.remove("a", person_id=person)
-    await aging.relay()
-    await own_local.come_back_older(copy)
-    await aging.durable.delete(SET)
-    await aging.durable.set(SET, "foreign")
-    await aging.compare()
+        await pair.remove("a", person_id=person)
+    await pair.relay()
+    await aging.come_back_older(copy)
+    await pair.durable.delete(SET)
+    await pair.durable.set(SET, "foreign")
+    await pair.compare()
 
-    assert aging.engine.incarnations.is_local_verified
-    assert await aging.items(OTHER) == ["b"]
-
-
-# ------------------------------------------------------------------ durable came back older
+    assert pair.engine.incarnations.is_local_verified
+    assert await pair.items(OTHER) == ["b"]
 
 
-async def test_all_that_an_older_durable_had_confirmed_later_travels_again(
+async def test_an_older_durable_gets_later_confirmed_changes_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """Nobody is dirty, and local is the only one who has it."""
+    """No person is dirty, and only local has them."""
     await restorable.settle("a")
     copy = own_durable.keep_copy()
     await restorable.remove("a")
@@ -296,19 +291,19 @@ async def test_all_that_an_older_durable_had_confirmed_later_travels_again(
     await restorable.add("c", person_id=OTHER)
     await restorable.relay()
     await own_durable.come_back_older(copy)
-    assert await restorable.kept() == {"a"}
+    assert await restorable.durable_items() == {"a"}
     await restorable.compare()
     assert await restorable.dirty() == {PERSON, OTHER}
     await restorable.relay()
 
-    assert await restorable.kept() == {"b"}
-    assert await restorable.kept(OTHER) == {"c"}
+    assert await restorable.durable_items() == {"b"}
+    assert await restorable.durable_items(OTHER) == {"c"}
 
 
-async def test_a_durable_that_nobody_has_compared_is_not_fetched_from(
+async def test_a_durable_that_is_not_compared_is_not_fetched_from(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """A fill from an older state has to come after what local has newer."""
+    """A fill from an older state has to come after local's newer data."""
     await restorable.settle("a")
     await restorable.evict()
     await own_durable.come_back_older(own_durable.keep_copy())
@@ -319,10 +314,10 @@ async def test_a_durable_that_nobody_has_compared_is_not_fetched_from(
     assert await restorable.items() == ["a"]
 
 
-async def test_a_restart_without_a_loss_makes_nobody_travel(
+async def test_a_restart_without_a_loss_sends_nothing_again(
     restorable: Pair, own_durable: OwnServer
 ) -> None:
-    """Its counter is what it was."""
+    """Its counter is unchanged."""
     await restorable.settle("a")
     await own_durable.kill()
     await own_durable.start()
@@ -332,23 +327,23 @@ async def test_a_restart_without_a_loss_makes_nobody_travel(
     assert await restorable.items() == ["a"]
 
 
-async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everybody_again(
+async def test_a_durable_that_is_flushed_under_an_open_connection_gets_everyone_again(
     pair: Pair,
 ) -> None:
-    """The next one who travels finds out, by its counter."""
+    """The next drain detects it by the counter."""
     await pair.settle("a")
     await pair.durable.flushall()
     await pair.sign_in(OTHER)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.durable.exists(keys.user_details(OTHER)) == 1
 
 
-async def test_who_was_sent_with_an_unknown_entitlement_is_sent_again_to_an_older_durable(
+async def test_a_person_with_an_unknown_entitlement_is_sent_again_to_an_older_durable(
     pair: Pair,
 ) -> None:
-    """They are dirty all the time, and the sweep had learned not to send the same twice."""
+    """They are dirty all the time, and the sweep does not send the same twice."""
     await pair.sign_in(entitled=None)
     await pair.relay()
     for _ in range(2):
@@ -363,9 +358,6 @@ async def test_who_was_sent_with_an_unknown_entitlement_is_sent_again_to_an_olde
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
-# ------------------------------------------------------------------ local was flushed
-
-
 async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pair) -> None:
     """The application reads the sets directly, and cannot ask."""
     await pair.settle("a", people=(PERSON, OTHER))
@@ -378,4 +370,4 @@ async def test_after_a_flush_the_engine_brings_sponsors_back_by_itself(pair: Pai
             return entitled == {str(PERSON), str(OTHER)}
 
         await until(is_back)
-        assert await pair.here() == await pair.here(OTHER) == {"a"}
+        assert await pair.local_items() == await pair.local_items(OTHER) == {"a"}

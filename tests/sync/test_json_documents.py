@@ -91,9 +91,6 @@ async def plain(
         yield opened
 
 
-# ------------------------------------------------------------------ what it says
-
-
 async def test_a_login_writes_all_that_is_known_as_one_document(pair: Pair) -> None:
     """Numbers and booleans are such, so that a query may compare them; moments are seconds."""
     await _sign_in(pair)
@@ -121,8 +118,8 @@ async def test_a_login_writes_all_that_is_known_as_one_document(pair: Pair) -> N
     }
 
 
-async def test_who_has_no_sponsorship_yet_has_an_object_for_them_all_the_same(pair: Pair) -> None:
-    """An empty list would become an object, and an index would not find its way."""
+async def test_a_document_without_sponsorships_has_an_empty_object(pair: Pair) -> None:
+    """An empty list would become an object, and an index would not find its path."""
     await pair.sign_in(entitled=None)
 
     document = await pair.local_store.run("JSON.GET", DOCUMENT, ".sponsorships")
@@ -130,8 +127,8 @@ async def test_who_has_no_sponsorship_yet_has_an_object_for_them_all_the_same(pa
 
 
 @pytest.mark.parametrize("text", ["nan", "0x10", "1e3", "-1", "", "123456789012345678"])
-async def test_what_is_not_a_number_of_ours_stays_a_text(pair: Pair, text: str) -> None:
-    """JSON has no nan, and cjson would round what is too long: neither may fail a login."""
+async def test_a_value_that_is_no_safe_number_stays_text(pair: Pair, text: str) -> None:
+    """JSON has no nan, and cjson rounds long numbers: neither may fail a login."""
     await pair.sign_in()
     await pair.local.hset(FACTS, "tier_cents", text)
     await pair.sign_in(entitled=None)
@@ -140,11 +137,8 @@ async def test_what_is_not_a_number_of_ours_stays_a_text(pair: Pair, text: str) 
     assert document["sponsorships"][SPONSORABLE]["tier_cents"] == text
 
 
-# ------------------------------------------------------------------ in step
-
-
-async def test_both_sides_have_the_same_document_after_each_change(either: Pair) -> None:
-    """Of somebody new, of a lapse, and of a name that is no longer told."""
+async def test_both_servers_have_the_same_document_after_each_change(either: Pair) -> None:
+    """For a new person, a lapse, and a removed name."""
     await _sign_in(either)
     await either.relay()
     new = await _load(either.durable)
@@ -158,7 +152,7 @@ async def test_both_sides_have_the_same_document_after_each_change(either: Pair)
 
 
 async def test_a_flushed_local_has_its_document_back_with_the_first_read(either: Pair) -> None:
-    """It comes from the hashes: no package carries it."""
+    """It is built from the hashes: no record carries it."""
     await _sign_in(either)
     await either.relay()
     before = await _load(either.local)
@@ -169,8 +163,8 @@ async def test_a_flushed_local_has_its_document_back_with_the_first_read(either:
     assert await _load(either.local) == before
 
 
-async def test_what_was_written_past_the_service_is_in_it_once_it_is_noticed(pair: Pair) -> None:
-    """The comparison of both sides makes it a change like any other."""
+async def test_a_foreign_write_is_in_the_document_once_it_is_found(pair: Pair) -> None:
+    """The comparison makes it a change like any other."""
     await pair.sign_in()
     await pair.relay()
     await pair.local.hset(PROFILE, "name", "Ada")
@@ -213,9 +207,6 @@ async def test_verify_does_not_look_at_it(pair: Pair) -> None:
     assert (await pair.engine.verifier.run()).agrees
 
 
-# ------------------------------------------------------------------ deletion
-
-
 async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair) -> None:
     """A copy is personal data too."""
     await either.sign_in()
@@ -229,8 +220,8 @@ async def test_a_deleted_account_leaves_no_document_on_either_side(either: Pair)
     assert await either.durable.exists(DOCUMENT) == 0
 
 
-async def test_what_a_deletion_takes_from_local_leaves_the_document_too(pair: Pair) -> None:
-    """Local came back from before the deletion that durable knows of."""
+async def test_a_deletion_removes_parts_from_the_document(pair: Pair) -> None:
+    """Local came back from before a deletion that durable has."""
     await pair.sign_in()
     record = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
     await apply_records(pair.durable_store, record, catalog=CATALOG)
@@ -243,11 +234,8 @@ async def test_what_a_deletion_takes_from_local_leaves_the_document_too(pair: Pa
     assert await pair.local.exists(PROFILE, DOCUMENT) == 0
 
 
-# ------------------------------------------------------------------ what cannot be written
-
-
-async def test_a_foreign_key_under_its_name_is_left_alone_and_stops_nothing(pair: Pair) -> None:
-    """The hash is the truth: nobody is kept from signing in, or from going, for a copy of it."""
+async def test_a_wrong_type_key_in_the_documents_place_stops_nothing(pair: Pair) -> None:
+    """The hash is the truth: a copy of it fails no sign-in and no deletion."""
     for client in (pair.local, pair.durable):
         await client.set(DOCUMENT, "foreign")
     await pair.sign_in()
@@ -260,8 +248,8 @@ async def test_a_foreign_key_under_its_name_is_left_alone_and_stops_nothing(pair
     assert [await each.get(DOCUMENT) for each in (pair.local, pair.durable)] == ["foreign"] * 2
 
 
-async def test_a_foreign_key_in_the_place_of_the_facts_is_no_sponsorship(pair: Pair) -> None:
-    """A login of which GitHub told nothing new does not look at them, and must not fail by them."""
+async def test_a_wrong_type_key_in_the_facts_place_is_no_sponsorship(pair: Pair) -> None:
+    """A login without new facts does not read them, and must not fail."""
     await pair.sign_in()
     await pair.local.delete(FACTS)
     await pair.local.set(FACTS, "foreign")
@@ -285,10 +273,10 @@ async def test_a_text_that_is_not_utf8_travels_and_leaves_no_older_document(pair
     assert (await _load(pair.local))["team"] == "x"
 
 
-async def test_a_user_who_may_not_write_it_has_none(
+async def test_a_user_without_the_right_to_write_documents_has_none(
     json_servers: list[EmbeddedValkey], forbidden: Pair
 ) -> None:
-    """Nor one from before; and no log is filled with what was refused."""
+    """Not even an earlier one; and refusals do not fill the log."""
     for server in json_servers:
         async with Redis.from_url(server.url) as client:
             await client.execute_command("JSON.SET", DOCUMENT, ".", "{}")  # type: ignore[no-untyped-call]
@@ -300,9 +288,6 @@ async def test_a_user_who_may_not_write_it_has_none(
         assert await client.exists(PROFILE) == 1
         assert await client.exists(DOCUMENT) == 0
         assert await client.acl_log() == []
-
-
-# ------------------------------------------------------------------ without the module
 
 
 async def test_a_server_without_the_module_runs_no_command_for_it(plain: Pair) -> None:

@@ -69,7 +69,7 @@ async def test_an_item_that_the_application_adds_travels(heard: Pair) -> None:
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"a", "b"}
+    assert await heard.durable_items() == {"a", "b"}
 
 
 async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None:
@@ -79,20 +79,20 @@ async def test_an_item_that_the_application_removes_travels(heard: Pair) -> None
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"b"}
+    assert await heard.durable_items() == {"b"}
 
 
 @pytest.mark.parametrize("command", [("SREM", SET, "a"), ("SPOP", SET)])
-async def test_the_last_item_that_the_application_removes_is_a_removal(
+async def test_the_last_removal_of_the_application_is_no_loss(
     heard: Pair, command: tuple[str, ...]
 ) -> None:
-    """The set is gone, and it was a person who emptied it."""
+    """The set is gone because it was emptied."""
     await heard.settle("a")
     await heard.local_store.run(*command)
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == set()
+    assert await heard.durable_items() == set()
     await heard.local.flushall()
     assert await heard.items() == []
 
@@ -105,7 +105,7 @@ async def test_a_set_that_is_deleted_by_hand_is_a_loss(heard: Pair) -> None:
 
     assert PERSON not in await heard.dirty()
     assert await heard.items() == ["a"]
-    assert await heard.kept() == {"a"}
+    assert await heard.durable_items() == {"a"}
 
 
 async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
@@ -120,24 +120,22 @@ async def test_a_set_that_expires_is_a_loss(heard: Pair) -> None:
     await _wait_until_all_is_handled(heard)
 
     assert await heard.items() == ["a"]
-    assert await heard.kept() == {"a"}
+    assert await heard.durable_items() == {"a"}
 
 
-async def test_an_item_that_is_added_to_an_evicted_set_is_united_with_what_was_lost(
-    heard: Pair,
-) -> None:
-    """The set is smaller than it was after something was added: it is not all there is."""
+async def test_an_addition_to_an_evicted_set_is_merged_with_the_lost_set(heard: Pair) -> None:
+    """The set is smaller than before after an addition: it is incomplete."""
     await heard.settle("a", "b")
     await heard.evict()
     await heard.local.sadd(SET, "c")
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"a", "b", "c"}
-    assert await heard.here() == {"a", "b", "c"}
+    assert await heard.durable_items() == {"a", "b", "c"}
+    assert await heard.local_items() == {"a", "b", "c"}
 
 
-async def test_an_item_that_is_added_before_anybody_knows_the_set_is_united(heard: Pair) -> None:
+async def test_a_notified_addition_to_an_unknown_set_is_merged(heard: Pair) -> None:
     """Local was flushed, and the application was faster than every reader."""
     await heard.settle("a", "b")
     await heard.local.flushall()
@@ -145,12 +143,12 @@ async def test_an_item_that_is_added_before_anybody_knows_the_set_is_united(hear
     await until(lambda: _is_dirty(heard))
     await heard.relay()
 
-    assert await heard.kept() == {"a", "b", "c"}
-    assert await heard.here() == {"a", "b", "c"}
+    assert await heard.durable_items() == {"a", "b", "c"}
+    assert await heard.local_items() == {"a", "b", "c"}
 
 
-async def test_a_removal_that_is_heard_of_late_is_not_taken_for_a_loss(pair: Pair) -> None:
-    """When the addition of before is looked at, the set is smaller already."""
+async def test_a_late_notification_of_a_removal_is_no_loss(pair: Pair) -> None:
+    """When the earlier addition is handled, the set is smaller already."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")
@@ -160,8 +158,8 @@ async def test_a_removal_that_is_heard_of_late_is_not_taken_for_a_loss(pair: Pai
         await until(lambda: _is_dirty(pair))
         await pair.relay()
 
-    assert await pair.kept() == {"b"}
-    assert await pair.here() == {"b"}
+    assert await pair.durable_items() == {"b"}
+    assert await pair.local_items() == {"b"}
 
 
 async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) -> None:
@@ -174,12 +172,12 @@ async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) ->
         await _wait_until_all_is_handled(pair)
         await pair.relay()
 
-    assert "b" in await pair.kept()
+    assert "b" in await pair.durable_items()
     assert "b" in await pair.items()
 
 
-async def test_our_own_changes_are_not_taken_for_somebody_elses(pair: Pair) -> None:
-    """Each would otherwise travel twice."""
+async def test_our_own_changes_are_no_foreign_writes(pair: Pair) -> None:
+    """Each would be sent twice."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")
@@ -193,7 +191,7 @@ async def test_our_own_changes_are_not_taken_for_somebody_elses(pair: Pair) -> N
     assert PERSON not in await pair.dirty()
 
 
-async def test_what_a_visitor_has_is_nobody_elses_business(heard: Pair) -> None:
+async def test_the_listener_ignores_sets_of_visitors(heard: Pair) -> None:
     """They are hashes `user:{n}`, with sets of their own."""
     await heard.local.hset(f"user:{PERSON}", "name", "visitor")
     await heard.local.sadd(SET, "theirs")
@@ -203,37 +201,37 @@ async def test_what_a_visitor_has_is_nobody_elses_business(heard: Pair) -> None:
 
     assert PERSON not in await heard.dirty()
     assert await heard.local.exists(keys.meta(PERSON)) == 0
-    assert await heard.here() == {"theirs"}
-    assert await heard.kept() == set()
+    assert await heard.local_items() == {"theirs"}
+    assert await heard.durable_items() == set()
 
 
-async def test_a_direct_reader_finds_what_was_lost_at_the_second_read(heard: Pair) -> None:
-    """The Pattern's search reads the set itself, and cannot ask us first."""
+async def test_a_direct_reader_finds_a_lost_set_at_the_second_read(heard: Pair) -> None:
+    """The Pattern's search reads the set itself, without the service."""
     await heard.settle("a", "b")
     await heard.local.flushall()
-    assert await heard.here() == set()
+    assert await heard.local_items() == set()
 
     async def is_back() -> bool:
         return await heard.local.exists(SET) == 1
 
     await until(is_back)
-    assert await heard.here() == {"a", "b"}
+    assert await heard.local_items() == {"a", "b"}
 
 
-async def test_reading_what_nobody_has_asks_durable_once(heard: Pair) -> None:
-    """Most who search have no preferences, and our own scripts read in vain as well."""
+async def test_reading_a_set_that_exists_nowhere_asks_durable_once(heard: Pair) -> None:
+    """Most readers have no preferences, and our own scripts miss as well."""
     await heard.sign_in()
     await heard.relay()
     before = await heard.count_durable_scripts()
     for _ in range(50):
-        assert await heard.here() == set()
+        assert await heard.local_items() == set()
 
     async def is_remembered() -> bool:
         return await heard.local.exists(keys.negative(PERSON)) == 1
 
     await until(is_remembered)
     for _ in range(50):
-        assert await heard.here() == set()
+        assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)
 
     assert await heard.count_durable_scripts() == before + 1
@@ -247,7 +245,7 @@ async def test_reading_an_emptied_set_does_not_ask_durable(heard: Pair) -> None:
     await heard.relay()
     before = await heard.count_durable_scripts()
     for _ in range(50):
-        assert await heard.here() == set()
+        assert await heard.local_items() == set()
     await _wait_until_all_is_handled(heard)
 
     assert await heard.count_durable_scripts() == before
@@ -276,7 +274,7 @@ async def test_all_flags_do_not_hold_key_misses(pair: Pair) -> None:
 
 
 async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pair) -> None:
-    """What was written meanwhile is for `verify`; what comes after it is heard."""
+    """`verify` finds earlier writes; later ones are notified."""
     await heard.settle("a")
     await heard.local.client_kill_filter(_type="pubsub")
 
@@ -288,7 +286,7 @@ async def test_the_listener_listens_again_after_its_connection_was_cut(heard: Pa
 
     await until(is_heard)
     await heard.relay()
-    assert await heard.kept() >= {"a", "c"}
+    assert await heard.durable_items() >= {"a", "c"}
 
 
 async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpProxy) -> None:
@@ -296,13 +294,13 @@ async def test_durable_away_does_not_end_the_listener(cuttable: Pair, way: TcpPr
     await cuttable.settle("a")
 
     async def is_back() -> bool:
-        return await cuttable.here() == {"a"}
+        return await cuttable.local_items() == {"a"}
 
     async with running_listener(cuttable):
         await until(lambda: _has_listener(cuttable))
         way.cut()
         await cuttable.evict()
-        assert await cuttable.here() == set()
+        assert await cuttable.local_items() == set()
         await _wait_until_all_is_handled(cuttable)
         way.flow()
         cuttable.engine.hydrator._down_until = 0.0  # as if the second were over

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -12,13 +10,15 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from sponsorsync import background
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import NO_VERSION
-from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.redis_pair import open_redis_pair
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from sponsorsync.sync.person_records import apply_records, pack_people
+from sponsorsync.sync import engine as engine_module
+from sponsorsync.sync import listener as listener_module
 from tests.support.outages import (
     DURABLE_OUTAGES,
     OUTAGES,
@@ -28,8 +28,6 @@ from tests.support.outages import (
     refuse_connections,
 )
 from tests.support.sync import (
-    CATALOG,
-    COLLECTION,
     PERSON,
     OwnServer,
     Pair,
@@ -47,13 +45,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import RedisStore
     from tests.support.outages import Outage
 
 OTHER = PERSON + 1
-SET = keys.preferences(PERSON, COLLECTION)
-META = keys.meta(PERSON)
-FACTS = keys.sponsorship("maintainer", PERSON)
 LOOPS = {"incarnations", "sweep", "retention", "relay", "listener", "notifications"}
 
 
@@ -71,34 +65,50 @@ async def admin(own: OwnServer) -> AsyncIterator[Redis]:
         yield client
 
 
-@pytest.mark.parametrize("outage", DURABLE_OUTAGES)
-async def test_durables_outage_buries_nobody_and_loses_nothing(
-    outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
-) -> None:
-    """None of it is a fault of anybody's data; afterwards both sides are equal."""
-    await fill_with_ballast(admin)
-    async with open_pair(local_server.url, own.url) as pair:
-        await pair.settle("a")
-        async with outage(own, admin):
-            await pair.add("b")
-            await pair.save_login(OTHER)
-            with pytest.raises(StoreUnavailableError, match="durable"):
-                await pair.engine.relay.drain([OTHER])
-            assert await local.hlen(keys.DEAD_LETTERS) == 0
-            assert await pair.dirty() == {PERSON, OTHER}
-        await pair.relay_when_back()
+@pytest.fixture
+async def on_own_local(
+    own: OwnServer, durable_server: EmbeddedValkey, durable: Redis
+) -> AsyncIterator[Pair]:
+    """A pair whose local may be spoiled."""
+    assert await durable.ping()  # it is empty
+    async with open_pair(own.url, durable_server.url) as pair:
+        yield pair
 
-        assert await pair.kept() == {"a", "b"}
-        assert await pair.durable.exists(keys.user_details(OTHER)) == 1
-        assert await local.hlen(keys.DEAD_LETTERS) == 0
+
+@pytest.fixture
+async def on_own_durable(
+    own: OwnServer, local_server: EmbeddedValkey, local: Redis
+) -> AsyncIterator[Pair]:
+    """A pair whose durable may be spoiled."""
+    assert await local.ping()  # it is empty
+    async with open_pair(local_server.url, own.url) as pair:
+        yield pair
+
+
+@pytest.mark.parametrize("outage", DURABLE_OUTAGES)
+async def test_durables_outage_makes_no_dead_letter_and_loses_nothing(
+    outage: Outage, own: OwnServer, admin: Redis, on_own_durable: Pair
+) -> None:
+    """No data are at fault; afterwards both servers are equal."""
+    await fill_with_ballast(admin)
+    pair = on_own_durable
+    await pair.settle("a")
+    async with outage(own, admin):
+        await pair.add("b")
+        await pair.save_login(OTHER)
+        with pytest.raises(StoreUnavailableError, match="durable"):
+            await pair.engine.relay.drain([OTHER])
+        assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
+        assert await pair.dirty() == {PERSON, OTHER}
+    await pair.relay_when_back()
+
+    assert await pair.durable_items() == {"a", "b"}
+    assert await pair.durable.exists(keys.user_details(OTHER)) == 1
+    assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
 
 
 async def _add(pair: Pair) -> None:
     await pair.add("c")
-
-
-async def _login(pair: Pair) -> None:
-    await pair.save_login(version=NO_VERSION)
 
 
 async def _first_login(pair: Pair) -> None:
@@ -119,32 +129,30 @@ LOCAL_OUTAGES = [(outage, _add) for outage in OUTAGES] + [
 
 
 @pytest.mark.parametrize(("outage", "write"), LOCAL_OUTAGES)
-async def test_locals_outage_is_told_and_leaves_nothing_half_done(
+async def test_locals_outage_is_reported_and_leaves_nothing_half_done(
     outage: Outage,
     write: Callable[[Pair], Awaitable[None]],
     own: OwnServer,
     admin: Redis,
-    durable_server: EmbeddedValkey,
-    durable: Redis,
+    on_own_local: Pair,
 ) -> None:
-    """Who writes meanwhile is told that it is local, and why; nothing of it happened."""
-    assert await durable.ping()
+    """A writer gets an error that names local and the reason; nothing was written."""
     await fill_with_ballast(admin)
-    async with open_pair(own.url, durable_server.url) as pair:
-        await pair.settle("a")
-        before = await dump_all(pair.local_store)
-        async with outage(own, admin):
-            with pytest.raises(StoreUnavailableError, match="local Redis") as refusal:
-                await write(pair)
-            assert refusal.value.retry_after_s > 0
-        await until(lambda: _is_compared(pair))
+    pair = on_own_local
+    await pair.settle("a")
+    before = await dump_all(pair.local_store)
+    async with outage(own, admin):
+        with pytest.raises(StoreUnavailableError, match="local Redis") as refusal:
+            await write(pair)
+        assert refusal.value.retry_after_s > 0
+    await until(lambda: _is_compared(pair))
 
-        incarnation = keys.INCARNATIONS.encode()  # names the incarnation, which may be another
-        after = await dump_all(pair.local_store)
-        assert {**after, incarnation: b""} == {**before, incarnation: b""}
-        await pair.add("d")
-        await pair.relay()
-        assert await pair.kept() == {"a", "d"}
+    incarnation = keys.INCARNATIONS.encode()  # names the incarnation, which may be another
+    after = await dump_all(pair.local_store)
+    assert {**after, incarnation: b""} == {**before, incarnation: b""}
+    await pair.add("d")
+    await pair.relay()
+    assert await pair.durable_items() == {"a", "d"}
 
 
 async def _is_compared(pair: Pair) -> bool:
@@ -154,14 +162,27 @@ async def _is_compared(pair: Pair) -> bool:
     return False
 
 
+@pytest.fixture
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops that try again sooner than those of a service."""
+    for module, constants in (
+        (engine_module, ("_REST_S", "_SWEEP_S", "_WATCH_S")),
+        (listener_module, ("_REST_S",)),
+        (background, ("_BACKOFF_FIRST_S",)),
+    ):
+        for name in constants:
+            monkeypatch.setattr(module, name, 0.1)
+
+
+@pytest.mark.usefixtures("short_rests")
 @pytest.mark.parametrize("outage", DURABLE_OUTAGES)
 async def test_the_engine_goes_on_by_itself_after_durables_outage(
-    outage: Outage, own: OwnServer, admin: Redis, local_server: EmbeddedValkey, local: Redis
+    outage: Outage, own: OwnServer, admin: Redis, on_own_durable: Pair
 ) -> None:
-    """It does not end, and nobody has to tell it that durable is back."""
-    assert await local.ping()
+    """It does not end, and detects by itself that durable is back."""
     await fill_with_ballast(admin)
-    async with open_pair(local_server.url, own.url) as pair, running_engine(pair) as engine:
+    pair = on_own_durable
+    async with running_engine(pair) as engine:
         async with outage(own, admin):
             await pair.save_login()
             await until(lambda: _has_met_an_outage(pair))
@@ -171,30 +192,32 @@ async def test_the_engine_goes_on_by_itself_after_durables_outage(
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
+@pytest.mark.usefixtures("short_rests")
 @pytest.mark.parametrize("outage", [each for each in OUTAGES if each is not be_out_of_memory])
 async def test_the_engine_goes_on_by_itself_after_locals_outage(
-    outage: Outage, own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
+    outage: Outage, own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
     """Its loops all need local, and none of them ends."""
-    assert await durable.ping()
     await fill_with_ballast(admin)
-    async with open_pair(own.url, durable_server.url) as pair, running_engine(pair) as engine:
+    pair = on_own_local
+    async with running_engine(pair) as engine:
         await pair.sign_in()
         async with outage(own, admin):
             await until(lambda: _has_met_an_outage(pair))
         await until(lambda: _is_changed(pair))
         await until(lambda: _is_clean(pair))
 
-        assert await pair.kept() == {"a"}
+        assert await pair.durable_items() == {"a"}
         assert {loop.name for loop in engine.list_loops()} == LOOPS
 
 
+@pytest.mark.usefixtures("short_rests")
 async def test_none_of_the_engines_loops_ends_with_an_outage(
-    own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
+    own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
-    """Each of them says that it waits, and goes on."""
-    assert await durable.ping()
-    async with open_pair(own.url, durable_server.url) as pair, running_engine(pair) as engine:
+    """Each logs that it waits, and goes on."""
+    pair = on_own_local
+    async with running_engine(pair) as engine:
         await pair.sign_in()
         with capture_logs() as logs:
 
@@ -235,13 +258,13 @@ async def test_a_start_is_no_outage(
     async with AsyncExitStack() as stack:
         engine = (await open_redis_pair(stack, settings)).engine
         assert engine is not None
-        compare = engine._compare
+        compare = engine.open
 
         async def compare_slowly() -> None:
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.5)
             await compare()
 
-        monkeypatch.setattr(engine, "_compare", compare_slowly)
+        monkeypatch.setattr(engine, "open", compare_slowly)
         supervisor = await stack.enter_async_context(open_supervisor())
         engine.start(supervisor)
         await until(has_group)
@@ -251,6 +274,7 @@ async def test_a_start_is_no_outage(
     assert engine.relay.counts.outages == 0
 
 
+@pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_relay(pair: Pair) -> None:
     """An entry that it cannot read ended it for good, while the service said that it is ready."""
 
@@ -270,6 +294,7 @@ async def test_no_error_ends_the_relay(pair: Pair) -> None:
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
 
 
+@pytest.mark.usefixtures("short_rests")
 async def test_no_error_ends_the_sweep(pair: Pair) -> None:
     """It fails as long as what it cannot read is there, and takes the people afterwards."""
 
@@ -306,290 +331,11 @@ async def _is_changed(pair: Pair) -> bool:
 
 
 async def test_a_local_out_of_memory_still_answers_readers(
-    own: OwnServer, admin: Redis, durable_server: EmbeddedValkey, durable: Redis
+    own: OwnServer, admin: Redis, on_own_local: Pair
 ) -> None:
     """What is known there is read without a write."""
-    assert await durable.ping()
-    async with open_pair(own.url, durable_server.url) as pair:
-        await pair.sign_in()
-        await pair.add("a")
-        async with be_out_of_memory(own, admin):
-            assert await pair.items() == ["a"]
-
-
-# ------------------------------------------------------------------ data of another kind
-
-PARTS = [SET, META, FACTS, keys.user_details(PERSON)]
-
-
-@pytest.mark.parametrize("key", PARTS)
-async def test_a_foreign_key_on_durable_sets_one_person_aside_until_it_is_gone(
-    pair: Pair, key: str
-) -> None:
-    """They are tried again when it is time, not before; the others go on."""
-    await pair.settle("a", people=(PERSON, OTHER))
-    await _put_in_the_way(pair.durable, key)
-    for person in (PERSON, OTHER):
-        await pair.add("b", person_id=person)
-    await pair.relay()
-
-    assert await pair.kept(OTHER) == {"a", "b"}
-    assert await pair.dirty() == {PERSON}
-    record = json.loads(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
-    assert key in record["reason"]
-    assert record["next_try"] > time.time()
-    assert await pair.durable.get(key) == "foreign"
-
-    await pair.durable.delete(key)
-    for _ in range(2):
-        await pair.engine.relay.sweep()
-    assert await pair.dirty() == {PERSON}  # it is not time yet
-    record["next_try"] = 0
-    await pair.local.hset(keys.DEAD_LETTERS, str(PERSON), json.dumps(record))
-    for _ in range(2):
-        await pair.engine.relay.sweep()
-    assert await pair.kept() == {"a", "b"}
-    assert await pair.dirty() == set()
-    assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
-
-
-@pytest.mark.parametrize("key", PARTS)
-async def test_a_foreign_key_on_local_sets_one_person_aside_until_it_is_gone(
-    pair: Pair, key: str
-) -> None:
-    """The same when local's own key is not what it should be."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.add("a", person_id=person)
-    await pair.local.rename(key, "aside")
-    await pair.local.set(key, "foreign")
-    await pair.relay()
-
-    assert await pair.kept(OTHER) == {"a"}
-    assert await pair.dirty() == {PERSON}
-    assert key in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
-
-    await pair.local.rename("aside", key)
-    await pair.local.hset(
-        keys.DEAD_LETTERS,
-        str(PERSON),
-        json.dumps({"next_try": 0, "reason": "", "since": 0, "tries": 1}),
-    )
-    for _ in range(2):
-        await pair.engine.relay.sweep()
-    assert await pair.kept() == {"a"}
-    assert await pair.dirty() == set()
-
-
-async def test_a_foreign_key_in_the_way_of_a_fetch_sets_one_person_aside(pair: Pair) -> None:
-    """They need one before they can be sent, and it cannot be had; the others go on."""
-    await pair.settle("a", people=(PERSON, OTHER))
-    await pair.local.flushall()
-    await pair.durable.delete(SET)
-    await pair.durable.set(SET, "foreign")
-    for person in (PERSON, OTHER):
-        await pair.save_login(person, entitled=None)
-    await pair.relay()
-
-    assert await pair.dirty() == {PERSON}
-    assert await pair.here(OTHER) == {"a"}
-    assert SET in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
-    assert await pair.local.exists(keys.lease(PERSON)) == 0
-
-
-async def test_a_entitlement_that_ends_for_somebody_with_a_foreign_key_ends_for_others_too(
-    pair: Pair,
-) -> None:
-    """The sweep over the ends is one script for many people."""
-    for person in (PERSON, OTHER):
-        await pair.sign_in(person)
-        await pair.relay()
-        await pair.local.hset(keys.sponsorship("maintainer", person), "valid_until", "1")
-        await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{person}": 1})
-    await pair.local.delete(FACTS)
-    await pair.local.set(FACTS, "foreign")
-    await pair.engine._sweep()
-
-    assert str(OTHER) not in await pair.local.smembers(keys.sponsors("maintainer"))
-    assert await pair.local.zcard(keys.ENTITLEMENT_ENDS) == 0
-
-
-# ------------------------------------------------------------------ nothing half done
-
-
-LOCAL = {
-    "a change": (
-        _add,
-        [SET, META, keys.DIRTY, keys.OUTBOX, keys.PEOPLE],
-    ),
-    "a login": (
-        _login,
-        [
-            SET,
-            META,
-            FACTS,
-            keys.user_details(PERSON),
-            keys.sponsors("maintainer"),
-            keys.sessions(PERSON),
-            keys.DIRTY,
-            keys.OUTBOX,
-            keys.PEOPLE,
-            keys.ENTITLEMENT_ENDS,
-        ],
-    ),
-    "a deletion": (
-        _delete,
-        [
-            META,
-            keys.sessions(PERSON),
-            keys.sponsors("maintainer"),
-            keys.DIRTY,
-            keys.OUTBOX,
-            keys.PEOPLE,
-            keys.ENTITLEMENT_ENDS,
-        ],
-    ),
-}
-LOCAL_CASES = [(action, key) for action, spoiled in LOCAL.values() for key in spoiled]
-
-
-async def _put_in_the_way(client: Redis, key: str) -> None:
-    await client.delete(key)
-    await client.set(key, "foreign")
-
-
-@pytest.mark.parametrize(("act", "key"), LOCAL_CASES)
-async def test_a_foreign_key_on_local_leaves_nothing_half_done(
-    pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
-) -> None:
-    """Every type is checked before the first write; also for somebody who would join by it."""
-    await pair.sign_in(entitled=False)
-    await pair.add("a", "b")
-    await _put_in_the_way(pair.local, key)
-    before = await dump_all(pair.local_store)
-
-    with pytest.raises(StoreConflictError):
-        await act(pair)
-
-    assert await dump_all(pair.local_store) == before
-
-
-@pytest.mark.parametrize("key", [SET, FACTS, keys.user_details(PERSON)])
-async def test_a_deletion_leaves_keys_of_another_kind_alone(pair: Pair, key: str) -> None:
-    """They are not ours; all that is ours goes, on both sides."""
-    await pair.settle("a")
-    parts = {SET, FACTS, keys.user_details(PERSON)} - {key}
-    await _put_in_the_way(pair.local, key)
-    await pair.people.delete_account(PERSON)
-    await pair.relay()
-
-    assert await pair.local.get(key) == "foreign"
-    assert await pair.local.exists(*parts) == 0
-    assert await pair.durable.exists(key, *parts) == 0
-    assert await pair.dirty() == set()
-
-
-async def test_a_deletion_leaves_keys_of_another_kind_on_durable_alone(pair: Pair) -> None:
-    """Nothing that travels with it says anything of that key."""
-    await pair.settle("a")
-    await _put_in_the_way(pair.durable, SET)
-    await pair.people.delete_account(PERSON)
-    await pair.relay()
-
-    assert await pair.durable.get(SET) == "foreign"
-    assert await pair.durable.exists(keys.user_details(PERSON)) == 0
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        SET,
-        META,
-        FACTS,
-        keys.user_details(PERSON),
-        keys.pending(PERSON),
-        keys.sponsors("maintainer"),
-        keys.DIRTY,
-        keys.OUTBOX,
-        keys.PEOPLE,
-        keys.ENTITLEMENT_ENDS,
-    ],
-)
-async def test_a_fill_that_meets_a_foreign_key_leaves_nothing_half_done(
-    pair: Pair, key: str
-) -> None:
-    """The same for what comes from durable."""
-    await pair.settle("a")
-    await pair.local.flushall()
-    await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
-    await _put_in_the_way(pair.local, key)
-    content = await pair.read_for_fetch("token")
-    before = await dump_all(pair.local_store)
-
-    assert (await pair.fill("token", content)).startswith("WRONGTYPE")
-    assert await dump_all(pair.local_store) == before
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        SET,
-        META,
-        FACTS,
-        keys.user_details(PERSON),
-        keys.sponsors("maintainer"),
-        keys.PEOPLE,
-        keys.ENTITLEMENT_ENDS,
-        keys.LAPSED,
-    ],
-)
-@pytest.mark.parametrize("is_deleted", [False, True])
-async def test_an_apply_that_meets_a_foreign_key_leaves_nothing_half_done(
-    pair: Pair, key: str, *, is_deleted: bool
-) -> None:
-    """The same on durable, but for its counter."""
-    await pair.settle("a")
-    if is_deleted:
-        await pair.people.delete_account(PERSON)
+    pair = on_own_local
     await pair.sign_in()
-    await pair.add("b")
-    records = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
-    await _put_in_the_way(pair.durable, key)
-    before = await _dump_durable(pair.durable_store)
-    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
-
-    assert answers[0][1].startswith("WRONGTYPE")
-    assert await _dump_durable(pair.durable_store) == before
-
-
-async def test_a_copy_that_cannot_be_narrowed_is_set_aside(pair: Pair) -> None:
-    """It ended the drain of everybody else in the batch, each time anew."""
-    await pair.settle("a", people=(PERSON, OTHER))
-    await _put_in_the_way(pair.durable, SET)
-    await pair.lapse()
-    await pair.add("b", person_id=OTHER)
-    await pair.engine.relay.drain([PERSON, OTHER])
-
-    assert await pair.dirty() == {PERSON}
-    assert await pair.kept(OTHER) == {"a", "b"}
-    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
-
-
-@pytest.mark.parametrize("key", [SET, META, keys.PEOPLE])
-async def test_a_narrowing_that_meets_a_foreign_key_leaves_nothing_half_done(
-    pair: Pair, key: str
-) -> None:
-    """The same for what is removed after a lapse."""
-    await pair.settle("a", "b")
-    await _put_in_the_way(pair.durable, key)
-    before = await _dump_durable(pair.durable_store)
-    with pytest.raises(StoreConflictError):
-        await pair.durable_store.run_script("prune", PERSON, COLLECTION, 2**53, "a")
-
-    assert await _dump_durable(pair.durable_store) == before
-
-
-async def _dump_durable(durable: RedisStore) -> dict[bytes, bytes]:
-    dumps = await dump_all(durable)
-    dumps.pop(keys.APPLIED.encode(), None)
-    return dumps
+    await pair.add("a")
+    async with be_out_of_memory(own, admin):
+        assert await pair.items() == ["a"]

@@ -15,24 +15,24 @@ async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
     """The main path: profile, entitlement, preferences, and the index there."""
     await pair.settle("a", "b")
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert (await pair.durable.hgetall(keys.user_details(PERSON)))["user_login"]
     assert await pair.durable.smembers(keys.sponsors("maintainer")) == {str(PERSON)}
     assert await pair.dirty() == set()
 
 
-async def test_who_is_not_entitled_keeps_their_preferences_to_local(pair: Pair) -> None:
-    """Profile and entitlement travel, preferences do not."""
+async def test_preferences_of_people_who_are_not_entitled_stay_on_local(pair: Pair) -> None:
+    """Profile and entitlement are sent, preferences are not."""
     await pair.sign_in(entitled=False)
     await pair.add("a")
     await pair.relay()
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
     assert await pair.dirty() == set()
 
 
-async def test_who_joins_brings_along_what_is_there(pair: Pair) -> None:
+async def test_a_join_sends_all_collections(pair: Pair) -> None:
     """Becoming entitled is a change of every collection."""
     await pair.sign_in(entitled=False)
     await pair.add("a")
@@ -40,7 +40,7 @@ async def test_who_joins_brings_along_what_is_there(pair: Pair) -> None:
     await pair.sign_in(entitled=True)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
 async def test_a_removal_travels(pair: Pair) -> None:
@@ -49,7 +49,7 @@ async def test_a_removal_travels(pair: Pair) -> None:
     await pair.remove("a", "b")
     await pair.relay()
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.durable.hget(keys.meta(PERSON), f"p:{COLLECTION}") == "0"
 
 
@@ -81,7 +81,7 @@ async def test_a_set_lost_alone_is_restored_and_never_sent_as_empty(pair: Pair) 
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.items() == ["a", "b"]
 
 
@@ -92,8 +92,8 @@ async def test_an_add_on_a_lost_set_makes_no_partial_set(pair: Pair) -> None:
     await pair.add("c")
     await pair.relay()
 
-    assert await pair.here() == {"a", "b", "c"}
-    assert await pair.kept() == {"a", "b", "c"}
+    assert await pair.local_items() == {"a", "b", "c"}
+    assert await pair.durable_items() == {"a", "b", "c"}
 
 
 async def test_a_login_right_after_a_flush_hides_nothing(pair: Pair) -> None:
@@ -103,52 +103,52 @@ async def test_a_login_right_after_a_flush_hides_nothing(pair: Pair) -> None:
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.items() == ["a"]
 
 
-async def test_on_lapse_the_copy_is_narrowed_and_never_extended(pair: Pair) -> None:
-    """What is added after the lapse stays local; what is removed is removed there too."""
+async def test_the_relay_prunes_the_copy_after_a_lapse_and_never_extends_it(pair: Pair) -> None:
+    """Additions after the lapse stay local; removals are applied there too."""
     await pair.settle("a", "b")
     await pair.lapse()
     await pair.add("c")
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
-    assert await pair.here() == {"b", "c"}
+    assert await pair.durable_items() == {"b"}
+    assert await pair.local_items() == {"b", "c"}
     assert await pair.dirty() == set()
 
 
-async def test_who_joins_again_before_the_lapse_was_noticed_brings_everything(pair: Pair) -> None:
-    """The index still has them, so it alone cannot tell that they join."""
+async def test_a_rejoin_before_the_lapse_was_swept_sends_everything(pair: Pair) -> None:
+    """The index still has the person, so it alone does not show the join."""
     await pair.settle("a", "b")
     await pair.local.hset(keys.sponsorship("maintainer", PERSON), "valid_until", 1)
     await pair.add("c")
     await pair.remove("a")
     await pair.relay()
-    narrowed = await pair.kept()
+    narrowed = await pair.durable_items()
     await pair.sign_in()
     await pair.relay()
 
     assert narrowed == {"b"}
-    assert await pair.kept() == {"b", "c"}
+    assert await pair.durable_items() == {"b", "c"}
 
 
-async def test_a_deletion_removes_both_sides(pair: Pair) -> None:
+async def test_a_deletion_removes_both_copies(pair: Pair) -> None:
     """And a later login begins anew."""
     await pair.settle("a")
     await pair.people.delete_account(PERSON)
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == set()
+    assert await pair.durable_items() == set()
     assert await pair.items() == []
     assert await pair.dirty() == set()
 
 
-async def test_data_of_another_kind_set_one_person_aside_and_nobody_else(pair: Pair) -> None:
-    """They stay dirty, with the reason and the next try."""
+async def test_a_wrong_type_key_makes_one_dead_letter(pair: Pair) -> None:
+    """The person stays dirty, with the reason and the next try."""
     other = PERSON + 1
     await pair.durable.set(keys.preferences(PERSON, COLLECTION), "foreign")
     for person in (PERSON, other):
@@ -159,14 +159,14 @@ async def test_data_of_another_kind_set_one_person_aside_and_nobody_else(pair: P
     await pair.add("b", person_id=other)
     await pair.engine.relay.drain([PERSON, other])
 
-    assert await pair.kept(other) == {"b"}
+    assert await pair.durable_items(other) == {"b"}
     assert await pair.dirty() == {PERSON}
     assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
     assert await pair.durable.get(keys.preferences(PERSON, COLLECTION)) == "foreign"
 
 
-async def test_entries_that_a_killed_relay_left_behind_go_with_time(pair: Pair) -> None:
-    """They were read and are read by nobody again; who is dirty is swept all the same."""
+async def test_entries_of_a_killed_relay_are_trimmed(pair: Pair) -> None:
+    """They are never read again; dirty people are swept."""
     await pair.local.xadd(keys.OUTBOX, {"u": "1"}, id="1-1")
     await pair.sign_in()
 

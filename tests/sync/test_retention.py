@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from sponsorsync.store import keys
-from sponsorsync.sync.retention import Forgotten, forget_lapsed
+from sponsorsync.sync.retention import Removal, remove_lapsed
 from tests.support.sync import CATALOG, COLLECTION, PERSON
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ async def _lapse_days_ago(pair: Pair, days: float, person_id: int = PERSON) -> i
     return int(end.timestamp())
 
 
-async def _forget(pair: Pair) -> list[Forgotten]:
-    return await forget_lapsed(pair.durable_store, catalog=CATALOG, retention=RETENTION)
+async def _forget(pair: Pair) -> list[Removal]:
+    return await remove_lapsed(pair.durable_store, catalog=CATALOG, retention=RETENTION)
 
 
 async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
@@ -40,46 +40,46 @@ async def _forget_as_listed(pair: Pair, lapse: int) -> list[object]:
 
 
 async def test_preferences_are_kept_until_the_retention_ends(pair: Pair) -> None:
-    """Whoever comes back within it finds them."""
+    """A person who comes back within it finds them."""
     await _lapse_days_ago(pair, 89.9)
 
     assert await _forget(pair) == []
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
-async def test_the_end_of_the_retention_removes_the_sets_and_says_which(pair: Pair) -> None:
-    """Profile and entitlement stay: they belong to all who signed in."""
+async def test_the_end_of_the_retention_removes_the_sets_and_reports_them(pair: Pair) -> None:
+    """Profile and entitlement stay: they belong to everyone who signed in."""
     await _lapse_days_ago(pair, 90.1)
     await _lapse_days_ago(pair, 89.9, OTHER)
 
-    assert await _forget(pair) == [Forgotten(person_id=PERSON, collections={COLLECTION: 2})]
-    assert await pair.kept() == set()
-    assert await pair.kept(OTHER) == {"a", "b"}
+    assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 2})]
+    assert await pair.durable_items() == set()
+    assert await pair.durable_items(OTHER) == {"a", "b"}
     assert await pair.durable.exists(keys.user_details(PERSON)) == 1
     assert await _forget(pair) == []
 
 
-async def test_what_was_removed_after_the_retention_stays_here(pair: Pair) -> None:
-    """The durable copy ends; what the application has on local is not ours to remove."""
+async def test_sets_removed_by_the_retention_stay_on_local(pair: Pair) -> None:
+    """The durable copy ends; local's sets are not ours to remove."""
     await _lapse_days_ago(pair, 90.1)
     await _forget(pair)
 
     assert await pair.items() == ["a", "b"]
 
 
-async def test_who_rejoins_after_the_retention_is_copied_again(pair: Pair) -> None:
+async def test_a_rejoin_after_the_retention_is_copied_again(pair: Pair) -> None:
     """Durable's version stays behind, and the join's is newer."""
     await _lapse_days_ago(pair, 90.1)
     await _forget(pair)
     await pair.sign_in()
     await pair.relay()
 
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
 
 
-async def test_a_late_package_of_before_does_not_undo_the_end_of_the_retention(pair: Pair) -> None:
-    """Nothing older is ever taken again: it would be kept for ever."""
+async def test_a_late_record_does_not_undo_the_end_of_the_retention(pair: Pair) -> None:
+    """Nothing older is applied: it would stay for ever."""
     await _lapse_days_ago(pair, 90.1)
     version = await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}")
     await _forget(pair)
@@ -87,19 +87,17 @@ async def test_a_late_package_of_before_does_not_undo_the_end_of_the_retention(p
     assert await pair.durable.hget(keys.meta(PERSON), f"v:{COLLECTION}") == version
 
 
-async def test_who_rejoins_between_the_listing_and_the_removal_keeps_everything(
-    pair: Pair,
-) -> None:
-    """The job lists many, and comes to each one later."""
+async def test_a_rejoin_between_the_listing_and_the_removal_keeps_everything(pair: Pair) -> None:
+    """The job lists many people, and comes to each one later."""
     lapse = await _lapse_days_ago(pair, 90.1)
     await pair.sign_in()
     await pair.relay()
 
     assert await _forget_as_listed(pair, lapse) == []
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
-async def test_a_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
+async def test_an_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_everything(
     pair: Pair,
 ) -> None:
     """The facts decide, not the list."""
@@ -107,7 +105,7 @@ async def test_a_entitlement_that_the_list_of_lapses_does_not_know_of_keeps_ever
     await pair.durable.zadd(keys.LAPSED, {str(PERSON): 1000})
 
     assert await _forget(pair) == []
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) is None
 
 
@@ -120,7 +118,7 @@ async def test_a_lapse_other_than_the_one_that_was_listed_begins_anew(pair: Pair
     await pair.relay()
 
     assert await _forget_as_listed(pair, listed) == []
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
 
 
 async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
@@ -132,7 +130,7 @@ async def test_a_later_login_does_not_prolong_the_retention(pair: Pair) -> None:
     assert await pair.durable.zscore(keys.LAPSED, str(PERSON)) == lapse
 
 
-async def test_a_foreign_key_is_not_removed_with_the_rest(pair: Pair) -> None:
+async def test_the_retention_leaves_a_wrong_type_key(pair: Pair) -> None:
     """It is not ours, whatever its name."""
     await _lapse_days_ago(pair, 90.1)
     set_key = keys.preferences(PERSON, COLLECTION)
@@ -143,11 +141,11 @@ async def test_a_foreign_key_is_not_removed_with_the_rest(pair: Pair) -> None:
     assert await pair.durable.get(set_key) == "foreign"
 
 
-async def test_a_narrowed_copy_ends_with_the_retention(pair: Pair) -> None:
+async def test_a_pruned_copy_ends_with_the_retention(pair: Pair) -> None:
     """Its lapse is still the first one."""
     await _lapse_days_ago(pair, 90.1)
     await pair.remove("a")
     await pair.relay()
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
-    assert await _forget(pair) == [Forgotten(person_id=PERSON, collections={COLLECTION: 1})]
+    assert await _forget(pair) == [Removal(person_id=PERSON, collections={COLLECTION: 1})]

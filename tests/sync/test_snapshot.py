@@ -37,27 +37,27 @@ async def test_everybody_is_copied_and_leaves_dirty(pair: Pair) -> None:
     summary = await pair.engine.snapshot.run()
 
     assert (summary.records, summary.agrees) == (2, True)
-    assert await pair.kept() == {"a"}
-    assert await pair.kept(UNENTITLED) == set()
+    assert await pair.durable_items() == {"a"}
+    assert await pair.durable_items(UNENTITLED) == set()
     assert await pair.durable.exists(keys.user_details(UNENTITLED)) == 1
     assert await pair.durable.smembers(keys.sponsors(SPONSORABLE)) == {str(PERSON)}
     assert await pair.dirty() == set()
 
 
-async def test_repeating_it_brings_back_what_durable_lost(pair: Pair) -> None:
-    """Nobody is dirty then, so that no relay would."""
+async def test_a_second_snapshot_restores_what_durable_lost(pair: Pair) -> None:
+    """No person is dirty then, so no relay would."""
     await pair.settle("a", "b")
     await pair.durable.flushall()
 
     summaries = [await pair.engine.snapshot.run() for _ in range(2)]
 
     assert [summary.agrees for summary in summaries] == [True, True]
-    assert await pair.kept() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
     assert await pair.local.zscore(keys.CONFIRMED, str(PERSON)) is not None
 
 
-async def test_the_copy_of_who_was_not_dirty_is_noted(pair: Pair) -> None:
-    """Else nothing would narrow it after a lapse."""
+async def test_a_snapshot_records_the_copies_of_clean_people(pair: Pair) -> None:
+    """Else they would not be pruned after a lapse."""
     await pair.settle("a", "b")
     await pair.local.hdel(keys.meta(PERSON), f"d:{COLLECTION}")
 
@@ -66,11 +66,11 @@ async def test_the_copy_of_who_was_not_dirty_is_noted(pair: Pair) -> None:
     await pair.remove("a")
     await pair.relay()
 
-    assert await pair.kept() == {"b"}
+    assert await pair.durable_items() == {"b"}
 
 
-async def test_what_durable_has_newer_is_taken_over(pair: Pair) -> None:
-    """A snapshot of an older local puts no older state over a newer one."""
+async def test_a_snapshot_merges_newer_data_of_durable(pair: Pair) -> None:
+    """A snapshot of an older local overwrites nothing newer."""
     await pair.settle("a")
     old = {key: await pair.local.dump(key) for key in OLD_KEYS}
     await pair.add("b")
@@ -81,8 +81,8 @@ async def test_what_durable_has_newer_is_taken_over(pair: Pair) -> None:
     summary = await pair.engine.snapshot.run()
 
     assert summary.skipped == {"newer": 1}
-    assert await pair.kept() == {"a", "b"}
-    assert await pair.here() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
 
 
 async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
@@ -108,12 +108,12 @@ async def test_one_collection_is_that_of_the_entitled(pair: Pair) -> None:
     summary = await pair.engine.snapshot.run(collection=COLLECTION)
 
     assert summary.people == 1
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
     assert await pair.durable.exists(keys.user_details(PERSON)) == 0
 
 
-async def test_one_collection_alone_confirms_nobody(pair: Pair) -> None:
-    """The rest of what is dirty still travels: the relay gets it at once."""
+async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> None:
+    """The relay sends the other dirty parts at once."""
     await pair.sign_in()
     await pair.add("a")
 
@@ -145,11 +145,11 @@ async def test_visitors_and_keys_of_another_type_are_left_alone(pair: Pair) -> N
     assert summary.skipped == {"visitor": 1, "wrong type": 1}
     assert str(foreign) in summary.errors[0]
     assert not summary.agrees
-    assert await pair.kept() == {"a"}
-    assert await pair.kept(UNENTITLED) == set()
+    assert await pair.durable_items() == {"a"}
+    assert await pair.durable_items(UNENTITLED) == set()
 
 
-async def test_what_durable_refuses_is_told(pair: Pair) -> None:
+async def test_a_snapshot_reports_refused_people(pair: Pair) -> None:
     """With the person and the key."""
     await pair.sign_in()
     await pair.add("a")
@@ -161,8 +161,8 @@ async def test_what_durable_refuses_is_told(pair: Pair) -> None:
     assert not summary.agrees
 
 
-async def test_a_scan_adopts_what_the_old_code_wrote(pair: Pair) -> None:
-    """A first import: sets and profiles that nobody versioned, united with what durable has."""
+async def test_a_scan_imports_data_of_the_old_code(pair: Pair) -> None:
+    """A first import: sets and profiles without versions, merged with durable's."""
     await pair.settle("kept")
     await pair.local.flushall()
     await pair.compare()
@@ -178,14 +178,14 @@ async def test_a_scan_adopts_what_the_old_code_wrote(pair: Pair) -> None:
     assert summary.imported == 2
     assert summary.skipped["visitor"] == 1
     assert summary.skipped["wrong type"] == 1
-    assert await pair.kept() == {"kept", "found"}
+    assert await pair.durable_items() == {"kept", "found"}
     assert await pair.durable.hget(keys.user_details(UNENTITLED), "user_login") == "old"
-    assert await pair.kept(PERSON + 3) == set()
+    assert await pair.durable_items(PERSON + 3) == set()
     assert await pair.dirty() == {UNENTITLED}  # their entitlement is not known yet
 
 
-async def test_a_dry_scan_marks_nobody(pair: Pair) -> None:
-    """It says how many there are."""
+async def test_a_dry_scan_marks_no_person(pair: Pair) -> None:
+    """It reports how many there are."""
     await pair.local.sadd(keys.preferences(PERSON, COLLECTION), "found")
 
     summary = await pair.engine.snapshot.run(scan=True, dry_run=True)
@@ -209,16 +209,16 @@ async def test_large_collections_make_smaller_batches(
     summary = await pair.engine.snapshot.run()
 
     assert (summary.people, summary.records, summary.agrees) == (130, 130, True)
-    assert await pair.kept(people[-1]) == set(items)
+    assert await pair.durable_items(people[-1]) == set(items)
 
 
-async def test_durable_going_away_in_the_middle_is_told_with_what_was_done(
+async def test_an_outage_of_durable_during_a_snapshot_is_reported(
     pair: Pair,
     local_server: EmbeddedValkey,
     durable_server: EmbeddedValkey,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And the next run does the rest."""
+    """With the counts so far; the next run does the rest."""
     monkeypatch.setattr(snapshot_module, "_BATCH", 50)
     people = range(PERSON, PERSON + 200)
     for person in people:
@@ -243,10 +243,7 @@ async def test_durable_going_away_in_the_middle_is_told_with_what_was_done(
     assert await pair.durable.zcard(keys.PEOPLE) == len(people)
 
 
-# ---------------------------------------------------------------------- the command
-
-
-async def test_the_command_says_what_it_did(
+async def test_the_snapshot_command_reports_its_result(
     pair: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
     """In words, or as JSON with nothing else on standard output."""
@@ -258,7 +255,7 @@ async def test_the_command_says_what_it_did(
     )
 
     assert (plain[0], as_json[0]) == (0, 0)
-    assert "1 of 1 people are on durable" in plain[1]
+    assert "1 of 1 people are now on durable" in plain[1]
     assert json.loads(as_json[1])["agrees"] is True
 
 
@@ -284,7 +281,7 @@ async def test_the_command_needs_two_sides(local_server: EmbeddedValkey, tmp_pat
     assert "SPONSORSYNC_DURABLE_URL" in errors.splitlines()[-1]
 
 
-async def test_the_relay_alone_drains_until_it_is_told_to_stop(pair: Pair, tmp_path: Path) -> None:
+async def test_the_relay_command_drains_until_a_signal(pair: Pair, tmp_path: Path) -> None:
     """One line when it is ready, and a signal ends it with status 0."""
     async with (
         run_valkey(tmp_path / "local", name="local") as local_server,

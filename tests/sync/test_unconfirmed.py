@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 async def _look(pair: Pair) -> None:
     """Looks at all that durable has taken by now: the first call only notes how far that is."""
-    await pair.engine._arrivals.check()
-    await pair.engine._arrivals.check()
+    await pair.engine._unconfirmed.check()
+    await pair.engine._unconfirmed.check()
 
 
 async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
@@ -40,31 +40,29 @@ async def _stall_before_a_flush(pair: Pair) -> list[PersonRecord]:
     return stalled
 
 
-async def test_a_package_of_before_a_flush_that_nobody_confirmed_reaches_local(pair: Pair) -> None:
-    """Its relay died after durable took it: durable was newer, and nobody was dirty."""
+async def test_an_unconfirmed_record_from_before_a_flush_reaches_local(pair: Pair) -> None:
+    """Its relay died after durable took it: durable was newer, and no person was dirty."""
     stalled = await _stall_before_a_flush(pair)
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
-    assert await pair.kept() == {"a", "b"}
-    assert await pair.here() == {"a", "b"}
+    assert await pair.durable_items() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
     assert await pair.dirty() == set()
 
 
-async def test_a_package_that_arrives_after_a_later_login_reaches_local(pair: Pair) -> None:
-    """The login is later than all that is in the package, and was confirmed before it arrived."""
+async def test_a_record_that_arrives_after_a_later_login_reaches_local(pair: Pair) -> None:
+    """The login is newer than the record, and was confirmed before it arrived."""
     stalled = await _stall_before_a_flush(pair)
     await pair.sign_in()
     await pair.relay()
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
-    assert await pair.here() == await pair.kept() == {"a", "b"}
+    assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
 
 
-async def test_a_package_that_arrives_within_another_ones_pipeline_reaches_local(
-    pair: Pair,
-) -> None:
+async def test_a_record_that_arrives_within_another_pipeline_reaches_local(pair: Pair) -> None:
     """Each person is confirmed with their own script's count, not with the pipeline's last one."""
     stalled = await _stall_before_a_flush(pair)
     people = range(PERSON, PERSON + PEOPLE_A_SCRIPT + 1)
@@ -86,11 +84,11 @@ async def test_a_package_that_arrives_within_another_ones_pipeline_reaches_local
     await relay.drain(people)
     await _look(pair)
 
-    assert await pair.here() == await pair.kept() == {"a", "b"}
+    assert await pair.local_items() == await pair.durable_items() == {"a", "b"}
 
 
-async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
-    """It will be confirmed in a moment; fetching it all again would be work for nothing."""
+async def test_records_under_way_are_left_to_their_relay(pair: Pair) -> None:
+    """They will be confirmed soon; fetching them again would be wasted work."""
     await pair.sign_in()
     fetched: list[int] = []
     watch = UnconfirmedChanges(
@@ -99,7 +97,7 @@ async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
         merge_newer=_recording(fetched),
         push_again=pair.engine.incarnations.push_again,
     )
-    records = await pair.engine.relay._export([PERSON])
+    records = await pair.engine.relay._pack_sendable([PERSON])
     answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
     await watch.check()
     await confirm_taken(pair.engine.relay, records, answers)
@@ -108,8 +106,8 @@ async def test_what_is_under_way_is_left_to_its_relay(pair: Pair) -> None:
     assert fetched == []
 
 
-async def test_each_arrival_is_looked_at_once(pair: Pair) -> None:
-    """The next look begins where this one ended, in whichever process it is."""
+async def test_each_unconfirmed_record_is_checked_once(pair: Pair) -> None:
+    """The next check begins where the last one ended, in any process."""
     await pair.sign_in()
     await pair.relay()
     await _look(pair)
@@ -119,32 +117,30 @@ async def test_each_arrival_is_looked_at_once(pair: Pair) -> None:
     )
 
 
-async def test_a_durable_that_counts_anew_is_looked_at_anew(pair: Pair) -> None:
-    """It was restored from a backup: what it takes from then on has counts of before."""
+async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
+    """It was restored from a backup: new records get counts of before."""
     stalled = await _stall_before_a_flush(pair)
     await pair.local.hset(keys.INCARNATIONS, "checked", "1000")
     await pair.compare()
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     await _look(pair)
 
-    assert await pair.here() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
 
 
-async def test_a_durable_that_was_emptied_while_nobody_sends_gets_everybody_again(
-    pair: Pair,
-) -> None:
-    """By hand, under open connections: what local lost next would be answered as empty."""
+async def test_a_durable_that_was_emptied_without_traffic_gets_everyone_again(pair: Pair) -> None:
+    """By hand, under open connections: local's next loss would be answered as empty."""
     await pair.settle("a")
     await _look(pair)
     await pair.durable.flushall()
     await _look(pair)
     await pair.relay()
 
-    assert await pair.kept() == {"a"}
+    assert await pair.durable_items() == {"a"}
 
 
-async def test_whom_local_cannot_take_over_is_set_aside_and_tried_again(pair: Pair) -> None:
-    """A wrong-type key lies in the way; once it is gone, nobody has to remember them."""
+async def test_a_person_who_cannot_be_merged_is_a_dead_letter_and_tried_again(pair: Pair) -> None:
+    """Because of a wrong-type key; once it is gone, the relay sends them."""
     stalled = await _stall_before_a_flush(pair)
     await apply_records(pair.durable_store, stalled, catalog=CATALOG)
     profile = keys.user_details(PERSON)
@@ -156,13 +152,13 @@ async def test_whom_local_cannot_take_over_is_set_aside_and_tried_again(pair: Pa
 
     await pair.local.delete(profile)
     await pair.relay()
-    assert await pair.here() == {"a", "b"}
+    assert await pair.local_items() == {"a", "b"}
 
 
-async def test_more_people_than_a_page_are_all_looked_at(
+async def test_more_people_than_a_page_are_all_checked(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages end in the middle of a count: nobody is passed over."""
+    """Pages end in the middle of a count: nobody is skipped."""
     people = range(PERSON, PERSON + 7)
     for person in people:
         await pair.sign_in(person)

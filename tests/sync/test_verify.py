@@ -34,8 +34,8 @@ async def equal(pair: Pair) -> Pair:
     return pair
 
 
-async def test_equal_sides_agree(equal: Pair) -> None:
-    """Collections of who is not entitled are on one side only, and that is right."""
+async def test_equal_servers_agree(equal: Pair) -> None:
+    """Collections of people who are not entitled are on local only, and that is right."""
     summary = await equal.engine.verifier.run()
 
     assert summary.agrees
@@ -124,10 +124,10 @@ async def _spoil_the_durable_index(pair: Pair) -> None:
         (_spoil_the_durable_index, {"index of the entitled wrong on durable"}),
     ],
 )
-async def test_each_difference_is_found_and_mended(
+async def test_each_difference_is_found_and_repaired(
     equal: Pair, spoil: Callable[[Pair], Awaitable[None]], kinds: set[str]
 ) -> None:
-    """Whatever went past the service, or was lost, is told by name; `--fix` makes both equal."""
+    """Each foreign write or loss is named; `--fix` makes both equal."""
     await spoil(equal)
 
     found = await equal.engine.verifier.run()
@@ -137,26 +137,24 @@ async def test_each_difference_is_found_and_mended(
     assert not found.agrees
     assert (fixed.agrees, fixed.counts) == (True, {})
     assert fixed.repaired == sum(found.counts.values())
-    assert await equal.kept() >= {"a", "b"}
-    assert await equal.here() == await equal.kept()
+    assert await equal.durable_items() >= {"a", "b"}
+    assert await equal.local_items() == await equal.durable_items()
 
 
-async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(
-    equal: Pair,
-) -> None:
-    """Nobody can tell a loss from a removal that was not noticed, so nothing is dropped."""
+async def test_fixing_loses_nothing_of_a_set_that_was_evicted_and_written_anew(equal: Pair) -> None:
+    """A loss and an unnoticed removal look the same, so nothing is dropped."""
     await equal.local.delete(SET)
     await equal.local.sadd(SET, "c")
 
     summary = await equal.engine.verifier.run(fix=True)
 
     assert summary.agrees
-    assert await equal.here() == {"a", "b", "c"}
-    assert await equal.kept() == {"a", "b", "c"}
+    assert await equal.local_items() == {"a", "b", "c"}
+    assert await equal.durable_items() == {"a", "b", "c"}
 
 
-async def test_the_copy_after_a_lapse_may_be_narrower_and_nothing_else(equal: Pair) -> None:
-    """What was added here since stays here; what was removed here must not be there."""
+async def test_the_copy_after_a_lapse_may_only_be_smaller(equal: Pair) -> None:
+    """Additions since stay on local; removals must not be on durable."""
     await equal.lapse()
     await equal.add("c")
     await equal.remove("a")
@@ -167,24 +165,24 @@ async def test_the_copy_after_a_lapse_may_be_narrower_and_nothing_else(equal: Pa
     fixed = await equal.engine.verifier.run(fix=True)
 
     assert right.agrees
-    assert wrong.counts == {"copy not narrowed": 1}
+    assert wrong.counts == {"copy not pruned": 1}
     assert fixed.agrees
-    assert await equal.kept() == {"b"}
+    assert await equal.durable_items() == {"b"}
 
 
-async def test_a_copy_of_who_was_never_entitled_is_found(equal: Pair) -> None:
-    """Preferences of who is not entitled never leave local."""
+async def test_a_copy_of_a_person_who_was_never_entitled_is_found(equal: Pair) -> None:
+    """Their preferences must never leave local."""
     await equal.durable.sadd(keys.preferences(UNENTITLED, COLLECTION), "b", "x")
 
     found = await equal.engine.verifier.run()
     await equal.engine.verifier.run(fix=True)
 
-    assert found.counts == {"kept of somebody not entitled": 1}
-    assert await equal.kept(UNENTITLED) == {"b"}  # its retention begins
+    assert found.counts == {"kept though not entitled": 1}
+    assert await equal.durable_items(UNENTITLED) == {"b"}  # its retention begins
 
 
-async def test_who_is_on_their_way_is_no_difference_and_no_agreement(equal: Pair) -> None:
-    """It cannot be said yet."""
+async def test_a_dirty_person_is_neither_a_difference_nor_an_agreement(equal: Pair) -> None:
+    """The comparison cannot decide yet."""
     await equal.add("c")
 
     summary = await equal.engine.verifier.run()
@@ -192,8 +190,8 @@ async def test_who_is_on_their_way_is_no_difference_and_no_agreement(equal: Pair
     assert (summary.counts, summary.on_their_way, summary.agrees) == ({}, 1, False)
 
 
-async def test_who_waits_for_their_entitlement_is_counted_apart(pair: Pair) -> None:
-    """There is nothing to be done about it here: GitHub has to tell."""
+async def test_people_who_wait_for_their_entitlement_are_counted_apart(pair: Pair) -> None:
+    """Only GitHub can resolve that."""
     await pair.sign_in(entitled=None)
     await pair.relay()
 
@@ -203,8 +201,8 @@ async def test_who_waits_for_their_entitlement_is_counted_apart(pair: Pair) -> N
     assert not summary.agrees
 
 
-async def test_the_dead_are_listed_with_reason_and_next_try(equal: Pair) -> None:
-    """Whoever reads it knows which key is in the way."""
+async def test_dead_letters_are_listed_with_reason_and_next_try(equal: Pair) -> None:
+    """The reason names the key."""
     await equal.durable.delete(SET)
     await equal.durable.set(SET, "foreign")
     await equal.add("c")
@@ -218,8 +216,8 @@ async def test_the_dead_are_listed_with_reason_and_next_try(equal: Pair) -> None
     assert not summary.agrees
 
 
-async def test_a_key_of_another_type_is_named_and_not_mended(equal: Pair) -> None:
-    """It is somebody else's."""
+async def test_a_wrong_type_key_is_named_and_not_repaired(equal: Pair) -> None:
+    """It belongs to another program."""
     await equal.local.delete(SET)
     await equal.local.set(SET, "foreign")
 
@@ -241,7 +239,7 @@ async def test_a_visitors_sets_are_skipped(equal: Pair) -> None:
     assert (summary.agrees, summary.visitors) == (True, 1)
 
 
-async def test_a_entitlement_that_ended_just_now_is_no_difference(equal: Pair) -> None:
+async def test_an_entitlement_that_ended_just_now_is_no_difference(equal: Pair) -> None:
     """Both indexes learn it by the sweep and the relay; until then they are on their way."""
     await equal.local.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
     await equal.durable.hset(keys.sponsorship(SPONSORABLE, PERSON), "valid_until", "1000")
@@ -268,11 +266,11 @@ async def test_large_sets_are_compared_in_several_scripts(equal: Pair) -> None:
     assert (summary.people, summary.equal, summary.agrees) == (6, 6, True)
 
 
-async def test_durable_away_is_told(
+async def test_an_outage_of_durable_ends_the_comparison(
     equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey
 ) -> None:
-    """Not knowing is not agreeing."""
-    assert await equal.kept()
+    """Unknown is not equal."""
+    assert await equal.durable_items()
     async with (
         run_proxy(durable_server.port) as proxy,
         open_pair(local_server.url, f"redis://127.0.0.1:{proxy.port}/0") as cut,
@@ -297,10 +295,10 @@ def test_versions_decide_before_contents() -> None:
     ]
 
 
-async def test_the_command_tells_by_its_status(
+async def test_the_verify_command_fails_unless_both_servers_are_equal(
     equal: Pair, local_server: EmbeddedValkey, durable_server: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """0 only if both sides are known to be equal; `--json` is for programs."""
+    """0 only if both are known to be equal; `--json` is for programs."""
     await equal.durable.delete(SET)
     urls = (local_server.url, durable_server.url)
 
@@ -313,8 +311,8 @@ async def test_the_command_tells_by_its_status(
     assert json.loads(fixed[1])["repaired"] == 1
 
 
-async def test_what_one_side_refuses_is_not_counted_as_mended(equal: Pair) -> None:
-    """Who reads the count would think that it is done."""
+async def test_a_refused_repair_is_not_counted(equal: Pair) -> None:
+    """The count would claim that it is done."""
     await equal.local.delete(SET)
     await equal.local.set(keys.pending(PERSON), "foreign")
 

@@ -155,7 +155,7 @@ def test_an_unknown_key_id_does_not_cause_extra_requests() -> None:
 
 
 class Answers:
-    """What SponsorSync answers, one after the other, and what time it is."""
+    """The answers of SponsorSync, one after the other, and the present time."""
 
     def __init__(self, answers: list[Callable[[], Any]]) -> None:
         self._answers = answers

@@ -1,4 +1,4 @@
-"""What two libraries make of our tokens, by the public keys alone: taken, and refused."""
+"""Two libraries accept and refuse our tokens by the public keys alone."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ async def test_an_event_is_audited_by_its_delivery(
     """Administrators find it in GitHub's own list; a redelivery leaves no second entry."""
     clock.advance(days=-1)  # as above
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
-    created, cancelled = hook.tell("created", sponsorship), hook.tell("cancelled", sponsorship)
+    created, cancelled = hook.event("created", sponsorship), hook.event("cancelled", sponsorship)
     for delivery in (created, created, cancelled):
         await hook.send(delivery)
     trail = await _trail(admin)
@@ -169,10 +169,10 @@ async def test_a_change_of_an_organization_is_audited_for_its_members(
     clock.advance(days=-1)
     browser = await service.open_browser()
     sponsorship = find_sponsorship(github, "sponsoring-org")
-    await hook.send(hook.tell("created", sponsorship))
+    await hook.send(hook.event("created", sponsorship))
     await browser.sign_in("org-member")
     await browser.sign_in("org-member")
-    await hook.send(hook.tell("cancelled", sponsorship))
+    await hook.send(hook.event("cancelled", sponsorship))
 
     async def has_lost() -> bool:
         return ("lost", "organization") in _causes(await _trail(admin, MEMBER))

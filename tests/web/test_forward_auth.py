@@ -142,7 +142,7 @@ async def test_the_last_answer_holds_during_an_outage_of_github(
     assert "until" in _headers_of(before)
     assert (done.status_code, entitlement["status"]) == (303, "entitled")
     assert entitlement["unknown_since"] is not None
-    assert "could not be asked" in entitlement["reason"]
+    assert "has not answered since" in entitlement["reason"]
     assert after.json()["code"] == "entitlement_unknown"
     assert "not known" in after.json()["detail"]
 

@@ -89,11 +89,11 @@ async def test_metrics_count_dead_letters(service: Service, local: Redis) -> Non
 
     assert "sponsorsync_dead_letters 1.0" in text
     assert "sponsorsync_dirty_people 1.0" in text
-    assert 'sponsorsync_redis_up{side="local"} 1.0' in text
+    assert 'sponsorsync_redis_up{redis="local"} 1.0' in text
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [("/", "/login"), ("/metrics", 'sponsorsync_redis_up{side="local"} 0.0')]
+    ("path", "text"), [("/", "/login"), ("/metrics", 'sponsorsync_redis_up{redis="local"} 0.0')]
 )
 async def test_the_start_page_and_the_metrics_need_no_redis(
     run_browser: RunBrowser, path: str, text: str

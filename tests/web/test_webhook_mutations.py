@@ -161,13 +161,13 @@ def bodies(github: SimulatedGitHub) -> list[bytes]:
     payment = github.people.sponsor("monthly", SPONSORABLE, days_ago=1, one_time=True)
     end = joining.created_at
     events = [
-        hook.tell("created", joining),
-        hook.tell("created", payment),
-        hook.tell("cancelled", joining),
-        hook.tell("edited", joining, former_privacy="private"),
-        hook.tell("tier_changed", joining, former_cents=500),
-        hook.tell("pending_cancellation", joining, effective_date=end),
-        hook.tell("pending_tier_change", joining, former_cents=500, effective_date=end),
+        hook.event("created", joining),
+        hook.event("created", payment),
+        hook.event("cancelled", joining),
+        hook.event("edited", joining, former_privacy="private"),
+        hook.event("tier_changed", joining, former_cents=500),
+        hook.event("pending_cancellation", joining, effective_date=end),
+        hook.event("pending_tier_change", joining, former_cents=500, effective_date=end),
     ]
     folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
     files = sorted(Path(folder).rglob("sponsorship.*.json")) if folder else []

@@ -81,7 +81,7 @@ async def test_an_event_with_a_wrong_signature_is_refused(
 ) -> None:
     """It is not parsed."""
     forged = create_hook(listening, secret="another-secret-of-somebody")
-    event = forged.tell("created", joining)
+    event = forged.event("created", joining)
     answers = [await forged.send(event), await forged.send(replace(event, body=b"no json"))]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(401, "bad_signature")] * 2
@@ -104,7 +104,7 @@ async def test_an_event_needs_a_number(
     hook: Hook, joining: Sponsorship, local: Redis, number: str
 ) -> None:
     """It is not signed, but it identifies a repeated event."""
-    answer = await hook.send(replace(hook.tell("created", joining), number=number))
+    answer = await hook.send(replace(hook.event("created", joining), number=number))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
     assert "X-GitHub-Delivery" in answer.json()["detail"]
@@ -153,7 +153,7 @@ async def test_a_sponsor_is_entitled_before_the_first_sign_in(
     listening: Service, hook: Hook, joining: Sponsorship, github: SimulatedGitHub, local: Redis
 ) -> None:
     """The entitlement holds also if GitHub does not answer at the sign-in."""
-    answer = await hook.send(hook.tell("created", joining))
+    answer = await hook.send(hook.event("created", joining))
     stored, is_indexed = await _facts(local), await _is_entitled(local)
     github.switches.forbidden = True
     browser = await listening.sign_in("stranger")
@@ -177,7 +177,7 @@ async def test_the_entitlement_of_a_new_person_reaches_durable(
     async with run_listening(
         run_service, durable_url=durable_url, sponsorables=(SPONSORABLE, *others)
     ) as (_, hook):
-        await hook.send(hook.tell("created", joining))
+        await hook.send(hook.event("created", joining))
         await until(lambda: _is_indexed(durable))
         await until_relayed(local)
 
@@ -192,8 +192,8 @@ async def test_an_event_is_stored_while_durable_is_down(
     """Local has it until durable is back."""
     async with run_listening(run_service, durable_url=UNREACHABLE) as (_, hook):
         answers = [
-            await hook.send(hook.tell("created", joining)),
-            await hook.send(hook.tell("cancelled", joining)),
+            await hook.send(hook.event("created", joining)),
+            await hook.send(hook.event("cancelled", joining)),
         ]
 
     assert [answer.json()["outcome"] for answer in answers] == ["applied"] * 2
@@ -205,22 +205,22 @@ async def test_the_life_of_a_sponsorship(
 ) -> None:
     """All six actions, one after another."""
     end = clock.now + timedelta(days=9)
-    await hook.send(hook.tell("created", joining))
+    await hook.send(hook.event("created", joining))
     joining.is_private = True
-    await hook.send(hook.tell("edited", joining, former_privacy="public"))
+    await hook.send(hook.event("edited", joining, former_privacy="public"))
     edited = await _facts(local)
     assert joining.tier is not None
     joining.tier.monthly_price_in_cents = 2500
     await hook.send(
-        hook.tell("pending_tier_change", joining, former_cents=1000, effective_date=end)
+        hook.event("pending_tier_change", joining, former_cents=1000, effective_date=end)
     )
     pending = await _facts(local)
-    await hook.send(hook.tell("tier_changed", joining, former_cents=1000))
+    await hook.send(hook.event("tier_changed", joining, former_cents=1000))
     changed = await _facts(local)
-    await hook.send(hook.tell("pending_cancellation", joining, effective_date=end))
+    await hook.send(hook.event("pending_cancellation", joining, effective_date=end))
     announced, was_entitled = await _facts(local), await _is_entitled(local)
     clock.advance(days=-1)
-    await hook.send(hook.tell("cancelled", joining))
+    await hook.send(hook.event("cancelled", joining))
     ended = await _facts(local)
 
     assert (edited["privacy"], pending["tier_cents"], changed["tier_cents"]) == (
@@ -242,7 +242,7 @@ async def test_a_one_time_payment_ends_by_itself(
 ) -> None:
     """GitHub sends no event at its end."""
     payment = github.people.sponsor("stranger", SPONSORABLE, days_ago=1, one_time=True)
-    await hook.send(hook.tell("created", payment))
+    await hook.send(hook.event("created", payment))
     days = settings.one_time_days - 1
 
     assert int((await _facts(local))["valid_until"]) == pytest.approx(
@@ -252,7 +252,7 @@ async def test_a_one_time_payment_ends_by_itself(
 
 async def test_an_event_needs_a_sponsor(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Without the maintainer's token it cannot be compared, either."""
-    answer = await hook.send(hook.tell("cancelled", joining, sponsor_is_null=True))
+    answer = await hook.send(hook.event("cancelled", joining, sponsor_is_null=True))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "ignored"})
     assert await local.keys("*") == []
@@ -260,7 +260,7 @@ async def test_an_event_needs_a_sponsor(hook: Hook, joining: Sponsorship, local:
 
 async def test_repeated_events_apply_once(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """A redelivery has the same number."""
-    created, cancelled = hook.tell("created", joining), hook.tell("cancelled", joining)
+    created, cancelled = hook.event("created", joining), hook.event("cancelled", joining)
     outcomes = [
         (await hook.send(event)).json()["outcome"]
         for event in (created, created, cancelled, created, cancelled)
@@ -273,7 +273,7 @@ async def test_repeated_events_apply_once(hook: Hook, joining: Sponsorship, loca
 
 async def test_a_failed_event_can_be_resent(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Only an applied event is remembered."""
-    created = hook.tell("created", joining)
+    created = hook.event("created", joining)
     await local.set(keys.sponsorship(SPONSORABLE, STRANGER), "somebody else's")
     refused = await hook.send(created)
     untouched = await local.keys("*")
@@ -288,8 +288,8 @@ async def test_an_older_event_after_a_newer_one_changes_nothing(
     hook: Hook, joining: Sponsorship, local: Redis
 ) -> None:
     """Events have no time, but both are about the same sponsorship."""
-    cancelled = await hook.send(hook.tell("cancelled", joining))
-    created = await hook.send(hook.tell("created", joining))
+    cancelled = await hook.send(hook.event("cancelled", joining))
+    created = await hook.send(hook.event("created", joining))
 
     assert (cancelled.json()["outcome"], created.json()["outcome"]) == ("applied", "nothing_new")
     assert not await _is_entitled(local)
@@ -299,9 +299,9 @@ async def test_no_replayed_tier_is_applied(hook: Hook, joining: Sponsorship, loc
     """The number is not signed, so an old event can be replayed under another one."""
     assert joining.tier is not None
     joining.tier.monthly_price_in_cents = 2500
-    upgrade = hook.tell("tier_changed", joining, former_cents=1000)
+    upgrade = hook.event("tier_changed", joining, former_cents=1000)
     joining.tier.monthly_price_in_cents = 500
-    await hook.send(hook.tell("created", joining))
+    await hook.send(hook.event("created", joining))
     replayed = await hook.send(replace(upgrade, number="another"))
 
     assert replayed.json() == {"outcome": "nothing_new"}
@@ -314,9 +314,9 @@ async def test_a_contradicting_event_requests_a_comparison(
     """The maintainer's token permits it; the answer reports it."""
     token = github.tokens.issue(github.people.get_person(SPONSORABLE))
     async with run_listening(run_service, maintainer_token=SecretStr(token)) as (_, hook):
-        await hook.send(hook.tell("created", joining))
+        await hook.send(hook.event("created", joining))
         await local.delete(keys.RECONCILE_REQUESTS)
-        answer = await hook.send(hook.tell("tier_changed", joining, former_cents=700))
+        answer = await hook.send(hook.event("tier_changed", joining, former_cents=700))
         requests = await local.hkeys(keys.RECONCILE_REQUESTS)
 
     assert answer.json() == {"outcome": "reconcile_requested"}
@@ -329,7 +329,7 @@ async def test_two_replicas_apply_an_event_once(
     """Both events of the same moment are applied."""
     async with run_listening(run_service) as (_, one), run_listening(run_service) as (_, two):
         hooks = [one, two]
-        created, edited = (hooks[0].tell(action, joining) for action in ("created", "edited"))
+        created, edited = (hooks[0].event(action, joining) for action in ("created", "edited"))
         answers = await asyncio.gather(
             *(hook.send(event) for event in (created, edited) for hook in hooks)
         )
@@ -359,9 +359,9 @@ async def test_an_event_is_evaluated_again_after_a_concurrent_change(
     hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GitHub does not send it again."""
-    await hook.send(hook.tell("created", joining))
+    await hook.send(hook.event("created", joining))
     _change_before_saves(monkeypatch, local, times=2)
-    answer = await hook.send(hook.tell("cancelled", joining))
+    answer = await hook.send(hook.event("cancelled", joining))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "applied"})
     assert not await _is_entitled(local)
@@ -371,8 +371,8 @@ async def test_an_event_is_refused_after_many_concurrent_changes(
     hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It can be sent again, since it is not remembered."""
-    await hook.send(hook.tell("created", joining))
-    cancelled = hook.tell("cancelled", joining)
+    await hook.send(hook.event("created", joining))
+    cancelled = hook.event("cancelled", joining)
     with monkeypatch.context() as patch:
         _change_before_saves(patch, local, times=99)
         refused = await hook.send(cancelled)
@@ -391,7 +391,7 @@ async def test_a_new_sponsors_preferences_reach_durable(
         browser = await service.sign_in("stranger")
         await browser.put("/preferences/mnodes/C1")
         again = replace(joining, is_ended=False, created_at=joining.created_at + timedelta(days=1))
-        await hook.send(hook.tell("created", again))
+        await hook.send(hook.event("created", again))
 
         async def has_arrived() -> bool:
             return bool(await durable.sismember(keys.preferences(STRANGER, "mnodes"), "C1"))
@@ -401,7 +401,7 @@ async def test_a_new_sponsors_preferences_reach_durable(
 
 async def test_metrics_count_outcomes(listening: Service, hook: Hook, joining: Sponsorship) -> None:
     """They show a wrong secret, and a webhook that is never called."""
-    created = hook.tell("created", joining)
+    created = hook.event("created", joining)
     await hook.send(hook.ping())
     await hook.send(created)
     await hook.send(created)

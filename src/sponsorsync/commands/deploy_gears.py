@@ -14,7 +14,7 @@ from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.gears.client import format_version
-from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, remove
+from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, load_states, remove
 from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
@@ -69,7 +69,7 @@ async def run_status(
     scripts = _load(settings, folder)
     async with open_local_gears(settings) as client:
         await client.require_version()
-        outcomes = await look(client, scripts)
+        outcomes = await load_states(client, scripts)
         diagnostics = await examine_gears(client) if with_checks else []
         await _print(client, outcomes, diagnostics, as_json=as_json)
     has_error = any(each.level is Level.ERROR for each in diagnostics)

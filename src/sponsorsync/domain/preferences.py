@@ -73,8 +73,8 @@ class PreferenceRules:
     def check_collection(self, collection: str) -> None:
         """Raises InvalidInputError unless the collection exists."""
         if collection not in self.collections:
-            known = ", ".join(sorted(self.collections))
-            raise InvalidInputError(f"There is no such collection. There is: {known}.")
+            names = ", ".join(sorted(self.collections))
+            raise InvalidInputError(f"There is no such collection. There is: {names}.")
 
     def check_change(self, add: Sequence[str], remove: Sequence[str]) -> None:
         """Raises InvalidInputError or TooLargeError if any part of the change is not valid."""

@@ -1,5 +1,5 @@
-"""RedisGears: the scripts that run inside Redis, what brings them there, and what came of it.
+"""RedisGears: bundles, uploads and runs the scripts inside Redis.
 
-The sources of the scripts stand in `gears_scripts/`; a wheel has their bundles in `scripts/` beside
+The sources of the scripts are in `gears_scripts/`; a wheel has their bundles in `scripts/` beside
 this file.
 """

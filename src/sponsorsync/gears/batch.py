@@ -1,4 +1,4 @@
-"""Runs the batch scripts one after the other, and tells what each did."""
+"""Runs the batch scripts one after the other, and reports the result of each."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class ScriptRun(Report):
     """Result of one batch script; the script reports at its end."""
 
     script: str = Field(examples=["sync_profiles"])
-    done: int = Field(default=0, description="Records that durable has now.")
+    done: int = Field(default=0, description="Records that were copied to durable.")
     skipped: dict[str, int] = Field(
         default_factory=dict,
         examples=[{"not entitled": 3}],
-        description="Records that were left out, by the reason.",
+        description="Records that were left out, by reason.",
     )
     failed: int = Field(default=0, description="Records that could not be copied.")
-    errors: list[str] = Field(default_factory=list, description="The first few reasons.")
+    errors: list[str] = Field(default_factory=list, description="The first 10 reasons.")
     seconds: float = 0.0
-    reason: str | None = Field(default=None, description="Why the script itself came to no end.")
+    reason: str | None = Field(default=None, description="Why the script itself failed.")
 
 
 class BatchSummary(Report):
     """Result of a snapshot by the scripts inside local."""
 
     scripts: list[ScriptRun] = Field(
-        default_factory=list, description="Those that have ended, in their order."
+        default_factory=list, description="The scripts that have ended, in their order."
     )
     seconds: float = 0.0
     reason: str | None = Field(default=None, description="Why it ended early.")
@@ -52,15 +52,15 @@ class BatchSummary(Report):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Every script ran, and copied all that was to be copied."""
+        """Whether every script ran and copied everything that was to be copied."""
         return self.reason is None and not any(run.failed or run.reason for run in self.scripts)
 
 
 async def run_batch(client: GearsClient, scripts: Sequence[GearsScript]) -> BatchSummary:
-    """Runs every script, also after one that failed; an outage ends it early, and is told there.
+    """Runs every script, also after one that failed; an outage ends it early, as its `reason`.
 
     Raises:
-        GearsUnsupportedError: Our scripts do not run there.
+        GearsUnsupportedError: The server does not run our scripts.
     """
     summary = BatchSummary()
     began = time.perf_counter()
@@ -80,9 +80,9 @@ async def _run(client: GearsClient, script: GearsScript) -> ScriptRun:
     try:
         execution = await client.start(script.text, requirements=script.requirements)
         try:
-            counts = parse_counts(await client.follow(execution, limit_s=_LIMIT_S))
+            counts = parse_counts(await client.wait_for_results(execution, limit_s=_LIMIT_S))
         finally:
-            # Also when the service ends: whoever stops it waits for this.
+            # Also when the service ends: its shutdown waits for this.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_DROP_S):
                     await client.drop_execution(execution)

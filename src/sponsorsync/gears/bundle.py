@@ -1,12 +1,12 @@
-"""Makes each script of `gears_scripts/` the one text that RedisGears runs.
+"""Bundles each script of `gears_scripts/` into the one text that RedisGears runs.
 
 A source holds three kinds of marks, each a line of its own:
 
     # @include shared/relay.py      the text of that file, with what it includes
-    # @lua export apply confirm     the Lua scripts that this file calls
+    # @lua pack apply confirm       the Lua scripts that this file calls
     # @service                      names of keys, numbers and Lua texts, as the service has them
 
-The build of the wheel imports this module, so it needs nothing but the standard library.
+The build of the wheel imports this module, so it imports only the standard library and ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
 from sponsorsync.store.scripts import load_pieces
 
 SOURCES = Path(__file__).parents[3] / "gears_scripts"
-"""Where a checkout has the sources; an installation from a wheel has bundles instead."""
+"""The sources in a checkout; an installation from a wheel has bundles instead."""
 
 NUMBERS = {
     "LEASE_TTL_MS": keys.LEASE_TTL_MS,
@@ -42,10 +42,10 @@ _BLANK_LINES = re.compile(r"\n\s*\n+")
 
 @cache
 def build_bundle(name: str) -> str:
-    """Returns a script as one text; `name` has no ending.
+    """Returns a script as one text; `name` has no extension.
 
     Raises:
-        FileNotFoundError: There is no such source, or one that it includes is missing.
+        FileNotFoundError: The source, or a file that it includes, is missing.
     """
     text = _include((SOURCES / f"{name}.py").read_text(encoding="utf-8"))
     lua = sorted(set(" ".join(_LUA.findall(text)).split()))
@@ -56,7 +56,7 @@ def build_bundle(name: str) -> str:
 
 
 def _include(text: str) -> str:
-    """Returns a text with what it includes, of that everything but its docstring."""
+    """Replaces the marks of included files by their text without its docstring."""
 
     def load(found: re.Match[str]) -> str:
         shared = (SOURCES / found["path"]).read_text(encoding="utf-8")
@@ -67,9 +67,9 @@ def _include(text: str) -> str:
 
 
 def _write_service(used: set[str], lua: list[str]) -> str:
-    """Returns the lines that define these names of the service, and these Lua scripts.
+    """Returns the lines that define the used names of the service, and Lua scripts.
 
-    Scripts have most of their Lua in common, so each piece of it stands here once.
+    Scripts have most of their Lua in common, so each piece is written once.
     """
     scripts = {
         name: [piece for text in load_pieces(name) if (piece := _strip_comments(text))]

@@ -1,4 +1,4 @@
-"""What can be seen from outside of what the scripts need of their server."""
+"""Checks from outside whether a server has what the scripts need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VARIABLES = (
     "REDISENT_TLS",
     "REDISENT_CA",
 )
-# Tells which of them are set where scripts run, and never what is in them.
+# Returns the names of those that are set where scripts run, and never their values.
 _NAME_THOSE_SET = f"""
 import os
 
@@ -37,10 +37,10 @@ GearsBuilder('PythonReader').run(name_those_set)
 
 
 async def examine_gears(client: GearsClient) -> list[Diagnostic]:
-    """Returns what was found; a tiny script is run, and nothing is changed.
+    """Checks a server with a tiny script; changes nothing.
 
     Raises:
-        StoreUnavailableError: The server cannot be asked.
+        StoreUnavailableError: The server does not answer.
     """
     version = await client.load_version()
     reason = explain_unsupported(version)
@@ -56,11 +56,11 @@ async def examine_gears(client: GearsClient) -> list[Diagnostic]:
 
 
 async def require_environment(client: GearsClient) -> None:
-    """Returns where scripts find a way to durable.
+    """Checks that scripts see durable's address: without it they would answer with errors.
 
     Raises:
-        GearsError: They do not: live, they would answer readers with errors.
-        StoreUnavailableError: The server cannot be asked.
+        GearsError: They do not see it.
+        StoreUnavailableError: The server does not answer.
     """
     if "REDISENT_HOST" not in (await client.run(_NAME_THOSE_SET)).records:
         raise GearsError(
@@ -75,7 +75,7 @@ async def _examine_file(client: GearsClient) -> Diagnostic:
         try:
             reply = await client.store.run("CONFIG", "GET", name)
         except (StoreError, ResponseError):
-            advice = "Make sure of `appendonly yes` and `aof-use-rdb-preamble yes`."
+            advice = "Check that it has `appendonly yes` and `aof-use-rdb-preamble yes`."
             return Diagnostic(_SUBJECT, Level.WARNING, f"the server does not show {name}", advice)
         if cast("dict[bytes, bytes]", reply) != {name.encode(): b"yes"}:
             missing.append(f"{name} yes")
@@ -90,18 +90,18 @@ async def _examine_threads(client: GearsClient) -> Diagnostic:
         threads = await client.load_execution_threads()
     except GearsError as error:
         return Diagnostic(_SUBJECT, Level.WARNING, f"does not show ExecutionThreads: {error}")
-    seen = f"ExecutionThreads {threads}: so many misses are fetched side by side"
+    text = f"ExecutionThreads {threads}: as many misses are fetched side by side"
     if threads < _FEW_THREADS:
-        advice = "Load the module with ExecutionThreads 12: the others wait meanwhile."
-        return Diagnostic(_SUBJECT, Level.WARNING, seen, advice)
-    return Diagnostic(_SUBJECT, Level.OK, seen)
+        advice = "Load the module with ExecutionThreads 12: the other misses wait meanwhile."
+        return Diagnostic(_SUBJECT, Level.WARNING, text, advice)
+    return Diagnostic(_SUBJECT, Level.OK, text)
 
 
 async def _examine_environment(client: GearsClient) -> Diagnostic:
     try:
         names = (await client.run(_NAME_THOSE_SET)).records
     except (GearsError, StoreUnavailableError) as error:
-        advice = "Its Python does not run, or the user may not `rg.pyexecute`."
+        advice = "Its Python does not run, or the user lacks `+rg.pyexecute`."
         return Diagnostic(_SUBJECT, Level.ERROR, str(error), advice)
     if "REDISENT_HOST" not in names:
         advice = (
@@ -113,7 +113,7 @@ async def _examine_environment(client: GearsClient) -> Diagnostic:
 
 
 async def _examine_hooks(client: GearsClient) -> list[Diagnostic]:
-    """Says what nobody would expect of a Redis whose reads are answered by scripts."""
+    """Warns of transactions where scripts answer reads."""
     live = await client.load_registrations()
     commands = sorted({command for each in live for command in each.commands})
     if not commands:
@@ -122,5 +122,5 @@ async def _examine_hooks(client: GearsClient) -> list[Diagnostic]:
         "Read collections outside of MULTI (in redis-py: pipeline(transaction=False)), or set "
         "SPONSORSYNC_GEARS_HOOK_COLLECTIONS=false: two of these in a transaction end the server."
     )
-    seen = f"answers {', '.join(commands)} of keys that are missing"
-    return [Diagnostic(_SUBJECT, Level.WARNING, seen, advice)]
+    text = f"answers {', '.join(commands)} of keys that are missing"
+    return [Diagnostic(_SUBJECT, Level.WARNING, text, advice)]

@@ -1,4 +1,4 @@
-"""The commands of RedisGears, with typed results and errors of our own tree."""
+"""The commands of RedisGears, with typed results and our own errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 1.0
 _ABORT_LIMIT_S = 10.0
 
-# What RedisGears says of requests that are no script's fault.
+# Errors of RedisGears that are no script's fault.
 _UNSATISFIED = "Could not satisfy requirements"
 _RUNNING = "execution is still running"
 _UNFINISHED = "can not drop a not yet finished execution"
@@ -50,12 +50,12 @@ _UNKNOWN_REGISTRATION = "execution is not registered"
 class GearsClient:
     """RedisGears on one server.
 
-    Every method raises StoreUnavailableError when the server cannot serve, and GearsError when
-    RedisGears says no.
+    Every method raises StoreUnavailableError if the server cannot serve, and GearsError if
+    RedisGears refuses the command.
 
     Args of the constructor:
-        store: For what is answered at once.
-        patient_store: The same server, for uploads: these may install packages first.
+        store: For commands that are answered at once.
+        patient_store: The same server, for uploads: they may install packages first.
     """
 
     def __init__(self, store: RedisStore, patient_store: RedisStore) -> None:
@@ -71,7 +71,7 @@ class GearsClient:
         except StoreUnavailableError as error:
             if isinstance(error.__cause__, NoPermissionError):
                 raise GearsUnsupportedError(
-                    "The local Redis does not let its user look for RedisGears; that takes "
+                    "The local Redis does not permit its user to look for RedisGears; that takes "
                     "`+module|list`."
                 ) from error
             raise
@@ -80,7 +80,7 @@ class GearsClient:
         """Returns the version of the module.
 
         Raises:
-            GearsUnsupportedError: Our scripts do not run on it; the message says why.
+            GearsUnsupportedError: Our scripts do not run on it; the message gives the reason.
         """
         version = await self.load_version()
         reason = explain_unsupported(version)
@@ -89,15 +89,15 @@ class GearsClient:
         return version
 
     async def load_registrations(self) -> tuple[Registration, ...]:
-        """Returns everything that is registered, by us or not."""
+        """Returns all registrations, ours and others."""
         return parse_registrations(await _call(self.store, "RG.DUMPREGISTRATIONS"))
 
     async def upload(
         self, text: str, *, session: str, description: str, requirements: Sequence[str]
     ) -> None:
-        """Puts a script that registers in the place of what the session has had so far.
+        """Replaces the registrations of a session by those of a script.
 
-        Whatever it had stays live when this fails.
+        The old ones stay live if this fails.
 
         Raises:
             GearsScriptError: The script failed.
@@ -106,7 +106,7 @@ class GearsClient:
         await self._execute(text, *named, requirements=requirements)
 
     async def run(self, text: str) -> Results:
-        """Runs a script that takes a moment, and returns what it left.
+        """Runs a short script, and returns its results.
 
         Raises:
             GearsScriptError: The script failed before it ran anything.
@@ -114,7 +114,7 @@ class GearsClient:
         return parse_results(await self._execute(text))
 
     async def start(self, text: str, *, requirements: Sequence[str]) -> str:
-        """Starts a script that runs for long; returns the id of its execution, for `follow`.
+        """Starts a long script; returns the id of its execution, for `wait_for_results`.
 
         Raises:
             GearsScriptError: The script failed before it ran anything.
@@ -125,11 +125,11 @@ class GearsClient:
             raise GearsError("The script registers something, or runs nothing.")
         return execution
 
-    async def follow(self, execution: str, *, limit_s: float) -> Results:
-        """Returns what an execution left, once it has ended.
+    async def wait_for_results(self, execution: str, *, limit_s: float) -> Results:
+        """Waits until an execution ends, and returns its results.
 
         Raises:
-            GearsError: It did not end within the limit, or nobody knows of it any more.
+            GearsError: It did not end within the limit, or the server lost it in a restart.
         """
         deadline = time.monotonic() + limit_s
         pause_s = _POLL_FIRST_S
@@ -141,7 +141,7 @@ class GearsClient:
         return results
 
     async def drop_execution(self, execution: str) -> None:
-        """Ends an execution if it still runs, and makes RedisGears forget it and what it left."""
+        """Aborts an execution if it still runs, and removes it and its results."""
         try:
             await _call(self.store, "RG.DROPEXECUTION", execution)
         except GearsError as error:
@@ -151,7 +151,7 @@ class GearsClient:
                 raise
             # The script notices at its next step.
             await _call(self._patient_store, "RG.ABORTEXECUTION", execution)
-            await self.follow(execution, limit_s=_ABORT_LIMIT_S)
+            await self.wait_for_results(execution, limit_s=_ABORT_LIMIT_S)
             await _call(self.store, "RG.DROPEXECUTION", execution)
 
     async def unregister(self, registration: str) -> bool:
@@ -180,7 +180,7 @@ class GearsClient:
             raise
 
     async def _execute(self, text: str, *options: str, requirements: Sequence[str] = ()) -> Reply:
-        # Last: RedisGears takes whatever follows for names of packages.
+        # Last: RedisGears takes everything that follows as names of packages.
         packages = ("REQUIREMENTS", *requirements) if requirements else ()
         try:
             return await _call(self._patient_store, "RG.PYEXECUTE", text, *options, *packages)
@@ -188,9 +188,9 @@ class GearsClient:
             said = str(error)
             if said.startswith(_UNSATISFIED):
                 raise GearsError(
-                    f"The server could not install {', '.join(requirements)}: it needs the way to "
+                    f"The server could not install {', '.join(requirements)}: it needs access to "
                     "a package index, or PIP_NO_INDEX and PIP_FIND_LINKS in its environment. Its "
-                    "log says more."
+                    "log has the details."
                 ) from None
             fault = parse_fault(said, source=text)
             raise GearsScriptError(fault.text, line=fault.line) from None
@@ -198,7 +198,7 @@ class GearsClient:
 
 @asynccontextmanager
 async def open_gears(url: SecretStr, *, upload_timeout_s: float) -> AsyncIterator[GearsClient]:
-    """Yields a client for the local Redis; nothing is connected before it is used.
+    """Yields a client for the local Redis; it connects at the first command.
 
     Args:
         url: redis://, rediss:// or unix:// address.
@@ -216,7 +216,7 @@ async def open_gears(url: SecretStr, *, upload_timeout_s: float) -> AsyncIterato
 
 
 def format_version(version: tuple[int, int, int]) -> str:
-    """Returns it as people write it."""
+    """Returns a version as text, such as '1.2.9'."""
     return ".".join(map(str, version))
 
 
@@ -224,7 +224,7 @@ def explain_unsupported(version: tuple[int, int, int] | None) -> str | None:
     """Returns why our scripts do not run on a version, as the end of a sentence; None if they do.
 
     Args:
-        version: Of the module; None where there is none.
+        version: The module's version; None where there is no module.
     """
     if version is None:
         return (

@@ -1,6 +1,6 @@
-"""Bringing the scripts that register into Redis, and taking them out again.
+"""Uploads the scripts that register to Redis, and removes them.
 
-Idempotent: what is live already, with the same text, is left alone with its counters. Several
+Idempotent: a script that is live with the same text stays as it is, with its counters. Several
 replicas may start at once: one of them uploads, and the others wait until its scripts are live.
 """
 
@@ -33,7 +33,7 @@ _WAIT_S = 0.1
 
 
 class State(StrEnum):
-    """Of a script in Redis; the last three only after something was done."""
+    """State of a script in Redis; the last three are results of a deploy or a removal."""
 
     ABSENT = "absent"
     SAME = "same"
@@ -47,25 +47,25 @@ LIVE = frozenset({State.SAME, State.UPLOADED})
 
 
 class ScriptOutcome(FrozenReport):
-    """Result of a deploy for one script."""
+    """Result of a deploy or a removal for one script."""
 
     session: str = Field(examples=["sponsorsync-write-behind"], description="Its name in Redis.")
-    is_shipped: bool = Field(description="This release has it; else it is left over.")
+    is_shipped: bool = Field(description="This release has it; else an older one left it.")
     before: State
     after: State
     error: str | None = Field(default=None, description="Why it failed.")
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is as it should be: live if we ship it, else gone."""
+        """Whether it is live if this release has it, else removed."""
         return self.after in LIVE if self.is_shipped else self.after is State.REMOVED
 
 
 async def load_ours(client: GearsClient) -> list[Registration]:
-    """Returns what scripts of ours have registered, of whatever release.
+    """Returns the registrations of our scripts, of any release.
 
     Raises:
-        GearsError: RedisGears does not answer as it should.
+        GearsError: RedisGears refuses.
     """
     return [
         each
@@ -74,39 +74,38 @@ async def load_ours(client: GearsClient) -> list[Registration]:
     ]
 
 
-async def look(client: GearsClient, scripts: Sequence[GearsScript]) -> list[ScriptOutcome]:
-    """Returns the state of each script, and of what an older release has left; changes nothing.
+async def load_states(client: GearsClient, scripts: Sequence[GearsScript]) -> list[ScriptOutcome]:
+    """Returns the state of each script, and of those an older release left; changes nothing.
 
     Raises:
-        GearsError: RedisGears does not answer as it should.
+        GearsError: RedisGears refuses.
     """
     live = await load_ours(client)
-    shipped = [
-        ScriptOutcome(session=script.session, is_shipped=True, before=state, after=state)
-        for script in scripts
-        for state in [_compare(live, script)]
-    ]
+    shipped = [(script.session, True, _compare(live, script)) for script in scripts]
     left_over = sorted({each.session for each in live} - {script.session for script in scripts})
-    return shipped + [
-        ScriptOutcome(session=session, is_shipped=False, before=State.OLDER, after=State.OLDER)
-        for session in left_over
+    return [
+        ScriptOutcome(session=session, is_shipped=is_shipped, before=state, after=state)
+        for session, is_shipped, state in [
+            *shipped,
+            *((session, False, State.OLDER) for session in left_over),
+        ]
     ]
 
 
 async def deploy(
     client: GearsClient, scripts: Sequence[GearsScript], *, limit_s: float
 ) -> list[ScriptOutcome]:
-    """Makes exactly these scripts live, and returns what became of each.
+    """Makes exactly these scripts live, and returns the outcome of each.
 
-    A script that cannot be uploaded is FAILED, and what it was to replace stays live.
+    A script that cannot be uploaded is FAILED, and its predecessor stays live.
 
     Args:
         client: The server.
-        scripts: All that register.
-        limit_s: How long it may take, waiting for another replica included.
+        scripts: All scripts that register.
+        limit_s: The time limit; it includes waiting for another replica.
 
     Raises:
-        GearsUnsupportedError: Our scripts do not run there.
+        GearsUnsupportedError: The server does not run our scripts.
         GearsError: It took too long.
     """
     await client.require_version()
@@ -116,7 +115,7 @@ async def deploy(
 async def restore(
     client: GearsClient, scripts: Sequence[GearsScript], *, limit_s: float
 ) -> list[ScriptOutcome]:
-    """Uploads the scripts of which there is nothing, and leaves those of another release alone.
+    """Uploads scripts that are absent, and leaves those of another release alone.
 
     For a server that came back without them. Arguments and errors are those of `deploy`.
     """
@@ -125,15 +124,13 @@ async def restore(
 
 
 async def remove(client: GearsClient) -> list[ScriptOutcome]:
-    """Takes out every script of ours, of whatever release.
+    """Removes every script of ours, of any release.
 
     Raises:
-        GearsUnsupportedError: Our scripts do not run there, so there are none.
+        GearsUnsupportedError: The server does not run our scripts, so there are none.
     """
     await client.require_version()
-    return [
-        await _remove(client, outcome) for outcome in await look(client, ()) if _is_left(outcome)
-    ]
+    return [await _remove(client, outcome) for outcome in await load_states(client, ())]
 
 
 async def _settle(
@@ -149,17 +146,17 @@ async def _settle(
     try:
         async with asyncio.timeout(limit_s):
             while True:
-                found = await look(client, scripts)
+                found = await load_states(client, scripts)
                 if not any(map(is_due, found)):
                     return found
                 async with _hold_deploying(client.store) as is_ours:
                     if is_ours:
                         by_session = {script.session: script for script in scripts}
                         return [
-                            await _act(client, outcome, by_session.get(outcome.session))
+                            await _replace(client, outcome, by_session.get(outcome.session))
                             if is_due(outcome)
                             else outcome
-                            for outcome in await look(client, scripts)
+                            for outcome in await load_states(client, scripts)
                         ]
                 await asyncio.sleep(_WAIT_S)
     except TimeoutError:
@@ -168,9 +165,10 @@ async def _settle(
         ) from None
 
 
-async def _act(
+async def _replace(
     client: GearsClient, outcome: ScriptOutcome, script: GearsScript | None
 ) -> ScriptOutcome:
+    """Uploads a script in the place of its predecessor; removes one that we no longer have."""
     if script is None:
         return await _remove(client, outcome)
     before = await _load_ids(client, script.session)
@@ -186,18 +184,14 @@ async def _act(
     after = await _load_ids(client, script.session)
     if after <= before:
         return _fail(outcome, f"{script.name}.py: it ran, and registered nothing")
-    # An upgrade finds only what RedisGears remembers of a session, see `parse_registrations`.
-    for forgotten in after & before:
-        await client.unregister(forgotten)
+    # An upgrade misses registrations of a session that RedisGears lost, see `parse_registrations`.
+    for missed in after & before:
+        await client.unregister(missed)
     return outcome.model_copy(update={"after": State.UPLOADED})
 
 
 def _fail(outcome: ScriptOutcome, error: str) -> ScriptOutcome:
     return outcome.model_copy(update={"after": State.FAILED, "error": error})
-
-
-def _is_left(outcome: ScriptOutcome) -> bool:
-    return not outcome.is_shipped
 
 
 async def _remove(client: GearsClient, outcome: ScriptOutcome) -> ScriptOutcome:
@@ -221,7 +215,7 @@ def _compare(live: Sequence[Registration], script: GearsScript) -> State:
 
 @asynccontextmanager
 async def _hold_deploying(store: RedisStore) -> AsyncIterator[bool]:
-    """Yields whether we are the one who uploads; if so, nobody else is until the end."""
+    """Holds the right to upload scripts; yields whether it is ours."""
     async with hold_lock(store, keys.DEPLOYING, ttl_ms=keys.DEPLOYING_TTL_MS) as lock:
         if lock is None:
             yield False

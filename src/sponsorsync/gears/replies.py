@@ -1,7 +1,7 @@
-"""What RedisGears answers, as values. Pure: bytes in, values out.
+"""Parses the replies of RedisGears. Pure: bytes in, values out.
 
-Its replies are flat lists of names and values; some that come from Redis itself are maps over
-RESP3. What is told here of their shapes is what RedisGears 1.2.9 answered.
+They are flat lists of names and values; some that come from Redis itself are maps over RESP3. The
+shapes here are those of RedisGears 1.2.9.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,12 +29,12 @@ _SYNTAX_ERROR = re.compile(
     r"Value: (?P<text>.*?)( \(<string>, line (?P<line>\d+)\))?",
     re.DOTALL,
 )
-# What a callback that cannot be pickled is told by: a traceback within an exception's text.
+# The error of a callback that cannot be pickled: a traceback within an exception's text.
 _NESTED = re.compile(r"(?P<text>.* error=)(?P<lines>\[.*\])\s*", re.DOTALL)
 _LONGEST_FAULT = 500
-# Of `PD`, which is neither JSON nor Python; the names allow no quote in them, and ours have none.
+# The session in `PD`, which is neither JSON nor Python; our names hold no quote.
 _SESSION = re.compile(r"\{'sessionName':'(?P<name>[^']*)', 'sessionDescription':'(?P<about>[^']*)'")
-# RedisGears 2 is another product, and calls itself so.
+# RedisGears 2 is another product, with another name.
 _MODULES = (b"rg", b"redisgears_2")
 
 
@@ -43,37 +44,41 @@ class Fault:
 
     Attributes:
         text: The exception, on one line.
-        line: The last line of the script that it went through, from 1; None where none is told.
+        line: The last line of the script in the traceback, from 1; None without one.
     """
 
     text: str
     line: int | None
 
     def __str__(self) -> str:
-        """Returns it as people read it."""
+        """Returns it as one line for people."""
         return self.text if self.line is None else f"line {self.line}: {self.text}"
 
 
 class Registration(FrozenReport):
-    """A registration of a script, and how often it came to which end."""
+    """A registration of a script, with the counts of its runs."""
 
-    id: str = Field(description="RedisGears' own.")
+    id: str = Field(description="RedisGears' id of it.")
     session: str = Field(
         examples=["sponsorsync-write-behind"],
-        description="The name of the upload; some random characters where it had none.",
+        description="The name of the upload; random characters if it had none.",
     )
     session_description: str = Field(description="The release that uploaded it, and a hash.")
     reader: str = Field(examples=["StreamReader"])
-    description: str = Field(description="The script's own words; may be empty.")
-    source: str = Field(examples=["sponsorsync:outbox"], description="Prefix of keys, or stream.")
+    description: str = Field(description="The script's text; may be empty.")
+    source: str = Field(
+        examples=["sponsorsync:outbox"], description="Prefix of keys, or the stream."
+    )
     mode: str = Field(examples=["async_local"])
     triggered: int = Field(description="Runs since it was registered.")
     successes: int
     failures: int
     aborted: int
     last_duration_ms: int
-    status: str | None = Field(description="Of a StreamReader, such as 'OK'; else null.")
-    last_error: str | None = Field(description="Why a run failed last; null while none did.")
+    status: str | None = Field(description="A StreamReader's status, such as 'OK'; else null.")
+    last_error: str | None = Field(
+        description="The error of the last failed run; null if none failed."
+    )
     commands: tuple[str, ...] = Field(
         default=(), description="The commands whose misses it answers."
     )
@@ -81,16 +86,15 @@ class Registration(FrozenReport):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What an execution left: its records as text, and why parts of it failed."""
+    """Results of an execution: its records as text, and its errors."""
 
     records: tuple[str, ...]
     faults: tuple[Fault, ...]
 
 
 def parse_version(reply: Reply) -> tuple[int, int, int] | None:
-    """Returns RedisGears' version in an answer to MODULE LIST; None where it is not loaded."""
-    modules = [_as_map(module) for module in cast("list[Reply]", reply)]
-    for module in modules:
+    """Returns RedisGears' version in a reply to MODULE LIST; None where it is not loaded."""
+    for module in map(_as_map, cast("list[Reply]", reply)):
         if module["name"] in _MODULES:
             number = cast("int", module["ver"])
             return number // 10_000, number // 100 % 100, number % 100
@@ -98,20 +102,20 @@ def parse_version(reply: Reply) -> tuple[int, int, int] | None:
 
 
 def parse_registrations(reply: Reply) -> tuple[Registration, ...]:
-    """Returns what RG.DUMPREGISTRATIONS answers.
+    """Parses a reply to RG.DUMPREGISTRATIONS.
 
-    Which session each belongs to is read there as well: RG.PYDUMPSESSIONS forgets a session that is
-    registered again while somebody still holds the one that was unregistered before, as happens to
-    each StreamReader when a server reads its append-only file.
+    The session of each is read there as well: RG.PYDUMPSESSIONS loses a session that is registered
+    again while its unregistered predecessor is still in use, as happens to each StreamReader when a
+    server reads its append-only file.
     """
     return tuple(_parse_registration(each) for each in cast("list[Reply]", reply))
 
 
 def parse_results(reply: Reply) -> Results:
-    """Returns what RG.GETRESULTS, or RG.PYEXECUTE with a `run`, answers.
+    """Parses a reply to RG.GETRESULTS, or to RG.PYEXECUTE with a `run`.
 
     Raises:
-        GearsError: It is something else: the script runs nothing, or registers as well.
+        GearsError: It holds no results: the script runs nothing, or registers as well.
     """
     match reply:
         case [list(records), list(faults)]:
@@ -122,22 +126,24 @@ def parse_results(reply: Reply) -> Results:
     raise GearsError("RedisGears gave no results: the script runs nothing, or registers as well.")
 
 
-def parse_fault(said: str, *, source: str | None = None) -> Fault:
-    """Returns what is told of an exception: the Python literal of a traceback's lines, or text.
+def parse_fault(message: str, *, source: str | None = None) -> Fault:
+    """Parses an error of a script: the Python literal of a traceback's lines, or plain text.
 
     Args:
-        said: By RedisGears.
-        source: The script, where it is known. RedisGears' own Python says `<string>` of itself as
-            well; only by what the script defines can the two be told apart.
+        message: The error text of RedisGears.
+        source: The script, where it is known. RedisGears' own Python calls itself `<string>` as
+            well; only the functions that the script defines distinguish the two.
     """
-    if syntax_error := _SYNTAX_ERROR.fullmatch(said):
+    if syntax_error := _SYNTAX_ERROR.fullmatch(message):
         line = syntax_error["line"]
         text = f"{syntax_error['kind']}: {syntax_error['text']}"
         return Fault(_on_one_line(text), int(line) if line else None)
-    entries = _parse_entries(said)
+    entries = _parse_entries(message)
     frames = [found for found in map(_FRAME.match, entries) if found]
     own = [
-        int(frame["line"]) for frame in frames if source is None or _is_of(frame["name"], source)
+        int(frame["line"])
+        for frame in frames
+        if source is None or frame["name"].startswith("<") or f"def {frame['name']}(" in source
     ]
     text = entries[-1]
     if nested := _NESTED.fullmatch(text):
@@ -146,12 +152,12 @@ def parse_fault(said: str, *, source: str | None = None) -> Fault:
 
 
 def parse_counts(results: Results) -> Mapping[str, Any]:
-    """Returns the one record of a batch script: `done`, `skipped`, `failed`, `errors`.
+    """Parses the one record of a batch script: `done`, `skipped`, `failed`, `errors`.
 
-    Where no key is of the script's kind it has left none.
+    There is no record if no key matched the script's pattern.
 
     Raises:
-        GearsError: It ended with an error, or left something else.
+        GearsError: The script ended with an error, or with another record.
     """
     if results.faults:
         raise GearsError(str(results.faults[0]))
@@ -167,20 +173,16 @@ def parse_counts(results: Results) -> Mapping[str, Any]:
             "errors": [str(error) for error in counts["errors"]],
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise GearsError("The script did not leave its counts in one record.") from None
+        raise GearsError("The script did not return its counts in one record.") from None
 
 
-def _parse_entries(said: str) -> list[str]:
-    """Returns the lines of a traceback; what is none, as one line."""
-    try:
-        entries = ast.literal_eval(said)
-    except (ValueError, SyntaxError):
-        return [said]
-    return [str(entry) for entry in entries] if isinstance(entries, list) and entries else [said]
-
-
-def _is_of(name: str, source: str) -> bool:
-    return name.startswith("<") or f"def {name}(" in source
+def _parse_entries(message: str) -> list[str]:
+    """Returns the lines of a traceback; any other text as one line."""
+    with suppress(ValueError, SyntaxError):
+        entries = ast.literal_eval(message)
+        if isinstance(entries, list) and entries:
+            return list(map(str, entries))
+    return [message]
 
 
 def _on_one_line(text: str) -> str:
@@ -220,7 +222,7 @@ def _as_map(reply: Reply) -> dict[str, Any]:
     return {_text(name): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - whatever stands in a reply
+def _text(value: Any) -> str:  # noqa: ANN401 - any value of a reply
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""The scripts as they are shipped, and as they are uploaded for one configuration."""
+"""The scripts of this release, and their texts for one configuration."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from sponsorsync.domain.catalog import Catalog
 
 REGISTERING = ("fetch_on_keymiss", "write_behind")
-"""Scripts that stay live once they are uploaded."""
+"""Scripts that register and stay live."""
 
 BATCH = ("sync_profiles", "sync_sponsors", "sync_preferences")
-"""Scripts that run once; in this order, durable knows who is entitled before it gets more."""
+"""Scripts that run once; in this order, durable has entitlements before it gets preferences."""
 
 SESSION_PREFIX = "sponsorsync-"
-"""How the names of our sessions begin: all that begin so are ours to remove."""
+"""Prefix of our sessions' names: all sessions with it are ours to remove."""
 
-# What the wheel carries, see hatch_build.py; a checkout has the sources alone.
+# The bundles in a wheel, see hatch_build.py; a checkout has only the sources.
 _INSTALLED = Path(__file__).with_name("scripts")
 _REQUIREMENTS = "requirements.txt"
 _CONFIG = re.compile(r"^CONFIG = \{\}$", re.MULTILINE)
@@ -35,13 +35,13 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class GearsConfig:
-    """What a script is told when it is uploaded; never a secret, since it can be read in Redis.
+    """The configuration in an uploaded script; never a secret, since it can be read in Redis.
 
     Attributes:
-        catalog: The scripts copy entitlements by its sponsorables, and its collections.
-        hook_collections: Whether commands that miss a collection are answered at once; such a
-            command must not stand in a MULTI (docs/gears.md).
-        hook_profiles: Whether commands that read profiles are answered, too.
+        catalog: The sponsorables and collections.
+        hook_collections: Whether scripts answer commands that miss a collection; such a command
+            must not be part of a MULTI (docs/gears.md).
+        hook_profiles: Whether scripts also answer commands that read profiles.
     """
 
     catalog: Catalog
@@ -65,8 +65,8 @@ class GearsScript:
     """A script, ready to be uploaded.
 
     Attributes:
-        name: Of its file, without the ending.
-        text: With its configuration in it.
+        name: Its file's name without the extension.
+        text: The bundle with its configuration.
         requirements: Pinned packages that it needs in the server.
     """
 
@@ -81,13 +81,13 @@ class GearsScript:
 
     @property
     def hash(self) -> str:
-        """Tells this text with these packages from any other."""
+        """Identifies this text with these packages."""
         content = "\n".join((self.text, *self.requirements))
         return hashlib.sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
 
     @property
     def description(self) -> str:
-        """What the session shows: which release uploaded it, and what exactly."""
+        """The session's description: the release that uploaded it, and the hash."""
         return f"{__version__} {self.hash}"
 
 
@@ -98,11 +98,11 @@ def load_scripts(
 
     Args:
         names: REGISTERING or BATCH.
-        config: Stands in their text.
-        folder: Holds bundles; by default these are the bundles of this release.
+        config: Is written into their texts.
+        folder: Holds bundles; None means the bundles of this release.
 
     Raises:
-        GearsError: One is missing, or has no place for its configuration.
+        GearsError: A script is missing, or has no line for its configuration.
     """
     texts = _load_files(names, folder)
     requirements = tuple(texts[_REQUIREMENTS].split())
@@ -115,7 +115,7 @@ def load_scripts(
 
 
 def write_bundles(folder: Path) -> list[Path]:
-    """Writes every script and the packages that they need into a folder; returns the files.
+    """Writes every script and their requirements.txt into a folder; returns the files.
 
     Raises:
         GearsError: A script cannot be read, or a file cannot be written.
@@ -134,7 +134,7 @@ def write_bundles(folder: Path) -> list[Path]:
 
 
 def _load_files(names: Sequence[str], folder: Path | None) -> dict[str, str]:
-    """Returns scripts and their packages by the names of their files."""
+    """Returns the texts of scripts and of their requirements.txt by file name."""
     if folder is None and _INSTALLED.is_dir():
         folder = _INSTALLED
     try:

@@ -52,7 +52,7 @@ class Metrics:
             events: Number of GitHub's events that this replica received, by outcome.
         """
         registry = CollectorRegistry()
-        up = _gauge(registry, "sponsorsync_redis_up", "Whether a Redis takes writes.", "side")
+        up = _gauge(registry, "sponsorsync_redis_up", "Whether a Redis takes writes.", "redis")
         for store in (self.redis_pair.local, self.redis_pair.durable):
             if store is not None:
                 try:

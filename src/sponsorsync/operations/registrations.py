@@ -22,7 +22,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.gears.checks import require_environment
 from sponsorsync.gears.client import explain_unsupported, format_version
-from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, look, restore
+from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, load_states, restore
 from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
@@ -128,7 +128,7 @@ class Registrations:
         scripts: Sequence[ScriptOutcome] = ()
         registrations: Sequence[Registration] = ()
         if explain_unsupported(version) is None:
-            scripts = await look(self._client, self._load_scripts())
+            scripts = await load_states(self._client, self._load_scripts())
             registrations = await load_ours(self._client)
         return RegistrationsReport(
             engine=self._settings.engine,
@@ -175,7 +175,9 @@ class Registrations:
     async def _check_scripts(self) -> None:
         scripts = self._load_scripts()
         run_id = await self._client.store.load_run_id()
-        found = [outcome for outcome in await look(self._client, scripts) if outcome.is_shipped]
+        found = [
+            outcome for outcome in await load_states(self._client, scripts) if outcome.is_shipped
+        ]
         is_lost = any(outcome.after is State.ABSENT for outcome in found)
         if is_lost and run_id != self._run_id:
             limit_s = self._settings.gears_timeout_s

@@ -111,7 +111,7 @@ class Comparison:
     ) -> list[int]:
         """Saves GitHub's facts where they differ from the stored ones and `may_save` allows it.
 
-        Returns the people for whom it does not.
+        Returns the people left out.
         """
         changes, refused = [], []
         stored = await self.entitlements.load(self.sponsorable, person_ids)

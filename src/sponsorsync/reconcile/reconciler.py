@@ -90,8 +90,8 @@ class Reconciler:
         if self.token is None:
             raise NoMaintainerTokenError
         if sponsorable is not None and normalize_login(sponsorable) not in self.sponsorables:
-            known = ", ".join(self.sponsorables)
-            raise InvalidInputError(f"There is no such sponsorable; use one of: {known}.")
+            names = ", ".join(self.sponsorables)
+            raise InvalidInputError(f"There is no such sponsorable; use one of: {names}.")
 
     async def run(
         self,

@@ -67,7 +67,7 @@ class Control:
         if self.hook is None:
             return []
         try:
-            answer = await self.hook.send(self.hook.tell(action, sponsorship))
+            answer = await self.hook.send(self.hook.event(action, sponsorship))
         except httpx.HTTPError as error:
             return [f"the webhook could not be reached: {type(error).__name__}"]
         return [] if answer.is_success else [f"the webhook answered {answer.status_code}"]

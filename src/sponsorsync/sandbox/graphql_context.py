@@ -16,7 +16,7 @@ Resolver: TypeAlias = Callable[..., object]
 Order: TypeAlias = dict[str, str]
 
 INSUFFICIENT_SCOPES = "INSUFFICIENT_SCOPES"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_START_OF_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,4 @@ def is_descending(order_by: Order | None) -> bool:
 
 def microseconds(moment: datetime) -> int:
     """Returns a moment as a number to order by."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _START_OF_1970) // timedelta(microseconds=1)

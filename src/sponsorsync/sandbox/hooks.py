@@ -62,7 +62,7 @@ class Hook:
         """Returns the first event of each webhook."""
         return _deliver("ping", {"zen": "Design for failure.", "hook": {"type": "SponsorsListing"}})
 
-    def tell(
+    def event(
         self,
         action: Action,
         sponsorship: Sponsorship,

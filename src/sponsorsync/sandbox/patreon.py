@@ -230,7 +230,7 @@ class SimulatedPatreon:
         if grant is None or "identity" not in grant.scopes or self.switches.unauthorized:
             return _error(401, "Unauthorized", "The token is missing, unknown or expired.")
         try:
-            return _jsonapi(self._describe(grant, request.query_params))
+            return _jsonapi(self._to_resource(grant, request.query_params))
         except _ParameterError as error:
             return _error(400, "ParameterInvalid", str(error))
 
@@ -249,7 +249,7 @@ class SimulatedPatreon:
             return Response('{"data": {"attributes": {}, "id": "90', media_type="application/json")
         return None
 
-    def _describe(self, grant: _Grant, query: QueryParams) -> _Resource:
+    def _to_resource(self, grant: _Grant, query: QueryParams) -> _Resource:
         include = set(query.get("include", "").split(",")) - {""}
         if unknown := include - _INCLUDES:
             raise _ParameterError(f"{', '.join(sorted(unknown))} cannot be included.")
@@ -289,13 +289,13 @@ def _include(
             relationships["currently_entitled_tiers"] = {
                 "data": [_link("tier", tier.id) for tier in membership.tiers]
             }
-            found |= {tier.id: _describe_tier(tier, query) for tier in membership.tiers}
+            found |= {tier.id: _tier_to_resource(tier, query) for tier in membership.tiers}
         if relationships:
             member["relationships"] = relationships
     return list(found.values())
 
 
-def _describe_tier(tier: Tier, query: QueryParams) -> _Resource:
+def _tier_to_resource(tier: Tier, query: QueryParams) -> _Resource:
     return _resource("tier", tier.id, tier.attributes(), query)
 
 

@@ -18,7 +18,7 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.store import keys
 from sponsorsync.store.entitlement_fields import dump_entitlement_facts, parse_stored_entitlement
-from sponsorsync.store.fetching import describe_durable
+from sponsorsync.store.fetching import durable_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -207,7 +207,7 @@ class EntitlementStore:
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
         """Returns the people whose facts are still not completely known after `load`.
 
-        These are the people whom durable cannot be asked about, or who have a wrong-type key.
+        Durable cannot be asked about them, or they have a wrong-type key.
         """
         entitlements = await self._load_here(sponsorable, person_ids)
         return {
@@ -284,7 +284,7 @@ class EntitlementStore:
             "collections": self._catalog.collections,
             "by": change.by,
             "reference": change.reference,
-            **describe_durable(self._fetcher),
+            **durable_state(self._fetcher),
         }
         facts, version, delivery = change.facts, change.version, change.delivery
         return (change.person_id, facts.sponsorable, version, delivery, json.dumps(data))

@@ -34,7 +34,7 @@ class Fetcher(Protocol):
         """
 
 
-def describe_durable(fetcher: Fetcher | None) -> dict[str, bool]:
+def durable_state(fetcher: Fetcher | None) -> dict[str, bool]:
     """Returns the arguments that tell a saving script about durable."""
     return {
         "has_durable": fetcher is not None,

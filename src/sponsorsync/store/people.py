@@ -18,7 +18,7 @@ from sponsorsync.store.entitlement_fields import (
     parse_entitlement_facts,
     parse_stored_entitlement,
 )
-from sponsorsync.store.fetching import ask_until_known, describe_durable
+from sponsorsync.store.fetching import ask_until_known, durable_state
 from sponsorsync.store.fields import as_hash, dump_moment, parse_moment, parse_or_none, parse_text
 from sponsorsync.store.script_batching import ScriptBatching
 
@@ -90,7 +90,7 @@ class PeopleStore:
             },
             "versions": {facts.sponsorable: version for facts, version in changes},
             "collections": self._catalog.collections,
-            **describe_durable(self._fetcher),
+            **durable_state(self._fetcher),
         }
         saved = await self._local.run_script(
             "save_login",

@@ -1,5 +1,5 @@
-"""The engine for a plain Redis or Valkey: what is changed on local reaches durable, and comes back.
+"""The engine for a plain Redis or Valkey: it brings changes from local to durable, and back.
 
-Versions decide, not locks: any number of these engines may run beside each other, and each may be
-killed between any two steps (docs/adr/0006-sync.md).
+Versions decide, not locks: any number of engines may run at once, and each may be killed between
+any two steps (docs/adr/0006-sync.md).
 """

@@ -1,4 +1,4 @@
-"""The rules by which the two sides differ: pure, from digests to differences."""
+"""Finds the differences between two digests of a person; pure."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from sponsorsync.domain.parts import PROFILE
 from sponsorsync.reports import FrozenReport
 
 ENTITLEMENT = "entitlement:"
-"""The names of the parts that are entitles begin with it."""
+"""Prefix of the names of the parts that are entitlements."""
 
 
 class Difference(FrozenReport):
-    """One thing in which the two sides differ."""
+    """One difference between local and durable."""
 
     person_id: int
     kind: str = Field(examples=["missing on durable"])
     part: str = Field(
-        default="", examples=["mnodes"], description="Empty where it is about the whole person."
+        default="", examples=["mnodes"], description="Empty where it concerns the whole person."
     )
-    # For `--fix` alone: 'absorb' and 'hydrate' take from durable, 'index' is reindex.lua, the rest
-    # is repair.lua's; empty where only the operator can mend it.
+    # For `--fix` alone: 'merge' and 'hydrate' take from durable, 'index' is reindex.lua, the rest
+    # is repair.lua's; empty where only the operator can repair it.
     repair: str = Field(default="", exclude=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one side holds of one part."""
+    """One part on one server."""
 
     version: int = 0
     state: str = "unknown"
@@ -38,7 +38,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What one side holds of one person."""
+    """One person on one server."""
 
     flags: str = ""
     deleted: int = 0
@@ -48,9 +48,9 @@ class Person:
 
 
 def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
-    """Returns in what local (here) and durable (there) differ.
+    """Returns the differences between local (here) and durable (there).
 
-    Copies of who is not entitled are not judged here: that needs their members.
+    Skips copies of people who are not entitled: comparing those needs their members.
     """
     wrong = [
         Difference(person_id=person_id, kind=f"wrong type on {side}", part=person.error)
@@ -60,14 +60,10 @@ def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
     if wrong:
         return wrong
     found = []
-    if here.deleted > there.deleted:
-        found.append(
-            Difference(person_id=person_id, kind="deletion missing on durable", repair="mark")
-        )
-    elif here.deleted < there.deleted:
-        found.append(
-            Difference(person_id=person_id, kind="deletion missing on local", repair="merge")
-        )
+    if here.deleted != there.deleted:
+        side, repair = ("durable", "mark") if here.deleted > there.deleted else ("local", "merge")
+        kind = f"deletion missing on {side}"
+        found.append(Difference(person_id=person_id, kind=kind, repair=repair))
     for side, person in (("local", here), ("durable", there)):
         if person.stale_indexes:
             kind = f"index of the entitled wrong on {side}"
@@ -86,7 +82,7 @@ def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
 
 
 def _compare_part(here: Held, there: Held) -> tuple[str, str] | None:
-    """Returns the kind of the difference and how to mend it, or None."""
+    """Returns the kind of the difference and its repair, or None."""
     is_known_there = there.state in {"there", "empty"}
     if here.state == "unnoted":
         return "not versioned on local", "merge_sets"
@@ -102,12 +98,17 @@ def _compare_part(here: Held, there: Held) -> tuple[str, str] | None:
 
 
 def is_set(part: str) -> bool:
-    """Tells whether a part is a collection of preferences."""
+    """Returns whether a part is a collection of preferences."""
     return part != PROFILE and not part.startswith(ENTITLEMENT)
 
 
+def is_stored_set(part: str, held: Held) -> bool:
+    """Returns whether a part is a collection that has members."""
+    return is_set(part) and held.state in {"there", "unnoted"}
+
+
 def parse_row(row: list[bytes]) -> Person:
-    """Returns a person as digest.lua describes them."""
+    """Parses a person's row of digest.lua."""
     flags, deleted, *rest = (value.decode(errors="replace") for value in row)
     if not flags:
         return Person(error=deleted)

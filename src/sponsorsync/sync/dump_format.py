@@ -1,8 +1,8 @@
-"""Whether one server can read what another one dumps.
+"""Tests whether one server can read the dumps of the other.
 
-`DUMP` gives a key in the format in which that server saves it, and `RESTORE` takes it: one string
-instead of each field and member. A server reads formats up to its own version, and not those of
-every other maker, so two servers have to be tried with each other.
+`DUMP` returns a key in the server's own file format, and `RESTORE` loads it: one string instead of
+each field and member. A server reads formats up to its own version, and not those of every other
+maker, so two servers have to be tried with each other.
 https://valkey.io/commands/restore/
 """
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 async def can_read_dumps(reader: RedisStore, writer: RedisStore) -> bool:
-    """Tries it with a hash and a set of its own; both servers are left as they were.
+    """Tries it with a hash and a set of its own, and removes both again.
 
-    Also False where a server takes no writes at the moment, or does not permit its user these
-    commands: whatever travels then goes the slower way.
+    Returns False also where a server takes no writes at the moment, or does not permit the user
+    these commands: records then travel in the slower form.
     """
     key = keys.DUMP_PROBE
     samples = (("HSET", key, "field", "value"), ("SADD", key, "member"))

@@ -1,10 +1,11 @@
-"""The loops that keep both sides equal."""
+"""The background loops that keep local and durable equal."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,7 +16,8 @@ from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.incarnations import Incarnations
 from sponsorsync.sync.listener import Listener
 from sponsorsync.sync.relay import BATCH, Relay
-from sponsorsync.sync.retention import forget_lapsed
+from sponsorsync.sync.retention import remove_lapsed
+from sponsorsync.sync.scan import in_batches, scan_entitled
 from sponsorsync.sync.snapshot import Snapshot
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
 from sponsorsync.sync.verify import Verifier
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from sponsorsync.domain.catalog import Catalog
     from sponsorsync.store.connect import Gate, RedisStore
 
-_KEEP_S = 1.0
+_WATCH_S = 1.0
 _SWEEP_S = 2.0
 _RETENTION_S = 3600.0
 _REST_S = 1.0
@@ -37,14 +39,14 @@ _log = structlog.get_logger(__name__)
 
 
 class SyncEngine:
-    """Wires the parts of the plain engine; `start` starts their loops.
+    """Builds the parts of the plain engine; `start` starts their loops.
 
     Args of the constructor:
-        local, durable: Behind the gates.
-        ungated: The same two servers, for comparing incarnations.
-        may_configure: Whether local's notification flags may be set.
+        local, durable: Stores behind the gates.
+        ungated: Stores of the same two servers without gates, for comparing incarnations.
+        may_configure: Whether the engine may set local's notification flags.
         drains: Whether the relay and the listener run. They do not where scripts inside local do
-            their work; the sweep still takes who was left lying, as it does for the relay.
+            their work; the sweep runs in both cases.
     """
 
     def __init__(
@@ -64,15 +66,15 @@ class SyncEngine:
         self._catalog = catalog
         self._retention = retention
         self._drains = drains
-        self._local_gate, self._durable_gate = gates
+        self._gates = gates
         self.incarnations = Incarnations(*ungated, local_gate=gates[0], durable_gate=gates[1])
         self.hydrator = Hydrator(local, durable, catalog=catalog, incarnations=self.incarnations)
-        # Comparing goes on before the gates are open to others.
-        self._comparer = Hydrator(*ungated, catalog=catalog, incarnations=self.incarnations)
+        # The comparison runs while the gates are still closed to everything else.
+        self._ungated_hydrator = Hydrator(*ungated, catalog=catalog, incarnations=self.incarnations)
         self.relay = Relay(
             local, durable, catalog=catalog, hydrator=self.hydrator, incarnations=self.incarnations
         )
-        self._arrivals = UnconfirmedChanges(
+        self._unconfirmed = UnconfirmedChanges(
             local,
             durable,
             merge_newer=self.hydrator.merge_newer,
@@ -95,7 +97,7 @@ class SyncEngine:
         supervisor.start("incarnations", self._watch_incarnations)
         loops: list[tuple[str, Callable[[], Coroutine[None, None, None]], float | None]] = [
             ("sweep", self._sweep, _SWEEP_S),
-            ("retention", self._forget_lapsed, _RETENTION_S),
+            ("retention", self._remove_lapsed, _RETENTION_S),
         ]
         if self._drains:
             loops += [
@@ -104,13 +106,13 @@ class SyncEngine:
                 ("notifications", self.listener.handle, None),
             ]
         for name, work, every_s in loops:
-            supervisor.start(name, partial(self._wait_and_do, work), every_s=every_s)
+            supervisor.start(name, partial(self._run_after_comparison, work), every_s=every_s)
 
     async def push_now(self, person_id: int) -> bool:
-        """Takes a person to durable without waiting for the relay; returns whether it confirmed.
+        """Pushes a person to durable at once; returns whether durable confirmed all of it.
 
         Raises:
-            StoreUnavailableError: A server is down; the relay goes on with it.
+            StoreUnavailableError: A server is down; the relay tries again.
         """
         await self.relay.drain([person_id])
         return await self._local.run("SISMEMBER", keys.DIRTY, person_id) == 0
@@ -119,16 +121,17 @@ class SyncEngine:
         """Compares the servers and opens the gates once, for a command that runs no loops.
 
         Raises:
-            StoreUnavailableError: A server cannot be asked.
+            StoreUnavailableError: A server does not answer.
         """
-        await self._compare()
+        if await self.incarnations.check(self._ungated_hydrator.merge_newer):
+            await self._hydrate_entitled()
 
     async def _watch_incarnations(self) -> None:
-        """Compares at once when a gate has refused somebody, and looks for a FLUSHALL meanwhile."""
+        """Compares at once when a gate has refused a command, and regularly after a FLUSHALL."""
         while True:
             try:
                 if not await self._is_settled():
-                    await self._compare()
+                    await self.open()
             except StoreUnavailableError as error:
                 _log.warning("comparison_waits", seconds=_REST_S, reason=str(error))
                 await asyncio.sleep(_REST_S)
@@ -136,52 +139,37 @@ class SyncEngine:
                 self._has_tried_to_compare.set()
             await self._wait_for_refusal()
 
-    async def _wait_and_do(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def _run_after_comparison(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         await self._has_tried_to_compare.wait()
         await work()
 
     async def _wait_for_refusal(self) -> None:
-        refusals = [
-            asyncio.create_task(gate.refused.wait())
-            for gate in (self._local_gate, self._durable_gate)
-        ]
+        refusals = [asyncio.create_task(gate.refused.wait()) for gate in self._gates]
         try:
-            await asyncio.wait(refusals, timeout=_KEEP_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(refusals, timeout=_WATCH_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for refusal in refusals:
                 refusal.cancel()
 
     async def _is_settled(self) -> bool:
-        is_refused = self._local_gate.refused.is_set() or self._durable_gate.refused.is_set()
         return (
-            not is_refused
+            not any(gate.refused.is_set() for gate in self._gates)
             and self.incarnations.is_local_verified
-            and await self.incarnations.is_known()
+            and await self.incarnations.is_recorded()
         )
 
-    async def _compare(self) -> None:
-        if await self.incarnations.check(self._comparer.merge_newer):
-            await self._hydrate_entitled()
-
     async def _hydrate_entitled(self) -> None:
-        """Local is new or was flushed: direct readers should find what belongs to sponsors."""
-        for sponsorable in self._catalog.sponsorables:
-            cursor = 0
-            while True:
-                reply = await self._durable.run(
-                    "SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", BATCH
-                )
-                cursor, members = cast("tuple[int, list[bytes]]", reply)
-                for at in range(0, len(members), BATCH):
-                    await self.hydrator.hydrate([int(m) for m in members[at : at + BATCH]])
-                if cursor == 0:
-                    break
+        """Fills a local that is new or was flushed, so that direct readers find sponsors' data."""
+        pages = scan_entitled(self._durable, self._catalog)
+        async with aclosing(in_batches(pages, BATCH)) as batches:
+            async for ids in batches:
+                await self.hydrator.hydrate(ids)
 
     async def _sweep(self) -> None:
         await end_entitlements(self._local)
         await self.relay.sweep()
-        await self._arrivals.check()
+        await self._unconfirmed.check()
 
-    async def _forget_lapsed(self) -> None:
-        while await forget_lapsed(self._durable, catalog=self._catalog, retention=self._retention):
+    async def _remove_lapsed(self) -> None:
+        while await remove_lapsed(self._durable, catalog=self._catalog, retention=self._retention):
             pass

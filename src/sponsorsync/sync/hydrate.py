@@ -1,4 +1,4 @@
-"""Bringing people's data back from durable, when local has lost it or never had it."""
+"""Fetches people's data from durable when local has lost it or never had it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sponsorsync.sync.incarnations import Incarnations
     from sponsorsync.sync.person_records import PersonRecord
 
-# After durable failed, nobody queues behind its time-outs for so long.
+# After a failure durable is not asked again for this long: requests fail at once.
 _DOWN_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -44,36 +44,36 @@ class Hydrator:
         self._local = local
         self._durable = durable
         self._catalog = catalog
-        self._epochs = incarnations
+        self._incarnations = incarnations
         self._down_until = 0.0
 
     @property
     def is_local_verified(self) -> bool:
         """Whether local is known not to be older than durable."""
-        return self._epochs.is_local_verified
+        return self._incarnations.is_local_verified
 
     async def fetch(self, person_id: int, token: str, then: ScriptCall) -> Reply:
-        """Ends a lease by filling what is unknown of one person, in two round trips.
+        """Fetches what is unknown of one person and ends the lease, in two round trips.
 
-        Returns what a script says on local that is run right after it: the waiting question.
+        Returns the reply of `then`, a script that local runs right after it.
 
         Raises:
-            DurableUnavailableError: Durable cannot be asked; the lease is given back.
-            StoreConflictError: A key of theirs holds data of another kind; likewise.
+            DurableUnavailableError: Durable cannot be asked; the lease is released.
+            StoreConflictError: The person has a wrong-type key; the lease is released.
         """
         refused, answer = await self._fetch_leased([person_id], token, then)
         if refused:
             raise StoreConflictError(
-                "A key in one of the two Redises holds data of another kind, so nothing was "
-                "brought back from durable storage. The operator's log names it."
+                "A key in one of the two Redis servers holds data of another kind, so nothing was "
+                "fetched from durable storage. The operator's log names it."
             )
         return answer
 
     async def hydrate(self, ids: Sequence[int]) -> dict[int, str]:
-        """Fetches people whom nobody else is fetching; returns why some could not be.
+        """Fetches people whose lease is free; returns those who could not be fetched, and why.
 
         Raises:
-            DurableUnavailableError: Durable cannot be asked; the leases are given back.
+            DurableUnavailableError: Durable cannot be asked; the leases are released.
         """
         token = secrets.token_hex(8)
         taken = await self._local.run_together(
@@ -86,9 +86,9 @@ class Hydrator:
         return refused
 
     async def merge_newer(self, ids: Sequence[int]) -> dict[int, str]:
-        """Takes from durable whatever is known on local and newer there.
+        """Merges parts that are known on local and newer on durable.
 
-        Returns the reasons for which that could not be done of some.
+        Returns the people who could not be merged, and why.
         """
         refused, _ = await self._fetch(ids, "")
         return refused
@@ -99,7 +99,7 @@ class Hydrator:
         try:
             refused, answer = await self._fetch(ids, token, then)
         except BaseException:
-            # Also when the request is cancelled: others should not wait for a lease to run out.
+            # Also when the request is cancelled: others must not wait for the lease to expire.
             await asyncio.shield(self._release(ids, token))
             raise
         if refused:
@@ -109,7 +109,7 @@ class Hydrator:
     async def _fetch(
         self, ids: Sequence[int], token: str, then: ScriptCall | None = None
     ) -> tuple[dict[int, str], Reply]:
-        """Returns the reasons of those who have a key of another type, and the answer to `then`."""
+        """Returns people with a wrong-type key, with the error, and the reply to `then`."""
         records = await self._ask_durable(ids)
         refused = {p.person_id: p.error for p in records if p.error is not None}
         good = [record for record in records if record.error is None]
@@ -135,7 +135,7 @@ class Hydrator:
                 ids,
                 what="all",
                 catalog=self._catalog,
-                as_dumps=self._epochs.can_dump_to_local,
+                as_dumps=self._incarnations.can_dump_to_local,
             )
         except StoreUnavailableError as error:
             self._down_until = loop.time() + _DOWN_S

@@ -1,13 +1,12 @@
-"""Noticing that a server came back older than it was, before anything is lost by it.
+"""Detects a server that came back older than it was, before any data are lost by it.
 
-Each server has a run_id for each incarnation. Local keeps the two that were last compared in
-`sponsorsync:incarnations`, and for each person durable's counter of applications when it confirmed
-them.
+Each start of a server has a run_id: its incarnation. Local stores the two that were last compared
+in `sponsorsync:incarnations`, and for each person durable's counter of applications at the last
+confirmation. Durable counts its applications and stores each person's last one.
 
-Durable counts its applications, and notes for each person the last one. A local that came back from
-an older append-only file has forgotten the last confirmations: whoever durable took without one may
-be newer there. A durable that was restored from a backup shows a smaller counter: whoever was
-confirmed after that travels again.
+A local that came back from an older append-only file lacks the last confirmations, so durable
+may have newer data of these people. A durable that was restored from a backup shows a
+smaller counter: people who were confirmed after that are pushed again.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ class Incarnations:
     """Compares the two servers whenever one of them is another incarnation.
 
     Args of the constructor:
-        local, durable: Connections that no gate watches.
-        local_gate, durable_gate: What everybody else's connections go through.
+        local, durable: Stores without gates.
+        local_gate, durable_gate: The gates of all other stores.
 
     Attributes:
         is_local_verified: Whether local is known not to be older than durable.
@@ -53,21 +52,22 @@ class Incarnations:
         self.can_dump_to_local = False
 
     async def check(self, merge_newer: MergeNewer) -> bool:
-        """Compares what has to be compared, and opens the gates.
-
-        Returns whether local knew of no epoch: it is new, or was flushed.
+        """Compares the servers as far as necessary, and opens the gates.
 
         Args:
-            merge_newer: Takes from durable what is newer there.
+            merge_newer: Merges what is newer on durable.
+
+        Returns:
+            Whether local had no incarnation stored: it is new, or was flushed.
 
         Raises:
-            StoreUnavailableError: A server cannot be asked. Local's gate is open all the same once
-                local answers; changes then wait until durable has been asked.
+            StoreUnavailableError: A server does not answer. Local's gate opens as soon as local
+                answers; changes then wait for durable.
         """
         local_id = await self._local.load_run_id()
         compared = await self._local.run("HGET", keys.INCARNATIONS, "local")
         is_same_local = compared == local_id.encode()
-        # Where nobody is known, nothing can be older.
+        # A local without people cannot be older.
         self.is_local_verified = is_same_local or await self._local.run("ZCARD", keys.PEOPLE) == 0
         self._local_gate.open_for(local_id)
 
@@ -81,7 +81,7 @@ class Incarnations:
             checked = await load_checked(self._local)
             newer = await merge_unconfirmed(self._local, self._durable, merge_newer, after=checked)
             if newer and compared is not None:
-                _log.warning("local_came_back_older", looked_at=newer)
+                _log.warning("local_came_back_older", compared=newer)
         await self._local.run(
             *("HSET", keys.INCARNATIONS, "local", local_id, "durable", durable_id),
             *("dumps:durable", int(self.can_dump_to_durable)),
@@ -90,12 +90,12 @@ class Incarnations:
         self.is_local_verified = True
         return compared is None
 
-    async def is_known(self) -> bool:
-        """Tells whether local still remembers the epoch: a FLUSHALL takes it along."""
+    async def is_recorded(self) -> bool:
+        """Returns whether local still stores an incarnation: a FLUSHALL removes it."""
         return await self._local.run("HEXISTS", keys.INCARNATIONS, "local") == 1
 
     async def push_again(self, applied: int) -> None:
-        """Makes everybody travel again whom durable confirmed after this count of applications."""
+        """Marks everyone dirty that durable confirmed after this count of applications."""
         total = 0
         while marked := cast("int", await self._local.run_script("push_again", applied, _BATCH)):
             total += marked

@@ -1,6 +1,7 @@
-"""Keyspace notifications of local: what is written past the service, and what is read in vain.
+"""Handles local's keyspace notifications of foreign writes and of reads that miss.
 
-They are hints: Redis sends them once and to whoever listens at that moment. `verify` is the truth.
+They are hints: Redis sends each once, to the clients that listen at that moment. `verify` is the
+truth.
 https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/
 """
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sponsorsync.sync.hydrate import Hydrator
 
 NEEDED_FLAGS = frozenset("Esm")
-"""Keyevent notifications, of sets, and of key misses."""
+"""Keyevent notifications of sets and of key misses."""
 
 _EVENTS = ("sadd", "srem", "spop", "sunionstore", "sinterstore", "sdiffstore", "keymiss")
 _FLAG_NAMES = "Esm"
@@ -37,30 +38,25 @@ _log = structlog.get_logger(__name__)
 
 
 class Listener:
-    """Marks foreign writes, and fetches what direct readers miss."""
+    """Versions foreign writes, and fetches what direct readers miss."""
 
     def __init__(
-        self,
-        local: RedisStore,
-        *,
-        catalog: Catalog,
-        hydrator: Hydrator,
-        may_configure: bool,
+        self, local: RedisStore, *, catalog: Catalog, hydrator: Hydrator, may_configure: bool
     ) -> None:
         self._local = local
         self._hydrator = hydrator
         self._may_configure = may_configure
         collections = "|".join(map(re.escape, catalog.collections))
         self._key = re.compile(rf"user:([1-9][0-9]*):({collections})")
-        # Events arrive faster than they are handled while a batch is imported; what does not fit
-        # is dropped, and the other one of the two, `verify`, finds it.
+        # During a bulk import events arrive faster than they are handled; those that do not fit
+        # are dropped, and `verify` finds what they announced.
         self._queue: asyncio.Queue[tuple[str, int, str]] = asyncio.Queue(_QUEUE_SIZE)
         self._waiting: Counter[tuple[str, int, str]] = Counter()
-        self._mark_channel = f"sponsorsync:listener:{secrets.token_hex(8)}"
-        self._mark_heard = asyncio.Event()
+        self._echo_channel = f"sponsorsync:listener:{secrets.token_hex(8)}"
+        self._has_echoed = asyncio.Event()
 
     async def load_missing_flags(self) -> str:
-        """Returns the flags of `notify-keyspace-events` that local lacks, after mending if allowed.
+        """Returns the flags of `notify-keyspace-events` that local lacks; sets them if permitted.
 
         Raises:
             StoreUnavailableError: Local is down.
@@ -78,38 +74,34 @@ class Listener:
         """Puts notifications into the queue until it is cancelled."""
         while True:
             try:
-                await self._warn_of_missing_flags()
+                if missing := await self.load_missing_flags():
+                    _log.warning(
+                        "notifications_off",
+                        missing=missing,
+                        what_to_do=f"CONFIG SET notify-keyspace-events with {_FLAG_NAMES} among "
+                        "its flags, or set SPONSORSYNC_MANAGE_NOTIFICATIONS=true; until then only "
+                        "`sponsorsync verify` notices writes and reads past the service",
+                    )
                 await self._listen_once()
             except (RedisError, StoreError) as error:
                 _log.warning("listener_rests", seconds=_REST_S, reason=str(error))
                 await asyncio.sleep(_REST_S)
 
-    async def _warn_of_missing_flags(self) -> None:
-        missing = await self.load_missing_flags()
-        if missing:
-            _log.warning(
-                "notifications_off",
-                missing=missing,
-                what_to_do=f"CONFIG SET notify-keyspace-events with {_FLAG_NAMES} among its flags, "
-                "or set SPONSORSYNC_MANAGE_NOTIFICATIONS=true; until then writes and reads past "
-                "the service are noticed only by `sponsorsync verify`",
-            )
-
     async def _listen_once(self) -> None:
         pubsub = self._local.open_pubsub()
         try:
-            await pubsub.subscribe(self._mark_channel)
+            await pubsub.subscribe(self._echo_channel)
             await pubsub.psubscribe(*(f"__keyevent@*__:{event}" for event in _EVENTS))
             while True:
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_POLL_S)
                 if message is not None:
-                    self._take(message)
+                    self._enqueue(message)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
-    def _take(self, message: dict[str, bytes]) -> None:
-        if message["channel"] == self._mark_channel.encode():
-            self._mark_heard.set()
+    def _enqueue(self, message: dict[str, bytes]) -> None:
+        if message["channel"] == self._echo_channel.encode():
+            self._has_echoed.set()
             return
         event = message["channel"].rpartition(b":")[2].decode()
         found = self._key.fullmatch(message["data"].decode(errors="replace"))
@@ -129,8 +121,8 @@ class Listener:
             self._waiting[notice] -= 1
             if not self._waiting[notice]:
                 del self._waiting[notice]
-            while not self._hydrator.is_local_verified:  # noqa: ASYNC110 - nobody tells
-                # Local may be older than durable, and what is written to it then no news of it all.
+            while not self._hydrator.is_local_verified:  # noqa: ASYNC110 - no event
+                # Local may be older than durable: a write to it is no newer state of the whole set.
                 await asyncio.sleep(_POLL_S)
             try:
                 if event == "keymiss":
@@ -145,25 +137,25 @@ class Listener:
         reply = await self._local.run_script("mark_foreign", *key, event)
         if reply != b"lost?":
             return
-        # Notifications come late: a removal may be on its way that explains it, and it will be
-        # looked at in its turn.
-        await self._hear_all_of_before()
+        # Notifications come late: a removal that explains the loss may be under way, and is
+        # handled in its turn.
+        await self._receive_pending()
         if not any(self._waiting[removal, *key] for removal in ("srem", "spop")):
             await self._local.run_script("mark_foreign", *key, "lost")
 
-    async def _hear_all_of_before(self) -> None:
-        """Returns when all notifications that local has sent by now are in the queue."""
-        self._mark_heard.clear()
-        await self._local.run("PUBLISH", self._mark_channel, "")
-        with suppress(TimeoutError):  # the subscription was cut: nothing of before will come
+    async def _receive_pending(self) -> None:
+        """Waits until all notifications that local has sent by now are in the queue."""
+        self._has_echoed.clear()
+        await self._local.run("PUBLISH", self._echo_channel, "")
+        with suppress(TimeoutError):  # the subscription was cut: no earlier one will come
             async with asyncio.timeout(_REST_S):
-                await self._mark_heard.wait()
+                await self._has_echoed.wait()
 
     async def _restore(self, person_id: int, collection: str) -> None:
-        """Fetches what somebody read in vain, unless it is known that there is nothing.
+        """Fetches a collection that a reader missed, unless it is known to be empty.
 
-        Our own scripts read in vain too; the question itself does not (include/exists.lua), or
-        it would be asked for ever.
+        Our own scripts miss too; the script here does not (include/exists.lua), or it would run
+        for ever.
         """
         await ask_until_known(
             person_id,

@@ -1,7 +1,7 @@
-"""What one side exports and the other takes: packed by Redis, unpacked by Redis, opaque in between.
+"""Person records: packed by one server, applied or merged by the other, opaque in between.
 
-`pack.lua` packs a person's parts with cmsgpack; `apply.lua` and `merge.lua` unpack them. The
-bytes are not looked at here, so ids need not be UTF-8 and nothing is parsed twice.
+`pack.lua` packs a person's parts with cmsgpack; `apply.lua` and `merge.lua` unpack them. Python
+never parses the bytes, so ids in them need not be UTF-8.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from sponsorsync.store import keys
 from sponsorsync.store.script_limits import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
 
 if TYPE_CHECKING:
@@ -23,16 +24,16 @@ class PersonRecord:
     """One person's parts.
 
     Attributes:
-        version_vector: Stands for all versions in it; empty when there is an error.
-        content: Opaque.
-        flags: See pack.lua.
-        error: Why there is no content: a key of another type, or 'visitor'.
+        version_vector: Identifies all versions in it; empty if there is an error.
+        content: Opaque bytes.
+        flags: Letters; see pack.lua.
+        error: Why there is no content: a wrong-type key, or 'visitor'.
     """
 
     person_id: int
-    version_vector: bytes
-    content: bytes
-    flags: bytes
+    version_vector: bytes = b""
+    content: bytes = b""
+    flags: bytes = b""
     error: str | None = None
 
     @property
@@ -42,69 +43,81 @@ class PersonRecord:
 
     @property
     def needs_fetch(self) -> bool:
-        """Whether something has to be fetched from durable before all can be sent."""
+        """Whether a part must be fetched from durable before everything can be sent."""
         return b"u" in self.flags
 
     @property
+    def is_partial(self) -> bool:
+        """Whether parts of the person are left out."""
+        return b"p" in self.flags
+
+    @property
     def is_visitor(self) -> bool:
-        """Whether an anonymous visitor has the same number, so that no set is in it."""
+        """Whether an anonymous visitor has the same number; then it holds no collection."""
         return b"v" in self.flags
 
     @property
     def needs_pruning(self) -> bool:
-        """Whether durable holds a copy of somebody who is not entitled any more."""
+        """Whether durable holds a copy of a person who is no longer entitled."""
         return b"n" in self.flags
+
+
+async def run_for_people(
+    store: RedisStore, script: str, arguments: Sequence[Argument], ids: Sequence[int]
+) -> list[tuple[int, list[bytes]]]:
+    """Runs a script over people in pieces; returns each person with their row of the reply.
+
+    A script that has read much stops early and is run again for the rest, so the order may differ
+    from that of the ids.
+    """
+    found: list[tuple[int, list[bytes]]] = []
+    waiting = list(ids)
+    while waiting:
+        pieces = [
+            waiting[at : at + PEOPLE_A_SCRIPT] for at in range(0, len(waiting), PEOPLE_A_SCRIPT)
+        ]
+        replies = await store.run_scripts(script, [[*arguments, *piece] for piece in pieces])
+        waiting = []
+        for piece, reply in zip(pieces, replies, strict=True):
+            rows = cast("list[list[bytes]]", reply)
+            found += zip(piece, rows, strict=False)
+            waiting += piece[len(rows) :]
+    return found
 
 
 async def pack_people(
     store: RedisStore, ids: Sequence[int], *, what: str, catalog: Catalog, as_dumps: bool = False
 ) -> list[PersonRecord]:
-    """Returns a package for each person, in one round trip (more where there is very much).
-
-    The order may be another than that of the ids.
+    """Returns a record for each person, in any order.
 
     Args:
-        store: Either side.
-        ids: Of the people.
-        what: 'entitled' leaves out the collections of who is not entitled: what may leave local.
-            'all' leaves out nothing; 'only:{collection}' is 'entitled' for one collection.
-        catalog: The sponsorables that can entitle somebody.
-        as_dumps: In the server's own format, which is several times faster; the other side has to
-            be able to read it (dump_format.py).
+        store: Local or durable.
+        ids: The people.
+        what: 'entitled' leaves out the collections of people who are not entitled: only this may
+            leave local. 'all' leaves out nothing; 'only:{collection}' is 'entitled' for one
+            collection.
+        catalog: The sponsorables that can entitle a person.
+        as_dumps: Packs keys in the server's own format, which is several times faster; the other
+            server has to be able to read it (dump_format.py).
     """
-    records: list[PersonRecord] = []
-    waiting = ids
-    while waiting:
-        pieces = chunks(waiting)
-        replies = await store.run_scripts(
-            "pack",
-            [
-                [what + ("+dumps" if as_dumps else ""), catalog.sponsorables_json, *piece]
-                for piece in pieces
-            ],
-        )
-        left: list[int] = []
-        for piece, reply in zip(pieces, replies, strict=True):
-            rows = cast("list[list[bytes]]", reply)
-            records += map(_parse_row, piece, rows)
-            left += piece[len(rows) :]  # the script had read much, and stopped
-        waiting = left
-    return records
-
-
-def chunks(ids: Sequence[int]) -> list[Sequence[int]]:
-    """Returns the ids in pieces for one script each."""
-    return [ids[at : at + PEOPLE_A_SCRIPT] for at in range(0, len(ids), PEOPLE_A_SCRIPT)]
+    form = what + ("+dumps" if as_dumps else "")
+    rows = await run_for_people(store, "pack", [form, catalog.sponsorables_json], ids)
+    return [
+        PersonRecord(person_id, row[0], row[1], row[2])
+        if row[0]
+        else PersonRecord(person_id, error=row[1].decode(errors="replace"))
+        for person_id, row in rows
+    ]
 
 
 async def apply_records(
     durable: RedisStore, records: Sequence[PersonRecord], *, catalog: Catalog
 ) -> list[tuple[int, str]]:
-    """Hands packages to durable, in one round trip.
+    """Applies records on durable, in one round trip.
 
     Returns:
-        For each package, in their order, durable's counter of applications with it, and 'ok',
-        'newer' (durable holds something newer) or the error for which it does not take it.
+        For each record, in their order: durable's counter of applications, and 'ok', 'newer'
+        (durable holds a newer version) or the error for which durable refuses it.
     """
     batches = split_for_scripts(records)
     arguments: list[list[Argument]] = [
@@ -115,7 +128,7 @@ async def apply_records(
 
 
 def split_for_scripts(records: Sequence[PersonRecord]) -> list[list[PersonRecord]]:
-    """Returns the packages in pieces for one script each, in their order."""
+    """Splits records into pieces for one script each, in their order."""
     batches: list[list[PersonRecord]] = []
     size = 0
     for record in records:
@@ -127,10 +140,15 @@ def split_for_scripts(records: Sequence[PersonRecord]) -> list[list[PersonRecord
     return batches
 
 
-def _parse_row(person_id: int, row: list[bytes]) -> PersonRecord:
-    if not row[0]:
-        error = row[1].decode(errors="replace")
-        return PersonRecord(
-            person_id=person_id, version_vector=b"", content=b"", flags=b"", error=error
-        )
-    return PersonRecord(person_id=person_id, version_vector=row[0], content=row[1], flags=row[2])
+async def find_removed(
+    local: RedisStore, durable: RedisStore, person_id: int, collection: str
+) -> list[bytes]:
+    """Finds members of durable's copy that a person who is not entitled removed on local.
+
+    Returns the arguments of prune.lua, local's version and the members; empty if there are none.
+    """
+    key = keys.preferences(person_id, collection)
+    copy = cast("set[bytes]", await durable.run("SMEMBERS", key))
+    reply = await local.run_script("find_removed", person_id, collection, *copy)
+    found = cast("list[bytes]", reply)
+    return found if len(found) > 1 else []

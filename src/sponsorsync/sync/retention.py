@@ -1,4 +1,4 @@
-"""Ends the keeping of preferences of people who have not been entitled for a long time."""
+"""Removes preferences of people who have not been entitled for longer than the retention."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What was removed of one person: sizes by collection."""
+class Removal:
+    """The collections that were removed of one person, with their sizes."""
 
     person_id: int
     collections: dict[str, int]
 
 
-async def forget_lapsed(
+async def remove_lapsed(
     durable: RedisStore, *, catalog: Catalog, retention: timedelta
-) -> list[Forgotten]:
-    """Removes from durable what is older than the retention; says what it removed.
+) -> list[Removal]:
+    """Removes one batch of lapsed preferences from durable; returns the removals.
 
-    Each person is one script on durable, which checks the lapse again: whoever came back between
-    the listing and this keeps everything.
+    The script on durable checks each lapse again: a person who came back after the listing keeps
+    everything.
 
     Raises:
         StoreUnavailableError: Durable is down.
@@ -47,7 +47,7 @@ async def forget_lapsed(
             *("ZRANGEBYSCORE", keys.LAPSED, "-inf", until, "WITHSCORES", "LIMIT", 0, _BATCH)
         ),
     )
-    forgotten = []
+    removals = []
     for person, lapse in listed:
         reply = await durable.run_script(
             "forget_lapsed", person, f"{lapse:.0f}", catalog.sponsorables_json
@@ -55,6 +55,6 @@ async def forget_lapsed(
         pairs = iter(cast("list[bytes | int]", reply))
         sizes = {cast("bytes", name).decode(): cast("int", next(pairs)) for name in pairs}
         if sizes:
-            forgotten.append(Forgotten(person_id=int(person), collections=sizes))
+            removals.append(Removal(person_id=int(person), collections=sizes))
             _log.info("retention_ended", person=int(person), removed=sizes)
-    return forgotten
+    return removals

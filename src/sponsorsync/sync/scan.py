@@ -1,7 +1,7 @@
-"""Going over all people of a side, in pages, so that memory stays bounded however many there are.
+"""Scans all people of a server in pages, so that memory stays bounded.
 
-Who is there all the time is met at least once (that is what SCAN promises); who comes or goes
-meanwhile may or may not be, and somebody may be met twice.
+A person who is there all the time is found at least once, as SCAN promises. One who comes or goes
+meanwhile may be missed, and the same person may be found twice.
 https://redis.io/docs/latest/commands/scan/
 """
 
@@ -22,7 +22,7 @@ _COUNT = 1000
 
 
 async def scan_people(store: RedisStore) -> AsyncGenerator[list[int], None]:
-    """Yields pages of everybody in a side's index of people."""
+    """Yields pages of the people in a server's index."""
     async for page in _scan(store, "ZSCAN", keys.PEOPLE):
         yield [int(member) for member, _ in cast("list[tuple[bytes, float]]", page)]
 
@@ -34,16 +34,16 @@ async def scan_set(store: RedisStore, key: str) -> AsyncGenerator[list[int], Non
 
 
 async def scan_entitled(store: RedisStore, catalog: Catalog) -> AsyncGenerator[list[int], None]:
-    """Yields pages of everybody in the indexes of the entitled."""
+    """Yields pages of the people in the indexes of the entitled."""
     for sponsorable in catalog.sponsorables:
         async for page in scan_set(store, keys.sponsors(sponsorable)):
             yield page
 
 
 async def scan_keyspace(store: RedisStore, catalog: Catalog) -> AsyncGenerator[list[int], None]:
-    """Yields pages of whoever has a profile or a set: looks at every key of the server.
+    """Yields pages of the people who have a profile or a collection; reads every key's name.
 
-    Keys that only look like ours (no number, another collection) are passed over.
+    Skips keys that only look like ours: no number, or another collection.
     """
     own = [("user_details:*", re.compile(rb"user_details:([1-9][0-9]*)"))]
     for collection in catalog.collections:
@@ -58,7 +58,7 @@ async def scan_keyspace(store: RedisStore, catalog: Catalog) -> AsyncGenerator[l
 async def in_batches(
     pages: AsyncGenerator[list[int], None], size: int
 ) -> AsyncGenerator[list[int], None]:
-    """Yields the same ids in batches of this size, none twice in a batch."""
+    """Yields the same ids in batches of a size, each id once in a batch."""
     waiting: list[int] = []
     async for page in pages:
         waiting += page

@@ -1,8 +1,8 @@
-"""The batch copy of everybody from local to durable.
+"""Copies everyone from local to durable in batches.
 
-The relay takes what changed; a snapshot takes all there is, for a first import and after anything
-that made somebody doubt. Versions decide here as there: what durable holds already, or holds newer,
-is not overwritten, so a snapshot may run at any time, beside relays and other snapshots, and again.
+The relay pushes changes; a snapshot pushes everything, for a first import or when an operator
+doubts the copy. Versions decide in both: a snapshot never overwrites anything newer on durable, so
+it may run at any time, beside relays and other snapshots, and again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 _BATCH_LEAST = PEOPLE_A_SCRIPT
-# Of the packages in a batch. There are four of them at most: one is read, one waits, two are sent;
-# the first may exceed this before it is noticed.
+# Of the records in a batch. There are four batches at most: one is read, one waits, two are sent;
+# the first may exceed the limit.
 _BATCH_BYTES = 8 * 1024 * 1024
-# While durable applies one batch, local confirms the other.
+# Local confirms one batch while durable applies the other.
 _SENDERS = 2
 _MOST_SHOWN = 20
 
@@ -44,31 +44,31 @@ class SnapshotSummary(Report):
 
     is_dry_run: bool = Field(default=False, description="Nothing was written.")
     total: int = Field(default=0, description="People in the index at the start.")
-    people: int = Field(default=0, description="People it has looked at.")
+    people: int = Field(default=0, description="People it has read.")
     records: int = Field(
         default=0,
-        description="People whom durable has as they are on local; in a dry run: would have.",
+        description="People whose data are now the same on durable; in a dry run: would be.",
     )
-    bytes: int = Field(default=0, description="Size of the data that were handed over.")
+    bytes: int = Field(default=0, description="Size of the records that were sent.")
     imported: int = Field(
-        default=0, description="People with data that nobody had versioned yet (`--scan`)."
+        default=0, description="People whose data had no versions yet (`--scan`)."
     )
     skipped: dict[str, int] = Field(
         default_factory=dict,
         examples=[{"visitor": 3}],
-        description="People who were left out, or left to the relay, by the reason.",
+        description="People who were left out, or left to the relay, by reason.",
     )
     errors: list[str] = Field(
-        default_factory=list, description="The first reasons why data could not be copied."
+        default_factory=list, description="The first 20 reasons why data could not be copied."
     )
-    on_their_way: int = Field(default=0, description="People who wait for durable at the end.")
+    on_their_way: int = Field(default=0, description="People who are dirty at the end.")
     seconds: float = 0.0
     reason: str | None = Field(default=None, description="Why it ended early.")
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Durable has all that was to be copied, and nobody waits."""
+        """Whether durable has everything that was to be copied, and no person is dirty."""
         return self.reason is None and not self.errors and not self.on_their_way
 
     def skip(self, reason: str, count: int = 1) -> None:
@@ -77,14 +77,14 @@ class SnapshotSummary(Report):
             self.skipped[reason] = self.skipped.get(reason, 0) + count
 
     def fail(self, error: str) -> None:
-        """Counts somebody whose data could not be copied, and keeps the first few reasons."""
+        """Counts a person whose data could not be copied, and stores the first 20 reasons."""
         self.skip("wrong type")
         if len(self.errors) < _MOST_SHOWN:
             self.errors.append(error)
 
 
 class Snapshot:
-    """Copies everybody; the next batches are read from local while one is applied on durable."""
+    """Copies everyone; reads the next batch from local while durable applies one."""
 
     def __init__(self, local: RedisStore, *, catalog: Catalog, relay: Relay) -> None:
         self._local = local
@@ -92,10 +92,10 @@ class Snapshot:
         self._relay = relay
 
     def check_collection(self, collection: str | None) -> None:
-        """Raises InvalidInputError for a collection that does not exist; None stands for all."""
+        """Raises InvalidInputError for a collection that does not exist; None means all."""
         if collection is not None and collection not in self._catalog.collections:
-            known = ", ".join(sorted(self._catalog.collections))
-            raise InvalidInputError(f"There is no such collection. There is: {known}.")
+            names = ", ".join(sorted(self._catalog.collections))
+            raise InvalidInputError(f"There is no such collection. There is: {names}.")
 
     async def run(
         self,
@@ -105,13 +105,13 @@ class Snapshot:
         scan: bool = False,
         report: Callable[[SnapshotSummary], None] = lambda _: None,
     ) -> SnapshotSummary:
-        """Copies, and returns what it did; an outage ends it early, and is told there.
+        """Copies; an outage ends it early and is the summary's `reason`.
 
         Args:
-            collection: Only this one, of people who are entitled; else everybody's everything.
+            collection: Copies only this one, of people who are entitled; None copies everything.
             dry_run: Reads and counts only.
-            scan: First looks through all keys for what nobody has versioned yet.
-            report: Told from time to time how far it is.
+            scan: First imports data without versions, by a scan of all keys.
+            report: Called with the summary so far, from time to time.
 
         Raises:
             InvalidInputError: There is no such collection.
@@ -120,20 +120,20 @@ class Snapshot:
         summary = SnapshotSummary(is_dry_run=dry_run)
         began = time.perf_counter()
 
-        def tell() -> None:
+        def report_progress() -> None:
             summary.seconds = round(time.perf_counter() - began, 3)
             report(summary)
 
         try:
             summary.total = await self._count(collection)
             if scan:
-                await self._adopt(summary, tell)
+                await self._import_unversioned(summary, report_progress)
                 summary.total = await self._count(collection)
-            await self._copy(collection, summary, tell)
+            await self._copy(collection, summary, report_progress)
             summary.on_their_way = cast("int", await self._local.run("SCARD", keys.DIRTY))
         except StoreUnavailableError as error:
             summary.reason = str(error)
-        tell()
+        report_progress()
         return summary
 
     async def _count(self, collection: str | None) -> int:
@@ -145,13 +145,15 @@ class Snapshot:
         ]
         return sum(sizes)
 
-    async def _adopt(self, summary: SnapshotSummary, tell: Callable[[], None]) -> None:
-        how = "count" if summary.is_dry_run else "mark"
-        pages = in_batches(scan_keyspace(self._local, self._catalog), PEOPLE_A_SCRIPT)
-        async with aclosing(pages):
-            async for ids in pages:
+    async def _import_unversioned(
+        self, summary: SnapshotSummary, report_progress: Callable[[], None]
+    ) -> None:
+        mode = "count" if summary.is_dry_run else "mark"
+        people = scan_keyspace(self._local, self._catalog)
+        async with aclosing(in_batches(people, PEOPLE_A_SCRIPT)) as batches:
+            async for ids in batches:
                 reply = await self._local.run_script(
-                    "import_unversioned", how, self._catalog.json, *ids
+                    "import_unversioned", mode, self._catalog.json, *ids
                 )
                 imported, visitors, wrongs = cast("tuple[list[bytes], int, list[bytes]]", reply)
                 summary.imported += len(imported)
@@ -160,10 +162,10 @@ class Snapshot:
                     summary.fail(wrong.decode(errors="replace"))
                 if imported and not summary.is_dry_run:
                     await self._relay_people([int(each) for each in imported])
-                tell()
+                report_progress()
 
     async def _copy(
-        self, collection: str | None, summary: SnapshotSummary, tell: Callable[[], None]
+        self, collection: str | None, summary: SnapshotSummary, report_progress: Callable[[], None]
     ) -> None:
         queue: asyncio.Queue[list[PersonRecord] | None] = asyncio.Queue(1)
 
@@ -176,8 +178,8 @@ class Snapshot:
 
         async def send() -> None:
             while (records := await queue.get()) is not None:
-                await self._hand_over(records, summary)
-                tell()
+                await self._send(records, summary)
+                report_progress()
 
         tasks = [asyncio.create_task(work()) for work in (read, *[send] * _SENDERS)]
         try:
@@ -188,7 +190,7 @@ class Snapshot:
     async def _pack_all(
         self, collection: str | None, summary: SnapshotSummary
     ) -> AsyncGenerator[list[PersonRecord], None]:
-        """Yields batches of packages; their size follows what people have."""
+        """Yields batches of records; adapts their number of people to their size in bytes."""
         what = "entitled" if collection is None else f"only:{collection}"
         people = (
             scan_people(self._local)
@@ -210,7 +212,7 @@ class Snapshot:
                 elif content < _BATCH_BYTES // 4:
                     size = min(size * 2, _BATCH)
 
-    async def _hand_over(self, records: Sequence[PersonRecord], summary: SnapshotSummary) -> None:
+    async def _send(self, records: Sequence[PersonRecord], summary: SnapshotSummary) -> None:
         good = []
         for record in records:
             if record.error is None:
@@ -229,10 +231,10 @@ class Snapshot:
         summary.skip("newer", len(delivery.newer))
         for person_id, error in delivery.refused.items():
             summary.fail(f"durable, person {person_id}: {error}")
-        # Whatever is more than copying, or was only copied in part, is the relay's.
-        left = {p.person_id for p in good if p.is_dirty and (p.needs_fetch or b"p" in p.flags)}
+        # The relay does the rest for people who need a fetch, or were copied in part.
+        left = {p.person_id for p in good if p.is_dirty and (p.needs_fetch or p.is_partial)}
         await self._relay_people(sorted(left.union(delivery.newer)))
 
     async def _relay_people(self, ids: Sequence[int]) -> None:
-        with suppress(StoreConflictError):  # it set them aside, and said so
+        with suppress(StoreConflictError):  # the relay has logged it as a dead letter
             await self._relay.drain(ids)

@@ -1,10 +1,10 @@
-"""What arrived on durable without local's knowledge: after it was confirmed, or never confirmed.
+"""Changes that durable applied and local never saw confirmed.
 
-A relay may be stopped for a while between reading from local and applying on durable. If local is
-flushed meanwhile and filled with what durable has then, the package that arrives after that is
-newer than local, and a relay that dies before it confirms tells nobody. Durable counts its
-applications and keeps for each person the last one; local keeps for each the last one that was
-confirmed. Whoever is ahead on durable is taken from there: versions decide whether it is news.
+A relay may stall between reading from local and applying on durable. If local is flushed meanwhile
+and filled with durable's data, the record that arrives afterwards is newer than local, and a relay
+that dies before it confirms leaves no trace of that. Durable counts its applications and stores
+each person's last one; local stores each person's last confirmed one. A person ahead on durable
+is merged from there: versions decide whether anything is newer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sponsorsync.store.connect import RedisStore
 
-# More than one script on durable takes, whose people all have the same count.
+# More than one script applies on durable: all people of a script have the same count.
 _PAGE = 500
 
 _log = structlog.get_logger(__name__)
@@ -29,13 +29,13 @@ MergeNewer: TypeAlias = "Callable[[Sequence[int]], Awaitable[Mapping[int, str]]]
 
 
 class UnconfirmedChanges:
-    """Compares durable's applications with local's confirmations, from where it stopped last.
+    """Compares durable's applications with local's confirmations, starting at the last stop.
 
     Args of the constructor:
-        local, durable: Behind the gates: where it stopped must not be told to a local that came
-            back older in the middle.
-        merge_newer: Takes from durable what is newer there; returns why it could not of some.
-        push_again: Makes everybody travel again who was confirmed after a count of durable's.
+        local, durable: Stores behind the gates: the last stop must not be written to a local that
+            came back older in between.
+        merge_newer: Merges what is newer on durable; returns the people it failed for, and why.
+        push_again: Marks everyone dirty that durable confirmed after a count.
     """
 
     def __init__(
@@ -48,31 +48,31 @@ class UnconfirmedChanges:
     ) -> None:
         self._local = local
         self._durable = durable
-        self._absorb_newer = merge_newer
+        self._merge_newer = merge_newer
         self._push_again = push_again
-        self._seen = 0
+        self._last_applied = 0
 
     async def check(self) -> None:
-        """Looks at what durable took until the last call: the rest may just be under way.
+        """Checks what durable applied until the previous call; later records may be under way.
 
         Raises:
             StoreUnavailableError: A server is down.
         """
         applied = int(cast("bytes | None", await self._durable.run("GET", keys.APPLIED)) or 0)
         checked = await load_checked(self._local)
-        if applied < max(self._seen, checked):
-            # It was emptied or restored under open connections; nobody else may send anything.
+        if applied < max(self._last_applied, checked):
+            # Durable was emptied or restored under open connections; maybe no relay sends now.
             await self._push_again(applied)
-        last, self._seen = min(self._seen, applied), applied
+        last, self._last_applied = min(self._last_applied, applied), applied
         if checked < last:
             await merge_unconfirmed(
-                self._local, self._durable, self._absorb_newer, after=checked, last=last
+                self._local, self._durable, self._merge_newer, after=checked, last=last
             )
             await self._local.run("HSET", keys.INCARNATIONS, "checked", last)
 
 
 async def load_checked(local: RedisStore) -> int:
-    """Returns durable's count up to which local was seen to have everything."""
+    """Returns the count of applications on durable up to which local has everything."""
     return int(cast("bytes | None", await local.run("HGET", keys.INCARNATIONS, "checked")) or 0)
 
 
@@ -84,15 +84,16 @@ async def merge_unconfirmed(
     after: int,
     last: int | None = None,
 ) -> int:
-    """Takes what is newer on durable of whom it took after a count without a confirmation here.
+    """Merges people that durable applied after a count, unconfirmed on local.
 
-    Only of people who are known here: of others nothing can be older. Whoever cannot be taken over
-    is marked dirty, so that the relay sets them aside and tries again. Returns how many there were.
+    Skips people who are unknown on local: nothing of them can be older. People who cannot be merged
+    are marked dirty, so that the relay makes them dead letters and tries again. Returns how many
+    people were ahead on durable.
     """
     total = 0
-    async for page in _scan_taken(durable, after, last):
+    async for page in _scan_applied(durable, after, last):
         ids = [person_id for person_id, _ in page]
-        known, confirmed = cast(
+        stored, confirmed = cast(
             "list[list[float | None]]",
             await local.run_together(
                 [("ZMSCORE", keys.PEOPLE, *ids), ("ZMSCORE", keys.CONFIRMED, *ids)]
@@ -100,12 +101,11 @@ async def merge_unconfirmed(
         )
         ahead = [
             person_id
-            for (person_id, taken), is_known, seen in zip(page, known, confirmed, strict=True)
-            if is_known is not None and (seen or 0) < taken
+            for (person_id, applied), here, seen in zip(page, stored, confirmed, strict=True)
+            if here is not None and (seen or 0) < applied
         ]
         if ahead:
-            refused = await merge_newer(ahead)
-            for person_id in refused:
+            for person_id in await merge_newer(ahead):
                 await local.run_together(
                     [("SADD", keys.DIRTY, person_id), ("XADD", keys.OUTBOX, "*", "u", person_id)]
                 )
@@ -115,10 +115,10 @@ async def merge_unconfirmed(
     return total
 
 
-async def _scan_taken(
+async def _scan_applied(
     durable: RedisStore, after: int, last: int | None
 ) -> AsyncGenerator[list[tuple[int, int]], None]:
-    """Yields pages of people with durable's count when it took them last, in that order."""
+    """Yields pages of people with the count of their last application, in that order."""
     start = f"({after}"
     end = "+inf" if last is None else last
     while True:
@@ -129,8 +129,8 @@ async def _scan_taken(
             ),
         )
         if rows:
-            yield [(int(person), int(taken)) for person, taken in rows]
+            yield [(int(person), int(applied)) for person, applied in rows]
         if len(rows) < _PAGE:
             return
-        # The page may have ended within a count: those are met twice.
+        # The page may have ended within a count: its people are found twice.
         start = str(int(rows[-1][1]))

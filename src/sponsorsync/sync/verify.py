@@ -1,8 +1,8 @@
-"""Comparing both sides, which is the truth where notifications and outboxes are only hints.
+"""Compares local with durable: the truth, where notifications and the outbox are only hints.
 
-Digests are compared, not contents, of everybody who stands in any index of either side. Whoever
-differs, or is on their way, is looked at once more, both sides anew: a change that travelled
-between the two answers is no difference.
+It compares digests, not contents, of everyone in any index of either server. People who differ or
+are dirty are digested once more on both servers: a change that travelled between the first two
+answers is no difference.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from sponsorsync.sync.differences import (
     Held,
     Person,
     compare,
-    is_set,
+    is_stored_set,
     parse_row,
 )
-from sponsorsync.sync.person_records import chunks
+from sponsorsync.sync.person_records import find_removed, run_for_people
 from sponsorsync.sync.scan import in_batches, scan_people, scan_set
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _DRAINS = 3
 
 
 class DeadLetter(FrozenReport):
-    """A person whose data durable refuses."""
+    """A person whose data one of the servers refuses."""
 
     id: int
     reason: str
@@ -54,21 +54,21 @@ class DeadLetter(FrozenReport):
 
 
 class VerifySummary(Report):
-    """Result of a comparison of both sides."""
+    """Result of a comparison of local with durable."""
 
     total: int = Field(default=0, description="People in local's index at the start.")
     people: int = Field(default=0, description="People who were compared.")
     equal: int = Field(default=0, description="People who were found equal.")
     visitors: int = Field(
         default=0,
-        description="Numbers that a visitor of the application has, too: the sets are left alone.",
+        description="People whose number is also an anonymous visitor's: sets are not compared.",
     )
     on_their_way: int = Field(
         default=0,
         description="People with changes that durable has not confirmed; without `dead_letters`.",
     )
     waiting_for_entitlement: int = Field(
-        default=0, description="Those of them who wait only until GitHub tells their entitlement."
+        default=0, description="Those of them who wait only for their entitlement from GitHub."
     )
     dead_letters: list[DeadLetter] = Field(default_factory=list)
     counts: dict[str, int] = Field(
@@ -78,7 +78,7 @@ class VerifySummary(Report):
     )
     differences: list[Difference] = Field(default_factory=list, description="The first 100.")
     repaired: int = Field(
-        default=0, description="Differences that were mended, before the second comparison."
+        default=0, description="Differences that were repaired before the second comparison."
     )
     seconds: float = 0.0
     reason: str | None = Field(default=None, description="Why it ended early.")
@@ -86,11 +86,11 @@ class VerifySummary(Report):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Both sides are known to be equal."""
+        """Whether local and durable are known to be equal."""
         return not (self.reason or self.counts or self.dead_letters or self.on_their_way)
 
     def add(self, differences: Iterable[Difference]) -> None:
-        """Counts differences, and keeps the first of them."""
+        """Counts differences, and stores the first 100."""
         for each in differences:
             self.counts[each.kind] = self.counts.get(each.kind, 0) + 1
             if len(self.differences) < _MOST_SHOWN:
@@ -98,7 +98,7 @@ class VerifySummary(Report):
 
 
 class Verifier:
-    """Compares everybody, and mends if told to."""
+    """Compares everyone, and repairs on request."""
 
     def __init__(
         self,
@@ -118,50 +118,48 @@ class Verifier:
     async def run(
         self, *, fix: bool = False, report: Callable[[VerifySummary], None] = lambda _: None
     ) -> VerifySummary:
-        """Compares, and returns what was found; an outage ends it early, and is told there.
+        """Compares everyone; an outage ends it early and is the summary's `reason`.
 
         Args:
-            fix: Mends each difference, relays what is dirty, and compares everything once more.
-            report: Told from time to time how far it is.
+            fix: Repairs each difference, drains the dirty, and compares everything once more.
+            report: Called with the summary so far, from time to time.
         """
         began = time.perf_counter()
         summary = VerifySummary()
 
-        def tell() -> None:
+        def report_progress() -> None:
             summary.seconds = round(time.perf_counter() - began, 3)
             report(summary)
 
         try:
-            await self._compare_all(summary, tell, fix=fix)
+            await self._compare_all(summary, report_progress, fix=fix)
             if fix:
                 await self._drain_all()
-                repaired, summary = summary.repaired, VerifySummary()
-                summary.repaired = repaired
-                await self._compare_all(summary, tell, fix=False)
+                summary = VerifySummary(repaired=summary.repaired)
+                await self._compare_all(summary, report_progress, fix=False)
         except StoreUnavailableError as error:
             summary.reason = str(error)
-        tell()
+        report_progress()
         return summary
 
     async def _compare_all(
-        self, summary: VerifySummary, tell: Callable[[], None], *, fix: bool
+        self, summary: VerifySummary, report_progress: Callable[[], None], *, fix: bool
     ) -> None:
-        # What ended by now would otherwise be found as a difference of the indexes.
+        # Entitlements that have just ended would be found as differences of the indexes.
         await end_entitlements(self._local)
         summary.total = cast("int", await self._local.run("ZCARD", keys.PEOPLE))
         summary.dead_letters = await self._load_dead_letters()
         dead_letters = {letter.id for letter in summary.dead_letters}
-        everybody = self._scan_everybody()
-        async with aclosing(everybody):
-            async for ids in everybody:
+        async with aclosing(self._scan_everyone()) as everyone:
+            async for ids in everyone:
                 await self._compare_batch(ids, summary, dead_letters, fix=fix)
-                tell()
+                report_progress()
 
     async def _compare_batch(
         self, ids: list[int], summary: VerifySummary, dead_letters: set[int], *, fix: bool
     ) -> None:
         summary.people += len(ids)
-        here, there = await self._look(ids)
+        here, there = await self._digest_both(ids)
         summary.visitors += sum("v" in person.flags for person in here.values())
         doubtful = [
             each
@@ -172,7 +170,7 @@ class Verifier:
         ]
         summary.equal += len(ids) - len(doubtful)
         if doubtful:
-            here, there = await self._look(doubtful)
+            here, there = await self._digest_both(doubtful)
         for each in doubtful:
             found = compare(each, here[each], there[each])
             if each in dead_letters:
@@ -196,48 +194,42 @@ class Verifier:
     async def _compare_copies(
         self, person_id: int, here: Person, there: Person
     ) -> list[Difference]:
-        """Judges what durable still holds of who is not entitled: nothing that local has not."""
+        """Returns the differences of durable's copies of a person who is not entitled.
+
+        A copy may hold nothing that local does not.
+        """
         found = []
         if not _may_have_copy(here, there):
             return []
         for part, held in there.parts.items():
-            if not (is_set(part) and held.state in {"there", "unnoted"}):
+            if not is_stored_set(part, held):
                 continue
             mine = here.parts.get(part, Held())
             if mine.state == "unknown":
                 kind, repair = "lost or never there on local", "hydrate"
             elif not mine.has_copy:
-                kind, repair = "kept of somebody not entitled", "prune"
-            elif await self._is_wider(person_id, part):
-                kind, repair = "copy not narrowed", "prune"
+                kind, repair = "kept though not entitled", "prune"
+            elif await find_removed(self._local, self._durable, person_id, part):
+                kind, repair = "copy not pruned", "prune"
             else:
                 continue
             found.append(Difference(person_id=person_id, kind=kind, part=part, repair=repair))
         return found
 
-    async def _is_wider(self, person_id: int, part: str) -> bool:
-        key = keys.preferences(person_id, part)
-        copy = cast("set[bytes]", await self._durable.run("SMEMBERS", key))
-        reply = await self._local.run_script("find_removed", person_id, part, *copy)
-        return len(cast("list[bytes]", reply)) > 1
-
-    # ------------------------------------------------------------------ looking
-
-    async def _scan_everybody(self) -> AsyncGenerator[list[int], None]:
-        """Yields everybody whom any index of either side knows, by the first that does."""
+    async def _scan_everyone(self) -> AsyncGenerator[list[int], None]:
+        """Yields everyone in any index of either server, once each."""
         before: list[tuple[RedisStore, str, str]] = []
-        for store, key, asks in self._indexes():
-            pages = scan_people(store) if asks == "ZMSCORE" else scan_set(store, key)
-            batches = in_batches(pages, _BATCH)
-            async with aclosing(batches):
+        for store, key, query in self._list_indexes():
+            pages = scan_people(store) if query == "ZMSCORE" else scan_set(store, key)
+            async with aclosing(in_batches(pages, _BATCH)) as batches:
                 async for ids in batches:
-                    new = await _drop_known(ids, before)
+                    new = await _drop_indexed(ids, before)
                     if new:
                         yield new
-            before.append((store, key, asks))
+            before.append((store, key, query))
 
-    def _indexes(self) -> list[tuple[RedisStore, str, str]]:
-        """Returns each index with the command that asks it about many people."""
+    def _list_indexes(self) -> list[tuple[RedisStore, str, str]]:
+        """Returns each index with the command that looks up many people in it."""
         sets = [keys.sponsors(each) for each in self._catalog.sponsorables]
         return [
             (self._local, keys.PEOPLE, "ZMSCORE"),
@@ -246,44 +238,29 @@ class Verifier:
             *((store, key, "SMISMEMBER") for key in sets for store in (self._local, self._durable)),
         ]
 
-    async def _look(self, ids: Sequence[int]) -> tuple[dict[int, Person], dict[int, Person]]:
-        # Local first: what is changed and relayed in between then shows as newer on durable, which
-        # the second look clears up.
+    async def _digest_both(self, ids: Sequence[int]) -> tuple[dict[int, Person], dict[int, Person]]:
+        # Local first: a change that is relayed in between then shows as newer on durable, and the
+        # second digest clears that up.
         return await self._digest(self._local, ids), await self._digest(self._durable, ids)
 
     async def _digest(self, store: RedisStore, ids: Sequence[int]) -> dict[int, Person]:
-        people: dict[int, Person] = {}
-        waiting = list(ids)
-        while waiting:
-            pieces = chunks(waiting)
-            replies = await store.run_scripts(
-                "digest", [[self._catalog.json, *piece] for piece in pieces]
-            )
-            left: list[int] = []
-            for piece, reply in zip(pieces, replies, strict=True):
-                rows = cast("list[list[bytes]]", reply)
-                people |= zip(piece, map(parse_row, rows), strict=False)
-                left += piece[len(rows) :]
-            waiting = left
-        return people
+        rows = await run_for_people(store, "digest", [self._catalog.json], ids)
+        return {person_id: parse_row(row) for person_id, row in rows}
 
     async def _load_dead_letters(self) -> list[DeadLetter]:
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.DEAD_LETTERS))
-        letters = []
-        for person_id, record in reply.items():
-            told = json.loads(record)
-            letters.append(
-                DeadLetter(id=int(person_id), reason=told["reason"], next_try=told["next_try"])
-            )
-        return letters
-
-    # ------------------------------------------------------------------ mending
+        letters = {int(person_id): json.loads(letter) for person_id, letter in reply.items()}
+        return [
+            DeadLetter(id=person_id, reason=letter["reason"], next_try=letter["next_try"])
+            for person_id, letter in letters.items()
+        ]
 
     async def _repair(self, person_id: int, found: Sequence[Difference]) -> int:
+        """Repairs a person's differences; returns how many."""
         by_repair: dict[str, list[Difference]] = defaultdict(list)
         for each in found:
             by_repair[each.repair].append(each)
-        beyond_us = by_repair.pop("", [])
+        for_the_operator = by_repair.pop("", [])
         refused: dict[int, str] = {}
         try:
             if by_repair.pop("merge", None):
@@ -295,22 +272,22 @@ class Verifier:
                     await store.run_script("reindex", person_id, self._catalog.sponsorables_json)
             steps = [
                 word
-                for how, differences in by_repair.items()
+                for repair, differences in by_repair.items()
                 for each in differences
-                for word in (how, each.part or PROFILE)
+                for word in (repair, each.part or PROFILE)
             ]
             if steps:
                 await self._local.run_script("repair", person_id, *steps)
             if "merge_sets" in by_repair:
                 refused |= await self._hydrator.hydrate([person_id])
         except StoreConflictError:
-            return 0  # a wrong-type key came in between; the next comparison names it
-        return 0 if refused else len(found) - len(beyond_us)
+            return 0  # a wrong-type key appeared meanwhile; the next comparison names it
+        return 0 if refused else len(found) - len(for_the_operator)
 
     async def _drain_all(self) -> None:
         for _ in range(_DRAINS):
-            batches = in_batches(scan_set(self._local, keys.DIRTY), _BATCH)
-            async with aclosing(batches):
+            dirty = scan_set(self._local, keys.DIRTY)
+            async with aclosing(in_batches(dirty, _BATCH)) as batches:
                 async for ids in batches:
                     with suppress(StoreConflictError):
                         await self._relay.drain(ids)
@@ -323,18 +300,17 @@ def _may_have_copy(here: Person, there: Person) -> bool:
         here.error is None
         and "c" not in here.flags
         and "v" not in here.flags
-        and any(
-            is_set(part) and held.state in {"there", "unnoted"}
-            for part, held in there.parts.items()
-        )
+        and any(is_stored_set(part, held) for part, held in there.parts.items())
     )
 
 
-async def _drop_known(ids: list[int], indexes: Sequence[tuple[RedisStore, str, str]]) -> list[int]:
-    """Returns the ids that stand in none of these indexes."""
-    for store, key, asks in indexes:
+async def _drop_indexed(
+    ids: list[int], indexes: Sequence[tuple[RedisStore, str, str]]
+) -> list[int]:
+    """Returns the ids that are in none of these indexes."""
+    for store, key, query in indexes:
         if not ids:
             break
-        answers = cast("list[object]", await store.run(asks, key, *ids))
+        answers = cast("list[object]", await store.run(query, key, *ids))
         ids = [each for each, answer in zip(ids, answers, strict=True) if answer in {None, 0}]
     return ids

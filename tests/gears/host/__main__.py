@@ -1,7 +1,7 @@
-"""The host as a process of its own: `python -m tests.gears.host --folder FOLDER [--port PORT]`.
+"""The host as a process: `python -m tests.gears.host --folder FOLDER [--port PORT]`.
 
-What it serves behaves as a Redis with RedisGears 1.2.9. The scripts run in its threads, so that
-their environment is this process's, and it can be killed as a server can.
+It behaves as a Redis with RedisGears 1.2.9. The scripts run in its threads, so they see its
+environment, and it can be killed as a server can.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
     async with run_valkey(
         folder,
         name="gears",
-        appendfsync="always",
-        extra_config={"notify-keyspace-events": ALL_FLAGS},
+        # A kill loses nothing without fsync either: each write is with the system before its reply.
+        extra_config={"notify-keyspace-events": ALL_FLAGS, "appendfsync": "no"},
     ) as valkey:
         engine = Engine(folder, threads, await Link.open(valkey.port), await Link.open(valkey.port))
         await engine.events_link.ask(b"PSUBSCRIBE", b"__keyevent@*__:*")
@@ -50,20 +50,16 @@ async def _serve(folder: Path, port: int, threads: int, *, ends_with_parent: boo
         listener.add_done_callback(lambda _: ended.set())  # Valkey is gone
         await engine.load()
         server = await asyncio.start_server(serve, HOST, port)
-        _tell({"port": server.sockets[0].getsockname()[1], "valkey_pid": valkey.pid})
+        facts = {"port": server.sockets[0].getsockname()[1], "valkey_pid": valkey.pid}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        sys.stdout.flush()
         await ended.wait()
         server.close()
         listener.cancel()
 
 
-def _tell(facts: dict[str, int]) -> None:
-    """Says where it serves, on the one line of its output."""
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
-    """Serves until it is told to end, its parent goes, or its Valkey does."""
+    """Serves until a signal, or until its parent or its Valkey ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)

@@ -97,7 +97,9 @@ class GearsBuilder:
             raise error("given reader does not exists or does not support register")
         arguments = make(mode, options)
         for step in self._steps:
-            _check_serializable(step)
+            if id(step.callback) not in upload.serializable:
+                _check_serializable(step)
+                upload.serializable[id(step.callback)] = step.callback
         registration: Registration = arguments.pop("kind")(
             engine=self.engine,
             id=self.engine.next_id("registration"),

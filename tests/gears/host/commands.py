@@ -29,7 +29,7 @@ class _Refused(Exception):  # noqa: N818 - it carries a reply
 
 @dataclass
 class _Options:
-    """What stands behind the script of RG.PYEXECUTE."""
+    """The options after the script of RG.PYEXECUTE."""
 
     id: str = ""
     description: str | None = None

@@ -2,9 +2,9 @@
 
 Everything that changes the server holds the *turn*: a client's command with all that it sets off,
 a script's `execute`, the body of a script, an `atomic` block. So a sync callback has run before
-the writer is answered, and nobody else's command comes between the two.
+the writer is answered, and no other command comes between the two.
 
-What happened to keys is learned from Valkey's own notifications, on a connection beside the
+Changes of keys are known from Valkey's own notifications, on a connection beside the
 others. A PING on it, sent when a command has been answered, comes back after all that the command
 notified of.
 """
@@ -64,7 +64,7 @@ _UNKNOWN_TYPES: Final = ("stream",)
 
 @dataclass(frozen=True)
 class CommandFacts:
-    """What COMMAND INFO says."""
+    """Facts of COMMAND INFO."""
 
     flags: frozenset[str]
     first_key: int
@@ -104,7 +104,7 @@ class Engine:
     """One of it runs in a process, over one Valkey.
 
     Attributes:
-        config: What RG.CONFIGSET kept.
+        config: The values of RG.CONFIGSET.
         threads: On how many threads executions run.
     """
 
@@ -179,7 +179,7 @@ class Engine:
     # Events
 
     async def listen(self) -> None:
-        """Hears of what happens to keys, for as long as the engine runs."""
+        """Receives notifications of keys while the engine runs."""
         while True:
             message = decode(await self.events_link.frames.next())
             if not isinstance(message, list):
@@ -193,7 +193,7 @@ class Engine:
                     self._idle = asyncio.create_task(self._see_to_idle_events())
 
     async def _see_to_idle_events(self) -> None:
-        """What no command has set off: an expiry, an eviction, or what wakes a blocked client."""
+        """Handles events without a command: an expiry, an eviction, a blocked client that wakes."""
         async with self.turn:
             self._idle = None
             await self._see_to_events()
@@ -221,7 +221,7 @@ class Engine:
             if isinstance(each, StreamRegistration):
                 if event == "xadd":
                     each.notice(key)
-            # While a KeysReader's sync callback runs, the engine tells no KeysReader of anything.
+            # While a KeysReader's sync callback runs, no KeysReader gets any event.
             elif (
                 isinstance(each, KeysRegistration)
                 and not in_event
@@ -233,7 +233,7 @@ class Engine:
 
     @asynccontextmanager
     async def _with_keys(self, keys: list[bytes]) -> AsyncIterator[None]:
-        """Lets keys stand again for a sync callback, with a value of ours; nobody hears of it."""
+        """Sets keys again during a sync callback, with a value of ours and without any event."""
         made = [key for key in keys if await self._ask_unheard(b"SET", key, b"1", b"NX")]
         try:
             yield
@@ -280,7 +280,7 @@ class Engine:
         return command
 
     async def find_command(self, name: str) -> CommandFacts | None:
-        """Returns what the server says of a command, if there is one; whoever asks has the turn."""
+        """Returns the server's facts of a command, if it exists; the caller has the turn."""
         reply: Any = decode(await self.own.ask(b"COMMAND", b"INFO", name.encode()))
         if reply[0] is None:
             return None
@@ -446,7 +446,7 @@ class Engine:
         if not session.is_alive and self.sessions.get(session.id) is session:
             del self.sessions[session.id]
 
-    # What outlives the process
+    # State that outlives the process
 
     def _save(self) -> None:
         sessions = [
@@ -454,7 +454,7 @@ class Engine:
                 "id": session.id,
                 "description": session.description,
                 "requirements": session.requirements,
-                "registrations": [each.saved() for each in session.registrations],
+                "registrations": [each.to_saved() for each in session.registrations],
             }
             for session in self.sessions.values()
         ]
@@ -470,10 +470,10 @@ class Engine:
         for saved in pickle.loads(file.read_bytes()):  # noqa: S301 - of our own writing
             session = Session(saved["id"], saved["description"], saved["requirements"])
             self.sessions[session.id] = session
-            for content in saved["registrations"]:
-                kind, values = pickle.loads(content)  # noqa: S301
+            for kind, values in saved["registrations"]:
+                steps = pickle.loads(values["pickled_steps"])  # noqa: S301
                 session.registrations.append(
-                    kind(engine=self, session=session, kept=content, **values)
+                    kind(engine=self, session=session, steps=steps, **values)
                 )
             self.registrations += session.registrations
         for each in self.registrations:

@@ -112,7 +112,7 @@ class Execution:
             self.duration_s = time.monotonic() - started
 
     def finish(self) -> None:
-        """Tells whoever waits for it."""
+        """Wakes the clients that wait for it."""
         if self.status != "aborted":
             self.status = "done"
         if self.command is not None:

@@ -25,7 +25,7 @@ class HostProcess:
     """One host, through all its incarnations: on one port and one folder.
 
     Attributes:
-        environment: What scripts find in `os.environ` besides what this process has.
+        environment: Variables in `os.environ` of scripts, besides those of this process.
         threads: How many executions may run side by side.
     """
 

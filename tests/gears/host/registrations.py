@@ -1,4 +1,4 @@
-"""What is registered: on events of keys, and on streams."""
+"""Registrations on events of keys, and on streams."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import cloudpickle
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.gears.host.running import Command
     from tests.gears.host.sessions import Session
 
+    SavedRegistration: TypeAlias = tuple[type["Registration"], dict[str, Any]]
+
 # How many executions of a registration RG.DUMPEXECUTIONS remembers.
 _REMEMBERED: Final = 100
 
@@ -29,8 +31,8 @@ class Calling:
     """The command that the server is at.
 
     Attributes:
-        names: Which hooked commands; all of them in a Lua script, which the host cannot look into.
-        command: Whom an execution may answer; in a transaction, a script, or `execute` nobody.
+        names: The hooked commands; all of them in a Lua script, whose commands the host cannot see.
+        command: The command that an execution may answer; None in a transaction or a script.
     """
 
     names: frozenset[str] = frozenset()
@@ -44,7 +46,7 @@ class Calling:
 
 @dataclass(eq=False)
 class Registration:
-    """What the readers have in common: the steps, where they run, and how they went."""
+    """Common state of all readers: the steps, where they run, and their results."""
 
     reader: ClassVar[str]
 
@@ -62,7 +64,7 @@ class Registration:
     last_run_s: float = 0.0
     total_run_s: float = 0.0
     last_error: str | None = None
-    kept: bytes = b""
+    pickled_steps: bytes = b""
     executions: deque[str] = field(default_factory=deque)
     worker: Worker = field(init=False)
 
@@ -80,16 +82,19 @@ class Registration:
     def stop(self) -> None:
         """Is not registered any more."""
 
-    def saved(self) -> bytes:
-        """Returns what makes it again after a restart, as it was when it was registered.
+    def to_saved(self) -> SavedRegistration:
+        """Returns what restores it after a restart.
 
-        What its callbacks have put into their globals since need not be anything that can be kept.
+        Its steps are those of the upload: what callbacks have put into their globals since may not
+        be picklable. Registrations with the same callbacks share one pickle.
         """
-        if not self.kept:
-            names = ("id", "desc", "steps", "mode", "prefix", *self._own_arguments)
-            values = {name: getattr(self, name) for name in names}
-            self.kept = cloudpickle.dumps((type(self), values))
-        return self.kept
+        if not self.pickled_steps:
+            callbacks = tuple((step.kind, id(step.callback)) for step in self.steps)
+            if callbacks not in self.session.pickles:
+                self.session.pickles[callbacks] = cloudpickle.dumps(self.steps)
+            self.pickled_steps = self.session.pickles[callbacks]
+        names = ("id", "desc", "mode", "prefix", "pickled_steps", *self._own_arguments)
+        return type(self), {name: getattr(self, name) for name in names}
 
     _own_arguments: ClassVar[tuple[str, ...]] = ()
 
@@ -148,9 +153,9 @@ class Registration:
 class KeysRegistration(Registration):
     """Runs for each event of a key; in mode sync before the writer gets its reply.
 
-    The host hears of events when the whole command is done: within a transaction or a Lua script a
+    The host gets events when the whole command is done: within a transaction or a Lua script a
     sync callback runs after all of it, where the engine runs it at each write; and it runs after a
-    SPOP with a count, which the engine tells of before it is done.
+    SPOP with a count, of which the engine notifies before it is done.
     """
 
     reader = "KeysReader"
@@ -162,7 +167,7 @@ class KeysRegistration(Registration):
     reads_value: bool = True
 
     def wants(self, event: str, key: bytes, calling: Calling) -> bool:
-        """Whether it runs for this event, as far as the value's type is not asked for."""
+        """Returns whether it runs for this event, regardless of the value's type."""
         return (
             self.matches(key)
             and (self.event_types is None or event in {each.lower() for each in self.event_types})
@@ -216,7 +221,7 @@ class _Stream:
 
 @dataclass(eq=False)
 class StreamRegistration(Registration):
-    """Runs for a batch of entries that one consumer of one group reads, whoever is registered."""
+    """Runs for a batch of entries, which one consumer of one group reads for all registrations."""
 
     reader = "StreamReader"
     _own_arguments = ("batch", "duration_ms", "on_failed", "retry_interval_s", "trims")

@@ -1,4 +1,4 @@
-"""What a thread that runs a script or a callback knows, and how an exception of theirs is told."""
+"""State of a thread that runs a script or a callback, and the text of their exceptions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ UNSET: Final = object()
 
 
 class error(Exception):  # noqa: N801, N818 - the engine's own name; scripts see it in tracebacks
-    """What the engine's functions raise."""
+    """The error of the engine's functions."""
 
     __module__ = "gears"
 
 
 class forcestopped(Exception):  # noqa: N801, N818 - likewise
-    """What an execution that is aborted meets."""
+    """The error in an execution that is aborted."""
 
     __module__ = "gears"
 
@@ -40,7 +40,7 @@ class Command:
     Attributes:
         arguments: As the client sent it.
         own_reply: The server's own answer, a frame.
-        reply: What a callback gave in its place.
+        reply: The reply of a callback in its place.
         awaits: How many executions are not done with it.
         released: Set when none is.
     """
@@ -97,7 +97,7 @@ RUNNING: Final = Running()
 
 
 def describe(raised: BaseException) -> str:
-    """Returns an exception as the engine tells it: the list of its traceback's lines, printed.
+    """Returns an exception in the engine's form: the list of its traceback's lines, printed.
 
     The builder, which is Python in the engine as well, looks there like the script itself.
     """

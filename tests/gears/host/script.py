@@ -1,4 +1,4 @@
-"""What every script finds there: the engine's functions, under the engine's names."""
+"""The engine's functions, under the engine's names, for every script."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def to_argument(value: object) -> bytes:
 
 
 class Atomic:
-    """`with atomic():` nobody else's command comes between; the host adds no MULTI around them."""
+    """`with atomic():` no other command comes between; the host adds no MULTI around them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -147,7 +147,7 @@ class Functions:
 
 
 def _sentence(text: str) -> str:
-    """Returns the server's error as the engine tells it, which looks at errno first."""
+    """Returns the server's error in the engine's words, which come from errno first."""
     if text.startswith("ERR wrong number of arguments"):
         return "Invalid argument"
     if text.startswith("ERR unknown command"):

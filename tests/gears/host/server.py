@@ -1,4 +1,4 @@
-"""What clients connect to: a proxy before Valkey that answers the engine's commands itself."""
+"""The server for clients: a proxy before Valkey that answers the engine's commands itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.gears.host.running import UNSET
 if TYPE_CHECKING:
     from tests.gears.host.commands import Commands
 
-# After one of these a connection gets messages at any time, and nobody can tell them from replies.
+# After one of these a connection gets messages at any time, which look like replies.
 _STREAMING: Final = {
     *("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"),
 }

@@ -1,4 +1,4 @@
-"""Sessions: an upload that registered something, under its id."""
+"""Sessions: uploads that registered or ran something, by id."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from tests.gears.host.executions import Execution
     from tests.gears.host.registrations import Registration
     from tests.gears.host.resp import Value
 
+    Pickles: TypeAlias = dict[tuple[tuple[str, int], ...], bytes]
+
 
 @dataclass(eq=False)
 class Session:
-    """What an upload left.
+    """The registrations and executions of an upload.
 
     Attributes:
-        runs: Its executions that nobody dropped; they keep it alive as registrations do.
+        runs: Its executions that were not dropped; they keep it alive as registrations do.
+        pickles: The steps of its registrations, as they were at the upload.
     """
 
     id: str
@@ -24,10 +29,11 @@ class Session:
     requirements: list[str]
     registrations: list[Registration] = field(default_factory=list)
     runs: set[str] = field(default_factory=set)
+    pickles: Pickles = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:
-        """Whether anything of it is left."""
+        """Whether it still has registrations or executions."""
         return bool(self.registrations or self.runs)
 
     def dump(self, *, verbose: bool = False) -> list[Value]:
@@ -47,7 +53,7 @@ class Session:
         ]
 
     def describe(self) -> bytes:
-        """Returns the text about it in RG.DUMPREGISTRATIONS: neither JSON nor Python."""
+        """Returns its text in RG.DUMPREGISTRATIONS: neither JSON nor Python."""
         ids = ", ".join(f"'{each.id}'" for each in self.registrations)
         requirements = ", ".join(f"'{each}'" for each in self.requirements)
         return (
@@ -60,8 +66,13 @@ class Session:
 
 @dataclass
 class Upload:
-    """A script whose body is running: what it registered and what it runs."""
+    """A script whose body is running: its registrations and its execution.
+
+    Attributes:
+        serializable: Callbacks that were pickled without an error, by their id.
+    """
 
     session: Session
     registrations: list[Registration] = field(default_factory=list)
     execution: Execution | None = None
+    serializable: dict[int, object] = field(default_factory=dict)

@@ -170,7 +170,7 @@ async def test_an_override_survives_every_answer_of_github(
     after_login = await browser.load_entitlement()
     hook = create_hook(service)
     [sponsorship] = github.people.sponsorships_of(github.people.get("former"))
-    await hook.send(hook.tell("cancelled", sponsorship))
+    await hook.send(hook.event("cancelled", sponsorship))
     after_webhook = await browser.load_entitlement()
     await reconcile(admin)
     after_reconcile = await browser.load_entitlement()

@@ -1,0 +1,259 @@
+"""A wrong-type key concerns one person, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sponsorsync.domain.account import NO_VERSION
+from sponsorsync.domain.errors import StoreConflictError
+from sponsorsync.store import keys
+from sponsorsync.sync.person_records import apply_records, pack_people
+from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, dump_all
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+    from sponsorsync.store.connect import RedisStore
+
+OTHER = PERSON + 1
+SET = keys.preferences(PERSON, COLLECTION)
+META = keys.meta(PERSON)
+FACTS = keys.sponsorship("maintainer", PERSON)
+PROFILE = keys.user_details(PERSON)
+INDEX = keys.sponsors("maintainer")
+PARTS = [SET, META, FACTS, PROFILE]
+WAITING = [keys.DIRTY, keys.OUTBOX, keys.PEOPLE]
+
+
+async def _add(pair: Pair) -> None:
+    await pair.add("c")
+
+
+async def _login(pair: Pair) -> None:
+    await pair.save_login(version=NO_VERSION)
+
+
+async def _delete(pair: Pair) -> None:
+    await pair.people.delete_account(PERSON)
+
+
+@pytest.mark.parametrize("key", PARTS)
+async def test_a_wrong_type_key_on_durable_makes_one_dead_letter_until_it_is_gone(
+    pair: Pair, key: str
+) -> None:
+    """It is tried again when it is due, not before; the others go on."""
+    await pair.settle("a", people=(PERSON, OTHER))
+    await _put_in_the_way(pair.durable, key)
+    for person in (PERSON, OTHER):
+        await pair.add("b", person_id=person)
+    await pair.relay()
+
+    assert await pair.durable_items(OTHER) == {"a", "b"}
+    assert await pair.dirty() == {PERSON}
+    record = json.loads(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
+    assert key in record["reason"]
+    assert record["next_try"] > time.time()
+    assert await pair.durable.get(key) == "foreign"
+
+    await pair.durable.delete(key)
+    for _ in range(2):
+        await pair.engine.relay.sweep()
+    assert await pair.dirty() == {PERSON}  # it is not time yet
+    record["next_try"] = 0
+    await pair.local.hset(keys.DEAD_LETTERS, str(PERSON), json.dumps(record))
+    for _ in range(2):
+        await pair.engine.relay.sweep()
+    assert await pair.durable_items() == {"a", "b"}
+    assert await pair.dirty() == set()
+    assert await pair.local.hlen(keys.DEAD_LETTERS) == 0
+
+
+@pytest.mark.parametrize("key", PARTS)
+async def test_a_wrong_type_key_on_local_makes_one_dead_letter_until_it_is_gone(
+    pair: Pair, key: str
+) -> None:
+    """The same for a key of local."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.add("a", person_id=person)
+    await pair.local.rename(key, "aside")
+    await pair.local.set(key, "foreign")
+    await pair.relay()
+
+    assert await pair.durable_items(OTHER) == {"a"}
+    assert await pair.dirty() == {PERSON}
+    assert key in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
+
+    await pair.local.rename("aside", key)
+    await pair.local.hset(
+        keys.DEAD_LETTERS,
+        str(PERSON),
+        json.dumps({"next_try": 0, "reason": "", "since": 0, "tries": 1}),
+    )
+    for _ in range(2):
+        await pair.engine.relay.sweep()
+    assert await pair.durable_items() == {"a"}
+    assert await pair.dirty() == set()
+
+
+async def test_a_wrong_type_key_that_stops_a_fetch_makes_one_dead_letter(pair: Pair) -> None:
+    """The fetch has to come before the drain; the others go on."""
+    await pair.settle("a", people=(PERSON, OTHER))
+    await pair.local.flushall()
+    await pair.durable.delete(SET)
+    await pair.durable.set(SET, "foreign")
+    for person in (PERSON, OTHER):
+        await pair.save_login(person, entitled=None)
+    await pair.relay()
+
+    assert await pair.dirty() == {PERSON}
+    assert await pair.local_items(OTHER) == {"a"}
+    assert SET in (await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)) or "")
+    assert await pair.local.exists(keys.lease(PERSON)) == 0
+
+
+async def test_a_wrong_type_key_of_one_person_does_not_stop_the_ends_of_others(pair: Pair) -> None:
+    """The sweep over the ends is one script for many people."""
+    for person in (PERSON, OTHER):
+        await pair.sign_in(person)
+        await pair.relay()
+        await pair.local.hset(keys.sponsorship("maintainer", person), "valid_until", "1")
+        await pair.local.zadd(keys.ENTITLEMENT_ENDS, {f"maintainer:{person}": 1})
+    await pair.local.delete(FACTS)
+    await pair.local.set(FACTS, "foreign")
+    await pair.engine._sweep()
+
+    assert str(OTHER) not in await pair.local.smembers(INDEX)
+    assert await pair.local.zcard(keys.ENTITLEMENT_ENDS) == 0
+
+
+SESSIONS = keys.sessions(PERSON)
+LOCAL_CASES = [
+    *((_add, key) for key in (SET, META, *WAITING)),
+    *((_login, key) for key in (*PARTS, INDEX, SESSIONS, *WAITING, keys.ENTITLEMENT_ENDS)),
+    *((_delete, key) for key in (META, SESSIONS, INDEX, *WAITING, keys.ENTITLEMENT_ENDS)),
+]
+
+
+async def _put_in_the_way(client: Redis, key: str) -> None:
+    await client.delete(key)
+    await client.set(key, "foreign")
+
+
+@pytest.mark.parametrize(("act", "key"), LOCAL_CASES)
+async def test_a_wrong_type_key_on_local_leaves_nothing_half_done(
+    pair: Pair, act: Callable[[Pair], Awaitable[None]], key: str
+) -> None:
+    """Scripts check every type before the first write; also for a person who joins."""
+    await pair.sign_in(entitled=False)
+    await pair.add("a", "b")
+    await _put_in_the_way(pair.local, key)
+    before = await dump_all(pair.local_store)
+
+    with pytest.raises(StoreConflictError):
+        await act(pair)
+
+    assert await dump_all(pair.local_store) == before
+
+
+@pytest.mark.parametrize("key", [SET, FACTS, PROFILE])
+async def test_a_deletion_leaves_wrong_type_keys_alone(pair: Pair, key: str) -> None:
+    """They are not ours; all of our keys are removed, on both servers."""
+    await pair.settle("a")
+    parts = {SET, FACTS, PROFILE} - {key}
+    await _put_in_the_way(pair.local, key)
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+
+    assert await pair.local.get(key) == "foreign"
+    assert await pair.local.exists(*parts) == 0
+    assert await pair.durable.exists(key, *parts) == 0
+    assert await pair.dirty() == set()
+
+
+async def test_a_deletion_leaves_wrong_type_keys_on_durable_alone(pair: Pair) -> None:
+    """The record of a deletion says nothing of that key."""
+    await pair.settle("a")
+    await _put_in_the_way(pair.durable, SET)
+    await pair.people.delete_account(PERSON)
+    await pair.relay()
+
+    assert await pair.durable.get(SET) == "foreign"
+    assert await pair.durable.exists(PROFILE) == 0
+
+
+@pytest.mark.parametrize(
+    "key", [*PARTS, keys.pending(PERSON), INDEX, *WAITING, keys.ENTITLEMENT_ENDS]
+)
+async def test_a_fill_that_meets_a_wrong_type_key_leaves_nothing_half_done(
+    pair: Pair, key: str
+) -> None:
+    """The same for data from durable."""
+    await pair.settle("a")
+    await pair.local.flushall()
+    await pair.local.hset(keys.pending(PERSON), f"{COLLECTION}\nc", "+")
+    await _put_in_the_way(pair.local, key)
+    content = await pair.read_for_fetch("token")
+    before = await dump_all(pair.local_store)
+
+    assert (await pair.fill("token", content)).startswith("WRONGTYPE")
+    assert await dump_all(pair.local_store) == before
+
+
+@pytest.mark.parametrize("key", [*PARTS, INDEX, keys.PEOPLE, keys.ENTITLEMENT_ENDS, keys.LAPSED])
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_an_apply_that_meets_a_wrong_type_key_leaves_nothing_half_done(
+    pair: Pair, key: str, *, is_deleted: bool
+) -> None:
+    """The same on durable, except for its counter."""
+    await pair.settle("a")
+    if is_deleted:
+        await pair.people.delete_account(PERSON)
+    await pair.sign_in()
+    await pair.add("b")
+    records = await pack_people(pair.local_store, [PERSON], what="entitled", catalog=CATALOG)
+    await _put_in_the_way(pair.durable, key)
+    before = await _dump_durable(pair.durable_store)
+    answers = await apply_records(pair.durable_store, records, catalog=CATALOG)
+
+    assert answers[0][1].startswith("WRONGTYPE")
+    assert await _dump_durable(pair.durable_store) == before
+
+
+async def test_a_copy_that_cannot_be_pruned_is_a_dead_letter(pair: Pair) -> None:
+    """It once ended the drain of everyone else in the batch, each time anew."""
+    await pair.settle("a", people=(PERSON, OTHER))
+    await _put_in_the_way(pair.durable, SET)
+    await pair.lapse()
+    await pair.add("b", person_id=OTHER)
+    await pair.engine.relay.drain([PERSON, OTHER])
+
+    assert await pair.dirty() == {PERSON}
+    assert await pair.durable_items(OTHER) == {"a", "b"}
+    assert "WRONGTYPE" in str(await pair.local.hget(keys.DEAD_LETTERS, str(PERSON)))
+
+
+@pytest.mark.parametrize("key", [SET, META, keys.PEOPLE])
+async def test_a_pruning_that_meets_a_wrong_type_key_leaves_nothing_half_done(
+    pair: Pair, key: str
+) -> None:
+    """The same for members removed after a lapse."""
+    await pair.settle("a", "b")
+    await _put_in_the_way(pair.durable, key)
+    before = await _dump_durable(pair.durable_store)
+    with pytest.raises(StoreConflictError):
+        await pair.durable_store.run_script("prune", PERSON, COLLECTION, 2**53, "a")
+
+    assert await _dump_durable(pair.durable_store) == before
+
+
+async def _dump_durable(durable: RedisStore) -> dict[bytes, bytes]:
+    dumps = await dump_all(durable)
+    dumps.pop(keys.APPLIED.encode(), None)
+    return dumps
