@@ -149,9 +149,7 @@ def test_work_that_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
     ],
     ids=["expected", "unexpected"],
 )
-async def test_a_failure_of_work_is_logged_and_stops_no_other_work(
-    error: Exception, logged: dict[str, object]
-) -> None:
+async def test_failed_work_stops_no_other_work(error: Exception, logged: dict[str, object]) -> None:
     """Nothing else reports it; only an unexpected one has a traceback."""
     done: list[str] = []
 

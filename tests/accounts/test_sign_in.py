@@ -206,9 +206,7 @@ async def test_a_rate_limit_of_the_sponsorships_keeps_the_entitlement(
 
 
 @pytest.mark.parametrize("overrides", [{"github_timeout_s": 0.5}])
-async def test_a_slow_list_of_sponsorships_does_not_delay_the_sign_in(
-    use_cases: UseCases, way: Way, clock: Clock
-) -> None:
+async def test_a_slow_list_delays_no_sign_in(use_cases: UseCases, way: Way, clock: Clock) -> None:
     """The person is signed in within bounded time."""
     await use_cases.sign_in()
     stored = await use_cases.load_facts()

@@ -50,6 +50,13 @@ async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
     raise AssertionError(f"never ready; it printed {lines}, {await process.stderr.read()!r}")
 
 
+async def _finish(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Returns what the ended process has printed to standard output and standard error."""
+    async with asyncio.timeout(LIMIT_S):
+        output, errors = await process.communicate()
+    return output.decode(), errors.decode()
+
+
 async def _find_servers(lines: list[str]) -> list[int]:
     """Returns the process ids of the printed Redises."""
     found = []
@@ -157,10 +164,9 @@ async def test_a_wrong_setting_is_one_line(
 ) -> None:
     """The line names the variable; there is no traceback."""
     async with _run(command, folder=tmp_path, **environment) as process:
-        async with asyncio.timeout(LIMIT_S):
-            _, errors = await process.communicate()
+        _, errors = await _finish(process)
 
-    [line] = errors.decode().strip().splitlines()
+    [line] = errors.strip().splitlines()
     assert line.startswith(f"sponsorsync: {message}")
     assert process.returncode == 1
 
@@ -169,10 +175,9 @@ async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValk
     """The parts that have started are ended."""
     environment = {"SPONSORSYNC_PORT": str(local_server.port)}
     async with _run("dev", folder=tmp_path, **environment) as process:
-        async with asyncio.timeout(LIMIT_S):
-            _, errors = await process.communicate()
+        _, errors = await _finish(process)
 
-    assert f"SPONSORSYNC_PORT: {local_server.port} on 127.0.0.1" in errors.decode()
+    assert f"SPONSORSYNC_PORT: {local_server.port} on 127.0.0.1" in errors
     assert process.returncode == 1
 
 
@@ -198,8 +203,7 @@ async def test_a_simulated_patreon_can_be_served() -> None:
 async def test_the_demo_succeeds(tmp_path: Path) -> None:
     """Its exit status reports the failed steps."""
     async with _run("demo", folder=tmp_path, SPONSORSYNC_PORT="nonsense") as process:
-        async with asyncio.timeout(LIMIT_S):
-            output, errors = await process.communicate()
+        output, errors = await _finish(process)
 
-    assert process.returncode == 0, errors.decode()
-    assert "Every step succeeded." in output.decode()
+    assert process.returncode == 0, errors
+    assert "Every step succeeded." in output

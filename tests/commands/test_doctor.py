@@ -71,9 +71,7 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
         ("maintainer_token", "nothing compares with GitHub"),
     ],
 )
-async def test_a_missing_optional_setting_is_a_warning_with_its_use(
-    settings: Settings, field: str, word: str
-) -> None:
+async def test_missing_settings_are_warnings(settings: Settings, field: str, word: str) -> None:
     """A new operator may not know the setting."""
     unset = await _examine(settings)
     configured = await _examine(settings, **{field: UNREACHABLE})
@@ -106,9 +104,7 @@ async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings
     assert "hunter2" not in str(diagnostics)
 
 
-async def test_names_of_settings_are_not_cut_off(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_long_names_are_whole(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines in a pipe have 80 columns, and several names begin alike."""
     print_diagnostics(await _examine(settings))
 

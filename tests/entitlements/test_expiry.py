@@ -17,9 +17,7 @@ from tests.support.use_cases import MONTHLY
 from tests.support.waiting import until
 
 
-async def test_an_end_is_removed_from_the_index_and_audited(
-    run_service: RunService, local: Redis
-) -> None:
+async def test_an_ended_person_leaves_the_index(run_service: RunService, local: Redis) -> None:
     """Other services read the index directly, and administrators want to see the cause."""
 
     async def is_over() -> bool:

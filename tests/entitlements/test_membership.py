@@ -65,9 +65,7 @@ async def test_a_private_sponsorship_of_an_organization_entitles_members(replica
     assert (entitlement.status, entitlement.tier_cents) == (EntitlementStatus.ENTITLED, 10_000)
 
 
-async def test_a_shown_former_sponsorship_does_not_end_a_private_one_of_the_organization(
-    replica: Replica,
-) -> None:
+async def test_a_shown_former_sponsorship_ends_no_private_one_of_the_org(replica: Replica) -> None:
     """Members see only the former one, which is not the one that entitles them."""
     replica.sponsorship.is_private = True
     began = replica.sponsorship.created_at

@@ -80,9 +80,7 @@ async def test_the_service_recomputes_members_by_itself(replica: Replica) -> Non
 
 
 @pytest.mark.parametrize("every_s", [0.01])
-async def test_the_loop_of_members_goes_on_after_any_error(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_error_ends_the_loop(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would notice that members are recomputed no more."""
     await replica.report("created")
     await replica.sign_in("org-member")
@@ -115,9 +113,7 @@ async def test_unreadable_notes_do_not_delay_the_others(replica: Replica) -> Non
     assert {log["field"] for log in logs if log["log_level"] == "warning"} == set(unreadable)
 
 
-async def test_a_note_stays_when_a_replica_dies_in_the_middle(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_note_outlasts_a_replica(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next replica does the rest."""
     [other] = replica.add_members("member-2")
     await replica.report("created")

@@ -64,9 +64,7 @@ async def test_an_account_without_memberships_has_an_identity(
     assert identity == PatreonIdentity(account_id=patreon.patrons[role].id, patronages=())
 
 
-async def test_a_yearly_payment_lasts_a_year(
-    client: PatreonClient, patreon: SimulatedPatreon
-) -> None:
+async def test_a_yearly_payment_is_a_year(client: PatreonClient, patreon: SimulatedPatreon) -> None:
     """And not a month, like most payments."""
     identity = await client.fetch_identity(patreon.issue_token("annual"))
 

@@ -218,9 +218,7 @@ async def test_a_failure_on_the_last_page_ends_no_entitlement(replica: Replica) 
 
 
 @pytest.mark.parametrize("is_former_listed", [False, True], ids=["unlisted", "former"])
-async def test_a_possibly_hidden_sponsor_keeps_the_entitlement(
-    replica: Replica, *, is_former_listed: bool
-) -> None:
+async def test_possibly_hidden_sponsors_stay(replica: Replica, *, is_former_listed: bool) -> None:
     """GitHub lists null in place of some sponsorships; a null may be the one that goes on."""
     await replica.compare()
     find_sponsorship(replica.github).is_null = True

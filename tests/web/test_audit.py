@@ -183,9 +183,7 @@ async def test_a_change_of_an_organization_is_audited_for_its_members(
     assert _causes(trail) == [("granted", "login"), ("lost", "organization")]
 
 
-async def test_unchanged_entitlements_of_several_sources_leave_no_entry(
-    service: Service, admin: Browser
-) -> None:
+async def test_unchanged_entitlements_are_not_audited(service: Service, admin: Browser) -> None:
     """A member with an override and a patronage signs in, and nothing changes."""
     browser = await service.sign_in("org-member")
     await admin.put(f"/admin/overrides/{MEMBER}", json={"actor": "a", "reason": "b"})
@@ -223,9 +221,7 @@ async def test_an_entitled_deleted_account_is_audited(service: Service, admin: B
     assert await _trail(admin, STRANGER) == []
 
 
-async def test_an_end_at_its_time_is_audited_once(
-    admin: Browser, local: Redis, local_store: RedisStore
-) -> None:
+async def test_ends_are_audited_once(admin: Browser, local: Redis, local_store: RedisStore) -> None:
     """When it is swept."""
     await admin.put(f"/admin/overrides/{STRANGER}", json={"actor": "a", "reason": "b"})
     await local.hset(keys.sponsorship(SPONSORABLE, STRANGER), "also_until", "1000")
@@ -261,9 +257,7 @@ async def test_audit_pages_lead_from_last_to_first(admin: Browser, local: Redis)
 
 
 @pytest.mark.parametrize("before", ["0-0", "0000-00", "0-1", "999999999999999-999999999999999"])
-async def test_an_audit_page_may_lie_beyond_the_ends_of_the_trail(
-    admin: Browser, local: Redis, before: str
-) -> None:
+async def test_audit_pages_beyond_the_trail(admin: Browser, local: Redis, before: str) -> None:
     """Nothing is before the first entry; everything is before a moment to come."""
     await _fill(local, 3)
 

@@ -147,9 +147,7 @@ async def test_the_last_answer_holds_during_an_outage_of_github(
     assert "not known" in after.json()["detail"]
 
 
-async def test_without_any_answer_of_github_the_entitlement_is_unknown(
-    browser: Browser, github: SimulatedGitHub
-) -> None:
+async def test_no_answer_of_github_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
     """The refusal by GitHub is no fault of the person."""
     github.switches.forbidden = True
     await browser.sign_in("monthly")

@@ -284,9 +284,7 @@ async def test_a_failed_event_can_be_resent(hook: Hook, joining: Sponsorship, lo
     assert applied.json() == {"outcome": "applied"}
 
 
-async def test_an_older_event_after_a_newer_one_changes_nothing(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_older_events_change_nothing(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Events have no time, but both are about the same sponsorship."""
     cancelled = await hook.send(hook.event("cancelled", joining))
     created = await hook.send(hook.event("created", joining))

@@ -10,9 +10,7 @@ from tests.support.administration import MONTHLY
 VISITOR = 10**12 + 5
 
 
-async def test_an_import_adds_the_visitors_preferences(
-    sponsor_admin: Browser, local: Redis
-) -> None:
+async def test_an_import_adds_a_visitors_preferences(sponsor_admin: Browser, local: Redis) -> None:
     """It may exceed the limit of one change, can be repeated, and keeps the visitor's data."""
     items = [f"node-{number:04}" for number in range(1500)]
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
@@ -29,9 +27,7 @@ async def test_an_import_adds_the_visitors_preferences(
     assert await local.scard(keys.preferences(VISITOR, "mnodes")) == 1500
 
 
-async def test_an_import_of_an_empty_visitor_adds_nothing(
-    sponsor_admin: Browser, local: Redis
-) -> None:
+async def test_an_empty_visitors_import_adds_nothing(sponsor_admin: Browser, local: Redis) -> None:
     """A visitor without preferences is not an error."""
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
 
@@ -56,9 +52,7 @@ async def test_an_import_needs_a_visitor_and_a_person(sponsor_admin: Browser, lo
     assert "has signed in" in answers[1].json()["detail"]
 
 
-async def test_an_import_refuses_items_of_a_wrong_form(
-    sponsor_admin: Browser, local: Redis
-) -> None:
+async def test_an_import_refuses_items_of_wrong_form(sponsor_admin: Browser, local: Redis) -> None:
     """The application writes the visitor's set, which may contain anything."""
     key = keys.preferences(VISITOR, "mnodes")
     await local.hset(keys.visitor(VISITOR), "theirs", "1")

@@ -50,9 +50,7 @@ async def test_only_one_job_of_a_kind_runs_at_a_time(sponsor_admin: Browser) -> 
     assert "GET /admin/verify" in second.json()["detail"]
 
 
-async def test_a_comparison_finds_and_repairs(
-    sponsor_admin: Browser, local: Redis, durable: Redis
-) -> None:
+async def test_verify_can_repair(sponsor_admin: Browser, local: Redis, durable: Redis) -> None:
     """With `fix` it makes both Redises equal."""
     # Unconfirmed people differ from durable for a good reason.
     await until_relayed(local)
@@ -89,9 +87,7 @@ async def test_a_job_fails_while_durable_cannot_be_reached(run_service: RunServi
     assert "The durable Redis cannot be reached" in state["reason"]
 
 
-async def test_the_service_stops_while_a_job_runs(
-    run_service: RunService, durable_url: SecretStr
-) -> None:
+async def test_a_job_does_not_delay_a_stop(run_service: RunService, durable_url: SecretStr) -> None:
     """It cancels the job, which can safely be repeated."""
     async with run_admin(run_service, durable_url=durable_url) as (client, _):
         started = await client.post("/admin/verify")

@@ -76,9 +76,7 @@ async def test_a_wrong_type_key_of_one_person_hides_no_other_person_in_the_list(
 
 
 @pytest.mark.parametrize("part", ["entitlement", "profile", "meta"])
-async def test_the_log_names_the_wrong_type_key_behind_an_answer(
-    service: Service, local: Redis, part: str
-) -> None:
+async def test_the_log_names_the_wrong_type_key(service: Service, local: Redis, part: str) -> None:
     """The answer refers to the log."""
     browser = await service.sign_in("monthly")
     key = {

@@ -57,9 +57,7 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
     assert "more than ten minutes ago" in late.text
 
 
-async def test_a_login_and_a_link_do_not_accept_each_others_state(
-    stranger: Browser, github: SimulatedGitHub
-) -> None:
+async def test_logins_and_links_do_not_mix(stranger: Browser, github: SimulatedGitHub) -> None:
     """Each attempt ends where it began, and neither service is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]

@@ -120,9 +120,7 @@ async def test_forward_auth_lets_a_patron_through_by_the_tier(stranger: Browser)
     assert answers[1].headers["x-sponsor-cents"] == "1000"
 
 
-async def test_support_of_another_maintainer_does_not_count(
-    stranger: Browser, patreon: SimulatedPatreon
-) -> None:
+async def test_only_our_maintainer_counts(stranger: Browser, patreon: SimulatedPatreon) -> None:
     """Even if Patreon shows it: only the campaign of the settings counts."""
     patreon.patrons["active"].memberships.pop(0)
     patreon.patrons["active"].memberships[0].campaign_id = "7777777"
@@ -220,9 +218,7 @@ async def test_a_failed_link_changes_nothing(
     assert (await stranger.load_entitlement(), await local.xlen(keys.AUDIT)) == before
 
 
-async def test_a_wrong_secret_of_patreons_client_is_for_the_operator(
-    run_browser: RunBrowser, durable: Redis
-) -> None:
+async def test_a_wrong_patreon_secret_is_named(run_browser: RunBrowser, durable: Redis) -> None:
     """The answer names both settings, and no secret."""
     assert durable is not None
     wrong = {**PATREON_SETTINGS, "patreon_secret": SecretStr("a-wrong-secret-of-the-client")}
@@ -235,9 +231,7 @@ async def test_a_wrong_secret_of_patreons_client_is_for_the_operator(
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["unknown", "known in part"])
-async def test_a_link_waits_for_facts_that_only_durable_has(
-    run_browser: RunBrowser, local: Redis, lost: bool
-) -> None:
+async def test_a_link_waits_for_durable(run_browser: RunBrowser, local: Redis, lost: bool) -> None:
     """Durable may have an organization, an override, or another linked account."""
     async with run_browser("stranger", durable_url=UNREACHABLE, **PATREON_SETTINGS) as browser:
         await local.delete(*[keys.sponsorship(SPONSORABLE, STRANGER)] * lost, "no such key")

@@ -88,9 +88,7 @@ async def test_no_unknown_entitlement_is_claimed(program: Browser, github: Simul
     assert "entitled" not in claims
 
 
-async def test_a_token_never_outlives_the_entitlement(
-    sponsor: Browser, local: Redis, clock: Clock
-) -> None:
+async def test_tokens_end_with_entitlements(sponsor: Browser, local: Redis, clock: Clock) -> None:
     """A minute before the end it is valid for a minute."""
     until = int(clock().timestamp()) + 60
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", until)
@@ -101,9 +99,7 @@ async def test_a_token_never_outlives_the_entitlement(
     assert (claims["until"], claims["exp"], answer.json()["expires_in"]) == (until, until, 60)
 
 
-async def test_a_token_does_not_outlive_a_stale_entitlement(
-    sponsor: Browser, local: Redis, clock: Clock
-) -> None:
+async def test_tokens_end_with_stale_facts(sponsor: Browser, local: Redis, clock: Clock) -> None:
     """It ends STALE_HOURS after the first failed check."""
     failed = int(clock().timestamp()) - 72 * 3600 + 30
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "unknown_since", failed)
@@ -113,9 +109,7 @@ async def test_a_token_does_not_outlive_a_stale_entitlement(
     assert claims["exp"] == claims["until"] == failed + 72 * 3600
 
 
-async def test_a_token_is_about_the_requested_sponsorable(
-    run_browser: RunBrowser, github: SimulatedGitHub
-) -> None:
+async def test_tokens_are_per_sponsorable(run_browser: RunBrowser, github: SimulatedGitHub) -> None:
     """The first is the default; an unknown one is 404."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     async with run_browser(

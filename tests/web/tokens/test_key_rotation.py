@@ -32,9 +32,7 @@ async def _run_issuer(
         yield tokens, of_tokens
 
 
-async def test_a_token_outlives_the_rotation_of_its_key_but_not_its_retirement(
-    settings: Settings, clock: Clock
-) -> None:
+async def test_tokens_outlive_the_rotation_of_their_key(settings: Settings, clock: Clock) -> None:
     """Both public keys are listed meanwhile."""
     async with _run_issuer(settings, clock) as (tokens, of_tokens):
         claims = create_claims(clock) | {"exp": int(clock().timestamp()) + 10**6}
