@@ -70,18 +70,8 @@ async def test_an_organization_that_sponsors_again_entitles_its_members(replica:
 
 
 @pytest.mark.parametrize("every_s", [0.01])
-async def test_the_service_recomputes_members_by_itself(replica: Replica) -> None:
-    """Its background loop does so."""
-    await replica.report("created")
-    await replica.sign_in("org-member")
-    await replica.change_tier()
-
-    await until(partial(_is_recomputed, replica))
-
-
-@pytest.mark.parametrize("every_s", [0.01])
 async def test_no_error_ends_the_loop(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody would notice that members are recomputed no more."""
+    """It recomputes members without a request; nobody would notice its end."""
     await replica.report("created")
     await replica.sign_in("org-member")
     find = OrganizationStore.find_changed_organizations
