@@ -137,6 +137,13 @@ def create_github(clock: Clock, *, origin: str = ORIGIN) -> SimulatedGitHub:
 
 
 @pytest.fixture
+def maintainer_settings(github: SimulatedGitHub) -> dict[str, Any]:
+    """The settings with a maintainer's token, for a service that reconciles only on request."""
+    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
+    return {"maintainer_token": SecretStr(token), "reconcile_hours": 0}
+
+
+@pytest.fixture
 def patreon(clock: Clock) -> SimulatedPatreon:
     """The simulated Patreon, which a service with PATREON_SETTINGS uses."""
     return SimulatedPatreon(

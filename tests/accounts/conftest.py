@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.settings import Settings
@@ -57,10 +56,11 @@ def overrides() -> dict[str, object]:
 
 
 @pytest.fixture
-def with_maintainers_token(github: SimulatedGitHub, overrides: dict[str, object]) -> None:
+def with_maintainers_token(
+    maintainer_settings: dict[str, object], overrides: dict[str, object]
+) -> None:
     """The service may reconcile, and does so on request."""
-    token = github.tokens.issue(github.people.get_person("maintainer"))
-    overrides |= {"maintainer_token": SecretStr(token), "reconcile_hours": 0}
+    overrides |= maintainer_settings
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -16,20 +17,23 @@ from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from tests.conftest import SPONSORABLE, UNREACHABLE, Browser, Clock, RunService
-from tests.reconcile.conftest import ACTIVE, Replica, issue_token
-from tests.support.administration import run_admin
+from tests.reconcile.conftest import ACTIVE, Replica
+from tests.support.administration import run_admin, wait_for_job
 from tests.support.command import run_command
 from tests.support.waiting import until
 
 
 async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(
-    run_service: RunService, github: SimulatedGitHub, local: Redis, clock: Clock
+    run_service: RunService,
+    maintainer_settings: dict[str, Any],
+    github: SimulatedGitHub,
+    local: Redis,
+    clock: Clock,
 ) -> None:
     """The lock is released for other replicas."""
-    token = issue_token(github)
     github.switches.rate_limited = True
     github.switches.retry_after_s = 600
-    async with run_admin(run_service, maintainer_token=token, reconcile_hours=0) as (browser, _):
+    async with run_admin(run_service, **maintainer_settings) as (browser, _):
         await browser.post("/admin/reconcile")
 
         async def is_waiting() -> bool:
@@ -45,13 +49,12 @@ async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(
 
 
 async def test_a_reconcile_without_token_or_of_an_unknown_login_is_refused(
-    run_service: RunService, github: SimulatedGitHub
+    run_service: RunService, maintainer_settings: dict[str, Any]
 ) -> None:
     """The answer names the setting."""
-    token = issue_token(github)
     async with (
         run_admin(run_service) as (browser, _),
-        run_admin(run_service, maintainer_token=token, reconcile_hours=0) as (other, _),
+        run_admin(run_service, **maintainer_settings) as (other, _),
     ):
         missing = await browser.post("/admin/reconcile")
         unknown = await other.post("/admin/reconcile?sponsorable=nobody")
@@ -62,18 +65,12 @@ async def test_a_reconcile_without_token_or_of_an_unknown_login_is_refused(
 
 
 async def test_an_administrator_starts_a_reconcile_and_reads_its_changes(
-    run_service: RunService, github: SimulatedGitHub
+    run_service: RunService, maintainer_settings: dict[str, Any]
 ) -> None:
     """202 at once, the state until it is done, then each grant in the audit trail."""
-    token = issue_token(github)
-    async with run_admin(run_service, maintainer_token=token, reconcile_hours=0) as (browser, _):
+    async with run_admin(run_service, **maintainer_settings) as (browser, _):
         started = await browser.post("/admin/reconcile?sponsorable=Maintainer")
-
-        async def has_ended() -> bool:
-            return bool((await browser.get("/admin/reconcile")).json()["ended_at"])
-
-        await until(has_ended)
-        state = (await browser.get("/admin/reconcile")).json()
+        state = await wait_for_job(browser, "/admin/reconcile")
         first = (await browser.get("/admin/audit?limit=3")).json()
         second = (await browser.get(f"/admin/audit?limit=3&before={first['next_before']}")).json()
         wrong = await browser.get("/admin/audit?before=yesterday")

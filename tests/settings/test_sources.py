@@ -151,7 +151,7 @@ PARSED: dict[tuple[str, str], dict[str, object]] = {
 def test_an_address_is_normalized_or_left_alone(
     monkeypatch: pytest.MonkeyPatch, variable: str, field: str, value: str, parsed: object
 ) -> None:
-    """See the table."""
+    """The comment of the table gives the reason for each variable."""
     monkeypatch.setenv(variable, value)
 
     assert getattr(load_settings(), field) == parsed

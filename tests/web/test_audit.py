@@ -35,15 +35,15 @@ from tests.support.waiting import until
 
 
 @pytest.fixture
-async def service(run_service: RunService, github: SimulatedGitHub) -> AsyncIterator[Service]:
+async def service(
+    run_service: RunService, maintainer_settings: dict[str, Any]
+) -> AsyncIterator[Service]:
     """A service with everything by which an entitlement may change."""
-    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
     async with run_service(
         admin_token=SecretStr(TOKEN),
         webhook_secret=SecretStr(SECRET),
-        maintainer_token=SecretStr(token),
-        reconcile_hours=0,
         org_entitlement="members",
+        **maintainer_settings,
         **PATREON_SETTINGS,
     ) as running:
         yield running

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -21,17 +22,11 @@ AUDIENCE = "https://app.example.org"
 
 
 @pytest.fixture
-def token(github: SimulatedGitHub) -> str:
-    """A token of the maintainer."""
-    return github.tokens.issue(github.people.get_person(SPONSORABLE))
-
-
-@pytest.fixture
-async def service(run_service: RunService, token: str) -> AsyncIterator[Service]:
+async def service(
+    run_service: RunService, maintainer_settings: dict[str, Any]
+) -> AsyncIterator[Service]:
     """A service with the maintainer's token, without a reconcile schedule."""
-    async with run_service(
-        maintainer_token=SecretStr(token), reconcile_hours=0, token_audience=AUDIENCE
-    ) as running:
+    async with run_service(token_audience=AUDIENCE, **maintainer_settings) as running:
         yield running
 
 
@@ -224,16 +219,16 @@ async def test_one_inactive_sponsorship_does_not_decide(
 
 
 async def test_the_sponsorship_of_an_organization_needs_a_comparison(
-    run_browser: RunBrowser, github: SimulatedGitHub, token: str, reconcile_requests: list[str]
+    run_browser: RunBrowser,
+    github: SimulatedGitHub,
+    maintainer_settings: dict[str, Any],
+    reconcile_requests: list[str],
 ) -> None:
     """GitHub shows one sponsor only to the sponsored account; the other answer is final."""
     maintainer = github.people.get_person(SPONSORABLE)
     github.people.add_organization("big-org", owners=[maintainer], has_sponsors_listing=True)
     async with run_browser(
-        "stranger",
-        maintainer_token=SecretStr(token),
-        reconcile_hours=0,
-        sponsorables=(SPONSORABLE, "big-org"),
+        "stranger", sponsorables=(SPONSORABLE, "big-org"), **maintainer_settings
     ) as browser:
         github.people.sponsor("stranger", SPONSORABLE, cents=700)
         github.people.sponsor("stranger", "big-org")
@@ -411,7 +406,7 @@ async def test_the_next_answer_removes_the_mark(service: Service, local: Redis) 
 async def test_the_maintainers_token_is_neither_shown_nor_stored(
     service: Service,
     github: SimulatedGitHub,
-    token: str,
+    maintainer_settings: dict[str, Any],
     local: Redis,
     switches: dict[str, object],
     capsys: pytest.CaptureFixture[str],
@@ -425,5 +420,6 @@ async def test_the_maintainers_token_is_neither_shown_nor_stored(
 
     assert "person=48210377" in logged.out or "request_failed" in logged.out
     texts = [answer.text, str(answer.headers), logged.out, logged.err, stored]
+    token = maintainer_settings["maintainer_token"].get_secret_value()
     assert not any(token in text for text in texts)
     assert json.loads(answer.text)

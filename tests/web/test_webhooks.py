@@ -307,11 +307,10 @@ async def test_no_replayed_tier_is_applied(hook: Hook, joining: Sponsorship, loc
 
 
 async def test_a_contradicting_event_requests_a_comparison(
-    run_service: RunService, github: SimulatedGitHub, joining: Sponsorship, local: Redis
+    run_service: RunService, maintainer_settings: dict[str, Any], joining: Sponsorship, local: Redis
 ) -> None:
     """The maintainer's token permits it; the answer reports it."""
-    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
-    async with run_listening(run_service, maintainer_token=SecretStr(token)) as (_, hook):
+    async with run_listening(run_service, **maintainer_settings) as (_, hook):
         await hook.send(hook.event("created", joining))
         await local.delete(keys.RECONCILE_REQUESTS)
         answer = await hook.send(hook.event("tier_changed", joining, former_cents=700))
