@@ -1,11 +1,11 @@
 """Fixtures of all tests: real Valkeys, a simulated GitHub, and the service between them."""
 
-from __future__ import annotations
-
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import httpx
 import hypothesis
@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sponsorsync.app import create_app
 from sponsorsync.sandbox.github import SimulatedGitHub
@@ -22,13 +23,6 @@ from sponsorsync.settings import Settings
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.support.scale import scale
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
 # A machine that is busy makes any example slow.
 hypothesis.settings.register_profile("sponsorsync", max_examples=scale(100), deadline=None)
 hypothesis.settings.load_profile("sponsorsync")
@@ -37,6 +31,7 @@ ORIGIN = "http://sponsorsync.test"
 GITHUB_URL = "http://github.test"
 PATREON_URL = "http://patreon.test"
 SPONSORABLE = "maintainer"
+UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 PATREON_SETTINGS = {
     "patreon_url": PATREON_URL,
     "patreon_client_id": "patreon-client",
@@ -93,6 +88,13 @@ async def durable(durable_server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+def durable_url(durable_server: EmbeddedValkey, durable: Redis) -> SecretStr:
+    """The address of the durable Redis, which is empty."""
+    assert durable is not None
+    return SecretStr(durable_server.url)
+
+
+@pytest.fixture
 async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
     """The application's Redis, empty."""
     async with Redis.from_url(local_server.url, decode_responses=True) as client:
@@ -119,14 +121,26 @@ def clock() -> Clock:
 @pytest.fixture
 def github(clock: Clock) -> SimulatedGitHub:
     """The simulated GitHub."""
+    return create_github(clock)
+
+
+def create_github(clock: Clock, *, origin: str = ORIGIN) -> SimulatedGitHub:
+    """Returns a simulated GitHub for a service at this address."""
     return SimulatedGitHub(
         client_id="client",
         client_secret="secret",
-        redirect_uris=[f"{ORIGIN}/oauth2/callback"],
+        redirect_uris=[f"{origin}/oauth2/callback"],
         maintainer=SPONSORABLE,
         url=GITHUB_URL,
         now=clock,
     )
+
+
+@pytest.fixture
+def maintainer_settings(github: SimulatedGitHub) -> dict[str, Any]:
+    """The settings with a maintainer's token, for a service that reconciles only on request."""
+    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
+    return {"maintainer_token": SecretStr(token), "reconcile_hours": 0}
 
 
 @pytest.fixture
@@ -179,6 +193,11 @@ class Browser(httpx.AsyncClient):
     async def link_patreon(self, role: str) -> httpx.Response:
         """Links an account of Patreon; returns the callback's answer."""
         return await self.get(await self.go_to_patreon(role))
+
+    async def load_entitlement(self) -> dict[str, Any]:
+        """Returns the one entitlement of the signed-in person."""
+        [entitlement] = (await self.get("/me")).json()["entitlements"]
+        return dict(entitlement)
 
 
 @dataclass
@@ -236,6 +255,21 @@ def run_service(
             yield Service(
                 app=hand_state(app, state or {}), github=github, patreon=patreon, _stack=browsers
             )
+
+    return run
+
+
+RunBrowser: TypeAlias = "Callable[..., AbstractAsyncContextManager[Browser]]"
+
+
+@pytest.fixture
+def run_browser(run_service: RunService) -> RunBrowser:
+    """Returns a context manager: a browser at a service with changed settings, maybe signed in."""
+
+    @asynccontextmanager
+    async def run(login: str | None = None, **overrides: object) -> AsyncIterator[Browser]:
+        async with run_service(**overrides) as service:
+            yield await (service.sign_in(login) if login else service.open_browser())
 
     return run
 

@@ -1,25 +1,20 @@
 """Background work: loops that only the supervisor ends, and work that is done once."""
 
-from __future__ import annotations
-
 import asyncio
 import selectors
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from sponsorsync.background import Supervisor, open_supervisor
 from sponsorsync.domain.errors import GitHubUnreachableError
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-
-    from structlog.typing import EventDict
 
 T = TypeVar("T")
 
@@ -154,9 +149,7 @@ def test_work_that_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
     ],
     ids=["expected", "unexpected"],
 )
-async def test_a_failure_of_work_is_logged_and_stops_no_other_work(
-    error: Exception, logged: dict[str, object]
-) -> None:
+async def test_failed_work_stops_no_other_work(error: Exception, logged: dict[str, object]) -> None:
     """Nothing else reports it; only an unexpected one has a traceback."""
     done: list[str] = []
 

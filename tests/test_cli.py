@@ -105,9 +105,7 @@ def test_without_a_command_the_help_is_printed(run: Run, group: tuple[str, ...])
         ("complete_bash", "sponsorsync verify --fi", "--fix"),
     ],
 )
-async def test_a_shell_completes_commands_and_options(
-    instruction: str, words: str, printed: str
-) -> None:
+async def test_a_shell_completes_arguments(instruction: str, words: str, printed: str) -> None:
     """By the script of the installation."""
     environment = {
         "_SPONSORSYNC_COMPLETE": instruction,

@@ -1,7 +1,5 @@
 """The documentation names what exists, and lists all that it should list."""
 
-from __future__ import annotations
-
 import ast
 import re
 import tomllib

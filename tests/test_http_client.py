@@ -1,12 +1,11 @@
 """The shared transport on real sockets: isolation, failures, proxies and retries."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,10 +14,6 @@ from structlog.testing import capture_logs
 from sponsorsync.domain.errors import GitHubRefusedError, GitHubUnreachableError
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import open_transport, retry_once
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 USER = b'{"id": 1, "login": "octocat"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n" + USER
@@ -161,9 +156,7 @@ async def test_a_broken_answer_is_an_unreachable_github(
     assert len(server.requests) == 2
 
 
-async def test_a_redirect_is_not_followed(
-    server: Server, transport: httpx.AsyncBaseTransport
-) -> None:
+async def test_no_redirect_is_followed(server: Server, transport: httpx.AsyncBaseTransport) -> None:
     """The token would be sent to its target."""
     server.answer = REDIRECT
 
@@ -232,9 +225,6 @@ async def test_no_proxy_excludes_hosts(
     assert request.startswith(b"GET /user HTTP/1.1\r\n")
 
 
-# ---------------------------------------------------------------------- retry
-
-
 @dataclass
 class Calls:
     """A call that raises the errors one by one, then returns the number of calls."""
@@ -262,21 +252,16 @@ async def test_a_failed_call_is_repeated_after_a_pause_and_logged() -> None:
     assert logs == [{"event": "request_repeated", "reason": "late", "log_level": "warning"}]
 
 
-async def test_the_second_failure_is_raised() -> None:
-    """There is no third call."""
-    calls = Calls([TimeoutError("first"), TimeoutError("second")])
+@pytest.mark.parametrize(
+    "errors",
+    [[TimeoutError("first"), TimeoutError("raised")], [ValueError("raised")]],
+    ids=["a second failure", "a refusal"],
+)
+async def test_other_errors_are_raised_at_once(errors: list[Exception]) -> None:
+    """There is no third call, and repeating does not change a refusal."""
+    calls, expected = Calls([*errors]), len(errors)
 
-    with pytest.raises(TimeoutError, match="second"):
+    with pytest.raises(type(errors[-1]), match="raised"):
         await retry_once(calls, on=TimeoutError)
 
-    assert calls.count == 2
-
-
-async def test_another_error_is_raised_at_once() -> None:
-    """Repeating does not change a refusal."""
-    calls = Calls([ValueError("refused")])
-
-    with pytest.raises(ValueError, match="refused"):
-        await retry_once(calls, on=TimeoutError)
-
-    assert calls.count == 1
+    assert calls.count == expected

@@ -1,16 +1,15 @@
 """Secret files: created once, private, and shared by all processes."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import stat
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Barrier, Event
-from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,10 +18,6 @@ from sponsorsync.domain.errors import SettingsError
 from sponsorsync.secret_files import create_file, load_or_create_secret, lock_file, replace_file
 from sponsorsync.settings import Settings
 from sponsorsync.tokens.keyring import create_keyring, dump_keyring, load_or_create_keyring
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 STARTERS = 8
 LIMIT_S = 30
@@ -55,12 +50,13 @@ def _load(path: Path) -> str:
 
 @pytest.mark.usefixtures("_generous_umask")
 def test_only_the_owner_may_read_the_secret(path: Path) -> None:
-    """Regardless of the umask."""
+    """Regardless of the umask; a draft, which would contain it, is not left."""
     with capture_logs() as logs:
         _load(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
     assert logs == []
 
 
@@ -75,13 +71,6 @@ def test_the_secret_is_random(tmp_path: Path) -> None:
 
     assert first != second
     assert len(first) == len(second) == 64
-
-
-def test_creating_a_secret_leaves_no_draft(path: Path) -> None:
-    """A draft would contain the same secret."""
-    _load(path)
-
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_existing_secret_is_used(tmp_path: Path) -> None:
@@ -148,9 +137,7 @@ def test_a_file_that_all_users_may_write_is_refused(
         load(path)
 
 
-def test_a_file_is_synced_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_synced_before_naming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a loss of power leaves an empty file."""
     path, synced = tmp_path / "secret", dict[int, tuple[int, int | None]]()
 
@@ -168,9 +155,7 @@ def test_a_file_is_synced_before_it_gets_its_name(
     assert synced == {first: (10, None), second: (20, first)}
 
 
-def test_a_waiting_lock_is_on_the_replaced_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_waiting_lock_is_on_a_replaced_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock on the old file would exclude no other process."""
     waits, holds, done = Event(), Event(), Event()
 
@@ -246,9 +231,7 @@ def test_a_directory_in_place_of_the_secret_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"\n", b"x" * 31, b"\xff" * 64],
-    ids=["empty", "a line end", "short", "binary"],
+    "content", [b"", b"\n", b"x" * 31, b"\xff" * 64], ids=["empty", "a line end", "short", "binary"]
 )
 def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     """A crash or a full disk leaves an empty file, and an empty secret is no secret."""

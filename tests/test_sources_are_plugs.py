@@ -1,7 +1,5 @@
 """A source of entitlement is a plug: only its own package and a few lists know its name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

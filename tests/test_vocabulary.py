@@ -1,15 +1,14 @@
 """The replaced names stay gone from code, Lua, keys, settings, HTTP and metrics."""
 
-from __future__ import annotations
-
 import ast
 import io
 import re
 import tokenize
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -18,9 +17,6 @@ from sponsorsync.app import create_app
 from sponsorsync.operations import metrics
 from sponsorsync.settings import Settings, variable_of
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).parents[1]
 OWN_CODE = ("src", "gears_scripts")

@@ -1,24 +1,17 @@
 """The service without HTTP, and a way to GitHub that tests can disturb."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
+from sponsorsync.web.services import Services
+from tests.conftest import Clock
 from tests.support.use_cases import UseCases, open_services
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from sponsorsync.web.services import Services
-    from tests.conftest import Clock
 
 
 @dataclass
@@ -63,10 +56,11 @@ def overrides() -> dict[str, object]:
 
 
 @pytest.fixture
-def with_maintainers_token(github: SimulatedGitHub, overrides: dict[str, object]) -> None:
+def with_maintainers_token(
+    maintainer_settings: dict[str, object], overrides: dict[str, object]
+) -> None:
     """The service may reconcile, and does so on request."""
-    token = github.tokens.issue(github.people.get_person("maintainer"))
-    overrides |= {"maintainer_token": SecretStr(token), "reconcile_hours": 0}
+    overrides |= maintainer_settings
 
 
 @pytest.fixture

@@ -1,29 +1,23 @@
 """Answers of GitHub that are incomplete or older than the stored facts change nothing."""
 
-from __future__ import annotations
-
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from unittest.mock import AsyncMock
 
 import pytest
 
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import NotSignedInError
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.reconcile.schedule import ReconcileSchedule
-from tests.support.use_cases import MONTHLY, ORG, PRIVATE, STRANGER, find_sponsorship
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sponsorsync.domain.entitlement import EntitlementFacts
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.web.services import Services
-    from tests.accounts.conftest import Way
-    from tests.conftest import Clock
-    from tests.support.use_cases import UseCases
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.web.services import Services
+from tests.accounts.conftest import Way
+from tests.conftest import Clock
+from tests.support.use_cases import MONTHLY, ORG, PRIVATE, STRANGER, UseCases, find_sponsorship
 
 
 @pytest.fixture
@@ -43,23 +37,16 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
     return request
 
 
+@pytest.mark.parametrize("formerly", [0, 1], ids=["none is shown", "a former one is shown"])
 @pytest.mark.usefixtures("with_maintainers_token")
 async def test_a_private_sponsorship_that_is_not_shown_requests_a_reconcile(
-    use_cases: UseCases, requested: AsyncMock, hidden: EntitlementFacts
+    use_cases: UseCases, requested: AsyncMock, hidden: EntitlementFacts, formerly: int
 ) -> None:
-    """GitHub promises to show it only to the maintainer's token."""
-    await use_cases.sign_in("private")
-
-    assert await use_cases.load_facts(PRIVATE) == hidden
-    requested.assert_called_once_with("maintainer")
-
-
-@pytest.mark.usefixtures("with_maintainers_token")
-async def test_a_shown_former_sponsorship_does_not_end_a_private_one(
-    use_cases: UseCases, github: SimulatedGitHub, requested: AsyncMock, hidden: EntitlementFacts
-) -> None:
-    """A person may have sponsored in public before, and sponsor in private now."""
-    github.people.sponsor("private", "maintainer", cents=100, days_ago=900, ended=True)
+    """GitHub promises to show it only to the maintainer's token; it may follow a public one."""
+    for _ in range(formerly):
+        use_cases.github.people.sponsor(
+            "private", "maintainer", cents=100, days_ago=900, ended=True
+        )
     await use_cases.sign_in("private")
 
     assert await use_cases.load_facts(PRIVATE) == hidden

@@ -1,30 +1,24 @@
 """Sign-ins beside other changes of the same entitlement: no newer fact is overwritten."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
 
+from sponsorsync.domain.account import Account
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.web.services import Services
 from tests.conftest import SPONSORABLE
 from tests.support.use_cases import ADMIN, MONTHLY, UseCases, find_sponsorship
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.domain.account import Account
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.store.people import PeopleStore
-    from sponsorsync.web.services import Services
 
 
 @dataclass
@@ -81,9 +75,7 @@ async def test_an_override_during_a_sign_in_stays(use_cases: UseCases, people: B
     assert people.loads == 2
 
 
-async def test_an_override_removed_during_a_sign_in_is_gone(
-    use_cases: UseCases, people: BusyPeople
-) -> None:
+async def test_a_removed_override_stays_removed(use_cases: UseCases, people: BusyPeople) -> None:
     """The sign-in has loaded it, and does not bring it back."""
     await _override(use_cases)
     remove = use_cases.services.overrides.remove

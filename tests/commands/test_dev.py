@@ -1,15 +1,13 @@
 """`sponsorsync dev`, `serve` and `demo` as real processes."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 import re
 import signal
-import sys
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,13 +15,8 @@ from redis.asyncio import Redis
 
 from sponsorsync.commands.dev import start_linked_service
 from sponsorsync.sandbox.linked_services import LINKED_SERVICES
-from sponsorsync.sandbox.valkey import find_free_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, find_free_port
+from tests.support.command import start
 
 LIMIT_S = 60
 _FIRST_PORT = 31_000
@@ -35,21 +28,7 @@ async def _run(
     *arguments: str, folder: Path, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Runs the command in its own folder, without the settings of this environment."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SPONSORSYNC_", "REDISENT_", "GITHUB_"))
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "sponsorsync",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=folder,
-        env=inherited | environment,
-    )
+    process = await start(folder, *arguments, environment=environment)
     try:
         yield process
     finally:
@@ -69,6 +48,13 @@ async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
             if "ready on" in lines[-1]:
                 return lines
     raise AssertionError(f"never ready; it printed {lines}, {await process.stderr.read()!r}")
+
+
+async def _finish(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Returns what the ended process has printed to standard output and standard error."""
+    async with asyncio.timeout(LIMIT_S):
+        output, errors = await process.communicate()
+    return output.decode(), errors.decode()
 
 
 async def _find_servers(lines: list[str]) -> list[int]:
@@ -178,10 +164,9 @@ async def test_a_wrong_setting_is_one_line(
 ) -> None:
     """The line names the variable; there is no traceback."""
     async with _run(command, folder=tmp_path, **environment) as process:
-        async with asyncio.timeout(LIMIT_S):
-            _, errors = await process.communicate()
+        _, errors = await _finish(process)
 
-    [line] = errors.decode().strip().splitlines()
+    [line] = errors.strip().splitlines()
     assert line.startswith(f"sponsorsync: {message}")
     assert process.returncode == 1
 
@@ -190,10 +175,9 @@ async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValk
     """The parts that have started are ended."""
     environment = {"SPONSORSYNC_PORT": str(local_server.port)}
     async with _run("dev", folder=tmp_path, **environment) as process:
-        async with asyncio.timeout(LIMIT_S):
-            _, errors = await process.communicate()
+        _, errors = await _finish(process)
 
-    assert f"SPONSORSYNC_PORT: {local_server.port} on 127.0.0.1" in errors.decode()
+    assert f"SPONSORSYNC_PORT: {local_server.port} on 127.0.0.1" in errors
     assert process.returncode == 1
 
 
@@ -207,8 +191,7 @@ async def test_a_simulated_patreon_can_be_served() -> None:
             stack, LINKED_SERVICES[0], first_port=find_free_port(20_000), redirect_uri=callback
         )
         back = await browser.get(
-            f"{url}/oauth2/authorize",
-            params={**query, "client_id": settings["patreon_client_id"]},
+            f"{url}/oauth2/authorize", params={**query, "client_id": settings["patreon_client_id"]}
         )
         was_running = not server.done()
 
@@ -220,8 +203,7 @@ async def test_a_simulated_patreon_can_be_served() -> None:
 async def test_the_demo_succeeds(tmp_path: Path) -> None:
     """Its exit status reports the failed steps."""
     async with _run("demo", folder=tmp_path, SPONSORSYNC_PORT="nonsense") as process:
-        async with asyncio.timeout(LIMIT_S):
-            output, errors = await process.communicate()
+        output, errors = await _finish(process)
 
-    assert process.returncode == 0, errors.decode()
-    assert "Every step succeeded." in output.decode()
+    assert process.returncode == 0, errors
+    assert "Every step succeeded." in output

@@ -1,21 +1,17 @@
 """The diagnostics of `sponsorsync doctor`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.commands.doctor import examine
-from sponsorsync.diagnostics import Level, print_diagnostics
+from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
 from sponsorsync.settings import Settings, variable_of
+from tests.conftest import UNREACHABLE
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
-    from sponsorsync.diagnostics import Diagnostic
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
+async def _examine(settings: Settings, **changes: SecretStr) -> list[Diagnostic]:
+    return await examine(settings.model_copy(update=changes))
 
 
 def _find(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
@@ -24,14 +20,12 @@ def _find(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
 
 
 async def test_two_good_servers_have_no_errors(
-    settings: Settings, local: Redis, durable_server: EmbeddedValkey
+    settings: Settings, local: Redis, durable_url: SecretStr
 ) -> None:
     """Version, latency, clock, persistence, eviction, shape, notifications and backlog."""
     await local.config_set("notify-keyspace-events", "Ems")
 
-    diagnostics = await examine(
-        settings.model_copy(update={"durable_url": SecretStr(durable_server.url)})
-    )
+    diagnostics = await _examine(settings, durable_url=durable_url)
 
     assert [f for f in diagnostics if f.level is Level.ERROR] == []
     servers = [f for f in diagnostics if f.subject.endswith("Redis")]
@@ -40,16 +34,14 @@ async def test_two_good_servers_have_no_errors(
 
 
 async def test_a_risk_of_data_loss_is_an_error_with_advice(
-    settings: Settings, local: Redis, durable: Redis, durable_server: EmbeddedValkey
+    settings: Settings, local: Redis, durable: Redis, durable_url: SecretStr
 ) -> None:
     """Eviction of any key, a durable Redis without a file, missing flags."""
     await local.config_set("maxmemory-policy", "allkeys-lru")
     await local.config_set("notify-keyspace-events", "")
     await durable.config_set("appendonly", "no")
     try:
-        diagnostics = await examine(
-            settings.model_copy(update={"durable_url": SecretStr(durable_server.url)})
-        )
+        diagnostics = await _examine(settings, durable_url=durable_url)
     finally:
         await local.config_set("maxmemory-policy", "noeviction")
         await durable.config_set("appendonly", "yes")
@@ -64,9 +56,7 @@ async def test_a_risk_of_data_loss_is_an_error_with_advice(
 
 async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
     """The other checks run all the same."""
-    diagnostics = await examine(
-        settings.model_copy(update={"durable_url": SecretStr("redis://127.0.0.1:1/0")})
-    )
+    diagnostics = await _examine(settings, durable_url=UNREACHABLE)
 
     away = _find(diagnostics, "durable Redis", "cannot be reached")
     assert away.level is Level.ERROR
@@ -81,14 +71,10 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
         ("maintainer_token", "nothing compares with GitHub"),
     ],
 )
-async def test_a_missing_optional_setting_is_a_warning_with_its_use(
-    settings: Settings, field: str, word: str
-) -> None:
+async def test_missing_settings_are_warnings(settings: Settings, field: str, word: str) -> None:
     """A new operator may not know the setting."""
-    unset = await examine(settings)
-    configured = await examine(
-        settings.model_copy(update={field: SecretStr("redis://127.0.0.1:1/0")})
-    )
+    unset = await _examine(settings)
+    configured = await _examine(settings, **{field: UNREACHABLE})
 
     hint = _find(unset, variable_of(field), "is not set")
     assert (hint.level, word in hint.advice) == (Level.WARNING, True)
@@ -97,9 +83,7 @@ async def test_a_missing_optional_setting_is_a_warning_with_its_use(
 
 async def test_secrets_are_not_shown(settings: Settings) -> None:
     """People paste the list of settings into issues."""
-    diagnostics = await examine(
-        settings.model_copy(update={"durable_url": SecretStr("redis://:hunter2@127.0.0.1:1/0")})
-    )
+    diagnostics = await _examine(settings, durable_url=SecretStr("redis://:hunter2@127.0.0.1:1/0"))
 
     assert "hunter2" not in str(diagnostics)
     assert _find(diagnostics, "SPONSORSYNC_DURABLE_URL", "set").seen == "set (not shown)"
@@ -113,18 +97,16 @@ async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings
         if "SecretStr" in str(field.annotation) and not name.endswith("_url")
     }
 
-    diagnostics = await examine(settings.model_copy(update=secrets))
+    diagnostics = await _examine(settings, **secrets)
 
     assert {variable_of(name) for name in Settings.model_fields} <= {f.subject for f in diagnostics}
     assert "SPONSORSYNC_PATREON_SECRET" in {variable_of(name) for name in secrets}
     assert "hunter2" not in str(diagnostics)
 
 
-async def test_names_of_settings_are_not_cut_off(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_long_names_are_whole(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines in a pipe have 80 columns, and several names begin alike."""
-    print_diagnostics(await examine(settings))
+    print_diagnostics(await _examine(settings))
 
     words = capsys.readouterr().out.split()
     assert {variable_of(name) for name in Settings.model_fields} <= set(words)

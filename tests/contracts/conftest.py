@@ -1,19 +1,12 @@
 """Each test of a contract runs against the simulated GitHub and the simulated Patreon."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
 from sponsorsync.sandbox.github import SimulatedGitHub
-from tests.contracts.peers import GitHubPeer, PatreonPeer
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from tests.contracts.peers import GitHubPeer, PatreonPeer, Peer
 from tests.support.script import Script
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.contracts.peers import Peer
 
 
 @pytest.fixture(params=["github", "patreon"])

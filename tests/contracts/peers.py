@@ -1,9 +1,7 @@
 """The external services, each with our clients behind one interface."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -15,11 +13,9 @@ from sponsorsync.github.oauth import SCOPE, GitHubOAuth
 from sponsorsync.http_client import create_http_client
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.oauth import PatreonOAuth
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from tests.conftest import GITHUB_URL, ORIGIN, PATREON_URL
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
 
 
 class Peer(ABC):

@@ -1,17 +1,12 @@
 """The contract of our API clients: retries, refusals, limits, and secrecy of the token."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.contracts.peers import Peer
-    from tests.support.script import Script
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from tests.contracts.peers import Peer
+from tests.support.script import Script
 
 FAILURES = pytest.mark.parametrize(
     "failure",
@@ -54,9 +49,7 @@ async def test_a_second_failure_is_raised(
 @pytest.mark.parametrize(
     ("status", "is_limit"), [(401, False), (403, False), (404, False), (429, True)]
 )
-async def test_a_refusal_is_not_retried(
-    peer: Peer, way: Script, status: int, is_limit: bool
-) -> None:
+async def test_no_refusal_is_retried(peer: Peer, way: Script, status: int, is_limit: bool) -> None:
     """A retry cannot help, and makes a limit worse."""
     way.answer(httpx.Response(status))
 

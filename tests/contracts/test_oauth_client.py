@@ -1,9 +1,6 @@
 """The contract of our OAuth clients: one code gives one token, and no secret leaks."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,13 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contracts.peers import GitHubPeer, PatreonPeer, consent
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.contracts.peers import Peer
-    from tests.support.script import Script
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from tests.contracts.peers import GitHubPeer, PatreonPeer, Peer, consent
+from tests.support.script import Script
 
 TOKEN = {"access_token": "token", "token_type": "bearer", "scope": "read:user,user:email"}
 
@@ -31,9 +25,7 @@ def test_each_attempt_has_its_own_state(peer: Peer) -> None:
     assert first_state != second_state
 
 
-async def test_a_code_is_valid_once(
-    peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon
-) -> None:
+async def test_codes_work_once(peer: Peer, simulation: SimulatedGitHub | SimulatedPatreon) -> None:
     """The code stays in the browser's history."""
     address, _ = peer.start()
     code = await consent(simulation, address)

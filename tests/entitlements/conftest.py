@@ -1,34 +1,25 @@
 """The service with a sponsoring organization whose members are entitled."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
-from sponsorsync.domain.entitlement import evaluate
+from sponsorsync.domain.entitlement import Entitlement, evaluate
 from sponsorsync.entitlements.organization_members import OrganizationMembers
-from sponsorsync.sandbox.people import Organization, Tier
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.hooks import Action
+from sponsorsync.sandbox.people import Organization, Sponsorship, Tier
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.organizations import OrganizationStore
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Clock
 from tests.support.use_cases import MEMBER, ORG, UseCases, find_sponsorship, open_services
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.domain.entitlement import Entitlement
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.hooks import Action
-    from sponsorsync.sandbox.people import Sponsorship
-    from sponsorsync.settings import Settings
-    from sponsorsync.store.entitlements import EntitlementStore
-    from tests.conftest import Clock
 
 NEVER_S = 3600.0
 

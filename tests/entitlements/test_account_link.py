@@ -1,7 +1,5 @@
 """The facts of a person after a source has described a linked account."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -34,9 +32,7 @@ def test_a_new_grant_replaces_the_one_of_the_same_source(stored: Grant) -> None:
 
 
 @pytest.mark.parametrize(("account_id", "expected"), [("17", STORED), ("another", None)])
-def test_the_grant_of_another_account_is_not_inherited(
-    account_id: str, expected: Grant | None
-) -> None:
+def test_another_accounts_grant_is_not_inherited(account_id: str, expected: Grant | None) -> None:
     """Else a second account would keep the year that the first one has paid for."""
     calls = []
     account = LinkedAccount(account_id, lambda stored, now: calls.append((stored, now)))

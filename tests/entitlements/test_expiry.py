@@ -1,31 +1,23 @@
 """Entitlements that end at their time, without a durable side and so without a sync engine."""
 
-from __future__ import annotations
+from typing import cast
 
-from typing import TYPE_CHECKING, cast
-
+import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.entitlements import expiry
 from sponsorsync.entitlements.expiry import start_expiry
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.entitlements import end_entitlements
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, RunService
 from tests.support.use_cases import MONTHLY
 from tests.support.waiting import until
 
-if TYPE_CHECKING:
-    import pytest
-    from redis.asyncio import Redis
 
-    from sponsorsync.store.connect import RedisStore
-    from tests.conftest import RunService
-
-
-async def test_an_end_is_removed_from_the_index_and_audited(
-    run_service: RunService, local: Redis
-) -> None:
+async def test_an_ended_person_leaves_the_index(run_service: RunService, local: Redis) -> None:
     """Other services read the index directly, and administrators want to see the cause."""
 
     async def is_over() -> bool:

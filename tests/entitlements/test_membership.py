@@ -1,23 +1,18 @@
 """Sign-ins of members of a sponsoring organization: entitlement, hidden data and seats."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
 from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from tests.conftest import SPONSORABLE
+from tests.entitlements.conftest import Replica
 from tests.support.use_cases import MEMBER, ORG, STRANGER
-
-if TYPE_CHECKING:
-    from sponsorsync.settings import Settings
-    from tests.entitlements.conftest import Replica
 
 
 async def test_a_member_is_entitled_by_the_organizations_sponsorship(replica: Replica) -> None:
@@ -50,13 +45,9 @@ async def test_a_membership_counts_for_a_month(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "is_asked"),
-    [({}, True), ({"org_entitlement": "off"}, False)],
-    ids=["on", "off"],
+    ("overrides", "is_asked"), [({}, True), ({"org_entitlement": "off"}, False)], ids=["on", "off"]
 )
-async def test_organizations_are_requested_only_where_they_entitle(
-    replica: Replica, *, is_asked: bool
-) -> None:
+async def test_organizations_are_requested_if_needed(replica: Replica, *, is_asked: bool) -> None:
     """GitHub's page shows people which data an installation wants."""
     attempt = replica.services.sign_in.start(login_hint=None)
 
@@ -64,9 +55,7 @@ async def test_organizations_are_requested_only_where_they_entitle(
     assert ("read:org" in scope.split()) is is_asked
 
 
-async def test_a_private_sponsorship_of_an_organization_entitles_members(
-    replica: Replica,
-) -> None:
+async def test_a_private_sponsorship_of_an_organization_entitles_members(replica: Replica) -> None:
     """Members do not see it, which proves nothing; the webhook reported it."""
     replica.sponsorship.is_private = True
     await replica.report("created")
@@ -76,9 +65,7 @@ async def test_a_private_sponsorship_of_an_organization_entitles_members(
     assert (entitlement.status, entitlement.tier_cents) == (EntitlementStatus.ENTITLED, 10_000)
 
 
-async def test_a_shown_former_sponsorship_does_not_end_a_private_one_of_the_organization(
-    replica: Replica,
-) -> None:
+async def test_a_shown_former_sponsorship_ends_no_private_one_of_the_org(replica: Replica) -> None:
     """Members see only the former one, which is not the one that entitles them."""
     replica.sponsorship.is_private = True
     began = replica.sponsorship.created_at
@@ -103,9 +90,7 @@ async def test_an_end_that_members_see_ends_the_stored_sponsorship(replica: Repl
     assert (await replica.entitlement()).status is EntitlementStatus.NOT_ENTITLED
 
 
-async def test_a_better_sponsorship_of_the_organization_replaces_the_stored_one(
-    replica: Replica,
-) -> None:
+async def test_a_better_sponsorship_of_the_organization_replaces_another(replica: Replica) -> None:
     """The stored one has an announced end; the present one has none."""
     await replica.report("created")
     tomorrow = replica.clock.now + timedelta(days=1)
@@ -181,9 +166,7 @@ async def test_the_next_owner_of_a_login_inherits_no_membership(replica: Replica
     assert await replica.load_seats() == {MEMBER}
 
 
-async def test_stored_memberships_entitle_nobody_while_switched_off(
-    replica: Replica, settings: Settings
-) -> None:
+async def test_memberships_may_be_switched_off(replica: Replica, settings: Settings) -> None:
     """The maintainer decides, at any time."""
     await replica.sign_in("org-member")
     off = settings.model_copy(update={"org_entitlement": "off"}).entitlement_policy
@@ -257,9 +240,7 @@ async def test_a_member_who_signs_in_again_keeps_the_seat(replica: Replica) -> N
 
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 1}])
-async def test_a_seat_is_free_when_its_membership_is_over(
-    replica: Replica,
-) -> None:
+async def test_a_seat_is_free_when_its_membership_is_over(replica: Replica) -> None:
     """Redis' clock decides, so the first sign-in was long ago."""
     [other] = replica.add_members("member-2")
     replica.clock.advance(days=-40)

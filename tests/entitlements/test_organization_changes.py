@@ -1,40 +1,30 @@
 """Changes of a sponsoring organization, and how they reach its members."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.entitlement import EntitlementStatus
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.organizations import OrganizationStore
-from tests.conftest import SPONSORABLE
-from tests.entitlements.conftest import open_replica
+from tests.conftest import SPONSORABLE, Clock
+from tests.entitlements.conftest import Replica, open_replica
 from tests.support.sync import COLLECTION
 from tests.support.use_cases import MEMBER, ORG
 from tests.support.waiting import until
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock
-    from tests.entitlements.conftest import Replica
-
 FIELD = f"{SPONSORABLE}:{ORG}"
 
 
-async def test_the_end_of_an_organizations_sponsorship_ends_its_members_entitlements(
-    replica: Replica,
-) -> None:
+async def test_the_end_of_an_organizations_sponsorship_reaches_members(replica: Replica) -> None:
     """No member has to sign in for it."""
     await replica.entitle_member()
     replica.clock.advance(seconds=-1)  # so that the end has come
@@ -62,9 +52,7 @@ async def test_a_tier_change_of_the_organization_reaches_its_members(replica: Re
     assert (last.person_id, last.what, last.by) == (MEMBER, "changed", "organization")
 
 
-async def test_an_organization_that_sponsors_again_entitles_its_members_again(
-    replica: Replica,
-) -> None:
+async def test_an_organization_that_sponsors_again_entitles_its_members(replica: Replica) -> None:
     """While their memberships count; they keep their seats meanwhile."""
     await replica.entitle_member()
     await replica.report("cancelled")
@@ -82,20 +70,8 @@ async def test_an_organization_that_sponsors_again_entitles_its_members_again(
 
 
 @pytest.mark.parametrize("every_s", [0.01])
-async def test_the_service_recomputes_members_by_itself(replica: Replica) -> None:
-    """Its background loop does so."""
-    await replica.report("created")
-    await replica.sign_in("org-member")
-    await replica.change_tier()
-
-    await until(partial(_is_recomputed, replica))
-
-
-@pytest.mark.parametrize("every_s", [0.01])
-async def test_the_loop_of_members_goes_on_after_any_error(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody would notice that members are recomputed no more."""
+async def test_no_error_ends_the_loop(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It recomputes members without a request; nobody would notice its end."""
     await replica.report("created")
     await replica.sign_in("org-member")
     find = OrganizationStore.find_changed_organizations
@@ -111,9 +87,7 @@ async def test_the_loop_of_members_goes_on_after_any_error(
     assert OrganizationStore.find_changed_organizations is find
 
 
-async def test_unreadable_notes_do_not_delay_the_others(
-    replica: Replica,
-) -> None:
+async def test_unreadable_notes_do_not_delay_the_others(replica: Replica) -> None:
     """They are removed and logged."""
     await replica.report("created")
     await replica.sign_in("org-member")
@@ -129,9 +103,7 @@ async def test_unreadable_notes_do_not_delay_the_others(
     assert {log["field"] for log in logs if log["log_level"] == "warning"} == set(unreadable)
 
 
-async def test_a_note_stays_when_a_replica_dies_in_the_middle(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_note_outlasts_a_replica(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next replica does the rest."""
     [other] = replica.add_members("member-2")
     await replica.report("created")
@@ -215,12 +187,11 @@ async def test_a_members_preferences_are_copied_and_pruned_like_a_sponsors(
     github: SimulatedGitHub,
     local: Redis,
     clock: Clock,
-    durable_server: EmbeddedValkey,
+    durable_url: SecretStr,
     durable: Redis,
 ) -> None:
     """After the end removals still reach durable, and additions do not."""
     copy = keys.preferences(MEMBER, COLLECTION)
-    durable_url = SecretStr(durable_server.url)
     settings = member_settings.model_copy(
         update={"durable_url": durable_url, "manage_notifications": True}
     )

@@ -1,16 +1,10 @@
 """The transport to the simulated Patreon."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from tests.support.script import Script
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
 
 
 @pytest.fixture

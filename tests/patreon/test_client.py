@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,13 +11,9 @@ import pytest
 from sponsorsync.http_client import create_http_client
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.patronage import PatreonIdentity, PatronStatus
+from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from tests.support.script import Script
+from tests.support.script import Script
 
 
 @pytest.fixture
@@ -68,9 +64,7 @@ async def test_an_account_without_memberships_has_an_identity(
     assert identity == PatreonIdentity(account_id=patreon.patrons[role].id, patronages=())
 
 
-async def test_a_yearly_payment_lasts_a_year(
-    client: PatreonClient, patreon: SimulatedPatreon
-) -> None:
+async def test_a_yearly_payment_is_a_year(client: PatreonClient, patreon: SimulatedPatreon) -> None:
     """And not a month, like most payments."""
     identity = await client.fetch_identity(patreon.issue_token("annual"))
 

@@ -1,16 +1,15 @@
 """Requests to Patreon, and the values that its answers are parsed into."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from sponsorsync.domain.errors import (
     AccountLinkError,
@@ -20,9 +19,6 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.patreon import messages
 from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -92,15 +88,14 @@ def _parse(answer: Json) -> PatreonIdentity:
     return messages.parse_identity(_dump(answer))
 
 
-# --- what is sent ---------------------------------------------------------------------------------
+def _parse_one(*included: Json) -> Patronage:
+    [patronage] = _parse(_answer(*included)).patronages
+    return patronage
 
 
 def test_the_query_names_the_campaign_of_a_membership() -> None:
     """Patreon leaves it out where only `memberships` is included."""
     assert "memberships.campaign" in messages.IDENTITY_QUERY["include"].split(",")
-
-
-# --- the account and its patronages ---------------------------------------------------------------
 
 
 def test_a_patronage_is_parsed_with_all_that_decides() -> None:
@@ -113,7 +108,7 @@ def test_a_patronage_is_parsed_with_all_that_decides() -> None:
 @pytest.mark.parametrize("status", ["declined_patron", "former_patron", None])
 def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
     """The next charge of a declined patron is a further try, not the end of a paid period."""
-    [patronage] = _parse(_answer(_member(patron_status=status))).patronages
+    patronage = _parse_one(_member(patron_status=status))
 
     assert patronage.paid_until is None
 
@@ -131,9 +126,7 @@ def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
 )
 def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime | None) -> None:
     """Patreon's own examples have milliseconds, microseconds and neither."""
-    [patronage] = _parse(
-        _answer(_member(next_charge_date=said, pledge_relationship_start=said))
-    ).patronages
+    patronage = _parse_one(_member(next_charge_date=said, pledge_relationship_start=said))
 
     assert (patronage.paid_until, patronage.since) == (meant, meant)
 
@@ -169,14 +162,14 @@ def test_the_price_is_that_of_the_highest_tier_else_of_the_pledge_by_the_month(
     member = _member(tiers=tiers, currently_entitled_amount_cents=amount, pledge_cadence=months)
     included = [_tier(identifier, price) for identifier, price in prices.items()]
 
-    [patronage] = _parse(_answer(member, *included)).patronages
+    patronage = _parse_one(member, *included)
 
     assert patronage.cents == cents
 
 
 def test_a_tier_without_attributes_has_no_price() -> None:
     """Patreon does not document whether the scope shows a tier's price."""
-    [patronage] = _parse(_answer(_member(tiers=[_link("tier", "54321")]))).patronages
+    patronage = _parse_one(_member(tiers=[_link("tier", "54321")]))
 
     assert patronage.cents == 1000
 
@@ -192,7 +185,7 @@ def test_a_tier_without_attributes_has_no_price() -> None:
 )
 def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
     """`patronage.py` decides whether they entitle; null is no."""
-    [patronage] = _parse(_answer(_member(**attributes))).patronages
+    patronage = _parse_one(_member(**attributes))
 
     assert (patronage.is_gift, patronage.is_trial) == marks
 
@@ -314,9 +307,6 @@ def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
     """No answer of Patreon's may raise an unforeseen error."""
     with suppress(AccountLinkError):
         _parse(answer)
-
-
-# --- statuses -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

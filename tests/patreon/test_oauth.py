@@ -1,8 +1,5 @@
 """Patreon's OAuth flow beside the contract of all OAuth clients: its address and its errors."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -11,9 +8,7 @@ from pydantic import SecretStr
 
 from sponsorsync.domain.errors import AccountLinkError, LinkExpiredError, LinkRefusedError
 from sponsorsync.patreon.oauth import PatreonOAuth
-
-if TYPE_CHECKING:
-    from tests.support.script import Script
+from tests.support.script import Script
 
 CALLBACK = "http://sponsorsync.test/patreon/callback"
 

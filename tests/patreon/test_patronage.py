@@ -1,25 +1,15 @@
 """The grant by a patronage: every answer of Patreon, at one moment."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from datetime import datetime
 from itertools import product
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
 from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.patreon.patronage import (
-    PatreonIdentity,
-    Patronage,
-    PatronStatus,
-    derive_grant,
-)
+from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus, derive_grant
 from tests.support.entitlements import DAY, NOT_A_SPONSOR, NOW, POLICY, SECOND
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 CAMPAIGN, OTHER_CAMPAIGN = "1234567", "7650021"
 ACTIVE, DECLINED, FORMER, NONE = (
@@ -108,9 +98,7 @@ def test_a_cancelled_patronage_lasts_for_the_paid_period(
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("cents", [None, 0, 1000])
 @pytest.mark.parametrize("is_trial", [False, True])
-def test_a_member_who_never_pledged_has_no_grant(
-    before: str, cents: int | None, is_trial: bool
-) -> None:
+def test_without_a_pledge_there_is_no_grant(before: str, cents: int | None, is_trial: bool) -> None:
     """Not even an ended one: nothing ever began."""
     patronage = replace(PATRONAGE, status=NONE, cents=cents, is_trial=is_trial, paid_until=None)
 
@@ -170,9 +158,7 @@ def test_the_right_one_of_several_campaigns_counts() -> None:
         ),
     ],
 )
-def test_the_paid_time_ends_in_a_certain_second(
-    now: datetime, status: EntitlementStatus, reason: str
-) -> None:
+def test_the_paid_time_ends_exactly(now: datetime, status: EntitlementStatus, reason: str) -> None:
     """The service does not ask Patreon then: the sentence says what to do."""
     grant = _derive(PATRONAGE)
     assert grant is not None

@@ -1,16 +1,16 @@
 """A replica that reconciles, and a way to GitHub that tests can disturb."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, cast
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.entitlement import EntitlementFacts
@@ -18,30 +18,20 @@ from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client
 from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.reconcile.schedule import Pace, ReconcileSchedule
 from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.reconciliations import ReconciliationStore
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Clock
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.reconcile.report import ReconcileSummary
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.entitlements import EntitlementStore
-    from tests.conftest import Browser, Clock, RunService
 
 ACTIVE = 5
 """Sponsors among the people by role: monthly, one-time, private, patreon, the organization."""
-
-TOKEN = "an-administrators-token"
 
 
 class Way(httpx.AsyncBaseTransport):
@@ -228,23 +218,6 @@ async def replica(
     clock.advance(days=-1)
     async with open_replica(settings, github, local, clock, login="maintainer") as opened:
         yield opened
-
-
-OpenAdmin: TypeAlias = "Callable[..., AbstractAsyncContextManager[Browser]]"
-
-
-@pytest.fixture
-def open_admin(run_service: RunService) -> OpenAdmin:
-    """Returns a context manager: an administrator's client of a service with these settings."""
-
-    @asynccontextmanager
-    async def run(**settings: object) -> AsyncIterator[Browser]:
-        async with run_service(admin_token=SecretStr(TOKEN), **settings) as service:
-            browser = await service.open_browser()
-            browser.headers["Authorization"] = f"Bearer {TOKEN}"
-            yield browser
-
-    return run
 
 
 def retry_after(seconds: int) -> dict[str, str]:

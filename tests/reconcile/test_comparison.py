@@ -1,19 +1,19 @@
 """Comparing with GitHub: which differences are repaired, and which prove nothing."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.people import Tier
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import ACTIVE, open_replica
+from tests.conftest import SPONSORABLE, Clock, RunBrowser
+from tests.reconcile.conftest import ACTIVE, Replica, open_replica
 from tests.support.use_cases import (
     FORMER,
     MONTHLY,
@@ -23,14 +23,6 @@ from tests.support.use_cases import (
     find_sponsorship,
     open_services,
 )
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock, RunService
-    from tests.reconcile.conftest import Replica
 
 
 async def test_a_first_comparison_saves_every_active_sponsor(replica: Replica) -> None:
@@ -116,9 +108,7 @@ async def test_the_best_of_several_sponsorships_counts_over_all_pages(replica: R
     assert {"changed", "ended"}.isdisjoint(first.counts)
 
 
-async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(
-    replica: Replica,
-) -> None:
+async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(replica: Replica) -> None:
     """It is newer, so it stands pages before; a failure in between must change nothing."""
     people = replica.github.people
     replica.add_sponsors(150, days_ago=2)
@@ -187,9 +177,7 @@ async def test_an_override_during_the_comparison_is_kept(replica: Replica) -> No
         ("bad_json", {"graphql"}),
     ],
 )
-async def test_an_incomplete_answer_ends_no_entitlement(
-    replica: Replica, switch: str, value: object
-) -> None:
+async def test_half_an_answer_ends_nothing(replica: Replica, switch: str, value: object) -> None:
     """The summary says why, and when GitHub may be asked again."""
     await replica.compare()
     before = await replica.entitled()
@@ -230,9 +218,7 @@ async def test_a_failure_on_the_last_page_ends_no_entitlement(replica: Replica) 
 
 
 @pytest.mark.parametrize("is_former_listed", [False, True], ids=["unlisted", "former"])
-async def test_a_possibly_hidden_sponsor_keeps_the_entitlement(
-    replica: Replica, *, is_former_listed: bool
-) -> None:
+async def test_possibly_hidden_sponsors_stay(replica: Replica, *, is_former_listed: bool) -> None:
     """GitHub lists null in place of some sponsorships; a null may be the one that goes on."""
     await replica.compare()
     find_sponsorship(replica.github).is_null = True
@@ -295,9 +281,7 @@ async def test_an_owners_token_shows_the_sponsors_of_an_organization(
     assert summary.reason == "gone: GitHub knows no account gone."
 
 
-async def test_events_during_the_comparison_are_newer_than_its_answer(
-    replica: Replica, settings: Settings
-) -> None:
+async def test_events_during_a_comparison_are_newer(replica: Replica, settings: Settings) -> None:
     """It must neither end a new entitlement nor bring back an ended one."""
     await replica.compare()
     github, clock = replica.github, replica.clock
@@ -362,12 +346,9 @@ async def test_refresh_of_a_possibly_hidden_sponsor_stays_open(replica: Replica)
     assert await replica.reconciliations.load_awaiting(SPONSORABLE) == [MONTHLY]
 
 
-async def test_no_facts_are_saved_for_a_deleted_account(
-    replica: Replica, run_service: RunService
-) -> None:
+async def test_a_deleted_account_gets_no_facts(replica: Replica, run_browser: RunBrowser) -> None:
     """Also where the person had asked for a refresh before."""
-    async with run_service() as service:
-        browser = await service.open_browser()
+    async with run_browser() as browser:
         await browser.sign_in("stranger")
         await replica.reconciliations.admit_refresh(STRANGER)
         await browser.delete("/me")
@@ -398,9 +379,7 @@ async def test_wrong_type_keys_of_some_people_do_not_stop_a_comparison(replica: 
     assert (wrong[0] in reasons[PRIVATE], wrong[1] in reasons[MONTHLY]) == (True, True)
 
 
-async def test_a_wrong_type_key_that_all_people_need_makes_a_comparison_incomplete(
-    replica: Replica,
-) -> None:
+async def test_a_shared_wrong_type_key_makes_a_comparison_incomplete(replica: Replica) -> None:
     """Nothing could be saved, so nothing was learnt about anybody."""
     await replica.local.set(keys.AUDIT, "somebody else's")
     with capture_logs() as logs:

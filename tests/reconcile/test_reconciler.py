@@ -1,26 +1,19 @@
 """One reconcile at a time, page by page, within GitHub's rate limits."""
 
-from __future__ import annotations
-
 import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.domain.errors import JobRunningError
+from sponsorsync.sandbox.people import People
 from sponsorsync.store import keys
 from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import reset_in, retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from sponsorsync.sandbox.people import People
-    from tests.reconcile.conftest import Replica
+from tests.reconcile.conftest import Replica, reset_in, retry_after
 
 SPONSORS = 2_000
 BYTES_A_SPONSOR, BYTES_OF_A_PAGE = 600, 1_100_000
@@ -60,9 +53,7 @@ async def test_the_reconcile_lock_of_a_dead_replica_expires(replica: Replica) ->
 
 
 @pytest.mark.parametrize("limit", [None, retry_after(600)], ids=["at a page", "while waiting"])
-async def test_a_comparison_stops_when_its_lock_is_lost(
-    replica: Replica, limit: dict[str, str] | None
-) -> None:
+async def test_a_lost_lock_ends_comparing(replica: Replica, limit: dict[str, str] | None) -> None:
     """Another replica is comparing by then."""
 
     async def lose(_: int) -> None:

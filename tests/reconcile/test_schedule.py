@@ -1,34 +1,26 @@
 """When a reconcile runs: at its start, at intervals, after requests, not during a rate limit."""
 
-from __future__ import annotations
-
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.reconcile.schedule import Pace
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import end_entitlements
-from tests.conftest import SPONSORABLE
-from tests.reconcile.conftest import open_replica, reset_in, retry_after
+from tests.conftest import SPONSORABLE, Clock
+from tests.reconcile.conftest import Replica, open_replica, reset_in, retry_after
 from tests.support.use_cases import MONTHLY, ONE_TIME, STRANGER
 from tests.support.waiting import until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock
-    from tests.reconcile.conftest import Replica
+PACE = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
 
 
 async def test_the_schedule_reconciles_at_its_start_and_after_requests(
@@ -50,9 +42,7 @@ async def test_the_schedule_reconciles_at_its_start_and_after_requests(
     assert pages == 2
 
 
-async def test_a_reconcile_is_due_only_after_the_interval(
-    replica: Replica,
-) -> None:
+async def test_a_reconcile_is_due_only_after_the_interval(replica: Replica) -> None:
     """By whichever replica, before or after a restart."""
     await replica.compare()
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, pause_s=0.0, check_s=0.01)
@@ -80,9 +70,8 @@ async def test_an_unexpected_error_does_not_end_the_schedule(
         return await is_right(*arguments)
 
     monkeypatch.setattr(replica.reconciliations, method, fail_once)
-    pace = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
     with capture_logs() as logs:
-        async with replica.running(replica.create_schedule(pace)):
+        async with replica.running(replica.create_schedule(PACE)):
             await until(lambda: replica.is_entitled(MONTHLY))
 
     assert [log for log in logs if log["event"] == "loop_failed"] != []
@@ -96,7 +85,7 @@ async def test_requests_do_not_depend_on_the_check_of_the_interval(
     async def fail(_: str) -> datetime:
         raise RuntimeError("unforeseen")
 
-    schedule = replica.create_schedule(Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
+    schedule = replica.create_schedule(PACE)
     schedule.sponsorables = ("broken", SPONSORABLE)
     monkeypatch.setattr(replica.reconciliations, "load_reconciled", fail)
     with capture_logs():
@@ -123,7 +112,7 @@ async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
     async def load_reconciled(_: str) -> None:
         return None
 
-    schedule = replica.create_schedule(Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01))
+    schedule = replica.create_schedule(PACE)
     schedule.sponsorables = ("broken", SPONSORABLE)
     monkeypatch.setattr(replica.reconciler, "run", run)
     monkeypatch.setattr(replica.reconciliations, "load_reconciled", load_reconciled)
@@ -266,9 +255,7 @@ async def test_a_request_settled_by_another_replica_is_not_repeated(
     assert replica.way.pages == 1
 
 
-async def test_a_cancellation_taken_back_is_found_soon_after_the_announced_end(
-    replica: Replica,
-) -> None:
+async def test_a_cancellation_taken_back_is_found_after_the_announced_end(replica: Replica) -> None:
     """GitHub sends an event for the cancellation, and none for taking it back."""
     await replica.compare()
     ends = int(replica.clock.now.timestamp()) + 60  # a day ago to Redis

@@ -1,18 +1,12 @@
 """Errors of settings: one line that names the variable and repeats no secret."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.settings import Settings, find_unknown_names, load_settings, variable_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 PASSWORD = "correct-horse-battery-staple"
 
@@ -182,14 +176,6 @@ def test_a_missing_setting_is_named_with_an_example(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("_needed")
-def test_a_service_with_the_required_settings_starts() -> None:
-    """The durable Redis is optional."""
-    settings = load_settings()
-
-    assert settings.require_for_service() is settings
-
-
 PATREON = {
     "SPONSORSYNC_PATREON_CLIENT_ID": "an-id",
     "SPONSORSYNC_PATREON_SECRET": "a-secret",
@@ -226,34 +212,35 @@ def test_some_but_not_all_settings_of_patreon_are_refused(
     )
 
 
+@pytest.mark.parametrize("patreon", [{}, PATREON], ids=["without Patreon", "with Patreon"])
 @pytest.mark.usefixtures("_needed")
-def test_a_service_with_all_of_patreons_settings_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without any of them starts, too."""
-    for name, value in PATREON.items():
+def test_a_service_with_the_required_settings_starts(
+    monkeypatch: pytest.MonkeyPatch, patreon: dict[str, str]
+) -> None:
+    """The durable Redis is optional, too."""
+    for name, value in patreon.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
 
     assert settings.require_for_service() is settings
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what is tested
+@pytest.mark.parametrize(
+    ("variable", "value", "missing"),
+    [
+        ("SPONSORSYNC_HOST", "0.0.0.0", "SPONSORSYNC_PUBLIC_URL"),  # noqa: S104 - what is tested
+        ("SPONSORSYNC_HOST", "::", "SPONSORSYNC_PUBLIC_URL"),
+        ("SPONSORSYNC_SPONSORABLES", " , ", "SPONSORSYNC_SPONSORABLES"),
+    ],
+)
 @pytest.mark.usefixtures("_needed")
-def test_a_service_on_every_address_needs_its_public_address(
-    monkeypatch: pytest.MonkeyPatch, host: str
+def test_a_value_that_needs_another_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, missing: str
 ) -> None:
-    """No browser can reach `http://0.0.0.0`."""
-    monkeypatch.setenv("SPONSORSYNC_HOST", host)
+    """No browser can reach `http://0.0.0.0`; without a sponsorable nobody is entitled."""
+    monkeypatch.setenv(variable, value)
 
-    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_PUBLIC_URL is not set"):
-        load_settings().require_for_service()
-
-
-@pytest.mark.usefixtures("_needed")
-def test_a_list_of_commas_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without a sponsorable would entitle nobody."""
-    monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " , ")
-
-    with pytest.raises(SettingsError, match=r"^SPONSORSYNC_SPONSORABLES is not set"):
+    with pytest.raises(SettingsError, match=f"^{missing} is not set"):
         load_settings().require_for_service()
 
 
@@ -262,12 +249,9 @@ def test_printed_settings_contain_no_secret(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SPONSORSYNC_REDIS_URL", f"redis://:{PASSWORD}@localhost")
     monkeypatch.setenv("SPONSORSYNC_DURABLE_URL", f"rediss://user:{PASSWORD}@durable")
     monkeypatch.setenv("SPONSORSYNC_SESSION_SECRET", f"{PASSWORD}-{PASSWORD}")
-    monkeypatch.setenv("SPONSORSYNC_ADMIN_TOKEN", PASSWORD)
-    monkeypatch.setenv("SPONSORSYNC_WEBHOOK_SECRET", PASSWORD)
-    monkeypatch.setenv("SPONSORSYNC_MAINTAINER_TOKEN", PASSWORD)
-    monkeypatch.setenv("SPONSORSYNC_PATREON_SECRET", PASSWORD)
-    monkeypatch.setenv("GITHUB_SECRET", PASSWORD)
-    monkeypatch.setenv("REDISENT_PWD", PASSWORD)
+    secrets = ("ADMIN_TOKEN", "WEBHOOK_SECRET", "MAINTAINER_TOKEN", "PATREON_SECRET")
+    for name in (*(f"SPONSORSYNC_{each}" for each in secrets), "GITHUB_SECRET", "REDISENT_PWD"):
+        monkeypatch.setenv(name, PASSWORD)
     monkeypatch.setenv("REDISENT_HOST", "durable")
     settings = load_settings()
 

@@ -1,17 +1,12 @@
 """The sources of settings, and their parsed values."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from sponsorsync.domain.errors import SettingsError
 from sponsorsync.settings import load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_without_any_setting_there_are_defaults() -> None:
@@ -36,9 +31,7 @@ def test_both_files_are_read(tmp_path: Path) -> None:
     assert settings.durable_address == SecretStr("redis://durable.example:12000/0")
 
 
-def test_the_environment_wins_over_the_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_wins_over_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable of one run overrides the files."""
     (tmp_path / ".env").write_text("SPONSORSYNC_PORT=9000\nGITHUB_SECRET=of-the-file\n")
     monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
@@ -67,9 +60,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.port, settings.redis_url) == (8000, None)
 
 
-def test_variables_of_other_programs_are_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_variables_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The application may use the same `.env`."""
     (tmp_path / ".env").write_text("SOMETHING_ELSE=1\nSPONSORSYNC_UNKNOWN=1\n")
     monkeypatch.setenv("PORT", "9001")
@@ -116,60 +107,54 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+# A browser's header Origin is compared with the public address, which host and port make by
+# default; GitHub Enterprise and the sandbox have an address with a path; redis-py parses its own.
+PARSED: dict[tuple[str, str], dict[str, object]] = {
+    ("SPONSORSYNC_PUBLIC_URL", "origin"): {
+        "https://Sponsors.Example.org": "https://sponsors.example.org",
+        "https://sponsors.example.org/": "https://sponsors.example.org",
+        "http://localhost:8000": "http://localhost:8000",
+        "http://[::1]:8000": "http://[::1]:8000",
+        "https://sponsors.example.org:443": "https://sponsors.example.org",
+        "http://sponsors.example.org:80": "http://sponsors.example.org",
+        "https://sponsors.example.org:80": "https://sponsors.example.org:80",
+        "https://sponsors.example.org:": "https://sponsors.example.org",
+    },
+    ("SPONSORSYNC_HOST", "origin"): {
+        "localhost": "http://localhost:8000",
+        "::1": "http://[::1]:8000",
+    },
+    ("SPONSORSYNC_GITHUB_API_URL", "github_api_url"): {
+        "https://github.example.org/api/v3/": "https://github.example.org/api/v3",
+        "http://127.0.0.1:8001/api": "http://127.0.0.1:8001/api",
+    },
+    ("SPONSORSYNC_REDIS_URL", "redis_url"): {
+        url: SecretStr(url)
+        for url in (
+            "redis://localhost",
+            "redis://localhost:6379/0",
+            "rediss://user:pass%2Fword@redis.example:12000/1",
+            "redis://[::1]:6379",
+            "rediss://localhost/0?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=0",
+            "unix:///run/redis.sock",
+        )
+    },
+    # Without its host there is no durable Redis.
+    ("REDISENT_PWD", "durable_address"): {"correct-horse-battery-staple": None},
+}
+
+
 @pytest.mark.parametrize(
-    ("value", "parsed"),
-    [
-        ("https://Sponsors.Example.org", "https://sponsors.example.org"),
-        ("https://sponsors.example.org/", "https://sponsors.example.org"),
-        ("http://localhost:8000", "http://localhost:8000"),
-        ("http://[::1]:8000", "http://[::1]:8000"),
-        ("https://sponsors.example.org:443", "https://sponsors.example.org"),
-        ("http://sponsors.example.org:80", "http://sponsors.example.org"),
-        ("https://sponsors.example.org:80", "https://sponsors.example.org:80"),
-        ("https://sponsors.example.org:", "https://sponsors.example.org"),
-    ],
+    ("variable", "field", "value", "parsed"),
+    [(*names, *each) for names, values in PARSED.items() for each in values.items()],
 )
-def test_the_public_address_is_normalized_as_browsers_do(
-    monkeypatch: pytest.MonkeyPatch, value: str, parsed: str
+def test_an_address_is_normalized_or_left_alone(
+    monkeypatch: pytest.MonkeyPatch, variable: str, field: str, value: str, parsed: object
 ) -> None:
-    """It is compared with the header Origin."""
-    monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", value)
+    """The comment of the table gives the reason for each variable."""
+    monkeypatch.setenv(variable, value)
 
-    assert load_settings().origin == parsed
-
-
-@pytest.mark.parametrize(
-    ("value", "parsed"),
-    [
-        ("https://github.example.org/api/v3/", "https://github.example.org/api/v3"),
-        ("http://127.0.0.1:8001/api", "http://127.0.0.1:8001/api"),
-    ],
-)
-def test_the_address_of_github_may_have_a_path(
-    monkeypatch: pytest.MonkeyPatch, value: str, parsed: str
-) -> None:
-    """GitHub Enterprise and the sandbox have one."""
-    monkeypatch.setenv("SPONSORSYNC_GITHUB_API_URL", value)
-
-    assert load_settings().github_api_url == parsed
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://localhost",
-        "redis://localhost:6379/0",
-        "rediss://user:pass%2Fword@redis.example:12000/1",
-        "redis://[::1]:6379",
-        "rediss://localhost/0?ssl_ca_certs=%2Fetc%2Fca.pem&ssl_check_hostname=0",
-        "unix:///run/redis.sock",
-    ],
-)
-def test_the_address_of_a_redis_is_not_changed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """redis-py parses it."""
-    monkeypatch.setenv("SPONSORSYNC_REDIS_URL", url)
-
-    assert load_settings().redis_url == SecretStr(url)
+    assert getattr(load_settings(), field) == parsed
 
 
 @pytest.mark.parametrize(
@@ -205,26 +190,6 @@ def test_the_durable_redis_is_one_address_or_several_variables(
         monkeypatch.setenv(name, value)
 
     assert load_settings().durable_address == SecretStr(address)
-
-
-def test_a_password_alone_configures_no_durable_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host is missing."""
-    monkeypatch.setenv("REDISENT_PWD", "correct-horse-battery-staple")
-
-    assert load_settings().durable_address is None
-
-
-@pytest.mark.parametrize(
-    ("host", "origin"),
-    [("localhost", "http://localhost:8000"), ("::1", "http://[::1]:8000")],
-)
-def test_the_public_address_defaults_to_host_and_port(
-    monkeypatch: pytest.MonkeyPatch, host: str, origin: str
-) -> None:
-    """On a developer's machine they are the same."""
-    monkeypatch.setenv("SPONSORSYNC_HOST", host)
-
-    assert load_settings().origin == origin
 
 
 def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,9 +230,7 @@ LIMITS = {
     ("variable", "value"),
     [(variable, value) for variable, values in LIMITS.items() for value in values],
 )
-def test_the_limits_themselves_are_accepted(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
+def test_limits_are_accepted(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     """test_refusals.py has the next values beyond them."""
     monkeypatch.setenv(variable, value)
 

@@ -1,31 +1,23 @@
 """Calls of the administration, and the people that they are about."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 from pydantic import SecretStr
 
+from tests.conftest import Browser, RunService
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx
-
-    from tests.conftest import Browser, RunService
 
 TOKEN = "an-administrators-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-WEBHOOK_SECRET = "a-secret-shared-with-github"
 MONTHLY, PRIVATE, ONE_TIME, FORMER, STRANGER, MEMBER, ORGANIZATION = (
     *(48_210_377, 73_355_190, 61_904_882, 29_871_456, 112_493_071),
     *(90_126_733, 17_562_948),
 )
 OVERRIDE = {"reason": "Wrote the translation", "actor": "an-operator"}
-UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 
 
 @asynccontextmanager
@@ -76,9 +68,3 @@ async def reconcile(admin: Browser) -> None:
     await admin.post("/admin/reconcile")
     state = await wait_for_job(admin, "/admin/reconcile")
     assert (state["status"], state["summary"]["reason"]) == ("done", None), state
-
-
-async def load_entitlement(browser: Browser) -> dict[str, Any]:
-    """Returns the entitlement of the person who has signed in."""
-    [entitlement] = (await browser.get("/me")).json()["entitlements"]
-    return dict(entitlement)

@@ -1,16 +1,11 @@
 """A real Caddy in front of the service, with the recipe of docs/forward-auth.md."""
 
-from __future__ import annotations
-
 import shutil
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.support.nginx import read_recipe, run_proxy_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 CADDY = shutil.which("caddy")
 _FRAME = """\

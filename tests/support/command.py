@@ -1,17 +1,12 @@
 """The command `sponsorsync` as its users run it: a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from tests.support.sync import SPONSORABLE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 LIMIT_S = 60
 
@@ -22,6 +17,18 @@ async def start_command(
     durable_url: str,
     *arguments: str,
     environment: Mapping[str, str] | None = None,
+) -> asyncio.subprocess.Process:
+    """Starts the command with the settings of a service, and with `environment`."""
+    settings = {
+        "SPONSORSYNC_REDIS_URL": local_url,
+        "SPONSORSYNC_DURABLE_URL": durable_url,
+        "SPONSORSYNC_SPONSORABLES": SPONSORABLE,
+    }
+    return await start(folder, *arguments, environment=settings | dict(environment or {}))
+
+
+async def start(
+    folder: Path, *arguments: str, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
     """Starts the command in a folder, with `environment` but without this process's settings."""
     inherited = {
@@ -38,13 +45,7 @@ async def start_command(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,
-        env=inherited
-        | {
-            "SPONSORSYNC_REDIS_URL": local_url,
-            "SPONSORSYNC_DURABLE_URL": durable_url,
-            "SPONSORSYNC_SPONSORABLES": SPONSORABLE,
-        }
-        | dict(environment or {}),
+        env=inherited | dict(environment),
     )
 
 

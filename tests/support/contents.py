@@ -1,11 +1,6 @@
 """The whole content of a Redis as one text, to search in."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from redis.asyncio import Redis
 
 
 async def read_everything(redis: Redis) -> str:

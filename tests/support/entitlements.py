@@ -1,7 +1,5 @@
 """Sponsorships and facts of every kind, all at one moment."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -41,10 +39,7 @@ ONE_TIME = replace(
 ONE_TIME_INACTIVE = replace(ONE_TIME, is_active=False)
 ONE_TIME_NO_TIER = replace(ONE_TIME, tier_cents=None, tier_selected_at=None)
 ONE_TIME_OLD = replace(
-    ONE_TIME,
-    is_active=False,
-    created_at=NOW - 40 * DAY,
-    tier_selected_at=NOW - 40 * DAY,
+    ONE_TIME, is_active=False, created_at=NOW - 40 * DAY, tier_selected_at=NOW - 40 * DAY
 )
 ONE_TIME_AGAIN = replace(ONE_TIME, created_at=NOW - 400 * DAY)
 

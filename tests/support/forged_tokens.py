@@ -1,16 +1,11 @@
 """Forged tokens, with headers and claims that no library writes."""
 
-from __future__ import annotations
-
 import base64
 import json
-from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 from joserfc import jws
-
-if TYPE_CHECKING:
-    from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey
 
 HOSTILE_HEADERS: list[object] = [
     {"alg": "ES256", "crit": 5},

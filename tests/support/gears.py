@@ -1,17 +1,10 @@
 """Minimal scripts in place of the shipped ones."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sponsorsync.domain.catalog import Catalog
-from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, load_scripts
+from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, GearsScript, load_scripts
 from tests.support.sync import COLLECTION, SPONSORABLE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sponsorsync.gears.scripts import GearsScript
 
 CONFIG = GearsConfig(catalog=Catalog((SPONSORABLE,), (COLLECTION,)), hook_profiles=False)
 REQUIREMENT = "redis==5.0.8"

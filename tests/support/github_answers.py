@@ -1,7 +1,5 @@
 """GitHub's answers from its documentation, and their parsers."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -29,12 +27,7 @@ USER: dict[str, Json] = {
     "plan": {"name": "Medium", "space": 400},
 }
 EMAILS: list[Json] = [
-    {
-        "email": "octocat@github.com",
-        "verified": True,
-        "primary": True,
-        "visibility": "public",
-    },
+    {"email": "octocat@github.com", "verified": True, "primary": True, "visibility": "public"},
     {
         "email": "octocat@users.noreply.github.com",
         "verified": True,
@@ -70,10 +63,7 @@ ORGANIZATION: dict[str, Json] = {
     "sponsorshipsAsSponsor": {"pageInfo": {"hasNextPage": False}, "nodes": [NODE]},
 }
 PARSED_ORGANIZATION = Membership(id=17_562_948, login="sponsoring-org", sponsorships=(PARSED_NODE,))
-SPONSOR: dict[str, Json] = {
-    "databaseId": 48_210_377,
-    "sponsorshipForViewerAsSponsorable": NODE,
-}
+SPONSOR: dict[str, Json] = {"databaseId": 48_210_377, "sponsorshipForViewerAsSponsorable": NODE}
 FORBIDDEN: dict[str, Json] = {
     "type": "FORBIDDEN",
     "path": ["viewer", "organizations", "nodes", 0],

@@ -1,18 +1,13 @@
 """Tokens from a service, and from an issuer without a service."""
 
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from joserfc import jwt
 
 from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.tokens.keyring import create_keyring
-
-if TYPE_CHECKING:
-    from tests.conftest import Browser, Clock
-
+from tests.conftest import Browser, Clock
 
 AUDIENCE = "https://pattern.example"
 ISSUER = "http://sponsorsync.test"
@@ -22,10 +17,7 @@ MONTHLY = 48210377
 def create_issuer(clock: Clock) -> TokenIssuer:
     """Returns an issuer with a new key; its tokens live ten minutes."""
     return TokenIssuer(
-        create_keyring(clock()),
-        issuer=ISSUER,
-        audience=AUDIENCE,
-        life=timedelta(minutes=10),
+        create_keyring(clock()), issuer=ISSUER, audience=AUDIENCE, life=timedelta(minutes=10)
     )
 
 

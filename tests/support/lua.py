@@ -1,16 +1,9 @@
 """A static check of Lua files: a server refuses an unknown name only when it runs the line."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from sponsorsync.store.scripts import NUMBERS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sponsorsync.store.scripts import LuaFile
+from sponsorsync.store.scripts import NUMBERS, LuaFile
 
 _LANGUAGE = set(
     re.findall(

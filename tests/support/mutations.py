@@ -1,16 +1,12 @@
 """Mutations of GitHub's events; the same seed makes the same ones."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any
 
 from sponsorsync.github.webhooks import sign
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from random import Random
 
 _MOMENTS = [
     "2019-12-20T19:24:46+00:00",

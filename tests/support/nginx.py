@@ -1,20 +1,15 @@
 """A real nginx in front of the service, with the recipe of docs/forward-auth.md."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import shutil
 import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 _DOCUMENTATION = Path(__file__).parents[2] / "docs" / "forward-auth.md"

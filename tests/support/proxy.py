@@ -1,14 +1,9 @@
 """A TCP proxy that counts round trips, and cuts or stalls its connections."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 _CHUNK = 65536
 

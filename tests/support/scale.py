@@ -1,7 +1,5 @@
 """The length of random tests: short in `make test`, long in `make soak`."""
 
-from __future__ import annotations
-
 import os
 
 _SCALE = float(os.environ.get("SPONSORSYNC_TEST_SCALE", "1"))

@@ -1,7 +1,5 @@
 """A transport with prepared answers, in front of a simulation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import httpx

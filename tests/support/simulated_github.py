@@ -1,19 +1,14 @@
 """A client of the simulated GitHub that sends the requests of a browser and of the service."""
 
-from __future__ import annotations
-
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.oauth import KNOWN_SCOPES, challenge_for
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
 
 URL = "http://github.test"
 CALLBACK = "http://service.test/oauth2/callback"

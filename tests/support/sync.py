@@ -1,21 +1,21 @@
 """Local and durable with the parts of a sync engine whose loops do not run: tests step it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import cast
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from sponsorsync.background import open_supervisor
+from sponsorsync.background import Supervisor, open_supervisor
 from sponsorsync.domain.account import StoredEntitlement
 from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
@@ -24,25 +24,17 @@ from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.redis_pair import open_redis_pair
-from sponsorsync.sandbox.valkey import find_free_port, run_valkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, find_free_port, run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-from sponsorsync.sync.person_records import apply_records, pack_people
+from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.sync.person_records import PersonRecord, apply_records, pack_people
 from sponsorsync.sync.relay import Relay
+from tests.support.proxy import TcpProxy
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-    from pathlib import Path
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.engine import SyncEngine
-    from sponsorsync.sync.person_records import PersonRecord
-    from tests.support.proxy import TcpProxy
 
 SPONSORABLE = "maintainer"
 COLLECTION = "mnodes"

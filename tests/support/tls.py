@@ -1,23 +1,18 @@
 """A TLS server with its own authority."""
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sponsorsync.background import end_tasks
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 def make_certificate(folder: Path) -> Path:

@@ -1,33 +1,26 @@
 """The service without HTTP: sign-ins, webhook events, and the stored facts of people."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from pydantic import SecretStr
 
 from sponsorsync.app import create_app
+from sponsorsync.domain.account import SignedIn
 from sponsorsync.domain.audit import Decision
-from sponsorsync.sandbox.hooks import Hook
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.domain.account import SignedIn
-    from sponsorsync.domain.entitlement import EntitlementFacts
-    from sponsorsync.domain.profile import Profile
-    from sponsorsync.domain.sponsorship_event import EventOutcome
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.hooks import Action
-    from sponsorsync.sandbox.people import Sponsorship
-    from sponsorsync.settings import Settings
-    from sponsorsync.web.services import Services
-    from tests.conftest import Clock
+from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.profile import Profile
+from sponsorsync.domain.sponsorship_event import EventOutcome
+from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.sandbox.hooks import Action, Hook
+from sponsorsync.sandbox.people import Sponsorship
+from sponsorsync.settings import Settings
+from sponsorsync.web.services import Services
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock, Service
 
 # GitHub's numbers of people of the simulation, by role.
 MONTHLY, ONE_TIME, PRIVATE, FORMER = 48_210_377, 61_904_882, 73_355_190, 29_871_456
@@ -88,6 +81,16 @@ class UseCases:
     async def load_profile(self, person_id: int = MONTHLY) -> Profile | None:
         """Returns the stored profile of a person, if any."""
         return (await self.services.people.load_account(person_id)).profile
+
+
+def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
+    """Returns the maintainer's webhook, which calls a service."""
+    return Hook(
+        url=f"{ORIGIN}/webhooks/github",
+        secret=secret,
+        base_url=GITHUB_URL,
+        transport=httpx.ASGITransport(service.app),
+    )
 
 
 @asynccontextmanager

@@ -1,16 +1,11 @@
 """Waiting for a condition, with a deadline."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import Redis
 
 _POLL_S = 0.01
 
@@ -44,3 +39,8 @@ async def until_equal(
         return await read() == expected
 
     await until(is_equal, limit_s=limit_s)
+
+
+async def until_relayed(local: Redis) -> None:
+    """Waits until durable has confirmed all changes."""
+    await until(lambda: is_clean(local))

@@ -1,7 +1,5 @@
 """The wheel of this checkout, unpacked like an installation."""
 
-from __future__ import annotations
-
 import compileall
 import re
 import shutil

@@ -1,22 +1,16 @@
 """Caddy in front of an application, with the configuration of the documentation."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
 
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server
+from sponsorsync.settings import Settings
+from tests.conftest import Clock, RunBrowser
 from tests.support.caddy import CADDY, run_caddy
 from tests.support.nginx import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock, RunService
 
 pytestmark = pytest.mark.skipif(CADDY is None, reason="Caddy is not installed")
 
@@ -27,12 +21,11 @@ ECHO = " ".join(f"{{http.request.header.{name}}}" for name in NAMES)
 
 
 async def test_an_application_gets_our_headers_and_none_of_the_browsers(
-    tmp_path: Path, settings: Settings, clock: Clock, run_service: RunService
+    tmp_path: Path, settings: Settings, clock: Clock, run_browser: RunBrowser
 ) -> None:
     """Caddy removes the browser's headers of these names, also where we send none."""
     audience = "https://app.example.org"
-    async with run_service(token_audience=audience) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", token_audience=audience) as browser:
         token = (await browser.post("/token")).json()["access_token"]
     forged = dict.fromkeys(NAMES, "from-the-browser")
     port, sock = free_port(), bind("127.0.0.1", 0)

@@ -1,7 +1,5 @@
 """Sealed cookies: each is valid under its own name only."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 

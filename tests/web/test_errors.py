@@ -1,15 +1,10 @@
 """The table of HTTP statuses, compared with the tree of errors."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain import errors
 from sponsorsync.web.errors import CHALLENGES, STATUSES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WITHOUT_OWN_CODE = {
     errors.SponsorSyncError,

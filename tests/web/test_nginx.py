@@ -1,31 +1,23 @@
 """nginx in front of static pages, with the configuration of the documentation."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
 from sponsorsync.commands.serve import bind, port_of, run_server
 from sponsorsync.sandbox.github import SimulatedGitHub
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, SPONSORABLE
+from tests.conftest import GITHUB_URL, SPONSORABLE, Clock, create_github
 from tests.support.nginx import NGINX, free_port, run_nginx
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.settings import Settings
-    from tests.conftest import Clock
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
@@ -76,14 +68,7 @@ async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterato
         (tmp_path / folder / name).write_text(text)
     port, sock = free_port(), bind("127.0.0.1", 0)
     origin = f"http://127.0.0.1:{port}"
-    github = SimulatedGitHub(
-        client_id="client",
-        client_secret="secret",
-        redirect_uris=[f"{origin}/oauth2/callback"],
-        maintainer=SPONSORABLE,
-        url=GITHUB_URL,
-        now=clock,
-    )
+    github = create_github(clock, origin=origin)
     app = create_app(
         settings.model_copy(
             update={"public_url": origin, "trusted_proxies": (ip_network("127.0.0.1"),)}
@@ -91,10 +76,7 @@ async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterato
         github_transport=httpx.ASGITransport(github.app),
         clock=clock,
     )
-    async with (
-        run_server(app, sock),
-        run_nginx(tmp_path, port=port, service_port=port_of(sock)),
-    ):
+    async with run_server(app, sock), run_nginx(tmp_path, port=port, service_port=port_of(sock)):
         yield Site(origin, github)
 
 
@@ -107,9 +89,7 @@ async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
 
 
 @pytest.mark.parametrize("login", ["private", "stranger", "former"])
-async def test_a_person_without_entitlement_sees_a_link_to_the_sponsorable(
-    site: Site, login: str
-) -> None:
+async def test_a_person_without_entitlement_sees_where_to_sponsor(site: Site, login: str) -> None:
     """A sponsor of five dollars, a person without a sponsorship, and a former sponsor."""
     async with site.sign_in(login) as browser:
         page = await browser.get(PAGE)
@@ -117,9 +97,7 @@ async def test_a_person_without_entitlement_sees_a_link_to_the_sponsorable(
     assert (page.status_code, page.text) == (403, f"{REFUSAL}: {SPONSOR_URL}")
 
 
-async def test_an_expired_entitlement_closes_the_page_at_once(
-    site: Site, local: Redis, clock: Clock
-) -> None:
+async def test_expired_entitlements_close_the_page(site: Site, local: Redis, clock: Clock) -> None:
     """For the same browser, a moment later."""
     ended = int(clock().timestamp()) - 1
     async with site.sign_in("monthly") as browser:

@@ -1,26 +1,19 @@
 """Health, errors and OpenAPI."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from openapi_spec_validator import validate
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.app import create_app
 from sponsorsync.domain.errors import SettingsError
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from tests.conftest import UNREACHABLE, Browser, RunBrowser, Service
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Browser, RunService, Service
-
-UNREACHABLE = SecretStr("redis://127.0.0.1:1/0")
 
 
 async def test_healthz_answers(browser: Browser) -> None:
@@ -29,7 +22,7 @@ async def test_healthz_answers(browser: Browser) -> None:
 
 
 async def test_readyz_needs_the_local_redis_only(
-    run_service: RunService, local_server: EmbeddedValkey
+    run_browser: RunBrowser, local_server: EmbeddedValkey
 ) -> None:
     """An outage of durable is only reported."""
     states = []
@@ -38,8 +31,7 @@ async def test_readyz_needs_the_local_redis_only(
         {"durable_url": UNREACHABLE},
         {"redis_url": UNREACHABLE},
     ):
-        async with run_service(**overrides) as service:
-            browser = await service.open_browser()
+        async with run_browser(**overrides) as browser:
             answer = await browser.get("/readyz")
             body = answer.json()
             states.append((answer.status_code, body["local"]["status"], body["durable"]["status"]))
@@ -52,12 +44,11 @@ async def test_readyz_needs_the_local_redis_only(
 
 
 async def test_a_failing_loop_shows_until_it_works_again(
-    run_service: RunService, local: Redis, durable_server: EmbeddedValkey
+    run_browser: RunBrowser, local: Redis, durable_server: EmbeddedValkey
 ) -> None:
     """The service stays ready, and the loop is restarted."""
     await local.hset(keys.DEAD_LETTERS, "1", "no JSON: the sweep reads it")
-    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
-        browser = await service.open_browser()
+    async with run_browser(durable_url=SecretStr(durable_server.url)) as browser:
 
         async def load_sweep() -> dict[str, Any]:
             answer = await browser.get("/readyz")
@@ -101,20 +92,22 @@ async def test_metrics_count_dead_letters(service: Service, local: Redis) -> Non
     assert 'sponsorsync_redis_up{redis="local"} 1.0' in text
 
 
-async def test_metrics_report_an_outage_of_local(run_service: RunService) -> None:
+@pytest.mark.parametrize(
+    ("path", "text"), [("/", "/login"), ("/metrics", 'sponsorsync_redis_up{redis="local"} 0.0')]
+)
+async def test_the_start_page_and_the_metrics_need_no_redis(
+    run_browser: RunBrowser, path: str, text: str
+) -> None:
     """They are available during every outage."""
-    async with run_service(redis_url=UNREACHABLE) as service:
-        browser = await service.open_browser()
-        answer = await browser.get("/metrics")
+    async with run_browser(redis_url=UNREACHABLE) as browser:
+        answer = await browser.get(path, headers={"accept": "text/html"})
 
-    assert answer.status_code == 200
-    assert 'sponsorsync_redis_up{redis="local"} 0.0' in answer.text
+    assert (answer.status_code, text in answer.text) == (200, True)
 
 
-async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_service: RunService) -> None:
+async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_browser: RunBrowser) -> None:
     """Programs read when to try again, people why."""
-    async with run_service(redis_url=UNREACHABLE) as service:
-        browser = await service.open_browser()
+    async with run_browser(redis_url=UNREACHABLE) as browser:
         browser.cookies.set("sponsorsync", "x", domain="sponsorsync.test")
         api = await browser.get("/preferences/mnodes")
         page = await browser.get("/account", headers={"accept": "text/html"})
@@ -216,7 +209,7 @@ async def test_an_unexpected_error_shows_no_trace(
 
 
 async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
-    """Every route has a summary, a tag and a unique name."""
+    """Every route has a summary, a tag, a unique name, and problems as its errors."""
     document = (await browser.get("/openapi.json")).json()
 
     validate(document)
@@ -228,11 +221,6 @@ async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
     assert "get_me" in ids
     assert all(operation.get("summary") for operation in operations)
     assert all(operation.get("tags") for operation in operations)
-
-
-async def test_openapi_documents_errors_as_problems(browser: Browser) -> None:
-    """Problems have their own media type and schema in every route."""
-    document = (await browser.get("/openapi.json")).json()
 
     errors = [
         answer["content"]

@@ -1,32 +1,24 @@
 """Export and deletion of personal data."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from tests.conftest import UNREACHABLE, RunBrowser, RunService
 from tests.support.proxy import run_proxy
-from tests.support.waiting import is_clean, until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import RunService
+from tests.support.waiting import until_relayed
 
 PERSON = 48210377
 
 
 async def test_an_export_has_the_data_of_both_redises(
-    run_service: RunService, durable: Redis, durable_server: EmbeddedValkey, local: Redis
+    run_browser: RunBrowser, durable: Redis, durable_url: SecretStr, local: Redis
 ) -> None:
     """One document has all personal data."""
-    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", durable_url=durable_url) as browser:
         await browser.put("/preferences/mnodes/a")
-        await until(lambda: is_clean(local))
+        await until_relayed(local)
         export = (await browser.get("/me/export")).json()
 
     assert await durable.exists(keys.meta(PERSON)) == 1
@@ -36,10 +28,9 @@ async def test_an_export_has_the_data_of_both_redises(
         assert export[side]["entitlements"]["maintainer"]["tier_cents"] == "1000"
 
 
-async def test_an_export_notes_that_durable_is_away(run_service: RunService) -> None:
+async def test_an_export_notes_that_durable_is_away(run_browser: RunBrowser) -> None:
     """The local data are exported all the same."""
-    async with run_service(durable_url=SecretStr("redis://127.0.0.1:1/0")) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", durable_url=UNREACHABLE) as browser:
         export = (await browser.get("/me/export")).json()
 
     assert export["durable"] is None
@@ -48,15 +39,15 @@ async def test_an_export_notes_that_durable_is_away(run_service: RunService) -> 
 
 
 async def test_a_deletion_removes_everything_on_both_redises(
-    run_service: RunService, durable: Redis, durable_server: EmbeddedValkey, local: Redis
+    run_service: RunService, durable: Redis, durable_url: SecretStr, local: Redis
 ) -> None:
     """Every session ends; only the number of the deleted account stays."""
-    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
+    async with run_service(durable_url=durable_url) as service:
         browser, other = await service.open_browser(), await service.open_browser()
         await browser.sign_in("monthly")
         await other.sign_in("monthly")
         await browser.put("/preferences/mnodes/a")
-        await until(lambda: is_clean(local))
+        await until_relayed(local)
         answer = await browser.delete("/me")
         elsewhere = await other.get("/me")
 
@@ -70,20 +61,19 @@ async def test_a_deletion_removes_everything_on_both_redises(
 
 
 async def test_a_deletion_is_completed_after_an_outage_of_durable(
-    run_service: RunService, durable: Redis, durable_server: EmbeddedValkey, local: Redis
+    run_browser: RunBrowser, durable: Redis, durable_server: EmbeddedValkey, local: Redis
 ) -> None:
     """The answer is 202 until then; the relay completes it."""
     async with run_proxy(durable_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
-        async with run_service(durable_url=url) as service:
-            browser = await service.sign_in("monthly")
+        async with run_browser("monthly", durable_url=url) as browser:
             await browser.put("/preferences/mnodes/a")
-            await until(lambda: is_clean(local))
+            await until_relayed(local)
             proxy.cut()
             answer = await browser.delete("/me")
             remaining = await durable.exists(keys.user_details(PERSON))
             proxy.flow()
-            await until(lambda: is_clean(local))
+            await until_relayed(local)
 
     assert (answer.status_code, answer.json()["confirmed"], remaining) == (202, False, 1)
     assert await durable.exists(keys.user_details(PERSON), f"user:{PERSON}:mnodes") == 0

@@ -1,23 +1,17 @@
 """Preferences over HTTP."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from tests.conftest import Browser, RunBrowser
 from tests.support.proxy import TcpProxy, run_proxy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService
 
 MONTHLY = 48210377
 SET = keys.preferences(MONTHLY, "mnodes")
@@ -68,9 +62,7 @@ async def test_an_item_is_removed(sponsor: Browser) -> None:
         ("-x", "-x"),
     ],
 )
-async def test_an_item_in_a_path_is_decoded_once(
-    sponsor: Browser, local: Redis, path: str, item: str
-) -> None:
+async def test_items_are_decoded_once(sponsor: Browser, local: Redis, path: str, item: str) -> None:
     """Ids may contain slashes and percent signs."""
     await sponsor.put(f"/preferences/mnodes/{path}")
 
@@ -94,20 +86,14 @@ async def test_a_line_feed_at_the_end_of_a_path_is_not_lost(sponsor: Browser) ->
     assert answer.status_code == 422
 
 
-async def test_the_stored_set_contains_only_items(sponsor: Browser, local: Redis) -> None:
-    """The application reads this key directly."""
-    await sponsor.post("/exclude", json={"id": "C5162902"})
-
-    assert await local.smembers("user:48210377:mnodes") == {"C5162902"}
-
-
-async def test_the_original_calls_work_as_before(sponsor: Browser) -> None:
-    """Old front ends are still in use."""
+async def test_the_original_calls_work_as_before(sponsor: Browser, local: Redis) -> None:
+    """Old front ends are still in use, and the application reads the key directly."""
     posted = await sponsor.post("/exclude", json={"id": "C5162902"})
     got = await sponsor.get("/exclude?id=C0000001")
 
     assert (posted.status_code, list(posted.json())) == (200, ["message"])
     assert (got.status_code, list(got.json())) == (200, ["message"])
+    assert await local.smembers("user:48210377:mnodes") == {"C5162902", "C0000001"}
 
 
 @pytest.mark.parametrize(
@@ -161,11 +147,10 @@ async def test_filter_accepts_ten_thousand_ids_at_most(sponsor: Browser) -> None
     assert (too_many.status_code, too_many.json()["code"]) == (413, "too_large")
 
 
-async def test_a_large_batch_is_applied_whole(run_service: RunService, local: Redis) -> None:
+async def test_a_large_batch_is_applied_whole(run_browser: RunBrowser, local: Redis) -> None:
     """It exceeds Lua's stack, so the script uses chunks."""
     items = [f"id{n}" for n in range(9_000)]
-    async with run_service(max_batch=10_000) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", max_batch=10_000) as browser:
         added = await browser.post("/preferences/mnodes", json={"add": items})
         removed = await browser.post("/preferences/mnodes", json={"remove": items[:-1]})
 
@@ -215,10 +200,9 @@ async def test_an_unknown_collection_is_named_and_refused(sponsor: Browser, loca
     assert not [key async for key in local.scan_iter("user:*")]
 
 
-async def test_a_full_collection_accepts_only_replacements(run_service: RunService) -> None:
+async def test_a_full_collection_accepts_only_replacements(run_browser: RunBrowser) -> None:
     """The limit applies to the size after the change."""
-    async with run_service(max_items=2) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly", max_items=2) as browser:
         await browser.post("/preferences/mnodes", json={"add": ["a", "b"]})
         refused = await browser.put("/preferences/mnodes/c")
         swapped = await browser.post("/preferences/mnodes", json={"add": ["c"], "remove": ["a"]})
@@ -244,9 +228,7 @@ async def test_a_body_over_the_limit_is_413(
 ) -> None:
     """A client must not fill the memory of the service."""
     answer = await sponsor.post(
-        "/preferences/mnodes/filter",
-        content=send(),
-        headers={"content-type": "application/json"},
+        "/preferences/mnodes/filter", content=send(), headers={"content-type": "application/json"}
     )
 
     assert answer.status_code == 413
@@ -254,13 +236,12 @@ async def test_a_body_over_the_limit_is_413(
 
 
 async def test_a_preference_request_costs_two_round_trips(
-    run_service: RunService, local_server: EmbeddedValkey
+    run_browser: RunBrowser, local_server: EmbeddedValkey
 ) -> None:
     """One for the session, one for the work."""
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
-        async with run_service(redis_url=url, redis_pool_size=1) as service:
-            browser = await service.sign_in("monthly")
+        async with run_browser("monthly", redis_url=url, redis_pool_size=1) as browser:
             costs = [await _cost(proxy, browser, *call) for call in (*WARM_UP, *CALLS)]
 
     assert costs[len(WARM_UP) :] == [2] * len(CALLS)

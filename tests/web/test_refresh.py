@@ -1,46 +1,32 @@
 """POST /me/refresh: GitHub is asked with the maintainer's token."""
 
-from __future__ import annotations
-
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.domain.profile import GitHubAccount
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.reconcile.schedule import ReconcileSchedule
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, SPONSORABLE, TickingClock
-from tests.support.administration import load_entitlement
+from tests.conftest import ORIGIN, SPONSORABLE, RunBrowser, RunService, Service, TickingClock
 from tests.support.contents import read_everything
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import RunService, Service
 
 MONTHLY, STRANGER = 48_210_377, 112_493_071
 AUDIENCE = "https://app.example.org"
 
 
 @pytest.fixture
-def token(github: SimulatedGitHub) -> str:
-    """A token of the maintainer."""
-    return github.tokens.issue(github.people.get_person(SPONSORABLE))
-
-
-@pytest.fixture
-async def service(run_service: RunService, token: str) -> AsyncIterator[Service]:
+async def service(
+    run_service: RunService, maintainer_settings: dict[str, Any]
+) -> AsyncIterator[Service]:
     """A service with the maintainer's token, without a reconcile schedule."""
-    async with run_service(
-        maintainer_token=SecretStr(token), reconcile_hours=0, token_audience=AUDIENCE
-    ) as running:
+    async with run_service(token_audience=AUDIENCE, **maintainer_settings) as running:
         yield running
 
 
@@ -74,11 +60,10 @@ async def _reset_limits(local: Redis) -> None:
 
 
 async def test_without_the_maintainers_token_a_refresh_needs_a_sign_in(
-    run_service: RunService, github: SimulatedGitHub
+    run_browser: RunBrowser, github: SimulatedGitHub
 ) -> None:
     """A user's token is not stored; 409 has the address of the sign-in."""
-    async with run_service() as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser("monthly") as browser:
         github.requests.clear()
         answer = await browser.post("/me/refresh")
         page = await browser.post("/me/refresh", headers={"accept": "text/html"})
@@ -105,14 +90,12 @@ async def test_a_refresh_needs_a_session(service: Service) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-async def test_another_site_cannot_refresh(
-    service: Service, github: SimulatedGitHub, headers: dict[str, str]
-) -> None:
+async def test_another_site_cannot_refresh(service: Service, headers: dict[str, str]) -> None:
     """It would use up the limit of the person."""
     browser = await service.sign_in("monthly")
-    github.requests.clear()
+    service.github.requests.clear()
     refused = await browser.post("/me/refresh", headers=headers)
-    asked = github.requests.all()
+    asked = service.github.requests.all()
     own = await browser.post("/me/refresh", headers={"Origin": ORIGIN})
 
     assert (refused.status_code, refused.json()["code"], asked) == (403, "cross_site", [])
@@ -156,7 +139,7 @@ async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) 
 async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) -> None:
     """The stored start stays."""
     browser = await service.sign_in("monthly")
-    before = await load_entitlement(browser)
+    before = await browser.load_entitlement()
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     assert sponsorship.tier is not None
     sponsorship.tier.monthly_price_in_cents = 2500
@@ -166,12 +149,10 @@ async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) 
     assert (entitlement["tier_cents"], entitlement["since"]) == (2500, before["since"])
 
 
-async def test_a_renamed_account_is_asked_about_by_its_number(
-    service: Service, github: SimulatedGitHub
-) -> None:
+async def test_a_renamed_account_is_asked_about_by_its_number(service: Service) -> None:
     """The login in the profile is outdated."""
     browser = await service.sign_in("monthly")
-    github.people.rename("monthly", "monthly-renamed")
+    service.github.people.rename("monthly", "monthly-renamed")
 
     answer = await browser.post("/me/refresh")
 
@@ -193,13 +174,10 @@ async def test_the_sponsorship_of_a_freed_logins_next_owner_does_not_count(
 
 
 async def test_an_answer_about_another_account_decides_nothing(
-    service: Service,
-    github: SimulatedGitHub,
-    reconcile_requests: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    service: Service, reconcile_requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account of the answer is compared with the account of the question."""
-    node_id = github.people.get("monthly").id
+    node_id = service.github.people.get("monthly").id
 
     async def fetch_account(_: GitHubClient, person_id: int, __: str) -> GitHubAccount:
         return GitHubAccount(id=person_id, login="stranger", node_id=node_id)
@@ -219,7 +197,7 @@ async def test_a_missing_account_is_no_answer(service: Service, github: Simulate
     github.people.add_person("monthly")
 
     answer = await browser.post("/me/refresh")
-    entitlement = await load_entitlement(browser)
+    entitlement = await browser.load_entitlement()
 
     assert answer.status_code == 502
     assert "shows no account with your number" in answer.json()["detail"]
@@ -241,17 +219,17 @@ async def test_one_inactive_sponsorship_does_not_decide(
 
 
 async def test_the_sponsorship_of_an_organization_needs_a_comparison(
-    run_service: RunService, github: SimulatedGitHub, token: str, reconcile_requests: list[str]
+    run_browser: RunBrowser,
+    github: SimulatedGitHub,
+    maintainer_settings: dict[str, Any],
+    reconcile_requests: list[str],
 ) -> None:
     """GitHub shows one sponsor only to the sponsored account; the other answer is final."""
     maintainer = github.people.get_person(SPONSORABLE)
     github.people.add_organization("big-org", owners=[maintainer], has_sponsors_listing=True)
-    async with run_service(
-        maintainer_token=SecretStr(token),
-        reconcile_hours=0,
-        sponsorables=(SPONSORABLE, "big-org"),
-    ) as service:
-        browser = await service.sign_in("stranger")
+    async with run_browser(
+        "stranger", sponsorables=(SPONSORABLE, "big-org"), **maintainer_settings
+    ) as browser:
         github.people.sponsor("stranger", SPONSORABLE, cents=700)
         github.people.sponsor("stranger", "big-org")
         answer = await browser.post("/me/refresh")
@@ -288,14 +266,13 @@ async def test_a_payment_entitles_at_once_and_needs_a_comparison(
     assert (entitlement["until"] is not None) is has_end
 
 
-async def test_an_expired_maintainers_token_changes_no_entitlement(
-    run_service: RunService,
-) -> None:
+async def test_an_expired_maintainers_token_changes_no_entitlement(run_browser: RunBrowser) -> None:
     """A refresh must not cost the person the entitlement."""
-    async with run_service(maintainer_token=SecretStr("over"), reconcile_hours=0) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser(
+        "monthly", maintainer_token=SecretStr("over"), reconcile_hours=0
+    ) as browser:
         answer = await browser.post("/me/refresh")
-        entitlement = await load_entitlement(browser)
+        entitlement = await browser.load_entitlement()
 
     assert (answer.status_code, answer.json()["code"]) == (502, "github_unavailable")
     assert "token" in answer.json()["detail"]
@@ -303,12 +280,13 @@ async def test_an_expired_maintainers_token_changes_no_entitlement(
 
 
 async def test_another_accounts_token_decides_nothing(
-    run_service: RunService, github: SimulatedGitHub, reconcile_requests: list[str], local: Redis
+    run_browser: RunBrowser, github: SimulatedGitHub, reconcile_requests: list[str], local: Redis
 ) -> None:
     """GitHub answers about sponsorships of that account, not of the maintainer."""
     other = github.tokens.issue(github.people.get_person("private"))
-    async with run_service(maintainer_token=SecretStr(other), reconcile_hours=0) as service:
-        browser = await service.sign_in("monthly")
+    async with run_browser(
+        "monthly", maintainer_token=SecretStr(other), reconcile_hours=0
+    ) as browser:
         answer = await browser.post("/me/refresh")
 
     assert (answer.status_code, reconcile_requests) == (202, [SPONSORABLE])
@@ -316,9 +294,7 @@ async def test_another_accounts_token_decides_nothing(
     assert await local.keys("sponsorship:private:*") == []
 
 
-async def test_each_person_may_refresh_once_a_minute(
-    service: Service, github: SimulatedGitHub
-) -> None:
+async def test_people_may_refresh_once_a_minute(service: Service, github: SimulatedGitHub) -> None:
     """The second answer has the wait; another person is not affected."""
     browser, other = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
@@ -348,9 +324,7 @@ async def test_a_refresh_is_possible_after_the_wait(service: Service, local: Red
     assert again.status_code == 200
 
 
-async def test_all_people_share_a_limit(
-    service: Service, github: SimulatedGitHub, local: Redis
-) -> None:
+async def test_one_limit_is_shared(service: Service, github: SimulatedGitHub, local: Redis) -> None:
     """They share the maintainer's budget; a refusal does not use up the person's own limit."""
     browser = await service.sign_in("monthly")
     await local.set("sponsorsync:refreshes", keys.REFRESHES_A_MINUTE, ex=60)
@@ -365,9 +339,7 @@ async def test_all_people_share_a_limit(
     assert allowed.status_code == 200
 
 
-async def test_of_many_refreshes_at_once_one_asks_github(
-    service: Service, github: SimulatedGitHub
-) -> None:
+async def test_one_of_many_refreshes_asks_github(service: Service, github: SimulatedGitHub) -> None:
     """People press a button ten times."""
     browser = await service.sign_in("monthly")
     github.requests.clear()
@@ -394,24 +366,18 @@ async def test_of_many_refreshes_at_once_one_asks_github(
 )
 @pytest.mark.parametrize("login", ["monthly", "stranger"])
 async def test_without_an_answer_the_last_one_holds_and_is_marked(
-    service: Service,
-    github: SimulatedGitHub,
-    local: Redis,
-    switches: dict[str, object],
-    status: int,
-    code: str,
-    login: str,
+    service: Service, local: Redis, switches: dict[str, object], status: int, code: str, login: str
 ) -> None:
     """Unknown is not no; the mark has the time of the first failure."""
     browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
-    before = await load_entitlement(browser)
-    vars(github.switches).update(switches)
+    before = await browser.load_entitlement()
+    vars(service.github.switches).update(switches)
     answer = await browser.post("/me/refresh")
-    after, version = await load_entitlement(browser), await _version(local)
+    after, version = await browser.load_entitlement(), await _version(local)
     await _reset_limits(local)
     await browser.post("/me/refresh")
-    again = await load_entitlement(browser)
+    again = await browser.load_entitlement()
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert ("retry-after" in answer.headers) == (status == 503)
@@ -422,14 +388,12 @@ async def test_without_an_answer_the_last_one_holds_and_is_marked(
     assert await local.xlen(keys.AUDIT) == trail
 
 
-async def test_the_next_answer_removes_the_mark(
-    service: Service, github: SimulatedGitHub, local: Redis
-) -> None:
+async def test_the_next_answer_removes_the_mark(service: Service, local: Redis) -> None:
     """The outage leaves no trace."""
     browser = await service.sign_in("monthly")
-    github.switches.fail = {"graphql"}
+    service.github.switches.fail = {"graphql"}
     await browser.post("/me/refresh")
-    github.switches.fail = set()
+    service.github.switches.fail = set()
     await _reset_limits(local)
     answer = await browser.post("/me/refresh")
 
@@ -442,7 +406,7 @@ async def test_the_next_answer_removes_the_mark(
 async def test_the_maintainers_token_is_neither_shown_nor_stored(
     service: Service,
     github: SimulatedGitHub,
-    token: str,
+    maintainer_settings: dict[str, Any],
     local: Redis,
     switches: dict[str, object],
     capsys: pytest.CaptureFixture[str],
@@ -456,5 +420,6 @@ async def test_the_maintainers_token_is_neither_shown_nor_stored(
 
     assert "person=48210377" in logged.out or "request_failed" in logged.out
     texts = [answer.text, str(answer.headers), logged.out, logged.err, stored]
+    token = maintainer_settings["maintainer_token"].get_secret_value()
     assert not any(token in text for text in texts)
     assert json.loads(answer.text)

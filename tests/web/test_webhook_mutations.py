@@ -1,14 +1,12 @@
 """Many malformed events, and as many forged ones."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, given
@@ -16,29 +14,21 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from starlette.types import ASGIApp, Message
 
-from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus, evaluate
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.hooks import Hook
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from sponsorsync.store.entitlements import EntitlementStore
+from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE, Clock, RunService
 from tests.support.entitlements import POLICY
-from tests.support.mutations import create_request, forge, mutate
+from tests.support.mutations import Request, create_request, forge, mutate
 from tests.support.scale import scale
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from starlette.types import ASGIApp, Message
-
-    from sponsorsync.domain.entitlement import EntitlementFacts
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from sponsorsync.store.entitlements import EntitlementStore
-    from tests.conftest import Clock, RunService
-    from tests.support.mutations import Request
 
 SECRET = "a-secret-shared-with-github"
 SPONSORABLES = (SPONSORABLE, "octocat", "octo-org")

@@ -1,39 +1,30 @@
 """GitHub's events over HTTP: their signature, and their effect."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.hooks import Delivery, Hook
+from sponsorsync.sandbox.people import Sponsorship
 from sponsorsync.store import keys
-from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
 from sponsorsync.web.webhooks import MAX_EVENT_BYTES
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
-from tests.support.waiting import is_clean, until
+from tests.conftest import ORIGIN, SPONSORABLE, UNREACHABLE, Clock, RunService, Service
+from tests.support.use_cases import SECRET, create_hook
+from tests.support.waiting import until, until_relayed
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.people import Sponsorship
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.entitlements import EntitlementChange, Saved
-    from tests.conftest import Clock, RunService, Service
-
-SECRET = "a-secret-shared-with-github"
 URL = f"{ORIGIN}/webhooks/github"
 STRANGER = 112_493_071
 MONTHLY = 48_210_377
@@ -59,16 +50,6 @@ async def listening(run_service: RunService) -> AsyncIterator[Service]:
 def hook(listening: Service) -> Hook:
     """The maintainer's webhook."""
     return create_hook(listening)
-
-
-def create_hook(service: Service, *, secret: str = SECRET) -> Hook:
-    """Returns a webhook that calls a service."""
-    return Hook(
-        url=URL,
-        secret=secret,
-        base_url=GITHUB_URL,
-        transport=httpx.ASGITransport(service.app),
-    )
 
 
 @pytest.fixture
@@ -141,9 +122,7 @@ async def test_an_event_that_is_too_large_is_not_read(hook: Hook, announced: boo
 
     async with httpx.AsyncClient(transport=hook.transport) as client:
         answer = await client.post(
-            URL,
-            content=delivery.body if announced else chunks(),
-            headers=delivery.headers(SECRET),
+            URL, content=delivery.body if announced else chunks(), headers=delivery.headers(SECRET)
         )
 
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
@@ -185,31 +164,22 @@ async def test_a_sponsor_is_entitled_before_the_first_sign_in(
     assert entitlement["status"] == "entitled"
 
 
+@pytest.mark.parametrize("others", [(), ("another",)], ids=["the only one", "one of two"])
 async def test_the_entitlement_of_a_new_person_reaches_durable(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
-) -> None:
-    """It is sent like every change."""
-    async with run_listening(run_service, durable_url=SecretStr(durable_server.url)) as (_, hook):
-        await hook.send(hook.event("created", joining))
-        await until(lambda: _is_indexed(durable))
-
-
-async def test_an_unknown_entitlement_by_another_sponsorable_delays_nothing(
     run_service: RunService,
-    durable_server: EmbeddedValkey,
+    durable_url: SecretStr,
     local: Redis,
     durable: Redis,
     joining: Sponsorship,
+    others: tuple[str, ...],
 ) -> None:
-    """GitHub answers about it at a sign-in only, which may never happen."""
+    """GitHub answers about another sponsorable at a sign-in only, which may never happen."""
     async with run_listening(
-        run_service,
-        durable_url=SecretStr(durable_server.url),
-        sponsorables=(SPONSORABLE, "another"),
+        run_service, durable_url=durable_url, sponsorables=(SPONSORABLE, *others)
     ) as (_, hook):
         await hook.send(hook.event("created", joining))
         await until(lambda: _is_indexed(durable))
-        await until(lambda: is_clean(local))
+        await until_relayed(local)
 
 
 async def _is_indexed(durable: Redis) -> bool:
@@ -220,10 +190,7 @@ async def test_an_event_is_stored_while_durable_is_down(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
     """Local has it until durable is back."""
-    async with run_listening(run_service, durable_url=SecretStr("redis://127.0.0.1:1/0")) as (
-        _,
-        hook,
-    ):
+    async with run_listening(run_service, durable_url=UNREACHABLE) as (_, hook):
         answers = [
             await hook.send(hook.event("created", joining)),
             await hook.send(hook.event("cancelled", joining)),
@@ -283,9 +250,7 @@ async def test_a_one_time_payment_ends_by_itself(
     )
 
 
-async def test_an_event_without_a_sponsor_changes_nothing(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_an_event_needs_a_sponsor(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Without the maintainer's token it cannot be compared, either."""
     answer = await hook.send(hook.event("cancelled", joining, sponsor_is_null=True))
 
@@ -293,9 +258,7 @@ async def test_an_event_without_a_sponsor_changes_nothing(
     assert await local.keys("*") == []
 
 
-async def test_a_repeated_event_is_not_applied_again(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_repeated_events_apply_once(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """A redelivery has the same number."""
     created, cancelled = hook.event("created", joining), hook.event("cancelled", joining)
     outcomes = [
@@ -308,9 +271,7 @@ async def test_a_repeated_event_is_not_applied_again(
     assert 0 < await local.ttl(keys.delivery(created.number)) <= keys.DELIVERY_TTL_S
 
 
-async def test_a_failed_event_can_be_sent_again(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_a_failed_event_can_be_resent(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Only an applied event is remembered."""
     created = hook.event("created", joining)
     await local.set(keys.sponsorship(SPONSORABLE, STRANGER), "somebody else's")
@@ -323,9 +284,7 @@ async def test_a_failed_event_can_be_sent_again(
     assert applied.json() == {"outcome": "applied"}
 
 
-async def test_an_older_event_after_a_newer_one_changes_nothing(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_older_events_change_nothing(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """Events have no time, but both are about the same sponsorship."""
     cancelled = await hook.send(hook.event("cancelled", joining))
     created = await hook.send(hook.event("created", joining))
@@ -334,9 +293,7 @@ async def test_an_older_event_after_a_newer_one_changes_nothing(
     assert not await _is_entitled(local)
 
 
-async def test_a_replayed_tier_change_is_not_applied(
-    hook: Hook, joining: Sponsorship, local: Redis
-) -> None:
+async def test_no_replayed_tier_is_applied(hook: Hook, joining: Sponsorship, local: Redis) -> None:
     """The number is not signed, so an old event can be replayed under another one."""
     assert joining.tier is not None
     joining.tier.monthly_price_in_cents = 2500
@@ -350,11 +307,10 @@ async def test_a_replayed_tier_change_is_not_applied(
 
 
 async def test_a_contradicting_event_requests_a_comparison(
-    run_service: RunService, github: SimulatedGitHub, joining: Sponsorship, local: Redis
+    run_service: RunService, maintainer_settings: dict[str, Any], joining: Sponsorship, local: Redis
 ) -> None:
     """The maintainer's token permits it; the answer reports it."""
-    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
-    async with run_listening(run_service, maintainer_token=SecretStr(token)) as (_, hook):
+    async with run_listening(run_service, **maintainer_settings) as (_, hook):
         await hook.send(hook.event("created", joining))
         await local.delete(keys.RECONCILE_REQUESTS)
         answer = await hook.send(hook.event("tier_changed", joining, former_cents=700))
@@ -424,11 +380,10 @@ async def test_an_event_is_refused_after_many_concurrent_changes(
 
 
 async def test_a_new_sponsors_preferences_reach_durable(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, joining: Sponsorship
+    run_service: RunService, durable_url: SecretStr, durable: Redis, joining: Sponsorship
 ) -> None:
     """Preferences of people without entitlement are on local only."""
     joining.is_ended = True
-    durable_url = SecretStr(durable_server.url)
     async with run_listening(run_service, durable_url=durable_url) as (service, hook):
         browser = await service.sign_in("stranger")
         await browser.put("/preferences/mnodes/C1")
@@ -441,9 +396,7 @@ async def test_a_new_sponsors_preferences_reach_durable(
         await until(has_arrived)
 
 
-async def test_metrics_count_events_by_outcome(
-    listening: Service, hook: Hook, joining: Sponsorship
-) -> None:
+async def test_metrics_count_outcomes(listening: Service, hook: Hook, joining: Sponsorship) -> None:
     """They show a wrong secret, and a webhook that is never called."""
     created = hook.event("created", joining)
     await hook.send(hook.ping())

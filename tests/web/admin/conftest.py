@@ -1,46 +1,26 @@
 """A service with a durable Redis and an administrator's token, and clients of it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from tests.conftest import SPONSORABLE
-from tests.support.administration import BEARER, TOKEN, WEBHOOK_SECRET
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService, Service
+from tests.conftest import RunService, Service
+from tests.support.administration import TOKEN
+from tests.support.use_cases import SECRET
 
 
 @pytest.fixture
 async def service(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis, github: SimulatedGitHub
+    run_service: RunService, durable_url: SecretStr, maintainer_settings: dict[str, Any]
 ) -> AsyncIterator[Service]:
     """A service with a durable Redis, the maintainer's token, a webhook and organizations."""
-    assert durable is not None  # it is empty now
-    token = github.tokens.issue(github.people.get_person(SPONSORABLE))
     async with run_service(
-        durable_url=SecretStr(durable_server.url),
+        durable_url=durable_url,
         admin_token=SecretStr(TOKEN),
-        webhook_secret=SecretStr(WEBHOOK_SECRET),
-        maintainer_token=SecretStr(token),
-        reconcile_hours=0,
+        webhook_secret=SecretStr(SECRET),
         org_entitlement="members",
+        **maintainer_settings,
     ) as running:
         yield running
-
-
-@pytest.fixture
-async def admin(service: Service) -> Browser:
-    """A client with the administrator's token, and without a session."""
-    client = await service.open_browser()
-    client.headers.update(BEARER)
-    return client

@@ -1,19 +1,12 @@
 """Access to the administration: the administrator's token alone opens it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
+from tests.conftest import RunService
 from tests.support.administration import BEARER, MONTHLY, OVERRIDE, STRANGER, TOKEN
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tests.conftest import RunService
 
 ROUTES = [
     ("POST", "/admin/snapshot"),

@@ -1,42 +1,24 @@
 """Import of an anonymous visitor's preferences."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import pytest
+import httpx
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
-from tests.support.administration import BEARER, MONTHLY
-
-if TYPE_CHECKING:
-    import httpx
-    from redis.asyncio import Redis
-
-    from tests.conftest import Browser, Service
+from tests.conftest import Browser
+from tests.support.administration import MONTHLY
 
 VISITOR = 10**12 + 5
 
 
-@pytest.fixture
-async def admin(service: Service) -> Browser:
-    """A client with the administrator's token, in which the monthly sponsor has signed in."""
-    browser = await service.sign_in("monthly")
-    browser.headers.update(BEARER)
-    return browser
-
-
-async def test_an_import_adds_the_visitors_preferences_to_the_person(
-    admin: Browser, local: Redis
-) -> None:
+async def test_an_import_adds_a_visitors_preferences(sponsor_admin: Browser, local: Redis) -> None:
     """It may exceed the limit of one change, can be repeated, and keeps the visitor's data."""
     items = [f"node-{number:04}" for number in range(1500)]
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
     await local.sadd(keys.preferences(VISITOR, "mnodes"), *items)
-    await admin.put("/preferences/mnodes/own")
+    await sponsor_admin.put("/preferences/mnodes/own")
 
-    answers = [await _import(admin) for _ in range(2)]
-    items_after = (await admin.get("/preferences/mnodes")).json()["items"]
+    answers = [await _import(sponsor_admin) for _ in range(2)]
+    items_after = (await sponsor_admin.get("/preferences/mnodes")).json()["items"]
 
     assert [answer.json() for answer in answers] == [
         {"id": MONTHLY, "collections": {"mnodes": 1500}}
@@ -45,24 +27,24 @@ async def test_an_import_adds_the_visitors_preferences_to_the_person(
     assert await local.scard(keys.preferences(VISITOR, "mnodes")) == 1500
 
 
-async def test_an_import_of_an_empty_visitor_adds_nothing(admin: Browser, local: Redis) -> None:
+async def test_an_empty_visitors_import_adds_nothing(sponsor_admin: Browser, local: Redis) -> None:
     """A visitor without preferences is not an error."""
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
 
-    answer = await _import(admin)
+    answer = await _import(sponsor_admin)
 
     assert answer.json() == {"id": MONTHLY, "collections": {"mnodes": 0}}
 
 
-async def test_an_import_needs_a_visitor_and_a_person(admin: Browser, local: Redis) -> None:
+async def test_an_import_needs_a_visitor_and_a_person(sponsor_admin: Browser, local: Redis) -> None:
     """A sponsor's own set is never copied into another account."""
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
 
     answers = [
-        await _import(admin, visitor=MONTHLY),
-        await _import(admin, person=1),
-        await _import(admin, visitor=-1),
-        await admin.post(f"/admin/people/{MONTHLY}/import-anonymous", json={}),
+        await _import(sponsor_admin, visitor=MONTHLY),
+        await _import(sponsor_admin, person=1),
+        await _import(sponsor_admin, visitor=-1),
+        await sponsor_admin.post(f"/admin/people/{MONTHLY}/import-anonymous", json={}),
     ]
 
     assert [answer.status_code for answer in answers] == [404, 404, 422, 422]
@@ -70,23 +52,23 @@ async def test_an_import_needs_a_visitor_and_a_person(admin: Browser, local: Red
     assert "has signed in" in answers[1].json()["detail"]
 
 
-async def test_an_import_refuses_items_that_a_collection_may_not_contain(
-    admin: Browser, local: Redis
-) -> None:
+async def test_an_import_refuses_items_of_wrong_form(sponsor_admin: Browser, local: Redis) -> None:
     """The application writes the visitor's set, which may contain anything."""
     key = keys.preferences(VISITOR, "mnodes")
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
     await local.eval("redis.call('SADD', KEYS[1], '\\255')", 1, key)
-    not_text = await _import(admin)
+    not_text = await _import(sponsor_admin)
     await local.delete(key)
     await local.set(key, "no set")
-    not_a_set = await _import(admin)
+    not_a_set = await _import(sponsor_admin)
 
     assert (not_text.status_code, not_a_set.status_code) == (422, 409)
     assert await local.exists(keys.preferences(MONTHLY, "mnodes")) == 0
 
 
 async def _import(
-    admin: Browser, *, person: int = MONTHLY, visitor: int = VISITOR
+    sponsor_admin: Browser, *, person: int = MONTHLY, visitor: int = VISITOR
 ) -> httpx.Response:
-    return await admin.post(f"/admin/people/{person}/import-anonymous", json={"from": visitor})
+    return await sponsor_admin.post(
+        f"/admin/people/{person}/import-anonymous", json={"from": visitor}
+    )

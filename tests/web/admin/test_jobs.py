@@ -1,50 +1,21 @@
 """Jobs that administrators start: snapshots and comparisons."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
-import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
-from tests.support.administration import BEARER, MONTHLY, UNREACHABLE, run_admin, wait_for_job
-from tests.support.waiting import is_clean, until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService, Service
+from tests.conftest import UNREACHABLE, Browser, RunService
+from tests.support.administration import MONTHLY, run_admin, wait_for_job
+from tests.support.waiting import until_relayed
 
 
-@pytest.fixture
-async def admin(service: Service) -> Browser:
-    """A client with the administrator's token, in which the monthly sponsor has signed in."""
-    browser = await service.sign_in("monthly")
-    browser.headers.update(BEARER)
-    return browser
-
-
-@pytest.mark.parametrize(
-    ("before", "status"), [("0-0", 200), ("0000-00", 200), ("0-1", 200), ("\u0660-\u0660", 422)]
-)
-async def test_the_audit_trail_ends_before_its_first_entry(
-    admin: Browser, before: str, status: int
-) -> None:
-    """Redis refuses this end of a range, and digits of other scripts."""
-    answer = await admin.get("/admin/audit", params={"before": before})
-
-    assert answer.status_code == status
-    assert answer.json().get("entries", []) == []
-
-
-async def test_a_snapshot_runs_in_the_background(admin: Browser, durable: Redis) -> None:
+async def test_a_snapshot_runs_in_the_background(sponsor_admin: Browser, durable: Redis) -> None:
     """The answer is 202 at once; the state is available until the end."""
-    idle = (await admin.get("/admin/snapshot")).json()
-    started = await admin.post("/admin/snapshot")
-    done = await wait_for_job(admin, "/admin/snapshot")
+    idle = (await sponsor_admin.get("/admin/snapshot")).json()
+    started = await sponsor_admin.post("/admin/snapshot")
+    done = await wait_for_job(sponsor_admin, "/admin/snapshot")
 
     assert idle["status"] == "idle"
     assert (started.status_code, started.json()["status"]) == (202, "running")
@@ -53,22 +24,24 @@ async def test_a_snapshot_runs_in_the_background(admin: Browser, durable: Redis)
     assert await durable.exists(keys.user_details(MONTHLY)) == 1
 
 
-async def test_a_snapshot_accepts_a_collection_and_a_dry_run(admin: Browser) -> None:
+async def test_a_snapshot_accepts_a_collection_and_a_dry_run(sponsor_admin: Browser) -> None:
     """As the command line does."""
-    unknown = await admin.post("/admin/snapshot", params={"collection": "nodes"})
-    started = await admin.post(
+    unknown = await sponsor_admin.post("/admin/snapshot", params={"collection": "nodes"})
+    started = await sponsor_admin.post(
         "/admin/snapshot", params={"collection": "mnodes", "dry_run": "true"}
     )
-    done = await wait_for_job(admin, "/admin/snapshot")
+    done = await wait_for_job(sponsor_admin, "/admin/snapshot")
 
     assert (unknown.status_code, started.status_code) == (422, 202)
     assert done["summary"]["is_dry_run"] is True
 
 
-async def test_only_one_job_of_a_kind_runs_at_a_time(admin: Browser) -> None:
+async def test_only_one_job_of_a_kind_runs_at_a_time(sponsor_admin: Browser) -> None:
     """The second answer names the progress of the first; another kind is not affected."""
     *verifies, snapshot = await asyncio.gather(
-        admin.post("/admin/verify"), admin.post("/admin/verify"), admin.post("/admin/snapshot")
+        sponsor_admin.post("/admin/verify"),
+        sponsor_admin.post("/admin/verify"),
+        sponsor_admin.post("/admin/snapshot"),
     )
     first, second = sorted(verifies, key=lambda answer: answer.status_code)
 
@@ -77,15 +50,15 @@ async def test_only_one_job_of_a_kind_runs_at_a_time(admin: Browser) -> None:
     assert "GET /admin/verify" in second.json()["detail"]
 
 
-async def test_a_comparison_finds_and_repairs(admin: Browser, local: Redis, durable: Redis) -> None:
+async def test_verify_can_repair(sponsor_admin: Browser, local: Redis, durable: Redis) -> None:
     """With `fix` it makes both Redises equal."""
     # Unconfirmed people differ from durable for a good reason.
-    await until(lambda: is_clean(local))
+    await until_relayed(local)
     await durable.delete(keys.user_details(MONTHLY))
-    await admin.post("/admin/verify")
-    found = (await wait_for_job(admin, "/admin/verify"))["summary"]
-    await admin.post("/admin/verify", params={"fix": "true"})
-    fixed = (await wait_for_job(admin, "/admin/verify"))["summary"]
+    await sponsor_admin.post("/admin/verify")
+    found = (await wait_for_job(sponsor_admin, "/admin/verify"))["summary"]
+    await sponsor_admin.post("/admin/verify", params={"fix": "true"})
+    fixed = (await wait_for_job(sponsor_admin, "/admin/verify"))["summary"]
 
     assert (found["agrees"], found["counts"]) == (False, {"missing on durable": 1})
     assert found["differences"] == [
@@ -94,9 +67,7 @@ async def test_a_comparison_finds_and_repairs(admin: Browser, local: Redis, dura
     assert (fixed["agrees"], fixed["repaired"]) == (True, 1)
 
 
-async def test_without_a_durable_redis_no_job_starts(
-    run_service: RunService,
-) -> None:
+async def test_without_a_durable_redis_no_job_starts(run_service: RunService) -> None:
     """The answer names the setting."""
     async with run_admin(run_service) as (client, _):
         answers = [await client.post(path) for path in ("/admin/snapshot", "/admin/verify")]
@@ -116,11 +87,8 @@ async def test_a_job_fails_while_durable_cannot_be_reached(run_service: RunServi
     assert "The durable Redis cannot be reached" in state["reason"]
 
 
-async def test_the_service_stops_while_a_job_runs(
-    run_service: RunService, durable_server: EmbeddedValkey
-) -> None:
+async def test_a_job_does_not_delay_a_stop(run_service: RunService, durable_url: SecretStr) -> None:
     """It cancels the job, which can safely be repeated."""
-    durable_url = SecretStr(durable_server.url)
     async with run_admin(run_service, durable_url=durable_url) as (client, _):
         started = await client.post("/admin/verify")
 

@@ -1,38 +1,26 @@
 """Overrides: their people, their effect and their end."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-import httpx
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from sponsorsync.sandbox.hooks import Hook
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
-from tests.conftest import GITHUB_URL, ORIGIN, SPONSORABLE
+from tests.conftest import SPONSORABLE, UNREACHABLE, Browser, Clock, RunService, Service
 from tests.support.administration import (
     FORMER,
     MONTHLY,
     STRANGER,
-    UNREACHABLE,
-    WEBHOOK_SECRET,
     delete_override,
-    load_entitlement,
     put_override,
     reconcile,
     run_admin,
 )
 from tests.support.issued_tokens import AUDIENCE
+from tests.support.use_cases import create_hook
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, Clock, RunService, Service
 
 
 async def test_an_override_entitles_a_number_that_never_signed_in(
@@ -47,7 +35,7 @@ async def test_an_override_entitles_a_number_that_never_signed_in(
 
     await until(is_durable)
     browser = await service.sign_in("stranger")
-    mine = await load_entitlement(browser)
+    mine = await browser.load_entitlement()
     door = await browser.get("/auth/sponsor", params={"min_cents": 1500})
 
     assert (granted.status_code, granted.json()["id"], asked) == (200, STRANGER, [])
@@ -57,9 +45,7 @@ async def test_an_override_entitles_a_number_that_never_signed_in(
     assert (door.status_code, door.headers["x-sponsor-cents"]) == (204, "1500")
 
 
-async def test_an_override_by_login_asks_github_once(
-    admin: Browser, github: SimulatedGitHub
-) -> None:
+async def test_a_login_override_asks_github_once(admin: Browser, github: SimulatedGitHub) -> None:
     """The number is stored; the case of the login does not matter."""
     granted = await put_override(admin, "StrangeR")
     requests = github.requests.all()
@@ -70,9 +56,7 @@ async def test_an_override_by_login_asks_github_once(
     assert seen.json()["entitlement"]["status"] == "entitled"
 
 
-async def test_an_override_by_login_needs_no_maintainers_token(
-    run_service: RunService,
-) -> None:
+async def test_an_override_by_login_needs_no_maintainers_token(run_service: RunService) -> None:
     """Logins are public."""
     async with run_admin(run_service) as (client, _):
         granted = await put_override(client, "stranger")
@@ -93,14 +77,12 @@ async def test_an_override_follows_the_number_not_the_login(
 
     seen = await admin.get(f"/admin/sponsors/{heir.database_id}")
 
-    assert (await load_entitlement(renamed))["source"] == "override"
-    assert (await load_entitlement(other))["status"] == "not_entitled"
+    assert (await renamed.load_entitlement())["source"] == "override"
+    assert (await other.load_entitlement())["status"] == "not_entitled"
     assert seen.json()["entitlement"]["status"] == "not_entitled"
 
 
-async def test_a_second_override_replaces_the_first_and_keeps_its_start(
-    admin: Browser, clock: Clock
-) -> None:
+async def test_a_second_override_keeps_the_first_start(admin: Browser, clock: Clock) -> None:
     """`since` is the start of the time without a gap."""
     until_then = (clock.now + timedelta(days=9)).replace(microsecond=0)
     first = (await put_override(admin, STRANGER, cents=500)).json()["entitlement"]
@@ -144,30 +126,21 @@ async def test_of_two_overrides_at_once_one_remains_complete(admin: Browser, loc
     assert await local.xlen(keys.AUDIT) == 2
 
 
-async def test_without_durable_an_unknown_person_gets_no_override(
-    run_service: RunService, local: Redis
-) -> None:
+async def test_without_durable_unknown_people_wait(run_service: RunService, local: Redis) -> None:
     """Durable may have a sponsorship of this person."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
-        granted, revoked = (
-            await put_override(client, STRANGER),
-            await delete_override(client, STRANGER),
-        )
+        answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
         stored = await local.keys(keys.sponsorship("*", STRANGER))
         trail = await local.xlen(keys.AUDIT)
         unknown = (await client.get(f"/admin/sponsors/{STRANGER}")).json()["entitlement"]
 
-    assert [(a.status_code, a.json()["code"]) for a in (granted, revoked)] == [
-        (503, "store_unavailable")
-    ] * 2
-    assert int(granted.headers["retry-after"]) > 0
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
+    assert int(answers[0].headers["retry-after"]) > 0
     assert (stored, trail) == ([], 0)
     assert unknown["status"] == "unknown"
 
 
-async def test_without_durable_a_partly_known_person_gets_no_override(
-    run_service: RunService,
-) -> None:
+async def test_without_durable_partly_known_people_get_no_override(run_service: RunService) -> None:
     """Durable may have an override of a person who signed in during the outage."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, browser):
         await browser.sign_in("stranger")
@@ -177,20 +150,15 @@ async def test_without_durable_a_partly_known_person_gets_no_override(
 
 
 async def test_without_durable_a_known_person_gets_an_override(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
+    run_service: RunService, durable_url: SecretStr
 ) -> None:
     """The relay sends it later."""
-    assert durable is not None
-    async with run_service(durable_url=SecretStr(durable_server.url)) as service:
-        browser = await service.open_browser()
-        await browser.sign_in("stranger")
+    async with run_service(durable_url=durable_url) as service:
+        await service.sign_in("stranger")
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
-        granted, revoked = (
-            await put_override(client, STRANGER),
-            await delete_override(client, STRANGER),
-        )
+        answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
 
-    assert [answer.status_code for answer in (granted, revoked)] == [200, 200]
+    assert [answer.status_code for answer in answers] == [200, 200]
 
 
 async def test_an_override_survives_every_answer_of_github(
@@ -199,20 +167,15 @@ async def test_an_override_survives_every_answer_of_github(
     """A sign-in, a webhook, a comparison and a refresh all report no sponsorship."""
     await put_override(admin, FORMER, cents=700)
     browser = await service.sign_in("former")
-    after_login = await load_entitlement(browser)
-    hook = Hook(
-        url=f"{ORIGIN}/webhooks/github",
-        secret=WEBHOOK_SECRET,
-        base_url=GITHUB_URL,
-        transport=httpx.ASGITransport(service.app),
-    )
+    after_login = await browser.load_entitlement()
+    hook = create_hook(service)
     [sponsorship] = github.people.sponsorships_of(github.people.get("former"))
     await hook.send(hook.event("cancelled", sponsorship))
-    after_webhook = await load_entitlement(browser)
+    after_webhook = await browser.load_entitlement()
     await reconcile(admin)
-    after_reconcile = await load_entitlement(browser)
+    after_reconcile = await browser.load_entitlement()
     await browser.post("/me/refresh")
-    after_refresh = await load_entitlement(browser)
+    after_refresh = await browser.load_entitlement()
 
     entitlements = [after_login, after_webhook, after_reconcile, after_refresh]
     assert [(entitlement["source"], entitlement["tier_cents"]) for entitlement in entitlements] == [
@@ -236,9 +199,7 @@ async def test_the_end_of_an_override_closes_forward_auth_in_the_same_second(
     assert after.json()["detail"].startswith("The access that an administrator gave you ended by ")
 
 
-async def test_a_removed_override_closes_forward_auth_at_once(
-    service: Service, admin: Browser
-) -> None:
+async def test_a_removed_override_closes_forward_auth(service: Service, admin: Browser) -> None:
     """The answer has the remaining entitlement; a second removal is 404."""
     browser = await service.sign_in("monthly")
     await put_override(admin, STRANGER)
@@ -277,5 +238,5 @@ async def test_deleting_an_account_deletes_its_override(service: Service, admin:
     await browser.delete("/me")
     await browser.sign_in("stranger")
 
-    assert (await load_entitlement(browser))["status"] == "not_entitled"
+    assert (await browser.load_entitlement())["status"] == "not_entitled"
     assert (await delete_override(admin, STRANGER)).status_code == 404

@@ -1,12 +1,11 @@
 """Refused overrides: malformed people, decisions and requests."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.store import keys
+from tests.conftest import Browser
 from tests.support.administration import (
     OVERRIDE,
     STRANGER,
@@ -14,12 +13,6 @@ from tests.support.administration import (
     list_sponsors,
     put_override,
 )
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import Browser
 
 
 @pytest.mark.parametrize(

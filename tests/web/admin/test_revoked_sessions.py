@@ -1,25 +1,12 @@
 """Sessions that an administrator, a deletion or a sign-out ends."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.store import keys
-from tests.support.administration import (
-    BEARER,
-    MONTHLY,
-    PRIVATE,
-    STRANGER,
-    run_admin,
-)
+from tests.conftest import Browser, RunService, Service
+from tests.support.administration import BEARER, MONTHLY, PRIVATE, STRANGER, run_admin
 from tests.support.issued_tokens import AUDIENCE
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from tests.conftest import Browser, RunService, Service
 
 
 async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: Browser) -> None:
@@ -63,9 +50,7 @@ async def test_no_session_is_hidden_by_an_eviction(
     assert await local.keys("sponsorsync:session*") == []
 
 
-async def test_signing_out_of_the_last_session_leaves_nothing(
-    service: Service, local: Redis
-) -> None:
+async def test_the_last_sign_out_leaves_nothing(service: Service, local: Redis) -> None:
     """An empty index is removed, too."""
     browser = await service.sign_in("monthly")
     await browser.post("/logout")
@@ -86,9 +71,7 @@ async def test_a_token_outlives_revoked_sessions_and_only_reads(run_service: Run
     assert (read.status_code, renewed.status_code) == (204, 403)
 
 
-async def test_a_session_that_another_login_replaced_is_not_counted(
-    service: Service, admin: Browser
-) -> None:
+async def test_a_replaced_session_is_not_counted(service: Service, admin: Browser) -> None:
     """A browser that signs in as another person ends its first session."""
     browser = await service.sign_in("monthly")
     await browser.sign_in("private")

@@ -1,15 +1,13 @@
 """The list of entitled people, and the explanation of each."""
 
-from __future__ import annotations
-
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync.store import keys
-from tests.conftest import SPONSORABLE
+from tests.conftest import SPONSORABLE, Browser, Clock, Service
 from tests.support.administration import (
     FORMER,
     MEMBER,
@@ -23,15 +21,8 @@ from tests.support.administration import (
     reconcile,
 )
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
-    from tests.conftest import Browser, Clock, Service
-
-
-async def test_the_list_has_the_source_of_each_entitlement(
-    service: Service, admin: Browser
-) -> None:
+async def test_the_list_has_each_entitlements_source(service: Service, admin: Browser) -> None:
     """Every source appears, also for people who never signed in."""
     browser = await service.sign_in("monthly")
     await reconcile(admin)
@@ -85,9 +76,7 @@ async def test_a_wrong_type_key_of_one_person_hides_no_other_person_in_the_list(
 
 
 @pytest.mark.parametrize("part", ["entitlement", "profile", "meta"])
-async def test_the_log_names_the_wrong_type_key_behind_an_answer(
-    service: Service, local: Redis, part: str
-) -> None:
+async def test_the_log_names_the_wrong_type_key(service: Service, local: Redis, part: str) -> None:
     """The answer refers to the log."""
     browser = await service.sign_in("monthly")
     key = {
@@ -105,9 +94,7 @@ async def test_the_log_names_the_wrong_type_key_behind_an_answer(
     assert [f" {key} " in cause for cause in causes] == [True, True]
 
 
-async def test_the_note_of_an_override_is_for_administrators_only(
-    service: Service, admin: Browser
-) -> None:
+async def test_only_administrators_see_an_overrides_note(service: Service, admin: Browser) -> None:
     """The person sees only that an administrator decided."""
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER, reason="A very private reason", actor="a-private-actor")
@@ -125,9 +112,7 @@ async def test_the_note_of_an_override_is_for_administrators_only(
     assert "a-private-actor: A very private reason" in shown
 
 
-async def test_each_person_appears_at_least_once_over_all_pages(
-    admin: Browser, local: Redis
-) -> None:
+async def test_each_person_is_on_at_least_one_page(admin: Browser, local: Redis) -> None:
     """The list has more than a thousand people."""
     people = range(1_000_000, 1_001_500)
     async with local.pipeline() as pipeline:

@@ -1,32 +1,17 @@
 """A service with Patreon and two Redises, and a browser of a person without a sponsorship."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
 
-from tests.conftest import PATREON_SETTINGS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.conftest import Browser, RunService, Service
+from tests.conftest import PATREON_SETTINGS, Browser, RunService, Service
 
 
 @pytest.fixture
-async def service(
-    run_service: RunService, durable_server: EmbeddedValkey, durable: Redis
-) -> AsyncIterator[Service]:
+async def service(run_service: RunService, durable_url: SecretStr) -> AsyncIterator[Service]:
     """A service with Patreon and both Redises."""
-    assert durable is not None  # it is empty now
-    async with run_service(
-        durable_url=SecretStr(durable_server.url), **PATREON_SETTINGS
-    ) as running:
+    async with run_service(durable_url=durable_url, **PATREON_SETTINGS) as running:
         yield running
 
 

@@ -1,28 +1,18 @@
 """The state that binds a callback to one person and browser, and the permission for each route."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from http.cookies import SimpleCookie
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from starlette.responses import Response
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.web.cookies import Cookies, OpenAttempt
-from tests.conftest import ORIGIN, PATREON_SETTINGS
-from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, entitlement_of, patronage_of
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.conftest import Browser, Clock, RunService, Service
-
-
-# ---------------------------------------------------------------------- whose state it is
+from tests.conftest import ORIGIN, PATREON_SETTINGS, Browser, Clock, RunBrowser, RunService, Service
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, patronage_of
 
 
 async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
@@ -54,7 +44,7 @@ async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
     first, second = await stranger.get(back), await stranger.get(back)
 
     assert (first.status_code, second.status_code) == (303, 400)
-    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
 
 
 async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, clock: Clock) -> None:
@@ -67,9 +57,7 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
     assert "more than ten minutes ago" in late.text
 
 
-async def test_a_login_and_a_link_do_not_accept_each_others_state(
-    stranger: Browser, github: SimulatedGitHub
-) -> None:
+async def test_logins_and_links_do_not_mix(stranger: Browser, github: SimulatedGitHub) -> None:
     """Each attempt ends where it began, and neither service is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
@@ -85,9 +73,7 @@ async def test_a_login_and_a_link_do_not_accept_each_others_state(
     assert github.requests.all() == []
 
 
-async def test_an_attempt_at_another_source_is_refused(
-    run_service: RunService, clock: Clock
-) -> None:
+async def test_another_sources_attempt_is_refused(run_service: RunService, clock: Clock) -> None:
     """Else the code of one service would be sent to another (RFC 9700, 4.4)."""
     secret, response = SecretStr("s" * 32), Response()
     async with run_service(session_secret=secret, **PATREON_SETTINGS) as service:
@@ -126,9 +112,6 @@ async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -
     assert "Please link your account again" in answer.json()["detail"]
 
 
-# ---------------------------------------------------------------------- who may
-
-
 async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
     """Each of the three routes."""
     browser = await service.open_browser()
@@ -143,12 +126,9 @@ async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
     assert not browser.cookies
 
 
-async def test_without_its_settings_there_is_no_patreon(
-    run_service: RunService, local: Redis
-) -> None:
+async def test_without_settings_there_is_no_patreon(run_browser: RunBrowser, local: Redis) -> None:
     """409 names the setting, and the account page does not mention Patreon."""
-    async with run_service() as service:
-        browser = await service.sign_in("stranger")
+    async with run_browser("stranger") as browser:
         answers = [
             await browser.get("/patreon/link"),
             await browser.get("/patreon/callback?state=x&code=y"),

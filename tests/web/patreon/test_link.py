@@ -1,34 +1,30 @@
 """Linking an account at Patreon: the whole way, answers that fail, and secrets."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.patreon import SimulatedPatreon
+from sponsorsync.sandbox.patrons import Patron
 from sponsorsync.store import keys
-from tests.conftest import ORIGIN, PATREON_SETTINGS, PATREON_URL, SPONSORABLE
-from tests.support.contents import read_everything
-from tests.support.patronages import (
-    HTML,
-    LINKED_ACCOUNTS,
-    STRANGER,
-    entitlement_of,
-    patronage_of,
-    until_relayed,
+from tests.conftest import (
+    ORIGIN,
+    PATREON_SETTINGS,
+    PATREON_URL,
+    SPONSORABLE,
+    UNREACHABLE,
+    Browser,
+    Clock,
+    RunBrowser,
+    Service,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.patreon import SimulatedPatreon
-    from sponsorsync.sandbox.patrons import Patron
-    from tests.conftest import Browser, Clock, RunService, Service
+from tests.support.contents import read_everything
+from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, patronage_of
+from tests.support.waiting import until_relayed
 
 
 @pytest.mark.parametrize(
@@ -56,7 +52,7 @@ async def test_a_link_saves_the_patronage_with_its_end(
     assert abs(datetime.fromisoformat(patronage["until"]) - clock.now - timedelta(days=days)) < (
         timedelta(seconds=2)
     )
-    assert (await entitlement_of(stranger))["status"] == status
+    assert (await stranger.load_entitlement())["status"] == status
     assert patronage["reason"] in page.text
     assert "Unlink Patreon" in page.text
 
@@ -64,12 +60,12 @@ async def test_a_link_saves_the_patronage_with_its_end(
 @pytest.mark.parametrize("role", ["free", "stranger"])
 async def test_the_page_says_that_an_account_shows_no_support(stranger: Browser, role: str) -> None:
     """Nothing is saved; without a sentence the link would seem to have failed."""
-    before = await entitlement_of(stranger)
+    before = await stranger.load_entitlement()
     done = await stranger.link_patreon(role)
     page = await stranger.get(done.headers["location"])
 
     assert done.status_code == 303
-    assert await entitlement_of(stranger) == before
+    assert await stranger.load_entitlement() == before
     assert "Patreon shows no support of maintainer by your account there." in page.text
     assert "Unlink Patreon" not in page.text
 
@@ -103,10 +99,7 @@ async def test_a_link_requests_one_scope_and_has_a_state(stranger: Browser) -> N
     cookie = to_patreon.headers["set-cookie"]
 
     assert to_patreon.headers["location"].startswith(f"{PATREON_URL}/oauth2/authorize?")
-    assert (query["scope"], query["redirect_uri"]) == (
-        ["identity"],
-        [f"{ORIGIN}/patreon/callback"],
-    )
+    assert (query["scope"], query["redirect_uri"]) == (["identity"], [f"{ORIGIN}/patreon/callback"])
     assert len(query["state"][0]) >= 30
     assert query["state"][0] not in cookie
     assert "HttpOnly" in cookie
@@ -127,9 +120,7 @@ async def test_forward_auth_lets_a_patron_through_by_the_tier(stranger: Browser)
     assert answers[1].headers["x-sponsor-cents"] == "1000"
 
 
-async def test_support_of_another_maintainer_does_not_count(
-    stranger: Browser, patreon: SimulatedPatreon
-) -> None:
+async def test_only_our_maintainer_counts(stranger: Browser, patreon: SimulatedPatreon) -> None:
     """Even if Patreon shows it: only the campaign of the settings counts."""
     patreon.patrons["active"].memberships.pop(0)
     patreon.patrons["active"].memberships[0].campaign_id = "7777777"
@@ -143,7 +134,7 @@ async def test_the_better_of_both_sources_counts(service: Service) -> None:
     """The answer shows both."""
     browser = await service.sign_in("private")
     await browser.link_patreon("active")
-    entitlement = await entitlement_of(browser)
+    entitlement = await browser.load_entitlement()
 
     assert (entitlement["source"], entitlement["tier_cents"]) == ("patreon", 1000)
     assert [(each["source"], each["tier_cents"]) for each in entitlement["considered"]] == [
@@ -159,10 +150,10 @@ async def test_a_link_has_to_be_renewed_after_the_paid_month(
     await stranger.link_patreon("active")
     clock.advance(days=20, seconds=1)
     await stranger.sign_in("stranger")  # the session is over, too
-    ended, door = await entitlement_of(stranger), await stranger.get("/auth/sponsor")
+    ended, door = await stranger.load_entitlement(), await stranger.get("/auth/sponsor")
     patreon.patrons["active"].memberships[0].next_charge_date = clock.now + timedelta(days=30)
     await stranger.link_patreon("active")
-    again = await entitlement_of(stranger)
+    again = await stranger.load_entitlement()
 
     assert (ended["status"], door.status_code) == ("not_entitled", 403)
     assert ended["reason"].startswith("Your access through Patreon ended by ")
@@ -175,7 +166,7 @@ async def test_a_login_does_not_end_a_patronage(stranger: Browser) -> None:
     await stranger.link_patreon("active")
     await stranger.sign_in("stranger")
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
 
 
 async def test_a_link_survives_the_loss_of_the_local_redis(
@@ -186,15 +177,12 @@ async def test_a_link_survives_the_loss_of_the_local_redis(
     await until_relayed(local)
     assert "account_id" in str(await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also"))
     await local.delete(keys.sponsorship(SPONSORABLE, STRANGER), LINKED_ACCOUNTS)
-    entitlement = await entitlement_of(stranger)
+    entitlement = await stranger.load_entitlement()
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
     assert entitlement["source"] == "patreon"
     assert await patronage_of(stranger) is None
-
-
-# ---------------------------------------------------------------------- no answer
 
 
 @pytest.mark.parametrize(
@@ -217,30 +205,24 @@ async def test_a_failed_link_changes_nothing(
 ) -> None:
     """Unknown is not no: the former grant stays, and the page shows the way on."""
     await stranger.link_patreon("active")
-    before = await entitlement_of(stranger), await local.xlen(keys.AUDIT)
+    before = await stranger.load_entitlement(), await local.xlen(keys.AUDIT)
     backs = [await stranger.go_to_patreon("former") for _ in range(2)]
     vars(patreon.switches).update(switches)
-    answer, page = (
-        await stranger.get(backs[0]),
-        await stranger.get(backs[1], headers=HTML),
-    )
+    answer, page = (await stranger.get(backs[0]), await stranger.get(backs[1], headers=HTML))
     again = await stranger.get(backs[0])
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert (answer.headers.get("retry-after") == "9") == (status == 503)
     assert (page.status_code, 'href="/patreon/link"' in page.text) == (status, True)
     assert again.status_code == 400
-    assert (await entitlement_of(stranger), await local.xlen(keys.AUDIT)) == before
+    assert (await stranger.load_entitlement(), await local.xlen(keys.AUDIT)) == before
 
 
-async def test_a_wrong_secret_of_patreons_client_is_for_the_operator(
-    run_service: RunService, durable: Redis
-) -> None:
+async def test_a_wrong_patreon_secret_is_named(run_browser: RunBrowser, durable: Redis) -> None:
     """The answer names both settings, and no secret."""
     assert durable is not None
     wrong = {**PATREON_SETTINGS, "patreon_secret": SecretStr("a-wrong-secret-of-the-client")}
-    async with run_service(**wrong) as service:
-        browser = await service.sign_in("stranger")
+    async with run_browser("stranger", **wrong) as browser:
         answer = await browser.link_patreon("active")
 
     assert (answer.status_code, answer.json()["code"]) == (502, "link_unavailable")
@@ -249,23 +231,15 @@ async def test_a_wrong_secret_of_patreons_client_is_for_the_operator(
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["unknown", "known in part"])
-async def test_a_link_waits_for_facts_that_only_durable_has(
-    run_service: RunService, local: Redis, lost: bool
-) -> None:
+async def test_a_link_waits_for_durable(run_browser: RunBrowser, local: Redis, lost: bool) -> None:
     """Durable may have an organization, an override, or another linked account."""
-    async with run_service(
-        durable_url=SecretStr("redis://127.0.0.1:1/0"), **PATREON_SETTINGS
-    ) as service:
-        browser = await service.sign_in("stranger")
+    async with run_browser("stranger", durable_url=UNREACHABLE, **PATREON_SETTINGS) as browser:
         await local.delete(*[keys.sponsorship(SPONSORABLE, STRANGER)] * lost, "no such key")
         before = await local.hgetall(keys.sponsorship(SPONSORABLE, STRANGER))
         answers = [await browser.link_patreon("active"), await browser.post("/patreon/unlink")]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "store_unavailable")] * 2
     assert await local.hgetall(keys.sponsorship(SPONSORABLE, STRANGER)) == before
-
-
-# ---------------------------------------------------------------------- secrets
 
 
 async def test_no_token_of_patreons_is_stored_or_shown(

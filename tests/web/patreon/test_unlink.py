@@ -1,31 +1,18 @@
 """Unlinking, and an account at Patreon that several people link."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.patreon.client import PatreonClient
+from sponsorsync.patreon.patronage import PatreonIdentity
 from sponsorsync.store import keys
 from sponsorsync.store.linked_accounts import LinkedAccountStore
-from tests.conftest import SPONSORABLE
-from tests.support.patronages import (
-    LINKED_ACCOUNTS,
-    MONTHLY,
-    STRANGER,
-    entitlement_of,
-    patronage_of,
-    until_relayed,
-)
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.patreon.patronage import PatreonIdentity
-    from tests.conftest import Browser, Service
+from tests.conftest import SPONSORABLE, Browser, Service
+from tests.support.patronages import LINKED_ACCOUNTS, MONTHLY, STRANGER, patronage_of
+from tests.support.waiting import until_relayed
 
 
 async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger: Browser) -> None:
@@ -41,20 +28,16 @@ async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger
     assert (before.status_code, after.status_code) == (204, 403)
     assert (unlinked.status_code, unlinked.headers["location"]) == (303, "/account")
     assert again.status_code == 303
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
 
 
-async def test_an_account_counts_for_the_last_person_that_linked_it(
-    service: Service, stranger: Browser
-) -> None:
+async def test_an_account_counts_for_its_last_person(service: Service, stranger: Browser) -> None:
     """The first person loses it at that moment, and may take it back."""
     other = await service.sign_in("former")
     holders = []
     for browser in (stranger, other, stranger, stranger):
         await browser.link_patreon("active")
-        holders.append(
-            [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
-        )
+        holders.append(await _ask(stranger, other))
 
     assert holders == [[204, 403], [403, 204], [204, 403], [204, 403]]
 
@@ -69,7 +52,7 @@ async def test_the_last_link_counts_also_after_local_lost_everything(
     other = await service.sign_in("former")
     await other.link_patreon("active")
     await stranger.sign_in("stranger")
-    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    doors = await _ask(stranger, other)
     await until_relayed(local)
     kept = await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also")
 
@@ -95,7 +78,7 @@ async def test_an_older_index_of_linked_accounts_removes_no_link(
     await local.hset(LINKED_ACCOUNTS, "90210010", str(former))
     await local.delete(key)
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
     assert await local.hgetall(LINKED_ACCOUNTS) == {"90210010": str(STRANGER)}
 
 
@@ -106,13 +89,11 @@ async def test_a_second_account_replaces_the_first(service: Service, stranger: B
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
 
 
-async def test_a_deletion_frees_the_linked_account(
-    service: Service, stranger: Browser, local: Redis
-) -> None:
+async def test_deletion_frees_an_account(service: Service, stranger: Browser, local: Redis) -> None:
     """It leaves no trace, and the next person that links the account keeps it."""
     await stranger.link_patreon("active")
     before = await local.hgetall(LINKED_ACCOUNTS)
@@ -123,13 +104,11 @@ async def test_a_deletion_frees_the_linked_account(
     await stranger.sign_in("stranger")
 
     assert (before, left) == ({"90210010": str(STRANGER)}, {})
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
     assert await patronage_of(stranger) is None
 
 
-async def test_unlinking_leaves_another_persons_index_entry(
-    stranger: Browser, local: Redis
-) -> None:
+async def test_unlinking_leaves_another_persons_entry(stranger: Browser, local: Redis) -> None:
     """Another person may be in the index by now, and still has to be found."""
     await stranger.link_patreon("active")
     await local.hset(LINKED_ACCOUNTS, "90210010", str(MONTHLY))
@@ -147,8 +126,8 @@ async def test_a_stale_index_ends_no_other_link(
     other = await service.sign_in("former")
     await other.link_patreon("active")
 
-    assert (await entitlement_of(stranger))["source"] == "patreon"
-    assert (await entitlement_of(other))["source"] == "patreon"
+    assert (await stranger.load_entitlement())["source"] == "patreon"
+    assert (await other.load_entitlement())["source"] == "patreon"
 
 
 async def test_the_lock_of_a_dead_replica_expires(stranger: Browser, local: Redis) -> None:
@@ -212,7 +191,7 @@ async def test_two_links_at_once_give_one_entitlement(
 
     monkeypatch.setattr(LinkedAccountStore, "find_person", find_while_another_links)
     answers.append(await stranger.get(backs[0]))
-    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    doors = await _ask(stranger, other)
 
     assert [answer.status_code for answer in answers] == [503, 303]
     assert doors == [204, 403]
@@ -224,7 +203,11 @@ async def test_two_links_at_once_both_finish(service: Service, stranger: Browser
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
 
     answers = await asyncio.gather(stranger.get(backs[0]), other.get(backs[1]))
-    doors = [(await each.get("/auth/sponsor")).status_code for each in (stranger, other)]
+    doors = await _ask(stranger, other)
 
     assert [answer.status_code for answer in answers] == [303, 303]
     assert sorted(doors) == [204, 403]
+
+
+async def _ask(*browsers: Browser) -> list[int]:
+    return [(await each.get("/auth/sponsor")).status_code for each in browsers]

@@ -1,17 +1,11 @@
 """A service with tokens, and a client without a session."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.conftest import Browser, RunService, Service
 from tests.support.issued_tokens import AUDIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.conftest import Browser, RunService, Service
 
 
 @pytest.fixture
