@@ -9,6 +9,9 @@ TOOLS_READY := $(VENV)/.ready-tools
 # A lock is complete: pip resolves nothing, and a new release has no effect.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps
 
+# Tests wait for their servers half of the time, so two share a core.
+WORKERS = $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo deploy-gears test soak mutants bench check format gears-scripts lock clean
 
@@ -44,12 +47,12 @@ deploy-gears: $(READY)  ## upload the scripts that run inside the local Redis (D
 	@exec $(BIN)/sponsorsync deploy-gears $(DEPLOY_ARGS)
 
 test: $(TEST_READY)  ## run the tests
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 MINUTES ?= 10
 SCALE ?= 20
 soak: $(TEST_READY)  ## run random tests SCALE=20 times as long, then the model for MINUTES=10
-	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=1800 -m "random or hypothesis"
+	SPONSORSYNC_TEST_SCALE=$(SCALE) $(BIN)/python -m pytest -n $(WORKERS) -o faulthandler_timeout=1800 -m "random or hypothesis"
 	$(BIN)/python -m tests.model.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 mutants: $(TEST_READY)  ## take out each guard in a copy: a test has to fail (MUTANTS_ARGS="--only promise")
@@ -63,7 +66,7 @@ check: $(TOOLS_READY)  ## run what CI runs: format, lint, types, import rules, t
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 format: $(TOOLS_READY)  ## format and sort imports
 	$(BIN)/ruff format .

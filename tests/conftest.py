@@ -11,6 +11,7 @@ import httpx
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +27,14 @@ from tests.support.scale import scale
 # A machine that is busy makes any example slow.
 hypothesis.settings.register_profile("sponsorsync", max_examples=scale(100), deadline=None)
 hypothesis.settings.load_profile("sponsorsync")
+
+# structlog's default draws a traceback with all local variables: seconds for each.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 ORIGIN = "http://sponsorsync.test"
 GITHUB_URL = "http://github.test"

@@ -51,9 +51,10 @@ async def _hang() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
+    before = structlog.get_config()
     structlog.reset_defaults()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 async def test_close_waits_for_the_work_that_was_started() -> None:
