@@ -28,11 +28,13 @@ from tests.support.scale import scale
 hypothesis.settings.register_profile("sponsorsync", max_examples=scale(100), deadline=None)
 hypothesis.settings.load_profile("sponsorsync")
 
-# structlog's default draws a traceback with all local variables: seconds for each.
+# structlog's default draws a traceback with all local variables (seconds for each), and colours.
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
     ]
 )
 

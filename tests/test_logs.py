@@ -74,6 +74,7 @@ async def test_an_exception_is_logged_without_the_local_variables(log_format: st
     assert "fetch" in logged
     assert TOKEN not in logged
     assert "Bearer" not in logged
+    assert "\x1b" not in logged, "colours are for a terminal"
 
 
 @pytest.mark.parametrize("log_format", ["json", "auto"])
@@ -107,4 +108,5 @@ async def test_auto_is_readable_on_a_terminal() -> None:
     os.close(reading_end)
     assert "signed_in" in logged
     assert '"event"' not in logged
+    assert "\x1b" in logged
     assert TOKEN not in logged

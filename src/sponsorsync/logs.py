@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Literal
 
@@ -19,7 +20,13 @@ def configure_logging(log_format: Literal["auto", "json", "console"]) -> None:
     ]
     # By default both renderers would print local variables, access tokens among them.
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [
+            structlog.dev.ConsoleRenderer(
+                # In a file they would be control characters; for NO_COLOR see no-color.org.
+                colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
         if console
         else [
             structlog.processors.ExceptionRenderer(
