@@ -5,20 +5,20 @@ many short rounds alternate between them. The bare route does one GET on the sam
 204. The table also has the server's processor time for a request, which depends less on other load.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import multiprocessing
 import os
 import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import uvloop
 from fastapi import FastAPI, Request, Response
@@ -37,10 +37,6 @@ from sponsorsync.sandbox.valkey import run_valkey
 from sponsorsync.settings import Settings
 from sponsorsync.store.connect import create_store
 from sponsorsync.store.people import PeopleStore
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from multiprocessing.connection import Connection
 
 _HOST = "127.0.0.1"
 _SPONSORABLE = "maintainer"

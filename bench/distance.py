@@ -1,17 +1,12 @@
 """A distant durable: requests to it and its answers are delayed."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import uvloop
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _START_S = 5.0
 

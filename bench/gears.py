@@ -4,19 +4,18 @@ SPONSORSYNC_TEST_GEARS_COMMAND starts the engine, with `{port}` and `{folder}` i
 figures need an append-only file that is synced each second.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json
 import random
 import time
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import uvloop
 from pydantic import SecretStr
@@ -33,9 +32,6 @@ from sponsorsync.sandbox.valkey import find_free_port, run_valkey
 from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.gears.real import REAL_COMMAND, RealEngine
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 CONFIG = GearsConfig(Catalog((SPONSORABLE,), (COLLECTION,)), hook_profiles=False)
 _FIRST_PORT = 17_500

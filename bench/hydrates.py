@@ -1,21 +1,17 @@
 """Hydrate: a read finds no set on local, and answers from durable."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from redis.asyncio import Redis
 
 from bench.distance import at_distance
 from bench.measure import console, create_table, percentile, settle, verdict
 from bench.people import COLLECTION, RULES, Population, fill
+from bench.servers import Servers
 from sponsorsync.store import keys
 from sponsorsync.store.preferences import PreferenceStore
-
-if TYPE_CHECKING:
-    from bench.servers import Servers
-    from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.sync.engine import SyncEngine
 
 _PEOPLE = 20
 _LEASE = "bench"

@@ -1,21 +1,16 @@
 """Measures contenders alternately, and prints the results."""
 
-from __future__ import annotations
-
 import gc
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
-
-    from bench.servers import Servers
+from bench.servers import Servers
 
 console = Console(width=118, highlight=False)
 

@@ -4,28 +4,22 @@ The original scripts copy key by key: they read one key on local, write it to du
 each answer. They write a profile with one HSET, and a set with one SADD for each member.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import hiredis
+from redis.typing import EncodableT as _Value
 
 from bench.measure import Contender
 from bench.people import COLLECTION, SPONSORABLE
+from bench.servers import Servers
 from sponsorsync.store import keys
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-
-    from redis.typing import EncodableT as _Value
-
-    from bench.servers import Servers
-
-    _Copy = Callable[[Servers, Sequence[int]], None]
+_Copy = Callable[[Servers, Sequence[int]], None]
 
 PIPELINE = 500
 _RECEIVE_BYTES = 1 << 20

@@ -1,10 +1,8 @@
 """People that the service's own stores have written, in pipelines."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from sponsorsync.domain.account import NO_VERSION, StoredEntitlement
 from sponsorsync.domain.catalog import Catalog
@@ -13,11 +11,9 @@ from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
+from sponsorsync.store.connect import Argument, RedisStore, Reply, ScriptCall
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-
-if TYPE_CHECKING:
-    from sponsorsync.store.connect import Argument, RedisStore, Reply, ScriptCall
 
 T = TypeVar("T")
 

@@ -1,23 +1,18 @@
 """The relay: one relay drains dirty people to durable."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from bench import originals
 from bench.measure import Contender, compare, console, verdict
 from bench.people import COLLECTION, Population, mark_all_dirty
+from bench.servers import Servers
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from bench.servers import Servers
-    from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.sync.engine import SyncEngine
 
 _PART = 10
 _POLL_S = 0.01

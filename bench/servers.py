@@ -1,13 +1,12 @@
 """Two Valkeys for the benchmarks, and our engine between them."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pydantic import SecretStr
 from redis import Redis as BlockingRedis
@@ -16,16 +15,10 @@ from redis.asyncio import Redis
 from bench.measure import console
 from bench.people import COLLECTION, SPONSORABLE, Population, fill
 from sponsorsync.redis_pair import open_redis_pair
-from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.settings import Settings
-from sponsorsync.store.connect import create_store
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.store.connect import RedisStore, create_store
+from sponsorsync.sync.engine import SyncEngine
 
 # The append-only file is rewritten between the rounds instead of in the middle of one.
 _CONFIG = {"auto-aof-rewrite-percentage": "0"}

@@ -1,20 +1,14 @@
 """Snapshots: all people, from local to an empty durable."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from bench import originals
 from bench.measure import Contender, compare
 from bench.people import COLLECTION, SPONSORABLE, Population, mark_all_dirty, mark_none_dirty
+from bench.servers import Servers
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from bench.servers import Servers
 
 _PART = 10
 

@@ -1,7 +1,5 @@
 """The benchmarks of the sync engine: `python -m bench.sync [--only …] [--rounds N]`."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import os

@@ -239,7 +239,7 @@ class Service:
         return browser
 
 
-RunService: TypeAlias = "Callable[..., AbstractAsyncContextManager[Service]]"
+RunService: TypeAlias = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def run_service(
     return run
 
 
-RunBrowser: TypeAlias = "Callable[..., AbstractAsyncContextManager[Browser]]"
+RunBrowser: TypeAlias = Callable[..., AbstractAsyncContextManager[Browser]]
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """The command line: help, version, completion and wrong arguments."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import typer
@@ -14,10 +13,7 @@ import typer
 from sponsorsync import __version__
 from sponsorsync.cli import cli, main
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., tuple[int, str, str]]
 
 SCRIPT = Path(sys.executable).with_name("sponsorsync")
 

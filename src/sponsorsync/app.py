@@ -1,19 +1,20 @@
 """The web application: its routes, its middleware, and the lifespan that opens the services."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import httpx
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from sponsorsync import __version__
 from sponsorsync.container import open_services
+from sponsorsync.settings import Settings
 from sponsorsync.web import (
     account,
     account_links,
@@ -36,15 +37,7 @@ from sponsorsync.web.middleware import (
     UnexpectedErrors,
 )
 from sponsorsync.web.openapi import COMMON_ERRORS, correct_openapi
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    import httpx
-    from fastapi.routing import APIRoute
-
-    from sponsorsync.settings import Settings
-    from sponsorsync.web.services import State
+from sponsorsync.web.services import State
 
 DESCRIPTION = """\
 Gives the GitHub sponsors of an application lasting preferences and their own features.

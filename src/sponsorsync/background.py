@@ -1,21 +1,16 @@
 """Background work: loops that run as long as the service, and work that is done once."""
 
-from __future__ import annotations
-
 import asyncio
 import random
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import structlog
 
 from sponsorsync.domain.errors import SponsorSyncError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from contextlib import AbstractAsyncContextManager
 
 _BACKOFF_FIRST_S = 1.0
 _BACKOFF_LONGEST_S = 10.0

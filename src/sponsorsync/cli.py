@@ -1,10 +1,8 @@
 """The command `sponsorsync`."""
 
-from __future__ import annotations
-
 import sys
 from datetime import UTC, datetime
-from pathlib import Path  # noqa: TC003 - typer reads annotations when the program runs
+from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer

@@ -1,11 +1,13 @@
 """Opens all parts of the service in order, and closes them in reverse order."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
 
 from sponsorsync.accounts.anonymous_import import AnonymousImport
 from sponsorsync.accounts.personal_data import PersonalData
@@ -35,6 +37,7 @@ from sponsorsync.redis_pair import (
     run_scripts_snapshot,
 )
 from sponsorsync.secret_files import load_or_create_secret
+from sponsorsync.settings import Settings
 from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from sponsorsync.store.organizations import OrganizationStore
@@ -43,14 +46,6 @@ from sponsorsync.tokens.issuer import open_tokens
 from sponsorsync.web import login as login_routes
 from sponsorsync.web.cookies import Cookies
 from sponsorsync.web.services import Services
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    import httpx
-
-    from sponsorsync.settings import Settings
 
 T = TypeVar("T")
 

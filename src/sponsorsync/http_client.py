@@ -1,10 +1,9 @@
 """Creation of all HTTP clients (docs/adr/0002-httpx-over-aiohttp.md)."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -13,9 +12,6 @@ import structlog
 from httpx_aiohttp import AiohttpTransport
 
 from sponsorsync import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
 
 T = TypeVar("T")
 

@@ -3,20 +3,16 @@
 Each service has a package that implements it, and `entitlements/linked_sources.py` lists it.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from datetime import datetime
+from typing import ClassVar, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+import httpx
 
-    import httpx
-
-    from sponsorsync.domain.sources import EntitlementSource, Grant
-    from sponsorsync.settings import Settings
+from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

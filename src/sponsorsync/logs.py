@@ -1,7 +1,5 @@
 """Logging: one line per event, as JSON or for a terminal. Secrets are never logged."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """Authlib's OAuth client without its import warning (docs/adr/0003-login.md)."""
 
-from __future__ import annotations
-
 import warnings
 
 with warnings.catch_warnings():

@@ -3,32 +3,26 @@
 For the service, and for the commands that work on the same data without it.
 """
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from pydantic import SecretStr
 
 from sponsorsync.domain.errors import NoDurableError, SettingsError, StoreUnavailableError
 from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.gears.batch import BatchSummary, run_batch
 from sponsorsync.gears.client import GearsClient, open_gears
 from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
+from sponsorsync.settings import Settings
 from sponsorsync.store.connect import Gate, RedisStore, create_store
 from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
-
-    from pydantic import SecretStr
-
-    from sponsorsync.settings import Settings
-    from sponsorsync.sync.hydrate import Hydrator
+from sponsorsync.sync.hydrate import Hydrator
 
 # The comparison of the two servers sends a few commands, one after the other.
 _UNGATED_POOL_SIZE = 2

@@ -1,7 +1,5 @@
 """Base classes of reports, which the work, the command line and the API share."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict
 
 

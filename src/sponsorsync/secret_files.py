@@ -1,23 +1,18 @@
 """Files with secrets, readable only by their owner."""
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import structlog
 from pydantic import SecretStr
 
 from sponsorsync.domain.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 _SECRET_BYTES = 48
 _SHORTEST = 32

@@ -1,7 +1,5 @@
 """Types of single settings: each checks a value, and says what would be right."""
 
-from __future__ import annotations
-
 from functools import partial
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated

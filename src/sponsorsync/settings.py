@@ -4,8 +4,6 @@
 the variable and says what it should be. No instance is made at import.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import timedelta

@@ -111,7 +111,7 @@ async def test_a_public_sponsorship_that_is_not_shown_has_ended(
     requested.assert_not_called()
 
 
-Run: TypeAlias = "Callable[[UseCases], Awaitable[object]]"
+Run: TypeAlias = Callable[[UseCases], Awaitable[object]]
 
 
 async def _sign_in(use_cases: UseCases) -> object:

@@ -1,14 +1,13 @@
 """compose.yaml and its examples, checked without Docker: by reading, and with a Valkey."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import tempfile
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -23,9 +22,6 @@ from sponsorsync.sandbox import valkey
 from sponsorsync.settings import Settings, load_settings, variable_of
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).with_name("compose-spec.json")

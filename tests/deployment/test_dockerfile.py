@@ -1,7 +1,5 @@
 """The Dockerfile's instructions: rules that a build does not check."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

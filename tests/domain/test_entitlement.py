@@ -1,10 +1,8 @@
 """Evaluating an entitlement: every rule, with a fixed time."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,9 +27,6 @@ from tests.support.entitlements import (
     TOMORROW,
     YESTERDAY,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def _evaluate(

@@ -1,9 +1,7 @@
 """Deriving facts from GitHub's answers: every rule, with a fixed time."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import pytest
 from hypothesis import given, settings
@@ -41,10 +39,6 @@ from tests.support.entitlements import (
     YESTERDAY,
 )
 from tests.support.scale import scale
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
 
 OVERRIDE = Grant(source=EntitlementSource.OVERRIDE, since=YESTERDAY, until=None)
 

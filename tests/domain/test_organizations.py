@@ -1,13 +1,11 @@
 """Grants of the members of sponsoring organizations."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 import pytest
 
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.organizations import (
     SponsoringOrganization,
     compute_membership_end,
@@ -26,11 +24,6 @@ from tests.support.entitlements import (
     TOMORROW,
     YESTERDAY,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sponsorsync.domain.entitlement import EntitlementFacts
 
 POLICY_OF_MEMBERS = replace(POLICY, entitles_members=True, membership=timedelta(days=30))
 ORG, OTHER_ORG = 17_562_948, 17_562_955

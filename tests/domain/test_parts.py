@@ -1,7 +1,5 @@
 """Names and presence of the parts of a person's data."""
 
-from __future__ import annotations
-
 from sponsorsync.domain import parts
 from sponsorsync.domain.parts import Presence
 from sponsorsync.domain.preferences import is_collection_name

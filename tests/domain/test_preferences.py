@@ -1,7 +1,5 @@
 """Rules for collections of preferences and their items."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import pytest

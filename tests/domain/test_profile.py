@@ -1,7 +1,5 @@
 """The choice of the stored e-mail address."""
 
-from __future__ import annotations
-
 import pytest
 
 from sponsorsync.domain.profile import EmailAddress, GitHubUser, choose_email

@@ -1,7 +1,5 @@
 """Every source of entitlement is explained; an unknown one is an error."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast

@@ -1,27 +1,21 @@
 """Applying events to the stored facts: every action, in every order."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.fact_derivation import derive_facts
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import EventKind, Privacy, Sponsorship, SponsorshipEvent
 from sponsorsync.domain.sponsorship_event import apply_event, is_doubtful
 from tests.support import entitlements
 from tests.support.entitlements import DAY, NOT_A_SPONSOR, NOW, POLICY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sponsorsync.domain.entitlement import EntitlementFacts
 
 BEGAN = NOW - 100 * DAY
 

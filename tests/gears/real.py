@@ -1,24 +1,19 @@
 """A real engine as a process of one test, which may kill and restart it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shlex
 import signal
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 REAL_COMMAND = os.environ.get("SPONSORSYNC_TEST_GEARS_COMMAND", "")
 """A command with `{port}` and `{folder}` that runs a Redis with RedisGears in the foreground."""

@@ -1,9 +1,8 @@
 """The batch scripts, which copy all people once and return counts."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,15 +17,11 @@ from tests.support.shipped import (
     OTHER,
     SET,
     VERSION,
+    Shipped,
     environment_for,
     point_at,
 )
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, dump_all
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.shipped import Shipped
 
 PROFILE = keys.user_details(PERSON)
 FACTS = keys.sponsorship(SPONSORABLE, PERSON)

@@ -1,21 +1,15 @@
 """The plain engine and the scripts at the same time: both do the same work without harm."""
 
-from __future__ import annotations
-
 import asyncio
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.store import keys
 from tests.support.scale import scale
-from tests.support.shipped import OTHER
+from tests.support.shipped import OTHER, Shipped
 from tests.support.sync import COLLECTION, PERSON, running_engine
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from tests.support.shipped import Shipped
 
 PEOPLE = range(PERSON, PERSON + 5)
 ITEMS = [f"item-{number}" for number in range(12)]

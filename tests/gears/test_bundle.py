@@ -1,13 +1,12 @@
 """The texts of scripts: shared parts have one source, and the engine's Python can run them."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,6 @@ from sponsorsync.gears.scripts import BATCH, REGISTERING, load_scripts
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
 from tests.support.gears import CONFIG, REQUIREMENT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 COMPILE = "import sys; compile(sys.stdin.read(), '<string>', 'exec')"
 

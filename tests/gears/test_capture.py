@@ -1,23 +1,16 @@
 """The capture of write_behind: writes past the service become changes."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from sponsorsync.store import keys
-from tests.support.shipped import META, PRESENCE, SET, VERSION
+from tests.support.shipped import META, PRESENCE, SET, VERSION, Shipped
 from tests.support.sync import COLLECTION, PERSON
 from tests.support.waiting import until_equal
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.support.shipped import Shipped
-
-    Lose = Callable[[Shipped], Awaitable[None]]
+Lose = Callable[[Shipped], Awaitable[None]]
 
 A_YEAR_US = 365 * 86400 * 10**6
 FOREIGN = "foreign"  # a set {x} of the application

@@ -1,20 +1,14 @@
 """The client of RedisGears."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
 
 from sponsorsync.domain.errors import GearsError, GearsScriptError, StoreUnavailableError
-from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.client import GearsClient, open_gears
 from tests.support.gears import BROKEN, REQUIREMENT, registering_script
-
-if TYPE_CHECKING:
-    from sponsorsync.gears.client import GearsClient
-    from tests.gears.conftest import Gears
+from tests.support.gears_engine import Gears
 
 RUNS_LONG = """
 import time

@@ -1,11 +1,10 @@
 """The commands `sponsorsync deploy-gears` and `snapshot --engine gears`."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -17,17 +16,13 @@ from sponsorsync.diagnostics import Level
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
 from sponsorsync.gears.checks import examine_gears
 from sponsorsync.gears.client import open_gears
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings
 from tests.gears.host.process import run_host
 from tests.support.command import run_command
 from tests.support.gears import BROKEN, failing_batch_script, registering_script, write_scripts
+from tests.support.gears_engine import Gears
 from tests.support.sync import own_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.gears.conftest import Gears
 
 NAMES = ["sponsorsync-fetch-on-keymiss", "sponsorsync-write-behind"]
 PASSWORD = "pass/word @:?"

@@ -1,18 +1,12 @@
 """Contract of RedisGears 1.2.9 and the host: registrations, sessions and executions."""
 
-from __future__ import annotations
-
 import json
 from ast import literal_eval
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.gears.conftest import as_dict
-
-if TYPE_CHECKING:
-    from tests.gears.conftest import Gears
+from tests.support.gears_engine import Gears, as_dict
 
 SLOW = """
 import time

@@ -1,17 +1,12 @@
 """Contract of RedisGears 1.2.9 and the host: answers to readers of missing keys."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from tests.gears.conftest import Gears
 
 FETCH = """
 def fetch(r):

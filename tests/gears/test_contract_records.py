@@ -1,17 +1,13 @@
 """Contract of RedisGears 1.2.9 and the host: events of keys and their records."""
 
-from __future__ import annotations
-
 import asyncio
 from ast import literal_eval
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from tests.gears.conftest import Gears
 
 SEE = "GB().foreach(lambda r: execute('RPUSH', 'seen', repr(r)))"
 

@@ -1,17 +1,13 @@
 """Contract of RedisGears 1.2.9 and the host: the environment and steps of scripts."""
 
-from __future__ import annotations
-
 from ast import literal_eval
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from tests.gears.conftest import Gears
 
 
 async def evaluate(gears: Gears, expression: str, before: str = "") -> Any:  # noqa: ANN401

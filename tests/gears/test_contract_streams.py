@@ -1,16 +1,12 @@
 """Contract of RedisGears 1.2.9 and the host: registrations on streams."""
 
-from __future__ import annotations
-
 from ast import literal_eval
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from tests.gears.conftest import Gears
 
 DRAIN = """
 def collect(batch, r):

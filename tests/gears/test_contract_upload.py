@@ -1,15 +1,11 @@
 """Contract of RedisGears 1.2.9 and the host: uploads."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.exceptions import ResponseError
 
-if TYPE_CHECKING:
-    from tests.gears.conftest import Gears
+from tests.support.gears_engine import Gears
 
 REGISTERS = "GB().register('user:*')"
 

@@ -1,28 +1,22 @@
 """Deploying scripts: idempotent, safe for live scripts, once for several replicas."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
 
 from sponsorsync.domain.errors import GearsError, GearsUnsupportedError
 from sponsorsync.gears.client import GearsClient, open_gears
-from sponsorsync.gears.deploy import State, deploy, load_states, remove, restore
+from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_states, remove, restore
+from sponsorsync.gears.scripts import GearsScript
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore, Reply
 from tests.support.gears import BROKEN, RUNS_NOTHING, load_registering, registering_script
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from sponsorsync.gears.deploy import ScriptOutcome
-    from sponsorsync.gears.scripts import GearsScript
-    from sponsorsync.store.connect import RedisStore, Reply
-    from tests.gears.conftest import Gears
 
 LIMIT_S = 30
 LOCKED = """import threading

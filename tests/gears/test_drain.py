@@ -1,20 +1,21 @@
 """The drain of write_behind: dirty people reach durable, and one delays no other."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import EntitlementStore
+from tests.support.gears_engine import Gears
 from tests.support.outages import (
     DURABLE_OUTAGES,
+    Outage,
     be_loading,
     fill_with_ballast,
     open_admin,
@@ -27,20 +28,13 @@ from tests.support.shipped import (
     OTHER,
     SET,
     VERSION,
+    Shipped,
     environment_for,
     point_at,
     run_shipped,
 )
-from tests.support.sync import CATALOG, PERSON, SPONSORABLE
+from tests.support.sync import CATALOG, PERSON, SPONSORABLE, OwnServer
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.gears.conftest import Gears
-    from tests.support.outages import Outage
-    from tests.support.shipped import Shipped
-    from tests.support.sync import OwnServer
 
 AN_HOUR_US = 3600 * 10**6
 LIMIT_S = 30

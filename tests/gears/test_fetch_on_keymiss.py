@@ -1,39 +1,31 @@
 """Fetches for direct readers of missing collections and profiles."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from sponsorsync.domain.catalog import Catalog
 from sponsorsync.gears.scripts import GearsConfig
 from sponsorsync.store import keys
-from tests.support.proxy import run_proxy
+from tests.support.gears_engine import Gears
+from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.shipped import (
     ANOTHER_INCARNATION,
     META,
     OTHER,
     SET,
+    Shipped,
     environment_for,
     point_at,
     run_shipped,
 )
-from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, OwnServer
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from tests.gears.conftest import Gears
-    from tests.support.proxy import TcpProxy
-    from tests.support.shipped import Shipped
-    from tests.support.sync import OwnServer
 
 ITEMS = {"a", "-b", "+c", "ü"}
 READS = [

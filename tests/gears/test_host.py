@@ -1,21 +1,14 @@
 """The test host as a proxy of Valkey: other commands than the engine's pass unchanged."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from tests.gears.conftest import Gears
 
 BUSY = "GB().foreach(lambda r: execute('INCR', 'events')).register('*', mode='sync')"
 

@@ -1,7 +1,5 @@
 """Parsing of replies, recorded from RedisGears 1.2.9."""
 
-from __future__ import annotations
-
 import pytest
 
 from sponsorsync.domain.errors import GearsError

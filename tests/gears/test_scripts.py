@@ -1,9 +1,7 @@
 """Loading and configuring the shipped scripts, and the wheel that contains them."""
 
-from __future__ import annotations
-
 import ast
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
@@ -15,12 +13,8 @@ from sponsorsync.gears.bundle import build_bundle
 from sponsorsync.gears.scripts import BATCH, REGISTERING, GearsConfig, load_scripts
 from tests.support.command import run_command
 from tests.support.gears import CONFIG, REQUIREMENT, load_registering, write_scripts
+from tests.support.gears_engine import Gears
 from tests.support.sync import SPONSORABLE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.gears.conftest import Gears
 
 BUNDLES = {f"{name}.py": build_bundle(name) for name in (*REGISTERING, *BATCH)} | {
     "requirements.txt": f"{REQUIREMENT}\n"

@@ -1,27 +1,20 @@
 """Scripts disclose no secret of durable, and verify its certificate."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
 
 from sponsorsync.gears.scripts import REGISTERING
 from sponsorsync.store import keys
+from tests.support.gears_engine import Gears
 from tests.support.outages import open_admin
-from tests.support.shipped import SET, environment_for, point_at, run_shipped
+from tests.support.shipped import SET, Shipped, environment_for, point_at, run_shipped
+from tests.support.sync import OwnServer
 from tests.support.tls import make_certificate, run_tls
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.gears.conftest import Gears
-    from tests.support.shipped import Shipped
-    from tests.support.sync import OwnServer
 
 PASSWORD = "correct-horse-battery-staple"
 WRONG = "incorrect-horse-battery-staple"

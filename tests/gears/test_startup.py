@@ -1,40 +1,32 @@
 """Deployment of scripts by the service, their state, and snapshots by them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync import background
 from sponsorsync.background import open_supervisor
 from sponsorsync.domain.errors import GearsError, GearsUnsupportedError, NoDurableError
-from sponsorsync.gears.client import open_gears
+from sponsorsync.gears.client import GearsClient, open_gears
 from sponsorsync.operations import registrations as registrations_module
 from sponsorsync.operations.registrations import Registrations
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.settings import Settings
 from sponsorsync.store import keys
+from tests.conftest import Browser, RunService
 from tests.gears.host.process import run_host
 from tests.support.gears import BROKEN, failing_batch_script, registering_script, write_scripts
+from tests.support.gears_engine import Gears
 from tests.support.waiting import until
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.settings import Settings
-    from tests.conftest import Browser, RunService
-    from tests.gears.conftest import Gears
-
-    OpenService = Callable[..., AbstractAsyncContextManager[Browser]]
+OpenService = Callable[..., AbstractAsyncContextManager[Browser]]
 
 TOKEN = "an-administrators-token"
 PASSWORD = "correct-horse-battery-staple"

@@ -1,32 +1,25 @@
 """Replaced scripts and a killed server lose no write."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.gears.client import GearsClient
 from sponsorsync.gears.deploy import State, deploy
 from sponsorsync.gears.scripts import REGISTERING, load_scripts
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
 from tests.gears.conftest import REAL_DURABLE_URL
 from tests.support.gears import CONFIG
+from tests.support.gears_engine import Gears
 from tests.support.scale import scale
-from tests.support.sync import COLLECTION, PERSON, open_pair
+from tests.support.sync import COLLECTION, PERSON, Pair, open_pair
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.gears.conftest import Gears
-from tests.support.sync import Pair
 
 PEOPLE = range(PERSON, PERSON + 20)
 UPGRADES = scale(5)

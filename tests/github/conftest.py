@@ -1,16 +1,10 @@
 """Fixtures of the tests of our GitHub client."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
+from sponsorsync.sandbox.github import SimulatedGitHub
 from tests.support.script import Script
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.github import SimulatedGitHub
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The client of GitHub's API: pages, accounts, sponsors, limits and refusals."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -18,14 +16,9 @@ from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Memberships, Privacy
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.github.sponsorships import SponsorAnswer
+from sponsorsync.sandbox.github import SimulatedGitHub
 from tests.support.github_answers import Json, answer_with, organizations_answer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.support.script import Script
-
+from tests.support.script import Script
 
 NEXT_PAGE: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
 

@@ -1,7 +1,5 @@
 """Building requests to GitHub, checking statuses, and parsing profiles."""
 
-from __future__ import annotations
-
 import json
 
 import httpx

@@ -1,16 +1,14 @@
 """GitHub's web flow: start, token and revocation."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from sponsorsync.domain.account import LoginAttempt
 from sponsorsync.domain.errors import (
     GitHubUnreachableError,
     LoginError,
@@ -18,11 +16,8 @@ from sponsorsync.domain.errors import (
     LoginRejectedError,
 )
 from sponsorsync.github.oauth import SCOPE, SCOPE_WITH_ORGANIZATIONS, GitHubOAuth
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.account import LoginAttempt
-    from sponsorsync.sandbox.github import SimulatedGitHub
-    from tests.support.script import Script
+from sponsorsync.sandbox.github import SimulatedGitHub
+from tests.support.script import Script
 
 SECRET = SecretStr("secret")
 TOKEN = {"access_token": "gho_1", "token_type": "bearer", "scope": "read:user,user:email"}

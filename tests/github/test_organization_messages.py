@@ -1,12 +1,9 @@
 """Parsing GitHub's answers about a person's organizations and their sponsorships."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from sponsorsync.domain.errors import GitHubLimitedError, GitHubRefusedError, GitHubUnreachableError
+from sponsorsync.domain.sponsorship import Membership, Sponsorship
 from sponsorsync.github import sponsorships
 from tests.support.github_answers import (
     FORBIDDEN,
@@ -20,10 +17,6 @@ from tests.support.github_answers import (
     organizations_answer,
     parse_organizations,
 )
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.sponsorship import Membership, Sponsorship
-
 
 # --- organizations --------------------------------------------------------------------------------
 

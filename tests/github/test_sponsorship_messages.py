@@ -1,7 +1,5 @@
 """Parsing GitHub's answers about sponsorships and about one sponsor."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias

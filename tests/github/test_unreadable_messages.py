@@ -1,14 +1,13 @@
 """Answers of a wrong shape: each is parsed or raises a GitHubError."""
 
-from __future__ import annotations
-
 import itertools
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError
 from sponsorsync.github import people, sponsorships
@@ -26,12 +25,6 @@ from tests.support.github_answers import (
     parse_sponsorships,
     sponsor_answer,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hypothesis.strategies import SearchStrategy
-
 
 # --- arbitrary answers ----------------------------------------------------------------------------
 

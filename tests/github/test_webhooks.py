@@ -1,7 +1,5 @@
 """Signatures and parsing of GitHub's webhook events."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import UTC, datetime

@@ -1,28 +1,21 @@
 """The people's operations: changes, reads, logins, deletions and overrides."""
 
-from __future__ import annotations
-
 import asyncio
+import random
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from redis.exceptions import RedisError
 
 from sponsorsync.store import keys
 from tests.gears.real import REAL_COMMAND
-from tests.model.run import ITEMS
+from tests.model.run import ITEMS, Person, Run
 from tests.model.truth import EntitlementValue, OverrideValue
-from tests.model.world import COLLECTIONS, GearsServer, LostAnswerError
+from tests.model.world import COLLECTIONS, GearsServer, LostAnswerError, Replica
 
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Awaitable, Callable
-
-    from tests.model.run import Person, Run
-    from tests.model.world import Replica
-
-_Act: TypeAlias = "Callable[[Person, Replica, random.Random], Awaitable[None]]"
+_Act: TypeAlias = Callable[[Person, Replica, random.Random], Awaitable[None]]
 
 
 class Activity:

@@ -5,23 +5,18 @@ concurrently. So the order of one person's operations is known, and `truth.py` d
 data from it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, cast
 
 from sponsorsync.store import keys
 from tests.model.activity import Activity
 from tests.model.faults import Faults
 from tests.model.run import Outcome, Person, Run
 from tests.model.world import COLLECTIONS, SPONSORABLE, BrokenReplicaError, open_world
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from pathlib import Path
-
 
 _FIRST_PERSON = 48_210_001
 _REST_S = 45.0

@@ -1,21 +1,15 @@
 """The faults: processes die or stop, connections break, and data is lost."""
 
-from __future__ import annotations
-
 import asyncio
+import random
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.store import keys
-from tests.model.world import COLLECTIONS, SPONSORABLE
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Awaitable, Callable
-
-    from tests.model.run import Run
-    from tests.model.world import Server
+from tests.model.run import Run
+from tests.model.world import COLLECTIONS, SPONSORABLE, Server
 
 # Longer than the service's time-out and than the sweep of other replicas: bytes that arrive then
 # are older than the data.

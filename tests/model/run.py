@@ -1,24 +1,19 @@
 """A run of the model: its world, its people and its findings."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from redis.exceptions import RedisError
 
 from sponsorsync.store import keys
 from tests.model.truth import Held, Truth
 from tests.model.world import COLLECTIONS, SPONSORABLE, World
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
 
 ITEMS = ("a", "b", "c", "d")
 _UNIVERSE = tuple((collection, item) for collection in COLLECTIONS for item in ITEMS)

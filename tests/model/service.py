@@ -4,17 +4,16 @@ It opens both servers and runs the engine as the application does. It reads oper
 from stdin, and writes a line to stdout for each. It ends with its stdin, or with its parent.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import json
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import structlog
 from pydantic import SecretStr
@@ -34,15 +33,11 @@ from sponsorsync.domain.preferences import PreferenceRules
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.entitlements.overrides import Overrides
+from sponsorsync.github.client import GitHubClient
 from sponsorsync.redis_pair import create_entitlements, open_redis_pair
 from sponsorsync.settings import Settings
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sponsorsync.github.client import GitHubClient
 
 Message = dict[str, Any]
 

@@ -1,7 +1,5 @@
 """`make soak MINUTES=10`: repeats the model test with new seeds."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import secrets
@@ -11,12 +9,9 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.model.driver import run_model
-
-if TYPE_CHECKING:
-    from tests.model.run import Outcome
+from tests.model.run import Outcome
 
 _WRONG_SHOWN = 8
 

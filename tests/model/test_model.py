@@ -1,18 +1,13 @@
 """People, replicas and faults at random: nothing is lost, nothing comes back."""
 
-from __future__ import annotations
-
 import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.model.driver import run_model
 from tests.support.scale import scale
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEED = os.environ.get("SPONSORSYNC_MODEL_SEED")
 ACTIVE_S = 3.0

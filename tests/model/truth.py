@@ -4,14 +4,9 @@ Most values are certain. After a lost answer, or a flush of local before durable
 the set of all possible values, until a later change of the same value decides.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 Key = tuple[str, str]
 """A collection and an item."""

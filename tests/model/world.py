@@ -1,17 +1,17 @@
 """Two servers and several replicas of the service, with a proxy on each connection."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -27,10 +27,6 @@ from tests.gears.host.process import HostProcess
 from tests.gears.real import REAL_COMMAND, RealEngine
 from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.sync import OwnServer
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import AsyncIterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Path(__file__).with_name("service.py")

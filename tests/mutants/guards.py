@@ -1,7 +1,5 @@
 """The guards of guards.toml, which `make mutants` takes out one at a time in a copy."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@
 The exit status is 0 only if every broken guard made a test fail.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

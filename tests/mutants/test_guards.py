@@ -1,7 +1,5 @@
 """The list of guards fits the code; `make mutants` itself takes too long for each run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The client of Patreon's API, beside the contract of all API clients: the parsed identity."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from datetime import timedelta
 

@@ -20,7 +20,7 @@ from sponsorsync.domain.errors import (
 from sponsorsync.patreon import messages
 from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 # As Patreon documents a member, with what is asked for and a little more.
 ATTRIBUTES: dict[str, Json] = {

@@ -1,18 +1,13 @@
 """The simulated GitHub, its clock and a client."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.sandbox.github import SimulatedGitHub
 from tests.conftest import Clock
 from tests.support.simulated_github import CALLBACK, URL, GitHubClient
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 @pytest.fixture

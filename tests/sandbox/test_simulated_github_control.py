@@ -1,19 +1,15 @@
 """The control page, the switches, the record and the webhook of the simulated GitHub."""
 
-from __future__ import annotations
-
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
 
 from sponsorsync.sandbox.hooks import Hook
 from tests.support.simulated_github import MINE, URL, GitHubClient, bearer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # --- the switches ---------------------------------------------------------------------------------
 

@@ -1,15 +1,9 @@
 """The simulated GraphQL API: pages and errors."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.conftest import Clock
 from tests.support.simulated_github import MINE, RECEIVED, URL, GitHubClient, bearer, sponsors_on
-
-if TYPE_CHECKING:
-    from tests.conftest import Clock
 
 
 class TestPaging:

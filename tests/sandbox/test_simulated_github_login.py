@@ -1,19 +1,13 @@
 """The simulated web flow: the page, the codes and the tokens."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
 
 from sponsorsync.sandbox.github import SimulatedGitHub
 from sponsorsync.sandbox.recording import Requests
+from tests.conftest import Clock
 from tests.support.simulated_github import CALLBACK, URL, GitHubClient, parse_callback
-
-if TYPE_CHECKING:
-    from tests.conftest import Clock
-
 
 # --- the authorize page ---------------------------------------------------------------------------
 

@@ -1,16 +1,9 @@
 """The people of the simulated GitHub in GraphQL's answers."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.conftest import Clock
 from tests.support.simulated_github import GitHubClient, bearer, sponsors_on
-
-if TYPE_CHECKING:
-    from tests.conftest import Clock
-
 
 # --- the people by role ---------------------------------------------------------------------------
 

@@ -1,7 +1,5 @@
 """The simulated REST API: users, accounts, addresses and the revocation."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.simulated_github import URL, GitHubClient, basic, bearer

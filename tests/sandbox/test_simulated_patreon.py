@@ -1,9 +1,8 @@
 """The simulated Patreon answers as Patreon documents; the other tests rely on it."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,11 +10,7 @@ import pytest
 
 from sponsorsync.sandbox.patreon import SimulatedPatreon
 from sponsorsync.sandbox.patrons import OTHER_CAMPAIGN_ID
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.conftest import Clock
+from tests.conftest import Clock
 
 URL = "http://patreon.test"
 CALLBACK = "http://service.test/patreon/callback"

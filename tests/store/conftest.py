@@ -1,23 +1,15 @@
 """A local store whose connections a test can count, cut and stall."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from sponsorsync.store.connect import create_store
-from tests.support.proxy import run_proxy
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import RedisStore
-    from tests.support.proxy import TcpProxy
+from sponsorsync.sandbox.valkey import EmbeddedValkey
+from sponsorsync.store.connect import RedisStore, create_store
+from tests.support.proxy import TcpProxy, run_proxy
 
 
 class ProxiedStore(NamedTuple):

@@ -1,29 +1,20 @@
 """Connections to a Redis: TLS with a private authority, users and passwords, and clusters."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
-from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.settings import load_settings
-from sponsorsync.store.connect import create_store, parse_run_id
+from sponsorsync.store.connect import RedisStore, Reply, create_store, parse_run_id
+from tests.conftest import RunService
 from tests.support.tls import make_certificate, run_tls
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import RedisStore, Reply
-    from tests.conftest import RunService
 
 
 @asynccontextmanager

@@ -1,7 +1,5 @@
 """Entitlement facts in Redis that another program wrote."""
 
-from __future__ import annotations
-
 import pytest
 
 from sponsorsync.store.fields import parse_stored_entitlement

@@ -1,20 +1,14 @@
 """Locks that replicas share: one holder at a time, until it releases the lock or it expires."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.locks import hold_lock
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.store.connect import RedisStore
-    from tests.store.conftest import ProxiedStore
+from tests.store.conftest import ProxiedStore
 
 KEY = "sponsorsync:test-lock"
 TTL_MS = 60_000

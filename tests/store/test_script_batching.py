@@ -1,21 +1,16 @@
 """Script batching: scripts of one turn share a round trip, and fail one by one."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore, Reply
 from sponsorsync.store.script_batching import ScriptBatching
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.store.connect import RedisStore, Reply
-    from tests.store.conftest import ProxiedStore
+from tests.store.conftest import ProxiedStore
 
 
 async def test_scripts_of_one_turn_take_one_round_trip(local: Redis, proxied: ProxiedStore) -> None:

@@ -1,7 +1,5 @@
 """Lua scripts: each head lists what its file uses, and an assembled text has no more."""
 
-from __future__ import annotations
-
 import re
 from importlib import resources
 from pathlib import Path

@@ -8,7 +8,7 @@ from sponsorsync.domain.sources import PaymentSource
 from sponsorsync.domain.sponsorship import Membership, Privacy, Sponsorship
 from sponsorsync.github import sponsorships
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())

@@ -1,11 +1,11 @@
 """Grants and facts on a pair of servers, and the means to change them."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+from redis.asyncio import Redis
 
 from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.entitlement import (
@@ -19,20 +19,16 @@ from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.domain.sponsorship import Membership, Memberships
 from sponsorsync.entitlements.organization_members import OrganizationMembers
 from sponsorsync.entitlements.overrides import Overrides
+from sponsorsync.github.client import GitHubClient
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.entitlements import EntitlementStore
 from sponsorsync.store.fields import parse_entitlement_facts
 from sponsorsync.store.linked_accounts import LinkedAccountStore
 from sponsorsync.store.organizations import OrganizationStore
 from tests.support.sync import CATALOG, PERSON, SPONSORABLE, Pair
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.github.client import GitHubClient
-    from sponsorsync.store.connect import RedisStore
 
 ORG, OTHER_ORG = 17_562_948, 17_562_955
 ENTITLEMENT = keys.sponsorship(SPONSORABLE, PERSON)

@@ -1,24 +1,17 @@
 """Outages of a server: each context manager causes one and ends it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.support.sync import OwnServer
 from tests.support.waiting import until
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.support.sync import OwnServer
-
-    Outage = Callable[[OwnServer, Redis], AbstractAsyncContextManager[None]]
+Outage = Callable[[OwnServer, Redis], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager

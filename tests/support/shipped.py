@@ -1,26 +1,19 @@
 """The shipped scripts, live in an engine, with a replica of the service beside it."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from sponsorsync.gears.scripts import BATCH, load_scripts
+from sponsorsync.gears.scripts import BATCH, GearsConfig, load_scripts
 from sponsorsync.store import keys
 from tests.support.gears import CONFIG, REQUIREMENT
-from tests.support.sync import COLLECTION, PERSON, open_pair
+from tests.support.gears_engine import Gears
+from tests.support.sync import COLLECTION, PERSON, Pair, open_pair
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from sponsorsync.gears.scripts import GearsConfig
-    from tests.gears.conftest import Gears
-    from tests.support.sync import Pair
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

@@ -1,21 +1,14 @@
 """A pair of empty servers, and entitlements on it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from tests.support.grants import Desk
 from tests.support.proxy import TcpProxy, run_proxy
 from tests.support.sync import Pair, open_pair
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 
 @pytest.fixture

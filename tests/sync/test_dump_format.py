@@ -1,25 +1,18 @@
 """Records hold dumps where both servers can read them, and values elsewhere."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
 from sponsorsync.store.connect import create_store
 from sponsorsync.sync.dump_format import can_read_dumps
-from sponsorsync.sync.person_records import pack_people
+from sponsorsync.sync.person_records import PersonRecord, pack_people
 from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, dump_all, open_pair
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.sync.person_records import PersonRecord
 
 SET = keys.preferences(PERSON, COLLECTION)
 FACTS = keys.sponsorship("maintainer", PERSON)

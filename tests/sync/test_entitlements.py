@@ -1,15 +1,14 @@
 """Entitlements that change without a sign-in: the same rules, and an audit trail."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from sponsorsync.domain.account import NO_VERSION
+from sponsorsync.domain.audit import AuditEntry
 from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import StoreConflictError
@@ -17,12 +16,8 @@ from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
 from sponsorsync.store.audit import AuditTrail
 from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
-from tests.support.sync import CATALOG, COLLECTION, PERSON, SPONSORABLE
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.audit import AuditEntry
-    from sponsorsync.store.fetching import Fetcher
-    from tests.support.sync import Pair
+from sponsorsync.store.fetching import Fetcher
+from tests.support.sync import CATALOG, COLLECTION, PERSON, SPONSORABLE, Pair
 
 BATCH = 100
 OTHER = PERSON + 1

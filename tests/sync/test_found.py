@@ -1,17 +1,10 @@
 """Regression tests for errors that the model test found."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
 
 from sponsorsync.store import keys
-from tests.support.sync import COLLECTION, PERSON, confirm_taken
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from tests.support.sync import Pair
+from tests.support.sync import COLLECTION, PERSON, Pair, confirm_taken
 
 
 async def _relay_with(pair: Pair, meanwhile: Awaitable[object]) -> None:

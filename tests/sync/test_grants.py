@@ -1,16 +1,14 @@
 """Grants: entitlements for other reasons than an own sponsorship, on both servers."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.domain.entitlement import EntitlementStatus
-from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.store import keys
 from sponsorsync.store.entitlements import end_entitlements
 from tests.support.grants import (
@@ -32,11 +30,6 @@ from tests.support.grants import (
     Desk,
 )
 from tests.support.sync import PERSON, SPONSORABLE
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from sponsorsync.domain.sources import Grant
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """Unknown data of local are fetched from durable: once, and never an older state."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -13,11 +11,9 @@ from sponsorsync.domain.errors import (
     StoreConflictError,
     StoreUnavailableError,
 )
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
 from tests.support.sync import COLLECTION, PERSON, Pair, open_pair
-
-if TYPE_CHECKING:
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

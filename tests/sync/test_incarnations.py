@@ -1,14 +1,16 @@
 """A server that comes back older never overwrites newer data."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from tests.support.proxy import TcpProxy
 from tests.support.sync import (
     COLLECTION,
     PERSON,
@@ -20,15 +22,6 @@ from tests.support.sync import (
     running_listener,
 )
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.support.proxy import TcpProxy
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

@@ -4,13 +4,12 @@ We do not ship the module: without SPONSORSYNC_TEST_REJSON these tests check onl
 costs nothing. CONTRIBUTING.md says where to get it.
 """
 
-from __future__ import annotations
-
 import json
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -21,15 +20,10 @@ from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sources import EntitlementSource, PaymentSource
 from sponsorsync.domain.sponsorship import Privacy
-from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
 from tests.support.sync import PERSON, SPONSORABLE, Pair, open_pair
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
 
 REJSON = os.environ.get("SPONSORSYNC_TEST_REJSON", "")
 DOCUMENT = keys.USER_DETAILS_JSON.format(id=PERSON)

@@ -1,24 +1,17 @@
 """Reads and writes on local by other programs than the service."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from sponsorsync.background import end_tasks
 from sponsorsync.store import keys
 from sponsorsync.sync.listener import Listener
-from tests.support.sync import CATALOG, COLLECTION, PERSON, running_listener
+from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, running_listener
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from tests.support.sync import Pair
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

@@ -1,14 +1,14 @@
 """Grants by membership in an organization, on both servers."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from sponsorsync.domain.account import StoredEntitlement
 from sponsorsync.domain.entitlement import EntitlementStatus, evaluate
 from sponsorsync.domain.errors import DurableUnavailableError, StoreUnavailableError
 from sponsorsync.domain.sources import EntitlementSource
@@ -35,11 +35,6 @@ from tests.support.grants import (
     load_second,
 )
 from tests.support.sync import COLLECTION, PERSON, SPONSORABLE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sponsorsync.domain.account import StoredEntitlement
 
 
 def record_loads(

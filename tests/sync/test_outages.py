@@ -1,13 +1,13 @@
 """An outage of a server makes no dead letter and loses nothing."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from sponsorsync import background
@@ -15,6 +15,7 @@ from sponsorsync.background import open_supervisor
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.redis_pair import open_redis_pair
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.settings import Settings
 from sponsorsync.store import keys
 from sponsorsync.sync import engine as engine_module
@@ -22,6 +23,7 @@ from sponsorsync.sync import listener as listener_module
 from tests.support.outages import (
     DURABLE_OUTAGES,
     OUTAGES,
+    Outage,
     be_out_of_memory,
     fill_with_ballast,
     open_admin,
@@ -37,15 +39,6 @@ from tests.support.sync import (
     running_engine,
 )
 from tests.support.waiting import until, until_equal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from tests.support.outages import Outage
 
 OTHER = PERSON + 1
 LOOPS = {"incarnations", "sweep", "retention", "relay", "listener", "notifications"}

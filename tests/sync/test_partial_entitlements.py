@@ -1,14 +1,12 @@
 """Partial facts: saved while durable is down, and completed afterwards."""
 
-from __future__ import annotations
-
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
-from sponsorsync.domain.entitlement import EntitlementStatus
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementStatus
 from sponsorsync.domain.errors import DurableUnavailableError, NotFoundError
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.domain.sponsorship import Privacy
@@ -34,11 +32,6 @@ from tests.support.grants import (
 )
 from tests.support.sync import PERSON, SPONSORABLE
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sponsorsync.domain.entitlement import EntitlementFacts
 
 
 async def test_facts_that_were_fetched_after_the_load_are_not_overwritten(cut_desk: Desk) -> None:

@@ -1,25 +1,20 @@
 """Concurrent and killed relays: the last write wins, and every change is sent."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.relay import Relay
 from tests.support.scale import scale
 from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair, confirm_taken
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from sponsorsync.store.connect import RedisStore
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

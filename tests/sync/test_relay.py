@@ -1,14 +1,7 @@
 """Changes on local reach durable."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from sponsorsync.store import keys
-from tests.support.sync import COLLECTION, PERSON
-
-if TYPE_CHECKING:
-    from tests.support.sync import Pair
+from tests.support.sync import COLLECTION, PERSON, Pair
 
 
 async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:

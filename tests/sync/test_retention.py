@@ -1,16 +1,11 @@
 """Retention: removal of durable's copies some time after an entitlement has ended."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.store import keys
 from sponsorsync.sync.retention import Removal, remove_lapsed
-from tests.support.sync import CATALOG, COLLECTION, PERSON
-
-if TYPE_CHECKING:
-    from tests.support.sync import Pair
+from tests.support.sync import CATALOG, COLLECTION, PERSON, Pair
 
 OTHER = PERSON + 1
 RETENTION = timedelta(days=90)

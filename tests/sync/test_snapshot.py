@@ -1,28 +1,20 @@
 """The snapshot of all people to durable, and its command."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from sponsorsync.domain.errors import InvalidInputError
-from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.store import keys
 from sponsorsync.sync import snapshot as snapshot_module
+from sponsorsync.sync.snapshot import SnapshotSummary
 from tests.support.command import LIMIT_S, run_command, start_command
 from tests.support.proxy import run_proxy
-from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, open_pair
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.sync.snapshot import SnapshotSummary
-    from tests.support.sync import Pair
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair, open_pair
 
 UNENTITLED = PERSON + 1
 OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE)

@@ -1,24 +1,17 @@
 """Records that durable applied and no relay confirmed reach local without a new write."""
 
-from __future__ import annotations
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
-from typing import TYPE_CHECKING, cast
+import pytest
 
 from sponsorsync.store import keys
+from sponsorsync.store.connect import Argument, RedisStore, Reply
 from sponsorsync.store.scripts import PEOPLE_A_SCRIPT
 from sponsorsync.sync import unconfirmed
-from sponsorsync.sync.unconfirmed import UnconfirmedChanges
-from tests.support.sync import PERSON, confirm_taken
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    import pytest
-
-    from sponsorsync.store.connect import Argument, RedisStore, Reply
-    from sponsorsync.sync.person_records import PersonRecord
-    from sponsorsync.sync.unconfirmed import MergeNewer
-    from tests.support.sync import Pair
+from sponsorsync.sync.person_records import PersonRecord
+from sponsorsync.sync.unconfirmed import MergeNewer, UnconfirmedChanges
+from tests.support.sync import PERSON, Pair, confirm_taken
 
 
 async def _check(pair: Pair) -> None:

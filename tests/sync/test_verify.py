@@ -1,25 +1,18 @@
 """Verify: comparison and repair of both servers."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from sponsorsync.sandbox.valkey import EmbeddedValkey
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.sync.differences import Held, Person, compare
 from tests.support.command import run_command
 from tests.support.proxy import run_proxy
-from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, open_pair
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from sponsorsync.sandbox.valkey import EmbeddedValkey
-    from sponsorsync.store.connect import RedisStore
-    from tests.support.sync import Pair
+from tests.support.sync import COLLECTION, PERSON, SPONSORABLE, Pair, open_pair
 
 UNENTITLED = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

@@ -1,22 +1,16 @@
 """A wrong-type key concerns one person, and no script stops half way."""
 
-from __future__ import annotations
-
 import json
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from sponsorsync.domain.account import NO_VERSION
 from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from tests.support.sync import COLLECTION, PERSON, Pair, dump_all
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sponsorsync.store.connect import RedisStore
 
 OTHER = PERSON + 1
 SET = keys.preferences(PERSON, COLLECTION)

@@ -1,16 +1,11 @@
 """Tokens that the tests issue."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy, evaluate
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.tokens.issuer import TokenIssuer
-
-if TYPE_CHECKING:
-    from sponsorsync.tokens.keyring import Keyring
+from sponsorsync.tokens.keyring import Keyring
 
 ISSUER, AUDIENCE = "https://sponsors.example.org", "https://app.example.org"
 MINUTE = timedelta(minutes=1)

@@ -1,10 +1,9 @@
 """The examples for other services check tokens offline."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -15,9 +14,6 @@ from examples.sponsor_tokens import SponsorTokens
 from sponsorsync.tokens.keyring import create_keyring
 from tests.support.forged_tokens import HOSTILE_HEADERS, encode_part, forge, forged_tokens
 from tests.tokens.issuing import AUDIENCE, ISSUER, NOW, create_issuer, issue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 KEYRING = create_keyring(NOW)
 

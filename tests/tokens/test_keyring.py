@@ -1,7 +1,5 @@
 """The signing keys of tokens: rotation, file and command."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import json
@@ -10,8 +8,9 @@ import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
@@ -28,9 +27,6 @@ from sponsorsync.tokens.keyring import (
     parse_keyring,
     rotate_keys,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

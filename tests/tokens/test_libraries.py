@@ -1,10 +1,9 @@
 """Two libraries accept and refuse our tokens by the public keys alone."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt as pyjwt
 import pytest
@@ -12,16 +11,11 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from sponsorsync.tokens.keyring import create_keyring
+from sponsorsync.tokens.keyring import Keyring, create_keyring
 from tests.support.forged_tokens import encode_part
 from tests.tokens.issuing import AUDIENCE, ISSUER, MINUTE, NOW, create_issuer, issue
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sponsorsync.tokens.keyring import Keyring
-
-    Read = Callable[[str, dict[str, Any]], dict[str, Any]]
+Read = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 KEYRING = create_keyring(NOW - 80 * MINUTE)
 # By now its first key is retired: that takes 71 minutes.

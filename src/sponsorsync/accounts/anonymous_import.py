@@ -1,19 +1,14 @@
 """Import of the preferences that an anonymous visitor chose into a person's account."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError, StoreConflictError
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.people import PeopleStore
-    from sponsorsync.store.preferences import PreferenceStore
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.preferences import PreferenceStore
 
 
 @dataclass

@@ -1,19 +1,14 @@
 """Personal data: the export of an account, and its deletion."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain.account import PersonalExport
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.redis_pair import RedisPair
+from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.stored_personal_data import load_stored_personal_data
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.redis_pair import RedisPair
-    from sponsorsync.store.people import PeopleStore
 
 # A person waits for it; after this time the push goes on in the background.
 _PUSH_S = 2.0

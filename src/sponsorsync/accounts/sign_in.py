@@ -1,15 +1,16 @@
 """Sign-in: from GitHub's authorization code to a session."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from sponsorsync.background import Supervisor
 from sponsorsync.domain.account import LoginAttempt, SignedIn, StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.errors import GitHubError, GitHubUnreachableError, StoreUnavailableError
 from sponsorsync.domain.fact_derivation import (
     derive_facts,
@@ -19,18 +20,12 @@ from sponsorsync.domain.fact_derivation import (
     may_be_hidden,
 )
 from sponsorsync.domain.profile import EmailAddress, GitHubUser, Profile, choose_email
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-    from sponsorsync.domain.sponsorship import Memberships, Sponsorship
-    from sponsorsync.entitlements.organization_members import OrganizationMembers
-    from sponsorsync.github.client import GitHubClient
-    from sponsorsync.github.oauth import GitHubOAuth
-    from sponsorsync.reconcile.schedule import ReconcileSchedule
-    from sponsorsync.store.people import PeopleStore
+from sponsorsync.domain.sponsorship import Memberships, Sponsorship
+from sponsorsync.entitlements.organization_members import OrganizationMembers
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.oauth import GitHubOAuth
+from sponsorsync.reconcile.schedule import ReconcileSchedule
+from sponsorsync.store.people import PeopleStore
 
 T = TypeVar("T")
 

@@ -1,7 +1,5 @@
 """`sponsorsync demo`: the main features with embedded servers; checks each step's real answer."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

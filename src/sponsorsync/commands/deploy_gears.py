@@ -1,8 +1,6 @@
 """`sponsorsync deploy-gears`: uploads, shows and removes the scripts in the local Redis."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -19,11 +17,7 @@ from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, SESSION_PREFIX, GearsScript, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.settings import Settings
+from sponsorsync.settings import Settings
 
 _SOURCES_SHOWN = 3
 _COLOURS = {

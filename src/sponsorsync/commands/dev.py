@@ -1,12 +1,11 @@
 """`sponsorsync dev`: runs everything; parts that are not configured are embedded or simulated."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -26,13 +25,9 @@ from sponsorsync.linked_source import callback_path
 from sponsorsync.sandbox.hooks import Hook
 from sponsorsync.sandbox.linked_services import LINKED_SERVICES, LinkedService
 from sponsorsync.sandbox.valkey import run_valkey
+from sponsorsync.settings import Settings
 from sponsorsync.web import login
 from sponsorsync.web.webhooks import WEBHOOK_PATH
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from sponsorsync.settings import Settings
 
 SIMULATED_MAINTAINER = "maintainer"
 

@@ -1,7 +1,5 @@
 """`sponsorsync doctor`: checks the settings and both Redises, and gives advice."""
 
-from __future__ import annotations
-
 import os
 import time
 from contextlib import AsyncExitStack

@@ -1,16 +1,10 @@
 """`sponsorsync keys`: lists and rotates the keys that sign tokens."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from sponsorsync.settings import Settings
 from sponsorsync.tokens.keyring import Keyring, TokenKey, find_keys_file, load_keyring, rotate_keys
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sponsorsync.settings import Settings
 
 
 def list_keys(settings: Settings, *, now: datetime, as_json: bool) -> str:

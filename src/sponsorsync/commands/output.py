@@ -1,10 +1,9 @@
 """Output of commands: the progress of long work, and the final report."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -16,10 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sponsorsync.reports import Report
+from sponsorsync.reports import Report
 
 R = TypeVar("R", bound="Report")
 

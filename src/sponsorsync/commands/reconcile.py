@@ -1,9 +1,6 @@
 """`sponsorsync reconcile`: compares the stored sponsorships with GitHub."""
 
-from __future__ import annotations
-
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +9,10 @@ from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.http_client import create_http_client, open_transport
 from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.redis_pair import create_entitlements, create_people, open_redis_pair
+from sponsorsync.settings import Settings
 from sponsorsync.store.reconciliations import ReconciliationStore
-
-if TYPE_CHECKING:
-    from sponsorsync.reconcile.report import ReconcileSummary
-    from sponsorsync.settings import Settings
 
 
 async def run_reconcile(

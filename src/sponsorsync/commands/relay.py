@@ -1,15 +1,9 @@
 """`sponsorsync relay`: runs the sync engine without the service."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from sponsorsync.background import open_supervisor
 from sponsorsync.commands.start import stop_signals
 from sponsorsync.redis_pair import open_engine
-
-if TYPE_CHECKING:
-    from sponsorsync.settings import Settings
+from sponsorsync.settings import Settings
 
 
 async def run_relay(settings: Settings) -> None:

@@ -4,27 +4,21 @@ uvicorn raises a captured signal again at its end, which would kill the process 
 servers are shut down.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sponsorsync.app import create_app
 from sponsorsync.commands.start import stop_signals
 from sponsorsync.domain.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-
-    from starlette.applications import Starlette
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from sponsorsync.settings import Settings
+from sponsorsync.settings import Settings
 
 _SHUTDOWN_S = 5
 _BACKLOG = 2048

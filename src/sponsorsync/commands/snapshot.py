@@ -1,22 +1,15 @@
 """`sponsorsync snapshot`: copies all people from local to durable."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.gears.batch import BatchSummary
 from sponsorsync.redis_pair import open_engine, run_scripts_snapshot
+from sponsorsync.settings import Settings
 from sponsorsync.sync.snapshot import SnapshotSummary
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from sponsorsync.gears.batch import BatchSummary
-    from sponsorsync.settings import Settings
 
 
 async def run_snapshot(

@@ -1,20 +1,15 @@
 """Start and end of every command: its settings, its log, its event loop and its signals."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sponsorsync.logs import configure_logging
 from sponsorsync.settings import Settings, find_unknown_names, load_settings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-
 
 T = TypeVar("T")
 

@@ -1,20 +1,13 @@
 """`sponsorsync verify`: compares local with durable."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from rich.console import Console
 from rich.table import Table
 
 from sponsorsync.commands.output import print_report, show_progress
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.redis_pair import open_engine
+from sponsorsync.settings import Settings
 from sponsorsync.sync.verify import VerifySummary
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from sponsorsync.settings import Settings
 
 
 async def run_verify(settings: Settings, *, fix: bool, as_json: bool) -> bool:

@@ -3,12 +3,9 @@
 Unknown is not no: it has an error of its own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from sponsorsync.domain.entitlement import EntitlementStatus
+from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts, EntitlementStatus
 from sponsorsync.domain.errors import (
     EntitlementUnknownError,
     NotASponsorError,
@@ -16,9 +13,6 @@ from sponsorsync.domain.errors import (
     TierUnknownError,
 )
 from sponsorsync.domain.sources import format_dollars
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
 
 
 @dataclass(frozen=True, slots=True)

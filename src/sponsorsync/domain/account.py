@@ -1,16 +1,10 @@
 """A person's account: stored data, export and sign-in."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
-    from sponsorsync.domain.profile import Profile
-
+from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
+from sponsorsync.domain.profile import Profile
 
 NO_VERSION = "0?"
 """The version of a part that was never written and that durable was not asked for."""

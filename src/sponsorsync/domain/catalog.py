@@ -1,7 +1,5 @@
 """The accounts that can be sponsored and the preference collections of one installation."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 

@@ -4,30 +4,23 @@
 `fact_derivation.py` derives the facts from GitHub's answers. Pure.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain.sources import (
     EntitlementSource,
     Grant,
+    PaymentSource,
     explain,
     format_a_month,
     format_dollars,
     format_through,
     format_until,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from sponsorsync.domain.sources import PaymentSource
-    from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.sponsorship import Privacy
 
 
 class EntitlementStatus(StrEnum):

@@ -38,8 +38,6 @@ A message is a whole sentence for its reader, without secrets. `web/errors.py` a
 HTTP statuses. A class inherits the `code`, `title` and `message` that it does not set.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

@@ -1,21 +1,13 @@
 """Deriving the stored facts from GitHub's answers about sponsorships. Pure."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.sources import EntitlementSource, Grant
-from sponsorsync.domain.sponsorship import Privacy
+from sponsorsync.domain.sponsorship import Privacy, Sponsorship
 from sponsorsync.domain.sponsorship_end import end_by_absence, end_by_answer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.domain.sponsorship import Sponsorship
 
 
 def derive_facts(

@@ -4,20 +4,12 @@ GitHub does not treat the members of a sponsoring organization as sponsors; the 
 (`SPONSORSYNC_ORG_ENTITLEMENT`). Only the member's own login shows a membership, so it expires.
 """
 
-from __future__ import annotations
-
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
-from sponsorsync.domain.entitlement import cents_of
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy, cents_of
 from sponsorsync.domain.sources import EntitlementSource, Grant
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-
-    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ The parts are `profile`, one `entitlement:{sponsorable}` for each account that c
 each collection of preferences by its own name.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 PROFILE = "profile"

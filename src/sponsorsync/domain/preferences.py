@@ -1,18 +1,12 @@
 """Rules for collections of preferences and their items."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sponsorsync.domain import parts
 from sponsorsync.domain.errors import InvalidInputError, TooLargeError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from sponsorsync.domain.parts import Presence
+from sponsorsync.domain.parts import Presence
 
 EXCLUDED_NODES = "mnodes"
 """The collection of items that the first application hides from search results."""

@@ -4,14 +4,10 @@ Add a new source here; mypy reports a missing case. An unknown source raises an 
 it is never taken for another one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, assert_never
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from typing import assert_never
 
 
 class EntitlementSource(StrEnum):

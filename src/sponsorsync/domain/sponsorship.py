@@ -1,15 +1,10 @@
 """Sponsorships and their events at GitHub, reduced to the fields that decide on entitlement."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sponsorsync.domain.sources import PaymentSource
+from sponsorsync.domain.sources import PaymentSource
 
 
 class Privacy(StrEnum):

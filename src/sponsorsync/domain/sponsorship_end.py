@@ -4,18 +4,11 @@ GitHub's answers contain no end; only cancellation events do. So a known end sta
 sends something newer.
 """
 
-from __future__ import annotations
+from datetime import datetime
 
-from typing import TYPE_CHECKING
-
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.domain.sponsorship import EventKind
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-    from sponsorsync.domain.sponsorship import Sponsorship, SponsorshipEvent
+from sponsorsync.domain.sponsorship import EventKind, Sponsorship, SponsorshipEvent
 
 
 def end_by_answer(

@@ -5,23 +5,15 @@ sponsorship, identified by its start, and never undoes newer facts
 (docs/adr/0012-webhook-and-reconcile.md).
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.fact_derivation import add_payment, is_better
 from sponsorsync.domain.sources import EntitlementSource
-from sponsorsync.domain.sponsorship import EventKind
+from sponsorsync.domain.sponsorship import EventKind, SponsorshipEvent
 from sponsorsync.domain.sponsorship_end import end_by_event
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.domain.sponsorship import SponsorshipEvent
 
 
 class EventOutcome(StrEnum):

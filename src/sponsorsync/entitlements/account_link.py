@@ -1,28 +1,21 @@
 """Link an account at another service, such as one where people support the maintainer."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+import httpx
 import structlog
 
 from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import NotSignedInError
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.entitlements.grants import find_grant, replace_grant
 from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
 from sponsorsync.linked_source import LinkedAccount, LinkedSource, callback_path
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    import httpx
-
-    from sponsorsync.domain.sources import EntitlementSource
-    from sponsorsync.settings import Settings
-    from sponsorsync.store.entitlements import EntitlementStore
-    from sponsorsync.store.linked_accounts import LinkedAccountStore
+from sponsorsync.settings import Settings
+from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.linked_accounts import LinkedAccountStore
 
 _log = structlog.get_logger(__name__)
 

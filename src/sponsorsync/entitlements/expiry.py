@@ -1,15 +1,10 @@
 """Entitlements that end at their time, where no sync engine ends them."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING
 
+from sponsorsync.background import Supervisor
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.entitlements import end_entitlements
-
-if TYPE_CHECKING:
-    from sponsorsync.background import Supervisor
-    from sponsorsync.store.connect import RedisStore
 
 _SWEEP_EVERY_S = 2.0
 

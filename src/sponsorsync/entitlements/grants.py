@@ -1,13 +1,9 @@
 """The one grant that a source has among a person's facts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sponsorsync.domain.entitlement import EntitlementFacts
-    from sponsorsync.domain.sources import EntitlementSource, Grant
+from sponsorsync.domain.entitlement import EntitlementFacts
+from sponsorsync.domain.sources import EntitlementSource, Grant
 
 
 def find_grant(facts: EntitlementFacts, source: EntitlementSource) -> Grant | None:

@@ -5,14 +5,13 @@ reconcile update it. The script that saves it also leaves a note, which stays un
 recomputed. So a replica that dies in between loses nothing.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
+from sponsorsync.background import Supervisor
 from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
@@ -28,17 +27,12 @@ from sponsorsync.domain.organizations import (
     record_memberships,
 )
 from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
 from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
+from sponsorsync.store.locks import HeldLock
+from sponsorsync.store.organizations import ChangedOrganization, OrganizationStore
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
-    from sponsorsync.store.locks import HeldLock
-    from sponsorsync.store.organizations import ChangedOrganization, OrganizationStore
-
-    _Decide = Callable[[EntitlementFacts | None], EntitlementFacts | None]
+_Decide = Callable[[EntitlementFacts | None], EntitlementFacts | None]
 
 _RECOMPUTE_EVERY_S = 5.0
 _CHUNK = 100

@@ -1,11 +1,13 @@
 """Overrides: entitlements that an administrator grants by hand to any GitHub account."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from pydantic import SecretStr
+
+from sponsorsync.domain.audit import Decision
 from sponsorsync.domain.entitlement import (
     Entitlement,
     EntitlementFacts,
@@ -15,16 +17,8 @@ from sponsorsync.domain.entitlement import (
 from sponsorsync.domain.errors import InvalidInputError, NotFoundError
 from sponsorsync.domain.sources import EntitlementSource, Grant
 from sponsorsync.entitlements.grants import find_grant, replace_grant
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from pydantic import SecretStr
-
-    from sponsorsync.domain.audit import Decision
-    from sponsorsync.github.client import GitHubClient
-    from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.store.entitlements import EntitlementStore
 
 # GitHub's numbers have no leading zero. Other digits are a login: '007' is not 7.
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")

@@ -1,12 +1,13 @@
 """Refresh: ask GitHub about one person now, with the maintainer's token."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import structlog
+from pydantic import SecretStr
 
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubRefusedError,
@@ -16,19 +17,11 @@ from sponsorsync.domain.errors import (
     RefreshNeedsLoginError,
 )
 from sponsorsync.domain.fact_derivation import derive_facts, is_not_older, mark_unknown
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from pydantic import SecretStr
-
-    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-    from sponsorsync.domain.sponsorship import Sponsorship
-    from sponsorsync.github.client import GitHubClient
-    from sponsorsync.reconcile.schedule import ReconcileSchedule
-    from sponsorsync.store.entitlements import EntitlementStore
-    from sponsorsync.store.reconciliations import ReconciliationStore
+from sponsorsync.domain.sponsorship import Sponsorship
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.reconcile.schedule import ReconcileSchedule
+from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.reconciliations import ReconciliationStore
 
 _log = structlog.get_logger(__name__)
 

@@ -1,18 +1,12 @@
 """Sponsor list for administrators: entitled people, with source and end of each entitlement."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from sponsorsync.domain.account import SponsorEntry, SponsorPage
 from sponsorsync.domain.entitlement import EntitlementPolicy, evaluate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.entitlements import EntitlementStore
 
 
 @dataclass

@@ -1,33 +1,26 @@
 """GitHub's sponsorship events: each is verified and applied, and requests a reconcile."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import structlog
+from pydantic import SecretStr
 
+from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.domain.errors import (
     EventSignatureError,
     MalformedEventError,
     NoWebhookError,
     SponsorSyncError,
 )
+from sponsorsync.domain.sponsorship import SponsorshipEvent
 from sponsorsync.domain.sponsorship_event import EventOutcome, apply_event, is_doubtful
 from sponsorsync.github import webhooks as messages
+from sponsorsync.reconcile.schedule import ReconcileSchedule
 from sponsorsync.store.entitlements import EntitlementStore, Saved
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from pydantic import SecretStr
-
-    from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.domain.sponsorship import SponsorshipEvent
-    from sponsorsync.reconcile.schedule import ReconcileSchedule
 
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,100}")
 

@@ -1,23 +1,17 @@
 """Runs the batch scripts one after the other, and reports the result of each."""
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pydantic import Field, computed_field
 
 from sponsorsync.domain.errors import GearsError, StoreUnavailableError
+from sponsorsync.gears.client import GearsClient
 from sponsorsync.gears.replies import parse_counts
+from sponsorsync.gears.scripts import GearsScript
 from sponsorsync.reports import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.scripts import GearsScript
 
 # One reads every key of its kind: 20,000 sets took it about a second.
 _LIMIT_S = 6 * 3600.0

@@ -9,8 +9,6 @@ A source holds three kinds of marks, each a line of its own:
 The build of the wheel imports this module, so it imports only the standard library and ours.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

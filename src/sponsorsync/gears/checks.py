@@ -1,17 +1,12 @@
 """Checks from outside whether a server has what the scripts need."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from redis.exceptions import ResponseError
 
 from sponsorsync.diagnostics import Diagnostic, Level
 from sponsorsync.domain.errors import GearsError, StoreError, StoreUnavailableError
-from sponsorsync.gears.client import explain_unsupported, format_version
-
-if TYPE_CHECKING:
-    from sponsorsync.gears.client import GearsClient
+from sponsorsync.gears.client import GearsClient, explain_unsupported, format_version
 
 _SUBJECT = "RedisGears"
 _FEW_THREADS = 3

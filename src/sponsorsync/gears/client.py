@@ -1,12 +1,12 @@
 """The commands of RedisGears, with typed results and our own errors."""
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from pydantic import SecretStr
 from redis.exceptions import NoPermissionError, ResponseError
 
 from sponsorsync.domain.errors import (
@@ -16,20 +16,14 @@ from sponsorsync.domain.errors import (
     StoreUnavailableError,
 )
 from sponsorsync.gears.replies import (
+    Registration,
+    Results,
     parse_fault,
     parse_registrations,
     parse_results,
     parse_version,
 )
-from sponsorsync.store.connect import create_store
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from pydantic import SecretStr
-
-    from sponsorsync.gears.replies import Registration, Results
-    from sponsorsync.store.connect import Argument, RedisStore, Reply
+from sponsorsync.store.connect import Argument, RedisStore, Reply, create_store
 
 OLDEST = (1, 2, 2)
 

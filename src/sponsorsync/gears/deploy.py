@@ -4,30 +4,22 @@ Idempotent: a script that is live with the same text stays as it is, with its co
 replicas may start at once: one of them uploads, and the others wait until its scripts are live.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import GearsError, StoreUnavailableError
-from sponsorsync.gears.scripts import SESSION_PREFIX
+from sponsorsync.gears.client import GearsClient
+from sponsorsync.gears.replies import Registration
+from sponsorsync.gears.scripts import SESSION_PREFIX, GearsScript
 from sponsorsync.reports import FrozenReport
 from sponsorsync.store import keys
-from sponsorsync.store.locks import hold_lock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from sponsorsync.gears.client import GearsClient
-    from sponsorsync.gears.replies import Registration
-    from sponsorsync.gears.scripts import GearsScript
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.locks import HeldLock
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.locks import HeldLock, hold_lock
 
 _WAIT_S = 0.1
 

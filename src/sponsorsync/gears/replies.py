@@ -4,24 +4,19 @@ They are flat lists of names and values; some that come from Redis itself are ma
 shapes here are those of RedisGears 1.2.9.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pydantic import Field
 
 from sponsorsync.domain.errors import GearsError
 from sponsorsync.reports import FrozenReport
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sponsorsync.store.connect import Reply
+from sponsorsync.store.connect import Reply
 
 _FRAME = re.compile(r'\s*File "<string>", line (?P<line>\d+), in (?P<name>\S+)')
 _SYNTAX_ERROR = re.compile(

@@ -1,21 +1,15 @@
 """The scripts of this release, and their texts for one configuration."""
 
-from __future__ import annotations
-
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sponsorsync import __version__
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import GearsError
 from sponsorsync.gears.bundle import SOURCES, build_bundle
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.domain.catalog import Catalog
 
 REGISTERING = ("fetch_on_keymiss", "write_behind")
 """Scripts that register and stay live."""

@@ -1,12 +1,11 @@
 """Reading any answer of GitHub: its status, its JSON, its errors and its rate limit. No I/O."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sponsorsync.domain.errors import (
     GitHubLimitedError,
@@ -14,9 +13,6 @@ from sponsorsync.domain.errors import (
     GitHubTokenError,
     GitHubUnreachableError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 

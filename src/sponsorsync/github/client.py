@@ -1,25 +1,19 @@
 """Client of GitHub's REST and GraphQL API."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import httpx
 
 from sponsorsync.domain.errors import GitHubLimitedError, GitHubUnreachableError
-from sponsorsync.domain.sponsorship import Membership, Memberships
+from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
+from sponsorsync.domain.sponsorship import Membership, Memberships, Sponsorship
 from sponsorsync.github import people, requests, sponsorships
 from sponsorsync.github.answers import check_status, read_retry_after
 from sponsorsync.http_client import retry_once
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-
-    from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
-    from sponsorsync.domain.sponsorship import Sponsorship
 
 T = TypeVar("T")
 PageT = TypeVar("PageT", sponsorships.SponsorshipPage, sponsorships.ReceivedPage)

@@ -3,13 +3,11 @@
 https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
 """
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
 import httpx
+from pydantic import SecretStr
 
 from sponsorsync.domain.account import LoginAttempt
 from sponsorsync.domain.errors import (
@@ -20,9 +18,6 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.http_client import USER_AGENT
 from sponsorsync.oauth_client import UNREADABLE, AsyncOAuth2Client, OAuthError
-
-if TYPE_CHECKING:
-    from pydantic import SecretStr
 
 # https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
 SCOPE = "read:user user:email"

@@ -3,8 +3,6 @@
 Each parser raises GitHubUnreachableError if the body does not match the documentation.
 """
 
-from __future__ import annotations
-
 from sponsorsync.domain.profile import EmailAddress, GitHubAccount, GitHubUser
 from sponsorsync.github.answers import expect, expect_or_none, parse_json, reading
 

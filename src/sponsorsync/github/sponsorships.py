@@ -4,10 +4,10 @@ Each parser raises GitHubUnreachableError if the body does not match the schema,
 GitHubRefusedError or GitHubLimitedError if it has errors, which GitHub sends with HTTP 200.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from sponsorsync.domain.errors import GitHubRefusedError
 from sponsorsync.domain.sources import PaymentSource
@@ -20,10 +20,6 @@ from sponsorsync.github.answers import (
     parse_time,
     reading,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,15 @@ https://docs.github.com/webhooks/webhook-events-and-payloads#sponsorship
 https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from sponsorsync.domain.errors import MalformedEventError
 from sponsorsync.domain.sponsorship import EventKind, Privacy, SponsorshipEvent, normalize_login
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _PREFIX = "sha256="
 

@@ -1,31 +1,26 @@
 """Jobs: long work that an administrator starts over HTTP, one of each kind at a time."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import structlog
 
 from sponsorsync.background import end_tasks
 from sponsorsync.domain.errors import JobRunningError, NoDurableError, SponsorSyncError
+from sponsorsync.gears.batch import BatchSummary
+from sponsorsync.reconcile.reconciler import Reconciler
 from sponsorsync.reconcile.report import ReconcileSummary
+from sponsorsync.sync.engine import SyncEngine
+from sponsorsync.sync.snapshot import SnapshotSummary
+from sponsorsync.sync.verify import VerifySummary
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from sponsorsync.gears.batch import BatchSummary
-    from sponsorsync.reconcile.reconciler import Reconciler
-    from sponsorsync.sync.engine import SyncEngine
-    from sponsorsync.sync.snapshot import SnapshotSummary
-    from sponsorsync.sync.verify import VerifySummary
-
-    _Counts: TypeAlias = SnapshotSummary | VerifySummary | ReconcileSummary
-    _Report: TypeAlias = Callable[[_Counts], None]
-    _Summary: TypeAlias = _Counts | BatchSummary
-    _Work: TypeAlias = Callable[[_Report], Awaitable[_Summary]]
+_Counts: TypeAlias = SnapshotSummary | VerifySummary | ReconcileSummary
+_Report: TypeAlias = Callable[[_Counts], None]
+_Summary: TypeAlias = _Counts | BatchSummary
+_Work: TypeAlias = Callable[[_Report], Awaitable[_Summary]]
 
 JobKind = Literal["snapshot", "verify", "reconcile"]
 Status = Literal["idle", "running", "done", "failed"]

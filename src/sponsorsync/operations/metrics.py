@@ -3,22 +3,17 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from sponsorsync.background import Supervisor
 from sponsorsync.domain.errors import StoreError
+from sponsorsync.redis_pair import RedisPair
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.redis_pair import RedisPair
 
 # Gauges that a command on local counts, for all replicas together.
 _COUNTED = {

@@ -4,16 +4,17 @@
 goes on without them and reports that, with `plain` it leaves them alone.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import structlog
 from pydantic import Field
 
+from sponsorsync.background import Supervisor
 from sponsorsync.domain.errors import (
     GearsError,
     GearsUnsupportedError,
@@ -27,13 +28,7 @@ from sponsorsync.gears.replies import Registration
 from sponsorsync.gears.scripts import REGISTERING, GearsScript, load_scripts
 from sponsorsync.redis_pair import configure_scripts, open_local_gears
 from sponsorsync.reports import FrozenReport
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.settings import Settings
+from sponsorsync.settings import Settings
 
 ScriptsStatus = Literal["not_used", "deploying", "live", "failed"]
 

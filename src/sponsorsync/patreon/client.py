@@ -1,17 +1,11 @@
 """Client of Patreon's API, which uses one person's token for each call."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import httpx
 
 from sponsorsync.domain.errors import LinkUnreachableError
 from sponsorsync.http_client import retry_once
 from sponsorsync.patreon import messages
-
-if TYPE_CHECKING:
-    from sponsorsync.patreon.patronage import PatreonIdentity
+from sponsorsync.patreon.patronage import PatreonIdentity
 
 
 class PatreonClient:

@@ -5,19 +5,15 @@ https://github.com/Patreon/platform-documentation, and where it is silent what P
 for WordPress does, https://github.com/Patreon/patreon-wordpress. docs/patreon.md has the rest.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sponsorsync.domain.errors import LinkLimitedError, LinkRefusedError, LinkUnreachableError
 from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 T = TypeVar("T")
 

@@ -8,12 +8,10 @@ and people withdraw the access in their settings:
 https://support.patreon.com/hc/en-gb/articles/115004061726
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import httpx
+from pydantic import SecretStr
 
 from sponsorsync.domain.errors import (
     AccountLinkError,
@@ -25,9 +23,6 @@ from sponsorsync.http_client import USER_AGENT
 from sponsorsync.linked_source import LinkAttempt
 from sponsorsync.oauth_client import UNREADABLE, AsyncOAuth2Client, OAuthError
 from sponsorsync.patreon import messages
-
-if TYPE_CHECKING:
-    from pydantic import SecretStr
 
 # With this scope Patreon shows the membership of one campaign: that of the account that registered
 # the client. With identity.memberships it would show all campaigns that a person supports, which

@@ -1,7 +1,5 @@
 """The part of a Patreon membership that decides about entitlement, and the grant it results in."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum

@@ -1,9 +1,9 @@
 """Patreon as a source of entitlement: people link their account there (docs/patreon.md)."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
+
+import httpx
 
 from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.http_client import create_http_client
@@ -11,11 +11,7 @@ from sponsorsync.linked_source import LinkAttempt, LinkedAccount, LinkedSource
 from sponsorsync.patreon.client import PatreonClient
 from sponsorsync.patreon.oauth import PatreonOAuth
 from sponsorsync.patreon.patronage import derive_grant
-
-if TYPE_CHECKING:
-    import httpx
-
-    from sponsorsync.settings import Settings
+from sponsorsync.settings import Settings
 
 
 class PatreonSource(LinkedSource):

@@ -1,10 +1,12 @@
 """Comparison of one sponsorable's stored entitlements with GitHub's list of sponsorships."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import Literal
 
+from sponsorsync.domain.account import StoredEntitlement
+from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
 from sponsorsync.domain.fact_derivation import (
     are_equivalent,
     derive_facts,
@@ -12,18 +14,11 @@ from sponsorsync.domain.fact_derivation import (
     is_better,
 )
 from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.domain.sponsorship import Sponsorship
+from sponsorsync.github.sponsorships import ReceivedPage
 from sponsorsync.reconcile.report import BudgetLeft, Drift, ReconcileSummary
 from sponsorsync.store.entitlements import EntitlementChange, EntitlementStore, Saved
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-    from datetime import datetime
-
-    from sponsorsync.domain.account import StoredEntitlement
-    from sponsorsync.domain.entitlement import EntitlementFacts, EntitlementPolicy
-    from sponsorsync.domain.sponsorship import Sponsorship
-    from sponsorsync.github.sponsorships import ReceivedPage
-    from sponsorsync.store.reconciliations import ReconciliationStore
+from sponsorsync.store.reconciliations import ReconciliationStore
 
 _CHUNK = 100
 

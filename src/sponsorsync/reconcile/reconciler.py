@@ -1,16 +1,16 @@
 """Reconcile: compare with the sponsorships that GitHub lists, and repair what differs."""
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import SecretStr
 
+from sponsorsync.domain.entitlement import EntitlementPolicy
 from sponsorsync.domain.errors import (
     GitHubError,
     GitHubLimitedError,
@@ -24,21 +24,14 @@ from sponsorsync.domain.errors import (
 )
 from sponsorsync.domain.reconciliation import FailedReconcile, LastReconcile
 from sponsorsync.domain.sponsorship import normalize_login
+from sponsorsync.github.client import GitHubClient
+from sponsorsync.github.sponsorships import ReceivedPage
 from sponsorsync.reconcile.comparison import Comparison
 from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-
-    from pydantic import SecretStr
-
-    from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.github.client import GitHubClient
-    from sponsorsync.github.sponsorships import ReceivedPage
-    from sponsorsync.store.entitlements import EntitlementStore
-    from sponsorsync.store.locks import HeldLock
-    from sponsorsync.store.reconciliations import ReconciliationStore
+from sponsorsync.store.entitlements import EntitlementStore
+from sponsorsync.store.locks import HeldLock
+from sponsorsync.store.reconciliations import ReconciliationStore
 
 _UNEXPECTED = "This is our fault. The operator's log says more."
 # A rate limit that ends within this time is waited for: a new run would reach the same limit again.

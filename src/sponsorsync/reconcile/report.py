@@ -1,7 +1,5 @@
 """Report of a reconcile: one model for the work, the command line and the API."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import datetime
 from typing import Literal

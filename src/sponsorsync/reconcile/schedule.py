@@ -1,22 +1,16 @@
 """When a reconcile runs: at intervals, and soon after each request."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 import structlog
 
+from sponsorsync.background import Supervisor
 from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.reconcile.reconciler import Reconciler
-    from sponsorsync.store.reconciliations import ReconciliationStore
+from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.store.reconciliations import ReconciliationStore
 
 # GitHub asks for at least a minute of silence after a refusal.
 _MIN_WAIT_S = 60.0

@@ -1,19 +1,14 @@
 """The audit trail of entitlements, which the scripts that change them write."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.audit import AuditEntry
 from sponsorsync.domain.errors import StoreConflictError
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 
 class AuditTrail:

@@ -1,15 +1,18 @@
 """Connections to a Redis: typed replies, short time-outs, and errors of our own tree."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
+from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.lock import Lock
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -27,17 +30,9 @@ from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pydantic import SecretStr
-    from redis.asyncio.client import PubSub
-    from redis.asyncio.connection import AbstractConnection
-    from redis.commands.core import AsyncScript
-
 Argument: TypeAlias = bytes | str | int
-Reply: TypeAlias = "bytes | int | list[Reply] | dict[bytes, bytes] | None"
-ScriptCall: TypeAlias = "tuple[str, Sequence[Argument]]"
+Reply: TypeAlias = bytes | int | list["Reply"] | dict[bytes, bytes] | None
+ScriptCall: TypeAlias = tuple[str, Sequence[Argument]]
 """A script's name and its arguments."""
 
 # redis-py's own ten retries take 3.9 s until they report that a server is gone. One quick retry

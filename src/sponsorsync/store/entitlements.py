@@ -1,34 +1,28 @@
 """Entitlement facts on the local Redis, also of people who never signed in."""
 
-from __future__ import annotations
-
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 
+from sponsorsync.domain.account import StoredEntitlement
+from sponsorsync.domain.catalog import Catalog
+from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.store.fetching import durable_state
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.fetching import Fetcher, durable_state
 from sponsorsync.store.fields import dump_entitlement_facts, parse_stored_entitlement
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-    from sponsorsync.domain.account import StoredEntitlement
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.domain.entitlement import EntitlementFacts
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.fetching import Fetcher
-    from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.people import PeopleStore
 
 # Parallel fetches from durable; more would take all connections.
 _FETCHES = 8

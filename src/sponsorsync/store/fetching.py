@@ -1,18 +1,13 @@
 """Running a script on local whose answer may have to be fetched from durable first."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
 from sponsorsync.domain.errors import StoreUnavailableError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
-    from sponsorsync.store.script_batching import ScriptBatching
+from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
+from sponsorsync.store.script_batching import ScriptBatching
 
 _ASK = b"ask"
 _POLL_S = 0.01

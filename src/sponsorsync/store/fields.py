@@ -1,12 +1,11 @@
 """Entitlement facts and profiles as the fields of hashes; moments are whole seconds."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -15,9 +14,6 @@ from sponsorsync.domain.entitlement import EntitlementFacts
 from sponsorsync.domain.profile import Profile
 from sponsorsync.domain.sources import EntitlementSource, Grant, PaymentSource
 from sponsorsync.domain.sponsorship import Privacy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 

@@ -5,8 +5,6 @@ GitHub's numeric id. Times are whole seconds since 1970 (UTC), versions are micr
 says what a key holds; where a function below fills in the name, its docstring does.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 # --- both servers: a person's parts ---

@@ -1,19 +1,14 @@
 """Accounts at other services, and the people that linked them."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.errors import StoreUnavailableError
+from sponsorsync.domain.sources import EntitlementSource
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.locks import hold_lock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sponsorsync.domain.sources import EntitlementSource
-    from sponsorsync.store.connect import RedisStore
 
 _WAIT_S = 5.0
 

@@ -4,20 +4,14 @@ A lock expires if its holder dies. A holder that was slow may have lost it: `ext
 and releasing a lost lock is no error.
 """
 
-from __future__ import annotations
-
 import secrets
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
+from redis.asyncio.lock import Lock
 from redis.exceptions import LockNotOwnedError, RedisError
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio.lock import Lock
-
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 _TOKEN_BYTES = 16  # redis-py's own token would show the host's MAC address
 

@@ -1,22 +1,16 @@
 """Organizations whose members are entitled: their changes, members and seats on the local Redis."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 
 from sponsorsync.store import keys
-from sponsorsync.store.locks import hold_lock
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
-
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.locks import HeldLock
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.locks import HeldLock, hold_lock
 
 _BATCH = 100
 _FIELD = re.compile(rb"(?P<sponsorable>[\w-]+):(?P<id>\d{1,15})(?::(?P<member>\d{1,15}))?")

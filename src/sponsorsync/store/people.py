@@ -1,17 +1,20 @@
 """Profiles, entitlement facts and sessions on the local Redis."""
 
-from __future__ import annotations
-
 import json
 import secrets
+from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.access_check import Caller
-from sponsorsync.domain.account import Account
+from sponsorsync.domain.account import Account, StoredEntitlement
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import DurableUnavailableError
+from sponsorsync.domain.profile import Profile
 from sponsorsync.store import keys
-from sponsorsync.store.fetching import ask_until_known, durable_state
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.fetching import Fetcher, ask_until_known, durable_state
 from sponsorsync.store.fields import (
     as_hash,
     dump_entitlement_facts,
@@ -22,16 +25,6 @@ from sponsorsync.store.fields import (
     parse_stored_entitlement,
 )
 from sponsorsync.store.script_batching import ScriptBatching
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from sponsorsync.domain.account import StoredEntitlement
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.domain.profile import Profile
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.fetching import Fetcher
 
 _SESSION_TOKEN_BYTES = 32
 

@@ -1,22 +1,20 @@
 """Preferences on the local Redis."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.errors import DurableUnavailableError, InvalidInputError, StoreConflictError
 from sponsorsync.domain.parts import Presence
-from sponsorsync.domain.preferences import ChangeResult, CollectionState, encode_item
-from sponsorsync.store.fetching import ask_until_known
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.domain.preferences import PreferenceRules
-    from sponsorsync.store.connect import Argument, RedisStore, ScriptCall
-    from sponsorsync.store.fetching import Fetcher
+from sponsorsync.domain.preferences import (
+    ChangeResult,
+    CollectionState,
+    PreferenceRules,
+    encode_item,
+)
+from sponsorsync.store.connect import Argument, RedisStore, ScriptCall
+from sponsorsync.store.fetching import Fetcher, ask_until_known
 
 
 @dataclass

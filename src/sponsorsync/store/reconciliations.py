@@ -1,23 +1,16 @@
 """Reconciles on the local Redis: requests, waiting refreshes, and the last results."""
 
-from __future__ import annotations
-
 import json
 import secrets
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.reconciliation import FailedReconcile
 from sponsorsync.store import keys
-from sponsorsync.store.locks import hold_lock
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
-
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.locks import HeldLock
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.locks import HeldLock, hold_lock
 
 
 class ReconciliationStore:

@@ -1,12 +1,8 @@
 """Script batching: scripts that run at the same time share one round trip."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sponsorsync.store.connect import Argument, RedisStore, Reply, ScriptCall
+from sponsorsync.store.connect import Argument, RedisStore, Reply, ScriptCall
 
 
 class ScriptBatching:

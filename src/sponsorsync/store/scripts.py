@@ -14,19 +14,14 @@ A server creates all functions of a script at each call, which takes longer than
 scripts. So two functions share an include only if the same scripts use both.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from importlib.resources.abc import Traversable
 
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from importlib.resources.abc import Traversable
 
 PEOPLE_A_SCRIPT = 50
 """How many people one call handles: during its milliseconds the server does nothing else."""

@@ -1,15 +1,11 @@
 """All data of a person on one Redis, for their own report."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sponsorsync.domain.account import StoredPersonalData
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 
 async def load_stored_personal_data(

@@ -1,7 +1,5 @@
 """Finds the differences between two digests of a person; pure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from pydantic import Field

@@ -6,17 +6,13 @@ maker, so two servers have to be tried with each other.
 https://valkey.io/commands/restore/
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from redis.exceptions import ResponseError
 
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 
 async def can_read_dumps(reader: RedisStore, writer: RedisStore) -> bool:

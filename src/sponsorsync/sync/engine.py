@@ -1,16 +1,18 @@
 """The background loops that keep local and durable equal."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 
+from sponsorsync.background import Supervisor
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.store.connect import Gate, RedisStore
 from sponsorsync.store.entitlements import end_entitlements
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.incarnations import Incarnations
@@ -21,14 +23,6 @@ from sponsorsync.sync.scan import in_batches, scan_entitled
 from sponsorsync.sync.snapshot import Snapshot
 from sponsorsync.sync.unconfirmed import UnconfirmedChanges
 from sponsorsync.sync.verify import Verifier
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from datetime import timedelta
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import Gate, RedisStore
 
 _WATCH_S = 1.0
 _SWEEP_S = 2.0

@@ -1,28 +1,22 @@
 """Fetches people's data from durable when local has lost it or never had it."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 import structlog
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import (
     DurableUnavailableError,
     StoreConflictError,
     StoreUnavailableError,
 )
 from sponsorsync.store import keys
-from sponsorsync.sync.person_records import pack_people
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
-    from sponsorsync.sync.incarnations import Incarnations
-    from sponsorsync.sync.person_records import PersonRecord
+from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
+from sponsorsync.sync.incarnations import Incarnations
+from sponsorsync.sync.person_records import PersonRecord, pack_people
 
 # After a failure durable is not asked again for this long: requests fail at once.
 _DOWN_S = 1.0

@@ -9,19 +9,14 @@ may have newer data of these people. A durable that was restored from a backup s
 smaller counter: people who were confirmed after that are pushed again.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 
 from sponsorsync.store import keys
+from sponsorsync.store.connect import Gate, RedisStore
 from sponsorsync.sync.dump_format import can_read_dumps
-from sponsorsync.sync.unconfirmed import load_checked, merge_unconfirmed
-
-if TYPE_CHECKING:
-    from sponsorsync.store.connect import Gate, RedisStore
-    from sponsorsync.sync.unconfirmed import MergeNewer
+from sponsorsync.sync.unconfirmed import MergeNewer, load_checked, merge_unconfirmed
 
 _BATCH = 500
 

@@ -5,25 +5,21 @@ truth.
 https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import secrets
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 from redis.exceptions import RedisError
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import StoreError
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.fetching import ask_until_known
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.hydrate import Hydrator
+from sponsorsync.sync.hydrate import Hydrator
 
 NEEDED_FLAGS = frozenset("Esm")
 """Keyevent notifications of sets and of key misses."""

@@ -4,19 +4,14 @@
 never parses the bytes, so ids in them need not be UTF-8.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.store import keys
+from sponsorsync.store.connect import Argument, RedisStore
 from sponsorsync.store.scripts import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import Argument, RedisStore
 
 
 @dataclass(frozen=True, slots=True)

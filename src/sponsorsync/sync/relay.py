@@ -5,37 +5,32 @@ removes it. If a crash or a lost stream comes in between, the person stays dirty
 pushes them later.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 from redis.exceptions import ResponseError
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.sync.hydrate import Hydrator
+from sponsorsync.sync.incarnations import Incarnations
 from sponsorsync.sync.person_records import (
+    PersonRecord,
     apply_records,
     find_removed,
     pack_people,
     split_for_scripts,
 )
 from sponsorsync.sync.scan import scan_set
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.hydrate import Hydrator
-    from sponsorsync.sync.incarnations import Incarnations
-    from sponsorsync.sync.person_records import PersonRecord
 
 BATCH = 500
 _BLOCK_MS = 1000

@@ -1,20 +1,15 @@
 """Removes preferences of people who have not been entitled for longer than the retention."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from datetime import timedelta
+from typing import cast
 
 import structlog
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 _BATCH = 100
 

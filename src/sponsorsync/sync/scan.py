@@ -5,18 +5,13 @@ meanwhile may be missed, and the same person may be found twice.
 https://redis.io/docs/latest/commands/scan/
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncGenerator, Sequence
+from typing import cast
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 _COUNT = 1000
 

@@ -5,29 +5,24 @@ doubts the copy. Versions decide in both: a snapshot never overwrites anything n
 it may run at any time, beside relays and other snapshots, and again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pydantic import Field, computed_field
 
 from sponsorsync.background import end_tasks
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import InvalidInputError, StoreConflictError, StoreUnavailableError
 from sponsorsync.reports import Report
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.scripts import PEOPLE_A_SCRIPT
+from sponsorsync.sync.person_records import PersonRecord
+from sponsorsync.sync.relay import Relay
 from sponsorsync.sync.scan import in_batches, scan_entitled, scan_keyspace, scan_people
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.person_records import PersonRecord
-    from sponsorsync.sync.relay import Relay
 
 _BATCH = 1000
 _BATCH_LEAST = PEOPLE_A_SCRIPT

@@ -7,25 +7,20 @@ each person's last one; local stores each person's last confirmed one. A person 
 is merged from there: versions decide whether anything is newer.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, TypeAlias, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias, cast
 
 import structlog
 
 from sponsorsync.store import keys
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-
-    from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.connect import RedisStore
 
 # More than one script applies on durable: all people of a script have the same count.
 _PAGE = 500
 
 _log = structlog.get_logger(__name__)
 
-MergeNewer: TypeAlias = "Callable[[Sequence[int]], Awaitable[Mapping[int, str]]]"
+MergeNewer: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, str]]]
 
 
 class UnconfirmedChanges:

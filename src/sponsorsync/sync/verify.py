@@ -5,20 +5,21 @@ are dirty are digested once more on both servers: a change that travelled betwee
 answers is no difference.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pydantic import Field, computed_field
 
+from sponsorsync.domain.catalog import Catalog
 from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
 from sponsorsync.domain.parts import PROFILE
 from sponsorsync.reports import FrozenReport, Report
 from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.store.entitlements import end_entitlements
 from sponsorsync.sync.differences import (
     ENTITLEMENT,
@@ -29,16 +30,10 @@ from sponsorsync.sync.differences import (
     is_stored_set,
     parse_row,
 )
+from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.person_records import find_removed, run_for_people
+from sponsorsync.sync.relay import Relay
 from sponsorsync.sync.scan import in_batches, scan_people, scan_set
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-
-    from sponsorsync.domain.catalog import Catalog
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.sync.hydrate import Hydrator
-    from sponsorsync.sync.relay import Relay
 
 _BATCH = 500
 _MOST_SHOWN = 100

@@ -1,30 +1,22 @@
 """Signing and reading tokens."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, GuestProtocol
 
-from sponsorsync.domain.entitlement import EntitlementStatus
+from sponsorsync.background import Supervisor
+from sponsorsync.domain.entitlement import Entitlement, EntitlementStatus
 from sponsorsync.domain.errors import SettingsError
-from sponsorsync.tokens.keyring import ALGORITHM, load_keyring, load_or_create_keyring
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime, timedelta
-
-    from joserfc.jwk import ECKey, GuestProtocol
-
-    from sponsorsync.background import Supervisor
-    from sponsorsync.domain.entitlement import Entitlement
-    from sponsorsync.settings import Settings
-    from sponsorsync.tokens.keyring import Keyring
+from sponsorsync.settings import Settings
+from sponsorsync.tokens.keyring import ALGORITHM, Keyring, load_keyring, load_or_create_keyring
 
 _LONGEST_TOKEN = 2048
 _RELOAD_S = 5.0

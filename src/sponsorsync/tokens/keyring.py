@@ -4,12 +4,11 @@
 Only the last key has no end. Tokens of a key are rejected from its `ends_at` on.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Self
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
@@ -22,11 +21,7 @@ from sponsorsync.secret_files import (
     replace_file,
     warn_if_open_to_others,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sponsorsync.settings import Settings
+from sponsorsync.settings import Settings
 
 ALGORITHM = "ES256"
 
@@ -90,17 +85,17 @@ class Keyring:
         signing = [each for each in accepted if each.signs_from <= now]
         return signing[-1] if signing else accepted[0]
 
-    def rotate(self, now: datetime, *, retire_old: bool = False) -> Keyring:
+    def rotate(self, now: datetime, *, retire_old: bool = False) -> Self:
         """Returns a keyring with a new key; the old keys get an end, retired ones are removed.
 
         `retire_old` ends the old keys and their tokens at once, for a key that has leaked.
         """
         if retire_old:
-            return Keyring((_create_key(now),))
+            return type(self)((_create_key(now),))
         signs_from = now + _LEAD
         over = signs_from + LONGEST_TOKEN_LIFE + _SLACK
         old = [replace(each, ends_at=each.ends_at or over) for each in self.list_accepted(now)]
-        return Keyring((*old, _create_key(signs_from)))
+        return type(self)((*old, _create_key(signs_from)))
 
 
 def create_keyring(now: datetime) -> Keyring:

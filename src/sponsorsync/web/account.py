@@ -1,10 +1,8 @@
 """The signed-in person's account: as JSON, and as pages."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -13,13 +11,11 @@ from pydantic import Field
 from sponsorsync.domain.entitlement import Entitlement, evaluate
 from sponsorsync.domain.errors import DurableUnavailableError, NotSignedInError, StoreConflictError
 from sponsorsync.domain.preferences import EXCLUDED_NODES
+from sponsorsync.domain.profile import Profile
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep, SessionToken
 from sponsorsync.web.errors import error_responses
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import EntitlementOut, FromAttributes, Model
-
-if TYPE_CHECKING:
-    from sponsorsync.domain.profile import Profile
 
 router = APIRouter(tags=["account"])
 pages = APIRouter(tags=["pages"])

@@ -1,8 +1,6 @@
 """Link an account at another service: three routes for each source of `LINKED_SOURCES`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -13,15 +11,13 @@ from sponsorsync.domain.errors import (
     NoLinkSourceError,
     SponsorSyncError,
 )
+from sponsorsync.entitlements.account_link import AccountLink
 from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
 from sponsorsync.linked_source import LinkedSource, callback_path
 from sponsorsync.web.cookies import OpenAttempt
 from sponsorsync.web.dependencies import PersonId, ServicesDep
 from sponsorsync.web.errors import error_responses, respond_to
-
-if TYPE_CHECKING:
-    from sponsorsync.entitlements.account_link import AccountLink
-    from sponsorsync.web.services import Services
+from sponsorsync.web.services import Services
 
 
 class _Routes:

@@ -1,11 +1,9 @@
 """Copying, comparing and importing, for administrators; the administrator's token opens it."""
 
-from __future__ import annotations
-
 import hmac
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -18,6 +16,7 @@ from sponsorsync.domain.errors import (
     StoreError,
 )
 from sponsorsync.gears.batch import BatchSummary
+from sponsorsync.operations.jobs import Job
 from sponsorsync.operations.registrations import RegistrationsReport
 from sponsorsync.reconcile.report import ReconcileSummary
 from sponsorsync.sync.snapshot import SnapshotSummary
@@ -25,10 +24,7 @@ from sponsorsync.sync.verify import VerifySummary
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import error_responses
 from sponsorsync.web.schemas import FromAttributes, Model, nested_field
-
-if TYPE_CHECKING:
-    from sponsorsync.operations.jobs import Job
-    from sponsorsync.web.services import Services
+from sponsorsync.web.services import Services
 
 _bearer = HTTPBearer(
     scheme_name="admin_token", description="SPONSORSYNC_ADMIN_TOKEN", auto_error=False

@@ -1,26 +1,21 @@
 """The audit trail of entitlements, for administrators."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
+from sponsorsync.domain.audit import AuditEntry
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.web.admin import create_admin_router
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.errors import error_responses
 from sponsorsync.web.schemas import FromAttributes
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from sponsorsync.domain.audit import AuditEntry
-    from sponsorsync.web.services import Services
+from sponsorsync.web.services import Services
 
 router = create_admin_router()
 

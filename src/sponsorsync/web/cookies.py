@@ -5,24 +5,19 @@ state, the PKCE verifier and the target, encrypted: it binds the attempt to the 
 attempt has its own cookie, so that two tabs do not overwrite each other's.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime, timedelta
+from typing import Literal
 
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime, timedelta
-
-    from pydantic import SecretStr
-    from starlette.responses import Response
+from pydantic import SecretStr
+from starlette.responses import Response
 
 _ATTEMPT_LIFE_S = 600  # GitHub's codes live ten minutes
 _STATE_HASH_LENGTH = 16

@@ -3,8 +3,6 @@
 All are async: FastAPI runs other functions in a thread, which takes longer than the whole request.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from fastapi import Depends, Request

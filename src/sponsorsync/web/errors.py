@@ -3,15 +3,16 @@
 By the Accept header, a browser gets a page, and other clients RFC 9457 problem details.
 """
 
-from __future__ import annotations
-
 import uuid
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sponsorsync.domain import errors
@@ -19,12 +20,6 @@ from sponsorsync.entitlements.linked_sources import LINKED_SOURCES
 from sponsorsync.linked_source import callback_path
 from sponsorsync.web.pages import render_page
 from sponsorsync.web.schemas import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fastapi import FastAPI
-    from starlette.requests import Request
 
 _log = structlog.get_logger(__name__)
 

@@ -3,14 +3,13 @@
 docs/forward-auth.md has the configuration of nginx, Traefik and Caddy.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sponsorsync.domain.access_check import Caller, require_entitlement
 from sponsorsync.domain.entitlement import Entitlement, evaluate
@@ -20,9 +19,6 @@ from sponsorsync.web.dependencies import READER_SECURITY, find_caller, not_signe
 from sponsorsync.web.errors import error_responses, respond_to
 from sponsorsync.web.origins import choose_next_url, find_forwarded_url
 from sponsorsync.web.services import Services
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 router = APIRouter(tags=["forward auth"])
 

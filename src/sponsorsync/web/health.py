@@ -1,9 +1,7 @@
 """Health, readiness and metrics, for operators."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field
@@ -12,11 +10,9 @@ from sponsorsync import __version__
 from sponsorsync.background import LoopState
 from sponsorsync.domain.errors import StoreError
 from sponsorsync.operations.registrations import ScriptsStatus
+from sponsorsync.store.connect import RedisStore
 from sponsorsync.web.dependencies import ServicesDep
 from sponsorsync.web.schemas import Model
-
-if TYPE_CHECKING:
-    from sponsorsync.store.connect import RedisStore
 
 router = APIRouter(tags=["operations"])
 

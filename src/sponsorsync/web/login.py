@@ -1,7 +1,5 @@
 """Sign in with GitHub, and sign out."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 

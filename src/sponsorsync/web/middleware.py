@@ -1,22 +1,15 @@
 """Middleware as plain ASGI, without copies of requests or extra tasks."""
 
-from __future__ import annotations
-
+from collections.abc import Collection
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLargeError
 from sponsorsync.web.errors import respond_to, respond_to_unexpected
 from sponsorsync.web.origins import CHANGING_GETS, is_trusted_request, needs_guard
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 
 # FastAPI's page loads Swagger UI from a CDN, and starts it with an inline script.
 _DOCS_POLICY = (

@@ -1,16 +1,12 @@
 """Corrections of FastAPI's OpenAPI: every error is a problem with its own media type (RFC 9457)."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from fastapi import FastAPI
 
 from sponsorsync.web.errors import error_responses
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fastapi import FastAPI
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")

@@ -4,14 +4,9 @@ Browsers send the origin of a request in `Sec-Fetch-Site` and `Origin`, which no
 https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 """
 
-from __future__ import annotations
-
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -1,7 +1,5 @@
 """Rendering of the pages in `templates/`."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -1,8 +1,7 @@
 """Preferences: read, change and apply them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field
@@ -11,11 +10,7 @@ from sponsorsync.domain.preferences import EXCLUDED_NODES
 from sponsorsync.web.dependencies import PersonId, ReaderId, ServicesDep
 from sponsorsync.web.errors import error_responses
 from sponsorsync.web.schemas import Model
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sponsorsync.web.services import Services
+from sponsorsync.web.services import Services
 
 router = APIRouter(tags=["preferences"], responses=error_responses(401, 409, 422, 503))
 

@@ -1,7 +1,5 @@
 """Models that several routes share; the other wire models are beside their routes."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

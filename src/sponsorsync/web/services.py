@@ -1,38 +1,34 @@
 """The services that the lifespan opens and that routes use."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+from typing import TypedDict
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-    from ipaddress import IPv4Network, IPv6Network
+from pydantic import SecretStr
 
-    from pydantic import SecretStr
-
-    from sponsorsync.accounts.anonymous_import import AnonymousImport
-    from sponsorsync.accounts.personal_data import PersonalData
-    from sponsorsync.accounts.sign_in import SignIn
-    from sponsorsync.background import Supervisor
-    from sponsorsync.domain.entitlement import EntitlementPolicy
-    from sponsorsync.domain.sources import EntitlementSource
-    from sponsorsync.entitlements.account_link import AccountLink
-    from sponsorsync.entitlements.overrides import Overrides
-    from sponsorsync.entitlements.refresh import Refresh
-    from sponsorsync.entitlements.sponsor_list import SponsorListing
-    from sponsorsync.entitlements.webhook import Webhooks
-    from sponsorsync.operations.jobs import Jobs
-    from sponsorsync.operations.metrics import Metrics
-    from sponsorsync.operations.registrations import Registrations
-    from sponsorsync.reconcile.reconciler import Reconciler
-    from sponsorsync.store.audit import AuditTrail
-    from sponsorsync.store.connect import RedisStore
-    from sponsorsync.store.people import PeopleStore
-    from sponsorsync.store.preferences import PreferenceStore
-    from sponsorsync.tokens.issuer import TokenIssuer
-    from sponsorsync.web.cookies import Cookies
+from sponsorsync.accounts.anonymous_import import AnonymousImport
+from sponsorsync.accounts.personal_data import PersonalData
+from sponsorsync.accounts.sign_in import SignIn
+from sponsorsync.background import Supervisor
+from sponsorsync.domain.entitlement import EntitlementPolicy
+from sponsorsync.domain.sources import EntitlementSource
+from sponsorsync.entitlements.account_link import AccountLink
+from sponsorsync.entitlements.overrides import Overrides
+from sponsorsync.entitlements.refresh import Refresh
+from sponsorsync.entitlements.sponsor_list import SponsorListing
+from sponsorsync.entitlements.webhook import Webhooks
+from sponsorsync.operations.jobs import Jobs
+from sponsorsync.operations.metrics import Metrics
+from sponsorsync.operations.registrations import Registrations
+from sponsorsync.reconcile.reconciler import Reconciler
+from sponsorsync.store.audit import AuditTrail
+from sponsorsync.store.connect import RedisStore
+from sponsorsync.store.people import PeopleStore
+from sponsorsync.store.preferences import PreferenceStore
+from sponsorsync.tokens.issuer import TokenIssuer
+from sponsorsync.web.cookies import Cookies
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """Entitled people, overrides and sessions, for administrators."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Annotated
 

@@ -1,22 +1,18 @@
 """Tokens that other services check offline, and their public keys."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from sponsorsync.domain.entitlement import evaluate
 from sponsorsync.domain.errors import NoTokensError, NotSignedInError
+from sponsorsync.tokens.issuer import TokenIssuer
 from sponsorsync.web.dependencies import ServicesDep, SessionOnly
 from sponsorsync.web.errors import error_responses
 from sponsorsync.web.forward_auth import Sponsorable, choose_sponsorable
 from sponsorsync.web.schemas import Model
 from sponsorsync.web.services import Services
-
-if TYPE_CHECKING:
-    from sponsorsync.tokens.issuer import TokenIssuer
 
 router = APIRouter(tags=["tokens"])
 

@@ -1,7 +1,5 @@
 """GitHub's webhook."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
