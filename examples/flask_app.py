@@ -1,18 +1,12 @@
 """A Flask application with a page for sponsors of $10 a month or more."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask, g, request
 
-from examples.sponsor_tokens import KeysAwayError, is_entitled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from examples.sponsor_tokens import SponsorTokens
+from examples.sponsor_tokens import KeysAwayError, SponsorTokens, is_entitled
 
 
 def create_app(tokens: SponsorTokens) -> Flask:

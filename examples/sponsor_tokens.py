@@ -1,17 +1,13 @@
 """Checks SponsorSync's tokens offline, with joserfc; both example applications use it."""
 
-from __future__ import annotations
-
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _KEPT_S = 300.0
 _MIN_FETCH_INTERVAL_S = 10.0
