@@ -9,11 +9,13 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from sponsorsync.domain.errors import SettingsError, StoreUnavailableError
+from sponsorsync.domain.errors import SettingsError, StoreConflictError, StoreUnavailableError
 from sponsorsync.sandbox.valkey import EmbeddedValkey, run_valkey
 from sponsorsync.settings import load_settings
-from sponsorsync.store.connect import RedisStore, Reply, create_store, parse_run_id
+from sponsorsync.store import keys
+from sponsorsync.store.connect import RedisStore, Reply, create_store, parse_info
 from tests.conftest import RunService
+from tests.store.conftest import ProxiedStore
 from tests.support.tls import make_certificate, run_tls
 
 
@@ -74,7 +76,7 @@ async def test_durable_is_reached_with_a_user_and_a_password(
 )
 def test_a_server_without_a_run_id_can_be_used(reply: Reply, run_id: str) -> None:
     """A proxy in front of a managed database may leave it out."""
-    assert parse_run_id(reply) == run_id
+    assert parse_info(reply, "run_id") == run_id
 
 
 async def test_a_cluster_is_refused_at_startup(tmp_path: Path, run_service: RunService) -> None:
@@ -95,3 +97,33 @@ async def test_a_full_pool_makes_callers_wait(local_server: EmbeddedValkey) -> N
 
     assert replies == [str(number).encode() for number in range(50)]
     await store.aclose()
+
+
+async def test_a_script_runs_while_scripts_are_flushed(local: Redis, proxied: ProxiedStore) -> None:
+    """A second flush between SCRIPT LOAD and EVALSHA would answer NOSCRIPT again."""
+
+    async def flush() -> None:
+        for _ in range(200):
+            await local.script_flush()
+
+    flushing = asyncio.create_task(flush())
+    letters = [(number, "a reason", 60, 60) for number in range(5)]
+    while not flushing.done():
+        await proxied.store.run_script("add_dead_letter", *letters[0])
+        await proxied.store.run_scripts("add_dead_letter", letters)
+    await flushing
+
+
+async def test_an_unknown_error_of_a_script_is_one_of_data_where_the_server_is_well(
+    local: Redis, proxied: ProxiedStore
+) -> None:
+    """One person's broken data stop neither the loops nor the requests of others."""
+    await local.hset(keys.DEAD_LETTERS, "1", "no JSON")
+
+    replies = await proxied.store.try_calls(
+        [("add_dead_letter", (number, "a reason", 60, 60)) for number in (1, 2)]
+    )
+
+    assert isinstance(replies[0], StoreConflictError)
+    assert "token" in str(replies[0].__cause__)
+    assert isinstance(replies[1], int), "the other one went on"

@@ -8,8 +8,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.gears.host.resp import Frames
 from tests.support.sync import OwnServer
 from tests.support.waiting import until
+
+QUOTA_ERROR = b"-ERR max requests limit exceeded. Limit: 10000, Usage: 10000.\r\n"
 
 Outage = Callable[[OwnServer, Redis], AbstractAsyncContextManager[None]]
 
@@ -122,8 +125,30 @@ async def stall(own: OwnServer, _: Redis) -> AsyncIterator[None]:
     own.resume()
 
 
+@asynccontextmanager
+async def exceed_a_quota(own: OwnServer, _: Redis) -> AsyncIterator[None]:
+    """A managed server refuses every command in words that no client knows."""
+    await own.kill()
+
+    connections: list[asyncio.StreamWriter] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        frames = Frames(reader)
+        with suppress(EOFError, ConnectionError):
+            while await frames.next():
+                writer.write(QUOTA_ERROR)
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", own.port):
+        yield
+        for connection in connections:
+            connection.close()
+    await own.start()
+
+
 OUTAGES = [
     refuse_connections,
+    exceed_a_quota,
     be_out_of_memory,
     be_a_replica,
     want_a_password,

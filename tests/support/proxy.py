@@ -14,12 +14,13 @@ class TcpProxy:
 
     Attributes:
         port: Its port on 127.0.0.1.
+        target_port: The server's; a change applies to new connections.
         round_trips: How often a client sent something after an answer, or at first.
     """
 
     port: int = 0
     round_trips: int = 0
-    _target_port: int = 0
+    target_port: int = 0
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _is_cut: bool = False
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -50,7 +51,7 @@ class TcpProxy:
             return
         try:
             server_reader, server_writer = await asyncio.open_connection(
-                "127.0.0.1", self._target_port
+                "127.0.0.1", self.target_port
             )
         except OSError:  # the server is down
             writer.transport.abort()
@@ -95,7 +96,7 @@ class TcpProxy:
 @asynccontextmanager
 async def run_proxy(target_port: int) -> AsyncIterator[TcpProxy]:
     """Yields a proxy to a port of this machine; it lets everything through."""
-    proxy = TcpProxy(_target_port=target_port)
+    proxy = TcpProxy(target_port=target_port)
     proxy.flow()
     server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -1,8 +1,9 @@
 """Connections to a Redis: typed replies, short time-outs, and errors of our own tree."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias, cast
 
 from pydantic import SecretStr
@@ -12,10 +13,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.lock import Lock
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.commands.core import AsyncScript
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -26,7 +28,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from sponsorsync.domain.errors import StoreConflictError, StoreUnavailableError
+from sponsorsync.domain.errors import StoreConflictError, StoreError, StoreUnavailableError
 from sponsorsync.store import keys
 from sponsorsync.store.scripts import load_script
 
@@ -49,13 +51,21 @@ class IncarnationError(RedisConnectionError):
     """The server has another incarnation than the one that was compared."""
 
 
+class DemotedError(RedisConnectionError):
+    """The server is a replica: it refuses writes, and what it returns may be old."""
+
+
+_READ_ONLY = "is read-only (a replica, or in the middle of a failover)"
 # Subclasses come before their base classes.
 _REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (IncarnationError, "has just been restarted and is being compared with the other one"),
     (BusyLoadingError, "is still loading its data"),
     (AuthenticationError, "refuses our user or password"),
     (NoPermissionError, "does not permit its user what SponsorSync needs"),
-    (ReadOnlyError, "is read-only (a replica, or in the middle of a failover)"),
+    (ReadOnlyError, _READ_ONLY),
+    (DemotedError, _READ_ONLY),
+    (MasterDownError, "has lost its primary"),
+    (ClusterDownError, "is a cluster that is down"),
     (OutOfMemoryError, "is out of memory"),
     (RedisTimeoutError, "did not answer in time"),
     (RedisConnectionError, "cannot be reached"),
@@ -63,24 +73,31 @@ _REASONS: tuple[tuple[type[RedisError], str], ...] = (
 # States of the server that have no class in redis-py, by the beginning of the error.
 _UNAVAILABLE_PREFIXES = {
     "MISCONF": "cannot save its data to disk and refuses writes",
-    "CLUSTERDOWN": "is a cluster that is down",
-    "MASTERDOWN": "has lost its primary",
     "BUSY ": "is busy with a script",
     "NOREPLICAS": "has too few replicas to take writes",
     "NOAUTH": "wants a user or a password",
     "DB index is out of range": "has no database of the number in its URL",
     "WRONGPASS": "refuses our user or password",
-    # A command inside a script was refused: Redis 7 and Valkey, then Redis 6.
-    "ACL failure in script": "does not permit its user what SponsorSync needs",
+    # A command inside a script was refused: Redis 6.
     "The user executing the script": "does not permit its user what SponsorSync needs",
 }
+# Within a script an error comes wrapped, without its class. Redis 6.2: `ERR Error running script
+# (call to f_…): @user_script:1: -MISCONF …`; Valkey 9: `user_script:93: ERR ACL failure in script`.
+_UNAVAILABLE_WORDS = {
+    "OOM ": "is out of memory",
+    "READONLY ": _READ_ONLY,
+    "MISCONF ": "cannot save its data to disk and refuses writes",
+    "ACL failure in script": "does not permit its user what SponsorSync needs",
+}
+_PROBE_SCRIPT = "return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])"
 
 
 class Gate:
     """Admits connections to the approved incarnation of a server only.
 
-    A restarted server may have come back older. Each new connection therefore first asks for the
-    incarnation; connecting fails until `sync/incarnations.py` has compared and approved that one.
+    A restarted server may have come back older, and a demoted one still answers reads. Each new
+    connection therefore first asks for the incarnation and the role. Connecting fails if it is a
+    replica, and until `sync/incarnations.py` has compared and approved the incarnation.
     """
 
     def __init__(self) -> None:
@@ -95,9 +112,11 @@ class Gate:
     async def admit(self, connection: AbstractConnection) -> None:
         """Finishes the handshake of a new connection (redis-py's `redis_connect_func`)."""
         await connection.on_connect()
-        await connection.send_command("INFO", "server")
+        await connection.send_command("INFO")
         reply = cast("Reply", await connection.read_response())
-        if parse_run_id(reply) != self._approved:
+        if parse_info(reply, "role") == "slave":
+            raise DemotedError("is a replica")
+        if parse_info(reply, "run_id") != self._approved:
             self.refused.set()
             raise IncarnationError("has just been restarted and is being compared")
 
@@ -112,12 +131,14 @@ class RedisStore:
     def __init__(self, client: Redis, *, name: str) -> None:
         self._client = client
         self.name = name
-        self._scripts: dict[str, AsyncScript] = {}
+        self._hashes: dict[str, str] = {}
 
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script of `store/lua` in one round trip; two if the server does not know it."""
-        with self.translated_errors():
-            return cast("Reply", await self._script(name)(args=list(arguments)))
+        [reply] = await self._run_calls([(name, arguments)])
+        if isinstance(reply, RedisError):
+            raise await self._translate(reply, of_script=True)
+        return reply
 
     async def run_scripts(
         self, name: str, argument_lists: Sequence[Sequence[Argument]]
@@ -126,7 +147,7 @@ class RedisStore:
         return await self.run_calls([(name, arguments) for arguments in argument_lists])
 
     async def run_calls(self, calls: Sequence[ScriptCall]) -> list[Reply]:
-        """Runs scripts in one round trip; two or three more if the server does not know one.
+        """Runs scripts in one round trip; two if the server does not know one.
 
         The unknown script then runs after the others. Raises the first error after all have run.
         """
@@ -144,23 +165,17 @@ class RedisStore:
         if len(calls) == 1:
             name, arguments = calls[0]
             return [await self.run_script(name, *arguments)]
-        with self.translated_errors():
-            replies = await self._evaluate(calls)
-            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if unknown:
-                # These did not run. Checking beforehand would take a round trip each time.
-                for name in {calls[at][0] for at in unknown}:
-                    await self._client.script_load(self._script(name).script)
-                again = await self._evaluate([calls[at] for at in unknown])
-                for at, reply in zip(unknown, again, strict=True):
-                    replies[at] = reply
-        return [
-            self._translate(reply) if isinstance(reply, RedisError) else reply for reply in replies
-        ]
+        replies: list[Reply | Exception] = []
+        for reply in await self._run_calls(calls):
+            if isinstance(reply, RedisError):
+                replies.append(await self._translate(reply, of_script=True))
+            else:
+                replies.append(reply)
+        return replies
 
     async def run(self, *command: Argument) -> Reply:
         """Runs one command."""
-        with self.translated_errors():
+        async with self.translated_errors():
             reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
             return cast("Reply", reply)
 
@@ -171,20 +186,23 @@ class RedisStore:
         async with self._client.pipeline(transaction=is_atomic) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            with self.translated_errors():
+            async with self.translated_errors():
                 return cast("list[Reply]", await pipeline.execute())
 
     def open_pubsub(self) -> PubSub:
         """Returns a connection for a subscription; the caller closes it."""
         return self._client.pubsub()
 
-    @contextmanager
-    def translated_errors(self) -> Iterator[None]:
-        """Translates errors of redis-py into those of our own tree."""
+    @asynccontextmanager
+    async def translated_errors(self) -> AsyncIterator[None]:
+        """Translates errors of redis-py into those of our own tree.
+
+        A ResponseError that is no state of the server is the caller's, and passes unchanged.
+        """
         try:
             yield
         except RedisError as error:
-            raise self._translate(error) from error
+            raise await self._translate(error) from error
 
     def create_lock(self, key: str, *, ttl_ms: int) -> Lock:
         """Returns redis-py's lock, whose errors `hold_lock` translates."""
@@ -207,8 +225,12 @@ class RedisStore:
         return None
 
     async def load_run_id(self) -> str:
-        """Returns the id of the server's incarnation: each start has another."""
-        return parse_run_id(await self.run("INFO", "server"))
+        """Returns the id of the server's incarnation: each start has another.
+
+        Returns '' if the server (a proxy, say) has none: its restarts then go unnoticed, and only
+        APPLIED shows that durable came back older.
+        """
+        return parse_info(await self.run("INFO", "server"), "run_id")
 
     async def check_writable(self) -> None:
         """Writes a key: a server that is full or read-only still answers a PING."""
@@ -228,23 +250,64 @@ class RedisStore:
         """Closes every connection."""
         await self._client.aclose()
 
-    async def _evaluate(self, calls: Sequence[ScriptCall]) -> list[Reply | RedisError]:
+    async def _run_calls(self, calls: Sequence[ScriptCall]) -> list[Reply | RedisError]:
+        async with self.translated_errors():
+            replies = await self._send(
+                [("EVALSHA", self._hash(name), 0, *arguments) for name, arguments in calls]
+            )
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                # These did not run. EVAL cannot meet a second SCRIPT FLUSH.
+                texts = [(load_script(name), arguments) for name, arguments in calls]
+                again = await self._send(
+                    [("EVAL", texts[at][0], 0, *texts[at][1]) for at in unknown]
+                )
+                for at, reply in zip(unknown, again, strict=True):
+                    replies[at] = reply
+        return replies
+
+    async def _send(self, commands: Sequence[Sequence[Argument]]) -> list[Reply | RedisError]:
         async with self._client.pipeline(transaction=False) as pipeline:
-            for name, arguments in calls:
-                pipeline.execute_command("EVALSHA", self._script(name).sha, 0, *arguments)
+            for command in commands:
+                pipeline.execute_command(*command)
             return await pipeline.execute(raise_on_error=False)
 
-    def _script(self, name: str) -> AsyncScript:
-        if name not in self._scripts:
-            self._scripts[name] = self._client.register_script(load_script(name))
-        return self._scripts[name]
+    def _hash(self, name: str) -> str:
+        if name not in self._hashes:
+            text = load_script(name).encode()
+            self._hashes[name] = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+        return self._hashes[name]
 
-    def _translate(self, error: RedisError) -> Exception:
-        translated = self._classify(error)
+    async def _translate(self, error: RedisError, *, of_script: bool = False) -> Exception:
+        translated: Exception | None = self._classify(error)
+        if isinstance(error, ReadOnlyError | MasterDownError) or "READONLY " in str(error):
+            # A managed failover moves the name of the server to another one, and may leave the
+            # connections to this one open.
+            with suppress(RedisError, OSError):
+                await self._client.connection_pool.disconnect()
+        if translated is None and not await self._runs_scripts():
+            translated = StoreUnavailableError(f"The {self.name} Redis refuses what it is asked.")
+        if translated is None and of_script:
+            # The server is well, so the data that this script met are not.
+            translated = self.create_conflict_error()
+        if translated is None:
+            return error
         translated.__cause__ = error  # for the log, also if it is raised later
         return translated
 
-    def _classify(self, error: RedisError) -> Exception:
+    async def _runs_scripts(self) -> bool:
+        """Whether the server runs a script that writes: tells its own faults from those of data.
+
+        The texts of servers and proxies for 'not now' are no closed list.
+        """
+        try:
+            await self._client.eval(_PROBE_SCRIPT, 1, keys.PROBE, str(keys.PROBE_TTL_MS))
+        except RedisError:
+            return False
+        return True
+
+    def _classify(self, error: RedisError) -> StoreError | None:
+        """Returns the error of our tree; None for a text that is not known."""
         for kind, reason in _REASONS:
             if isinstance(error, kind):
                 return StoreUnavailableError(f"The {self.name} Redis {reason}.")
@@ -254,25 +317,21 @@ class RedisStore:
         for prefix, reason in _UNAVAILABLE_PREFIXES.items():
             if text.startswith(prefix):
                 return StoreUnavailableError(f"The {self.name} Redis {reason}.")
-        # Within a script OOM and READONLY come wrapped, without their class.
-        for kind, word in ((OutOfMemoryError, "OOM "), (ReadOnlyError, "READONLY ")):
+        for word, reason in _UNAVAILABLE_WORDS.items():
             if word in text:
-                return self._classify(kind(text))
-        if "WRONGTYPE" in text:
-            return self.create_conflict_error(text)
-        return error
+                return StoreUnavailableError(f"The {self.name} Redis {reason}.")
+        return self.create_conflict_error(text) if "WRONGTYPE" in text else None
 
 
-def parse_run_id(reply: Reply) -> str:
-    """Returns the `run_id` in a reply to INFO, which is text or was parsed by redis-py.
+def parse_info(reply: Reply, field: str) -> str:
+    """Returns one field of a reply to INFO, which is text or was parsed by redis-py; '' if missing.
 
-    Returns '' if the server (a proxy, say) has none: its restarts then go unnoticed, and only
-    APPLIED shows that durable came back older.
+    Servers send the sections `server` and `replication` with a plain INFO.
     """
     if isinstance(reply, dict):
-        return str(cast("dict[str, str]", reply).get("run_id", ""))
+        return str(cast("dict[str, str]", reply).get(field, ""))
     lines = cast("bytes", reply).decode().splitlines()
-    return next((line.partition(":")[2] for line in lines if line.startswith("run_id:")), "")
+    return next((line.partition(":")[2] for line in lines if line.startswith(f"{field}:")), "")
 
 
 def create_store(

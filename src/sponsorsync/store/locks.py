@@ -28,7 +28,7 @@ class HeldLock:
 
         Raises StoreError if the Redis cannot be asked, or the key holds data of another kind.
         """
-        with self._store.translated_errors():
+        async with self._store.translated_errors():
             try:
                 return await self._lock.reacquire()
             except LockNotOwnedError:
@@ -45,7 +45,7 @@ async def hold_lock(
     from each `extend`. Raises StoreUnavailableError if the Redis cannot be asked at the beginning.
     """
     lock = store.create_lock(key, ttl_ms=ttl_ms)
-    with store.translated_errors():
+    async with store.translated_errors():
         is_acquired = await lock.acquire(
             blocking_timeout=wait_s, token=secrets.token_hex(_TOKEN_BYTES)
         )
