@@ -127,6 +127,17 @@ async def test_an_unconfirmed_copy_is_pruned(pair: Pair) -> None:
     assert await pair.durable_items() == {"b"}
 
 
+async def test_a_lost_set_prunes_nothing_from_the_copy(pair: Pair) -> None:
+    """Every item seemed to have been removed after the lapse."""
+    await pair.settle("a", "b")
+    await pair.lapse()
+    await pair.remove("a")
+    await pair.evict()
+    await pair.engine.relay._prune(PERSON)
+
+    assert "b" in await pair.durable_items()
+
+
 async def test_a_fetched_deletion_removes_no_later_writes(pair: Pair) -> None:
     """A direct write after a flush has no version yet, and was removed with the old account."""
     await pair.sign_in()

@@ -65,6 +65,18 @@ async def test_a_change_of_an_unknown_set_waits_for_durable_and_is_merged(cuttab
     assert await cuttable.local.exists(keys.pending(PERSON)) == 0
 
 
+async def test_changes_that_wait_make_a_set_of_the_application_unknown(cuttable: Pair) -> None:
+    """The application wrote to the lost set directly: it exists, but lacks what waits."""
+    await cuttable.settle("a", "b")
+    await cuttable.evict()
+    cuttable.cut()
+    await cuttable.add("c")
+    await cuttable.local.sadd(SET, "d")
+
+    with pytest.raises(DurableUnavailableError):
+        await cuttable.items()
+
+
 async def test_an_item_removed_and_added_while_waiting_is_kept(cuttable: Pair) -> None:
     """The last change counts in this order too."""
     await cuttable.settle("a")

@@ -42,6 +42,14 @@ async def test_another_site_changes_nothing(
     assert (await sponsor.get("/preferences/mnodes")).json()["items"] == []
 
 
+async def test_a_head_changes_nothing(sponsor: Browser) -> None:
+    """HEAD is answered like GET, and the guard lets both through where GET changes nothing."""
+    answer = await sponsor.head("/exclude?id=a")
+
+    assert answer.status_code == 405
+    assert (await sponsor.get("/preferences/mnodes")).json()["items"] == []
+
+
 @pytest.mark.parametrize("headers", FRIENDLY)
 async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[str, str]) -> None:
     """A program sends neither header."""
