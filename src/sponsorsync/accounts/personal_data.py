@@ -10,7 +10,7 @@ from sponsorsync.redis_pair import RedisPair
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.stored_personal_data import load_stored_personal_data
 
-# The person waits so long for the push of a deletion to durable; then the relay does it.
+# A person waits this long for the push of a deletion to durable; after it, the relay goes on.
 _PUSH_S = 2.0
 
 

@@ -210,7 +210,7 @@ class SignIn:
 
 
 def _choose_email(fetched: FetchedUser, before: Profile | None) -> str | None:
-    """Returns the address to store: the present one if GitHub did not show the addresses."""
+    """Returns the address to store: the previous one if GitHub did not show the addresses."""
     if fetched.emails is None and before is not None:
         return before.email
     return choose_email(fetched.user, fetched.emails or ())

@@ -148,7 +148,7 @@ async def filter_by_preferences(
     responses=error_responses(403),
 )
 async def exclude(exclusion: Exclusion, person_id: PersonId, services: ServicesDep) -> Message:
-    """Adds a node to `mnodes`. New clients use `PUT /preferences/mnodes/{item}`."""
+    """Adds a node to your collection `mnodes`. New clients use `PUT /preferences/mnodes/{item}`."""
     return await _exclude(services, person_id, exclusion.id)
 
 
@@ -162,7 +162,7 @@ async def exclude_by_get(
     person_id: PersonId,
     services: ServicesDep,
 ) -> Message:
-    """Adds a node to `mnodes`, for old clients.
+    """Adds a node to your collection `mnodes`, for old clients.
 
     This GET changes data, so it is guarded like a POST: it works from this site's own pages, from
     allowed origins, and from programs that are not browsers. A link, an image or an address typed
