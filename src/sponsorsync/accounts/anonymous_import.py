@@ -1,4 +1,4 @@
-"""Import of the preferences that an anonymous visitor chose into a person's account."""
+"""Imports an anonymous visitor's preferences into a person's account."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sponsorsync.store.preferences import PreferenceStore
 
 @dataclass
 class AnonymousImport:
-    """Copies a visitor's sets into a person's collections."""
+    """Copies the preferences of an anonymous visitor into a person's collections."""
 
     local: RedisStore
     people: PeopleStore
@@ -24,16 +24,17 @@ class AnonymousImport:
     async def run(self, person_id: int, visitor: int) -> dict[str, int]:
         """Adds the visitor's items to the person's collections; the visitor's own data stay.
 
-        Each batch is one change, so another import after a failure adds the rest.
+        Each batch is one change; after a failure, another import adds the rest.
 
         Returns:
-            The number of items imported into each collection; a repetition changes nothing.
+            The number of the visitor's items by collection, including those that the person had
+            already.
 
         Raises:
             NotFoundError: There is no such person, or no such visitor.
             InvalidInputError: A visitor's item is invalid in a person's collection, or the
                 collection is full.
-            StoreConflictError: A key has the wrong type, or the person's number is a visitor's.
+            StoreConflictError: A key has the wrong type, or a visitor has the person's number.
         """
         if await self._type_of(keys.visitor(visitor)) != "hash":
             raise NotFoundError(
@@ -53,13 +54,13 @@ class AnonymousImport:
         return counts
 
     async def _scan_set(self, key: str) -> AsyncIterator[list[str]]:
-        """Yields the members of a set in batches of the size that one change may have."""
+        """Yields the members of a set in batches, each small enough for one change."""
         found = await self._type_of(key)
         if found == "none":
             return
         if found != "set":
             raise StoreConflictError(f"{key} holds a {found}, not a set; it was left alone.")
-        # SMEMBERS, since a collection is bounded and SSCAN may return a member twice.
+        # SMEMBERS and not SSCAN, which may return a member twice. A collection's size is limited.
         members = cast("set[bytes]", await self.local.run("SMEMBERS", key))
         try:
             items = sorted(member.decode() for member in members)

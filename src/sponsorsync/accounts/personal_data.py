@@ -10,24 +10,24 @@ from sponsorsync.redis_pair import RedisPair
 from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.stored_personal_data import load_stored_personal_data
 
-# A person waits for it; after this time the push goes on in the background.
+# A person waits this long for the push of a deletion to durable; after it, the relay goes on.
 _PUSH_S = 2.0
 
 
 @dataclass
 class PersonalData:
-    """Exports and deletes accounts on both sides."""
+    """Exports and deletes accounts on both Redises."""
 
     redis_pair: RedisPair
     people: PeopleStore
     catalog: Catalog
 
     async def export(self, person_id: int) -> PersonalExport:
-        """Returns all data that both sides store about a person.
+        """Returns all data that both Redises store about a person.
 
         Raises:
-            StoreUnavailableError: Local cannot be asked. Where durable cannot, the export's note
-                says so.
+            StoreUnavailableError: Local cannot be reached. If durable cannot, the export has only
+                local's data and the reason in its note.
         """
         pair, catalog = self.redis_pair, self.catalog
         local = await load_stored_personal_data(pair.local, person_id, catalog)
@@ -42,11 +42,11 @@ class PersonalData:
     async def delete(self, person_id: int) -> bool:
         """Deletes an account; returns whether durable has confirmed it already.
 
-        One script deletes it on local, and nothing older comes back afterwards. Durable follows at
-        once, or as soon as it can be reached.
+        One script deletes the account on local, and nothing older comes back afterwards. Durable
+        deletes it at once, or as soon as it can be reached.
 
         Raises:
-            StoreUnavailableError: Local cannot be asked; nothing was deleted.
+            StoreUnavailableError: Local cannot be reached; nothing was deleted.
         """
         await self.people.delete_account(person_id)
         engine = self.redis_pair.engine

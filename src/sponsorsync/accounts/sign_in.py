@@ -29,7 +29,8 @@ from sponsorsync.store.people import PeopleStore
 
 T = TypeVar("T")
 
-# A webhook, a reconcile or another sign-in may change the same entitlement meanwhile.
+# Attempts to save: a webhook, a reconcile or another sign-in may change the same entitlement
+# between reading and saving.
 _TRIES = 5
 
 _log = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ _log = structlog.get_logger(__name__)
 class FetchedUser:
     """GitHub's data of a person at one sign-in; `asked_at` is the moment before GitHub was asked.
 
-    A part is None where GitHub's answer was missing or incomplete, or where it was not asked for.
+    A part is None if GitHub was not asked for it, or gave no answer or an incomplete one.
     """
 
     asked_at: datetime
@@ -80,7 +81,7 @@ class UserFetcher:
                 )
                 memberships = group.create_task(self._fetch_memberships(token))
         except* GitHubError as failures:
-            # Only /user can fail here, so it is the one exception of the group.
+            # Only the task for /user raises, the others return None: the group has one exception.
             raise failures.exceptions[0] from None
         return FetchedUser(
             asked_at=asked_at,
@@ -126,7 +127,7 @@ class SignIn:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def start(self, *, login_hint: str | None) -> LoginAttempt:
-        """Returns a new attempt; its state and verifier belong to this browser alone."""
+        """Returns a new attempt; its state and verifier are for this browser only."""
         return self.oauth.start(login_hint=login_hint)
 
     async def finish(self, *, code: str, code_verifier: str, replaces: str | None) -> SignedIn:
@@ -136,10 +137,10 @@ class SignIn:
         token is revoked in the background, whether the rest succeeds or not.
 
         Raises:
-            LoginError: GitHub does not take the code.
+            LoginError: GitHub rejects the code.
             GitHubError: `/user` or the token endpoint gave no usable answer. Without e-mail
-                addresses or sponsorships the sign-in goes on, and the stored ones stay.
-            StoreError: The local Redis could not save it.
+                addresses or sponsorships the sign-in goes on, and the stored ones are kept.
+            StoreError: The local Redis could not save the person.
         """
         token = await self.oauth.fetch_token(code=code, code_verifier=code_verifier)
         try:
@@ -155,7 +156,7 @@ class SignIn:
         )
 
     async def _try_to_save(self, fetched: FetchedUser, *, replaces: str | None) -> SignedIn | None:
-        """Saves facts derived from the stored ones; returns None where those changed meanwhile."""
+        """Saves the person and opens a session; returns None if stored facts changed meanwhile."""
         now = self.clock()
         user = fetched.user
         before = await self.people.load_account_for_login(user.id)
@@ -202,13 +203,14 @@ class SignIn:
             or not may_be_hidden(sponsorable, shown, previous=previous, now=now)
         ):
             return facts
-        # GitHub may hide a private sponsorship from this token; the maintainer's token shows it.
+        # GitHub may hide a private sponsorship from the person's token, but not from the
+        # maintainer's. So a reconcile is requested, and the previous facts stay until then.
         await self.schedule.request(sponsorable)
         return previous
 
 
 def _choose_email(fetched: FetchedUser, before: Profile | None) -> str | None:
-    """Returns the address to store: the stored one where GitHub showed no addresses."""
+    """Returns the address to store: the previous one if GitHub did not show the addresses."""
     if fetched.emails is None and before is not None:
         return before.email
     return choose_email(fetched.user, fetched.emails or ())

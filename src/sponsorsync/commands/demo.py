@@ -1,4 +1,4 @@
-"""`sponsorsync demo`: the main features with embedded servers; checks each step's real answer."""
+"""`sponsorsync demo`: shows the main features with embedded servers, and checks each answer."""
 
 import asyncio
 import json
@@ -82,8 +82,8 @@ class _Durable:
         self._server: EmbeddedValkey | None = None
 
     async def start(self) -> str:
-        """Starts it with its earlier data and port; returns its address."""
-        # Outside the range of other embedded servers, which might take the port during the outage.
+        """Starts the server, with its earlier data and port if any; returns its address."""
+        # Other embedded servers use another range of ports: none takes this port in the outage.
         first = _FIRST_DURABLE_PORT + os.getpid() % _DURABLE_PORTS
         port = self._server.port if self._server else find_free_port(first)
         self._server = await self._running.enter_async_context(
@@ -112,7 +112,7 @@ async def run_demo() -> bool:
         server = _Durable(folder / "durable")
         stack.push_async_callback(server.stop)
         admin_token = SecretStr(secrets.token_urlsafe(24))
-        # Constructed, so that neither the environment nor a file is read.
+        # model_construct reads neither the environment nor a file.
         settings = Settings.model_construct(
             data_dir=folder,
             port=find_free_port(18000),

@@ -48,7 +48,7 @@ async def run_deploy(settings: Settings, *, as_json: bool) -> bool:
 
 
 async def run_status(settings: Settings, *, with_checks: bool, as_json: bool) -> bool:
-    """Prints the state of the scripts, and on demand of the server that runs them.
+    """Prints the state of the scripts and, if `with_checks`, checks the server that runs them.
 
     Returns whether all scripts are live and no check is an error.
     """
@@ -63,7 +63,7 @@ async def run_status(settings: Settings, *, with_checks: bool, as_json: bool) ->
 
 
 async def run_remove(settings: Settings, *, as_json: bool) -> bool:
-    """Removes every script of ours and prints the result; returns whether none is left."""
+    """Removes every script of SponsorSync and prints the result; returns whether none is left."""
     async with open_local_gears(settings) as client:
         outcomes = await remove(client)
         await _print(client, outcomes, (), as_json=as_json)
@@ -73,7 +73,7 @@ async def run_remove(settings: Settings, *, as_json: bool) -> bool:
 def choose_address(
     settings: Settings, *, url: str | None, host: str | None, port: int, password: str | None
 ) -> SecretStr:
-    """Returns the address by the options, or else by the settings.
+    """Returns the server's address from the options, or else from the settings.
 
     Raises:
         InvalidInputError: The options contradict each other, or contain a password.
@@ -94,7 +94,8 @@ def choose_address(
 
 
 def _refuse_password(url: str) -> None:
-    # Not by urlsplit, whose errors repeat a malformed address; the settings refuse it later.
+    # Without urlsplit, as its errors show a malformed address and hence the password. The settings
+    # refuse such an address later.
     user_info = url.partition("://")[2].rpartition("@")[0]
     if ":" in user_info:
         raise InvalidInputError(
@@ -151,7 +152,7 @@ async def _print(
 
 
 def _tabulate(registrations: Sequence[Registration]) -> Table:
-    """Returns a row for each purpose: one script may have a hundred registrations for it."""
+    """Returns a row for each script and purpose, which may have a hundred registrations."""
     table = Table("registrations", "script", "reads", "runs", "failed", "last error", box=None)
     purposes: dict[tuple[str, str], list[Registration]] = {}
     for each in registrations:

@@ -50,7 +50,7 @@ class Stack:
 
 @asynccontextmanager
 async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
-    """Runs the service and each part that is not configured, while the context is open.
+    """Runs the service while the context is open, and a substitute for each unconfigured part.
 
     Raises:
         SettingsError: A setting is malformed.
@@ -73,7 +73,7 @@ async def run_stack(settings: Settings) -> AsyncIterator[Stack]:
                 embedded[f"{name} Redis"] = f"embedded, {valkey.url} (data in {folder})"
                 tasks.append(died)
         if settings.redis_url is None:
-            overrides["manage_notifications"] = True  # no other program uses it
+            overrides["manage_notifications"] = True  # no other program uses this Redis
         if settings.github_client_id is None:
             more, server = await _start_github(stack, settings)
             overrides |= more
@@ -160,8 +160,8 @@ async def start_linked_service(
 ) -> tuple[str, dict[str, Any], asyncio.Task[None]]:
     """Serves a simulated service on the loopback, at the first free port, while `stack` is open.
 
-    Returns its address, the settings that lead to it by name, and the task that ends early only if
-    the service fails.
+    Returns its address, by name the settings that make SponsorSync use it, and its task, which ends
+    early only if the service fails.
     """
     sock = bind_next_free(_LOOPBACK, first_port)
     url = f"http://{_LOOPBACK}:{port_of(sock)}"

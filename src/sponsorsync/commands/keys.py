@@ -13,7 +13,7 @@ def list_keys(settings: Settings, *, now: datetime, as_json: bool) -> str:
 
 
 def rotate(settings: Settings, *, now: datetime, retire_old: bool, as_json: bool) -> str:
-    """Makes a new key, and returns a list of all keys."""
+    """Creates a new signing key, and returns a list of all keys."""
     keyring = rotate_keys(settings, now=now, retire_old=retire_old)
     return _format(keyring, settings, now=now, as_json=as_json)
 

@@ -23,7 +23,7 @@ _PLAIN_EVERY_S = 1.0
 
 
 class Counts(Protocol):
-    """The number of people, and of those that are done."""
+    """The total number of people, and the number of people that are done."""
 
     total: int
     people: int
@@ -69,7 +69,7 @@ def _bar(what: str, console: Console) -> Iterator[Callable[[Counts], None]]:
         task = progress.add_task(what, total=None)
 
         def report(counts: Counts) -> None:
-            # People who sign in meanwhile are counted, too.
+            # People who sign in meanwhile are counted too, so `people` may exceed `total`.
             progress.update(task, completed=counts.people, total=max(counts.total, counts.people))
 
         yield report

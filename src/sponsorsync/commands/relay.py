@@ -7,7 +7,7 @@ from sponsorsync.settings import Settings
 
 
 async def run_relay(settings: Settings) -> None:
-    """Runs the plain engine until a signal ends it, also beside a running service."""
+    """Runs the sync engine without RedisGears until a signal; a service may run beside it."""
     plain = settings.model_copy(update={"engine": "plain"})
     async with (
         stop_signals() as stop,

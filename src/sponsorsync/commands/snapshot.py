@@ -38,7 +38,7 @@ async def run_snapshot(
 
 
 async def run_gears_snapshot(settings: Settings, *, as_json: bool) -> bool:
-    """Copies by the scripts inside local and prints a report; returns whether each copied all."""
+    """Runs the copying scripts inside local and prints a report; returns whether all succeeded."""
     summary = await run_scripts_snapshot(settings.require_for_sync(), folder=None)
     print_report(summary, _print_scripts, as_json=as_json)
     return summary.agrees

@@ -28,7 +28,7 @@ def start() -> Settings:
 
 
 def run_check(work: Coroutine[None, None, bool]) -> None:
-    """Runs work that returns its success, and exits with status 1 without it."""
+    """Runs a coroutine that returns whether it succeeded; exits with status 1 if it did not."""
     if not run(work):
         sys.exit(1)
 

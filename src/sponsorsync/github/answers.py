@@ -1,4 +1,4 @@
-"""Reading any answer of GitHub: its status, its JSON, its errors and its rate limit. No I/O."""
+"""Checks and parses any answer of GitHub: status, JSON, errors and rate limit. No I/O."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from sponsorsync.domain.errors import (
 
 T = TypeVar("T")
 
-# GitHub says: without Retry-After and reset, wait for a minute at least.
+# GitHub's documentation: without retry-after and x-ratelimit-reset, wait for at least a minute.
 # https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
 _DEFAULT_RETRY_AFTER_S = 60
 
@@ -24,7 +24,7 @@ _DEFAULT_RETRY_AFTER_S = 60
 def check_status(status: int, headers: Mapping[str, str], *, now: datetime) -> None:
     """Raises the GitHubError for an HTTP status and its headers; returns for 2xx.
 
-    403 is a rate limit when the headers say so, else a refusal.
+    403 means a rate limit if the headers have `retry-after` or no remaining points, else a refusal.
     https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
@@ -68,7 +68,7 @@ def read_retry_after(headers: Mapping[str, str], *, now: datetime) -> int:
 
 @contextmanager
 def reading(subject: str) -> Iterator[None]:
-    """Raises GitHubUnreachableError, naming the subject, when an answer has another shape."""
+    """Raises GitHubUnreachableError if the block fails because an answer has another shape."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:

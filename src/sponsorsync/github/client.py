@@ -19,7 +19,7 @@ T = TypeVar("T")
 PageT = TypeVar("PageT", sponsorships.SponsorshipPage, sponsorships.ReceivedPage)
 
 MOST_ORGANIZATIONS = 1_000
-"""Limit for one person; the answer for a member of more is marked as not complete."""
+"""The most organizations that are fetched of one person; more make `is_complete` False."""
 
 
 class GitHubClient:
@@ -75,14 +75,14 @@ class GitHubClient:
     ) -> AsyncGenerator[sponsorships.ReceivedPage, None]:
         """Yields the pages of the sponsorships that the token owner's account receives.
 
-        `after` is the `next_cursor` of the last page that was read; None starts at the first.
+        `after` is the `next_cursor` of the last page that was read, or None for the first page.
         """
         query, variables = requests.MAINTAINER_SPONSORSHIPS, {"login": sponsorable}
         parse = partial(sponsorships.parse_received_sponsorships, login=sponsorable)
         return self._query_pages(token, query, variables, parse, after=after)
 
     async def fetch_sponsor(self, token: str, node_id: str) -> sponsorships.SponsorAnswer:
-        """Returns one account's sponsorship of the token's owner."""
+        """Returns the sponsorship of the token's owner by the account with this node id."""
         body = requests.build_sponsor_request(node_id)
         return await self._query(token, body, sponsorships.parse_sponsor)
 
@@ -108,7 +108,7 @@ class GitHubClient:
         try:
             return parse(response.content)
         except GitHubLimitedError as error:
-            # GitHub sends it with HTTP 200; the headers give the time to wait.
+            # GitHub reports the limit with HTTP 200; only the headers have the time to wait.
             wait_s = read_retry_after(response.headers, now=datetime.now(UTC))
             raise GitHubLimitedError(str(error), retry_after_s=wait_s) from None
 

@@ -23,7 +23,7 @@ from sponsorsync.oauth_client import UNREADABLE, AsyncOAuth2Client, OAuthError
 SCOPE = "read:user user:email"
 SCOPE_WITH_ORGANIZATIONS = f"{SCOPE} read:org"
 
-# 43 to 128 characters (RFC 7636, 4.1); 48 bytes make 64.
+# A PKCE verifier has 43 to 128 characters (RFC 7636, 4.1); 48 random bytes make 64.
 _VERIFIER_BYTES = 48
 
 # GitHub's error codes for a rejected code, sent with HTTP 200.
@@ -74,7 +74,7 @@ class GitHubOAuth:
 
     @property
     def issuer(self) -> str:
-        """The required value of `iss` in a callback, if it is sent (RFC 9207)."""
+        """The only valid value of the callback's parameter `iss`, which is optional (RFC 9207)."""
         return f"{self.github_url}/login/oauth"
 
     def start(self, *, login_hint: str | None) -> LoginAttempt:
@@ -90,7 +90,7 @@ class GitHubOAuth:
         """Returns the access token for a code.
 
         Raises:
-            LoginError: GitHub rejected the code or this installation.
+            LoginError: GitHub rejected the code, or this site's credentials or callback address.
             GitHubUnreachableError: GitHub did not answer, or sent an unreadable answer.
         """
         try:

@@ -12,7 +12,7 @@ API_VERSION = "2026-03-10"
 PAGE_SIZE = 100
 """GraphQL pages hold 100 nodes at most."""
 
-# The fields that decide about an entitlement; each query for sponsorships ends with them.
+# The fields that decide about an entitlement, as a fragment at the end of each query.
 _GIVEN = """
 fragment Given on Sponsorship {
   createdAt
@@ -90,7 +90,8 @@ query ViewerOrganizations($maintainerLogins: [String!], $first: Int!, $after: St
 }
 """)
 
-# GitHub ignores includePrivate unless the viewer manages the account, so the query asks for that.
+# GitHub ignores includePrivate unless the viewer manages the account, so the query also fetches
+# isViewer and viewerCanAdminister.
 MAINTAINER_SPONSORSHIPS = _with_given("""
 query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
   rateLimit { cost limit remaining resetAt }
@@ -120,8 +121,8 @@ query MaintainerSponsorships($login: String!, $first: Int!, $after: String) {
 }
 """)
 
-# The viewer is the receiver, so only their own token works. GitHub returns one sponsorship; if
-# there are several, as after one-time payments, it does not document which one.
+# The sponsorable is the owner of the token, so only the maintainer's own token works. If there are
+# several sponsorships, as after one-time payments, GitHub does not document which one it returns.
 MAINTAINER_SPONSOR = _with_given("""
 query MaintainerSponsor($id: ID!) {
   viewer { login }
@@ -149,7 +150,7 @@ def build_account_path(login: str) -> str:
 
     https://docs.github.com/rest/users/users#get-a-user
     """
-    # A path segment of dots would lead to another path.
+    # Dots are escaped, because clients resolve the segments `.` and `..` to another path.
     return "/users/" + quote(login, safe="").replace(".", "%2E")
 
 

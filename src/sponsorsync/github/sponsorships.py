@@ -34,7 +34,7 @@ class SponsorshipPage:
 class OrganizationPage:
     """One page of the organizations of a person; `next_cursor` is None on the last one.
 
-    The page is not complete if GitHub withholds a part of it.
+    `is_complete` is False if GitHub withholds a part of the page.
     """
 
     organizations: tuple[Membership, ...]
@@ -56,9 +56,9 @@ class Budget:
 class ReceivedPage:
     """One page of the sponsorships that an account receives, each with the sponsor's numeric id.
 
-    `nodes` counts the sponsorships on the page, with the `hidden` ones, possibly active, whose
-    sponsor GitHub does not show; `total` counts those on all pages. `next_cursor` is None on the
-    last one.
+    `nodes` is the number of sponsorships on the page, `total` the number on all pages. `hidden` is
+    the number of those on the page that may be active, but without a sponsor that GitHub shows:
+    `sponsorships` lacks these. `next_cursor` is None on the last page.
     """
 
     sponsorships: tuple[tuple[int, Sponsorship], ...]
@@ -71,10 +71,10 @@ class ReceivedPage:
 
 @dataclass(frozen=True, slots=True)
 class SponsorAnswer:
-    """One account's sponsorship of the token's owner; None if there never was one.
+    """One account's sponsorship of the token's owner, the login `viewer_login` in lower case.
 
-    The sponsorship may have ended. Its sponsorable is `viewer_login`, lower-cased. GitHub may show
-    no `sponsor_id`.
+    `sponsorship` may have ended; it is None if there never was one. `sponsor_id` is None if GitHub
+    does not show it.
     """
 
     viewer_login: str
@@ -86,7 +86,7 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
     """Returns one page of the answer to VIEWER_SPONSORSHIPS.
 
     Skips null nodes. Rejects an answer with errors even if it also has data, because the missing
-    part is unknown; also one without nodes or without the next cursor.
+    part is unknown. Rejects an answer that lacks the nodes or the cursor of a next page, too.
     """
     with reading("list of sponsorships"):
         data = parse_json(body)
@@ -101,9 +101,9 @@ def parse_sponsorships(body: bytes) -> SponsorshipPage:
 def parse_organizations(body: bytes) -> OrganizationPage:
     """Returns one page of the answer to VIEWER_ORGANIZATIONS.
 
-    An organization can restrict OAuth apps or require its own sign-in. GitHub then withholds it
-    with an error of type FORBIDDEN and still answers about the others. The others count, because
-    one organization must not decide about the rest; the page is then not complete.
+    An organization can restrict OAuth apps or require its own sign-in. GitHub then withholds this
+    organization with an error of type FORBIDDEN, and still returns the others. The page has these
+    others, and `is_complete` is False.
     https://docs.github.com/organizations/managing-oauth-access-to-your-organizations-data/about-oauth-app-access-restrictions
 
     Raises:
@@ -166,7 +166,7 @@ def parse_received_sponsorships(body: bytes, *, login: str) -> ReceivedPage:
 
 
 def parse_sponsor(body: bytes) -> SponsorAnswer:
-    """Returns the answer to MAINTAINER_SPONSOR; an unknown node is an error."""
+    """Returns the answer to MAINTAINER_SPONSOR; raises if GitHub does not know the node."""
     with reading("sponsorship"):
         data = parse_json(body)
         check_graphql_errors(data.get("errors") or [])
@@ -190,7 +190,10 @@ def _parse_next_cursor(page: Mapping[str, Any]) -> str | None:
 
 
 def _is_hidden(node: Mapping[str, Any] | None) -> bool:
-    """An ended sponsorship without a sponsor is not hidden: the account has been deleted."""
+    """Returns whether a sponsorship may be active, but GitHub does not show its sponsor.
+
+    An ended sponsorship without a sponsor is not hidden: the sponsor's account has been deleted.
+    """
     if node is None:
         return True
     return node["isActive"] is not False and (node["sponsorEntity"] or {}).get("databaseId") is None
@@ -206,7 +209,7 @@ def _parse_membership(node: Mapping[str, Any]) -> Membership:
 
 
 def _is_whole(node: Mapping[str, Any]) -> bool:
-    """Returns whether GitHub shows all sponsorships of an organization; any level may be null."""
+    """Returns whether GitHub shows all sponsorships of an organization; it may send nulls."""
     connection = node["sponsorshipsAsSponsor"]
     if connection is None or connection["nodes"] is None or connection["pageInfo"]["hasNextPage"]:
         return False

@@ -16,7 +16,7 @@ from sponsorsync.domain.sponsorship import EventKind, Privacy, SponsorshipEvent,
 
 _PREFIX = "sha256="
 
-# Times beyond these are implausible, and adding to them could overflow a datetime.
+# Times outside these limits are implausible, and adding to them could overflow a datetime.
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _GREATEST_ID = 2**53
@@ -36,7 +36,7 @@ def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
 
 
 def parse_event(body: bytes) -> Mapping[str, Any]:
-    """Returns an event's JSON object; raises MalformedEventError if the body is none."""
+    """Returns an event's JSON object; raises MalformedEventError for any other body."""
     try:
         event = cast("Any", json.loads(body))
     except (ValueError, RecursionError):
@@ -58,7 +58,8 @@ def find_sponsorable(event: Mapping[str, Any]) -> str | None:
 def parse_sponsorship(event: Mapping[str, Any]) -> SponsorshipEvent | None:
     """Returns a `sponsorship` event, reduced to the fields that decide on entitlement.
 
-    None means that nothing is certain: an unknown action, no sponsor, a value of a wrong type.
+    Returns None if the action is unknown, or if the sponsorable, the sponsor or the creation time
+    is missing or unreadable.
     """
     sponsorship = _member(event, "sponsorship")
     tier = _member(sponsorship, "tier")
@@ -99,7 +100,8 @@ def _number(value: Mapping[str, Any], name: str, greatest: int) -> int | None:
 def _effective_moment(text: object) -> datetime | None:
     """Returns the time of an announced change; GitHub documents only that it is a string.
 
-    A bare date means its start in UTC. An unreadable value is ignored; the event still counts.
+    A bare date means its start in UTC. An unreadable value gives None: the event
+    is then used without it.
     """
     try:
         day = date.fromisoformat(text) if isinstance(text, str) else None
@@ -116,7 +118,7 @@ def _privacy(level: object) -> Privacy | None:
 
 
 def _moment(text: object) -> datetime | None:
-    """Returns a time in whole seconds, as it is stored."""
+    """Returns a time in whole seconds, as it is stored; None if unreadable or implausible."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

@@ -1,1 +1,1 @@
-"""Patreon as a source of entitlement: `source` joins `oauth`, `client` and the pure modules."""
+"""Patreon as a source of entitlement: `source` combines `oauth`, `client` and the pure modules."""

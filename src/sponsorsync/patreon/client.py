@@ -1,4 +1,4 @@
-"""Client of Patreon's API, which uses one person's token for each call."""
+"""Client of Patreon's API; each call has the token of one person."""
 
 import httpx
 
@@ -9,7 +9,7 @@ from sponsorsync.patreon.patronage import PatreonIdentity
 
 
 class PatreonClient:
-    """Fetches a token's owner; raises an AccountLinkError where Patreon gives no usable answer."""
+    """Fetches the owner of a token; raises AccountLinkError if Patreon gives no usable answer."""
 
     def __init__(self, client: httpx.AsyncClient, *, patreon_url: str) -> None:
         self._client = client

@@ -1,8 +1,9 @@
 """Requests to Patreon and its answers, without any I/O.
 
-Sources: the documentation at https://docs.patreon.com/, whose text is that of
-https://github.com/Patreon/platform-documentation, and where it is silent what Patreon's own plugin
-for WordPress does, https://github.com/Patreon/patreon-wordpress. docs/patreon.md has the rest.
+They follow the documentation at https://docs.patreon.com/ (its text is at
+https://github.com/Patreon/platform-documentation) and, for anything that it does not describe,
+Patreon's own plugin for WordPress, https://github.com/Patreon/patreon-wordpress. docs/patreon.md
+has the details.
 """
 
 import json
@@ -19,9 +20,9 @@ T = TypeVar("T")
 
 IDENTITY_PATH = "/api/oauth2/v2/identity"
 
-# Version 2 answers with ids alone, unless the query names each attribute.
+# Version 2 of the API answers with ids only, unless the query names each attribute.
 # https://docs.patreon.com/#apiv2-oauth
-# The query has to name the campaign of a membership too, with a dot:
+# The query has to include the campaign of a membership too, as `memberships.campaign`:
 # https://github.com/Patreon/platform-documentation/pull/53
 IDENTITY_QUERY: Mapping[str, str] = MappingProxyType(
     {
@@ -43,7 +44,7 @@ _STATUSES = {
     None: PatronStatus.NONE,
 }
 
-# A token may be used a hundred times a minute. https://docs.patreon.com/#rate-limits
+# The limit is a hundred requests a minute with one token. https://docs.patreon.com/#rate-limits
 _DEFAULT_RETRY_AFTER_S = 60
 
 _NOT_AS_DOCUMENTED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
@@ -71,9 +72,10 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
 
 
 def check_token_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Does the same for the token endpoint, unless the body names an OAuth error.
+    """Checks the status like `check_status`, unless the body has an OAuth error.
 
-    An OAuth error says more than the status: a used code and a wrong secret both come with 401.
+    Authlib raises that error, which says more than the status: a used code and a wrong secret both
+    come with 401.
     https://github.com/mxpv/patreon-go/issues/6
     """
     document = _load_json(body)
@@ -82,9 +84,9 @@ def check_token_status(status: int, headers: Mapping[str, str], body: bytes) -> 
 
 
 def read_retry_after(headers: Mapping[str, str], body: bytes) -> int:
-    """Returns the wait in seconds that a rate limit asks for.
+    """Returns the seconds to wait after a rate limit, or a default.
 
-    Patreon may leave it out: https://docs.patreon.com/#rate-limits
+    Patreon may not send the time: https://docs.patreon.com/#rate-limits
     """
     try:
         if "retry-after" in headers:
@@ -98,11 +100,9 @@ def read_retry_after(headers: Mapping[str, str], body: bytes) -> int:
 def parse_identity(body: bytes) -> PatreonIdentity:
     """Returns the account and each of its patronages from the answer to IDENTITY_QUERY.
 
-    An answer that lacks a membership which it mentions, or the campaign or the status of one, is
-    not usable: the missing part is unknown, and must not be taken for 'no'.
-
     Raises:
-        LinkUnreachableError: The body is not what is documented.
+        LinkUnreachableError: The body is not as documented, or lacks a membership that it links to,
+            or the campaign or status of a membership: unknown must not be taken for 'no'.
     """
     document = cast("Any", _load_json(body))
     try:
@@ -154,12 +154,12 @@ def _parse_patronage(
 
 
 def _choose_cents(tiers: Sequence[Mapping[str, Any]], attributes: Mapping[str, Any]) -> int | None:
-    """Returns a price a month: of the highest tier, else of the pledge.
+    """Returns the monthly price of the highest tier, or else of the pledge.
 
     The tiers come first, because people pay in their own currency, and less if they pay for a year:
     https://support.patreon.com/hc/en-us/articles/360047287991-Currency-updates-to-the-Patreon-API
-    Without a tier that has a price, the pledge counts. Its amount is for all of its months,
-    as Patreon's own plugin takes it: getUserPatronageLevel in
+    Without a tier that has a price, the pledge decides. Its amount is for all months between two
+    charges, so it is divided by them, as in getUserPatronageLevel of Patreon's own plugin:
     https://github.com/Patreon/patreon-wordpress/blob/master/classes/patreon_wordpress.php
     """
     prices = [_expect_or_none(tier.get("amount_cents"), int) or 0 for tier in tiers]
@@ -173,14 +173,14 @@ def _choose_cents(tiers: Sequence[Mapping[str, Any]], attributes: Mapping[str, A
 def _read_links(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """Returns the links of a relationship: https://jsonapi.org/format/#document-resource-objects.
 
-    For an empty one, Patreon sends an empty list, null, or no such relationship.
+    For an empty relationship, Patreon sends an empty list, null, or nothing.
     """
     relationship = resource.get("relationships", {}).get(name) or {}
     return _expect(relationship.get("data") or [], list)
 
 
 def _parse_moment(value: object) -> datetime | None:
-    """Returns a moment; Patreon's are all UTC, with an offset or without."""
+    """Returns a moment in UTC; Patreon's times without an offset are in UTC, too."""
     if value is None:
         return None
     moment = datetime.fromisoformat(_expect(value, str))
@@ -199,7 +199,7 @@ def _expect_or_none(value: object, kind: type[T]) -> T | None:
 
 
 def _load_json(body: bytes) -> object:
-    """Returns the value of a body, or None where it is no JSON; None is no answer to a caller."""
+    """Returns the JSON value of a body, or None if it is not JSON: no caller accepts null."""
     try:
         return cast("object", json.loads(body))
     except (ValueError, RecursionError):

@@ -1,10 +1,10 @@
-"""Patreon's OAuth flow, by Authlib: a signed-in person links their Patreon account.
+"""Patreon's OAuth flow, with Authlib: a signed-in person links their Patreon account.
 
 https://docs.patreon.com/#oauth
 
-Patreon documents no PKCE: the state, and the secret that only we have, bind a code. Patreon
-documents no way to revoke a token either: the caller reads the identity once and drops the token,
-and people withdraw the access in their settings:
+Patreon documents no PKCE: only the state and the client secret protect a code. Patreon documents
+no way to revoke a token either: the caller reads the identity once and drops the token, and people
+can withdraw the access in their settings:
 https://support.patreon.com/hc/en-gb/articles/115004061726
 """
 
@@ -29,7 +29,7 @@ from sponsorsync.patreon import messages
 # we do not need. https://docs.patreon.com/#get-api-oauth2-v2-identity
 SCOPE = "identity"
 
-# Patreon's errors for a code that it does not accept: RFC 6749, 5.2.
+# Patreon's error codes if it does not accept a code or the client (RFC 6749, 5.2).
 _TOKEN_ERRORS: dict[str, tuple[type[AccountLinkError], str]] = {
     "invalid_grant": (
         LinkExpiredError,
@@ -69,7 +69,7 @@ class PatreonOAuth:
 
         Raises:
             LinkExpiredError: Patreon does not accept the code.
-            LinkRefusedError: Patreon does not accept this installation, or gives no reason.
+            LinkRefusedError: Patreon does not accept the client id and secret, or gives no reason.
             LinkLimitedError: Patreon's rate limit is reached.
             LinkUnreachableError: Patreon gave no readable answer.
         """
@@ -88,7 +88,7 @@ class PatreonOAuth:
         return access_token
 
     def _create_client(self) -> AsyncOAuth2Client:
-        # One client for each use, since it holds its token. The transport is shared.
+        # A new client for each use, because it stores the fetched token. The transport is shared.
         return AsyncOAuth2Client(
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value(),

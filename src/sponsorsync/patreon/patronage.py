@@ -1,4 +1,4 @@
-"""The part of a Patreon membership that decides about entitlement, and the grant it results in."""
+"""Patronages: the data of a Patreon membership that decide about its grant, and that grant."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,13 +7,13 @@ from enum import StrEnum
 from sponsorsync.domain.sources import EntitlementSource, Grant
 
 UNDATED = timedelta(days=31)
-"""The length of an entitlement by an active patron, or by a gift, without an end from Patreon."""
+"""The length of a grant by an active patronage or a gift if Patreon names no end."""
 
 UNSETTLED = timedelta(days=7)
-"""The least time that is left to an active patron, and to one who has cancelled a paid period.
+"""The shortest grant by an active patronage, or by one that was cancelled in a paid period.
 
-Patreon's date may have passed, and Patreon names no end of a cancelled period. Patreon's staff
-called a week enough for a charge to be tried again
+Patreon's date of the next charge may have passed, and Patreon names no end of a cancelled period.
+Patreon's staff called a week long enough to repeat a failed charge
 (https://github.com/discourse/discourse-patreon/pull/14)."""
 
 
@@ -33,17 +33,15 @@ class Patronage:
     """One person's membership of one campaign, which is a creator's page.
 
     Attributes:
-        status: Patreon's own status. It says nothing about a gift.
-        cents: The present entitlement as a price a month: that of the highest tier, in the
-            campaign's currency; without a tier, that of the pledge, in the currency in which
-            Patreon counts it. Not 0 during a paid period that was cancelled. None where Patreon
-            does not say.
-        since: The beginning of the present chain of payments; a change of the tier does not break
-            it.
-        paid_until: The next charge of an active patron, in a month or in a year. None for all
-            others, and where Patreon does not say; then the end is unknown.
-        is_gift: Another person pays, or nobody does.
-        is_trial: Nothing is paid yet.
+        status: Patreon's own status; it does not depend on a gift.
+        cents: The price a month of the highest tier, in the campaign's currency; without a tier,
+            of the pledge, in the currency in which Patreon reports it. After a cancellation, it
+            is above 0 until the paid period ends. None if Patreon reports no price.
+        since: The start of the uninterrupted payments, over changes of the tier.
+        paid_until: The date of an active patron's next charge, monthly or yearly. None for others,
+            and if Patreon reports no date.
+        is_gift: The person received the membership as a gift, and pays nothing.
+        is_trial: The membership is a free trial.
     """
 
     campaign_id: str
@@ -66,11 +64,11 @@ class PatreonIdentity:
 def derive_grant(
     identity: PatreonIdentity, campaign_id: str, stored: Grant | None, now: datetime
 ) -> Grant | None:
-    """Returns the grant that a patronage results in, None where there never was a pledge.
+    """Returns the grant by the patronage of a campaign; None if there never was a pledge.
 
-    Only the maintainer's campaign counts. The service does not ask Patreon again, so the grant has
-    an end; the person moves it by linking the account again. `stored` is the grant that the same
-    account had before.
+    Patronages of other campaigns are ignored. The service does not ask Patreon again, so the grant
+    has an end; linking the account again extends it. `stored` is the grant that the same account
+    had before.
     """
     patronage = next((p for p in identity.patronages if p.campaign_id == campaign_id), None)
     until = None if patronage is None else _find_end(patronage, stored, now)
@@ -86,7 +84,7 @@ def derive_grant(
 
 
 def _find_end(patronage: Patronage, stored: Grant | None, now: datetime) -> datetime | None:
-    """Returns the end of the entitlement: `now` where it is over, None where it never began."""
+    """Returns the end of the grant: `now` if it is over, None if there never was a pledge."""
     if patronage.status is PatronStatus.ACTIVE or patronage.is_gift:
         if patronage.paid_until is None:
             return now + UNDATED

@@ -29,7 +29,7 @@ class PatreonSource(LinkedSource):
     def create(
         cls, settings: Settings, transport: httpx.AsyncBaseTransport, *, redirect_uri: str
     ) -> Self | None:
-        """Returns the source, or None where Patreon's settings are not set."""
+        """Returns the source, or None if Patreon's settings are not set."""
         client_id, secret = settings.patreon_client_id, settings.patreon_secret
         campaign_id = settings.patreon_campaign
         if client_id is None or secret is None or campaign_id is None:

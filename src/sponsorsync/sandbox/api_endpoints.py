@@ -15,14 +15,14 @@ from sponsorsync.sandbox.oauth import POINTS_AN_HOUR, OAuthApp, Token
 from sponsorsync.sandbox.people import Account
 
 POINTS_WITHOUT_TOKEN = 60
-"""An hour and address; shown and not counted here."""
+"""GitHub's limit of requests an hour from one address; shown in headers, but not enforced."""
 
 API_VERSIONS = ("2022-11-28", "2026-03-10")
 REST_DOCS = "https://docs.github.com/rest"
 
 
 class RefusalError(Exception):
-    """Ends an API request with GitHub's form of an error."""
+    """Ends an API request with an error in GitHub's form."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class ApiEndpoints:
         self._oauth = oauth
 
     async def user(self, request: Request) -> Response:
-        """The person behind the token."""
+        """Returns the account of the person whose token it is."""
         token = self._rest_token(request)
         return JSONResponse(
             _to_rest_account(token.person, self._state.url),
@@ -56,20 +56,20 @@ class ApiEndpoints:
         )
 
     async def emails(self, request: Request) -> Response:
-        """Their addresses."""
+        """Returns the e-mail addresses of the person whose token it is."""
         token = self._rest_token(request)
         headers = self._limit_headers(token, "core")
         if "user:email" not in token.scopes:
-            # GitHub answers a missing scope as it answers a missing page.
+            # GitHub answers 404 if the token lacks the scope.
             raise RefusalError(404, "Not Found", headers)
         return JSONResponse([vars(email) for email in token.person.emails], headers=headers)
 
     async def account_by_id(self, request: Request) -> Response:
-        """Any account, by its number."""
+        """Returns the account with this numeric id."""
         return self._account(request, self._state.people.by_id(request.path_params["account_id"]))
 
     async def account_by_login(self, request: Request) -> Response:
-        """Any account, by its login."""
+        """Returns the account with this login."""
         return self._account(request, self._state.people.find(request.path_params["login"]))
 
     def _account(self, request: Request, account: Account | None) -> Response:
@@ -80,7 +80,7 @@ class ApiEndpoints:
         return JSONResponse(_to_rest_account(account, self._state.url), headers=headers)
 
     async def revoke(self, request: Request) -> Response:
-        """Ends an access token of the OAuth app."""
+        """Revokes an access token of the OAuth app."""
         _check_headers(request)
         client_id, client_secret = _basic_credentials(request)
         if not self._oauth.is_secret(client_id, client_secret):
@@ -116,7 +116,7 @@ class ApiEndpoints:
     def _live_token(self, request: Request) -> Token:
         """Returns the token of an API request, and counts the request.
 
-        Raises RefusalError if the headers are wrong, the token is dead, or a limit is reached.
+        Raises RefusalError if the headers are wrong, the token is not valid, or a limit is reached.
         """
         _check_headers(request)
         scheme, _, text = request.headers.get("authorization", "").partition(" ")

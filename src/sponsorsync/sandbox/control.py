@@ -15,7 +15,7 @@ from sponsorsync.sandbox.switchboard import switch_routes
 
 
 class Control:
-    """The developer's pages; the service itself only links to the avatars."""
+    """The pages for developers, and the avatars, to which the service links."""
 
     def __init__(self, state: GitHubState, pages: Pages) -> None:
         self.hook: Hook | None = None
@@ -23,7 +23,7 @@ class Control:
         self._pages = pages
 
     def routes(self) -> list[Route]:
-        """Returns the routes of this part."""
+        """Returns the routes of the pages, of the switches and of the avatars."""
         return [
             *switch_routes(self._state.switches, self._render),
             Route("/sponsorships", self._sponsor, methods=["POST"]),

@@ -29,14 +29,15 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class SimulatedGitHub:
-    """The simulation; its parts may be changed while it runs.
+    """A simulated GitHub; its attributes may be changed while it runs.
 
     It has one registered OAuth app; the first of `redirect_uris` is its default callback. The
-    people by role sponsor the login `maintainer`. `url` is where this is served: GITHUB_URL is
-    `url`, GITHUB_API_URL is `{url}/api`. By the clock `now` codes expire and one-time payments end.
+    people of `people_by_role` sponsor the login `maintainer`. It is served at `url`: set GITHUB_URL
+    to `url` and GITHUB_API_URL to `{url}/api`. The clock `now` decides whether a code has expired
+    or a one-time payment has ended.
 
     Attributes:
-        people: Accounts and sponsorships; a change holds from the next request on.
+        people: Accounts and sponsorships; the next request sees a change.
         switches: The faults.
         tokens: The live access tokens.
         requests: The record of the requests and of their overlaps.

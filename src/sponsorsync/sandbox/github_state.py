@@ -13,8 +13,9 @@ from sponsorsync.sandbox.switches import Switches
 class GitHubState:
     """The accounts, the live tokens and the faults.
 
-    `url` has no slash at its end. The people by role sponsor the login `maintainer`. By the clock
-    `now` codes expire and one-time payments end.
+    `url` is the simulation's address, without a slash at its end. `maintainer` is the login that
+    the people of `people_by_role` sponsor. The clock `now` decides whether a code has expired or a
+    one-time payment has ended.
     """
 
     url: str

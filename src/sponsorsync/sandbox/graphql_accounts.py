@@ -45,7 +45,7 @@ def _find_account(kind: type[Account], info: Info, login: str) -> Account:
 
 
 def _node(_: object, info: Info, **arguments: str) -> Account:
-    """Finds accounts only; the service queries no other node by its id."""
+    """Returns the account with a node id; the service queries no other node by its id."""
     node_id = arguments["id"]
     account = info.context.people.by_node_id(node_id)
     if account is None:
@@ -84,7 +84,7 @@ def _organizations(
         key=_login_key if by_login else _account_key,
         descending=is_descending(order_by),
     )
-    # graphql-core makes an exception in a list a null node with an error beside the data.
+    # graphql-core turns an exception in a list into a null node and an error beside the data.
     nodes: list[_Shown] = [
         forbidden(each.login) if info.context.is_restricted(each) else each for each in page.nodes
     ]

@@ -1,4 +1,4 @@
-"""The simulated GitHub's GraphQL API: executes queries against github.graphql."""
+"""The simulated GitHub's GraphQL API: executes queries on the schema github.graphql."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -64,8 +64,8 @@ def simulated_schema(*, nulls_stay: bool = False) -> GraphQLSchema:
     """Returns the schema with its resolvers.
 
     Args:
-        nulls_stay: Make the sponsorship fields nullable, so that a refused one is null by itself.
-            By GraphQL's rule the null of a non-null field makes its parents null, up to `data`.
+        nulls_stay: Make the sponsorship fields nullable, so that only a refused field is null.
+            By GraphQL's rule, a null in a non-null field makes its parents null, up to `data`.
     """
     schema = build_schema(files(__package__).joinpath("github.graphql").read_text("utf-8"))
     for type_name, resolvers in _RESOLVERS.items():
@@ -119,7 +119,7 @@ def _raise_defects(errors: list[GraphQLError]) -> None:
 
 
 def _resolve_attribute(source: object, info: Info, **_arguments: object) -> object:
-    """The default resolver: `endCursor` is the attribute `end_cursor`."""
+    """Resolves a field without a resolver: `endCursor` is the attribute `end_cursor`."""
     value = getattr(source, _snake_case(info.field_name))
     if not isinstance(value, datetime):
         return value

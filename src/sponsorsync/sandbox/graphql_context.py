@@ -47,7 +47,7 @@ class QueryContext:
         return self.manages(sponsorship.sponsor) and not self.switches.own_private_hidden
 
     def is_restricted(self, organization: Organization) -> bool:
-        """Returns whether this organization refuses OAuth apps, and so its members' tokens."""
+        """Returns whether this organization hides its data from the tokens of OAuth apps."""
         return organization.login.lower() == self.switches.restricting_organization.lower()
 
     def require_scope(self, scope: str, field: str) -> None:
@@ -78,7 +78,7 @@ def forbidden(login: str = "sponsoring-org") -> GraphQLError:
 
 
 def is_descending(order_by: Order | None) -> bool:
-    """Returns whether an `orderBy` argument wants the latest first."""
+    """Returns whether an `orderBy` argument asks for the descending order."""
     return order_by is not None and order_by["direction"] == "DESC"
 
 

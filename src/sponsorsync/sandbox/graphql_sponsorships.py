@@ -71,7 +71,7 @@ def _create_page(
     )
     nodes: list[_Node] = [None if each.is_null else each for each in page.nodes]
     if info.context.switches.partial:
-        # graphql-core makes an exception in a list a null node with an error beside the data.
+        # graphql-core turns an exception in a list into a null node and an error beside the data.
         nodes[:1] = [forbidden()]
     return Page(nodes, page.page_info, page.total_count)
 
@@ -96,7 +96,7 @@ def _is_sponsored_by(account: Account, info: Info, *, account_login: str) -> boo
 def _find_latest(
     sponsor: Account, sponsorable: Account, context: QueryContext, *, active_only: bool = True
 ) -> Sponsorship | None:
-    """Returns the latest sponsorship between two accounts that the viewer may see."""
+    """Returns the latest sponsorship of `sponsorable` by `sponsor` that the viewer may see."""
     candidates = [
         each
         for each in context.people.sponsorships_of(sponsor)
@@ -108,7 +108,7 @@ def _find_latest(
 
 
 def _relevance(sponsorship: Sponsorship) -> Key:
-    """GitHub does not define its default order; this one is useless on purpose."""
+    """Returns an arbitrary sort key, because GitHub does not define its default order."""
     return sponsorship.number * 7919 % 1009, sponsorship.number
 
 
@@ -124,7 +124,7 @@ def _tier(sponsorship: Sponsorship, info: Info) -> Tier | None:
 
 
 def _guard(resolve: Resolver) -> Resolver:
-    """Applies the switches and checks the token's scope before `resolve`."""
+    """Returns `resolve` after a check of the switches and of the token's scope."""
 
     @wraps(resolve)
     def guarded(account: Account, info: Info, **arguments: object) -> object:

@@ -19,12 +19,12 @@ Action = Literal[
     "created", "cancelled", "edited", "tier_changed", "pending_cancellation", "pending_tier_change"
 ]
 ANSWER_TIMEOUT_S = 10
-"""GitHub's own limit; after it GitHub does not try again."""
+"""GitHub's own limit; GitHub does not repeat a delivery that exceeds it."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One event; a redelivery is the same to the byte."""
+    """One event; a redelivery sends the same bytes again."""
 
     number: str
     event: str
@@ -44,7 +44,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """One webhook; it sends nothing by itself, so a test decides about content and time.
+    """One webhook; it sends only if `send` is called.
 
     The receiver is at `url`, through `transport` (None: the network). The `secret` signs the
     events. `base_url` is the address of the simulated GitHub.
@@ -56,7 +56,7 @@ class Hook:
     transport: httpx.AsyncBaseTransport | None = None
 
     def ping(self) -> Delivery:
-        """Returns the first event of each webhook."""
+        """Returns the ping that GitHub sends first to each new webhook."""
         return _deliver("ping", {"zen": "Design for failure.", "hook": {"type": "SponsorsListing"}})
 
     def event(
@@ -69,7 +69,7 @@ class Hook:
         effective_date: datetime | None = None,
         sponsor_is_null: bool = False,
     ) -> Delivery:
-        """Returns an event of the kind `sponsorship` with the present state."""
+        """Returns a `sponsorship` event with the present state of the sponsorship."""
         sponsor = sponsorship.sponsor.as_json(self.base_url)
         tier = sponsorship.tier
         event: dict[str, object] = {
@@ -113,7 +113,7 @@ def _tier(tier: Tier, sponsorship: Sponsorship) -> dict[str, object]:
         "monthly_price_in_dollars": tier.monthly_price_in_dollars,
         "name": tier.name,
         "is_one_time": tier.is_one_time,
-        # GitHub misspells it in some events.
+        # GitHub misspells `amount` in some events.
         "is_custom_ammount": tier.is_custom_amount,
     }
 

@@ -17,9 +17,9 @@ from sponsorsync.settings import Settings
 class LinkedService:
     """A service that can be simulated.
 
-    `is_configured` returns whether the settings name the real one. `simulate` takes the address of
-    the app and the address to which the app sends browsers back; it returns the app, and the
-    settings that lead to it by name.
+    `is_configured` returns whether the settings are those of the real service. `simulate` takes the
+    address of the simulation and SponsorSync's callback address; it returns the simulation's app,
+    and by name the settings that make SponsorSync use the simulation.
     """
 
     source: EntitlementSource

@@ -52,7 +52,7 @@ _REDIRECT_URI_MISMATCH = (
 
 
 class AuthorizeError(OAuthError):
-    """An error that goes back through the browser, to `redirect_uri`."""
+    """An error that GitHub reports by sending the browser back to `redirect_uri`."""
 
     page = f"{DOCS}/troubleshooting-authorization-request-errors"
 
@@ -63,7 +63,7 @@ class AuthorizeError(OAuthError):
 
 @dataclass(frozen=True)
 class AuthorizeRequest:
-    """The service's request, which the browser brought."""
+    """The parameters with which the service sent the browser to the authorize page."""
 
     redirect_uri: str
     scope: str
@@ -108,14 +108,14 @@ class Token:
 
 
 class Tokens(BoundedDict[Token]):
-    """The live access tokens, by their texts."""
+    """The live access tokens; the keys are the tokens as text."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         super().__init__(TOKENS_KEPT)
         self._now = now
 
     def issue(self, person: Person, scopes: Sequence[str] = KNOWN_SCOPES) -> str:
-        """Creates a token without the web flow, for MAINTAINER_TOKEN and tests."""
+        """Creates a token; a maintainer's token and tests need no web flow before."""
         token = "gho_" + secrets.token_hex(18)
         self[token] = Token(token, person, tuple(scopes), self._now())
         return token
@@ -146,9 +146,9 @@ class OAuthApp:
         return _same(client_id, self.client_id) and _same(client_secret, self.client_secret)
 
     def parse_authorize(self, query: Mapping[str, str]) -> AuthorizeRequest:
-        """Checks the parameters of the authorize page.
+        """Returns the parameters of the authorize page.
 
-        Raises AuthorizeError, with which the browser has to go back, if they are wrong.
+        Raises AuthorizeError if they are wrong; the caller then sends the browser back with it.
         """
         default_redirect_uri = self.redirect_uris[0]
         redirect_uri = query.get("redirect_uri") or default_redirect_uri
@@ -176,7 +176,7 @@ class OAuthApp:
         return code
 
     def exchange(self, form: Mapping[str, str]) -> dict[str, str]:
-        """Exchanges a code for an access token; raises OAuthError if a proof is wrong."""
+        """Exchanges a code for an access token; raises OAuthError if a parameter is wrong."""
         if not self.is_secret(form.get("client_id", ""), form.get("client_secret", "")):
             raise OAuthError(
                 "incorrect_client_credentials",
@@ -197,7 +197,7 @@ class OAuthApp:
         }
 
     def _pop_code(self, text: str) -> Code:
-        """Removes a code before any other check, so that nobody can try it twice."""
+        """Returns and removes a code before any other check, so that it cannot be tried twice."""
         code = self._codes.pop(text, None)
         if code is None or self.now() > code.issued_at + CODE_LIFETIME:
             raise _bad_code()

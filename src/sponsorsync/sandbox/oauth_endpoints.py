@@ -23,7 +23,7 @@ class OAuthEndpoints:
         self._pages = pages
 
     async def authorize(self, request: Request) -> Response:
-        """Sends the browser back with a code, or shows the page to choose a person on."""
+        """Sends the browser back with a code or an error, or shows a page to choose a person."""
         query = request.query_params
         if query.get("client_id") != self._oauth.client_id:
             return self._pages.render("not_found.html", 404)
@@ -40,7 +40,7 @@ class OAuthEndpoints:
         return self._redirect(redirect_uri, {"code": code}, state)
 
     def _people_page(self, query: QueryParams, redirect_uri: str) -> Response:
-        """Renders the page; each link is the same request again, with a login."""
+        """Renders the page to choose a person; each link repeats the request with a login."""
         login = query.get("login", "")
         kept = [item for item in query.multi_items() if item[0] not in {"login", "prompt"}]
         return self._pages.render(
@@ -69,7 +69,7 @@ class OAuthEndpoints:
         )
 
     async def access_token(self, request: Request) -> Response:
-        """Exchanges a code; GitHub sends errors with status 200, too."""
+        """Exchanges a code for a token; as at GitHub, errors have status 200, too."""
         form = {name: values[-1] for name, values in parse_form(await request.body()).items()}
         try:
             fields = self._oauth.exchange(form)

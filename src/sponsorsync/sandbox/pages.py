@@ -23,7 +23,7 @@ class Pages:
     """Renders the templates; each page names the simulated `service`."""
 
     def __init__(self, service: str) -> None:
-        # At the start, so that no request waits for the disk.
+        # Loads all templates at the start, so that no request waits for the disk.
         self._templates = _load_templates(service)
 
     def render(self, name: str, status: int = 200, **values: object) -> HTMLResponse:

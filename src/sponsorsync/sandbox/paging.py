@@ -15,7 +15,7 @@ MOST_ON_A_PAGE = 100
 CURSOR_PREFIX = "cursor:sim:"
 
 Key = tuple[int, ...]
-"""The order of a connection; a cursor holds it, and so survives an item that ends meanwhile."""
+"""An item's sort key; a cursor contains it, so it remains valid if the item is removed."""
 
 _Item = TypeVar("_Item")
 
@@ -117,7 +117,7 @@ def _count_up_to(
     descending: bool,
     inclusive: bool,
 ) -> int:
-    """Counts the items of `ordered` before the cursor, with the item at it if `inclusive`."""
+    """Returns the number of items before the cursor, plus the item at it if `inclusive`."""
     mark = _parse_cursor(cursor)
 
     def is_counted(item: _Item) -> bool:
@@ -136,7 +136,7 @@ def _cursor(key: Key) -> str:
 def _parse_cursor(cursor: str) -> Key:
     try:
         text = b64decode(cursor.encode(), validate=True).decode()
-        # Without the prefix nothing is left, and int() refuses an empty text.
+        # Without the prefix, `numbers` is empty, and int('') raises a ValueError.
         _, _, numbers = text.partition(CURSOR_PREFIX)
         return tuple(int(number) for number in numbers.split(":"))
     except ValueError:

@@ -1,7 +1,8 @@
 """A simulated Patreon: the OAuth web flow, and the part of version 2 of the API that we use.
 
-It answers as https://docs.patreon.com/ says; docs/patreon.md lists what is not documented and was
-chosen. Serve `SimulatedPatreon.app` on a loopback port, or call it through httpx.ASGITransport.
+It answers as https://docs.patreon.com/ says; docs/patreon.md lists the
+behaviour that is not documented and was chosen here. Serve `SimulatedPatreon.app` on a loopback
+port, or call it through httpx.ASGITransport.
 """
 
 import secrets
@@ -55,7 +56,7 @@ class PatreonSwitches(Switchboard):
 
 @dataclass(frozen=True)
 class _Grant:
-    """The meaning of a code or a token."""
+    """The person and the scopes that a code or a token stands for."""
 
     patron: Patron
     scopes: frozenset[str]
@@ -67,11 +68,11 @@ class _ParameterError(Exception):
 
 
 class SimulatedPatreon:
-    """The simulation, whose parts may be changed while it runs.
+    """A simulated Patreon; its `patrons` and `switches` may be changed while it runs.
 
-    It is served at `url` and has one registered client; the account that registered it has the
-    campaign `campaign_id`. Codes expire by the clock `now`. The authorize page offers the
-    `patrons`, by role. The `switches` are the faults.
+    It is served at `url` and has one registered client, of the account with the campaign
+    `campaign_id`. The clock `now` decides whether a code has expired. The authorize page offers the
+    `patrons`, which are kept by role. The `switches` turn faults on.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class SimulatedPatreon:
         )
 
     def issue_token(self, role: str, *scopes: str) -> str:
-        """Issues a token without the web flow, with the scope `identity` and these."""
+        """Issues a token without the web flow, with the scopes `identity` and `scopes`."""
         return self._issue(self.patrons[role], {"identity", *scopes})
 
     def _render_page(self, problems: list[str]) -> Response:
@@ -275,7 +276,7 @@ def _include(
 def _resource(
     kind: str, identifier: str, attributes: Mapping[str, object], query: QueryParams
 ) -> _Resource:
-    """Returns a resource with the requested attributes alone."""
+    """Returns a resource with only the requested attributes."""
     requested = [name for name in query.get(f"fields[{kind}]", "").split(",") if name]
     if unknown := set(requested) - set(attributes):
         raise _ParameterError(f"A {kind} has no {', '.join(sorted(unknown))}.")

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Literal
 
 OTHER_CAMPAIGN_ID = "7650021"
-"""The campaign of another creator; support of it must not count."""
+"""The campaign of another creator; supporting it must not entitle."""
 
 PatronStatus = Literal["active_patron", "declined_patron", "former_patron"]
 
 _LINKS = {"id", "campaign_id", "tiers"}
-"""Fields of a membership that the API writes as its id and its relationships."""
+"""Fields of a membership that the API does not list as attributes, but as id and relationships."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -33,7 +33,7 @@ TEN_DOLLARS = Tier(id="25226010", amount_cents=1000)
 
 @dataclass(eq=False, kw_only=True)
 class Membership:
-    """One person's membership of one campaign, under the API's names."""
+    """One person's membership of one campaign; the fields have the API's names."""
 
     campaign_id: str
     patron_status: PatronStatus | None

@@ -13,7 +13,7 @@ ONE_TIME_VISIBLE = timedelta(days=30)
 """GitHub shows a one-time payment as active for one month, and sends no event when that ends."""
 
 FIRST_FREE_ID = 160_000_000
-"""The first id that `add_…` assigns; people with a role have lower ones."""
+"""The first id that `People.add_…` assigns; accounts of `people_by_role` have lower ids."""
 
 PaymentSource = Literal["GITHUB", "PATREON"]
 
@@ -32,7 +32,8 @@ class Email:
 class Account:
     """The fields that a person and an organization share.
 
-    Compared by identity: a rename keeps the account, and another account can take a freed login.
+    Accounts are compared by identity: a renamed account stays the same, and another account can
+    take its old login.
     """
 
     typename: ClassVar[str]
@@ -93,7 +94,7 @@ class Organization(Account):
 
 @dataclass
 class Tier:
-    """A price of a sponsorship; compare the price, as the name is free text."""
+    """A tier of a sponsorship; the price identifies it, as the name is free text."""
 
     monthly_price_in_cents: int
     is_one_time: bool = False
@@ -112,7 +113,7 @@ class Tier:
 
     @property
     def description(self) -> str:
-        """The maintainer's promise; here only the name again."""
+        """The maintainer's text about the tier; here it is the name."""
         return self.name
 
     @property
@@ -123,7 +124,7 @@ class Tier:
 
 @dataclass(eq=False, kw_only=True)
 class Sponsorship:
-    """One account's sponsorship of another; `is_null` makes GitHub list a null in its place."""
+    """One account's sponsorship of another; if `is_null`, GitHub lists a null instead."""
 
     number: int
     sponsor: Account
@@ -148,7 +149,7 @@ class Sponsorship:
         return self.tier is not None and self.tier.is_one_time
 
     def is_active_at(self, now: datetime) -> bool:
-        """Returns whether GitHub calls this active at `now`."""
+        """Returns whether GitHub shows the sponsorship as active at `now`."""
         if self.is_ended:
             return False
         paid_at = self.tier_selected_at or self.created_at
@@ -156,7 +157,7 @@ class Sponsorship:
 
 
 class People:
-    """The directory of accounts and sponsorships."""
+    """All accounts and sponsorships of the simulated GitHub."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now

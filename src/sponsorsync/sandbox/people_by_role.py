@@ -62,7 +62,7 @@ _ROLES = [
 
 
 def people_by_role(maintainer: str, now: Callable[[], datetime]) -> People:
-    """Returns the directory that a simulation starts with."""
+    """Returns the accounts and sponsorships that a simulation starts with."""
     people = People(now)
     people.add_person(
         maintainer,

@@ -46,11 +46,11 @@ class Requests:
     def in_sequence(self, *endpoints: str) -> int:
         """Returns the length of the longest chain of requests that waited for one another.
 
-        In a chain each request began after the one before had ended. Without arguments it counts
-        the endpoints that the service calls, so not the browser's authorize page.
+        In a chain each request began after the one before had ended. Without arguments, these are
+        requests to all endpoints except the authorize page, which the browser calls.
         """
         length = last_end = 0
-        # The request that ends first never rules out a longer chain.
+        # In the order of their ends: the request that ends first always fits the longest chain.
         for record in self._chosen(endpoints or ENDPOINTS):
             if record.began > last_end:
                 length, last_end = length + 1, record.ended
@@ -66,7 +66,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class RecordingMiddleware:
-    """Records the requests of one endpoint, and applies the faults that ignore the content."""
+    """Records the requests of one endpoint, and applies the faults that ignore their content."""
 
     app: ASGIApp
     endpoint: str
@@ -84,7 +84,7 @@ class RecordingMiddleware:
             await send(message)
 
         try:
-            # Even a wait of zero lets requests that were sent together begin together.
+            # Even with 0, requests that were sent together all begin before one is answered.
             await asyncio.sleep(self.switches.latency_ms / 1000)
             await self._answering_app()(scope, receive, recording_send)
         finally:

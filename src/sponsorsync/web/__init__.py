@@ -1,1 +1,1 @@
-"""The HTTP side: routers, what they depend on, and how errors are said. Knows only the domain."""
+"""The HTTP API and the pages: routes and their wire models, errors, cookies, middleware."""

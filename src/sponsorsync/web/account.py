@@ -22,7 +22,7 @@ pages = APIRouter(tags=["pages"])
 
 
 class ProfileOut(FromAttributes):
-    """Your profile at GitHub; old clients know the login as `user_login`."""
+    """Your profile at GitHub. `user_login` is the login, under the name that old clients use."""
 
     id: int = Field(examples=[583231], description="GitHub's numeric id; a login may change hands.")
     user_login: str = Field(validation_alias="login", examples=["octocat"])
@@ -34,7 +34,7 @@ class ProfileOut(FromAttributes):
 
 
 class Me(Model):
-    """Your profile, and your entitlement by each sponsorable."""
+    """Your profile, and your entitlement for each sponsorable (account that receives support)."""
 
     profile: ProfileOut
     entitlements: list[EntitlementOut]
@@ -70,7 +70,7 @@ class Deletion(Model):
     "/me", summary="Show my profile and my entitlements", responses=error_responses(401, 503)
 )
 async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
-    """Returns your profile, and your entitlement by each sponsorable, with source and reason."""
+    """Returns your profile, and your entitlement for each sponsorable, with source and reason."""
     return await _load_me(services, person_id)
 
 
@@ -86,11 +86,11 @@ async def get_me(person_id: ReaderId, services: ServicesDep) -> Me:
     },
 )
 async def refresh_me(person_id: PersonId, services: ServicesDep, response: Response) -> Me:
-    """Checks your sponsorship with the maintainer's token, at most once a minute.
+    """Asks GitHub about your sponsorship with the maintainer's token, at most once a minute.
 
-    Without that token the answer is 409 with the address of the sign-in, which checks with yours.
-    202: GitHub shows a single sponsor only to the sponsored account, so all sponsorships are
-    compared instead, within five minutes.
+    409: no maintainer's token is configured; `login_url` leads to the sign-in, which asks GitHub
+    with your own token. 202: GitHub has not answered completely, because it shows a single sponsor
+    only to the sponsored account; all sponsorships are compared with GitHub within five minutes.
     """
     if not await services.refresh.run(person_id):
         response.status_code = 202
@@ -115,8 +115,8 @@ async def export_me(person_id: PersonId, services: ServicesDep) -> ExportOut:
 async def delete_me(person_id: PersonId, services: ServicesDep, response: Response) -> Deletion:
     """Removes your data from both Redises, and ends all of your sessions.
 
-    202: the durable Redis could not be reached. Its data are removed later, also if you sign in
-    again before that.
+    202: the durable Redis could not be reached. Your data there are removed later,
+    even if you sign in again before that.
     """
     confirmed = await services.personal_data.delete(person_id)
     services.cookies.clear_session(response)
@@ -179,7 +179,7 @@ async def show_account(
 async def remove_from_account(
     collection: str, item: Annotated[str, Query()], person_id: PersonId, services: ServicesDep
 ) -> RedirectResponse:
-    """Removes an item; a plain form cannot send DELETE."""
+    """Removes an item. It is a POST, because an HTML form cannot send DELETE."""
     await services.preferences.change(person_id, collection, add=[], remove=[item])
     return RedirectResponse("/account", status_code=303)
 

@@ -1,4 +1,4 @@
-"""Link an account at another service: three routes for each source of `LINKED_SOURCES`."""
+"""Routes that link an account at another service: three for each source in `LINKED_SOURCES`."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ class _Routes:
         self._kind = kind
 
     async def start(self, request: Request, person_id: PersonId, services: ServicesDep) -> Response:
-        """Sends the browser to the service. A cookie binds the attempt to browser and person."""
+        """Sends the browser to the service; a cookie binds the attempt to this browser and you."""
         attempt = self._find_link(services).linked_source.start()
         response = RedirectResponse(attempt.url, status_code=303)
         services.cookies.clear_excess_attempts(response, request.cookies)
@@ -51,9 +51,9 @@ class _Routes:
         code: Annotated[str, Query(description="To be exchanged for a token, once.")] = "",
         error: Annotated[str, Query(description="Why there is no code.")] = "",
     ) -> Response:
-        """Asks the service once about the person's support; its token is not stored.
+        """Asks the service once about your support, and does not store its token.
 
-        The state is checked before anything else: anybody can link to this address.
+        `state` is checked before anything else, because any site can send a browser here.
         """
         link, source, name = self._find_link(services), self._kind.source, self._kind.name
         attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
@@ -79,7 +79,7 @@ class _Routes:
         return response
 
     async def unlink(self, person_id: PersonId, services: ServicesDep) -> Response:
-        """Ends the entitlement by the linked account; without one, nothing happens."""
+        """Removes the link and ends its entitlement; does nothing if no account is linked."""
         await self._find_link(services).unlink(person_id)
         return RedirectResponse("/account", status_code=303)
 

@@ -1,4 +1,4 @@
-"""Copying, comparing and importing, for administrators; the administrator's token opens it."""
+"""Administrators' routes that copy, compare and import data, and the check of their token."""
 
 import hmac
 from contextlib import suppress
@@ -48,7 +48,7 @@ async def require_admin(
     if credentials is None:
         raise AdminTokenMissingError
     wanted = services.admin_token.get_secret_value().encode()
-    # As bytes: compare_digest takes no text beyond ASCII.
+    # As bytes, because compare_digest accepts only ASCII text.
     if not hmac.compare_digest(credentials.credentials.encode(), wanted):
         raise AdminForbiddenError("That is not the administrator's token.")
 
@@ -76,7 +76,10 @@ class _Job(FromAttributes):
 
 
 class SnapshotRequest(Model):
-    """The engine that copies: the service (`plain`), or the scripts inside local (`gears`)."""
+    """The engine that copies all people to the durable Redis.
+
+    `plain` is the service itself, `gears` the RedisGears scripts inside the local Redis.
+    """
 
     engine: Literal["plain", "gears"] = "plain"
 
@@ -88,13 +91,13 @@ class SnapshotJob(_Job):
 
 
 class VerifyJob(_Job):
-    """The last comparison of local with durable that this process started."""
+    """The last comparison of the local with the durable Redis that this process started."""
 
     summary: VerifySummary | None
 
 
 class LastReconcileOut(FromAttributes):
-    """The last comparisons of a sponsorable with GitHub, by any replica."""
+    """The last comparison of a sponsorable's sponsorships with GitHub, by any replica."""
 
     sponsorable: str
     reconciled_at: datetime | None = Field(description="Start of the last complete comparison.")
@@ -103,7 +106,7 @@ class LastReconcileOut(FromAttributes):
 
 
 class ReconcileJob(_Job):
-    """The last comparison with GitHub that this process started, and those of all replicas."""
+    """The last comparison with GitHub that this process started; `last` is about all replicas."""
 
     last: list[LastReconcileOut] | None = Field(
         default=None,
@@ -122,7 +125,7 @@ class AnonymousImportRequest(Model):
 
 
 class AnonymousImportResult(Model):
-    """The number of imported items by collection, items that were there already included."""
+    """The number of imported items by collection, including those that the person already had."""
 
     id: int
     collections: dict[str, int] = Field(examples=[{"mnodes": 12}])
@@ -146,9 +149,9 @@ async def start_snapshot(
     collection: Collection = None,
     dry_run: bool = False,
 ) -> SnapshotJob:
-    """Starts a snapshot in the background, one at a time; repeating it is safe.
+    """Starts a copy of all people in the background, one at a time; repeating it is safe.
 
-    The scripts inside local always copy everything: they support no collection and no dry run.
+    The engine `gears` always copies everything: it refuses `collection` and `dry_run`.
     """
     if request is not None and request.engine == "gears":
         if collection is not None or dry_run:
@@ -174,7 +177,10 @@ async def get_snapshot(services: ServicesDep) -> SnapshotJob:
     responses=error_responses(409),
 )
 async def start_verify(services: ServicesDep, fix: bool = False) -> VerifyJob:
-    """Starts a comparison in the background, one at a time; `fix` repairs and compares again."""
+    """Starts a comparison in the background, one at a time.
+
+    `fix` repairs each difference, then compares everything again.
+    """
     return VerifyJob.model_validate(services.jobs.start_verify(fix=fix))
 
 
@@ -193,14 +199,20 @@ async def get_verify(services: ServicesDep) -> VerifyJob:
 async def start_reconcile(
     services: ServicesDep, sponsorable: str | None = None, dry_run: bool = False
 ) -> ReconcileJob:
-    """Starts in the background, one at a time over all replicas; a dry run only reports."""
+    """Starts a comparison in the background, one at a time over all replicas.
+
+    A dry run changes nothing and only reports the differences.
+    """
     job = services.jobs.start_reconcile(sponsorable=sponsorable, dry_run=dry_run)
     return await _load_reconcile_job(services, job)
 
 
 @router.get("/reconcile", summary="Show the progress of the comparison with GitHub")
 async def get_reconcile(services: ServicesDep) -> ReconcileJob:
-    """Returns the state of the last one that this process started, and the results of all."""
+    """Returns the state of the last comparison that this process started.
+
+    `last` has the last comparisons of all replicas, by sponsorable.
+    """
     return await _load_reconcile_job(services, services.jobs.find("reconcile"))
 
 
@@ -226,7 +238,7 @@ async def import_anonymous(
 ) -> AnonymousImportResult:
     """Adds the preferences of an anonymous visitor of the application to those of a person.
 
-    The visitor's own data stay; repeating it adds nothing more.
+    The visitor's own data are not changed. Repeating the call adds nothing more.
     """
     counts = await services.anonymous_import.run(person_id, request.visitor)
     return AnonymousImportResult(id=person_id, collections=counts)
@@ -234,7 +246,7 @@ async def import_anonymous(
 
 async def _load_reconcile_job(services: Services, job: Job) -> ReconcileJob:
     answer = ReconcileJob.model_validate(job)
-    with suppress(StoreError):  # the job's progress is in memory
+    with suppress(StoreError):  # the job, which is in memory, is answered even then
         reconciles = await services.reconciler.load_last_reconciles()
         answer.last = [LastReconcileOut.model_validate(each) for each in reconciles]
     return answer

@@ -39,7 +39,7 @@ class AuditEntryOut(FromAttributes):
 
 
 class AuditPage(FromAttributes):
-    """Entries, the latest first."""
+    """A page of the audit trail, the latest entries first."""
 
     entries: list[AuditEntryOut]
     next_before: str | None = Field(description="`before` of the next page; null on the last one.")
@@ -90,8 +90,8 @@ async def _export(services: Services, page: Sequence[AuditEntry]) -> AsyncIterat
         try:
             page = await services.audit.load(before=page[-1].number, limit=_EXPORT_PAGE)
         except StoreError as error:
-            # The status was sent already, and a proxy with HTTP/1.0 hides that the connection
-            # breaks: so the file itself says that it is incomplete.
+            # The status 200 is already sent, and behind an HTTP/1.0 proxy a broken connection looks
+            # like a regular end. So the last line of the file reports that entries are missing.
             yield json.dumps({"incomplete": f"{error} Older entries are missing: export again."})
             yield "\n"
             raise

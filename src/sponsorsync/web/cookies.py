@@ -1,8 +1,8 @@
 """The cookies: one for the session, and one for each open login attempt.
 
 The session cookie contains a random token and nothing else. An attempt's cookie contains the OAuth
-state, the PKCE verifier and the target, encrypted: it binds the attempt to the browser. Each
-attempt has its own cookie, so that two tabs do not overwrite each other's.
+state, the PKCE verifier and the next URL, encrypted: it binds the attempt to the browser. Each
+attempt has its own cookie, so that attempts in two tabs do not overwrite each other.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _SameSite = Literal["lax", "none"]
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """An attempt to log in or to link an account, as the callback needs it.
+    """An attempt to log in or to link an account: the values that the callback needs.
 
     A login has neither `person_id` nor `source`; a link has the signed-in person and the source of
     the account.
@@ -44,8 +44,8 @@ class OpenAttempt:
 class Cookies:
     """Sets, reads and clears every cookie; all are HttpOnly.
 
-    On https the names begin with `__Host-`: browsers then take the cookie only from this very host,
-    over TLS, for all paths (RFC 6265bis, 4.1.3.2).
+    On https the names begin with `__Host-`: browsers then accept the cookie only from this very
+    host, over TLS, for all paths (RFC 6265bis, 4.1.3.2).
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Cookies:
         self._set(response, self.session_name, "", 0, self._samesite)
 
     def set_attempt(self, response: Response, attempt: OpenAttempt, *, now: datetime) -> None:
-        """Binds an attempt to the browser."""
+        """Sets the encrypted cookie that binds an attempt to the browser."""
         content = {**asdict(attempt), "ends": int(now.timestamp()) + _ATTEMPT_LIFE_S}
         sealed = jwe.encrypt_compact(_SEAL, json.dumps(content, ensure_ascii=False), self._seal_key)
-        # Always Lax: GitHub's redirect is a top-level navigation.
+        # Lax is enough: GitHub's redirect is a top-level navigation, which sends Lax cookies.
         self._set(response, self._attempt_name(attempt.state), sealed, _ATTEMPT_LIFE_S, "lax")
 
     def read_attempt(
@@ -98,14 +98,14 @@ class Cookies:
         return OpenAttempt(**content)
 
     def clear_excess_attempts(self, response: Response, cookies: Mapping[str, str]) -> None:
-        """Deletes all attempts if there are many: proxies refuse headers of some kilobytes."""
+        """Deletes the cookies of all attempts if there are many: proxies refuse long headers."""
         attempts = [name for name in cookies if name.startswith(self._attempt_prefix)]
         if len(attempts) >= _MAX_ATTEMPTS:
             for name in attempts:
                 self._set(response, name, "", 0, "lax")
 
     def clear_attempt(self, response: Response, state: str) -> None:
-        """Deletes an attempt, after success or failure: each is used once."""
+        """Deletes the cookie of an attempt, which is used once, be it a success or a failure."""
         self._set(response, self._attempt_name(state), "", 0, "lax")
 
     def _attempt_name(self, state: str) -> str:

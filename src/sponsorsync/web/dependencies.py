@@ -1,6 +1,6 @@
 """The dependencies that routes declare in their signatures.
 
-All are async: FastAPI runs other functions in a thread, which takes longer than the whole request.
+All are async: FastAPI runs a plain function in a thread, which takes longer than the whole request.
 """
 
 from typing import Annotated
@@ -11,7 +11,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from sponsorsync.domain.errors import BearerRefusedError, NotSignedInError, TokenReadsOnlyError
 from sponsorsync.web.services import Services
 
-# For OpenAPI only; on plain http the cookie's name has no prefix.
+# Only documents the cookie in OpenAPI; on plain http its name has no prefix.
 _session_cookie = APIKeyCookie(
     name="__Host-sponsorsync",
     scheme_name="session",
@@ -27,7 +27,7 @@ READER_SECURITY: list[dict[str, list[str]]] = [
     {_session_cookie.scheme_name: []},
     {_bearer.scheme_name: []},
 ]
-"""OpenAPI's security of a route that calls `find_caller` itself."""
+"""The `security` in OpenAPI of a route that calls `find_caller` instead of taking `ReaderId`."""
 
 
 async def get_services(request: Request) -> Services:
@@ -40,7 +40,7 @@ ServicesDep = Annotated[Services, Depends(get_services)]
 
 
 async def get_session_token(request: Request, services: ServicesDep) -> str | None:
-    """Returns the token in the session cookie, without a check."""
+    """Returns the token in the session cookie, which may be invalid; None without a cookie."""
     return services.cookies.read_session(request.cookies)
 
 
@@ -48,17 +48,17 @@ SessionToken = Annotated[str | None, Depends(get_session_token)]
 
 
 def find_caller(request: Request, services: Services) -> str | int | None:
-    """Returns the person's id in a valid token, else the unchecked session token, else None.
+    """Returns the person's id in a valid bearer token, else the unchecked session token, else None.
 
-    An invalid token beside a session is no error: a reverse proxy may forward a token that is meant
-    for the application behind it.
+    An invalid bearer token beside a session is no error: a reverse proxy may forward a token that
+    is meant for the application behind it.
     """
     person_id = _read_token(request, services)
     return services.cookies.read_session(request.cookies) if person_id is None else person_id
 
 
 def not_signed_in(request: Request, *, login_url: str = "/login") -> NotSignedInError:
-    """Returns the error of a request with neither a valid session nor a valid token."""
+    """Returns the error for a request with neither a valid session nor a valid bearer token."""
     kind = NotSignedInError if _find_bearer(request) is None else BearerRefusedError
     return kind(login_url=login_url)
 
@@ -66,11 +66,11 @@ def not_signed_in(request: Request, *, login_url: str = "/login") -> NotSignedIn
 async def require_session(
     request: Request, services: ServicesDep, _: Annotated[str | None, Depends(_session_cookie)]
 ) -> str:
-    """Returns the session's token, without a check.
+    """Returns the session token of the cookie, without a check.
 
     Raises:
-        NotSignedInError: There is no session.
-        TokenReadsOnlyError: There is no session, but a valid token.
+        NotSignedInError: There is no session cookie.
+        TokenReadsOnlyError: There is no session cookie, but a valid bearer token.
     """
     session = services.cookies.read_session(request.cookies)
     if session is not None:
@@ -96,7 +96,7 @@ async def require_person(session: SessionOnly, services: ServicesDep) -> int:
 
 
 PersonId = Annotated[int, Depends(require_person)]
-"""For routes that change something, or export data: they need a session."""
+"""The signed-in person's id, for routes that change or export data: only a session will do."""
 
 
 async def require_reader(
@@ -105,10 +105,10 @@ async def require_reader(
     _cookie: Annotated[object, Depends(_session_cookie)],
     _token: Annotated[object, Depends(_bearer)],
 ) -> int:
-    """Returns the id of the person whose session or token it is.
+    """Returns the id of the person from a bearer token or a session.
 
     Raises:
-        NotSignedInError: There is neither a valid session nor a valid token.
+        NotSignedInError: There is neither a valid session nor a valid bearer token.
     """
     caller = find_caller(request, services)
     person_id = await services.people.load_session(caller) if isinstance(caller, str) else caller
@@ -118,7 +118,7 @@ async def require_reader(
 
 
 ReaderId = Annotated[int, Depends(require_reader)]
-"""For routes that only read: a token is enough."""
+"""The id of the person, for routes that only read: a session or a bearer token will do."""
 
 
 def _read_token(request: Request, services: Services) -> int | None:

@@ -1,6 +1,6 @@
-"""HTTP answers of errors: the only module that decides on their statuses.
+"""HTTP answers to errors; only this module decides their statuses.
 
-By the Accept header, a browser gets a page, and other clients RFC 9457 problem details.
+A client that accepts HTML gets a page, any other client RFC 9457 problem details.
 """
 
 import uuid
@@ -66,7 +66,8 @@ STATUSES = {
 }
 """The HTTP status of each code of `domain/errors.py`."""
 
-# RFC 9110, 11.6.1 requires a challenge with each 401: a cookie here, or a token (RFC 6750).
+# RFC 9110, 11.6.1 requires a challenge with each 401. It names the missing credential: a token
+# (Bearer, RFC 6750), the session cookie (Cookie), or a webhook's signature (Signature).
 CHALLENGES = {
     "admin_token_missing": 'Bearer realm="SponsorSync"',
     "bad_signature": 'Signature realm="SponsorSync"',
@@ -77,14 +78,14 @@ CHALLENGES = {
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes the app answer errors with problems or pages of ours."""
+    """Makes the app answer errors with problem details or the error page."""
     app.exception_handler(errors.SponsorSyncError)(_handle_ours)
     app.exception_handler(RequestValidationError)(_handle_validation)
     app.exception_handler(HTTPException)(_handle_http)
 
 
 def respond_to(request: Request, error: errors.SponsorSyncError) -> Response:
-    """Returns the answer to an error of ours, and logs server errors and conflicts."""
+    """Returns the answer to an error; logs server errors, conflicts and failed logins."""
     code, status = error.code, STATUSES[error.code]
     problem = Problem(title=error.title, status=status, code=code, detail=str(error))
     headers = _add_extras(problem, error)
@@ -123,7 +124,7 @@ def respond_to_unexpected(request: Request, error: Exception) -> Response:
 
 
 def _add_extras(problem: Problem, error: errors.SponsorSyncError) -> dict[str, str]:
-    """Adds the fields that only some errors have; returns their headers."""
+    """Adds the fields that only some errors have to `problem`; returns the answer's headers."""
     headers = {}
     if isinstance(error, errors.RetryLaterError):
         headers["Retry-After"] = str(error.retry_after_s)
@@ -160,9 +161,9 @@ async def _handle_http(request: Request, error: HTTPException) -> Response:
 
 
 def _summarize_validation(found: Sequence[Any]) -> str:
-    """Returns one sentence about the first fault, without the value, which may be huge."""
+    """Returns one sentence about the first fault, without the faulty value, which may be huge."""
     first = found[0]
-    if first["type"] == "json_invalid":  # its location is a position in the text
+    if first["type"] == "json_invalid":  # its `loc` is a position in the text, not a field
         return f"the body: should be JSON ({first['ctx']['error']})."
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     return f"{where}: {first['msg']}."

@@ -23,9 +23,10 @@ from sponsorsync.web.services import Services
 router = APIRouter(tags=["forward auth"])
 
 _PATH = "/auth/sponsor"
-# Other text in the store was written by others, and could inject a header.
+# Only such a login is sent in a header. Other programs write to Redis, too, and other text could
+# inject a header.
 _LOGIN = re.compile(r"[A-Za-z0-9_-]+")
-# Queries that FastAPI would accept and parse alike: no escapes, no repetition, no other parameter.
+# Queries without escapes, repeated or other parameters. FastAPI would get the same values.
 _PLAIN_QUERY = re.compile(
     rb"(?:sponsorable=([A-Za-z0-9-]{0,100})(?:&|$))?(?:min_cents=([0-9]{1,8}))?"
 )
@@ -51,7 +52,7 @@ def choose_sponsorable(services: Services, wanted: str | None) -> str:
     """Returns the sponsorable of a request; by default the first one.
 
     Raises:
-        NotFoundError: It is not configured.
+        NotFoundError: The sponsorable is not configured.
     """
     if not wanted:
         return services.sponsorables[0]
@@ -88,11 +89,12 @@ async def authorize_sponsor(
 ) -> Response:
     """Answers 204 while the person is entitled with a tier of at least `min_cents`.
 
-    401 has the address of the sign-in in `X-Login-Url` and in the body; it leads back if one of
-    `SPONSORSYNC_TRUSTED_PROXIES` sends the requested address (`X-Forwarded-Proto`, `-Host` and
-    `-Uri`). 403 has the sponsorable's page in `X-Sponsor-Url`, and a `code`: no sponsor
-    (`not_a_sponsor`), a lower tier (`tier_too_low`), an unknown tier (`tier_unknown`), or an
-    unknown entitlement (`entitlement_unknown`), which is not 'no'.
+    401: `X-Login-Url` and the body have the address of the sign-in. The sign-in leads back to the
+    requested address if one of `SPONSORSYNC_TRUSTED_PROXIES` sends that in `X-Forwarded-Proto`,
+    `-Host` and `-Uri`. 403: `X-Sponsor-Url` is the sponsorable's page, and `code` in the body is
+    the reason: no sponsor (`not_a_sponsor`), a lower tier (`tier_too_low`), an unknown tier
+    (`tier_unknown`), or that GitHub has not told whether the person is entitled
+    (`entitlement_unknown`).
     """
     return await _authorize(request, sponsorable, min_cents)
 
@@ -100,8 +102,8 @@ async def authorize_sponsor(
 class PlainForwardAuth:
     """Answers `GET /auth/sponsor` before FastAPI if the query needs no further validation.
 
-    FastAPI's routing takes longer than this answer, which is the most frequent one. It still gets
-    the other requests: malformed ones, and HEAD.
+    FastAPI's routing alone takes longer than this answer, which is the most frequent one. All other
+    requests, such as malformed ones and HEAD, go on to FastAPI.
     """
 
     def __init__(self, app: ASGIApp) -> None:

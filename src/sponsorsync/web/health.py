@@ -35,14 +35,14 @@ class StoreHealth(Model):
 
 
 class GearsHealth(Model):
-    """State of the scripts inside the local Redis; without them the service does their work."""
+    """State of the RedisGears scripts in the local Redis; the service can do their work."""
 
     status: ScriptsStatus
     detail: str | None = None
 
 
 class Readiness(Model):
-    """Whether requests can be served, which needs the local Redis alone."""
+    """Whether requests can be served: `ready` if the local Redis can be reached."""
 
     status: Literal["ready", "not_ready"]
     local: StoreHealth
@@ -53,7 +53,7 @@ class Readiness(Model):
 
 @router.get("/healthz", summary="Check that the process runs")
 async def get_health() -> Health:
-    """Answers without any check."""
+    """Answers as long as the process runs; checks no server."""
     return Health(version=__version__)
 
 
@@ -65,7 +65,7 @@ async def get_health() -> Health:
     },
 )
 async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
-    """Requires the local Redis; reports the durable one, the scripts and the loops."""
+    """Answers 503 without the local Redis; the durable one, scripts and loops are only reported."""
     local, durable = await asyncio.gather(_check(services.local), _check(services.durable))
     if local.status != "ok":
         response.status_code = _NOT_READY
@@ -86,7 +86,7 @@ async def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
 async def get_metrics(services: ServicesDep) -> Response:
-    """Returns unconfirmed people, dead letters, relay, background loops and GitHub's events."""
+    """Returns the metrics of people, Redises, relay, background loops and webhook events."""
     return Response(
         await services.metrics.render(services.webhooks.counts),
         media_type=services.metrics.content_type,

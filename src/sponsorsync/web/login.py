@@ -28,7 +28,7 @@ _AFTER_LOGIN = "/account"
 
 
 class SignedInOut(Model, from_attributes=True):
-    """A part of the profile: the callback's answer to a client that accepts JSON."""
+    """A part of the profile, as the callback returns it to a client that accepts JSON."""
 
     status: Literal["success"] = "success"
     id: int
@@ -58,8 +58,8 @@ async def start_login(
 ) -> Response:
     """Sends the browser to GitHub; a cookie binds the sign-in to this browser."""
     if not moved and request.headers.get("host") != urlsplit(services.origin).netloc:
-        # The cookie has to be set on the host that GitHub sends the browser back to. `moved` ends
-        # the loop that a proxy which rewrites the Host header would cause.
+        # The attempt's cookie must be set on the host to which GitHub sends the browser back.
+        # `moved` prevents endless redirects behind a proxy that rewrites the Host header.
         here = request.url.include_query_params(moved="true")
         return RedirectResponse(f"{services.origin}{here.path}?{here.query}", status_code=303)
     attempt = services.sign_in.start(login_hint=login or None)
@@ -100,7 +100,7 @@ async def finish_login(
 ) -> Response:
     """Exchanges the code, loads the person and their sponsorships, and opens a session.
 
-    The state is checked first, also before an `error`: any site can link to this address.
+    `state` is checked first, even before `error`, because any site can send a browser here.
     """
     attempt = services.cookies.read_attempt(request.cookies, state, now=services.clock())
     if attempt is None or attempt.person_id is not None:

@@ -1,4 +1,4 @@
-"""Middleware as plain ASGI, without copies of requests or extra tasks."""
+"""Middleware as plain ASGI: it copies no request and starts no task."""
 
 from collections.abc import Collection
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from sponsorsync.domain.errors import CrossSiteError, SponsorSyncError, TooLarge
 from sponsorsync.web.errors import respond_to, respond_to_unexpected
 from sponsorsync.web.origins import CHANGING_GETS, is_trusted_request, needs_guard
 
-# FastAPI's page loads Swagger UI from a CDN, and starts it with an inline script.
+# For FastAPI's page /docs, which loads Swagger UI from a CDN and starts it with an inline script.
 _DOCS_POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
     b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src https: data:; "
@@ -52,9 +52,9 @@ class CrossSiteGuard:
 
 
 class AnnouncedLengthLimit:
-    """Answers an announced body that is too large with a problem.
+    """Refuses a request if its Content-Length is too large, with problem details (RFC 9457).
 
-    Starlette's own limit, which also refuses unannounced ones, answers in plain text.
+    Starlette's own limit also refuses too large bodies without this header, but in plain text.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -74,7 +74,10 @@ class AnnouncedLengthLimit:
 
 
 class UnexpectedErrors:
-    """Answers unexpected errors, inside the middleware that adds headers to every answer."""
+    """Answers unexpected errors with a 500.
+
+    Starlette's own handler would do so outside `SecurityHeaders`, hence without these headers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -98,7 +101,7 @@ class UnexpectedErrors:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, for monitors; the server leaves out the body."""
+    """Handles HEAD as GET, for monitoring tools; uvicorn leaves out the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -116,8 +119,8 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, github_url: str) -> None:
         self._app = app
-        # Pico's icons are data: images. Avatars come from several hosts of GitHub, or from the
-        # configured GitHub itself.
+        # The icons in Pico's CSS are `data:` URLs. Avatars come from several hosts of GitHub, or
+        # from `github_url`.
         self._policy = (
             f"default-src 'none'; style-src 'self'; img-src 'self' https: data: {github_url}; "
             "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -132,7 +135,7 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 path = scope["path"]
-                # As bytes: this runs for every answer.
+                # As bytes, without decoding, because this runs for every answer.
                 message["headers"] = [
                     *(pair for pair in message.get("headers", ()) if pair[0] not in _OURS),
                     (b"cache-control", _cache_control(path, message["status"])),

@@ -1,4 +1,4 @@
-"""Corrections of FastAPI's OpenAPI: every error is a problem with its own media type (RFC 9457)."""
+"""Corrects FastAPI's OpenAPI document: errors are problem details (RFC 9457)."""
 
 from collections.abc import Callable
 from http import HTTPStatus

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-# The encrypted cookie contains it, and browsers drop cookies of more than 4,096 bytes.
+# The attempt's cookie contains the URL, and browsers drop cookies of more than 4,096 bytes.
 _MAX_NEXT_BYTES = 1500
 
 CHANGING_GETS = frozenset({"/exclude"})
@@ -27,10 +27,10 @@ def is_trusted_request(
 ) -> bool:
     """Returns whether a request comes from our own pages, an allowed origin, or no browser at all.
 
-    Every browser sends Origin with a POST, so a POST without either header is not from a browser.
-    With a GET, browsers may omit Origin, and on plain http other than localhost Sec-Fetch-Site as
-    well; there the Referer decides, or else whether HTML is accepted, as by a page that is opened.
-    `Origin: null` is a sandboxed page, which is not trusted.
+    Browsers send Origin with every POST, so a POST without Origin and Sec-Fetch-Site does not come
+    from a browser. With a GET they may omit Origin, and on plain http to another host than
+    localhost also Sec-Fetch-Site. Then Referer decides; without Referer, a request that accepts
+    HTML is refused, as it may open a page. `Origin: null`, as of a sandboxed page, is not trusted.
     """
     claimed = headers.get("origin")
     if claimed is not None:
@@ -47,7 +47,7 @@ def is_trusted_request(
 
 
 def choose_next_url(wanted: str | None, *, default: str, allowed_origins: Collection[str]) -> str:
-    r"""Returns the page after a login: a path here, an address of an allowed origin, or `default`.
+    r"""Returns the next URL after a login: a path, a URL of an allowed origin, or `default`.
 
     Browsers read `//host`, `/\host` and `/<tab>/host` as other sites, so these are not paths.
     """
@@ -71,7 +71,7 @@ def find_forwarded_url(
     peer: str | None,
     trusted_proxies: Collection[IPv4Network | IPv6Network],
 ) -> str | None:
-    """Returns the URL that a proxy forwards; None without one, or if the proxy is not trusted.
+    """Returns the URL that a trusted proxy reports in X-Forwarded-… headers, else None.
 
     Any client can send these headers, so only those of a peer in `trusted_proxies` are used.
     """
@@ -86,7 +86,7 @@ def find_forwarded_url(
 def _is_within(peer: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:
     try:
         address = ip_address(peer)
-    except ValueError:  # a Unix socket, or a test's client
+    except ValueError:  # not an IP address: a Unix socket, or a test's client
         return False
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

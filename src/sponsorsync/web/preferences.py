@@ -19,14 +19,14 @@ Collection = Annotated[str, Path(examples=["mnodes"], description="The name of a
 
 
 class PreferenceList(Model):
-    """A collection, sorted."""
+    """The items of a collection, sorted."""
 
     collection: str = Field(examples=["mnodes"])
     items: list[NodeId]
 
 
 class PreferenceChange(Model):
-    """Items to add and to remove, all or nothing."""
+    """Items to add and to remove; either the whole change is made or nothing."""
 
     add: list[NodeId] = Field(default_factory=list)
     remove: list[NodeId] = Field(default_factory=list)
@@ -35,8 +35,8 @@ class PreferenceChange(Model):
 class PreferenceResult(Model):
     """The result of a change; repeating the change adds and removes nothing more.
 
-    A `pending` change is stored, and applied as soon as the durable Redis can be reached for the
-    rest of the collection; until then the numbers are null.
+    A `pending` change is stored, but the rest of the collection is unknown until the durable Redis
+    can be reached. Then the change is applied; until then the numbers are null.
     """
 
     collection: str = Field(examples=["mnodes"])
@@ -59,13 +59,13 @@ class FilterResult(Model):
 
 
 class Exclusion(BaseModel):
-    """The node that the original call excludes; other fields are ignored."""
+    """The node to exclude, as old clients send it; other fields are ignored."""
 
     id: NodeId
 
 
 class Message(Model):
-    """The result in one sentence."""
+    """The result of an exclusion, in one sentence."""
 
     message: str = Field(examples=["C5162902 is excluded from your results."])
 
@@ -77,7 +77,7 @@ async def read_item(
         Path(examples=["C5162902"], description="A node id, percent-encoded; may contain slashes."),
     ],
 ) -> str:
-    """Returns the item in the path; Starlette's pattern drops a line feed at its very end."""
+    """Returns the item in the path; restores a final line feed, which Starlette drops."""
     return f"{item}\n" if str(request.scope["path"]).endswith("\n") else item
 
 
@@ -99,7 +99,7 @@ async def list_preferences(
 async def add_preference(
     collection: Collection, item: Item, person_id: PersonId, services: ServicesDep
 ) -> PreferenceResult:
-    """Adds an item; it may be there already."""
+    """Adds an item; does nothing if the collection has it already."""
     return await _change(services, person_id, collection, add=[item])
 
 
@@ -111,7 +111,7 @@ async def add_preference(
 async def remove_preference(
     collection: Collection, item: Item, person_id: PersonId, services: ServicesDep
 ) -> PreferenceResult:
-    """Removes an item; it may be absent already."""
+    """Removes an item; does nothing if the collection does not have it."""
     return await _change(services, person_id, collection, remove=[item])
 
 
@@ -123,7 +123,7 @@ async def remove_preference(
 async def change_preferences(
     collection: Collection, change: PreferenceChange, person_id: PersonId, services: ServicesDep
 ) -> PreferenceResult:
-    """Applies the whole change, or nothing of it."""
+    """Adds and removes items as one change: either all of it is made or nothing."""
     return await _change(services, person_id, collection, add=change.add, remove=change.remove)
 
 
@@ -135,9 +135,9 @@ async def change_preferences(
 async def filter_by_preferences(
     collection: Collection, wanted: FilterRequest, person_id: ReaderId, services: ServicesDep
 ) -> FilterResult:
-    """Returns the ids that are not in the collection, in order and with duplicates.
+    """Returns the ids that are not in your collection, in order and with duplicates.
 
-    A search calls this with its result before it shows it.
+    A search sends the ids of its result here before it shows them.
     """
     return FilterResult(ids=await services.preferences.filter(person_id, collection, wanted.ids))
 
@@ -148,7 +148,7 @@ async def filter_by_preferences(
     responses=error_responses(403),
 )
 async def exclude(exclusion: Exclusion, person_id: PersonId, services: ServicesDep) -> Message:
-    """Adds a node to `mnodes`. New clients use `PUT /preferences/mnodes/{item}`."""
+    """Adds a node to your collection `mnodes`. New clients use `PUT /preferences/mnodes/{item}`."""
     return await _exclude(services, person_id, exclusion.id)
 
 
@@ -162,11 +162,11 @@ async def exclude_by_get(
     person_id: PersonId,
     services: ServicesDep,
 ) -> Message:
-    """Adds a node to `mnodes`, for old clients.
+    """Adds a node to your collection `mnodes`, for old clients.
 
-    As it changes something, it is guarded like a POST: it works from this site's own pages, from
-    allowed origins, and from programs that are no browser. A link, an image or an address typed by
-    hand gets 403.
+    This GET changes data, so it is guarded like a POST: it works from this site's own pages, from
+    allowed origins, and from programs that are not browsers. A link, an image or an address typed
+    by hand gets 403.
     """
     return await _exclude(services, person_id, node_id)
 

@@ -11,7 +11,7 @@ from sponsorsync.domain.sponsorship import Privacy
 
 
 class Model(BaseModel):
-    """The base of every request and answer; unknown fields are refused."""
+    """The base of the models of requests and answers; it refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -19,8 +19,8 @@ class Model(BaseModel):
 class FromAttributes(Model):
     """The base of answers that are read from the attributes of another object.
 
-    The domain uses the standard library alone, so the descriptions and examples of its values are
-    in these models.
+    The domain does not import pydantic, so the descriptions and examples of its values are in
+    these models.
     """
 
     model_config = ConfigDict(
@@ -29,7 +29,10 @@ class FromAttributes(Model):
 
 
 def nested_field(path: str, description: str, default: object = None) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """Returns a field that is read from an attribute of an attribute, which may be None."""
+    """Returns a field that is read from an attribute path such as `facts.privacy`.
+
+    It has the default if an attribute on the path is None.
+    """
     return Field(
         default=default, validation_alias=AliasPath(*path.split(".")), description=description
     )
@@ -53,7 +56,7 @@ class Problem(Model):
 
 
 class ConsideredOut(FromAttributes):
-    """One possible reason for an entitlement, and its result; without the note."""
+    """One possible reason for an entitlement, and whether it entitles now."""
 
     source: EntitlementSource
     status: EntitlementStatus
@@ -66,7 +69,8 @@ class ConsideredOut(FromAttributes):
 class EntitlementOut(FromAttributes):
     """Whether the person is entitled by one sponsorable, by which source, and until when.
 
-    Some fields describe the person's own sponsorship and stand beside the answer.
+    The fields from `is_one_time` to `unknown_since` describe the person's own sponsorship, even if
+    another source entitles.
     """
 
     sponsorable: str = Field(examples=["octo-org"])

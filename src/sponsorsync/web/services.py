@@ -41,8 +41,8 @@ class Services:
         sponsorables: The logins that can be sponsored; the first is the default.
         sponsor_urls: By sponsorable, the page where a person becomes a sponsor.
         trusted_proxies: Networks whose X-Forwarded-… headers are used.
-        tokens: None if they are not configured.
-        account_links: A link for each source whose settings are set.
+        tokens: Issues and checks tokens; None if they are not configured.
+        account_links: Links accounts at other services; only sources that are configured.
         local: The application's Redis.
         durable: The second Redis; None if it is not configured.
         admin_token: Grants access to `/admin/…`; None denies all access.

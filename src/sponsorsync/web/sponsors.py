@@ -16,7 +16,7 @@ from sponsorsync.web.schemas import ConsideredOut, EntitlementOut, FromAttribute
 
 router = create_admin_router()
 
-_LAST_CURSOR = 2**64 - 1  # as Redis counts
+_LAST_CURSOR = 2**64 - 1  # Redis's cursors are unsigned 64-bit integers
 
 Actor = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -66,7 +66,7 @@ class OverrideRequest(Model):
     )
     cents: int | None = Field(
         default=None,
-        strict=True,  # to pydantic, true is 1
+        strict=True,  # otherwise pydantic reads true as 1
         ge=0,
         le=100_000_000,
         description="The tier that it amounts to, in US cents a month; null for none.",
@@ -96,7 +96,7 @@ async def list_sponsors(
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Approximate number of people.")] = 100,
 ) -> SponsorList:
-    """Returns a page, in no order; over all pages each person appears at least once.
+    """Returns a page, in no particular order; over all pages, each person appears at least once.
 
     A person whose entitlement has just ended may still appear: check `status`.
     """
@@ -139,7 +139,7 @@ async def put_override(
 ) -> OverrideOut:
     """Entitles a person from now until the given time, whatever GitHub reports.
 
-    It replaces an earlier override of this person. The person need not have signed in before.
+    This replaces an earlier override of the person, who need not have signed in before.
     Deleting the person's account deletes the override, too.
     """
     receiver = choose_sponsorable(services, sponsorable)
@@ -177,7 +177,7 @@ async def delete_override(
 
 
 def _to_whole_seconds(moment: datetime | None) -> datetime | None:
-    """Returns the moment in UTC as it is stored."""
+    """Returns the moment as it is stored: in UTC, without microseconds."""
     if moment is None:
         return None
     try:

@@ -51,11 +51,11 @@ class JwksOut(Model):
 async def create_token(
     services: ServicesDep, session: SessionOnly, sponsorable: Sponsorable = None
 ) -> TokenOut:
-    """Returns a token of some minutes for the signed-in person, entitled or not.
+    """Returns a token for the signed-in person, entitled or not, that is valid for some minutes.
 
-    `sub` is GitHub's numeric id; `entitled`, `cents` and `until` describe the entitlement by
-    `sponsorable`, and are absent if unknown. The token expires no later than the entitlement. It
-    needs a session: a token cannot create another token.
+    Its claim `sub` is GitHub's numeric id; `entitled`, `cents` and `until` describe the entitlement
+    for `sponsorable`, and are absent if unknown. The token expires no later than the entitlement.
+    The call needs a session: a token cannot create another token.
     """
     tokens = _require_tokens(services)
     receiver = choose_sponsorable(services, sponsorable)
@@ -76,7 +76,7 @@ async def create_token(
 async def list_token_keys(services: ServicesDep) -> JwksOut:
     """Returns every key whose tokens are valid (RFC 7517); it may be cached for five minutes.
 
-    A new key is listed ten minutes before it signs, so a cache of five minutes has it in time.
+    A new key is listed ten minutes before it signs tokens, so such a cache has it in time.
     """
     keys = _require_tokens(services).list_public_keys(now=services.clock())
     return JwksOut(keys=[JwkOut.model_validate(key) for key in keys])

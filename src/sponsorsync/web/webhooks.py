@@ -14,7 +14,7 @@ from sponsorsync.web.schemas import Model
 WEBHOOK_PATH = "/webhooks/github"
 
 MAX_EVENT_BYTES = 256 * 1024
-"""A `sponsorship` event has some 5 KB; nothing larger is read, signed or not."""
+"""The largest body that is read, signed or not; a `sponsorship` event has some 5 KB."""
 
 router = APIRouter(tags=["webhooks"])
 
@@ -42,7 +42,7 @@ async def receive_github_event(
 ) -> EventAnswer:
     """Checks the signature over the received bytes, and applies the event.
 
-    An event that does not matter here (of another kind, or about another account) is accepted, too.
+    An irrelevant event (of another kind, or about another account) gets 202 as well.
     """
     services.webhooks.require_secret()
     outcome = await services.webhooks.receive(
