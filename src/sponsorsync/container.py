@@ -29,11 +29,11 @@ from sponsorsync.operations.registrations import open_registrations
 from sponsorsync.reconcile.reconciler import Reconciler
 from sponsorsync.reconcile.schedule import Pace, ReconcileSchedule
 from sponsorsync.redis_pair import (
+    check_servers,
     create_entitlements,
     create_people,
     create_preferences,
     open_redis_pair,
-    refuse_clusters,
     run_scripts_snapshot,
 )
 from sponsorsync.secret_files import load_or_create_secret
@@ -67,7 +67,7 @@ async def open_services(
     token = settings.maintainer_token
     async with AsyncExitStack() as stack:
         redis_pair = await open_redis_pair(stack, settings)
-        await refuse_clusters(redis_pair)
+        await check_servers(redis_pair, settings)
         registrations = await stack.enter_async_context(
             open_registrations(settings, folder=gears_folder)
         )

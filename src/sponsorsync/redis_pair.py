@@ -4,7 +4,7 @@ For the service, and for the commands that work on the same data without it.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from sponsorsync.store.people import PeopleStore
 from sponsorsync.store.preferences import PreferenceStore
 from sponsorsync.sync.engine import SyncEngine
 from sponsorsync.sync.hydrate import Hydrator
+from sponsorsync.sync.shared_database import refuse_shared_database, refuse_shared_server
 
 # The comparison of the two servers sends a few commands, one after the other.
 _UNGATED_POOL_SIZE = 2
@@ -47,8 +48,8 @@ class RedisPair:
         return self.engine.hydrator if self.engine else None
 
 
-async def refuse_clusters(redis_pair: RedisPair) -> None:
-    """Raises SettingsError where a server that answers has several shards.
+async def check_servers(redis_pair: RedisPair, settings: Settings) -> None:
+    """Raises SettingsError where a server that answers has several shards, or is both servers.
 
     A server that is down is not checked: it may come up later.
     """
@@ -62,6 +63,12 @@ async def refuse_clusters(redis_pair: RedisPair) -> None:
                 f"{variable}: the server {reason}, which is not supported yet; it should be a "
                 "server, or database, of one shard"
             )
+    if redis_pair.durable is not None:
+        local, durable = redis_pair.ungated.values()
+        with suppress(StoreUnavailableError):
+            await refuse_shared_database(local, durable)
+            if not settings.allow_shared_server:
+                await refuse_shared_server(local, durable)
 
 
 async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPair:

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
 
     retention_days: int = Field(default=90, ge=0, le=36_500)
     manage_notifications: bool = False
+    allow_shared_server: bool = False
     admin_token: Secret16 | None = None
     webhook_secret: Secret16 | None = None
     maintainer_token: SecretStr | None = None

@@ -47,6 +47,7 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_RECONCILE_HOURS": ["daily", "-1", "721"],
     "SPONSORSYNC_RETENTION_DAYS": ["long", "-1", "36501"],
     "SPONSORSYNC_MANAGE_NOTIFICATIONS": ["maybe"],
+    "SPONSORSYNC_ALLOW_SHARED_SERVER": ["maybe"],
     "SPONSORSYNC_SESSION_SECRET": ["x" * 31],
     "SPONSORSYNC_SESSION_DAYS": ["long", "0", "366"],
     "SPONSORSYNC_ALLOWED_ORIGINS": [*BAD_ORIGINS, "https://a.example,b.example"],

@@ -16,6 +16,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore, create_store
 from sponsorsync.store.reconciliations import ReconciliationStore
 from sponsorsync.sync.listener import NEEDED_FLAGS, parse_flags
+from sponsorsync.sync.shared_database import refuse_shared_database, refuse_shared_server
 
 _DIAGNOSTICS = TypeAdapter(list[Diagnostic])
 _PINGS = 5
@@ -26,8 +27,9 @@ _LOSSLESS_POLICIES = ("noeviction", "volatile-")
 
 
 async def examine(settings: Settings) -> list[Diagnostic]:
-    """Returns the diagnostics; changes nothing."""
+    """Returns the diagnostics; changes nothing but a key that it removes."""
     diagnostics = _examine_settings(settings)
+    answering = []
     async with AsyncExitStack() as stack:
         for name, url in (("local", settings.redis_url), ("durable", settings.durable_address)):
             if url is None:
@@ -40,9 +42,12 @@ async def examine(settings: Settings) -> list[Diagnostic]:
                     diagnostics += await _examine_comparisons(store, settings)
                 if name == "local" and settings.engine != "plain":
                     diagnostics += await _examine_gears(settings)
+                answering.append(store)
             except StoreError as error:
                 advice = "Start it, or correct its address, user or password."
                 diagnostics.append(Diagnostic(f"{name} Redis", Level.ERROR, str(error), advice))
+        if len(answering) == 2:  # noqa: PLR2004 - local and durable
+            diagnostics.append(await _examine_pair(*answering, settings=settings))
     return diagnostics
 
 
@@ -54,6 +59,19 @@ async def run_doctor(settings: Settings, *, as_json: bool) -> bool:
     else:
         print_diagnostics(diagnostics)
     return not any(each.level is Level.ERROR for each in diagnostics)
+
+
+async def _examine_pair(
+    local: RedisStore, durable: RedisStore, *, settings: Settings
+) -> Diagnostic:
+    subject = "local and durable"
+    try:
+        await refuse_shared_database(local, durable)
+        if not settings.allow_shared_server:
+            await refuse_shared_server(local, durable)
+    except (SettingsError, StoreError) as error:
+        return Diagnostic(subject, Level.ERROR, str(error), "Correct one of the two addresses.")
+    return Diagnostic(subject, Level.OK, "are two databases")
 
 
 async def _examine_comparisons(store: RedisStore, settings: Settings) -> list[Diagnostic]:

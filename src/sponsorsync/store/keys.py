@@ -108,6 +108,9 @@ DUMP_PROBE = "sponsorsync:probe:dump"
 
 PROBE_TTL_MS = 1
 
+SHARED_DATABASE_PROBE_TTL_MS = 10_000
+"""Longer than the two commands that look for the probe."""
+
 RECONCILING_TTL_MS = 60_000
 """Each page, which takes seconds, renews it. Expires if the holder dies."""
 
@@ -178,6 +181,11 @@ def meta(person_id: int) -> str:
     `d:{collection}` if durable may hold a copy, and `m`, how often the person was marked dirty.
     """
     return META.format(id=person_id)
+
+
+def shared_database_probe(token: str) -> str:
+    """String that is written to local and looked for on durable."""
+    return f"{PROBE}:{token}"
 
 
 def lease(person_id: int) -> str:

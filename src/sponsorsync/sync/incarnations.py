@@ -16,6 +16,7 @@ import structlog
 from sponsorsync.store import keys
 from sponsorsync.store.connect import Gate, RedisStore
 from sponsorsync.sync.dump_format import can_read_dumps
+from sponsorsync.sync.shared_database import refuse_shared_database
 from sponsorsync.sync.unconfirmed import MergeNewer, load_checked, merge_unconfirmed
 
 _BATCH = 500
@@ -56,6 +57,7 @@ class Incarnations:
             Whether local had no incarnation stored: it is new, or was flushed.
 
         Raises:
+            SettingsError: Both addresses lead to one database; durable's gate stays closed.
             StoreUnavailableError: A server does not answer. Local's gate opens as soon as local
                 answers; changes then wait for durable.
         """
@@ -67,6 +69,7 @@ class Incarnations:
         self._local_gate.open_for(local_id)
 
         durable_id = await self._durable.load_run_id()
+        await refuse_shared_database(self._local, self._durable)
         self._durable_gate.open_for(durable_id)
         applied = int(cast("bytes", await self._durable.run("GET", keys.APPLIED)) or 0)
         await self.push_again(applied)
