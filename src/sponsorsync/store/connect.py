@@ -1,4 +1,4 @@
-"""Connections to a Redis: typed replies, short time-outs, and errors of our own tree."""
+"""Connections to a Redis: typed replies, short time-outs, and the errors of domain/errors.py."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,8 @@ Reply: TypeAlias = bytes | int | list["Reply"] | dict[bytes, bytes] | None
 ScriptCall: TypeAlias = tuple[str, Sequence[Argument]]
 """A script's name and its arguments."""
 
-# redis-py's own ten retries take 3.9 s until they report that a server is gone. One quick retry
-# covers a connection that the server closed while it was idle.
+# By default redis-py retries ten times, and reports only after 3.9 s that a server is gone. One
+# quick retry is enough for a connection that the server closed while it was idle.
 _RETRIES = 1
 _RETRY_BASE_S = 0.01
 _RETRY_CAP_S = 0.05
@@ -46,7 +46,7 @@ _POOL_WAIT_S = 3.0
 
 
 class IncarnationError(RedisConnectionError):
-    """The server has another incarnation than the one that was compared."""
+    """The server has been restarted, and its data have not been compared with the other's yet."""
 
 
 # Subclasses come before their base classes.
@@ -77,10 +77,11 @@ _UNAVAILABLE_PREFIXES = {
 
 
 class Gate:
-    """Admits connections to the approved incarnation of a server only.
+    """Admits connections only to the approved incarnation of a server.
 
-    A restarted server may have come back older. Each new connection therefore first asks for the
-    incarnation; connecting fails until `sync/incarnations.py` has compared and approved that one.
+    Each start of a server is a new incarnation, whose data may be older than before. So each new
+    connection asks for the server's incarnation, and fails until `sync/incarnations.py` has
+    compared the data of that incarnation and approved it.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class Gate:
 
 
 class RedisStore:
-    """One Redis, with replies of known types; messages call it `name`: 'local' or 'durable'.
+    """One Redis, with typed replies; `name`, 'local' or 'durable', names it in error messages.
 
     Every method raises StoreUnavailableError if the server cannot serve at the moment (nothing is
     half done then: each change is one script) and StoreConflictError for a wrong-type key.
@@ -122,13 +123,14 @@ class RedisStore:
     async def run_scripts(
         self, name: str, argument_lists: Sequence[Sequence[Argument]]
     ) -> list[Reply]:
-        """Runs a script several times; see `run_calls`."""
+        """Runs a script once for each list of arguments; see `run_calls`."""
         return await self.run_calls([(name, arguments) for arguments in argument_lists])
 
     async def run_calls(self, calls: Sequence[ScriptCall]) -> list[Reply]:
-        """Runs scripts in one round trip; two or three more if the server does not know one.
+        """Runs scripts in one round trip; two or three more if the server has not loaded them all.
 
-        The unknown script then runs after the others. Raises the first error after all have run.
+        Scripts that were not loaded run after the others. Raises the first error after all have
+        run.
         """
         replies = await self.try_calls(calls)
         for reply in replies:
@@ -137,9 +139,9 @@ class RedisStore:
         return cast("list[Reply]", replies)
 
     async def try_calls(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
-        """Does the same, but returns the error of a call in place of its reply.
+        """Does what `run_calls` does, but returns the error of a call in place of its reply.
 
-        A single call raises its error.
+        If there is only one call, raises its error.
         """
         if len(calls) == 1:
             name, arguments = calls[0]
@@ -148,7 +150,7 @@ class RedisStore:
             replies = await self._evaluate(calls)
             unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                # These did not run. Checking beforehand would take a round trip each time.
+                # These calls did not run. A check beforehand would take a round trip each time.
                 for name in {calls[at][0] for at in unknown}:
                     await self._client.script_load(self._script(name).script)
                 again = await self._evaluate([calls[at] for at in unknown])
@@ -180,7 +182,7 @@ class RedisStore:
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Translates errors of redis-py into those of our own tree."""
+        """Translates the errors of redis-py into those of `domain/errors.py`."""
         try:
             yield
         except RedisError as error:
@@ -191,9 +193,10 @@ class RedisStore:
         return Lock(self._client, key, timeout=ttl_ms / 1000, thread_local=False)
 
     async def find_cluster(self) -> str | None:
-        """Returns why the server cannot run our scripts, which use keys of any slot; or None.
+        """Returns the reason if the server is a cluster, which cannot run our scripts; else None.
 
-        A proxy before several shards (Redis Enterprise) refuses two keys of different slots.
+        Our scripts use keys of any hash slot. A proxy before several shards (Redis Enterprise) does
+        not call itself a cluster, but refuses keys of different slots.
         """
         info = cast("dict[str, object]", await self.run("INFO", "cluster"))
         if info.get("cluster_enabled") == 1:
@@ -207,11 +210,11 @@ class RedisStore:
         return None
 
     async def load_run_id(self) -> str:
-        """Returns the id of the server's incarnation: each start has another."""
+        """Returns the id of the server's incarnation, which is new after each start."""
         return parse_run_id(await self.run("INFO", "server"))
 
     async def check_writable(self) -> None:
-        """Writes a key: a server that is full or read-only still answers a PING."""
+        """Raises an error unless the server accepts writes; a full server still answers PING."""
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
     def create_conflict_error(self, sentence: str | None = None) -> StoreConflictError:
@@ -241,7 +244,7 @@ class RedisStore:
 
     def _translate(self, error: RedisError) -> Exception:
         translated = self._classify(error)
-        translated.__cause__ = error  # for the log, also if it is raised later
+        translated.__cause__ = error  # for the log, also if the caller raises the error later
         return translated
 
     def _classify(self, error: RedisError) -> Exception:
@@ -254,7 +257,7 @@ class RedisStore:
         for prefix, reason in _UNAVAILABLE_PREFIXES.items():
             if text.startswith(prefix):
                 return StoreUnavailableError(f"The {self.name} Redis {reason}.")
-        # Within a script OOM and READONLY come wrapped, without their class.
+        # Within a script, redis-py gives OOM and READONLY errors no class of their own.
         for kind, word in ((OutOfMemoryError, "OOM "), (ReadOnlyError, "READONLY ")):
             if word in text:
                 return self._classify(kind(text))
@@ -266,8 +269,8 @@ class RedisStore:
 def parse_run_id(reply: Reply) -> str:
     """Returns the `run_id` in a reply to INFO, which is text or was parsed by redis-py.
 
-    Returns '' if the server (a proxy, say) has none: its restarts then go unnoticed, and only
-    APPLIED shows that durable came back older.
+    Returns '' if the server (a proxy, say) sends no `run_id`. Its restarts then go unnoticed, and
+    only a lower value of APPLIED shows that durable has come back older.
     """
     if isinstance(reply, dict):
         return str(cast("dict[str, str]", reply).get("run_id", ""))
@@ -285,8 +288,9 @@ def create_store(
 ) -> RedisStore:
     """Returns a client, not yet connected, for a redis://, rediss:// or unix:// address.
 
-    If all connections of the pool are in use, a caller waits for one, for a bounded time; redis-
-    py's default pool would raise at once. `gate` decides which incarnation of the server is used.
+    If all connections of the pool are in use, a caller waits for one for a limited time; the
+    default pool of redis-py would raise an error at once. `gate` decides which incarnation of the
+    server is used.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),
