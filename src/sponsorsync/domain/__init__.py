@@ -1,1 +1,1 @@
-"""Pure values and rules of entitlements: standard library only, `now` is passed in."""
+"""Values and pure rules of entitlements: standard library only, `now` is an argument."""

@@ -1,6 +1,6 @@
-"""The access check of everything that is for sponsors.
+"""The access check for resources that only sponsors may use.
 
-Unknown is not no: it has an error of its own.
+An unknown entitlement is not a 'no': it raises EntitlementUnknownError.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sponsorsync.domain.sources import format_dollars
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The person of a session, with their facts on one sponsorable, if any are known.
+    """The person who makes a request, with their facts on one sponsorable, if any are known.
 
     `login` is None if the local Redis has lost the profile.
     """
@@ -28,9 +28,9 @@ class Caller:
 
 
 def require_entitlement(entitlement: Entitlement, *, min_cents: int, sponsor_url: str) -> None:
-    """Raises NotEntitledError unless the entitlement is known and its tier is high enough.
+    """Raises NotEntitledError unless the person is known to be entitled by a high enough tier.
 
-    `min_cents` of 0 accepts any entitlement, also without a known tier.
+    With `min_cents` 0 any entitlement is enough, also one whose tier is not known.
     """
     if entitlement.status is EntitlementStatus.NOT_ENTITLED:
         raise NotASponsorError(entitlement.reason, sponsor_url=sponsor_url)

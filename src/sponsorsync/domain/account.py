@@ -7,14 +7,14 @@ from sponsorsync.domain.entitlement import Entitlement, EntitlementFacts
 from sponsorsync.domain.profile import Profile
 
 NO_VERSION = "0?"
-"""The version of a part that was never written and that durable was not asked for."""
+"""Version of a part that local never stored; '?' says that durable may have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntitlement:
-    """The stored facts on one person and one sponsorable; None if nothing is known.
+    """The stored facts on one person and one sponsorable; `facts` is None if nothing is known.
 
-    A write that is based on the facts has to name their `version`.
+    A write that is based on the facts passes their `version`, so that it fails if they changed.
     """
 
     facts: EntitlementFacts | None
@@ -43,7 +43,7 @@ class SponsorEntry:
 
 @dataclass(frozen=True, slots=True)
 class SponsorPage:
-    """A page of the sponsor list; `next_cursor` is None on the last one."""
+    """A page of the sponsor list; `next_cursor` is None on the last page."""
 
     entries: Sequence[SponsorEntry]
     next_cursor: int | None
@@ -53,9 +53,9 @@ class SponsorPage:
 class StoredPersonalData:
     """All data that one Redis holds on a person, as text.
 
-    Entitlements are fields by sponsorable; preferences are sorted items by collection. `pending`
-    are changes that wait for the durable Redis, '+' or '-' by collection and item; `versions` the
-    service's metadata on the other parts.
+    `entitlements` has the stored fields of each sponsorable, `preferences` the sorted items of each
+    collection. `pending` has the changes that wait for the durable Redis: '+' or '-' for each
+    collection and item. `versions` is the service's metadata on all these parts.
     """
 
     profile: Mapping[str, str]
@@ -67,7 +67,7 @@ class StoredPersonalData:
 
 @dataclass(frozen=True, slots=True)
 class PersonalExport:
-    """The data of both sides; `note` says why `durable` is None."""
+    """A person's data on both Redises; `note` says why `durable` is None."""
 
     local: StoredPersonalData
     durable: StoredPersonalData | None

@@ -1,4 +1,4 @@
-"""Entries of the audit trail: each gained, changed or lost entitlement."""
+"""Entries of the audit trail, which records each gained, changed or lost entitlement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ class AuditEntry:
     """One change of an entitlement.
 
     Attributes:
-        number: Its position in the trail.
+        number: The entry's id in the trail; later entries have greater ids.
         what: `granted`, `changed` or `lost`.
         by: `login`, `webhook`, `reconcile`, `refresh`, `override`, `organization` (the member's
-            organization changed), `deletion` (of the account), `end` (it expired), or the source
-            of a linked account.
-        reference: The delivery of a webhook, or the actor and reason of an override.
-        before, after: The stored facts.
+            organization changed), `deletion` (of the account), `end` (a grant expired), or the
+            source of a linked account.
+        reference: The delivery id of a webhook, or the actor and reason of an override.
+        before, after: The stored facts before and after the change.
     """
 
     number: str
@@ -32,7 +32,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The actor of an override and their reason."""
+    """The administrator who made an override, and the reason."""
 
     actor: str
     reason: str

@@ -24,7 +24,7 @@ from sponsorsync.domain.sponsorship import Privacy
 
 
 class EntitlementStatus(StrEnum):
-    """The three answers; unknown is not no."""
+    """Whether a person is entitled; UNKNOWN does not mean that they are not."""
 
     ENTITLED = "entitled"
     NOT_ENTITLED = "not_entitled"
@@ -36,17 +36,17 @@ class EntitlementPolicy:
     """The maintainer's settings for entitlements.
 
     Attributes:
-        one_time: Time that a one-time payment entitles. GitHub shows it as active for one month
+        one_time: How long a one-time payment entitles. GitHub shows it as active for one month
             and sends no event at its end.
-        stale: Time that the last answer stays valid after the first failed check.
-        grace: Time that a monthly sponsorship entitles after its paid end.
-        hidden_tier_cents: Tier of a sponsorship that another service collects, because GitHub
-            gives none.
+        stale: How long GitHub's last answer stays valid after the first failed check.
+        grace: How long a monthly sponsorship still entitles after its paid end.
+        hidden_tier_cents: The assumed tier of a sponsorship whose money another service collects:
+            GitHub shows no tier for it.
         entitles_members: Whether an organization's sponsorship entitles its members.
         members_inherit_tier: Whether the members get the organization's tier.
         seats: Number of members that one organization entitles; None means all.
-        membership: Time that a membership stays valid after a login. Only the member's own token
-            shows it, and that is not stored.
+        membership: How long a membership stays valid after a login. It cannot be checked in
+            between: only the member's own token shows it, and that token is not stored.
     """
 
     one_time: timedelta
@@ -63,19 +63,20 @@ class EntitlementPolicy:
 class EntitlementFacts:
     """Stored facts on one person and one sponsorable, in `sponsorship:{login}:{id}`.
 
-    All but the last four are about the person's own sponsorship at GitHub.
+    All fields but the last four are about the person's own sponsorship at GitHub.
 
     Attributes:
         sponsorable: The receiver's login, lower-cased.
-        checked_at: Time of GitHub's last answer; None before the first.
+        checked_at: Time of GitHub's last answer; None before the first answer.
         source: SPONSORSHIP, or NONE if GitHub shows no sponsorship.
-        valid_until: Exclusive end of the sponsorship's entitlement; None without an end, or
-            without a sponsorship.
+        valid_until: When the sponsorship stops entitling (exclusive); None if it has no known end,
+            or if there is no sponsorship.
         unknown_since: Time of the first failed check after `checked_at`.
-        grants: The other sources that entitle the person, or did.
+        grants: The other reasons why the person is, or once was, entitled.
         memberships_checked_at: When GitHub last showed the person's organizations.
-        memberships_unknown_since: Since when GitHub has not shown all of them.
-        is_partial: Written while the durable Redis, which may know more, was not available.
+        memberships_unknown_since: Since when GitHub has not shown all of these organizations.
+        is_partial: Whether the durable Redis, which may have more facts, was not available when
+            these were written.
     """
 
     sponsorable: str
@@ -102,10 +103,10 @@ class EntitlementFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConsideredSource:
-    """One source (never NONE), evaluated at one moment.
+    """One source of entitlement (never NONE), evaluated at one moment.
 
     `reason` is one sentence for the person, `note` has details for administrators only. `until` is
-    the known end, past or coming.
+    the known end, past or future.
     """
 
     source: EntitlementSource
@@ -121,10 +122,10 @@ class ConsideredSource:
 class Entitlement:
     """A person's entitlement by one sponsorable at one moment, with its stored facts, if any.
 
-    Of several entitling sources, the one with the highest tier gives tier, start and exclusive end;
-    after its end another one may still entitle the person. Without one the source is NONE. `reason`
-    is one sentence for the person; `considered` are all sources, the person's own sponsorship
-    first.
+    If several sources entitle the person, `source`, tier, start and exclusive end are those of the
+    source with the highest tier; after its end another source may still entitle them. If no source
+    does, `source` is NONE. `reason` is one sentence for the person; `considered` are all sources,
+    the person's own sponsorship first.
     """
 
     sponsorable: str
@@ -161,7 +162,7 @@ def evaluate(
 
 
 def cents_of(facts: EntitlementFacts, policy: EntitlementPolicy) -> int | None:
-    """Returns the tier that the person's own sponsorship counts as; None if it is not known."""
+    """Returns the tier of the person's own sponsorship, or the policy's tier if GitHub hides it."""
     through = facts.payment_source
     if facts.tier_cents is None and through is not None and through.hides_tier:
         return policy.hidden_tier_cents
@@ -169,15 +170,16 @@ def cents_of(facts: EntitlementFacts, policy: EntitlementPolicy) -> int | None:
 
 
 def _rank(entitling: ConsideredSource) -> tuple[int, bool, float]:
-    """Orders entitling sources by tier, then by end."""
+    """Returns the sort key of an entitling source: first its tier, then its end."""
     cents, until = entitling.tier_cents, entitling.until
     return (-1 if cents is None else cents, until is None, until.timestamp() if until else 0)
 
 
 def _explain_no(considered: Sequence[ConsideredSource]) -> str:
-    """Returns why the source that ended last, or never counted, does not entitle.
+    """Returns the reason why the person is not entitled: that of the source that ended last.
 
-    Only without such a source is it GitHub's own 'no'.
+    A grant without an end (the member has no seat) comes before ended sources. That GitHub shows
+    no sponsorship is the reason only if there is neither.
     """
     informative = [
         each

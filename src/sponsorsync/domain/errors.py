@@ -45,7 +45,7 @@ class SponsorSyncError(Exception):
     """The root of the tree; its text may be shown to users.
 
     `code` identifies the kind of error for programs, `title` names it in a few words for people.
-    `message` is the text of an error that is raised without one.
+    `message` is the text unless the constructor gets another one.
     """
 
     code: ClassVar[str] = "internal"
@@ -84,7 +84,7 @@ class MalformedEventError(
 class EventSignatureError(
     SponsorSyncError, code="bad_signature", title="The signature is not valid"
 ):
-    """An event has no signature, or one that was not made with our secret."""
+    """A webhook event has no signature, or its signature was not made with our secret."""
 
     message = (
         "The signature in X-Hub-Signature-256 was not made with SPONSORSYNC_WEBHOOK_SECRET, so "
@@ -93,7 +93,7 @@ class EventSignatureError(
 
 
 class NoWebhookError(SponsorSyncError, code="no_webhook", title="The webhook is not set up"):
-    """Without a secret, real events cannot be distinguished from forged ones."""
+    """No webhook secret is configured, so a real event cannot be told from a forged one."""
 
     message = (
         "The webhook is not set up: SPONSORSYNC_WEBHOOK_SECRET is not set. It should be the secret "
@@ -115,7 +115,7 @@ class NoMaintainerTokenError(
 class RefreshNeedsLoginError(
     NoMaintainerTokenError, code="sign_in_again", title="Sign in again to check"
 ):
-    """Without the maintainer's token, only a new sign-in can check one person's sponsorship."""
+    """A refresh is impossible without the maintainer's token; the person has to sign in again."""
 
     message = "GitHub can only be asked about you while you sign in. Sign in again."
 
@@ -133,7 +133,7 @@ class RetryLaterError(SponsorSyncError):
 
 
 class RefreshLimitedError(RetryLaterError, code="refresh_limited", title="Please wait a moment"):
-    """GitHub was asked about this person a moment ago."""
+    """The rate limit for refreshes is reached, by this person or by all people together."""
 
     def __init__(self, *, retry_after_s: int) -> None:
         super().__init__(
@@ -143,7 +143,7 @@ class RefreshLimitedError(RetryLaterError, code="refresh_limited", title="Please
 
 
 class NotSignedInError(SponsorSyncError, code="not_signed_in", title="You are not signed in"):
-    """The call needs a session and has none that is valid."""
+    """The call needs a session, and the request has no valid one."""
 
     message = "You are not signed in, or your session has ended. Sign in and try again."
 
@@ -153,13 +153,13 @@ class NotSignedInError(SponsorSyncError, code="not_signed_in", title="You are no
 
 
 class BearerRefusedError(NotSignedInError, code="bearer_refused", title="That token is not valid"):
-    """The call has a bearer token that is not valid, and no session."""
+    """The request has a bearer token that is not valid, and no session."""
 
     message = "That token is wrong or expired. Get a new one with POST /token."
 
 
 class TokenReadsOnlyError(SponsorSyncError, code="token_reads_only", title="A token may only read"):
-    """The call needs a session, and has a token."""
+    """The call needs a session, but the request has only a bearer token."""
 
     message = "A token may only read. This call needs a session: sign in."
 
@@ -173,21 +173,21 @@ class NotEntitledError(SponsorSyncError):
 
 
 class NotASponsorError(NotEntitledError, code="not_a_sponsor", title="This is for sponsors"):
-    """The person is not entitled, or no longer."""
+    """The person is not entitled, or is no longer entitled."""
 
 
 class TierTooLowError(NotEntitledError, code="tier_too_low", title="This is for a higher tier"):
-    """The person is entitled by a lower tier than the required one."""
+    """The person is entitled, but by a lower tier than the required one."""
 
 
 class TierUnknownError(NotEntitledError, code="tier_unknown", title="Your tier is not known"):
-    """The person is entitled by a tier that is not known."""
+    """The person is entitled, but their tier is not known."""
 
 
 class EntitlementUnknownError(
     NotEntitledError, code="entitlement_unknown", title="It is not known whether you are a sponsor"
 ):
-    """The person's entitlement is not known; that is not the same as none."""
+    """It is not known whether the person is entitled; this does not mean that they are not."""
 
 
 class NotFoundError(SponsorSyncError, code="not_found", title="Not found"):
@@ -277,7 +277,7 @@ class GitHubLimitedError(
 
 
 class GitHubRefusedError(GitHubError):
-    """GitHub refused: FORBIDDEN, missing scopes, a bad token, or partial data."""
+    """GitHub refused the request (FORBIDDEN, missing scopes, a bad token) or part of the data."""
 
 
 class GitHubTokenError(GitHubRefusedError):
@@ -287,7 +287,7 @@ class GitHubTokenError(GitHubRefusedError):
 class AccountLinkError(
     SponsorSyncError, code="link_unavailable", title="The other service cannot be asked"
 ):
-    """The service gave no usable answer: the result is unknown, never 'no'."""
+    """The service of a linked account gave no usable answer: the result is unknown, never 'no'."""
 
 
 class LinkUnreachableError(AccountLinkError):
@@ -301,7 +301,7 @@ class LinkLimitedError(
 
 
 class LinkRefusedError(AccountLinkError):
-    """The service refused: a bad token, or the credentials of this installation."""
+    """The service refused the person's token or the credentials of this installation."""
 
 
 class LinkDeniedError(AccountLinkError, code="link_denied", title="You did not give your consent"):
@@ -319,7 +319,7 @@ class StoreError(SponsorSyncError):
 class StoreUnavailableError(
     StoreError, RetryLaterError, code="store_unavailable", title="The database is not available"
 ):
-    """A Redis is down, loading, read-only or out of memory; nothing was done by halves."""
+    """A Redis is down, loading, read-only or out of memory; no change is half done."""
 
     def __init__(self, message: str, *, retry_after_s: int = 2) -> None:
         super().__init__(message, retry_after_s=retry_after_s)

@@ -20,8 +20,8 @@ def derive_facts(
 ) -> EntitlementFacts:
     """Returns the facts after a complete answer of GitHub; grants of other sources stay.
 
-    `sponsorships` are all of the person's, active or not, of any receiver. The stored facts
-    `previous` hold the end that was first seen.
+    `sponsorships` are all sponsorships by the person, active or not, of any account. `previous` are
+    the stored facts; they may have the end, which GitHub's answers do not contain.
     """
     candidates = [
         _facts_of(s, previous=previous, policy=policy, now=now)
@@ -39,7 +39,7 @@ def derive_facts(
 def add_payment(
     facts: EntitlementFacts, payment: EntitlementFacts, *, now: datetime
 ) -> EntitlementFacts:
-    """Returns the facts with an entitling one-time payment as a grant beside another sponsorship.
+    """Returns the facts with `payment` as a further grant if it is an entitling one-time payment.
 
     A person may give monthly and once at the same time; either may be larger or last longer.
     """
@@ -65,14 +65,14 @@ def add_payment(
 
 
 def is_better(facts: EntitlementFacts, other: EntitlementFacts, *, now: datetime) -> bool:
-    """Returns whether facts on one sponsorship outrank those on another."""
+    """Returns whether `facts` on one sponsorship outrank `other` facts on another sponsorship."""
     return _rank(facts, now) > _rank(other, now)
 
 
 def is_not_older(facts: EntitlementFacts | None, asked_at: datetime) -> bool:
-    """Returns whether the facts are as new as the request to GitHub, or newer.
+    """Returns whether the facts were checked at, or after, the time of a request to GitHub.
 
-    An event may arrive before the answer to an earlier request; that answer is then outdated.
+    If an event arrives between a request and its answer, the answer is outdated.
     """
     # Stored times have whole seconds.
     checked_at = None if facts is None else facts.checked_at
@@ -88,8 +88,8 @@ def may_be_hidden(
 ) -> bool:
     """Returns whether GitHub may hide a private sponsorship from the person's own token.
 
-    GitHub also shows ended sponsorships. If a stored private one that still entitles is missing,
-    GitHub may hide it, and only the maintainer's token shows it.
+    GitHub also lists ended sponsorships. If a stored private sponsorship that still entitles is
+    missing from the list, GitHub may hide it; only the maintainer's token shows it then.
     """
     return (
         previous is not None
@@ -173,6 +173,6 @@ def _without_past_payments(facts: EntitlementFacts, now: datetime) -> Entitlemen
 
 
 def _rank(facts: EntitlementFacts, now: datetime) -> tuple[bool, bool, datetime, int]:
-    """Orders candidates: entitled before ended, no end before a late one, then by price."""
+    """Returns the sort key of facts: entitling ones first, then the latest end, then the price."""
     end = facts.valid_until
     return (facts.is_sponsoring(now), end is None, end or now, facts.tier_cents or 0)

@@ -1,7 +1,8 @@
 """Entitlement of the members of sponsoring organizations. Pure.
 
-GitHub does not treat the members of a sponsoring organization as sponsors; the maintainer may
-(`SPONSORSYNC_ORG_ENTITLEMENT`). Only the member's own login shows a membership, so it expires.
+GitHub does not treat the members of a sponsoring organization as sponsors; the maintainer can
+entitle them (`SPONSORSYNC_ORG_ENTITLEMENT`). A membership expires, because GitHub shows it only
+when the member signs in.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,9 +15,10 @@ from sponsorsync.domain.sources import EntitlementSource, Grant
 
 @dataclass(frozen=True, slots=True)
 class SponsoringOrganization:
-    """A member's organization that sponsors, or once did, by GitHub's numeric id.
+    """A member's organization that sponsors, or once did.
 
-    `facts` are the organization's own on the sponsorable; `has_seat` is whether the member has one.
+    `id` is GitHub's numeric id, `facts` are about the organization's own sponsorship, and
+    `has_seat` is whether the member has one of the organization's seats.
     """
 
     id: int
@@ -26,9 +28,9 @@ class SponsoringOrganization:
 
 
 def compute_membership_end(policy: EntitlementPolicy, now: datetime) -> datetime:
-    """Returns the end of a membership that GitHub shows now.
+    """Returns when a membership that GitHub shows now expires.
 
-    It is the end of a day, so that not every login changes the stored facts.
+    This is at the end of a day, so that not every login changes the stored facts.
     """
     day = (now + policy.membership).replace(hour=0, minute=0, second=0, microsecond=0)
     return day + timedelta(days=1)
@@ -45,8 +47,8 @@ def record_memberships(
 ) -> EntitlementFacts:
     """Returns a person's facts after GitHub showed the person's organizations.
 
-    The grants of `hidden` ones, which GitHub may have withheld, stay until they end. `is_complete`
-    says that GitHub withheld no organization.
+    `hidden` are the ids of organizations that GitHub may have withheld: their grants stay until
+    they end. `is_complete` says that GitHub withheld no organization.
     """
     member_until = compute_membership_end(policy, now)
     shown = [_create_grant(each, member_until, policy) for each in sponsoring]
@@ -63,7 +65,10 @@ def record_memberships(
 
 
 def mark_memberships_unknown(facts: EntitlementFacts, *, now: datetime) -> EntitlementFacts:
-    """Returns the facts after a failed check; known memberships stay until they end."""
+    """Returns the facts after GitHub did not show the person's organizations.
+
+    Known memberships stay until they end.
+    """
     return replace(facts, memberships_unknown_since=facts.memberships_unknown_since or now)
 
 
@@ -74,7 +79,7 @@ def recompute_member(
     *,
     policy: EntitlementPolicy,
 ) -> EntitlementFacts:
-    """Returns a member's facts after the facts of the organization `sponsor` have changed.
+    """Returns a member's facts after the organization's facts, `sponsor`, have changed.
 
     Only the organization's sponsorship entitles its members; its other grants do not.
     """

@@ -12,8 +12,8 @@ PROFILE = "profile"
 class Presence(StrEnum):
     """Whether the local Redis has a part.
 
-    UNKNOWN is not EMPTY: only the durable Redis, if there is one, can tell. It is never sent
-    anywhere, nor shown as empty while a durable Redis can be asked.
+    UNKNOWN is not EMPTY: the durable Redis, if there is one, may have the part. An unknown part is
+    never copied, nor shown as empty while durable can be asked.
     """
 
     UNKNOWN = "unknown"

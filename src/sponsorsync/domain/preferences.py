@@ -9,17 +9,17 @@ from sponsorsync.domain.errors import InvalidInputError, TooLargeError
 from sponsorsync.domain.parts import Presence
 
 EXCLUDED_NODES = "mnodes"
-"""The collection of items that the first application hides from search results."""
+"""The collection of nodes that the application hides from its search results."""
 
 MAX_FILTER_IDS = 10_000
-"""Limit for one call of the filter."""
+"""Most ids that one call may filter."""
 
 _COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def is_collection_name(name: str) -> bool:
-    """Returns whether the name is valid: it becomes a part and the end of a key."""
+    """Returns whether a collection may have this name: it becomes a part and the end of a key."""
     return _COLLECTION_NAME.fullmatch(name) is not None and name != parts.PROFILE
 
 
@@ -38,8 +38,8 @@ class CollectionState:
 class ChangeResult:
     """The result of a change: numbers of added and removed items, and the new size.
 
-    A pending change is saved and waits for the durable Redis to send the rest of the collection;
-    its numbers are None.
+    A pending change is saved, and applied once the collection has been fetched from the durable
+    Redis; its numbers are None.
     """
 
     added: int | None

@@ -1,4 +1,7 @@
-"""A person, by GitHub's numeric id: a login can change hands, an id cannot."""
+"""People and their profiles.
+
+GitHub's numeric id identifies a person: a login can change hands, an id cannot.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Results of the last reconciles with GitHub, of all replicas."""
+"""Results of the last reconciles, which compare the stored facts with GitHub's sponsors."""
 
 from dataclasses import dataclass
 from datetime import datetime

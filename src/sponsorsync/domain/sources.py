@@ -37,14 +37,16 @@ class Grant:
     """One reason for an entitlement, beside the person's own main sponsorship at GitHub.
 
     Attributes:
-        source: SPONSORSHIP means a one-time payment beside a monthly one. A person may have several
-            grants by SPONSORSHIP and by ORGANIZATION, and one by each other source; none by NONE.
-        since: The beginning; for an organization, that of its sponsorship.
-        until: The exclusive end; None while there is none.
-        cents: The tier that it counts as, in US cents; None where that is not known.
+        source: Never NONE. SPONSORSHIP means a one-time payment beside the main sponsorship. A
+            person may have several grants of SPONSORSHIP and of ORGANIZATION, and one of each
+            other source.
+        since: The beginning; for an organization, the beginning of its sponsorship.
+        until: The exclusive end; None without an end.
+        cents: The tier in US cents; None if it is not known.
         organization_id: GitHub's number of the organization.
         organization: The organization's login at the last login of the member.
-        member_until: When GitHub has to show the membership again. `until` is not later.
+        member_until: When the membership expires, unless GitHub shows it again; `until` is never
+            later.
         has_seat: False if other members have taken the organization's seats: then the grant does
             not entitle.
         reason: Why the administrator `actor` made an override; only administrators see both.

@@ -42,7 +42,8 @@ class Sponsorship:
 class Membership:
     """One organization (numeric id, lower-cased login) of a person.
 
-    It has those sponsorships of the requested accounts that this member may see.
+    `sponsorships` are the organization's, of the requested accounts, as far as this member may see
+    them.
     """
 
     id: int
@@ -54,8 +55,8 @@ class Membership:
 class Memberships:
     """The organizations that a person belongs to.
 
-    They are not complete if GitHub withholds some, as an organization that restricts OAuth apps.
-    The others are valid; the withheld ones are unknown.
+    `is_complete` is False if GitHub withholds some organizations, for example those that restrict
+    OAuth apps. Nothing is known about the withheld ones; the others are valid.
     """
 
     organizations: list[Membership]

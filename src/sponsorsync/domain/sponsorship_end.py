@@ -18,13 +18,13 @@ def end_by_answer(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> datetime | None:
-    """Returns the end after GitHub listed a sponsorship; None without an end."""
+    """Returns the end of a sponsorship that GitHub has just listed; None without an end."""
     if sponsorship.is_one_time:
         return (sponsorship.tier_selected_at or sponsorship.created_at) + policy.one_time
     stored = _find_stored_end(sponsorship, previous)
     if sponsorship.is_active:
-        # A cancelled sponsorship is active until its end, which only the webhook sends. If it is
-        # active after that, the sponsor has withdrawn the cancellation.
+        # A cancelled sponsorship is active until its end, which only the webhook sends. If GitHub
+        # shows it as active after that end, the sponsor has withdrawn the cancellation.
         return stored if stored is not None and stored - policy.grace > now else None
     if stored is not None:
         return min(stored, now + policy.grace)
@@ -34,7 +34,7 @@ def end_by_answer(
 def end_by_absence(
     previous: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
 ) -> datetime:
-    """Returns the end after GitHub did not list a known sponsorship."""
+    """Returns the end of a known sponsorship that GitHub no longer lists."""
     return now + policy.grace if previous.valid_until is None else previous.valid_until
 
 
@@ -46,10 +46,10 @@ def end_by_event(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> datetime | None:
-    """Returns the end after an event arrived; None without an end.
+    """Returns the end of a sponsorship after a webhook event; None without an end.
 
-    `previous` are the stored facts on the same sponsorship, if any. `is_one_time` is whether it is
-    a one-time payment after the event.
+    `previous` are the stored facts on the same sponsorship, if any. `is_one_time` is whether the
+    sponsorship is a one-time payment after the event.
     """
     stored = None if previous is None else _find_lasting_end(previous, is_one_time, now)
     if is_one_time:
@@ -87,20 +87,23 @@ def _first_end(
     policy: EntitlementPolicy,
     now: datetime,
 ) -> datetime:
-    """Returns the time at which the end was first seen, because GitHub does not send it."""
+    """Returns an end for a sponsorship that GitHub shows as inactive without sending its end."""
     if previous is None or previous.source is not EntitlementSource.SPONSORSHIP:
         return now
     if previous.valid_until is None:
         # The grace is only for a sponsorship that is known to have been paid until now.
         return now + policy.grace if previous.since == sponsorship.created_at else now
-    # A future end belongs to another, one-time payment.
+    # The stored end is another payment's; if it is in the future, it cannot be this one's.
     return min(now, previous.valid_until)
 
 
 def _find_lasting_end(
     previous: EntitlementFacts, is_one_time: bool, now: datetime
 ) -> datetime | None:
-    """Returns the known end, unless the sponsorship has changed its kind since."""
+    """Returns the stored end; None if the event changed the sponsorship to monthly or one-time.
+
+    The end of a monthly sponsorship that is already over stays in any case.
+    """
     stored = previous.valid_until
     is_over = stored is not None and stored <= now
     if is_one_time != previous.is_one_time and not (is_one_time and is_over):

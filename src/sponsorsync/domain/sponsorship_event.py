@@ -44,19 +44,21 @@ def apply_event(
         return _changed_facts(event, previous, policy=policy, now=now)
     other = _first_facts(event, previous, policy=policy, now=now)
     if previous.since is None or previous.is_one_time or _is_payment(event):
-        # A payment beside a monthly sponsorship: both are stored, the better one first.
+        # A one-time payment beside another sponsorship: the better one becomes the main facts, and
+        # a one-time payment beside it becomes a grant.
         is_first = is_better(other, previous, now=now)
         first, second = (other, previous) if is_first else (previous, other)
         both = add_payment(first, second, now=now)
         return None if both == previous else both
-    # A person cannot have two monthly sponsorships at once: the later one counts.
+    # A person cannot have two monthly sponsorships at once: the later one replaces the other.
     return other if event.created_at > previous.since else None
 
 
 def is_doubtful(event: SponsorshipEvent, previous: EntitlementFacts | None) -> bool:
     """Returns whether an event contradicts the stored facts on the same sponsorship.
 
-    It may be late or replayed, or an earlier event may be missing; only asking GitHub can tell.
+    The event may be late or replayed, or an earlier event may be missing. Only a request to GitHub
+    shows which.
     """
     if (
         previous is None
@@ -67,7 +69,8 @@ def is_doubtful(event: SponsorshipEvent, previous: EntitlementFacts | None) -> b
     if event.kind is EventKind.TIER_CHANGED:
         return _differ(event.former_cents, previous.tier_cents)
     if event.kind is EventKind.PENDING_CANCELLATION:
-        # Still active after that date: the sponsor has withdrawn the cancellation.
+        # GitHub showed the sponsorship as active after the announced end: the sponsor had
+        # withdrawn the cancellation.
         checked_at, end = previous.checked_at, event.effective_at
         if checked_at is None or end is None:
             return False
@@ -80,7 +83,7 @@ def _differ(reported: int | None, stored: int | None) -> bool:
 
 
 def _is_payment(event: SponsorshipEvent) -> bool:
-    """Returns whether it is a new payment; a change of tiers belongs to an older sponsorship."""
+    """Returns whether an event is a new one-time payment, not a change of an older sponsorship."""
     return event.is_one_time and event.kind is not EventKind.TIER_CHANGED
 
 
@@ -111,7 +114,7 @@ def _changed_facts(
     event: SponsorshipEvent, previous: EntitlementFacts, *, policy: EntitlementPolicy, now: datetime
 ) -> EntitlementFacts | None:
     if event.kind is EventKind.CREATED:
-        # Already stored; the facts, an end above all, are newer than this event.
+        # The sponsorship is already stored, and its facts (such as an end) are newer than this.
         return None
     cents, is_one_time = previous.tier_cents, previous.is_one_time
     if event.kind is EventKind.TIER_CHANGED and event.tier_cents is not None:
@@ -128,7 +131,7 @@ def _changed_facts(
 
 
 def _with_current_tier(event: SponsorshipEvent) -> SponsorshipEvent:
-    """Returns the event with the current tier: an announced change carries the coming one."""
+    """Returns the event with the tier that applies now; an announced change has the future tier."""
     if event.kind is not EventKind.PENDING_TIER_CHANGE:
         return event
     cents = event.tier_cents if event.former_cents is None else event.former_cents

@@ -1,1 +1,1 @@
-"""Redis: key names, Lua scripts, connections, locks, and the data that they store."""
+"""Redis: key names, Lua scripts, connections, locks, and a store for each subject."""

@@ -1,4 +1,4 @@
-"""The audit trail of entitlements, which the scripts that change them write."""
+"""The audit trail of entitlements; the scripts that change entitlements write its entries."""
 
 import json
 from collections.abc import Sequence
@@ -20,11 +20,12 @@ class AuditTrail:
     async def load(self, *, before: str | None, limit: int) -> Sequence[AuditEntry]:
         """Returns at most `limit` entries, the latest first.
 
-        `before` is the number of an entry: only older ones are returned; None: from the latest.
+        `before` is the number of an entry: only older entries are returned. None begins with the
+        latest entry.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.
-            StoreConflictError: Another program wrote an entry.
+            StoreConflictError: The stream has an entry that another program wrote.
         """
         if before is not None and not before.strip("0-"):
             return []  # Redis refuses 0-0 as an exclusive end

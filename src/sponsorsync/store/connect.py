@@ -1,4 +1,4 @@
-"""Connections to a Redis: typed replies, short time-outs, and errors of our own tree."""
+"""Connections to a Redis: typed replies, short time-outs, and the errors of domain/errors.py."""
 
 import asyncio
 import hashlib
@@ -37,8 +37,8 @@ Reply: TypeAlias = bytes | int | list["Reply"] | dict[bytes, bytes] | None
 ScriptCall: TypeAlias = tuple[str, Sequence[Argument]]
 """A script's name and its arguments."""
 
-# redis-py's own ten retries take 3.9 s until they report that a server is gone. One quick retry
-# covers a connection that the server closed while it was idle.
+# By default redis-py retries ten times, and reports only after 3.9 s that a server is gone. One
+# quick retry is enough for a connection that the server closed while it was idle.
 _RETRIES = 1
 _RETRY_BASE_S = 0.01
 _RETRY_CAP_S = 0.05
@@ -48,7 +48,7 @@ _POOL_WAIT_S = 3.0
 
 
 class IncarnationError(RedisConnectionError):
-    """The server has another incarnation than the one that was compared."""
+    """The server has been restarted, and its data have not been compared with the other's yet."""
 
 
 class DemotedError(RedisConnectionError):
@@ -93,11 +93,12 @@ _PROBE_SCRIPT = "return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])"
 
 
 class Gate:
-    """Admits connections to the approved incarnation of a server only.
+    """Admits connections only to the approved incarnation of a server.
 
-    A restarted server may have come back older, and a demoted one still answers reads. Each new
-    connection therefore first asks for the incarnation and the role. Connecting fails if it is a
-    replica, and until `sync/incarnations.py` has compared and approved the incarnation.
+    Each start of a server is a new incarnation, whose data may be older than before; and a server
+    that was demoted still answers reads. So each new connection asks for the incarnation and the
+    role. It fails with a replica, and until `sync/incarnations.py` has compared the data of that
+    incarnation and approved it.
     """
 
     def __init__(self) -> None:
@@ -122,7 +123,7 @@ class Gate:
 
 
 class RedisStore:
-    """One Redis, with replies of known types; messages call it `name`: 'local' or 'durable'.
+    """One Redis, with typed replies; `name`, 'local' or 'durable', names it in error messages.
 
     Every method raises StoreUnavailableError if the server cannot serve at the moment (nothing is
     half done then: each change is one script) and StoreConflictError for a wrong-type key.
@@ -143,13 +144,14 @@ class RedisStore:
     async def run_scripts(
         self, name: str, argument_lists: Sequence[Sequence[Argument]]
     ) -> list[Reply]:
-        """Runs a script several times; see `run_calls`."""
+        """Runs a script once for each list of arguments; see `run_calls`."""
         return await self.run_calls([(name, arguments) for arguments in argument_lists])
 
     async def run_calls(self, calls: Sequence[ScriptCall]) -> list[Reply]:
-        """Runs scripts in one round trip; two if the server does not know one.
+        """Runs scripts in one round trip; two if the server has not loaded them all.
 
-        The unknown script then runs after the others. Raises the first error after all have run.
+        Scripts that were not loaded run after the others. Raises the first error after all have
+        run.
         """
         replies = await self.try_calls(calls)
         for reply in replies:
@@ -158,9 +160,9 @@ class RedisStore:
         return cast("list[Reply]", replies)
 
     async def try_calls(self, calls: Sequence[ScriptCall]) -> list[Reply | Exception]:
-        """Does the same, but returns the error of a call in place of its reply.
+        """Does what `run_calls` does, but returns the error of a call in place of its reply.
 
-        A single call raises its error.
+        If there is only one call, raises its error.
         """
         if len(calls) == 1:
             name, arguments = calls[0]
@@ -195,7 +197,7 @@ class RedisStore:
 
     @asynccontextmanager
     async def translated_errors(self) -> AsyncIterator[None]:
-        """Translates errors of redis-py into those of our own tree.
+        """Translates the errors of redis-py into those of `domain/errors.py`.
 
         A ResponseError that is no state of the server is the caller's, and passes unchanged.
         """
@@ -209,9 +211,10 @@ class RedisStore:
         return Lock(self._client, key, timeout=ttl_ms / 1000, thread_local=False)
 
     async def find_cluster(self) -> str | None:
-        """Returns why the server cannot run our scripts, which use keys of any slot; or None.
+        """Returns the reason if the server is a cluster, which cannot run our scripts; else None.
 
-        A proxy before several shards (Redis Enterprise) refuses two keys of different slots.
+        Our scripts use keys of any hash slot. A proxy before several shards (Redis Enterprise) does
+        not call itself a cluster, but refuses keys of different slots.
         """
         info = cast("dict[str, object]", await self.run("INFO", "cluster"))
         if info.get("cluster_enabled") == 1:
@@ -225,15 +228,15 @@ class RedisStore:
         return None
 
     async def load_run_id(self) -> str:
-        """Returns the id of the server's incarnation: each start has another.
+        """Returns the id of the server's incarnation, which is new after each start.
 
         Returns '' if the server (a proxy, say) has none: its restarts then go unnoticed, and only
-        APPLIED shows that durable came back older.
+        a lower value of APPLIED shows that durable has come back older.
         """
         return parse_info(await self.run("INFO", "server"), "run_id")
 
     async def check_writable(self) -> None:
-        """Writes a key: a server that is full or read-only still answers a PING."""
+        """Raises an error unless the server accepts writes; a full server still answers PING."""
         await self.run("SET", keys.PROBE, "1", "PX", keys.PROBE_TTL_MS)
 
     def create_conflict_error(self, sentence: str | None = None) -> StoreConflictError:
@@ -344,8 +347,9 @@ def create_store(
 ) -> RedisStore:
     """Returns a client, not yet connected, for a redis://, rediss:// or unix:// address.
 
-    If all connections of the pool are in use, a caller waits for one, for a bounded time; redis-
-    py's default pool would raise at once. `gate` decides which incarnation of the server is used.
+    If all connections of the pool are in use, a caller waits for one for a limited time; the
+    default pool of redis-py would raise an error at once. `gate` decides which incarnation of the
+    server is used.
     """
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),

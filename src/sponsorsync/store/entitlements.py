@@ -24,29 +24,32 @@ from sponsorsync.store.fetching import Fetcher, durable_state
 from sponsorsync.store.fields import dump_entitlement_facts, parse_stored_entitlement
 from sponsorsync.store.people import PeopleStore
 
-# Parallel fetches from durable; more would take all connections.
+# The most parallel fetches from durable; more would take all connections of the pool.
 _FETCHES = 8
 _SCAN_COUNT = 500
 _BATCH = 100
-# Webhooks, logins and reconciles may change the same entitlement at the same time.
+# A change is tried again if a webhook, a login or a reconcile has changed the same entitlement.
 _TRIES = 5
-# The beginning of a script's sentence on a wrong-type key.
+# How the error sentence of a script on a wrong-type key begins.
 _WRONG_TYPE = "WRONGTYPE "
 
 _log = structlog.get_logger(__name__)
 
 
 async def end_entitlements(local: RedisStore) -> None:
-    """Handles all ended entitlements; raises StoreUnavailableError if local cannot be asked."""
+    """Runs `sweep_entitlements.lua` until all ended grants are handled.
+
+    Raises StoreUnavailableError if local cannot be asked.
+    """
     while cast("int", await local.run_script("sweep_entitlements", _BATCH)) == _BATCH:
         pass
 
 
 class Saved(StrEnum):
-    """Outcome of a change of an entitlement: only OK means that something was saved.
+    """Outcome of a change of an entitlement; only OK means that the change was saved.
 
-    CHANGED: the entitlement has another version by now. SEEN: the same delivery was applied before.
-    CONFLICT: the person has a wrong-type key, which the log names.
+    CHANGED: the entitlement has another version by now. SEEN: the same webhook delivery was applied
+    before. CONFLICT: the person has a wrong-type key, which the log names.
     """
 
     OK = "ok"
@@ -57,10 +60,10 @@ class Saved(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntitlementChange:
-    """Facts to save, derived from the entitlement's `version`.
+    """Facts to save, derived from the stored facts that had this `version`.
 
-    The audit trail gets the cause `by`, and which one of these causes as the `reference`.
-    `delivery` is the event's number, if it is an event.
+    `by` and `reference` are the cause and its details for the audit trail (`AuditEntry`).
+    `delivery` is the delivery id of a webhook event, or ''.
     """
 
     person_id: int
@@ -84,9 +87,10 @@ class EntitlementStore:
     async def load(
         self, sponsorable: str, person_ids: Sequence[int]
     ) -> Mapping[int, StoredEntitlement]:
-        """Returns each person's entitlement; fetches from durable what is unknown here.
+        """Returns each person's stored entitlement; fetches facts that are unknown on local.
 
-        If durable cannot be asked, returns what local has. A wrong-type key counts as no facts.
+        If durable cannot be asked, returns the facts that local has. A person with a wrong-type key
+        is returned without facts.
         """
         entitlements = await self._load_here(sponsorable, person_ids)
         missing = [person_id for person_id, (_, is_known) in entitlements.items() if not is_known]
@@ -96,10 +100,10 @@ class EntitlementStore:
         return {person_id: entitlement for person_id, (entitlement, _) in entitlements.items()}
 
     async def load_for_certain(self, sponsorable: str, person_id: int) -> StoredEntitlement:
-        """Returns one person's entitlement, completely known.
+        """Returns one person's stored entitlement; raises an error if it is not completely known.
 
         Raises:
-            DurableUnavailableError: Only durable knows, and it cannot be asked.
+            DurableUnavailableError: Durable may have further facts, and cannot be asked.
             StoreConflictError: The person has a wrong-type key.
         """
         entitlement, is_known = (await self._load_here(sponsorable, [person_id]))[person_id]
@@ -128,15 +132,15 @@ class EntitlementStore:
     ) -> tuple[Saved | None, EntitlementFacts | None]:
         """Changes one person's entitlement; tries again if others change it at the same time.
 
-        `decide` returns the new facts for the stored ones; None leaves them. `EntitlementChange`
-        explains `by`, `reference` and `delivery`. With `for_certain`, nothing changes while only
-        durable knows and cannot be asked.
+        `decide` gets the stored facts and returns the new ones, or None to change nothing.
+        `EntitlementChange` explains `by`, `reference` and `delivery`. With `for_certain`, facts
+        that are not completely known are not changed.
 
         Returns:
-            The outcome, None if `decide` left the facts; and the facts that are stored now.
+            The outcome (None if `decide` returned None), and the facts that are stored now.
 
         Raises:
-            DurableUnavailableError: See `for_certain`.
+            DurableUnavailableError: With `for_certain`: see `load_for_certain`.
             StoreConflictError: A key to change has the wrong type.
             StoreUnavailableError: Local cannot be asked, or others keep changing the entitlement.
         """
@@ -160,7 +164,7 @@ class EntitlementStore:
         raise StoreUnavailableError("Other requests keep changing the same entitlement.")
 
     async def save(self, changes: Sequence[EntitlementChange]) -> list[Saved]:
-        """Saves facts, each person's in one script that also writes the audit trail.
+        """Saves each change in one run of a script, which also writes the audit trail.
 
         Raises:
             StoreConflictError: A key that all people share has the wrong type.
@@ -175,7 +179,7 @@ class EntitlementStore:
         ]
 
     async def is_delivered(self, delivery: str) -> bool:
-        """Returns whether the event of this number was applied."""
+        """Returns whether the webhook event with this delivery id was applied."""
         return await self.local.run("EXISTS", keys.delivery(delivery)) == 1
 
     async def find_unknown(self, sponsorable: str, person_ids: Sequence[int]) -> set[int]:
@@ -191,7 +195,7 @@ class EntitlementStore:
         }
 
     async def load_logins(self, person_ids: Sequence[int]) -> Mapping[int, str | None]:
-        """Returns each login as of the last sign-in; None if there was none."""
+        """Returns each person's login as of their last sign-in; None if they never signed in."""
         if not person_ids:
             return {}
         reply = cast("list[bytes]", await self.local.run_script("load_logins", *person_ids))
@@ -205,7 +209,7 @@ class EntitlementStore:
     ) -> tuple[int, list[int]]:
         """Returns some ids of the index of entitled people, and the next cursor (0: no more).
 
-        A whole scan returns each id at least once.
+        A scan to the end returns each id at least once.
         """
         reply = await self.local.run("SSCAN", keys.sponsors(sponsorable), cursor, "COUNT", count)
         cursor, members = cast("tuple[int, list[bytes]]", reply)
@@ -242,7 +246,7 @@ class EntitlementStore:
 
         async def fetch(person_id: int) -> None:
             async with places:
-                # A wrong-type key concerns this person alone; their parts stay unknown.
+                # A wrong-type key concerns only this person, whose parts stay unknown.
                 with suppress(StoreConflictError):
                     await self.people.load_account_for_login(person_id)
 

@@ -1,4 +1,4 @@
-"""Running a script on local whose answer may have to be fetched from durable first."""
+"""Running a script on local that may need data to be fetched from durable first."""
 
 import asyncio
 import secrets
@@ -22,14 +22,15 @@ class Fetcher(Protocol):
         """Whether local is known not to be older than durable."""
 
     async def fetch(self, person_id: int, token: str, then: ScriptCall) -> Reply:
-        """Fills what is unknown and ends the lease; then runs a script and returns its reply.
+        """Fills the person's unknown parts and ends the lease; then runs the script `then`.
 
-        Raises DurableUnavailableError, with the lease released, if durable cannot be asked.
+        Returns the reply of `then`. Raises DurableUnavailableError, and releases the lease, if
+        durable cannot be asked.
         """
 
 
 def durable_state(fetcher: Fetcher | None) -> dict[str, bool]:
-    """Returns the arguments that tell a saving script about durable."""
+    """Returns the arguments about durable for the scripts that save facts (save_facts.lua)."""
     return {
         "has_durable": fetcher is not None,
         "is_verified": fetcher is None or fetcher.is_local_verified,
@@ -42,20 +43,21 @@ async def ask_until_known(
     local: RedisStore | ScriptBatching,
     call: Callable[[str], ScriptCall],
 ) -> list[object]:
-    """Runs a script with a lease token until it answers, and returns the answer.
+    """Runs a script until its reply is not 'ask', and returns that reply.
 
-    Several callers, also in other processes, may find the same person unknown. The one whose token
-    took the lease fetches; the others poll.
+    The script replies 'ask' if data must be fetched from durable first, with the token that holds
+    the lease. Several callers, also in other processes, may need the same person: the caller whose
+    token took the lease fetches, and the others run the script again after a short wait.
 
     Args:
-        person_id: The person to fetch; None if the script finds that out and replies the id after
-            the lease's holder.
+        person_id: The person to fetch; None if the script finds the id and replies it after the
+            token.
         fetcher: None if there is no durable; the token is then empty.
         local: Where the script runs.
-        call: Returns the script to run with a token.
+        call: Returns the script and its arguments for a token.
 
     Raises:
-        DurableUnavailableError: Only durable knows, and it cannot be asked.
+        DurableUnavailableError: The data must be fetched from durable, which cannot be asked.
         StoreUnavailableError: Another caller's fetch takes too long.
     """
     token = secrets.token_hex(8) if fetcher else ""

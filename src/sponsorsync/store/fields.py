@@ -1,4 +1,7 @@
-"""Entitlement facts and profiles as the fields of hashes; moments are whole seconds."""
+"""Converts entitlement facts and profiles to the fields of Redis hashes, and back.
+
+Moments are stored as whole seconds since 1970.
+"""
 
 import dataclasses
 import json
@@ -26,13 +29,13 @@ _PLAIN_GRANT_FIELDS = {each.name for each in dataclasses.fields(Grant)} - {
     "until",
     "member_until",
 }
-"""Fields of a grant that are the same in JSON."""
+"""Fields of a grant that have the same value in JSON."""
 
 _log = structlog.get_logger(__name__)
 
 
 def dump_entitlement_facts(facts: EntitlementFacts) -> Fields:
-    """Returns the fields of `sponsorship:{login}:{id}`; None stands for no field."""
+    """Returns the fields of `sponsorship:{login}:{id}`; None means that the field is removed."""
     return {
         "source": facts.source.value,
         "checked_at": _dump_moment(facts.checked_at),
@@ -51,7 +54,7 @@ def dump_entitlement_facts(facts: EntitlementFacts) -> Fields:
 
 
 def parse_entitlement_facts(sponsorable: str, fields: Hash) -> EntitlementFacts | None:
-    """Returns the facts in a hash; None if it has none."""
+    """Returns the facts in a hash; None if the hash has no facts."""
     if b"source" not in fields:
         return None
     privacy = _parse_text(fields, b"privacy")
@@ -78,14 +81,14 @@ def parse_entitlement_facts(sponsorable: str, fields: Hash) -> EntitlementFacts 
 def parse_stored_entitlement(
     sponsorable: str, person_id: int, version: object, flat: object
 ) -> StoredEntitlement:
-    """Returns the version and the flat list of facts in a script's reply as an entitlement."""
+    """Returns a stored entitlement from the version and the flat list of facts of a reply."""
     parse = partial(parse_entitlement_facts, sponsorable, as_hash(flat))
     facts = parse_or_none(person_id, parse)
     return StoredEntitlement(facts=facts, version=cast("bytes", version).decode())
 
 
 def dump_profile(profile: Profile) -> Fields:
-    """Returns the fields of `user_details:{id}`; None stands for no field."""
+    """Returns the fields of `user_details:{id}`; None means that the field is removed."""
     return {
         "id": str(profile.id),
         "user_login": profile.login,
@@ -98,7 +101,7 @@ def dump_profile(profile: Profile) -> Fields:
 
 
 def parse_profile(fields: Hash) -> Profile | None:
-    """Returns the profile in a hash; None if it has none."""
+    """Returns the profile in a hash; None if the hash has no profile."""
     if b"id" not in fields:
         return None
     return Profile(
@@ -113,7 +116,10 @@ def parse_profile(fields: Hash) -> Profile | None:
 
 
 def parse_or_none(person_id: int, parse: Callable[[], T | None]) -> T | None:
-    """Returns what `parse` does; None for data of another program or of a newer version of us."""
+    """Returns the result of `parse`, or None if the data are unreadable (ValueError).
+
+    Another program or a newer version of SponsorSync may have written them.
+    """
     try:
         return parse()
     except ValueError as error:
@@ -142,9 +148,10 @@ def _dump_moment(moment: datetime | None) -> str | None:
 
 
 def _dump_grants(grants: Sequence[Grant]) -> str:
-    """Returns grants as JSON without null values, and `has_seat` only if it is false, sorted.
+    """Returns grants as a sorted JSON list, without null values and without a true `has_seat`.
 
-    Sorting makes equal grants equal texts: their order changes whenever a source is checked again.
+    Because the list is sorted, equal grants give equal texts: the order of the grants in memory
+    changes whenever a source is checked again.
     """
     objects = [
         {
@@ -158,7 +165,7 @@ def _dump_grants(grants: Sequence[Grant]) -> str:
 
 
 def _dump_latest_end(grants: Sequence[Grant]) -> str | None:
-    """Returns the field `also_until`, when the last grant ends; None if none entitles."""
+    """Returns the field `also_until`: when the last grant ends; None if no grant has a seat."""
     ends = [grant.until for grant in grants if grant.has_seat]
     if not ends:
         return None

@@ -1,8 +1,8 @@
 """The name of every key that SponsorSync touches, and every time to live.
 
 Lua scripts use the same names; `scripts.py` defines them at the top of each script. A person id is
-GitHub's numeric id. Times are whole seconds since 1970 (UTC), versions are microseconds. A comment
-says what a key holds; where a function below fills in the name, its docstring does.
+GitHub's numeric id. Times are whole seconds since 1970 (UTC), versions are microseconds. What a key
+holds is said in the comment above it, or in the docstring of its function below.
 """
 
 import hashlib
@@ -18,53 +18,54 @@ USER_DETAILS_JSON = "user_details_json:{id}"
 UNPACKED = "sponsorsync:unpacked"
 # --- both servers: indexes, which each server's scripts maintain and which are never copied ---
 SPONSORS = "sponsors:{sponsorable}"
-# Sorted set of all person ids; on local by the latest version of any of their parts, on durable by
-# the value of APPLIED when durable last took a part of theirs.
+# Sorted set of all person ids. The score on local is the latest version of any of their parts; on
+# durable, the value of APPLIED when durable last applied a record of the person.
 PEOPLE = "sponsorsync:people"
 # --- local: the application's own key ---
 VISITOR = "user:{id}"
 # --- local: changes on their way to durable ---
 # Set of the ids of people with changes that durable has not confirmed.
 DIRTY = "sponsorsync:dirty"
-# Stream of `u <id>`: wakes a relay. DIRTY says what has to travel.
+# Stream of `u <id>`: wakes a relay. Only DIRTY says which people have to be pushed to durable.
 OUTBOX = "sponsorsync:outbox"
 # Hash by person id: JSON with the reason why durable refuses their data, and the next attempt.
 DEAD_LETTERS = "sponsorsync:dead_letters"
-# Sorted set of person ids by the value of durable's APPLIED when it last confirmed them.
+# Sorted set of person ids; the score is the value of durable's APPLIED for the last record of the
+# person that durable has confirmed.
 CONFIRMED = "sponsorsync:confirmed"
 # --- local: fetches from durable ---
 LEASE = "sponsorsync:lease:{id}"
-# Set: the parts of this person that durable recently said it does not have.
+# Set: the parts of this person that durable did not have when it was asked recently.
 NEGATIVE = "sponsorsync:negative:{id}"
 PENDING = "sponsorsync:pending:{id}"
 # Hash: the incarnations of both servers that were last compared; `dumps:{side}`, whether that
-# server reads the other one's dumps; `checked`, the value of durable's APPLIED up to which local is
-# known to have everything that durable took (unconfirmed.py).
+# server reads the other server's DUMPs; `checked`, the value of durable's APPLIED up to which local
+# is known to have everything that durable has applied (unconfirmed.py).
 INCARNATIONS = "sponsorsync:incarnations"
-# String that exists while one of our scripts writes sets: the capture of foreign writes ignores
-# changes meanwhile.
+# String that exists while one of our scripts writes sets: write_behind.py, which captures the
+# application's writes, ignores changes meanwhile.
 CAPTURE_SUPPRESSED = "sponsorsync:capture_suppressed"
 # --- local: entitlements that end, webhooks, reconciles ---
-# Sorted set of `{login}:{id}` by the second in which the person's next grant ends.
+# Sorted set of `{sponsorable}:{id}`; the score is the second in which the person's next grant ends.
 ENTITLEMENT_ENDS = "sponsorsync:entitlement_ends"
 DELIVERY = "sponsorsync:delivery:{delivery}"
 # Stream: each grant, change and loss of an entitlement, with the cause and the facts before and
 # after it; capped at AUDIT_LENGTH.
 AUDIT = "sponsorsync:audit"
-# String: the lock of the replica that compares with GitHub.
+# String: the lock of the replica that runs a reconcile with GitHub.
 RECONCILING = "sponsorsync:reconciling"
 # Hash by sponsorable: the second in which the last full reconcile began.
 RECONCILED = "sponsorsync:reconciled"
 # Hash by sponsorable: JSON with the time and the reason of a reconcile that failed after the last
 # full one.
 RECONCILE_FAILED = "sponsorsync:reconcile_failed"
-# Hash by sponsorable: a random token of the latest request for a reconcile.
+# Hash by sponsorable: a token of the latest request for a reconcile.
 RECONCILE_REQUESTS = "sponsorsync:reconcile_requests"
 # --- local: organizations whose members are entitled ---
 MEMBERS = "sponsorsync:members:{sponsorable}:{id}"
-# Hash to a version that is never used twice. `{sponsorable}:{id}`: an organization whose
-# entitlement changed since its members were last evaluated. `{sponsorable}:{id}:{member}`: a new
-# member who has not been evaluated.
+# Hash of requests to evaluate members; each value is a version that is never used twice. Field
+# `{sponsorable}:{id}`: the organization's entitlement has changed since its members were last
+# evaluated. Field `{sponsorable}:{id}:{member}`: a new member has not been evaluated yet.
 ORGANIZATIONS = "sponsorsync:organizations"
 # String: the lock of the replica that evaluates members again.
 RECOMPUTING = "sponsorsync:recomputing"
@@ -86,8 +87,8 @@ SESSIONS = "sponsorsync:sessions:{id}"
 # --- durable ---
 # String: the number of scripts that changed durable.
 APPLIED = "sponsorsync:applied"
-# Sorted set of people who have preferences on durable and are not entitled, by the second in which
-# their entitlement lapsed.
+# Sorted set of people who have preferences on durable and are not entitled; the score is the second
+# in which their entitlement lapsed.
 LAPSED = "sponsorsync:lapsed"
 
 NAMES = {
@@ -95,10 +96,10 @@ NAMES = {
     for name, value in list(globals().items())
     if name.isupper() and isinstance(value, str)
 }
-"""All keys above by the names of their constants, which are those of the Lua scripts, too."""
+"""All keys above by the names of their constants; Lua scripts use the same names."""
 
 OUTBOX_GROUP = "relay"
-"""The relays' consumer group: each entry wakes one of them."""
+"""The consumer group of all relays: each entry of the outbox wakes one relay."""
 
 PROBE = "sponsorsync:probe"
 """String that a check writes to learn whether a server takes writes."""
@@ -112,40 +113,40 @@ SHARED_DATABASE_PROBE_TTL_MS = 10_000
 """Longer than the two commands that look for the probe."""
 
 RECONCILING_TTL_MS = 60_000
-"""Each page, which takes seconds, renews it. Expires if the holder dies."""
+"""The lock expires if its holder dies. The holder renews it after each page of GitHub's answer."""
 
 RECOMPUTING_TTL_MS = 20_000
-"""Each hundred members renew it. Expires if the holder dies."""
+"""The lock expires if its holder dies. The holder renews it after each hundred members."""
 
 SEAT_TTL_S = 600
 """Longer than a sign-in takes. A seat becomes free again if the sign-in fails."""
 
 AUDIT_LENGTH = 100_000
-"""Entries that the audit trail has at least; Redis drops older ones by whole nodes."""
+"""The audit trail keeps at least this many entries; Redis drops older ones in whole nodes."""
 
 DELIVERY_TTL_S = 7 * 24 * 3600
-"""GitHub can deliver an event again for three days."""
+"""Longer than the three days during which GitHub can deliver an event again."""
 
 LINKING_TTL_MS = 10_000
-"""Two people are changed meanwhile. Expires if the holder dies."""
+"""The lock expires if its holder dies. The holder needs it while it changes two people."""
 
 REFRESHED_TTL_MS = 60_000
-"""Between two refreshes of one person; webhooks report what happens in between."""
+"""The time between two refreshes of one person; webhooks report changes in between."""
 
 REFRESHES_A_MINUTE = 30
-"""Of all people together; each costs two of the maintainer's 5,000 points an hour at GitHub."""
+"""The limit for all people together: a refresh costs two of 5,000 points an hour at GitHub."""
 
 LEASE_TTL_MS = 10_000
-"""A fetch from durable takes milliseconds. Expires if the holder dies."""
+"""The lease expires if its holder dies. A fetch from durable takes milliseconds."""
 
 CAPTURE_SUPPRESSED_TTL_MS = 1000
-"""A script takes milliseconds. Expires if the script fails, so that foreign writes are captured."""
+"""Longer than a script runs. If a script fails, the capture of foreign writes goes on after it."""
 
 NEGATIVE_TTL_S = 30
-"""How long 'durable has nothing of this person' is trusted without asking again."""
+"""How long parts that durable did not have are taken as missing there, without another request."""
 
 DEPLOYING_TTL_MS = 10_000
-"""The holder renews it during an upload. Expires if the holder dies."""
+"""The lock expires if its holder dies. The holder renews it during an upload."""
 
 
 def user_details(person_id: int) -> str:
@@ -154,7 +155,7 @@ def user_details(person_id: int) -> str:
 
 
 def preferences(person_id: int, collection: str) -> str:
-    """Set of node ids, and nothing else: the application reads it directly."""
+    """Set of node ids and no other members, because the application reads it directly."""
     return PREFERENCES.format(id=person_id, collection=collection)
 
 
@@ -164,20 +165,20 @@ def sponsorship(sponsorable: str, person_id: int) -> str:
 
 
 def sponsors(sponsorable: str) -> str:
-    """Set of the ids of people who are entitled now."""
+    """Set: the index of entitled people, by person id."""
     return SPONSORS.format(sponsorable=sponsorable)
 
 
 def visitor(number: int) -> str:
-    """Hash of the application: one of its anonymous visitors."""
+    """Hash that the application writes for each of its anonymous visitors."""
     return VISITOR.format(id=number)
 
 
 def meta(person_id: int) -> str:
-    """Hash without a TTL: what is known of the person's parts.
+    """Hash without a TTL: metadata on the person's parts.
 
-    For each part the version `v:{part}`, the presence `p:{part}` and, of a set, the size
-    `n:{part}`; `x`, the version of the last deletion of the account. On local also
+    It has for each part the version `v:{part}`, the presence `p:{part}` and, of a set, the size
+    `n:{part}`; and `x`, the version of the account's last deletion. On local it also has
     `d:{collection}` if durable may hold a copy, and `m`, how often the person was marked dirty.
     """
     return META.format(id=person_id)
@@ -194,17 +195,17 @@ def lease(person_id: int) -> str:
 
 
 def pending(person_id: int) -> str:
-    r"""Hash `{collection}\n{item}` to + or -: changes of unknown parts while durable is down."""
+    r"""Hash of changes that wait for durable: '+' or '-' in the field `{collection}\n{item}`."""
     return PENDING.format(id=person_id)
 
 
 def members(sponsorable: str, organization_id: int) -> str:
-    """Sorted set: people with a seat of an organization, by the second their membership ends."""
+    """Sorted set of an organization's members with a seat; the score is their membership's end."""
     return MEMBERS.format(sponsorable=sponsorable, id=organization_id)
 
 
 def linked_accounts(source: str, sponsorable: str) -> str:
-    """Hash: by account id, the person that linked it; an account counts for one person."""
+    """Hash from account id to the person that linked the account; it entitles no other person."""
     return LINKED_ACCOUNTS.format(source=source, sponsorable=sponsorable)
 
 
@@ -219,15 +220,15 @@ def awaiting_reconcile(sponsorable: str) -> str:
 
 
 def delivery(number: str) -> str:
-    """String that exists if the event with this X-GitHub-Delivery was applied."""
+    """String that exists if the webhook event with this X-GitHub-Delivery was applied."""
     return DELIVERY.format(delivery=number)
 
 
 def session(token: str) -> str:
-    """String: the person's id. Only a hash of the token is stored: a dump opens no session."""
+    """String: the person's id. The key has a hash of the token: a leaked dump opens no session."""
     return SESSION.format(hash=hashlib.sha256(token.encode()).hexdigest())
 
 
 def sessions(person_id: int) -> str:
-    """Sorted set of a person's session keys by the second in which each ends."""
+    """Sorted set of a person's session keys; the score is the second in which the session ends."""
     return SESSIONS.format(id=person_id)

@@ -14,7 +14,7 @@ _WAIT_S = 5.0
 
 
 class LinkedAccountStore:
-    """Finds the person that linked an account, and lets one person at a time link it."""
+    """Finds the person that linked an account, and lets only one person at a time link it."""
 
     def __init__(self, local: RedisStore) -> None:
         self._local = local
@@ -31,7 +31,8 @@ class LinkedAccountStore:
     async def hold_lock(self, source: EntitlementSource, account_id: str) -> AsyncIterator[None]:
         """Keeps others from linking the same account while the context is open.
 
-        Raises StoreUnavailableError if another holder does not finish or local cannot be reached.
+        Raises StoreUnavailableError if another holder does not finish in time, or if local cannot
+        be reached.
         """
         key = keys.linking(source, account_id)
         async with hold_lock(self._local, key, ttl_ms=keys.LINKING_TTL_MS, wait_s=_WAIT_S) as lock:

@@ -1,7 +1,7 @@
-"""Locks on a Redis: redis-py's own lock, with errors of our tree.
+"""Locks on a Redis: redis-py's own lock, with the errors of domain/errors.py.
 
-A lock expires if its holder dies. A holder that was slow may have lost it: `extend` reports that,
-and releasing a lost lock is no error.
+A lock expires if its holder dies. A slow holder may lose its lock, too: `extend` reports that, and
+releasing a lost lock is no error.
 """
 
 import secrets
@@ -17,14 +17,14 @@ _TOKEN_BYTES = 16  # redis-py's own token would show the host's MAC address
 
 
 class HeldLock:
-    """A lock from its acquisition to the end of `hold_lock`."""
+    """A lock that was acquired; `hold_lock` releases it."""
 
     def __init__(self, store: RedisStore, lock: Lock) -> None:
         self._store = store
         self._lock = lock
 
     async def extend(self) -> bool:
-        """Restarts the lifetime; returns False if the lock was lost.
+        """Restarts the lock's time to live; returns False if the lock was lost.
 
         Raises StoreError if the Redis cannot be asked, or the key holds data of another kind.
         """
@@ -41,8 +41,8 @@ async def hold_lock(
 ) -> AsyncIterator[HeldLock | None]:
     """Holds a lock while the context is open; yields None if another holder has it after `wait_s`.
 
-    The key's value is the holder's random token. It lives for `ttl_ms` from the acquisition, and
-    from each `extend`. Raises StoreUnavailableError if the Redis cannot be asked at the beginning.
+    The key's value is the holder's random token. The lock expires `ttl_ms` after its acquisition or
+    its last `extend`. Raises StoreUnavailableError if the Redis cannot be asked at the beginning.
     """
     lock = store.create_lock(key, ttl_ms=ttl_ms)
     async with store.translated_errors():
@@ -55,5 +55,5 @@ async def hold_lock(
     try:
         yield HeldLock(store, lock)
     finally:
-        with suppress(RedisError):  # lost, or the Redis cannot be asked: then it expires
+        with suppress(RedisError):  # the lock was lost, or expires by itself
             await lock.release()

@@ -22,8 +22,8 @@ _log = structlog.get_logger(__name__)
 class ChangedOrganization:
     """An organization whose members have to be evaluated.
 
-    `entry` is field and version of the request for all members; None if only new ones are due.
-    `newcomers` are the same for each new member, by person id.
+    `entry` is the request for all members, a field and its value in ORGANIZATIONS; None if only
+    new members have to be evaluated. `newcomers` has the request for each new member by person id.
     """
 
     sponsorable: str
@@ -52,9 +52,9 @@ class OrganizationStore:
         return await self._local.run("HLEN", keys.ORGANIZATIONS) != 0
 
     async def find_changed_organizations(self) -> list[ChangedOrganization]:
-        """Returns organizations whose members, or some of them, have to be evaluated.
+        """Returns organizations of which all members or new members have to be evaluated.
 
-        Removes fields that are not ours.
+        Removes fields that other programs wrote.
         """
         reply = cast("dict[bytes, bytes]", await self._local.run("HGETALL", keys.ORGANIZATIONS))
         found: dict[tuple[str, int], ChangedOrganization] = {}
@@ -73,22 +73,22 @@ class OrganizationStore:
         return list(found.values())
 
     async def settle_organizations(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        """Removes requests that were handled, unless there is a later one in their place."""
+        """Removes requests that were handled, unless a later request has replaced them."""
         for at in range(0, len(entries), _BATCH):
             flat = [each for entry in entries[at : at + _BATCH] for each in entry]
             await self._local.run_script("settle_organization", *flat)
 
     async def load_members(self, sponsorable: str, organization_id: int) -> list[int]:
-        """Returns people with a seat of an organization, also of memberships that have ended."""
+        """Returns the people with a seat of an organization, also if their membership has ended."""
         reply = await self._local.run("ZRANGE", keys.members(sponsorable, organization_id), 0, -1)
         return [int(member) for member in cast("list[bytes]", reply) if member.isdigit()]
 
     async def claim_seat(
         self, sponsorable: str, organization_id: int, person_id: int, *, seats: int | None
     ) -> bool:
-        """Takes one of the `seats` (None: no limit) for a member; returns False if none is free.
+        """Gives a member one of the `seats` (None: no limit); returns False if no seat is free.
 
-        The seat expires after minutes, unless a grant with the membership's end is saved.
+        The seat expires after SEAT_TTL_S, unless a grant with the membership's end is saved.
         """
         limit = "" if seats is None else seats
         reply = await self._local.run_script(

@@ -47,14 +47,15 @@ class PeopleStore:
         self._fetcher = fetcher
 
     async def load_account(self, person_id: int) -> Account:
-        """Returns a person's account, in one round trip if local knows all of it.
+        """Returns a person's account, in one round trip if local has all its parts.
 
-        Raises DurableUnavailableError if only durable knows and cannot be asked.
+        Raises DurableUnavailableError if a part must be fetched from durable, which cannot be
+        asked.
         """
         return await self._load_account(person_id, self._fetcher)
 
     async def load_account_for_login(self, person_id: int) -> Account:
-        """Returns the same, but without what only durable knows if it cannot be asked."""
+        """Returns a person's account; without the unknown parts if durable cannot be asked."""
         try:
             return await self._load_account(person_id, self._fetcher)
         except DurableUnavailableError:
@@ -65,12 +66,12 @@ class PeopleStore:
     ) -> str | None:
         """Saves a login in one script, opens a session and ends the session `replaces`.
 
-        Each entitlement has the new facts and the version from which they were derived; a
-        sponsorable without facts stays as it is.
+        Each entitlement has the new facts and the version of the facts from which they were
+        derived. An entitlement without facts is not changed.
 
         Returns:
-            The new session's token, for the cookie; only a hash of it is stored. None if an
-            entitlement has changed since: then nothing was saved.
+            The new session's token, for the cookie; only a hash of the token is stored. None if
+            nothing was saved, because an entitlement has another version by now.
         """
         token = secrets.token_urlsafe(_SESSION_TOKEN_BYTES)
         changes = [(each.facts, each.version) for each in entitlements if each.facts is not None]
@@ -99,10 +100,11 @@ class PeopleStore:
         return None if reply is None else int(cast("bytes", reply))
 
     async def load_caller(self, caller: str | int, sponsorable: str) -> Caller | None:
-        """Returns a caller and their entitlement, in one round trip if local knows both.
+        """Returns a caller and their entitlement, in one round trip if local has both.
 
-        `caller` is the token of a session, or a person id; None: there is no such session. Raises
-        DurableUnavailableError if only durable knows and cannot be asked.
+        `caller` is the token of a session, or a person id. Returns None if there is no such
+        session. Raises DurableUnavailableError if a part must be fetched from durable, which cannot
+        be asked.
         """
         session, known_id = (
             (keys.session(caller), "") if isinstance(caller, str) else ("", str(caller))
@@ -139,9 +141,9 @@ class PeopleStore:
         return cast("int", await self._local.run_script("revoke_sessions", person_id))
 
     async def delete_account(self, person_id: int) -> None:
-        """Deletes everything of a person from local, and ends their sessions, in one script.
+        """Deletes all data of a person from local, and ends their sessions, in one script.
 
-        The deletion then travels to durable like any change. Older data do not undo it.
+        Like any change, the deletion is then pushed to durable. Older data cannot undo it.
         """
         await self._local.run_script("delete_account", person_id, self._catalog.json)
 

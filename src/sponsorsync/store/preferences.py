@@ -19,11 +19,12 @@ from sponsorsync.store.fetching import Fetcher, ask_until_known
 
 @dataclass
 class PreferenceStore:
-    """Reads and changes preferences, in one round trip if local knows them.
+    """Reads and changes preferences, in one round trip if local has the collection.
 
     Every method raises InvalidInputError or TooLargeError for arguments against the rules, and
-    StoreConflictError if a visitor of the application has the person's number. Reading raises
-    DurableUnavailableError if only durable knows and cannot be asked.
+    StoreConflictError if an anonymous visitor of the application has the same number as the person.
+    `load` and `filter` raise DurableUnavailableError if the collection must be fetched from
+    durable, which cannot be asked.
     """
 
     local: RedisStore
@@ -36,14 +37,14 @@ class PreferenceStore:
         answer = await self._read(person_id, collection, "list")
         return CollectionState(
             presence=Presence(cast("bytes", answer[0]).decode()),
-            # Items of the application need not be UTF-8, but a JSON answer has to be.
+            # Items that the application added need not be UTF-8, but a JSON answer has to be.
             items=tuple(
                 sorted([each.decode(errors="replace") for each in cast("list[bytes]", answer[1])])
             ),
         )
 
     async def filter(self, person_id: int, collection: str, ids: Sequence[str]) -> list[str]:
-        """Returns the ids that are not in the collection, in order, with their duplicates."""
+        """Returns the ids that are not in the collection, in their order, duplicates included."""
         self.rules.check_collection(collection)
         self.rules.check_filter(ids)
         answer = await self._read(person_id, collection, "filter", *map(encode_item, ids))
@@ -53,9 +54,10 @@ class PreferenceStore:
     async def change(
         self, person_id: int, collection: str, *, add: Sequence[str], remove: Sequence[str]
     ) -> ChangeResult:
-        """Adds and removes items, all or nothing; repeating it changes nothing more.
+        """Adds and removes items, all or nothing; the same change again has no further effect.
 
-        If the collection is unknown and durable cannot be asked, the change is pending.
+        If the collection is unknown and durable cannot be asked, or if local may be older than
+        durable, the change is saved as pending.
         """
         self.rules.check_collection(collection)
         self.rules.check_change(add, remove)

@@ -1,4 +1,4 @@
-"""Reconciles on the local Redis: requests, waiting refreshes, and the last results."""
+"""Data on reconciles in the local Redis: requests, waiting refreshes, and the last results."""
 
 import json
 import secrets
@@ -21,7 +21,7 @@ class ReconciliationStore:
         self._sponsorables = sponsorables
 
     def hold_lock(self) -> AbstractAsyncContextManager[HeldLock | None]:
-        """Holds the lock of the replica that compares with GitHub."""
+        """Holds the lock of the replica that runs a reconcile with GitHub."""
         return hold_lock(self._local, keys.RECONCILING, ttl_ms=keys.RECONCILING_TTL_MS)
 
     async def load_reconciled(self, sponsorable: str) -> datetime | None:
@@ -32,19 +32,20 @@ class ReconciliationStore:
     async def save_reconciled(
         self, sponsorable: str, began_at: datetime, request: str | None = None
     ) -> None:
-        """Records a full reconcile that began, before GitHub was asked, at `began_at`.
+        """Records a full reconcile; `began_at` is a time before its first request to GitHub.
 
-        Removes the `request`, a token of `load_requests` at that time, unless there is a later one.
+        `request` is the token that `load_requests` returned at that time. Removes this request, but
+        not a later one.
         """
         began_s = int(began_at.timestamp())
         await self._local.run_script("save_reconciled", sponsorable, began_s, request or "")
 
     async def load_failed(self) -> dict[str, FailedReconcile]:
-        """Returns the last reconcile of each sponsorable that failed since its last full one."""
+        """Returns each sponsorable's last failed reconcile since its last full reconcile."""
         reply = await self._local.run("HGETALL", keys.RECONCILE_FAILED)
         found = {}
         for sponsorable, text in cast("dict[bytes, bytes]", reply).items():
-            # Skips what another program wrote.
+            # Skips values that another program wrote.
             with suppress(ValueError, KeyError, TypeError, OverflowError):
                 record = json.loads(text)
                 at = datetime.fromtimestamp(record["at"], UTC)
@@ -57,9 +58,10 @@ class ReconciliationStore:
         await self._local.run("HSET", keys.RECONCILE_FAILED, sponsorable, json.dumps(record))
 
     async def load_requests(self) -> dict[str, str]:
-        """Returns the token of the latest request for a reconcile of each sponsorable.
+        """Returns the token of the latest request for a reconcile, by sponsorable.
 
-        Requests come from `save_request`, and from the announced end of a monthly sponsorship.
+        `save_request` makes requests, and so does sweep_entitlements.lua at the announced end of a
+        monthly sponsorship.
         """
         reply = await self._local.run("HGETALL", keys.RECONCILE_REQUESTS)
         found = {
@@ -69,11 +71,11 @@ class ReconciliationStore:
         return {each: token for each, token in found.items() if each in self._sponsorables}
 
     async def save_request(self, sponsorable: str) -> None:
-        """Requests a reconcile; the request stays until a full reconcile has begun after it."""
+        """Requests a reconcile; the request stays until a later full reconcile has succeeded."""
         await self._local.run("HSET", keys.RECONCILE_REQUESTS, sponsorable, secrets.token_hex(8))
 
     async def admit_refresh(self, person_id: int) -> int:
-        """Applies the rate limit of POST /me/refresh; returns 0, or the ms to wait."""
+        """Applies the rate limit of POST /me/refresh; returns 0 (admitted) or the wait in ms."""
         reply = await self._local.run_script("admit_refresh", person_id, *self._sponsorables)
         return cast("int", reply)
 

@@ -1,4 +1,4 @@
-"""Assembles each Lua script from its own file and the files that this one includes.
+"""Assembles each Lua script from its own file and the files that it includes.
 
 The folder of a script says where it runs: `lua/local`, `lua/durable`, or `lua/both`. The head of a
 file lists what the file itself uses:
@@ -10,8 +10,9 @@ file lists what the file itself uses:
 `keys.py`: Lua gets `K.DIRTY`, a string, `K.META(id)`, a function, and `LEASE_TTL_MS`, a number.
 Scripts build their keys from these instead of taking KEYS, since a cluster is refused at startup.
 
-A server creates all functions of a script at each call, which takes longer than the work of most
-scripts. So two functions share an include only if the same scripts use both.
+A server creates all functions of a script at each call, and that takes longer than the work of most
+scripts. So no script includes a function that it does not use: two functions stand in one include
+only if the same scripts use both.
 """
 
 import re
@@ -24,26 +25,26 @@ from importlib.resources.abc import Traversable
 from sponsorsync.store import keys
 
 PEOPLE_A_SCRIPT = 50
-"""How many people one call handles: during its milliseconds the server does nothing else."""
+"""The most people that one call handles: while a script runs, the server serves no other client."""
 
 BYTES_A_SCRIPT = 256 * 1024
-"""How much data one call takes, for the same reason; one person may have more."""
+"""The most bytes that one call gets, for the same reason; one person's record may be larger."""
 
 PLACES = ("local", "durable", "both")
-"""Where a script runs: the names of the folders."""
+"""The names of the folders, which say where a script runs."""
 
 NUMBERS = {name: value for name, value in vars(keys).items() if isinstance(value, int)}
 """Constants of `keys.py` that are numbers: times to live and limits."""
 
 _DIRECTIVE = re.compile(r"^--- @(include|keys) (.+)\n", re.MULTILINE)
 _FIELD = re.compile(r"\{(\w+)\}")
-# Comments at the left margin of an include stand between functions.
+# Empty lines and comments at the left margin, which stand between the functions of an include.
 _BETWEEN_FUNCTIONS = re.compile(r"^(?:--.*)?\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class LuaFile:
-    """A file: the names that its head lists, and its text without these lines."""
+    """A Lua file: the names that its head lists, and its text without these lines."""
 
     includes: tuple[str, ...]
     keys: tuple[str, ...]
@@ -51,7 +52,7 @@ class LuaFile:
 
 
 def load_script(name: str) -> str:
-    """Returns the whole text of a script, by the name of its file without folder and ending.
+    """Returns the whole text of a script; `name` is its file's name without folder and `.lua`.
 
     Raises:
         FileNotFoundError: There is no such script, or one of its includes is missing.
@@ -62,16 +63,16 @@ def load_script(name: str) -> str:
 
 @cache
 def load_pieces(name: str) -> tuple[str, ...]:
-    """Returns the pieces of `load_script`, so that a bundle has equal ones once.
+    """Returns a script's text in pieces, so that a bundle of scripts has equal pieces only once.
 
-    A piece defines a key, or is the text of an include or of the script itself. Raises what
-    `load_script` does.
+    A piece is the definition of a key, or the text of an include or of the script itself. Raises
+    the same errors as `load_script`.
     """
     return assemble(name, resources.files(__package__) / "lua")
 
 
 def assemble(name: str, folder: Traversable) -> tuple[str, ...]:
-    """Returns the pieces of a script in `folder`; raises what `load_script` does."""
+    """Returns the pieces of a script in `folder`; raises the same errors as `load_script`."""
     script = read_lua(_find_script(name, folder))
     included: dict[str, LuaFile] = {}
     for each in script.includes:
@@ -128,7 +129,7 @@ def _define_key(name: str, template: str) -> str:
     fields = _FIELD.findall(template)
     if not fields:
         return f"K.{name} = '{template}'"
-    # Split yields text, field, text, field, …, text.
+    # The split yields text, field, text, field, …, text.
     parts = enumerate(_FIELD.split(template))
     pieces = [part if index % 2 else f"'{part}'" for index, part in parts if part]
     return f"function K.{name}({', '.join(fields)}) return {' .. '.join(pieces)} end"

@@ -1,4 +1,4 @@
-"""All data of a person on one Redis, for their own report."""
+"""All data of a person on one Redis, for the export of their personal data."""
 
 from typing import cast
 
@@ -13,7 +13,8 @@ async def load_stored_personal_data(
 ) -> StoredPersonalData:
     """Returns all data stored under a person's number, in one round trip.
 
-    Without a MULTI: RedisGears 1.2 crashes its server if one has a command on a hooked key.
+    It uses no MULTI: RedisGears 1.2 crashes its server if a MULTI has a command on a key that one
+    of the registered scripts watches.
 
     Raises:
         StoreUnavailableError: The server cannot be asked.

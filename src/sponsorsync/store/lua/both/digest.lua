@@ -1,25 +1,27 @@
--- Describes what one server holds of people, with digests instead of contents, to compare many.
+-- Returns the versions and digests of people's parts on one server. Comparing those of both servers
+-- takes less than comparing the contents.
 --
 -- ARGV  1 JSON {"sponsorables": [login], "collections": [name]}  2 … person ids
--- Replies  for each person, in order, {flags, version of the deletion, sponsorables for which the
---          index `sponsors:` differs from the facts (comma-separated), then for each part: name,
---          version, state, digest}; or {'', error}. Stops early after much data: the caller asks
---          again for the rest.
---          Flags: 'd' (dirty), 'c' (entitled), 'v' (a visitor has the number), '-' (none).
---          State: 'there', 'empty', 'unknown', or 'unnoted' (a key without a version); followed by
---          '+' if local has recorded that durable may hold a copy.
---          The digest does not depend on the order of members or fields. Sets of people who are not
---          entitled have none: their copy need not be equal.
+-- Replies  for each person, in order, {flags, version of the account's deletion, sponsorables for
+--          which the index `sponsors:` differs from the facts (comma-separated), then for each
+--          part: name, version, state, digest}; or {'', error}. Stops early after much data: the
+--          caller asks again for the rest.
+--          Flags: 'd' (dirty), 'c' (entitled), 'v' (an anonymous visitor of the application has the
+--          same number), '-' (no flag).
+--          State: 'there', 'empty', 'unknown', or 'unnoted' (a key whose presence is not recorded);
+--          followed by '+' if local has recorded that durable may hold a copy.
+--          The digest does not depend on the order of members or fields. The sets of a person who
+--          is not entitled have no digest: the copies on the two servers may differ.
 --- @include entitlement_of exists is_visitor evaluate_presence part_key part_type profile
 --- @include parse_meta wrong_type
 --- @keys META SPONSORS DIRTY
 
-local MOST_VALUES = 20000 -- some milliseconds
+local MOST_VALUES = 20000 -- reading them takes some milliseconds
 
 local catalog = cjson.decode(ARGV[1])
 local values_read = 0
 
--- Includes lengths, so that one member cannot look like two.
+-- Includes the lengths of all texts, so that no two different contents give the same text.
 local function digest_of(kind, data)
   local pieces = {}
   if kind == 'hash' then

@@ -1,24 +1,26 @@
 -- Packs people's parts into person records, which apply.lua or merge.lua unpacks on the other
--- server. Packs only parts whose presence is known. A snapshot runs this for everybody, so it reads
--- each key once, and asks about all people in one call where possible.
+-- server. Packs only parts whose presence is known. A snapshot runs this script for all people, so
+-- it reads each key once, and uses one command for all people where possible.
 --
--- ARGV  1 'entitled' (collections only of people who are entitled: what may leave local), 'all', or
---         'only:{collection}' (as 'entitled', but only entitlements and that collection);
---         followed by '+dumps' if the other server can read dumps
+-- ARGV  1 'entitled' (leaves out the collections of people who are not entitled, which must not
+--         leave local), 'all' (leaves out nothing), or 'only:{collection}' (as 'entitled', but with
+--         no other parts than the entitlements and this collection);
+--         followed by '+dumps' if the other server can read this server's DUMPs
 --       2 JSON [sponsorable]  3 … person ids
 -- Replies  for each person, in order, {version vector, person record, flags}; or {'', error}. Stops
 --          early after much data: the caller asks again for the rest.
---          Version vector: all versions of the person; '-' if nothing has to be confirmed.
---          Flags: 'u' (something must be fetched from durable first: an entitlement is unknown,
---          partial or not indexed, changes wait, or a set has foreign writes),
---          'c' (entitled), 'n' (not entitled, and durable holds a copy to be pruned), 'd' (dirty),
---          'v' (a visitor has the number, so no set is packed), 'p' (only some parts were packed)
+--          Version vector: see version_vector_of.lua; '-' if the person is not dirty.
+--          Flags: 'u' (unknown data must be fetched from durable first: an entitlement is unknown,
+--          partial or not indexed, changes wait for durable, or the application wrote to an unknown
+--          set), 'c' (entitled), 'n' (not entitled, and durable may hold copies of collections that
+--          must be pruned), 'd' (dirty), 'v' (an anonymous visitor of the application has the same
+--          number, so no set is packed), 'p' ('only:' left out some parts)
 --- @include chunk exists is_visitor evaluate_entitlement evaluate_presence part_key part_type
 --- @include parse_meta sponsorable_of version_vector_of wrong_type
 --- @keys SPONSORSHIP META SPONSORS VISITOR DIRTY PENDING
 
-local MOST_VALUES = 20000 -- some milliseconds
-local MEMBERS_A_VALUE = 10 -- of a dump, which takes less time for each
+local MOST_VALUES = 20000 -- reading them takes some milliseconds
+local MEMBERS_A_VALUE = 10 -- members of a dumped set that take as long as one value read
 
 local scope, as_dumps = string.match(ARGV[1], '^([^+]+)(%+?)')
 as_dumps = as_dumps ~= ''
@@ -51,7 +53,8 @@ for from = 3, #ARGV, CHUNK do
   end
 end
 
--- The first byte of a dump is its type and encoding; the server is asked once about each.
+-- The first byte of a dump is the key's type and encoding. TYPE is called once for each such byte,
+-- not for each key.
 local type_of_byte = {}
 local function type_in(dump, key)
   local byte = string.byte(dump)
@@ -81,7 +84,7 @@ local function read_key(key, kind)
   return reply, #reply
 end
 
--- Returns the reply for a person, and how many values it read.
+-- Returns the reply for a person, and how many values were read for it.
 local function pack(id)
   local meta = K.META(id)
   local flat = redis.pcall('HGETALL', meta)
@@ -91,8 +94,8 @@ local function pack(id)
   local fields, parts, holds_copy = parse_meta(flat)
   local is_dirty, decisive_of = dirty[id], {}
   local entitled, unknown = false, false
-  -- A person who never signed in has only entitlements that GitHub reported. The other ones stay
-  -- unknown, which is no reason to fetch.
+  -- A person who never signed in has at most entitlements that GitHub reported. Their entitlements
+  -- by other sponsorables are unknown, but need not be fetched from durable.
   local is_person = #parts == 0
   for _, part in ipairs(parts) do
     is_person = is_person or not sponsorable_of(part)
@@ -107,7 +110,8 @@ local function pack(id)
     decisive_of[part] = decisive
     if evaluate_entitlement(unpack(decisive)) then
       entitled = true
-      -- The person is new and not compared yet (save_facts.lua), or the index was lost.
+      -- Either save_facts.lua left a newly entitled person out of the index, so that their sets
+      -- are compared with durable's first, or the index was lost.
       unknown = unknown or (is_dirty
         and redis.pcall('SISMEMBER', K.SPONSORS(sponsorables[i]), id) == 0)
     end
@@ -141,11 +145,13 @@ local function pack(id)
       if evaluate_presence(recorded, #data > 0) ~= 'unknown' then
         packed[#packed + 1] = { part, fields['v:' .. part], data, size or decisive_of[part] }
         if kind == 'set' and scope ~= 'all' and not fields['d:' .. part] then
-          -- From now on durable may hold a copy, confirmed or not: it is pruned after a lapse.
+          -- From now on durable may hold a copy, even if it never confirms. The copy is pruned
+          -- once the person is not entitled any more.
           redis.call('HSET', meta, 'd:' .. part, '1')
         end
       elseif #data > 0 then
-        -- A foreign write before durable was asked: it must be merged with durable's set.
+        -- The application wrote to a set that had not been fetched from durable: the two must be
+        -- merged first.
         unknown = true
       end
     elseif not recorded and exists(part_key(id, part)) then
@@ -161,7 +167,7 @@ local function pack(id)
   elseif holds_copy then
     flags = flags .. 'n'
   end
-  -- Only a dirty person is confirmed, and so needs a version vector.
+  -- The version vector is for confirm.lua, which handles dirty people only.
   local version_vector = is_dirty and version_vector_of(fields, parts) or '-'
   return { version_vector, cmsgpack.pack({ id, fields.x or '0', packed }), flags }, values
 end

@@ -1,4 +1,5 @@
--- On either server: updates the indexes of entitled people from one person's facts there.
+-- On either server: updates that server's indexes of entitled people and of ends from its own facts
+-- on one person.
 --
 -- ARGV  1 person id  2 JSON [sponsorable]
 -- Replies  'ok'

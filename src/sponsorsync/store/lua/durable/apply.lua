@@ -1,10 +1,10 @@
--- On durable: applies person records, and refuses each part that is not newer than durable's. A
--- snapshot runs this for everybody, so the changes of indexes are collected and made in one call
--- for all people of the script.
+-- On durable: applies person records; skips each part that is not newer than durable's part. A
+-- snapshot runs this script for all people, so changes of the indexes are collected, and each index
+-- is changed by one command for all people of the call.
 --
 -- ARGV  1 JSON [sponsorable]  2 … person records of pack.lua, each of another person
--- Replies  {APPLIED of this script, for each record 'ok' | 'newer' (durable has a newer part) | an
---          error that begins with 'WRONGTYPE'}
+-- Replies  {the new value of the counter APPLIED, list with one answer for each record: 'ok' |
+--          'newer' (durable has a newer part) | an error that begins with 'WRONGTYPE'}
 --- @include call_in_chunks chunk incoming_parts json_document evaluate_entitlement
 --- @include evaluate_presence parse_hash now_s part_key part_type sponsorable_of wrong_type
 --- @keys SPONSORSHIP META SPONSORS PEOPLE ENTITLEMENT_ENDS APPLIED LAPSED
@@ -13,7 +13,7 @@ local sponsorables = cjson.decode(ARGV[1])
 
 -- ------------------------------------------------------------------ indexes
 
--- The arguments of one command on one key, for all people of the script.
+-- Collects the arguments of one command on one key, for all people of the script.
 local Batch = {}
 Batch.__index = Batch
 
@@ -51,8 +51,8 @@ for i, sponsorable in ipairs(sponsorables) do
   left[i] = batch(K.SPONSORS(sponsorable), 'SREM')
 end
 
--- Does for the batches what index_entitlement.lua does for one person, and starts the retention of
--- the preferences of a person who is not entitled.
+-- Adds one person's changes of the indexes to the batches, as index_entitlement.lua does directly.
+-- If the person has preferences and is not entitled, their retention begins: LAPSED gets them.
 local function index(id, fields, facts)
   local last_end, is_entitled = 0, false
   for i, sponsorable in ipairs(sponsorables) do
@@ -111,7 +111,7 @@ local function find_existing(id, parts)
   return exists
 end
 
--- Returns the decisive facts of the entitlement by each sponsorable, or nil and an error sentence.
+-- Returns the fields DECISIVE of the entitlement by each sponsorable, or nil and an error sentence.
 local function load_facts(id)
   local facts = {}
   for i, sponsorable in ipairs(sponsorables) do
@@ -125,7 +125,7 @@ local function load_facts(id)
   return facts
 end
 
--- Replaces the decisive facts that a received part changes.
+-- Updates the result of load_facts() with a received part, if that is an entitlement.
 local function update_facts(facts, part)
   for _, entry in ipairs(facts) do
     if entry.part == part[1] then
@@ -140,7 +140,8 @@ local function update_facts(facts, part)
   end
 end
 
--- Returns which people have a meta. One call answers that for a snapshot into an empty durable.
+-- Returns which people have a meta hash. For a snapshot into an empty durable, this takes one
+-- command for all people.
 local function find_stored(people)
   local metas, is_stored = {}, {}
   for i, person in ipairs(people) do
@@ -155,7 +156,8 @@ local function find_stored(people)
   return is_stored
 end
 
--- Restores dumps where no keys are; returns false, and undoes all, if one of them fails.
+-- Restores the dumps of all parts, whose keys must not exist yet. If one fails, deletes those that
+-- were restored, and returns false.
 local function restore_new(id, parts)
   for i, part in ipairs(parts) do
     local reply = type(part[3]) == 'string'
@@ -170,8 +172,8 @@ local function restore_new(id, parts)
   return true
 end
 
--- Enters a new person, whose dumps have just been restored, into meta and indexes. Reads and
--- compares nothing.
+-- Writes meta and the indexes for a new person, whose dumps have just been restored. It reads and
+-- compares nothing on durable, since there is nothing.
 local function save_new_parts(id, parts)
   local fields, last_end, is_entitled, has_preferences = {}, 0, false, false
   for _, part in ipairs(parts) do
@@ -239,7 +241,7 @@ local function apply(person, is_stored)
       update_facts(facts, part)
       hashes_changed = hashes_changed or part_type(name) == 'hash'
     elseif number < stored or number <= deleted then
-      -- Also a deletion that local has forgotten is newer.
+      -- A deletion of the account that local has lost makes durable newer, too.
       answer = 'newer'
     end
   end

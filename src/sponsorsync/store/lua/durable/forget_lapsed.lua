@@ -1,7 +1,7 @@
--- On durable: ends the retention of one person's preferences. Does nothing if they are entitled
--- again or have lapsed again since they were listed.
+-- On durable: deletes the preferences of a person whose retention time is over. Deletes nothing if
+-- the person is entitled again, or has lapsed again since the caller read LAPSED.
 --
--- ARGV  1 person id  2 the second of the lapse, as listed  3 JSON [sponsorable]
+-- ARGV  1 person id  2 the second of the lapse that the caller read in LAPSED  3 JSON [sponsorable]
 -- Replies  a flat list: name and size of each collection that was deleted
 --- @include entitlement_of part_key part_type parts_in size_of wrong_type
 --- @keys META APPLIED LAPSED
@@ -31,7 +31,7 @@ for _, part in ipairs(parts_in(meta)) do
     deleted[#deleted + 1] = part
     deleted[#deleted + 1] = size_of(key)
     redis.call('DEL', key)
-    -- The version stays, so that nothing older is ever applied.
+    -- The version stays, so that no older copy is ever applied.
     redis.call('HDEL', meta, 'p:' .. part, 'n:' .. part)
   end
 end

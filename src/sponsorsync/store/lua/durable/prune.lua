@@ -1,8 +1,8 @@
--- On durable: removes members from the copy of a collection of a person who is no longer entitled.
--- Additions after the lapse do not leave local.
+-- On durable: removes members from durable's copy of a collection of a person who is no longer
+-- entitled. Only removals are copied then: what the person adds does not leave local.
 --
 -- ARGV  1 person id  2 collection  3 version of the collection on local  4 … members to remove
--- Replies  the number of removed members
+-- Replies  the number of removed members; 0 also if durable has no copy of an older version
 --- @include call_in_chunks exists save_presence version_of wrong_type
 --- @keys PREFERENCES META PEOPLE APPLIED
 
@@ -17,8 +17,8 @@ if tonumber(version) <= version_of(meta, collection) or not exists(set) then
   return 0
 end
 local removed = call_in_chunks('SREM', set, ARGV, 4, #ARGV)
--- Just below the version on local, whose set may have additions as well: durable must take that one
--- as newer when the person is entitled again.
+-- The copy's new version is just below the version on local. Local's set may have additions as
+-- well, so it must still be newer than the copy when the person is entitled again.
 local pruned = string.format('%.0f', tonumber(version) - 1)
 redis.call('HSET', meta, 'v:' .. collection, pruned)
 save_presence(meta, collection, set)

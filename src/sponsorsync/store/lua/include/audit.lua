@@ -1,8 +1,9 @@
 --- @include entitlement_of
 --- @keys SPONSORSHIP SPONSORS AUDIT AUDIT_LENGTH
 
--- Returns what the audit trail compares: whether the person is entitled, and the facts as JSON.
--- `is_indexed`: the index has the person, also if their entitlement ended a moment ago.
+-- Returns what the audit trail compares before and after a change: `holds`, whether the person is
+-- entitled now; `is_indexed`, whether the index of entitled people has them (it may still have a
+-- person whose entitlement has just ended); and `text`, the facts as JSON.
 local AUDITED = { 'source', 'tier_cents', 'is_one_time', 'privacy', 'since', 'valid_until', 'also' }
 local function entitlement_for_audit(id, sponsorable)
   local facts = redis.pcall('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(AUDITED))
@@ -20,8 +21,8 @@ local function entitlement_for_audit(id, sponsorable)
 end
 
 -- Records that an entitlement was granted, changed or lost; records nothing if it is as before.
--- `before` is what entitlement_for_audit returned before the change; `by` and `reference` name its
--- cause. With `has_changed`, equal facts count as a change too: time has ended some of them.
+-- `before` is what entitlement_for_audit returned before the change; `by` and `reference` name the
+-- cause. `has_changed` records a change although the facts are equal: a grant has expired.
 local function audit_entitlement(id, sponsorable, before, by, reference, has_changed)
   local after = entitlement_for_audit(id, sponsorable)
   local what
@@ -32,7 +33,8 @@ local function audit_entitlement(id, sponsorable, before, by, reference, has_cha
     what = (before.holds or before.is_indexed) and 'lost'
   end
   if what then
-    -- The scripts that save facts have checked the type; a sweep works without the trail.
+    -- A pcall, because sweep_entitlements.lua has not checked the type of AUDIT and has to go on
+    -- without the trail. The scripts that save facts have checked it.
     redis.pcall(
       'XADD', K.AUDIT, 'MAXLEN', '~', AUDIT_LENGTH, '*', 'id', id, 'sponsorable', sponsorable,
       'what', what, 'by', by, 'reference', reference, 'before', before.text, 'after', after.text

@@ -1,6 +1,6 @@
 --- @include chunk exists
 
--- Calls report(i, 1 or 0) for each values[i] of first..last: 1 if the set contains it.
+-- Calls report(i, is_member) for each i of first..last: 1 if the set contains values[i], else 0.
 local function check_members(set, values, first, last, report)
   local is_there = exists(set)
   for from = first, last, CHUNK do

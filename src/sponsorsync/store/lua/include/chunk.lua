@@ -1,2 +1,2 @@
--- Lua can unpack some 8,000 values at once; more are an error.
+-- How many values a command gets at once: Lua's unpack() fails for more than some 8,000.
 local CHUNK = 1000

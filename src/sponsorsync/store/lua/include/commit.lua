@@ -1,7 +1,8 @@
 --- @include mark_dirty save_presence part_key versions
 
--- Ends a change of parts: gives all of them one new version. It must be later than their own, which
--- the index of people may lack: the capture inside Redis (write_behind.py) does not update that.
+-- Ends a change of parts: gives all of them one new version, and marks the person dirty. The new
+-- version must be later than the parts' present ones. next_version() alone does not ensure that: it
+-- reads the index of people, which write_behind.py (RedisGears) does not update.
 local function commit(id, meta, parts)
   local latest, fields = 0, {}
   for i, part in ipairs(parts) do

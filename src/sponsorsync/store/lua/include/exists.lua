@@ -1,5 +1,5 @@
--- Returns whether a key exists. For a missing key, EXISTS, TYPE and all reading commands notify the
--- listeners of key misses, which are ours; OBJECT does not.
+-- Returns whether a key exists. It uses OBJECT: for a missing key, EXISTS, TYPE and all reading
+-- commands send a key-miss notification, for which our own listeners would fetch from durable.
 local function exists(key)
   return redis.call('OBJECT', 'ENCODING', key) ~= false
 end

@@ -1,6 +1,6 @@
 --- @keys SPONSORSHIP
 
--- Returns the grants in a field `also` as a list; what is not a grant is left out.
+-- Returns the grants in the JSON of a field `also` as a list; skips values that are no grants.
 local function parse_grants(also)
   local is_fine, values = pcall(cjson.decode, type(also) == 'string' and also or '[]')
   local grants = {}

@@ -1,7 +1,8 @@
 --- @include entitlement_of grants evaluate_entitlement now_s
 --- @keys SPONSORSHIP SPONSORS ENTITLEMENT_ENDS
 
--- Returns the next moment at which one of a person's grants ends; nil if none does.
+-- Returns the next moment at which the person's own sponsorship or one of their grants ends; nil if
+-- none of them will end.
 local function next_end_of(id, sponsorable)
   local source, own = unpack(redis.call('HMGET', K.SPONSORSHIP(sponsorable, id), unpack(DECISIVE)))
   local next_end
@@ -17,8 +18,9 @@ local function next_end_of(id, sponsorable)
   return next_end
 end
 
--- Updates the index of entitled people and the index of ends from the facts. Returns whether the
--- person is new in the former, whether they are entitled, and when that ends or ended.
+-- Updates the index of entitled people and the index of ends from the stored facts. Returns whether
+-- the person is new in the index of entitled people, whether they are entitled, and when their
+-- entitlement ends or ended (nil: never).
 local function index_entitlement(id, sponsorable)
   local entitled, ends = entitlement_of(id, sponsorable)
   local member, next_end = sponsorable .. ':' .. id, entitled and next_end_of(id, sponsorable)

@@ -9,22 +9,23 @@ local function members_index(sponsorable, grant)
   return K.MEMBERS(sponsorable, string.format('%.0f', grant.organization_id))
 end
 
--- Requests that the members of an organization, or one of them, are evaluated again
--- (organization_members.py). The version is used once: a replica removes only the request that it
--- has handled, and no later one.
+-- Requests that all members of an organization, or only `member`, are evaluated again
+-- (organization_members.py). Each request has its own version, so that a replica removes only the
+-- request that it has handled, and no later one.
 local function mark_organization_changed(sponsorable, id, member)
   local field = sponsorable .. ':' .. id .. (member and ':' .. member or '')
   redis.pcall('HSET', K.ORGANIZATIONS, field, next_version())
 end
 
--- Returns the index of the people that linked an account at a grant's source; nil for a grant
--- without an account.
+-- Returns the key of the index from accounts at a grant's source to the people that linked them;
+-- nil for a grant without an account.
 local function accounts_index(sponsorable, grant)
   return grant.account_id and K.LINKED_ACCOUNTS(tostring(grant.source), sponsorable)
 end
 
--- Updates the indexes of members and of linked accounts after a person's grants have changed. A new
--- member is evaluated again: the organization may have changed since the grant was made.
+-- Updates the indexes of members and of linked accounts after a person's grants have changed.
+-- Requests that a new member is evaluated again: the organization's sponsorship may have changed
+-- since the grant was made.
 local function index_grants(id, sponsorable, old_grants, new_grants)
   local was_member = {}
   for _, grant in ipairs(old_grants) do

@@ -1,24 +1,26 @@
 --- @include exists parse_hash part_key parts_in sponsorable_of wrong_type
 --- @keys USER_DETAILS META USER_DETAILS_JSON
 
--- Learns, once a script, whether the server has RedisJSON and whether our user may write with it.
+-- Checks, once per script, whether the server has RedisJSON and whether our Redis user may use it.
 local has_json, json_is_permitted
 local function check_json(key)
   if has_json ~= nil then
     return
   end
   if redis.acl_check_cmd then
-    -- Raises for an unknown command. It runs nothing, so the server's statistics show no error.
+    -- Raises an error for an unknown command. It does not run JSON.SET, so the server's statistics
+    -- show no failed command.
     has_json, json_is_permitted = pcall(redis.acl_check_cmd, 'JSON.SET', key, '.', '{}')
   else
-    -- Redis 6 has no such check, and does not count unknown commands.
+    -- Redis 6 has no acl_check_cmd; its statistics do not count unknown commands.
     has_json = not string.find(redis.pcall('JSON.SET').err, 'Unknown', 1, true)
     json_is_permitted = has_json
   end
 end
 
--- Returns a hash as an object for JSON; nil for a missing key. Types go by field names, since a
--- login may be all digits. Numbers of more than 14 digits stay texts: cjson would round them.
+-- Returns a hash as an object for JSON; nil for a missing key or one of another type. The name of a
+-- field decides whether its value is a number, since a login may be all digits. Numbers of more
+-- than 14 digits stay texts: cjson would round them.
 local function object_in(key)
   if not exists(key) or wrong_type(key, 'hash') then
     return nil
@@ -45,9 +47,10 @@ local function object_in(key)
 end
 
 -- Updates the JSON document of a person from their hashes, if the server has RedisJSON. Each script
--- that writes or deletes one of these hashes ends with it. A document that cannot be written (a
--- text is not UTF-8, say) is deleted, so that no outdated one stays; a wrong-type key in its place
--- is left alone. With `is_in_step` the hashes are unchanged: only a missing document is written.
+-- that writes or deletes one of these hashes calls it at the end. If the document cannot be written
+-- (because a text is not UTF-8, for example), the old document is deleted, since it is outdated. A
+-- wrong-type key in its place stays as it is. `is_in_step` says that the hashes have not changed:
+-- then only a missing document is written.
 local function derive_document(id, is_in_step)
   local key = K.USER_DETAILS_JSON(id)
   check_json(key)

@@ -10,8 +10,9 @@ local function has_pending(id, part)
   return false
 end
 
--- Returns 'unknown', 'empty' or 'there' for a part on local. Changes that wait for durable make it
--- unknown. If durable has answered that it has nothing, an unknown part is what local has.
+-- Returns 'unknown', 'empty' or 'there' for a part on local. A part with changes that wait for
+-- durable is unknown. If durable has recently answered that it does not have a part (NEGATIVE), the
+-- part is known: it is what local has.
 local function known_state(id, meta, part, key)
   if has_pending(id, part) then
     return 'unknown'

@@ -1,8 +1,9 @@
 --- @keys META DIRTY OUTBOX LEASE NEGATIVE
 
--- Marks a person as changed. Dirty is the truth, the outbox only wakes: it gets one entry a person,
--- however many changes follow. A fetch under way has read old data, so its lease ends. A person
--- record under way has it, too: `m` counts the marks, so its confirmation ignores this change.
+-- Marks a person as dirty: durable has yet to confirm a change. The set DIRTY is the truth; the
+-- outbox only wakes a relay, so it gets an entry only if the person was not dirty before. A fetch
+-- from durable that is under way has read older data, so its lease is deleted. A person record that
+-- is under way lacks this change: `m` counts the marks, so confirm.lua keeps the person dirty.
 local function mark_dirty(id)
   redis.call('DEL', K.LEASE(id), K.NEGATIVE(id))
   redis.pcall('HINCRBY', K.META(id), 'm', 1) -- pack.lua reports a meta of the wrong type

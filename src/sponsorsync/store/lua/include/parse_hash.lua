@@ -1,5 +1,5 @@
--- Returns the flat list of an HGETALL as a table. One call instead of several a part: for scripts
--- that handle many people.
+-- Returns the reply of HGETALL, a flat list, as a table. Scripts that handle many people read a
+-- whole hash so, instead of field by field.
 local function parse_hash(flat)
   local fields = {}
   for i = 1, #flat, 2 do

@@ -1,5 +1,6 @@
--- Returns a meta hash as a table, the names of the parts that have a version, and whether durable
--- may hold a copy of one ('d:'). Most people have the same fields: each is matched once a script.
+-- Returns the reply of HGETALL for meta as a table, the names of the parts that have a version, and
+-- whether durable may hold a copy of any collection (a field 'd:'). Most people have the same
+-- fields, so the match of each field name is cached for the script.
 local matches = {}
 local function parse_meta(flat)
   local fields, parts, holds_copy = {}, {}, false

@@ -1,8 +1,8 @@
 --- @include wrong_person_type wrong_type
 --- @keys USER_DETAILS
 
--- Returns what read() does. Types are checked only after an error, which then names the wrong-type
--- key: checking them first would cost each reader time.
+-- Returns the result of read(), or an error reply that names the person's wrong-type key. Types are
+-- checked only after read() has failed: a check before it would slow down each reader.
 local function read_person(id, sponsorables, read)
   local is_fine, reply = pcall(read)
   if is_fine then

@@ -2,13 +2,14 @@
 --- @include presence save_hash
 --- @keys PREFERENCES SPONSORSHIP META SPONSORS MEMBERS
 
--- Saves facts of an entitlement; returns whether the person's collections have to travel now.
+-- Saves facts of an entitlement; returns whether the person is newly entitled, so that their
+-- collections have to be pushed to durable now (add_collections).
 --
--- `is_verified`: local is known not to be older than durable. Otherwise a person who is new in the
--- index may have old sets; they stay out of it, so that pack.lua has both servers compared and
--- merge.lua decides.
--- `has_durable`: facts that are unknown on local are on durable. The new ones are then `partial`:
--- they do not travel until durable's grants are added.
+-- `is_verified`: local is known not to be older than durable. Otherwise the sets of a newly
+-- entitled person may be old. The person is then not added to the index of entitled people:
+-- pack.lua sees that and asks for a fetch, and merge.lua takes the newer sets.
+-- `has_durable`: durable may have the facts that are unknown on local. The new facts are then
+-- marked `partial`: they are not pushed until merge.lua has added durable's grants.
 local function save_facts(id, sponsorable, fields, is_verified, has_durable)
   local key, part = K.SPONSORSHIP(sponsorable, id), 'entitlement:' .. sponsorable
   local was_entitled, old_grants = entitlement_of(id, sponsorable), grants_of(id, sponsorable)
@@ -25,13 +26,13 @@ local function save_facts(id, sponsorable, fields, is_verified, has_durable)
     return false
   end
   local is_new = index_entitlement(id, sponsorable)
-  -- The index alone does not tell: it may still have an entitlement that ended a moment ago.
+  -- is_new is not enough: the index may still have a person whose entitlement has just ended.
   local came_back = is_verified and not was_entitled and entitlement_of(id, sponsorable)
   return is_new or came_back
 end
 
--- Adds to `changed` the collections that a newly entitled person has on local. Their new version
--- makes durable take them in place of an older copy.
+-- Adds to `changed` the collections that are known on local, for a newly entitled person. Their new
+-- version makes durable replace its older copies.
 local function add_collections(id, meta, collections, changed)
   for _, collection in ipairs(collections) do
     if not is_visitor(id)

@@ -1,4 +1,4 @@
--- Writes fields to a hash; null removes one.
+-- Writes fields to a hash; removes a field whose value is null.
 local function save_hash(key, fields)
   for field, value in pairs(fields) do
     if value == cjson.null then

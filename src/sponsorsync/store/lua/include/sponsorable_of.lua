@@ -1,4 +1,5 @@
--- Returns the sponsorable of a part `entitlement:{sponsorable}`, or false. Matches each name once.
+-- Returns the sponsorable of a part `entitlement:{sponsorable}`; false for any other part. The
+-- match of each name is cached for the script.
 local sponsorables_by_part = {}
 local function sponsorable_of(part)
   local found = sponsorables_by_part[part]

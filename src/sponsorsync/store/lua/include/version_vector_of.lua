@@ -1,5 +1,6 @@
--- Returns a text of all versions of a person, and of `m`, which counts the reasons to travel: a
--- pending change and the end of an entitlement raise no version. Sorts `parts`.
+-- Returns a text that differs after any change of a person: the versions of their deletion and of
+-- all parts, and `m`, how often they were marked dirty. `m` is needed because a pending change and
+-- the end of an entitlement mark a person dirty without a new version. Sorts `parts`.
 local function version_vector_of(fields, parts)
   table.sort(parts)
   local version_vector = { (fields.x or '0') .. '/' .. (fields.m or '0') }

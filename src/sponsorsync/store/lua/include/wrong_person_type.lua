@@ -1,7 +1,8 @@
 --- @include wrong_type
 --- @keys SPONSORSHIP META NEGATIVE PENDING
 
--- Returns a sentence on the first wrong-type key among a person's meta and entitlements, or nil.
+-- Returns an error sentence for the first wrong-type key of a person's metadata (META, PENDING,
+-- NEGATIVE) and entitlements, or nil.
 local function wrong_person_type(id, sponsorables)
   local wrong = wrong_type(K.META(id), 'hash') or wrong_type(K.PENDING(id), 'hash')
     or wrong_type(K.NEGATIVE(id), 'set')

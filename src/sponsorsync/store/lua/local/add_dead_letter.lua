@@ -1,7 +1,8 @@
--- On local: records that durable refuses a person's data. They stay dirty until a later attempt.
+-- On local: records that durable refuses a person's data. The person stays dirty; each further
+-- failure doubles the wait until the next attempt.
 --
--- ARGV  1 person id  2 the reason  3 seconds until the first new attempt  4 the longest such wait
--- Replies  the second of the next attempt
+-- ARGV  1 person id  2 the reason  3 the first wait in seconds  4 the longest wait in seconds
+-- Replies  the time of the next attempt, in seconds since 1970
 --- @include now_s
 --- @keys DEAD_LETTERS
 

@@ -1,8 +1,8 @@
--- On local: rate limit for POST /me/refresh, for each person and for all of them together: each
--- refresh costs points of the maintainer at GitHub.
+-- On local: rate limit for POST /me/refresh, for each person and for all people together, because
+-- each refresh costs points of the maintainer's rate limit at GitHub.
 --
--- ARGV  1 person id  2 … the sponsorables whose next full reconcile answers this refresh, too
--- Replies  0 (admitted) | the milliseconds until the next attempt
+-- ARGV  1 person id  2 … the sponsorables whose next full reconcile also answers this refresh
+-- Replies  0 (admitted) | the milliseconds to wait until the next attempt
 --- @include exists
 --- @keys REFRESHED REFRESHES AWAITING_RECONCILE REFRESHED_TTL_MS REFRESHES_A_MINUTE
 

@@ -1,12 +1,14 @@
 -- On local: adds and removes members of one person's collection, all or nothing.
 --
 -- ARGV  1 person id  2 collection  3 most members allowed
---       4 how to change an unknown collection: 'ask' (take the lease: it must be fetched first),
---         'wait' (durable is down: save the change for later), 'local_only' (there is no durable:
---         local has everything); or 'wait!' (local may be older than durable: wait in any case)
+--       4 what to do if the collection is unknown: 'ask' (take the lease: the collection must be
+--         fetched first), 'wait' (durable is down: save the change as pending), 'local_only' (there
+--         is no durable: change what local has). 'wait!' (local may be older than durable): save
+--         the change as pending, also if the collection is known
 --       5 a random token for the lease  6 number of members to add (n)
 --       7 … 6+n members to add  then members to remove
--- Replies  {'ok', added, removed, size} | {'full', size} | {'visitor'}
+-- Replies  {'ok', added, removed, size} | {'full', size} (nothing was changed)
+--          | {'visitor'} (an anonymous visitor of the application has the same number)
 --          | {'ask', token of the lease's holder} | {'pending'}
 --- @include call_in_chunks commit is_visitor known_state check_members mark_dirty presence
 --- @include suppress_capture size_of acquire_lease wrong_service_type wrong_type
@@ -59,7 +61,8 @@ suppress_capture(function()
   added = call_in_chunks('SADD', set, ARGV, first_add, last_add)
   removed = call_in_chunks('SREM', set, ARGV, last_add + 1, last_remove)
 end)
--- A change without effect (a retry, say) does not travel, unless the part has no version yet.
+-- A change without effect, such as a retry, is not pushed to durable, unless the part's presence is
+-- not recorded yet.
 if added + removed > 0 or presence(meta, collection, set) == 'unknown' then
   commit(id, meta, { collection })
 end

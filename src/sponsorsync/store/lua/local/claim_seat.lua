@@ -1,5 +1,5 @@
--- On local: gives a member a seat of an organization, if one is free. The seat expires after
--- SEAT_TTL_S, unless the sign-in succeeds and saves the membership's end (index_grants.lua).
+-- On local: gives a member a seat of an organization, if a seat is free. The seat expires after
+-- SEAT_TTL_S, unless the sign-in succeeds and index_grants.lua saves the membership's end.
 --
 -- ARGV  1 sponsorable  2 organization id  3 person id of the member
 --       4 number of seats ('': no limit)

@@ -1,9 +1,9 @@
--- On local: records that durable has applied person records. A person leaves dirty only if nothing
--- has changed since the record was packed.
+-- On local: records that durable has applied person records. Removes a person from DIRTY only if
+-- they have not changed since the record was packed, and the record was complete.
 --
--- ARGV  for each person: durable's APPLIED of the record, person id, and version vector and flags
---       as packed
--- Replies  the number of people who left dirty
+-- ARGV  for each person: durable's APPLIED when it applied the record, person id, and the version
+--       vector and flags that pack.lua returned
+-- Replies  the number of people removed from DIRTY
 --- @include call_in_chunks parse_meta version_vector_of
 --- @keys META DIRTY OUTBOX DEAD_LETTERS CONFIRMED
 
@@ -17,8 +17,8 @@ for i = 1, #ARGV, 4 do
   confirmed[#confirmed + 1] = id
   accepted[#accepted + 1] = id
   if version_vector_of(fields, parts) ~= version_vector then
-    -- Changed while the record travelled: the new state travels next. Local may also have been
-    -- flushed and filled with durable's older state, so the person need not be dirty.
+    -- The person has changed since the record was packed, so they are pushed again. They need not
+    -- be dirty here: local may have been flushed and filled with durable's older state.
     redis.call('SADD', K.DIRTY, id)
     redis.call('XADD', K.OUTBOX, '*', 'u', id)
   elseif not string.find(flags, '[up]') then

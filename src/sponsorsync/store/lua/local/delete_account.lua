@@ -1,5 +1,6 @@
--- On local: deletes everything of a person and ends their sessions. The deletion's version `x`
--- stays and travels with every later push: everything older is deleted wherever it turns up.
+-- On local: deletes all data of a person and ends their sessions. The deletion's version `x` stays
+-- in meta and is part of every later person record, so that older data are deleted on the other
+-- server, too, and never come back.
 --
 -- ARGV  1 person id  2 JSON {"sponsorables": [login], "collections": [name]}
 -- Replies  the version of the deletion
@@ -59,5 +60,5 @@ redis.call('HDEL', K.DEAD_LETTERS, id)
 derive_document(id)
 index_person(id, version)
 mark_dirty(id)
-redis.call('HDEL', meta, 'm') -- `x` is new, so the version vector is, too
+redis.call('HDEL', meta, 'm') -- the new `x` alone changes the version vector
 return version

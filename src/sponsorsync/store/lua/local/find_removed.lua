@@ -1,7 +1,9 @@
--- On local: finds the members of durable's copy that a person, who is not entitled, removed here.
+-- On local: finds the members of durable's copy of a collection that the person, who is not
+-- entitled, has removed on local.
 --
--- ARGV  1 person id  2 collection  3 … the members of the copy
--- Replies  {version of the collection here, members that it lacks} | {} (it is unknown here)
+-- ARGV  1 person id  2 collection  3 … the members of durable's copy
+-- Replies  {version of the collection on local, each member that local lacks} | {} (the collection
+--          is unknown on local, or belongs to an anonymous visitor)
 --- @include is_visitor check_members presence version_of
 --- @keys PREFERENCES META
 

@@ -1,9 +1,10 @@
--- On local, for the first import: marks parts that have no version yet as dirty. A marked part is
--- merged with durable's before it is sent (merge.lua).
+-- On local, for the first import: finds parts without a version, gives them version 0, and marks
+-- their people dirty. merge.lua merges such a part with durable's part before it is pushed.
 --
 -- ARGV  1 'mark', or 'count' to change nothing  2 JSON {"sponsorables": [login],
 --       "collections": [name]}  3 … person ids
--- Replies  {ids that have such parts, number of visitors, sentences on wrong-type keys}
+-- Replies  {ids of people with such parts, number of ids that anonymous visitors have, too, error
+--          sentences for wrong-type keys}
 --- @include exists is_visitor mark_dirty part_key part_type profile wrong_service_type wrong_type
 --- @keys META VISITOR
 

@@ -2,8 +2,9 @@
 --
 -- ARGV  1 person id  2 a random token for the lease ('': reply also if something is unknown)
 --       3 … the sponsorables
--- Replies  {'ok', profile, for each sponsorable the version to name in a change, and the
---          entitlement}, hashes as flat lists | {'ask', token of the lease's holder}
+-- Replies  {'ok', profile, then for each sponsorable the version that a change of the entitlement
+--          passes (version_to_name.lua), and the entitlement}; hashes are flat lists
+--          | {'ask', token of the lease's holder} (something must be fetched from durable first)
 --- @include exists known_state part_key profile read_person acquire_lease version_to_name
 --- @keys META
 

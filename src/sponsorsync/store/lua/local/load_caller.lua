@@ -1,6 +1,6 @@
 -- On local: reads a caller's session, profile and entitlement by one sponsorable.
 --
--- ARGV  1 the session's key ('': ARGV 2 names the caller)  2 person id ('': the session tells it)
+-- ARGV  1 the session's key ('': use the person id)  2 person id ('': use the session's)
 --       3 a random token for the lease ('': reply also if something is unknown)  4 the sponsorable
 -- Replies  {'ok', person id, login or '', entitlement as a flat list} | {'none'} (no such session)
 --          | {'ask', token of the lease's holder, person id}

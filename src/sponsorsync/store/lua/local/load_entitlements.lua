@@ -1,9 +1,9 @@
--- On local: reads the entitlement of people by one sponsorable.
+-- On local: reads the facts of people's entitlements by one sponsorable.
 --
 -- ARGV  1 sponsorable  2 … person ids
--- Replies  for each person {version to name in a change, 1 if all of it is known here else 0, facts
---          as a flat list}; a person with a wrong-type key counts as unknown, and their version is
---          the sentence that names it: 'WRONGTYPE …'
+-- Replies  for each person {the version that a change passes (version_to_name.lua), 1 if local
+--          knows all facts, else 0, facts as a flat list}; for a person with a wrong-type key
+--          {error sentence that begins with 'WRONGTYPE' and names the key, 0, {}}
 --- @include exists known_state part_key version_to_name wrong_person_type
 --- @keys META
 

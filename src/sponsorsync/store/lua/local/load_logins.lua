@@ -1,7 +1,7 @@
 -- On local: reads the logins of people, as of their last sign-in.
 --
 -- ARGV  1 … person ids
--- Replies  the login of each; '' if they never signed in, or the profile is a wrong-type key
+-- Replies  the login of each person; '' if local has no profile of theirs that can be read
 --- @include exists
 --- @keys USER_DETAILS
 

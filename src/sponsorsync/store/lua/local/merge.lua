@@ -1,9 +1,10 @@
--- On local: merges durable's person record of one person.
+-- On local: merges one person's record of durable into local.
 --
--- With a token this ends a fetch: it fills what is unknown, but only while the lease still has that
--- token, so that no older data replaces what was written or flushed since; then it applies the
--- changes that were pending. Without a token local came back older: it takes only parts that are
--- known here and newer on durable.
+-- With a token, this ends a fetch: it fills the unknown parts and then applies the pending changes.
+-- It does nothing unless the lease still has this token: a write or a flush since the fetch began
+-- has deleted the lease, and durable's data may be older than that. Without a token, local has come
+-- back older (an old backup, say): it takes only the parts that are known on local and newer on
+-- durable.
 --
 -- ARGV  1 the lease's token, or ''  2 JSON {"sponsorables": [login], "collections": [name]}
 --       3 person id  4 person record of pack.lua
@@ -15,7 +16,7 @@
 --- @keys PREFERENCES SPONSORSHIP META UNPACKED LEASE NEGATIVE PENDING ENTITLEMENT_ENDS MEMBERS
 --- @keys NEGATIVE_TTL_S
 
--- Returns data as a flat list; restores a dump for that.
+-- Returns a part's data as a flat list. Reads a dump by restoring it to a temporary key.
 local function unpacked(kind, data)
   if type(data) == 'string' then
     redis.call('RESTORE', K.UNPACKED, 0, data, 'REPLACE')
@@ -45,7 +46,7 @@ end
 
 local wrong = wrong_type(meta, 'hash') or wrong_type(pending, 'hash')
   or wrong_service_type(catalog.sponsorables)
--- Which parts have a key here.
+-- Whether each part has a key on local.
 local is_there = {}
 local function check(part)
   if is_there[part] == nil then
@@ -63,7 +64,7 @@ end
 if wrong then
   return wrong
 end
--- The fields that GitHub reports of the person's own sponsorship.
+-- The fields on the person's own sponsorship, which GitHub reports.
 local OWN_FIELDS = {
   'checked_at', 'source', 'tier_cents', 'is_one_time', 'privacy', 'payment_source', 'since',
   'valid_until', 'unknown_since',
@@ -100,7 +101,8 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- Merges foreign writes to an unknown part with durable's: nobody removed either of them.
+  -- Merges an unknown part that the application has written with durable's part. Keeps the contents
+  -- of both: nobody has removed any of them.
   local function merge_sets(part, key, data)
     local kind = part_type(part)
     data = unpacked(kind, data)
@@ -132,9 +134,9 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- Adds durable's facts of the person's own sponsorship to those that GitHub has reported since.
-  -- GitHub's are later and win. But they may be missing, and not every reader sees the tier and the
-  -- announced end of a sponsorship (fact_derivation.py).
+  -- Completes local's facts on the person's own sponsorship with durable's. Local's come from a
+  -- later answer of GitHub and win. But there may be none, and not every answer has the tier and
+  -- the announced end of a sponsorship.
   local function complete_own(key, own, durable)
     if not own.checked_at and durable.checked_at then
       for _, field in ipairs(OWN_FIELDS) do
@@ -150,9 +152,9 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- Completes partial facts with durable's. Adds durable's grants, except those of a source or an
-  -- organization of which local has a grant; and those of organizations if a login has shown all
-  -- memberships.
+  -- Completes partial facts with durable's facts, and adds durable's grants. Leaves out a grant if
+  -- local has one of the same source or organization, and grants of organizations if a login has
+  -- shown all memberships.
   local function complete(sponsorable, key, data)
     local own, durable = parse_hash(redis.call('HGETALL', key)), parse_hash(data)
     complete_own(key, own, durable)
@@ -190,7 +192,7 @@ local answer = suppress_capture(function()
     return kept
   end
 
-  -- Removes a linked account from its holder.
+  -- Removes a linked account from another person, its present holder.
   local function remove_account(holder, sponsorable, account, grants)
     local key, part = K.SPONSORSHIP(sponsorable, holder), 'entitlement:' .. sponsorable
     local before = entitlement_for_audit(holder, sponsorable)
@@ -202,9 +204,9 @@ local answer = suppress_capture(function()
     derive_document(holder)
   end
 
-  -- A linked account counts for one person: the later one, if local did not know the earlier link.
-  -- Compares versions too, since the index may be older than the incoming part. Returns the grants
-  -- that this person keeps. `account` is the grant that names the account.
+  -- Ensures that a linked account entitles only one person, if the index names another holder: the
+  -- person whose entitlement has the later version keeps it. `account` is this person's grant with
+  -- the account. Returns the grants that this person keeps.
   local function settle_linked_account(sponsorable, account, grants)
     local accounts, part = accounts_index(sponsorable, account), 'entitlement:' .. sponsorable
     local holder = exists(accounts) and redis.pcall('HGET', accounts, account.account_id)
@@ -235,7 +237,8 @@ local answer = suppress_capture(function()
     end
   end
 
-  -- Collections that are known here and of which durable has nothing newer.
+  -- Collections that are known on local. Those of which durable has a newer version are removed
+  -- below.
   local local_collections = {}
   for _, collection in ipairs(catalog.collections) do
     if not visitor and not is_unknown(collection) then
@@ -283,12 +286,14 @@ local answer = suppress_capture(function()
     local is_new, entitled, ends = index_entitlement(id, sponsorable)
     joined = joined or is_new
     if ends and not entitled then
-      -- It may have ended while local had lost the index of ends: durable has to learn that.
+      -- The entitlement may have ended while local had lost the index of ends. With this entry,
+      -- sweep_entitlements.lua marks the person dirty, so that durable updates its indexes.
       redis.call('ZADD', K.ENTITLEMENT_ENDS, ends, sponsorable .. ':' .. id)
     end
   end
   if joined then
-    -- As after a login that was not verified (save_facts.lua), or after the index was lost.
+    -- The person was not in the index of entitled people: a login left them out (`is_verified` in
+    -- save_facts.lua), or the index was lost. So their collections are pushed now.
     for collection in pairs(local_collections) do
       change(collection)
     end
@@ -304,7 +309,7 @@ local answer = suppress_capture(function()
   for _, part in ipairs(expected) do
     if not is_changed[part] and not is_applied[part] and is_unknown(part) then
       if is_there[part] then
-        -- Durable has nothing, so local has all there is.
+        -- Durable does not have this part, so local's key is complete.
         change(part)
       else
         absent[#absent + 1] = part

@@ -1,8 +1,8 @@
--- On local: marks people for another push after durable has come back older, namely those with a
--- confirmation that is later than durable's present state.
+-- On local, after durable has come back older: marks people dirty whose last confirmation is later
+-- than durable's present state, so that they are pushed again.
 --
--- ARGV  1 durable's APPLIED now  2 how many at most
--- Replies  how many were marked
+-- ARGV  1 durable's present APPLIED  2 the most people to mark
+-- Replies  how many people were marked
 --- @include mark_dirty
 --- @keys CONFIRMED INCARNATIONS
 
@@ -14,6 +14,6 @@ for _, id in ipairs(people) do
   redis.call('ZREM', K.CONFIRMED, id)
 end
 if tonumber(redis.call('HGET', K.INCARNATIONS, 'checked') or '0') > tonumber(ARGV[1]) then
-  redis.call('HSET', K.INCARNATIONS, 'checked', ARGV[1]) -- durable uses later numbers again
+  redis.call('HSET', K.INCARNATIONS, 'checked', ARGV[1]) -- durable will use later values again
 end
 return #people

@@ -2,8 +2,10 @@
 --
 -- ARGV  1 person id  2 collection  3 a random token for the lease ('': there is no durable)
 --       4 'list' or 'filter'  5 … the ids to filter
--- Replies  {'unknown' | 'empty' | 'there', members, or a string of '0' and '1' for the ids}
---          | {'ask', token of the lease's holder} | {'visitor'}
+-- Replies  {'unknown' | 'empty' | 'there', the members ('list') or a string with '1' for each id in
+--          the collection and '0' for each other ('filter')}
+--          | {'ask', token of the lease's holder} (the collection must be fetched first)
+--          | {'visitor'} (an anonymous visitor of the application has the same number)
 --- @include exists is_visitor known_state check_members acquire_lease wrong_type
 --- @keys PREFERENCES META
 

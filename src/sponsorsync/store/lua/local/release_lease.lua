@@ -1,7 +1,7 @@
--- On local: ends a lease, unless it has another holder by now.
+-- On local: deletes a lease, unless it has expired and has another holder by now.
 --
--- ARGV  1 person id  2 the lease's token
--- Replies  1 if it was ours
+-- ARGV  1 person id  2 the caller's token
+-- Replies  1 (deleted) | 0 (the caller does not hold the lease)
 --- @keys LEASE
 
 if redis.call('GET', K.LEASE(ARGV[1])) == ARGV[2] then

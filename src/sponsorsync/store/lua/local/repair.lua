@@ -1,11 +1,13 @@
--- On local: makes a person travel again after a comparison found a difference.
+-- On local: marks a person dirty, so that they are pushed again, after a comparison of the two
+-- servers found differences; prepares each differing part.
 --
--- ARGV  1 person id  then alternately a repair and its part:
---       'mark'        changes nothing, so the person travels as they are
---       'raise'       local's state wins: it gets a new version
---       'merge_sets'  both servers lost something, or a removal was missed. Nothing is dropped: the
---                     part is unknown until it is merged with durable's
---       'prune'       durable's copy has members that local, of a person not entitled, lacks
+-- ARGV  1 person id  then alternately a repair and the part to which it applies:
+--       'mark'        leaves the part as it is
+--       'raise'       gives local's part a new version, so that it replaces durable's
+--       'merge_sets'  makes the part unknown, so that it is merged with durable's and the contents
+--                     of both are kept: both servers may lack something
+--       'prune'       has durable's copy pruned: the person is not entitled, and the copy has
+--                     members that local lacks
 -- Replies  'ok'
 --- @include commit json_document mark_dirty part_key part_type presence wrong_service_type
 --- @include wrong_type
@@ -40,6 +42,6 @@ if #changed > 0 then
 end
 derive_document(id) -- a foreign write may have changed a hash
 mark_dirty(id)
--- Also for a person who was dirty: their entry may be gone.
+-- mark_dirty adds no entry for a person who was dirty before, and their earlier entry may be gone.
 redis.call('XADD', K.OUTBOX, '*', 'u', id)
 return 'ok'

@@ -1,7 +1,7 @@
 -- On local: ends all sessions of a person.
 --
 -- ARGV  1 person id
--- Replies  how many there were
+-- Replies  how many sessions there were
 --- @keys SESSIONS
 
 local sessions, ended = K.SESSIONS(ARGV[1]), 0

@@ -1,13 +1,15 @@
--- On local: saves facts of one person's entitlement, unless it has changed since the caller read
--- it. The person may never have signed in.
+-- On local: saves facts of one person's entitlement, unless the entitlement has changed since the
+-- caller read it. The person may never have signed in.
 --
 -- ARGV  1 person id  2 sponsorable  3 version of the entitlement that the caller read
---       4 the event's delivery, to apply it once ('': not an event)
---       5 JSON {"facts": {field: text | null to remove it}, "collections": [name], "is_verified":
---         boolean (local is not older than durable), "has_durable": boolean, "by": the cause,
---         "reference": which one}
--- Replies  'ok' | 'changed' (another version) | 'seen' (the delivery was applied before)
---          | 'WRONGTYPE …' (names a wrong-type key of this person; a shared one is an error)
+--       4 delivery id of a webhook event, which is applied only once ('': not an event)
+--       5 JSON {"facts": {field: text | null to remove it}, "collections": [name],
+--         "is_verified": boolean (local is not older than durable), "has_durable": boolean,
+--         "by": cause for the audit trail, "reference": details of the cause}
+-- Replies  'ok' | 'changed' (the entitlement has another version)
+--          | 'seen' (the delivery was applied before)
+--          | 'WRONGTYPE …' (names a wrong-type key of this person; if it is a key that all people
+--          share, the script fails instead)
 --- @include audit commit exists is_visitor save_facts json_document version_to_name
 --- @include wrong_person_type wrong_service_type wrong_type
 --- @keys PREFERENCES SPONSORSHIP META DELIVERY AUDIT DELIVERY_TTL_S

@@ -7,7 +7,7 @@
 --         "entitlements": {sponsorable: {field: text | null}}, "versions": {sponsorable: version of
 --         the entitlement that the caller read}, "collections": [name],
 --         "is_verified": boolean (local is not older than durable), "has_durable": boolean}
--- Replies  'ok' | 'changed' (another version)
+-- Replies  'ok' | 'changed' (an entitlement has another version)
 --- @include audit commit is_visitor save_facts json_document now_s part_key profile save_hash
 --- @include version_to_name wrong_service_type wrong_type
 --- @keys USER_DETAILS PREFERENCES SPONSORSHIP META SPONSORS AUDIT SESSIONS

@@ -1,8 +1,8 @@
--- On local: records a full reconcile, which ends earlier failures. It answers the request that it
--- began with; a later request stays.
+-- On local: records a full reconcile of a sponsorable; removes the record of an earlier failed
+-- reconcile, and the request that was stored when this one began. A later request stays.
 --
--- ARGV  1 sponsorable  2 the second in which it began
---       3 token of the latest request when it began ('': none)
+-- ARGV  1 sponsorable  2 the second in which the reconcile began
+--       3 token of the latest request at that time ('': none)
 -- Replies  nothing, or an error that begins with 'WRONGTYPE'
 --- @include wrong_type
 --- @keys RECONCILED RECONCILE_FAILED RECONCILE_REQUESTS

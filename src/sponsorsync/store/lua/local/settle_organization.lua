@@ -1,4 +1,5 @@
--- On local: removes requests to evaluate members; a later request in the same place stays.
+-- On local: removes handled requests to evaluate members. A later request, which has the same field
+-- and another version, stays.
 --
 -- ARGV  alternately a field of ORGANIZATIONS and the version that was handled
 -- Replies  nothing

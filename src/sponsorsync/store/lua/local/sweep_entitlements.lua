@@ -1,13 +1,14 @@
--- On local: handles each end of a grant: updates the indexes and marks the person dirty, so that
--- durable learns it too. Another grant may still entitle them.
+-- On local: handles own sponsorships and grants that have ended: updates the indexes, writes the
+-- audit trail, and marks the person dirty, so that durable updates its indexes, too. Another grant
+-- may still entitle the person.
 --
--- ARGV  1 how many at most
--- Replies  how many ended
+-- ARGV  1 the most ends to handle
+-- Replies  how many ends were handled
 --- @include audit index_entitlement mark_dirty now_s now_us
 --- @keys SPONSORSHIP ENTITLEMENT_ENDS RECONCILE_REQUESTS
 
--- Returns whether it was a monthly sponsorship whose end GitHub had announced. It may have been
--- renewed, so a reconcile is requested (schedule.py).
+-- Returns whether the person's monthly sponsorship has reached an end that GitHub had announced.
+-- The sponsor may have renewed it, so a reconcile is requested then (schedule.py).
 local function has_announced_end(id, sponsorable)
   local key = K.SPONSORSHIP(sponsorable, id)
   local facts = redis.pcall('HMGET', key, 'source', 'is_one_time', 'valid_until')
