@@ -38,7 +38,7 @@ from tests.support.waiting import until
 async def service(
     run_service: RunService, maintainer_settings: dict[str, Any]
 ) -> AsyncIterator[Service]:
-    """A service with every cause of a changed entitlement: webhook, reconcile, Patreon …"""
+    """A service with every cause of a change: webhook, refresh, reconcile, Patreon, overrides."""
     async with run_service(
         admin_token=SecretStr(TOKEN),
         webhook_secret=SecretStr(SECRET),
