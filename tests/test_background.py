@@ -186,7 +186,7 @@ async def test_failed_work_stops_no_other_work(error: Exception, logged: dict[st
 def test_no_exception_ends_a_loop(
     error: BaseException, shown: str, event: tuple[str, str], every_s: float | None
 ) -> None:
-    """Nor does a CancelledError of an awaited task. Only `close` ends it, without a log entry."""
+    """A CancelledError of an awaited task does not, either; `close` does, without a log entry."""
     runs: list[str] = []
 
     async def work() -> None:

@@ -22,7 +22,7 @@ def _find(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
 async def test_two_good_servers_have_no_errors(
     settings: Settings, local: Redis, durable_url: SecretStr
 ) -> None:
-    """Version, latency, clock, persistence, eviction, shape, notifications and backlog."""
+    """The two servers have 14 diagnostics, such as their version, clock and persistence."""
     await local.config_set("notify-keyspace-events", "Ems")
 
     diagnostics = await _examine(settings, durable_url=durable_url)

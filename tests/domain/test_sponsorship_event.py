@@ -234,7 +234,7 @@ def test_a_new_monthly_sponsorship_replaces_the_former_one(cents: int) -> None:
 def test_only_an_event_that_contradicts_the_facts_is_doubtful(
     event: SponsorshipEvent, stored: EntitlementFacts | None, *, is_it: bool
 ) -> None:
-    """It has an end before the last check, or a former tier that is not the stored one."""
+    """Such an event has an end before the last check, or another former tier than stored."""
     assert is_doubtful(event, stored) is is_it
 
 

@@ -221,7 +221,7 @@ async def test_a_member_sees_the_organizations_public_sponsorship(client: Client
 
 
 async def test_an_owner_sees_the_tier_and_private_sponsorships(client: Client) -> None:
-    """Ordinary members see neither."""
+    """Ordinary members see neither the tier nor private sponsorships."""
     owner, member = (
         client.github.people.get_person("stranger"),
         client.github.people.get_person("monthly"),

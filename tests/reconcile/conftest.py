@@ -117,7 +117,7 @@ class Replica:
 
     @asynccontextmanager
     async def running(self, schedule: ReconcileSchedule) -> AsyncIterator[None]:
-        """Runs a schedule."""
+        """Runs a schedule until the block ends."""
         async with open_supervisor() as supervisor:
             schedule.start(supervisor)
             yield

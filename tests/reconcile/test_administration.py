@@ -174,7 +174,7 @@ async def test_the_command_repairs_and_reports(
     durable: Redis,
     tmp_path: Path,
 ) -> None:
-    """It prints JSON or text; the exit status is 1 if GitHub's answer was incomplete."""
+    """The output is JSON or text; the exit status is 1 if GitHub's answer was incomplete."""
     assert durable is not None  # the fixture has emptied it
     token = github.tokens.issue(github.people.get_person("maintainer"))
     sock = bind_next_free("127.0.0.1", 0)  # any free port

@@ -360,7 +360,7 @@ async def test_a_deleted_account_gets_no_facts(replica: Replica, run_browser: Ru
 
 
 async def test_wrong_type_keys_of_some_people_do_not_stop_a_comparison(replica: Replica) -> None:
-    """One person's entitlement and one's set are strings; the log names both keys."""
+    """The entitlement of one person and the set of another are strings; the log names both keys."""
     await replica.compare()
     people = replica.github.people
     for role in ("monthly", "one-time", "patreon"):

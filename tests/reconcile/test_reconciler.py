@@ -156,7 +156,7 @@ async def test_the_lock_is_kept_while_waiting_for_a_rate_limit(replica: Replica)
 async def test_a_rate_limit_beyond_a_quarter_of_an_hour_ends_the_comparison(
     replica: Replica, retry_after_s: int, waited_s: int
 ) -> None:
-    """It ends at once if GitHub announces a longer wait, else after 15 minutes without a page."""
+    """The comparison ends at once if GitHub announces a longer wait, else after 15 idle minutes."""
     replica.way.limit = retry_after(retry_after_s)
     summary = await replica.compare()
     [last] = await replica.reconciler.load_last_reconciles()

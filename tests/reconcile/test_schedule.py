@@ -175,7 +175,7 @@ async def test_github_is_not_asked_again_during_a_rate_limit(
 
 
 async def test_a_reconcile_by_another_replica_is_not_repeated(replica: Replica) -> None:
-    """Both replicas find it due; one of them has finished it during the other's delay."""
+    """Both replicas find the reconcile due; one finishes it during the delay of the other."""
     schedule = replica.create_schedule(Pace(every=timedelta(hours=1), settle_s=0.2, check_s=0.02))
     async with replica.running(schedule):
         await asyncio.sleep(0.05)

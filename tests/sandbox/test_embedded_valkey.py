@@ -257,7 +257,7 @@ async def test_a_chosen_port_in_use_is_refused(tmp_path: Path) -> None:
 
 
 async def test_servers_that_start_together_get_a_port_each(tmp_path: Path) -> None:
-    """Both find the same free port; the later server takes the next one."""
+    """The two servers find the same free port; the later one takes the next port."""
     servers = [run_valkey(tmp_path / name, name=name) for name in ("local", "durable")]
 
     async with asyncio.timeout(DEADLINE_S):

@@ -128,7 +128,7 @@ def test_every_variable_is_in_the_tables_of_this_file() -> None:
     ],
 )
 def test_a_misspelt_variable_is_noticed(name: str, is_unknown: bool) -> None:
-    """It would have no effect. Variables of other programs and of Kubernetes are allowed."""
+    """A misspelt variable has no effect. Those of other programs and Kubernetes are allowed."""
     assert find_unknown_names({name: "x"}) == [name] * is_unknown
 
 

@@ -81,7 +81,7 @@ def test_a_file_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None
 
 
 def test_settings_are_immutable() -> None:
-    """All parts of the service share them."""
+    """All parts of the service share one Settings object."""
     settings = load_settings()
 
     with pytest.raises(ValidationError):

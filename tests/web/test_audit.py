@@ -51,7 +51,7 @@ async def service(
 
 @pytest.fixture
 def hook(service: Service) -> Hook:
-    """The maintainer's webhook."""
+    """The maintainer's webhook: it signs and sends events to the service."""
     return create_hook(service)
 
 

@@ -39,7 +39,7 @@ def test_a_code_has_its_own_title() -> None:
 
 
 def test_codes_are_unique() -> None:
-    """Programs distinguish errors by them."""
+    """Programs distinguish errors by their codes."""
     codes = [kind.code for kind in DECLARING]
 
     assert sorted(codes) == sorted(set(codes))

@@ -243,7 +243,7 @@ async def test_other_peers_are_not_trusted(run_browser: RunBrowser, trusted: obj
 async def test_a_network_of_proxies_is_trusted_over_each_kind_of_socket(
     run_service: RunService, peer: str, is_trusted: bool
 ) -> None:
-    """A socket for both families shows IPv4 addresses as mapped ones; a Unix socket shows none."""
+    """A dual-stack socket shows IPv4 peers as mapped IPv6 ones; a Unix socket shows none."""
     async with (
         run_service(trusted_proxies=(ip_network("10.0.0.0/8"),)) as service,
         httpx.AsyncClient(

@@ -157,7 +157,7 @@ async def test_iss_has_to_be_right_when_it_is_there(
 
 
 async def test_denied_consent_is_explained_on_a_page(browser: Browser) -> None:
-    """The first deployment answered 500."""
+    """A person who refuses must not see an error of the server, as in the first deployment."""
     done = await browser.sign_in("denier", accept="text/html")
 
     assert done.status_code == 403

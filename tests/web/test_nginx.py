@@ -90,7 +90,7 @@ async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
 
 @pytest.mark.parametrize("login", ["private", "stranger", "former"])
 async def test_a_person_without_entitlement_sees_where_to_sponsor(site: Site, login: str) -> None:
-    """A sponsor of five dollars, a person without a sponsorship, and a former sponsor."""
+    """One sponsors with five dollars, one sponsors nobody, and one is a former sponsor."""
     async with site.sign_in(login) as browser:
         page = await browser.get(PAGE)
 

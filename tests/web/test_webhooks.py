@@ -203,7 +203,7 @@ async def test_an_event_is_stored_while_durable_is_down(
 async def test_the_life_of_a_sponsorship(
     hook: Hook, joining: Sponsorship, local: Redis, clock: Clock
 ) -> None:
-    """All six actions of GitHub's event, one after another."""
+    """GitHub sends all six actions of its event, one after another."""
     end = clock.now + timedelta(days=9)
     await hook.send(hook.event("created", joining))
     joining.is_private = True
