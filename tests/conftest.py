@@ -24,7 +24,7 @@ from sponsorsync.settings import Settings
 from sponsorsync.store.connect import RedisStore, create_store
 from tests.support.scale import scale
 
-# A machine that is busy makes any example slow.
+# No deadline, since each example is slow on a busy machine.
 hypothesis.settings.register_profile("sponsorsync", max_examples=scale(100), deadline=None)
 hypothesis.settings.load_profile("sponsorsync")
 
@@ -49,12 +49,12 @@ PATREON_SETTINGS = {
     "patreon_secret": SecretStr("the-secret-of-the-patreon-client"),
     "patreon_campaign": "1234567",
 }
-"""The settings for the fixture `patreon`; without them a service has no Patreon."""
+"""Settings that connect a service to the fixture `patreon`; without them it has no Patreon."""
 
 
 @dataclass
 class Clock:
-    """A clock that tests set."""
+    """A clock whose time the tests set."""
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -63,12 +63,12 @@ class Clock:
         return self.now
 
     def advance(self, **by: float) -> None:
-        """Advances by `days`, `hours` or `minutes`."""
+        """Advances the time by the arguments of a timedelta, such as `days` or `minutes`."""
         self.now += timedelta(**by)
 
 
 class TickingClock(Clock):
-    """A clock that advances by itself: facts of the same second are not replaced."""
+    """A clock that advances at each reading, so that each fact is newer than the stored one."""
 
     def __call__(self) -> datetime:
         """Returns another time at each call."""
@@ -85,14 +85,14 @@ async def local_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def durable_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedValkey]:
-    """One more for each test process, as the durable Redis."""
+    """One Valkey for each test process, as the durable Redis."""
     async with run_valkey(tmp_path_factory.mktemp("durable"), name="durable") as server:
         yield server
 
 
 @pytest.fixture
 async def durable(durable_server: EmbeddedValkey) -> AsyncIterator[Redis]:
-    """The durable Redis, empty."""
+    """A client of the durable Redis, which is empty at the start."""
     async with Redis.from_url(durable_server.url, decode_responses=True) as client:
         await client.flushall()
         yield client
@@ -100,14 +100,14 @@ async def durable(durable_server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def durable_url(durable_server: EmbeddedValkey, durable: Redis) -> SecretStr:
-    """The address of the durable Redis, which is empty."""
+    """The address of the durable Redis, which is empty at the start."""
     assert durable is not None
     return SecretStr(durable_server.url)
 
 
 @pytest.fixture
 async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
-    """The application's Redis, empty."""
+    """A client of the application's Redis, which is empty at the start."""
     async with Redis.from_url(local_server.url, decode_responses=True) as client:
         await client.flushall()
         await client.config_resetstat()
@@ -116,7 +116,7 @@ async def local(local_server: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def local_store(local_server: EmbeddedValkey, local: Redis) -> AsyncIterator[RedisStore]:
-    """The application's Redis, as the service connects to it."""
+    """The service's own connection to the application's Redis."""
     assert await local.ping()
     store = create_store(SecretStr(local_server.url), name="local", pool_size=4)
     yield store
@@ -125,7 +125,7 @@ async def local_store(local_server: EmbeddedValkey, local: Redis) -> AsyncIterat
 
 @pytest.fixture
 def clock() -> Clock:
-    """The service's and GitHub's clock."""
+    """The clock of the service, of GitHub and of Patreon."""
     return Clock()
 
 
@@ -169,8 +169,8 @@ def patreon(clock: Clock) -> SimulatedPatreon:
 
 @pytest.fixture
 def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Settings:
-    """The service's settings, independent of the environment and of files."""
-    assert local is not None  # it is empty now
+    """Settings of a service without a durable Redis, independent of environment and files."""
+    assert local is not None  # the fixture has emptied it
     return Settings.model_construct(
         public_url=ORIGIN,
         data_dir=tmp_path,
@@ -184,10 +184,10 @@ def settings(local_server: EmbeddedValkey, local: Redis, tmp_path: Path) -> Sett
 
 
 class Browser(httpx.AsyncClient):
-    """A browser with its own cookies for all three sites; it follows no redirect."""
+    """A browser with cookies for the service, GitHub and Patreon; it follows no redirects."""
 
     async def sign_in(self, login: str, *, path: str = "/login", **headers: str) -> httpx.Response:
-        """Signs in at GitHub; returns the callback's answer."""
+        """Signs in at GitHub; returns the answer of the service's callback."""
         return await self.get(await self.go_to_github(login, path=path), headers=headers)
 
     async def go_to_github(self, login: str, *, path: str = "/login", **params: str) -> str:
@@ -202,18 +202,18 @@ class Browser(httpx.AsyncClient):
         return back.headers["location"]
 
     async def link_patreon(self, role: str) -> httpx.Response:
-        """Links an account of Patreon; returns the callback's answer."""
+        """Links an account of Patreon; returns the answer of the service's callback."""
         return await self.get(await self.go_to_patreon(role))
 
     async def load_entitlement(self) -> dict[str, Any]:
-        """Returns the one entitlement of the signed-in person."""
+        """Returns the signed-in person's entitlement, of which there must be one."""
         [entitlement] = (await self.get("/me")).json()["entitlements"]
         return dict(entitlement)
 
 
 @dataclass
 class Service:
-    """A running service, and browsers for it."""
+    """A running service with its simulated GitHub and Patreon; it opens browsers."""
 
     app: ASGIApp
     github: SimulatedGitHub
@@ -260,7 +260,7 @@ def run_service(
                 gears_folder=gears_folder,
                 clock=clock,
             )
-            # ASGITransport runs no lifespan, so it runs here, and each request gets its state.
+            # ASGITransport runs no lifespan: run it here, and hand its state to each request.
             state = await stack.enter_async_context(app.router.lifespan_context(app))
             browsers = await stack.enter_async_context(AsyncExitStack())
             yield Service(
@@ -275,7 +275,7 @@ RunBrowser: TypeAlias = Callable[..., AbstractAsyncContextManager[Browser]]
 
 @pytest.fixture
 def run_browser(run_service: RunService) -> RunBrowser:
-    """Returns a context manager: a browser at a service with changed settings, maybe signed in."""
+    """Returns a context manager: a browser of a service with changed settings, maybe signed in."""
 
     @asynccontextmanager
     async def run(login: str | None = None, **overrides: object) -> AsyncIterator[Browser]:
@@ -307,7 +307,7 @@ async def sponsor(browser: Browser) -> Browser:
 
 
 def hand_state(app: ASGIApp, state: Mapping[str, Any]) -> ASGIApp:
-    """Returns the app with its lifespan's state in each request, as a server adds it."""
+    """Returns an app that adds the lifespan's state to each request, as a server does."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": dict(state)}, receive, send)

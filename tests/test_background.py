@@ -1,4 +1,4 @@
-"""Background work: loops that only the supervisor ends, and work that is done once."""
+"""Background work: loops that only the supervisor ends, and one-time work."""
 
 import asyncio
 import selectors
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class _SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop that skips waits: its clock jumps to the next timer."""
+    """An asyncio event loop that does not wait: its clock jumps to the next timer."""
 
     def __init__(self) -> None:
         self._skipped = _SkippingSelector()
         super().__init__(self._skipped)
 
     def time(self) -> float:
-        """Returns the time, skipped waits included."""
+        """Returns the real time plus all skipped waits."""
         return super().time() + self._skipped.skipped_s
 
 
@@ -40,7 +40,7 @@ class _SkippingSelector(selectors.DefaultSelector):
 
 
 def _run(main: Coroutine[None, None, T]) -> tuple[T, list[EventDict]]:
-    """Runs a coroutine without waiting; returns its result and the log."""
+    """Runs a coroutine on an event loop that skips waits; returns its result and the log."""
     with asyncio.Runner(loop_factory=_SkippingLoop) as runner, capture_logs() as logs:
         return runner.run(main), list(logs)
 
@@ -58,7 +58,7 @@ def _own_logging() -> Iterator[None]:
 
 
 async def test_close_waits_for_the_work_that_was_started() -> None:
-    """A token is revoked after the answer, also when the service stops right then."""
+    """For example, a token is revoked after the answer, also if the service stops at once."""
     done: list[str] = []
 
     async def work() -> None:
@@ -73,7 +73,7 @@ async def test_close_waits_for_the_work_that_was_started() -> None:
 
 
 async def test_an_error_of_the_block_still_waits_for_the_work() -> None:
-    """And is not lost."""
+    """The error of the block is raised after the work is done."""
     done = asyncio.Event()
 
     async def work() -> None:
@@ -92,7 +92,7 @@ async def test_an_error_of_the_block_still_waits_for_the_work() -> None:
 
 
 async def test_close_without_any_work_returns_at_once() -> None:
-    """The usual case."""
+    """Most often no work is left when the service stops."""
     await Supervisor().aclose()
 
 
@@ -122,7 +122,7 @@ def test_work_that_takes_too_long_is_cancelled_and_may_clean_up() -> None:
 
 
 def test_work_that_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
-    """One that hangs must not end the others."""
+    """Other work hangs until its cancellation at the end of the time limit."""
     ends: list[str] = []
 
     async def work() -> None:
@@ -151,7 +151,7 @@ def test_work_that_is_done_in_time_is_not_cancelled_with_the_rest() -> None:
     ids=["expected", "unexpected"],
 )
 async def test_failed_work_stops_no_other_work(error: Exception, logged: dict[str, object]) -> None:
-    """Nothing else reports it; only an unexpected one has a traceback."""
+    """The failure is logged; only an unexpected error has a traceback."""
     done: list[str] = []
 
     async def fail() -> None:
@@ -186,7 +186,7 @@ async def test_failed_work_stops_no_other_work(error: Exception, logged: dict[st
 def test_no_exception_ends_a_loop(
     error: BaseException, shown: str, event: tuple[str, str], every_s: float | None
 ) -> None:
-    """Nor does the cancellation of a task that it waited for; `close` does, without a log entry."""
+    """A CancelledError of an awaited task does not, either; `close` does, without a log entry."""
     runs: list[str] = []
 
     async def work() -> None:
@@ -213,7 +213,7 @@ def test_no_exception_ends_a_loop(
 
 
 def test_a_loop_rests_longer_after_each_failure_until_it_works_again() -> None:
-    """It neither floods the log nor stays away for long; a successful pass starts over."""
+    """The pause is limited to ten seconds, and short again after a successful pass."""
     rests: list[float] = []
     outcomes = iter([*["fail"] * 6, "work", *["fail"] * 2])
     done = asyncio.Event()
@@ -242,7 +242,7 @@ def test_a_loop_rests_longer_after_each_failure_until_it_works_again() -> None:
 
 
 def test_an_outage_changes_neither_the_first_pass_nor_the_pause() -> None:
-    """The pass after the end of the outage must not come late."""
+    """An expected error must not delay the first pass after the outage."""
     passes: list[float] = []
     done = asyncio.Event()
 
@@ -265,7 +265,7 @@ def test_an_outage_changes_neither_the_first_pass_nor_the_pause() -> None:
 
 
 def test_a_loop_without_passes_is_healthy_after_a_while() -> None:
-    """It never returns, so nothing else shows that it works."""
+    """Such a loop never returns, so running for a while is the only sign that it works."""
     errors = iter([ValueError(), ValueError()])
 
     async def work() -> None:
@@ -289,7 +289,7 @@ def test_a_loop_without_passes_is_healthy_after_a_while() -> None:
 
 
 async def test_a_loop_that_has_returned_is_not_listed() -> None:
-    """The scripts' loop returns where there is no RedisGears; that is no failure."""
+    """The loop that registers scripts returns if there is no RedisGears, which is no failure."""
 
     async def work() -> None:
         pass
@@ -305,7 +305,7 @@ async def test_a_loop_that_has_returned_is_not_listed() -> None:
 
 @pytest.mark.parametrize("is_once", [True, False])
 def test_work_that_swallows_a_cancellation_is_ended(*, is_once: bool) -> None:
-    """On Python 3.11 redis-py does so now and then; the service would never stop."""
+    """On Python 3.11 redis-py sometimes does so; otherwise the service would never stop."""
 
     async def work() -> None:
         with suppress(asyncio.CancelledError):
@@ -324,7 +324,7 @@ def test_work_that_swallows_a_cancellation_is_ended(*, is_once: bool) -> None:
 
 
 def test_a_cancelled_close_ends_everything() -> None:
-    """The service may be killed while it waits for the last revocation."""
+    """The service may be killed while it waits for the last one-time work."""
     ends: list[str] = []
 
     async def work(name: str) -> None:

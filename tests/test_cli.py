@@ -43,13 +43,13 @@ COMMANDS = dict(_scan_commands(typer.main.get_command(cli)))
 
 
 def test_the_version_is_printed(run: Run) -> None:
-    """It needs no command."""
+    """`--version` works without a command."""
     assert run("--version") == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself(run: Run, path: tuple[str, ...]) -> None:
-    """-h and --help describe the command and each of its options."""
+    """`-h` and `--help` describe the command and each of its options."""
     short, long = run(*path, "-h"), run(*path, "--help")
 
     assert short == long
@@ -84,7 +84,7 @@ def test_a_wrong_argument_is_one_line(run: Run, arguments: str, message: str) ->
 
 @pytest.mark.parametrize("group", [(), ("keys",)])
 def test_without_a_command_the_help_is_printed(run: Run, group: tuple[str, ...]) -> None:
-    """The status is 2, since nothing was done; there is no error message."""
+    """The status is 2, since nothing was done; no error message is printed."""
     status, out, errors = run(*group)
 
     assert status == 2
@@ -102,7 +102,7 @@ def test_without_a_command_the_help_is_printed(run: Run, group: tuple[str, ...])
     ],
 )
 async def test_a_shell_completes_arguments(instruction: str, words: str, printed: str) -> None:
-    """By the script of the installation."""
+    """The shell calls the installed script `sponsorsync` for its completions."""
     environment = {
         "_SPONSORSYNC_COMPLETE": instruction,
         "COMP_WORDS": words,

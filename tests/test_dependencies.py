@@ -29,7 +29,7 @@ LOCKED = {
 
 
 def name_of(requirement: str) -> str:
-    """Returns the normalized name of the package in a requirement or in a line of a lock."""
+    """Returns the normalized package name of a requirement or of a line in a lock file."""
     [name] = re.findall(r"^[\w.-]+", requirement)
     return re.sub(r"[-_.]+", "-", str(name)).lower()
 
@@ -57,7 +57,7 @@ def _read_modules(path: Path) -> Iterator[str]:
 
 
 def find_unexplained(requirements: list[str], imported: set[str]) -> list[str]:
-    """Returns the requirements, and extras of them, without an import or a comment."""
+    """Returns the requirements (and their extras) that have neither an import nor a comment."""
     return [
         requirement
         for requirement in requirements
@@ -67,7 +67,7 @@ def find_unexplained(requirements: list[str], imported: set[str]) -> list[str]:
 
 
 def read_pins(lock: str) -> dict[str, str]:
-    """Returns the version of each package in a lock."""
+    """Returns the version of each package in a lock file."""
     lines = re.findall(r"^[\w.-]+==\S+", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE)
     return {name_of(line): line.partition("==")[2] for line in lines}
 
@@ -87,7 +87,7 @@ def test_the_tests_declare_every_package_that_they_import() -> None:
 
 
 def test_a_dependency_is_imported_or_has_a_comment() -> None:
-    """Nobody dares to remove a dependency without a reason."""
+    """Without a known reason nobody dares to remove a dependency."""
     unexplained = find_unexplained(RUNNING, read_imports("src"))
     unexplained += find_unexplained(GROUPS["test"], read_imports(*TEST_FOLDERS))
     unexplained += find_unexplained([*GROUPS["build"], *GROUPS["tools"]], set())
@@ -97,14 +97,14 @@ def test_a_dependency_is_imported_or_has_a_comment() -> None:
 
 @pytest.mark.parametrize("lock", LOCKED)
 def test_a_lock_pins_all_its_declared_packages(lock: str) -> None:
-    """Without `make lock`, a new dependency would be missing only on a fresh machine."""
+    """If `make lock` was forgotten, the package is missing on a fresh machine only."""
     declared = {name_of(requirement) for requirement in LOCKED[lock]}
 
     assert declared - read_pins(lock).keys() == set()
 
 
 def test_the_locks_agree() -> None:
-    """All locks are installed into one environment, one over the other."""
+    """All lock files are installed into one environment, one after the other."""
     versions: dict[str, set[str]] = {}
     for lock in LOCKED:
         for name, version in read_pins(lock).items():
@@ -114,7 +114,7 @@ def test_the_locks_agree() -> None:
 
 
 def test_tools_are_not_installed_for_running() -> None:
-    """`make run` has to be quick on a fresh machine."""
+    """`make run` has to start quickly on a fresh machine."""
     unwanted = {name_of(requirement) for requirement in ["pytest", *GROUPS["tools"]]}
 
     assert unwanted & read_pins("requirements.lock").keys() == set()
@@ -122,7 +122,7 @@ def test_tools_are_not_installed_for_running() -> None:
 
 @pytest.mark.parametrize("lock", LOCKED)
 def test_a_lock_names_no_address(lock: str) -> None:
-    """Each machine has its own index or mirror; the hashes hold for files from any of them."""
+    """Each machine has its own package index; the hashes are valid for all of them."""
     text = (ROOT / lock).read_text(encoding="utf-8")
 
     assert re.findall(r"://|^-", text, re.MULTILINE) == []

@@ -1,4 +1,4 @@
-"""The documentation names what exists, and lists all that it should list."""
+"""Documents name only what exists, and list every key, setting and package."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from sponsorsync.store import keys
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sponsorsync"
 FOLDERS = (ROOT, SOURCE, SOURCE / "store")
-"""A document may name a file relative to any of these."""
+"""A document may name a file relative to any of these folders."""
 
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ SETTINGS = {variable_of(field) for field in Settings.model_fields}
 _SPAN = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w.*/-]+(?:\.(?:py|lua|md|toml|lock|yaml|html|css|graphql)|/)")
 _MEMBER = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
-# A placeholder, an output folder, a service that the guide adds as an example, the originals.
+# Names without a file: placeholders, output folders, the guide's example, the former scripts.
 _NO_FILE = re.compile(r"NAME|NNNN|^support\.py$|^/|^build/|liberapay|gears_sync_")
 
 documents = pytest.mark.parametrize("document", DOCUMENTS)
@@ -49,7 +49,7 @@ def test_every_key_is_documented(template: str) -> None:
 
 @documents
 def test_documents_name_existing_keys(document: str) -> None:
-    """A renamed key would send operators to a key that is always empty."""
+    """A renamed key would send operators to a key that never exists."""
     named = set(re.findall(r"sponsorsync:[a-z_]+", DOCUMENTS[document]))
 
     assert named - KEYS == set()
@@ -63,7 +63,7 @@ def test_every_setting_is_documented(variable: str) -> None:
 
 @documents
 def test_documents_name_existing_settings(document: str) -> None:
-    """The service ignores a variable with a wrong name."""
+    """A misspelt variable has no effect."""
     named = set(re.findall(r"(?:SPONSORSYNC|REDISENT|GITHUB)_[A-Z_]+", DOCUMENTS[document]))
     known = SETTINGS | _FOR_TESTS
 
@@ -80,7 +80,7 @@ def test_documents_name_existing_metrics(document: str) -> None:
 
 @documents
 def test_documents_name_existing_files(document: str) -> None:
-    """A newcomer follows these names."""
+    """A newcomer opens the files that a document names."""
     named = [span for span in _SPAN.findall(DOCUMENTS[document]) if _FILE.fullmatch(span)]
 
     assert [name for name in named if not _NO_FILE.search(name) and not find(name)] == []
@@ -96,7 +96,7 @@ def test_documents_name_existing_members(document: str) -> None:
 
 @documents
 def test_documents_name_existing_make_targets(document: str) -> None:
-    """The first command that somebody tries has to work."""
+    """The first command that a newcomer tries has to work."""
     named = set(re.findall(r"(?:`|^    )make ([a-z][a-z-]*)", DOCUMENTS[document], re.MULTILINE))
 
     assert named - set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) == set()
@@ -113,7 +113,7 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
 
 
 def test_the_tree_shows_every_package_and_nothing_else() -> None:
-    """The map of the house is complete."""
+    """The tree in CONTRIBUTING.md has all packages and modules that exist."""
     block = CONTRIBUTING.partition("    src/sponsorsync/\n")[2].partition("\n    gears_scripts/")[0]
     named = set(chain(*(re.findall(r"[\w/]+/|\w+\.py", line[6:24]) for line in block.splitlines())))
     there = {f"{path.parent.name}/" for path in SOURCE.glob("*/__init__.py")}
@@ -124,7 +124,7 @@ def test_the_tree_shows_every_package_and_nothing_else() -> None:
 
 
 def test_the_picture_of_the_layers_is_the_contract() -> None:
-    """import-linter checks the contract; nothing else would check the picture."""
+    """import-linter checks the contract in pyproject.toml, not the picture in CONTRIBUTING.md."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = contracts["tool"]["importlinter"]["contracts"][0]["layers"]
     picture = CONTRIBUTING.partition("```mermaid\n")[2].partition("```")[0]
@@ -137,7 +137,7 @@ def test_the_picture_of_the_layers_is_the_contract() -> None:
 
 
 def find(name: str) -> list[Path]:
-    """Returns the files that a document means by a name; a bare name may be anywhere."""
+    """Returns the files that a name in a document can mean; a bare file name may be anywhere."""
     found = [path for folder in FOLDERS for path in folder.glob(name.rstrip("/"))]
     if found or "/" in name:
         return found
@@ -145,13 +145,13 @@ def find(name: str) -> list[Path]:
 
 
 def is_member(file: str, name: str) -> bool:
-    """Tells whether one of the files of that name defines the name, which may be `Class.method`."""
+    """Returns whether a file of this name defines `name`, which may be `Class.method`."""
     return any(name in read_members(path) for path in find(file))
 
 
 @cache
 def read_members(path: Path) -> set[str]:
-    """Returns what a module defines, and `Class.name` of what its classes define."""
+    """Returns the names that a module defines, and `Class.name` for those of its classes."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     own = {name for node in body for name in names_of(node)}
@@ -168,7 +168,7 @@ def names_of(node: ast.stmt) -> list[str]:
 
 
 def is_target(path: Path, anchor: str) -> bool:
-    """Tells whether a file is there and has a heading with this anchor, as GitHub makes them."""
+    """Returns whether a file exists and has a heading with this anchor, in GitHub's form."""
     if not path.exists():
         return False
     if not anchor:

@@ -1,4 +1,4 @@
-"""The shared transport on real sockets: isolation, failures, proxies and retries."""
+"""The HTTP transport shared by all clients: isolation, failures, proxies and retries."""
 
 import asyncio
 import socket
@@ -47,7 +47,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one connection."""
+        """Answers each request on one connection."""
         self.connections += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -61,7 +61,7 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server on the loopback device."""
+    """A server on the loopback interface."""
     server = Server()
     async with _listen(server):
         yield server
@@ -77,7 +77,7 @@ async def _listen(server: Server) -> AsyncIterator[None]:
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """The address of a bound port that does not listen."""
+    """The address of a bound port on which no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -105,7 +105,10 @@ async def _fetch_login(transport: httpx.AsyncBaseTransport, url: str) -> str:
 async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(
     server: Server, transport: httpx.AsyncBaseTransport
 ) -> None:
-    """It may be another person's; localhost, because cookie jars ignore bare IP addresses."""
+    """The cookie may belong to another person.
+
+    Cookie jars ignore IP addresses, so this is localhost.
+    """
     server.answer = WITH_COOKIE
     url = f"http://localhost:{server.port}"
 
@@ -120,7 +123,7 @@ async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(
 async def test_closing_a_client_leaves_the_transport_open(
     server: Server, transport: httpx.AsyncBaseTransport
 ) -> None:
-    """Authlib's clients live for one call and share the connections."""
+    """Authlib creates a client for each call; all of them share the connections."""
     async with httpx.AsyncClient(transport=transport) as first:
         await first.get(server.url)
 
@@ -134,7 +137,7 @@ async def test_closing_a_client_leaves_the_transport_open(
 async def test_a_closed_port_is_an_unreachable_github(
     transport: httpx.AsyncBaseTransport, dead_url: str
 ) -> None:
-    """It is the same error as for any other network failure."""
+    """The error is the same as for any other network failure."""
     with pytest.raises(GitHubUnreachableError):
         await _fetch_login(transport, dead_url)
 
@@ -147,7 +150,7 @@ async def test_a_closed_port_is_an_unreachable_github(
 async def test_a_broken_answer_is_an_unreachable_github(
     server: Server, transport: httpx.AsyncBaseTransport, answer: bytes
 ) -> None:
-    """Errors of the libraries must not escape; each call is tried twice."""
+    """Errors of the HTTP libraries are translated, after a second attempt."""
     server.answer = answer
 
     with pytest.raises(GitHubUnreachableError):
@@ -157,7 +160,7 @@ async def test_a_broken_answer_is_an_unreachable_github(
 
 
 async def test_no_redirect_is_followed(server: Server, transport: httpx.AsyncBaseTransport) -> None:
-    """The token would be sent to its target."""
+    """The token would be sent to the target of the redirect."""
     server.answer = REDIRECT
 
     with pytest.raises(GitHubRefusedError):
@@ -172,7 +175,7 @@ async def test_an_entry_in_netrc_does_not_replace_the_token(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Developers often have one for GitHub, and aiohttp refuses a request that has both."""
+    """Developers often have a netrc entry for GitHub; aiohttp refuses a second authorization."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     netrc.chmod(0o600)
@@ -198,7 +201,7 @@ async def test_an_entry_in_netrc_does_not_replace_the_token(
 async def test_a_proxy_of_the_environment_is_used(
     server: Server, monkeypatch: pytest.MonkeyPatch, prefix: str, password: bytes | None
 ) -> None:
-    """Many companies allow no direct connection; GitHub still gets the token."""
+    """Many companies allow no direct connection; GitHub still receives the token."""
     monkeypatch.setenv("http_proxy", f"{prefix}127.0.0.1:{server.port}")
 
     async with open_transport() as transport:
@@ -227,7 +230,7 @@ async def test_no_proxy_excludes_hosts(
 
 @dataclass
 class Calls:
-    """A call that raises the errors one by one, then returns the number of calls."""
+    """A function that raises the given errors in order, then returns the number of calls."""
 
     errors: list[Exception]
     count: int = 0
@@ -240,7 +243,7 @@ class Calls:
 
 
 async def test_a_failed_call_is_repeated_after_a_pause_and_logged() -> None:
-    """The operator sees how often that is needed."""
+    """The log shows the operator how often calls are repeated."""
     clock = asyncio.get_running_loop().time
     began = clock()
 
@@ -258,7 +261,7 @@ async def test_a_failed_call_is_repeated_after_a_pause_and_logged() -> None:
     ids=["a second failure", "a refusal"],
 )
 async def test_other_errors_are_raised_at_once(errors: list[Exception]) -> None:
-    """There is no third call, and repeating does not change a refusal."""
+    """A second failure and a refusal are final, so the call is not repeated."""
     calls, expected = Calls([*errors]), len(errors)
 
     with pytest.raises(type(errors[-1]), match="raised"):

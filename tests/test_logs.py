@@ -1,4 +1,4 @@
-"""Log formats and secrecy. Each test has its own process, because logging is global."""
+"""Log formats, and no secrets in logs. Each test has its own process, since logging is global."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ async def _run(log_format: str, *, stderr: int = asyncio.subprocess.PIPE) -> tup
 
 
 def _read_all(descriptor: int) -> str:
-    """Reads a terminal until its last writer closes it, which Linux reports as an error."""
+    """Reads a terminal until its last writer closes it; Linux reports that as an error."""
     read = b""
     with suppress(OSError):
         while chunk := os.read(descriptor, 65536):
@@ -63,7 +63,7 @@ def _read_all(descriptor: int) -> str:
 
 @pytest.mark.parametrize("log_format", ["json", "console", "auto"])
 async def test_an_exception_is_logged_without_the_local_variables(log_format: str) -> None:
-    """They may contain tokens, and structlog prints them; commands print to standard output."""
+    """Local variables may contain tokens. The log goes to standard error, for all formats."""
     printed, logged = await _run(log_format)
 
     assert printed == ""
@@ -79,7 +79,7 @@ async def test_an_exception_is_logged_without_the_local_variables(log_format: st
 
 @pytest.mark.parametrize("log_format", ["json", "auto"])
 async def test_json_has_one_line_per_event(log_format: str) -> None:
-    """Collectors count lines; libraries log warnings only, since httpx logs every address."""
+    """Log collectors read lines. Libraries log warnings only, since httpx logs each address."""
     _, logged = await _run(log_format)
 
     lines = [json.loads(line) for line in logged.splitlines()]
@@ -97,7 +97,7 @@ async def test_json_has_one_line_per_event(log_format: str) -> None:
 
 
 async def test_auto_is_readable_on_a_terminal() -> None:
-    """People do not read JSON."""
+    """On a terminal a person reads the log, so `auto` is not JSON there."""
     reading_end, writing_end = pty.openpty()
     reading = asyncio.create_task(asyncio.to_thread(_read_all, reading_end))
     await _run("auto", stderr=writing_end)

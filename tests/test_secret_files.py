@@ -50,7 +50,7 @@ def _load(path: Path) -> str:
 
 @pytest.mark.usefixtures("_generous_umask")
 def test_only_the_owner_may_read_the_secret(path: Path) -> None:
-    """Regardless of the umask; a draft, which would contain it, is not left."""
+    """The umask has no effect, and no temporary file with the secret remains."""
     with capture_logs() as logs:
         _load(path)
 
@@ -61,12 +61,12 @@ def test_only_the_owner_may_read_the_secret(path: Path) -> None:
 
 
 def test_the_secret_stays_the_same_at_the_next_start(path: Path) -> None:
-    """Else a restart would end all started logins."""
+    """Otherwise a restart would end all sign-ins in progress."""
     assert _load(path) == _load(path)
 
 
 def test_the_secret_is_random(tmp_path: Path) -> None:
-    """48 random bytes, different in each installation."""
+    """The secret has 48 random bytes, and differs between installations."""
     first, second = _load(tmp_path / "first"), _load(tmp_path / "second")
 
     assert first != second
@@ -74,7 +74,7 @@ def test_the_secret_is_random(tmp_path: Path) -> None:
 
 
 def test_an_existing_secret_is_used(tmp_path: Path) -> None:
-    """Without the line end that editors add."""
+    """The line end that editors add is not part of the secret."""
     path = tmp_path / "session_secret"
     path.write_text("0123456789" * 4 + "\n")
     path.chmod(0o600)
@@ -110,7 +110,7 @@ FILES = pytest.mark.parametrize(
 def test_a_file_open_to_others_is_logged(
     tmp_path: Path, load: Callable[[Path], object], text: str, setting: str, mode: int
 ) -> None:
-    """It is not refused, because Kubernetes mounts secrets like this."""
+    """The file is not refused, since Kubernetes mounts secrets with such modes."""
     path = tmp_path / setting
     path.write_text(text)
     path.chmod(mode)
@@ -138,7 +138,7 @@ def test_a_file_that_all_users_may_write_is_refused(
 
 
 def test_a_file_is_synced_before_naming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a loss of power leaves an empty file."""
+    """Otherwise a loss of power could leave an empty file under the final name."""
     path, synced = tmp_path / "secret", dict[int, tuple[int, int | None]]()
 
     def record(descriptor: int) -> None:
@@ -156,7 +156,7 @@ def test_a_file_is_synced_before_naming(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_waiting_lock_is_on_a_replaced_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock on the old file would exclude no other process."""
+    """The holder of the lock replaces the file; a lock on the old one would exclude nobody."""
     waits, holds, done = Event(), Event(), Event()
 
     def hold() -> None:
@@ -179,7 +179,7 @@ def test_a_waiting_lock_is_on_a_replaced_file(path: Path, monkeypatch: pytest.Mo
 
 
 def test_concurrent_threads_get_the_same_secret(path: Path) -> None:
-    """The file appears complete, for the first of them."""
+    """The first thread creates the file; it appears with its whole content."""
     ready = Barrier(STARTERS)
 
     def start(_: int) -> str:
@@ -194,7 +194,7 @@ def test_concurrent_threads_get_the_same_secret(path: Path) -> None:
 
 
 async def test_concurrent_processes_get_the_same_secret(path: Path) -> None:
-    """Several workers share a data directory."""
+    """Several worker processes share one data directory."""
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", LOAD, str(path)),
@@ -210,7 +210,7 @@ async def test_concurrent_processes_get_the_same_secret(path: Path) -> None:
 
 
 def test_a_secret_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
-    """The error starts with its setting."""
+    """The error begins with the name of the setting."""
     (tmp_path / "data").write_text("a file stands here")
     path = tmp_path / "data" / "session_secret"
 
@@ -223,7 +223,7 @@ def test_a_secret_directory_that_cannot_be_created_is_named(tmp_path: Path) -> N
 
 
 def test_a_directory_in_place_of_the_secret_is_refused(path: Path) -> None:
-    """A volume may be mounted there by mistake."""
+    """A volume may be mounted at this path by mistake."""
     path.mkdir(parents=True)
 
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: "):
@@ -234,7 +234,7 @@ def test_a_directory_in_place_of_the_secret_is_refused(path: Path) -> None:
     "content", [b"", b"\n", b"x" * 31, b"\xff" * 64], ids=["empty", "a line end", "short", "binary"]
 )
 def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> None:
-    """A crash or a full disk leaves an empty file, and an empty secret is no secret."""
+    """For example, a crash or a full disk leaves an empty file; the file is not changed."""
     path = tmp_path / "session_secret"
     path.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""A source of entitlement is a plug: only its own package and a few lists know its name."""
+"""Only its own package and a few lists name a source of entitlement such as Patreon."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ WORDS = ("patreon", "patron")
 
 
 def _find_names(folder: Path) -> dict[str, list[str]]:
-    """Returns the lines that name the source, by file, outside of the allowed places."""
+    """Returns the lines, by file, that name the source outside of the allowed places."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -39,13 +39,13 @@ def _find_names(folder: Path) -> dict[str, list[str]]:
 
 
 def test_only_its_own_package_and_the_lists_name_a_source() -> None:
-    """Comments and docstrings included; then another source can be added in the same places."""
+    """Comments count, too. A new source then needs changes in the same few places only."""
     assert _find_names(SOURCE_FOLDER) == {}
 
 
 @pytest.mark.parametrize("place", ALLOWED)
 def test_each_allowed_place_names_the_source(place: str) -> None:
-    """A place that no longer does is taken off the list."""
+    """A place that no longer names the source has to leave ALLOWED."""
     path = SOURCE_FOLDER / place
     files = [path] if path.is_file() else sorted(path.rglob("*.py"))
 
@@ -53,7 +53,7 @@ def test_each_allowed_place_names_the_source(place: str) -> None:
 
 
 def test_a_name_elsewhere_is_found(tmp_path: Path) -> None:
-    """The search itself works, in any file and in any case."""
+    """The search finds the name in any file and any letter case."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "page.html").write_text("<p>\n  Link PATREON\n", encoding="utf-8")
     (tmp_path / "settings.py").write_text("patreon_url = ''\n", encoding="utf-8")
@@ -62,7 +62,7 @@ def test_a_name_elsewhere_is_found(tmp_path: Path) -> None:
 
 
 def test_each_linked_source_is_registered_once() -> None:
-    """Two entries for one source would share routes, keys and grants."""
+    """Two entries for one source would share its routes, keys and grants."""
     sources = [each.source for each in LINKED_SOURCES]
 
     assert len(set(sources)) == len(sources)

@@ -1,4 +1,4 @@
-"""The replaced names stay gone from code, Lua, keys, settings, HTTP and metrics."""
+"""Names that were replaced do not return in code, Lua, keys, settings, HTTP and metrics."""
 
 import ast
 import io
@@ -42,7 +42,7 @@ REPLACED = {
     "evaluate": ("judge", "judged"),
     "merge sets": ("unite", "united"),
 }
-"""Words that no name contains, by their replacement: `judge` also excludes `judge_presence`."""
+"""Words that no name may contain, by their replacement: `judge` also excludes `judge_presence`."""
 
 GONE_NAMES = {
     "BoundedDict": ("Latest",),
@@ -53,10 +53,10 @@ GONE_NAMES = {
     "scan": ("walk_people", "walk_set", "walk_keyspace"),
     "recompute": ("follow_organizations",),
 }
-"""Names whose words are fine elsewhere, by their replacement."""
+"""Whole names that are not allowed, by their replacement; their words are fine elsewhere."""
 
 VAGUE_VARIABLES = frozenset({"told", "given", "known"})
-"""Own code says incoming, reported and stored."""
+"""Our own code uses incoming, reported and stored instead."""
 
 VAGUE_VERBS = frozenset(
     {
@@ -64,7 +64,7 @@ VAGUE_VERBS = frozenset(
         *("take", "tell", "walk"),
     }
 )
-"""No function of own code begins with them, but with save, load, parse, apply, record …"""
+"""No function of our own code begins with these, but with save, load, parse, apply, record …"""
 
 GONE_KEYS = frozenset(
     f"sponsorsync:{name}"
@@ -72,41 +72,41 @@ GONE_KEYS = frozenset(
 )
 
 GONE_FIELDS = frozenset({"dead", "looking", "set_aside", "side"})
-"""Fields, parameters, labels and values of HTTP and metrics, beside the words above."""
+"""Not allowed in HTTP and metrics, as fields, parameters, labels or values; nor are those above."""
 
 _GONE_WORDS = frozenset(chain.from_iterable(REPLACED.values()))
 _GONE_NAMES = frozenset(chain.from_iterable(GONE_NAMES.values()))
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_BOTH_SIDES = re.compile("both_sides")  # of a comparison, in the names of tests
+_BOTH_SIDES = re.compile("both_sides")  # the two servers of a comparison, in names of tests
 _LUA_COMMENT = re.compile(r"--.*$", re.MULTILINE)
 _RELATIVE = re.compile(r"\b(?:whoever|whomever|whom)\b", re.IGNORECASE)
 _WHAT = re.compile(r"What\b(?!.*\?)")
 
 
 def is_gone(name: str) -> bool:
-    """Returns whether a name, or one of its words, was replaced."""
+    """Returns whether a name, or one of its words, was replaced by another."""
     return (
         name in _GONE_NAMES
-        or "foreign_key" in name  # to everybody else a term of SQL: a wrong-type key
+        or "foreign_key" in name  # a term of SQL; we say wrong-type key
         or any(part.lower() in _GONE_WORDS for part in _PART.findall(_BOTH_SIDES.sub("", name)))
     )
 
 
 def find_files(suffix: str, folders: Iterable[str] = FOLDERS) -> list[Path]:
-    """Returns the project's own files with this suffix."""
+    """Returns the project's own files with this suffix, except this one."""
     files = (path for folder in folders for path in (ROOT / folder).rglob(f"*{suffix}"))
     return sorted(path for path in files if path != Path(__file__))
 
 
 @cache
 def parse(path: Path) -> ast.Module:
-    """Returns a Python file, parsed once for all tests."""
+    """Returns the syntax tree of a Python file, parsed once for all tests."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def defined_names(tree: ast.AST) -> Iterator[str]:
-    """Yields the names that a Python file defines; it uses others of its libraries."""
+    """Yields the names that a Python file defines, and not those that it uses of libraries."""
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -136,12 +136,12 @@ def prose_of(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def locate(path: Path, texts: Iterable[str]) -> list[str]:
-    """Returns each text with its file."""
+    """Returns each text with the name of its file."""
     return [f"{path.relative_to(ROOT)}: {each}" for each in sorted(set(texts))]
 
 
 def test_python_defines_no_replaced_name() -> None:
-    """Two names for one thing make every search miss half of it."""
+    """If one thing has two names, a search for one of them misses half."""
     assert not [
         each
         for path in find_files(".py")
@@ -150,7 +150,7 @@ def test_python_defines_no_replaced_name() -> None:
 
 
 def test_own_code_has_no_vague_variable() -> None:
-    """Three words for 'from outside', 'from the other Redis' and 'from this one' are mixed up."""
+    """The three words do not say from which side a value comes."""
     assert not [
         each
         for path in find_files(".py", OWN_CODE)
@@ -159,7 +159,7 @@ def test_own_code_has_no_vague_variable() -> None:
 
 
 def test_functions_begin_with_an_exact_verb() -> None:
-    """`note_person` may write or read; `record_person` writes."""
+    """`note_person` may read or write; `record_person` writes."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     assert not [
         each
@@ -177,7 +177,7 @@ def test_functions_begin_with_an_exact_verb() -> None:
 
 
 def test_lua_has_no_replaced_name() -> None:
-    """Scripts use the names of the Python code beside them."""
+    """Lua scripts use the names of the Python code that calls them."""
     assert not [
         each
         for path in find_files(".lua")
@@ -195,20 +195,20 @@ def test_lua_has_no_replaced_name() -> None:
 
 
 def test_no_key_has_a_replaced_name() -> None:
-    """Keys carry the same names as the code."""
+    """Redis keys have the same names as the code."""
     assert not GONE_KEYS & {template.partition(":{")[0] for template in keys.NAMES.values()}
     assert not [name for name in keys.NAMES if is_gone(name)]
     assert not [each for each in keys.NAMES.values() if any(map(is_gone, _PART.findall(each)))]
 
 
 def test_no_setting_has_a_replaced_name() -> None:
-    """An operator reads settings, not code."""
+    """Operators read the names of settings, not the code."""
     assert not [name for name in map(variable_of, Settings.model_fields) if is_gone(name)]
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """The service's OpenAPI document; it needs no server."""
+    """The service's OpenAPI document, made without any server."""
     settings = Settings.model_construct(
         redis_url=SecretStr("redis://127.0.0.1:1/0"),
         github_client_id="client",
@@ -219,7 +219,7 @@ def document() -> dict[str, Any]:
 
 
 def test_http_has_no_replaced_name(document: dict[str, Any]) -> None:
-    """Schemas, fields, values, parameters, tags and operations are read by clients' authors."""
+    """Authors of clients read schemas, fields, values, parameters, tags and operations."""
     schemas = document["components"]["schemas"]
     operations = [each for path in document["paths"].values() for each in path.values()]
     names = {
@@ -236,7 +236,7 @@ def test_http_has_no_replaced_name(document: dict[str, Any]) -> None:
 
 
 def test_http_texts_are_plain(document: dict[str, Any]) -> None:
-    """Strangers read the summaries and descriptions."""
+    """People without knowledge of the project read the summaries and descriptions."""
     texts = list(find_texts(document))
     assert len(texts) > 100
     assert not [text for text in texts if _WHAT.match(text) or _RELATIVE.search(text)]
@@ -244,7 +244,7 @@ def test_http_texts_are_plain(document: dict[str, Any]) -> None:
 
 
 def find_texts(part: object) -> Iterator[str]:
-    """Yields each summary and description within a part of an OpenAPI document."""
+    """Yields each summary and description in a part of an OpenAPI document."""
     if isinstance(part, dict):
         for name, value in part.items():
             if name in {"summary", "description"} and isinstance(value, str):
@@ -257,7 +257,7 @@ def find_texts(part: object) -> Iterator[str]:
 
 
 def test_no_metric_has_a_replaced_name() -> None:
-    """Alarms are built on the names of metrics, their labels and the labels' values."""
+    """Operators' alarms use the names of metrics and labels, and the labels' values."""
     texts = {
         node.value
         for node in ast.walk(parse(Path(metrics.__file__)))
@@ -298,5 +298,5 @@ def test_docstrings_and_comments_are_plain() -> None:
     ],
 )
 def test_a_replaced_word_is_found_within_a_name(name: str, gone: bool) -> None:
-    """In every way to write a name, but not within a longer word."""
+    """The word is found in every style of names, but not inside a longer word."""
     assert is_gone(name) is gone

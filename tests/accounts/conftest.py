@@ -1,4 +1,4 @@
-"""The service without HTTP, and a way to GitHub that tests can disturb."""
+"""The service without HTTP, and a transport to GitHub that tests can disturb."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,12 +16,12 @@ from tests.support.use_cases import UseCases, open_services
 
 @dataclass
 class Way(httpx.AsyncBaseTransport):
-    """The way from the service to the simulated GitHub.
+    """The transport from the service to the simulated GitHub.
 
     Attributes:
-        answers: Answers in place of GitHub's, by path.
-        blocked: Paths without an answer.
-        meanwhile: Called once, while an answer of GraphQL is on its way.
+        answers: Answers to send instead of GitHub's, by path.
+        blocked: Paths whose requests are never answered.
+        meanwhile: Called once, between the next GraphQL answer of GitHub and its delivery.
     """
 
     rest: httpx.AsyncBaseTransport
@@ -30,7 +30,7 @@ class Way(httpx.AsyncBaseTransport):
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Forwards a request, or disturbs it."""
+        """Forwards the request, unless a test has prepared something else for its path."""
         path = request.url.path.removeprefix("/api")
         if path in self.blocked:
             await asyncio.Event().wait()
@@ -45,13 +45,13 @@ class Way(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def way(github: SimulatedGitHub) -> Way:
-    """The way to GitHub, open."""
+    """A transport to GitHub that disturbs nothing yet."""
     return Way(httpx.ASGITransport(github.app))
 
 
 @pytest.fixture
 def overrides() -> dict[str, object]:
-    """Settings of a test's own."""
+    """Settings that differ from the defaults; a test may replace this fixture."""
     return {}
 
 
@@ -59,7 +59,7 @@ def overrides() -> dict[str, object]:
 def with_maintainers_token(
     maintainer_settings: dict[str, object], overrides: dict[str, object]
 ) -> None:
-    """The service may reconcile, and does so on request."""
+    """Gives the service the maintainer's token, so that it can reconcile."""
     overrides |= maintainer_settings
 
 
@@ -67,7 +67,7 @@ def with_maintainers_token(
 async def services(
     settings: Settings, overrides: dict[str, object], way: Way, clock: Clock
 ) -> AsyncIterator[Services]:
-    """The parts of the service, wired as it wires them."""
+    """The parts of the running service, connected as in production."""
     defaults = {"github_timeout_s": 30.0, "one_time_days": 31}
     settings = settings.model_copy(update={**defaults, **overrides})
     async with open_services(settings, way, clock) as opened:

@@ -31,7 +31,7 @@ async def hidden(use_cases: UseCases, github: SimulatedGitHub, clock: Clock) -> 
 
 @pytest.fixture
 def requested(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
-    """Stands in for the requests of a reconcile."""
+    """A mock in place of the method that requests a reconcile."""
     request = AsyncMock()
     monkeypatch.setattr(ReconcileSchedule, "request", request)
     return request
@@ -42,7 +42,7 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
 async def test_a_private_sponsorship_that_is_not_shown_requests_a_reconcile(
     use_cases: UseCases, requested: AsyncMock, hidden: EntitlementFacts, formerly: int
 ) -> None:
-    """GitHub promises to show it only to the maintainer's token; it may follow a public one."""
+    """GitHub promises to show it to the maintainer only, so the sponsor's answer proves no end."""
     for _ in range(formerly):
         use_cases.github.people.sponsor(
             "private", "maintainer", cents=100, days_ago=900, ended=True
@@ -57,7 +57,7 @@ async def test_a_private_sponsorship_that_is_not_shown_requests_a_reconcile(
 async def test_a_shown_better_sponsorship_replaces_a_private_one(
     use_cases: UseCases, github: SimulatedGitHub, requested: AsyncMock, hidden: EntitlementFacts
 ) -> None:
-    """There is no doubt then."""
+    """The new sponsorship decides, so the hidden private one does not matter."""
     github.people.sponsor("private", "maintainer", cents=9900, days_ago=0)
     await use_cases.sign_in("private")
 
@@ -69,7 +69,7 @@ async def test_a_shown_better_sponsorship_replaces_a_private_one(
 async def test_without_the_maintainers_token_a_private_sponsorship_has_to_be_shown(
     use_cases: UseCases, hidden: EntitlementFacts, clock: Clock
 ) -> None:
-    """Nothing else would ever report that it has ended."""
+    """No reconcile can run, so only the sponsor's sign-in can report its end."""
     await use_cases.sign_in("private")
 
     assert await use_cases.load_facts(PRIVATE) == replace(
@@ -81,7 +81,7 @@ async def test_without_the_maintainers_token_a_private_sponsorship_has_to_be_sho
 async def test_a_private_sponsorship_that_is_shown_as_ended_has_ended(
     use_cases: UseCases, github: SimulatedGitHub, requested: AsyncMock, clock: Clock
 ) -> None:
-    """This is an answer."""
+    """GitHub shows the end itself, so no reconcile has to confirm it."""
     await use_cases.sign_in("private")
     sponsorship = find_sponsorship(github, "private")
     sponsorship.is_ended = True
@@ -98,7 +98,7 @@ async def test_a_private_sponsorship_that_is_shown_as_ended_has_ended(
 async def test_a_public_sponsorship_that_is_not_shown_has_ended(
     use_cases: UseCases, github: SimulatedGitHub, requested: AsyncMock, clock: Clock
 ) -> None:
-    """GitHub would show it to everybody."""
+    """GitHub shows every active public sponsorship."""
     await use_cases.sign_in()
     sponsorship = find_sponsorship(github)
     github.people.sponsorships.remove(sponsorship)
@@ -127,7 +127,7 @@ async def _refresh(use_cases: UseCases) -> object:
 async def test_a_new_sponsorship_while_github_is_asked_stays(
     use_cases: UseCases, github: SimulatedGitHub, way: Way, clock: Clock, run: Run
 ) -> None:
-    """GitHub's answer is older than the event; it must not end the new entitlement."""
+    """GitHub's answer is older than the webhook event, and must not end the new entitlement."""
     await use_cases.sign_in("stranger")
     clock.now += timedelta(minutes=1, milliseconds=700)  # Redis stores whole seconds
 
@@ -147,7 +147,7 @@ async def test_a_new_sponsorship_while_github_is_asked_stays(
 async def test_a_cancellation_while_github_is_asked_stays(
     use_cases: UseCases, github: SimulatedGitHub, way: Way, clock: Clock, run: Run
 ) -> None:
-    """GitHub's answer still calls the sponsorship active."""
+    """GitHub's answer is older than the webhook event: it has the sponsorship as active."""
     sponsorship = github.people.sponsor("stranger", "maintainer", days_ago=400)
     await use_cases.sign_in("stranger")
     clock.advance(days=1)
@@ -162,7 +162,7 @@ async def test_a_cancellation_while_github_is_asked_stays(
 async def test_an_account_deleted_during_a_refresh_stays_deleted(
     use_cases: UseCases, github: SimulatedGitHub, services: Services, way: Way, clock: Clock
 ) -> None:
-    """The answer of GitHub must not bring it back."""
+    """The answer to the refresh arrives after the deletion, and must not be saved."""
     await use_cases.sign_in()
     clock.advance(minutes=1)
     way.meanwhile = partial(services.personal_data.delete, MONTHLY)
@@ -171,14 +171,14 @@ async def test_an_account_deleted_during_a_refresh_stays_deleted(
         await services.refresh.run(MONTHLY)
 
     assert await use_cases.find_facts() is None
-    assert len(github.requests.all("graphql")) == 2  # of the login, and of the refresh
+    assert len(github.requests.all("graphql")) == 2  # one of the sign-in, one of the refresh
 
 
 @pytest.mark.parametrize("overrides", [{"org_entitlement": "members"}])
 async def test_a_cancellation_of_an_organization_during_a_members_sign_in_stays(
     use_cases: UseCases, github: SimulatedGitHub, way: Way, clock: Clock
 ) -> None:
-    """The member's answer is older, for the organization and so for its members."""
+    """The member's answer has the organization's sponsorship as active, but is older."""
     await use_cases.sign_in("org-member")
     clock.advance(days=1)
     sponsorship = find_sponsorship(github, "sponsoring-org")
@@ -196,7 +196,7 @@ async def test_a_cancellation_of_an_organization_during_a_members_sign_in_stays(
 async def test_memberships_are_saved_beside_a_newer_own_sponsorship(
     use_cases: UseCases, github: SimulatedGitHub, way: Way
 ) -> None:
-    """No event reports memberships."""
+    """An event changes the member's own sponsorship meanwhile; it says nothing on memberships."""
     sponsorship = github.people.sponsor("org-member", "maintainer", days_ago=0)
     way.meanwhile = partial(use_cases.receive, "cancelled", sponsorship)
 

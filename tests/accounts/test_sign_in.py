@@ -1,4 +1,4 @@
-"""Sign-in: what is fetched, what is saved, and what a missing answer of GitHub changes."""
+"""A sign-in: its requests, the saved data, and missing answers of GitHub."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ SECONDARY_LIMIT = httpx.Response(403, headers={"Retry-After": "9"})
 
 
 async def test_a_sign_in_is_two_round_trips(use_cases: UseCases, github: SimulatedGitHub) -> None:
-    """A person waits: first for the token, then for everything else at once."""
+    """The token is fetched first, then profile, addresses and sponsorships at the same time."""
     await use_cases.sign_in()
 
     assert github.requests.in_sequence("token", "user", "emails", "graphql") == 2
@@ -37,7 +37,7 @@ async def test_a_sign_in_is_two_round_trips(use_cases: UseCases, github: Simulat
 
 
 async def test_a_refused_code_fetches_nothing(services: Services, github: SimulatedGitHub) -> None:
-    """There is no token to ask with."""
+    """Without a token there is no further request to GitHub."""
     with pytest.raises(LoginExpiredError):
         await services.sign_in.finish(code="bad", code_verifier="x" * 64, replaces=None)
 
@@ -45,7 +45,7 @@ async def test_a_refused_code_fetches_nothing(services: Services, github: Simula
 
 
 async def test_a_sign_in_saves_profile_and_entitlement(use_cases: UseCases, clock: Clock) -> None:
-    """All of it, as GitHub showed it."""
+    """Redis has the profile and the sponsorship as GitHub showed them."""
     done = await use_cases.sign_in()
 
     profile, facts = (await use_cases.load_profile(), await use_cases.load_facts())
@@ -62,7 +62,7 @@ async def test_a_sign_in_saves_profile_and_entitlement(use_cases: UseCases, cloc
 
 
 async def test_first_seen_stays_and_last_login_moves(use_cases: UseCases, clock: Clock) -> None:
-    """Administrators see since when a person is stored, and whether they still come."""
+    """Administrators see how long a person is known, and when the last visit was."""
     first = (await use_cases.sign_in()).profile
     clock.advance(days=3)
 
@@ -74,7 +74,7 @@ async def test_first_seen_stays_and_last_login_moves(use_cases: UseCases, clock:
 
 
 async def test_the_browsers_former_session_ends(use_cases: UseCases, services: Services) -> None:
-    """Another person may have planted it (session fixation)."""
+    """An attacker may have planted that session in the browser (session fixation)."""
     first = await use_cases.sign_in()
 
     second = await use_cases.sign_in(replaces=first.session_token)
@@ -84,7 +84,7 @@ async def test_the_browsers_former_session_ends(use_cases: UseCases, services: S
 
 
 async def test_a_renamed_account_is_the_same_person(use_cases: UseCases) -> None:
-    """GitHub's number counts, not the login."""
+    """GitHub's account number identifies a person, not the login."""
     first = (await use_cases.sign_in()).profile
     use_cases.github.people.rename("monthly", "Renamed")
     use_cases.clock.advance(days=1)
@@ -98,7 +98,7 @@ async def test_a_renamed_account_is_the_same_person(use_cases: UseCases) -> None
 
 
 async def test_the_next_owner_of_a_login_inherits_nothing(use_cases: UseCases) -> None:
-    """GitHub gives a freed login to anybody."""
+    """After a rename, anybody can register the freed login."""
     await use_cases.sign_in()
     use_cases.github.people.rename("monthly", "renamed")
     use_cases.github.people.add_person("monthly", database_id=5)
@@ -112,7 +112,7 @@ async def test_the_next_owner_of_a_login_inherits_nothing(use_cases: UseCases) -
 
 
 async def test_a_sponsorship_that_ended_ends_the_entitlement(use_cases: UseCases) -> None:
-    """At the moment in which the service learnt of it, also at later sign-ins."""
+    """The end is the time of the first sign-in that shows it, and stays at later ones."""
     await use_cases.sign_in()
     sponsorship = find_sponsorship(use_cases.github)
     sponsorship.is_ended = True
@@ -128,7 +128,7 @@ async def test_a_sponsorship_that_ended_ends_the_entitlement(use_cases: UseCases
 
 
 async def test_a_one_time_payment_entitles_for_a_month(use_cases: UseCases, clock: Clock) -> None:
-    """GitHub reports no end of it."""
+    """GitHub reports no end of a payment, so the end is computed."""
     done = await use_cases.sign_in("one-time")
 
     facts = await use_cases.load_facts(done.profile.id)
@@ -137,7 +137,7 @@ async def test_a_one_time_payment_entitles_for_a_month(use_cases: UseCases, cloc
 
 @pytest.mark.parametrize("overrides", [{"sponsorables": ("maintainer", "the-project", "stranger")}])
 async def test_each_sponsorable_has_an_entitlement_of_its_own(use_cases: UseCases) -> None:
-    """Persons and organizations, whatever the case of their logins at GitHub."""
+    """Two people and an organization, whose logins have other letter case at GitHub."""
     use_cases.github.people.get("maintainer").login = "MainTainer"
     use_cases.github.people.add_organization("The-Project")
     use_cases.github.people.sponsor("monthly", "The-Project", cents=7000, days_ago=3)
@@ -168,7 +168,7 @@ async def test_each_sponsorable_has_an_entitlement_of_its_own(use_cases: UseCase
 async def test_the_stored_entitlement_stays_while_github_gives_no_answer(
     use_cases: UseCases, github: SimulatedGitHub, clock: Clock, switches: dict[str, object]
 ) -> None:
-    """Unknown is counted from the first failed check, and ends with the first answer."""
+    """`unknown_since` is the time of the first failed check; the next answer removes it."""
     await use_cases.sign_in()
     stored = await use_cases.load_facts()
     assert github.switches.change(switches) == []
@@ -194,7 +194,7 @@ async def test_the_stored_entitlement_stays_while_github_gives_no_answer(
 async def test_a_rate_limit_of_the_sponsorships_keeps_the_entitlement(
     use_cases: UseCases, way: Way, clock: Clock, answer: httpx.Response
 ) -> None:
-    """GraphQL has a budget of its own, which other apps of the same person use up."""
+    """GraphQL has its own rate limit, which other apps of the same person may use up."""
     await use_cases.sign_in()
     stored = await use_cases.load_facts()
     way.answers["/graphql"] = answer
@@ -207,7 +207,7 @@ async def test_a_rate_limit_of_the_sponsorships_keeps_the_entitlement(
 
 @pytest.mark.parametrize("overrides", [{"github_timeout_s": 0.5}])
 async def test_a_slow_list_delays_no_sign_in(use_cases: UseCases, way: Way, clock: Clock) -> None:
-    """The person is signed in within bounded time."""
+    """Sponsorships and addresses do not arrive within the time-out; the stored ones stay."""
     await use_cases.sign_in()
     stored = await use_cases.load_facts()
     way.blocked = {"/graphql", "/user/emails"}
@@ -221,7 +221,7 @@ async def test_a_slow_list_delays_no_sign_in(use_cases: UseCases, way: Way, cloc
 
 @pytest.mark.parametrize("switch", ["bad_json", "fail"])
 async def test_a_stored_private_address_stays(use_cases: UseCases, switch: str) -> None:
-    """`/user` does not show it, and that is no reason to drop it."""
+    """Only the list of addresses has a private one; the list fails, so the stored one stays."""
     await use_cases.sign_in("stranger")
     setattr(use_cases.github.switches, switch, {"emails"})
 
@@ -232,7 +232,7 @@ async def test_a_stored_private_address_stays(use_cases: UseCases, switch: str) 
 
 
 async def test_a_first_sign_in_may_be_unknown(use_cases: UseCases, github: SimulatedGitHub) -> None:
-    """Unknown is not empty."""
+    """Without an answer about sponsorships no facts are stored."""
     github.switches.fail = {"graphql"}
 
     done = await use_cases.sign_in()
@@ -242,7 +242,7 @@ async def test_a_first_sign_in_may_be_unknown(use_cases: UseCases, github: Simul
 
 
 async def test_a_former_non_sponsor_is_unknown_without_an_answer(use_cases: UseCases) -> None:
-    """They may have become a sponsor since."""
+    """The person may have become a sponsor since the last answer."""
     stranger = (await use_cases.sign_in("stranger")).profile.id
     stored = await use_cases.load_facts(stranger)
     use_cases.github.switches.forbidden = True
@@ -258,7 +258,7 @@ async def test_a_former_non_sponsor_is_unknown_without_an_answer(use_cases: UseC
 async def test_a_first_sign_in_without_addresses_saves_the_public_one(
     use_cases: UseCases, github: SimulatedGitHub, login: str
 ) -> None:
-    """Where there is one."""
+    """The list of addresses fails; the profile has the public address, if there is one."""
     github.switches.fail = {"emails"}
 
     done = await use_cases.sign_in(login)
@@ -280,7 +280,7 @@ async def test_a_first_sign_in_without_addresses_saves_the_public_one(
 async def test_without_a_profile_nobody_is_signed_in(
     use_cases: UseCases, way: Way, answer: httpx.Response, error: type[GitHubError]
 ) -> None:
-    """Only the profile says who it is."""
+    """Only the profile identifies the person."""
     way.answers["/user"] = answer
 
     with pytest.raises(GitHubError) as caught:
@@ -292,7 +292,7 @@ async def test_without_a_profile_nobody_is_signed_in(
 
 @pytest.mark.parametrize("overrides", [{"github_timeout_s": 0.5}])
 async def test_a_slow_profile_fails_in_time(use_cases: UseCases, way: Way) -> None:
-    """A page that loads for ever explains nothing."""
+    """An error page is better than a page that loads for ever."""
     way.blocked = {"/user"}
 
     with pytest.raises(GitHubUnreachableError, match="in time"):
@@ -300,7 +300,7 @@ async def test_a_slow_profile_fails_in_time(use_cases: UseCases, way: Way) -> No
 
 
 async def test_several_failures_are_one_error(use_cases: UseCases, github: SimulatedGitHub) -> None:
-    """Three calls run at the same time, and the person reads one sentence."""
+    """Three requests fail at the same time; the person reads one message."""
     github.switches.fail = {"user", "emails", "graphql"}
 
     with pytest.raises(GitHubUnreachableError):

@@ -1,4 +1,4 @@
-"""Sign-ins beside other changes of the same entitlement: no newer fact is overwritten."""
+"""Sign-ins during other changes of the same entitlement do not overwrite newer facts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,10 +23,11 @@ from tests.support.use_cases import ADMIN, MONTHLY, UseCases, find_sponsorship
 
 @dataclass
 class BusyPeople:
-    """The people's store of a sign-in, with changes by others between its load and its save.
+    """A PeopleStore with changes by others between the load and the save of a sign-in.
 
     Attributes:
-        meanwhile: Changes that are made once, one for each load; `always` is made at each.
+        meanwhile: Changes that are each made once: the first one at the first load, and so on.
+        always: A change that is made at every load.
         loads: How often a sign-in loaded the stored facts.
     """
 
@@ -36,7 +37,7 @@ class BusyPeople:
     loads: int = 0
 
     async def load_account_for_login(self, person_id: int) -> Account:
-        """Loads, and lets others change something."""
+        """Loads the account, then makes the changes by others."""
         self.loads += 1
         account = await self.people.load_account_for_login(person_id)
         if self.meanwhile:
@@ -46,13 +47,13 @@ class BusyPeople:
         return account
 
     async def save_login(self, *arguments: Any, **more: Any) -> str | None:  # noqa: ANN401 - its own
-        """Saves."""
+        """Saves the sign-in, unchanged."""
         return await self.people.save_login(*arguments, **more)
 
 
 @pytest.fixture
 def people(services: Services) -> BusyPeople:
-    """The people's store of the service's sign-in."""
+    """Replaces the PeopleStore of the service's sign-in."""
     busy = BusyPeople(services.people)
     services.sign_in.people = cast("PeopleStore", busy)
     return busy
@@ -63,7 +64,7 @@ async def _override(use_cases: UseCases) -> None:
 
 
 async def test_an_override_during_a_sign_in_stays(use_cases: UseCases, people: BusyPeople) -> None:
-    """The sign-in derives its facts again, and both are there."""
+    """The sign-in loads again, so the sponsorship and the override are both saved."""
     people.meanwhile = [partial(_override, use_cases)]
     await use_cases.sign_in()
 
@@ -76,7 +77,7 @@ async def test_an_override_during_a_sign_in_stays(use_cases: UseCases, people: B
 
 
 async def test_a_removed_override_stays_removed(use_cases: UseCases, people: BusyPeople) -> None:
-    """The sign-in has loaded it, and does not bring it back."""
+    """An administrator removes it during the sign-in, which has loaded it, and must not save it."""
     await _override(use_cases)
     remove = use_cases.services.overrides.remove
     people.meanwhile = [partial(remove, MONTHLY, SPONSORABLE, ADMIN)]
@@ -89,7 +90,7 @@ async def test_a_removed_override_stays_removed(use_cases: UseCases, people: Bus
 async def test_an_announced_end_during_a_sign_in_stays(
     use_cases: UseCases, people: BusyPeople, github: SimulatedGitHub
 ) -> None:
-    """Only the webhook reports it."""
+    """Only the webhook reports an announced end, so the sign-in must not overwrite it."""
     await use_cases.sign_in()
     people.loads = 0
     ends = use_cases.clock.now + timedelta(days=365)
@@ -103,7 +104,7 @@ async def test_an_announced_end_during_a_sign_in_stays(
 
 @pytest.mark.usefixtures("people")
 async def test_two_sign_ins_of_one_person_at_once_open_two_sessions(use_cases: UseCases) -> None:
-    """In two browsers; neither ends the other's session, nor loses stored facts."""
+    """Two browsers sign in; both sessions and the stored override stay."""
     await _override(use_cases)
     both = await asyncio.gather(use_cases.sign_in(), use_cases.sign_in())
 
@@ -119,7 +120,7 @@ async def test_two_sign_ins_of_one_person_at_once_open_two_sessions(use_cases: U
 async def test_a_sign_in_gives_up_while_others_keep_changing_the_entitlement(
     use_cases: UseCases, people: BusyPeople, local: Redis
 ) -> None:
-    """Nobody is signed in, and nothing of the sign-in is saved."""
+    """After five attempts the sign-in fails, and has saved nothing."""
     people.always = partial(_override, use_cases)
     with pytest.raises(StoreUnavailableError, match="keeps changing"):
         await use_cases.sign_in()

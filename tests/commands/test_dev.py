@@ -27,7 +27,7 @@ _PORTS = 1_500
 async def _run(
     *arguments: str, folder: Path, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Runs the command in its own folder, without the settings of this environment."""
+    """Runs the command in its own folder, without the settings of the test's environment."""
     process = await start(folder, *arguments, environment=environment)
     try:
         yield process
@@ -38,7 +38,7 @@ async def _run(
 
 
 async def _read_until_ready(process: asyncio.subprocess.Process) -> list[str]:
-    """Returns the printed lines up to the one with 'ready on'."""
+    """Returns the printed lines up to the line with 'ready on'."""
     assert process.stdout is not None
     assert process.stderr is not None
     lines: list[str] = []
@@ -58,7 +58,7 @@ async def _finish(process: asyncio.subprocess.Process) -> tuple[str, str]:
 
 
 async def _find_servers(lines: list[str]) -> list[int]:
-    """Returns the process ids of the printed Redises."""
+    """Returns the process ids of the Redis servers whose addresses were printed."""
     found = []
     for url in re.findall(r"redis://[\w.:/]+", "\n".join(lines)):
         async with Redis.from_url(url) as client:
@@ -72,13 +72,13 @@ async def _until_gone(processes: list[int]) -> None:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 while True:
-                    os.kill(process, 0)  # only checks that it exists
+                    os.kill(process, 0)  # signal 0 only checks that the process exists
                     await asyncio.sleep(0.05)
 
 
 @pytest.fixture
 def port() -> str:
-    """A free port outside the ranges of other tests, so that it is free for a second start."""
+    """A free port outside the ranges of other tests, so that a second start can use it again."""
     return str(find_free_port(_FIRST_PORT + os.getpid() * 10 % _PORTS))
 
 
@@ -86,7 +86,7 @@ def port() -> str:
 async def test_dev_works_and_leaves_no_process_behind(
     tmp_path: Path, port: str, ending: signal.Signals
 ) -> None:
-    """After every signal the servers end, and the next start has the data."""
+    """After each signal the embedded servers end, and the next start has the data."""
     environment = {"SPONSORSYNC_PORT": port}
     origin = f"http://127.0.0.1:{port}"
     async with _run("dev", folder=tmp_path, **environment) as process:
@@ -112,7 +112,7 @@ async def test_dev_works_and_leaves_no_process_behind(
 
 
 async def test_dev_simulates_patreon(tmp_path: Path, port: str) -> None:
-    """Without any configuration."""
+    """Linking an account works without any configuration."""
     async with _run("dev", folder=tmp_path, SPONSORSYNC_PORT=port) as process:
         lines = await _read_until_ready(process)
         async with httpx.AsyncClient(
@@ -131,7 +131,7 @@ async def test_dev_simulates_patreon(tmp_path: Path, port: str) -> None:
 async def test_dev_uses_each_configured_part(
     tmp_path: Path, port: str, local_server: EmbeddedValkey
 ) -> None:
-    """Here the local Redis and GitHub are configured, and the durable Redis is embedded."""
+    """The local Redis and GitHub are configured; only the durable Redis is embedded."""
     environment = {
         "SPONSORSYNC_PORT": port,
         "SPONSORSYNC_REDIS_URL": local_server.url,
@@ -172,7 +172,7 @@ async def test_a_wrong_setting_is_one_line(
 
 
 async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValkey) -> None:
-    """The parts that have started are ended."""
+    """The command ends with an error, and ends the embedded servers first."""
     environment = {"SPONSORSYNC_PORT": str(local_server.port)}
     async with _run("dev", folder=tmp_path, **environment) as process:
         _, errors = await _finish(process)
@@ -182,7 +182,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, local_server: EmbeddedValk
 
 
 async def test_a_simulated_patreon_can_be_served() -> None:
-    """Its client id and callback are those of the returned settings."""
+    """The returned settings fit the server: its address, client id and callback."""
     callback = "http://127.0.0.1:8000/patreon/callback"
     query = {"response_type": "code", "redirect_uri": callback, "patron": "active"}
 
@@ -201,7 +201,7 @@ async def test_a_simulated_patreon_can_be_served() -> None:
 
 
 async def test_the_demo_succeeds(tmp_path: Path) -> None:
-    """Its exit status reports the failed steps."""
+    """The exit status is 0 only if each step succeeded."""
     async with _run("demo", folder=tmp_path, SPONSORSYNC_PORT="nonsense") as process:
         output, errors = await _finish(process)
 

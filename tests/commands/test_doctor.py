@@ -22,7 +22,7 @@ def _find(diagnostics: list[Diagnostic], subject: str, word: str) -> Diagnostic:
 async def test_two_good_servers_have_no_errors(
     settings: Settings, local: Redis, durable_url: SecretStr
 ) -> None:
-    """Version, latency, clock, persistence, eviction, shape, notifications and backlog."""
+    """The two servers have 14 diagnostics, such as their version, clock and persistence."""
     await local.config_set("notify-keyspace-events", "Ems")
 
     diagnostics = await _examine(settings, durable_url=durable_url)
@@ -36,7 +36,7 @@ async def test_two_good_servers_have_no_errors(
 async def test_a_risk_of_data_loss_is_an_error_with_advice(
     settings: Settings, local: Redis, durable: Redis, durable_url: SecretStr
 ) -> None:
-    """Eviction of any key, a durable Redis without a file, missing flags."""
+    """Local may evict any key and sends no notifications; durable writes no file."""
     await local.config_set("maxmemory-policy", "allkeys-lru")
     await local.config_set("notify-keyspace-events", "")
     await durable.config_set("appendonly", "no")
@@ -55,7 +55,7 @@ async def test_a_risk_of_data_loss_is_an_error_with_advice(
 
 
 async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
-    """The other checks run all the same."""
+    """The checks of the other server run all the same."""
     diagnostics = await _examine(settings, durable_url=UNREACHABLE)
 
     away = _find(diagnostics, "durable Redis", "cannot be reached")
@@ -72,7 +72,7 @@ async def test_a_server_that_is_away_is_an_error(settings: Settings) -> None:
     ],
 )
 async def test_missing_settings_are_warnings(settings: Settings, field: str, word: str) -> None:
-    """A new operator may not know the setting."""
+    """The advice says what does not work without the setting."""
     unset = await _examine(settings)
     configured = await _examine(settings, **{field: UNREACHABLE})
 
@@ -82,7 +82,7 @@ async def test_missing_settings_are_warnings(settings: Settings, field: str, wor
 
 
 async def test_secrets_are_not_shown(settings: Settings) -> None:
-    """People paste the list of settings into issues."""
+    """People paste the output of the doctor into issues."""
     diagnostics = await _examine(settings, durable_url=SecretStr("redis://:hunter2@127.0.0.1:1/0"))
 
     assert "hunter2" not in str(diagnostics)
@@ -90,7 +90,7 @@ async def test_secrets_are_not_shown(settings: Settings) -> None:
 
 
 async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings) -> None:
-    """Also the secrets of new settings."""
+    """All fields of Settings are tried, so a new secret is included."""
     secrets = {
         name: SecretStr("hunter2-" * 4)
         for name, field in Settings.model_fields.items()
@@ -105,7 +105,7 @@ async def test_every_setting_is_listed_and_no_secret_is_shown(settings: Settings
 
 
 async def test_long_names_are_whole(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines in a pipe have 80 columns, and several names begin alike."""
+    """A pipe has 80 columns; a shortened name could be that of another setting."""
     print_diagnostics(await _examine(settings))
 
     words = capsys.readouterr().out.split()

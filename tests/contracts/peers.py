@@ -1,4 +1,4 @@
-"""The external services, each with our clients behind one interface."""
+"""GitHub and Patreon behind one interface, each with our OAuth and API clients of it."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -19,7 +19,7 @@ from tests.conftest import GITHUB_URL, ORIGIN, PATREON_URL
 
 
 class Peer(ABC):
-    """An external service.
+    """An external service, simulated, with our OAuth client and our API client of it.
 
     Attributes:
         token_url: The token endpoint.
@@ -44,19 +44,19 @@ class Peer(ABC):
 
     @abstractmethod
     def start(self) -> tuple[str, str]:
-        """The address and the state of a new attempt."""
+        """Returns the address of the consent page and the state of a new attempt."""
 
     @abstractmethod
     async def fetch_token(self, code: str) -> str:
-        """The token for a code of the latest attempt."""
+        """Returns the token for a code of the latest attempt."""
 
     @abstractmethod
     async def ask(self, token: str) -> str:
-        """The login or id of the token's owner, fetched with our client."""
+        """Returns the login or id of the token's owner, as our API client reads it."""
 
 
 class GitHubPeer(Peer):
-    """GitHub: a person signs in."""
+    """The simulated GitHub with our clients; an attempt is a person's sign-in."""
 
     token_url = f"{GITHUB_URL}/login/oauth/access_token"
     token_form: ClassVar[dict[str, str]] = {
@@ -87,23 +87,23 @@ class GitHubPeer(Peer):
         )
 
     def start(self) -> tuple[str, str]:
-        """The address and the state of an attempt of the monthly sponsor."""
+        """Returns the address and the state of an attempt of the monthly sponsor."""
         attempt = self._oauth.start(login_hint="monthly")
         self._verifier = attempt.code_verifier
         return attempt.url, attempt.state
 
     async def fetch_token(self, code: str) -> str:
-        """The token for a code."""
+        """Returns the token for a code of the latest attempt."""
         return await self._oauth.fetch_token(code=code, code_verifier=self._verifier)
 
     async def ask(self, token: str) -> str:
-        """The login of the owner."""
+        """Returns the login of the token's owner."""
         async with create_http_client(self.way, timeout_s=1) as http:
             return (await GitHubClient(http, api_url=f"{GITHUB_URL}/api").fetch_user(token)).login
 
 
 class PatreonPeer(Peer):
-    """Patreon: a person links an account."""
+    """The simulated Patreon with our clients; an attempt links a person's account there."""
 
     token_url = f"{PATREON_URL}/api/oauth2/token"
     token_form: ClassVar[dict[str, str]] = {
@@ -130,16 +130,16 @@ class PatreonPeer(Peer):
         )
 
     def start(self) -> tuple[str, str]:
-        """The address and the state of an attempt of an active patron."""
+        """Returns the address and the state of an attempt of an active patron."""
         attempt = self._oauth.start()
         return f"{attempt.url}&patron=active", attempt.state
 
     async def fetch_token(self, code: str) -> str:
-        """The token for a code."""
+        """Returns the token for a code of the latest attempt."""
         return await self._oauth.fetch_token(code=code)
 
     async def ask(self, token: str) -> str:
-        """The id of the owner."""
+        """Returns the account id of the token's owner."""
         async with create_http_client(self.way, timeout_s=1) as http:
             identity = await PatreonClient(http, patreon_url=PATREON_URL).fetch_identity(token)
         return identity.account_id

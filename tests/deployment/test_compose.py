@@ -1,4 +1,4 @@
-"""compose.yaml and its examples, checked without Docker: by reading, and with a Valkey."""
+"""compose.yaml and its examples, checked without Docker: their text, and a real Valkey."""
 
 import json
 import os
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 COMPOSE_FILES = ["compose.yaml", "compose.durable.yaml"]
 EXAMPLES = [".env.example", ".env.gears.example"]
-# Compose itself reads or sets these.
+# Variables that Compose itself reads or sets.
 NAMES_OF_COMPOSE = {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
 SECRET_NAME = re.compile(r"(PWD|PASSWORD|SECRET|TOKEN)$")
 PASSWORD = "correct-horse-battery-staple"
@@ -61,9 +61,9 @@ def parse_arguments(command: list[str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def run_server(config: str) -> AsyncIterator[str]:
-    """Runs the embedded Valkey with its own complete configuration; yields its socket.
+    """Runs the embedded Valkey with a complete configuration; yields the path of its socket.
 
-    Another server could take a port first, and would then answer.
+    On a TCP port another server could be first, and would answer in its place.
     """
     with (
         tempfile.TemporaryDirectory() as name
@@ -79,7 +79,7 @@ async def run_server(config: str) -> AsyncIterator[str]:
 
 
 async def is_healthy(path: str) -> bool:
-    """Runs the health check of durable."""
+    """Returns whether the health check of durable succeeds."""
     try:
         async with Redis(unix_socket_path=path, username="health", password="") as client:
             return bool(await client.ping())
@@ -92,7 +92,7 @@ SERVICES = load_services()
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes settings of the environment, which would override the examples."""
+    """Removes settings from the environment, since they would override the examples."""
     for name in {variable_of(field) for field in Settings.model_fields} & os.environ.keys():
         monkeypatch.delenv(name)
 
@@ -108,7 +108,7 @@ def test_the_compose_files_match_the_specification(name: str) -> None:
 
 
 def test_the_durable_side_is_included_with_its_own_variables() -> None:
-    """Otherwise Compose would look for `REDISENT_PWD` in `.env`, which does not have it."""
+    """Otherwise Compose would look for `REDISENT_PWD` in `.env`, which does not contain it."""
     included = load("compose.yaml")["include"]
 
     assert included == [{"path": "compose.durable.yaml", "env_file": ".env.gears"}]
@@ -124,13 +124,13 @@ def test_ports_are_published_for_this_machine_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name.startswith("local")])
 def test_no_port_of_local_is_published(name: str) -> None:
-    """Local has no password, and its RG.PYEXECUTE can read durable's."""
+    """Local has no password, and RG.PYEXECUTE on it can read durable's password."""
     assert "ports" not in SERVICES[name]
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_service_has_a_health_check(name: str) -> None:
-    """Other services wait for it, and `docker compose ps` shows a loading server as such."""
+    """Other services wait until a service is healthy, and `docker compose ps` shows its state."""
     is_in_image = "build" in SERVICES[name] and "\nHEALTHCHECK " in read("Dockerfile")
 
     assert "test" in SERVICES[name].get("healthcheck", {}) or is_in_image
@@ -138,7 +138,7 @@ def test_each_service_has_a_health_check(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "image" in service])
 def test_images_are_pinned(name: str) -> None:
-    """`latest` of RedisGears is another product; of a database it may change the file format."""
+    """`latest` of RedisGears is another product; that of a database may change the file format."""
     tag = SERVICES[name]["image"].rpartition(":")[2]
 
     assert re.match(r"\d+\.\d+\.\d+", tag)
@@ -146,7 +146,7 @@ def test_images_are_pinned(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*COMPOSE_FILES, *EXAMPLES, "Dockerfile"])
 def test_there_is_no_password_in_it(name: str) -> None:
-    """Everybody knows a default password."""
+    """A password in a public file would be a default that everybody knows."""
     text = read(name)
     assigned = dict(re.findall(r"^[ #]*([A-Z_]+) *[:=] *(.*)$", text, re.MULTILINE))
     on_command_lines = re.findall(r"(?:requirepass|masterauth|--pass|-a)[ ,]+(\S+)", text)
@@ -159,14 +159,14 @@ def test_there_is_no_password_in_it(name: str) -> None:
 
 
 def test_nothing_starts_without_a_password_of_durable() -> None:
-    """Compose stops at `:?` with its message, before it creates any container."""
+    """Compose stops at `:?` with a message, before it creates any container."""
     used = re.findall(r"\$\{REDISENT_PWD(..)", "".join(read(name) for name in COMPOSE_FILES))
 
     assert used == [":?"]
 
 
 def test_nothing_starts_without_a_choice_of_redises() -> None:
-    """Each Redis has a profile: without a profile the service would start alone."""
+    """Each Redis has a profile, so Compose demands that profiles are chosen."""
     without_profile = [name for name, service in SERVICES.items() if "profiles" not in service]
 
     assert without_profile == ["sponsorsync"]
@@ -174,7 +174,7 @@ def test_nothing_starts_without_a_choice_of_redises() -> None:
 
 
 def test_there_are_never_two_locals() -> None:
-    """Both have the name `local`; Compose refuses two containers with one name."""
+    """Both variants of local have one container name, and Compose refuses to start both."""
     names = {SERVICES[name]["container_name"] for name in ("local", "local-plain")}
 
     assert len(names) == 1
@@ -182,7 +182,7 @@ def test_there_are_never_two_locals() -> None:
 
 
 def test_only_services_that_need_the_password_get_it() -> None:
-    """The service and the scripts in local send it; durable reads it from its configuration."""
+    """The service and the scripts in local send the password; durable's configuration has it."""
     readers = {
         name for name, service in SERVICES.items() if ".env.gears" in str(service.get("env_file"))
     }
@@ -191,7 +191,7 @@ def test_only_services_that_need_the_password_get_it() -> None:
 
 
 def test_every_variable_is_known() -> None:
-    """Nothing else would report a misspelt one."""
+    """Compose does not report a misspelt variable."""
     known = {variable_of(field) for field in Settings.model_fields} | NAMES_OF_COMPOSE
     text = "".join(read(name) for name in COMPOSE_FILES)
     used = set(re.findall(r"\$\{([A-Za-z_]+)", text)) | set(SERVICES["sponsorsync"]["environment"])
@@ -201,7 +201,7 @@ def test_every_variable_is_known() -> None:
 
 
 def test_the_examples_are_settings() -> None:
-    """The service reads a filled-in copy of them."""
+    """The service can read a copy of both example files."""
     settings = load_settings(env_files=tuple(str(ROOT / name) for name in EXAMPLES))
 
     assert settings.durable_address is not None
@@ -210,7 +210,7 @@ def test_the_examples_are_settings() -> None:
 
 
 def test_the_examples_name_existing_services() -> None:
-    """Their profiles and durable's host are services of the Compose files."""
+    """The profiles and the host of durable are those of services in the Compose files."""
     profiles = (dotenv_values(ROOT / ".env.example")["COMPOSE_PROFILES"] or "").split(",")
     host = dotenv_values(ROOT / ".env.gears.example")["REDISENT_HOST"]
 
@@ -222,7 +222,7 @@ def test_the_examples_name_existing_services() -> None:
 
 
 def test_real_settings_stay_out_of_the_repository_and_the_image() -> None:
-    """The repository has only the examples, the image neither of them."""
+    """The repository has the example files only; the image has no such file."""
     ignored = read(".gitignore").splitlines()
     into_image = [line for line in read(".dockerignore").splitlines() if line.startswith("!")]
 
@@ -233,7 +233,7 @@ def test_real_settings_stay_out_of_the_repository_and_the_image() -> None:
 
 
 def test_local_with_gears_is_local_without_and_the_module() -> None:
-    """Both engines need the same configuration: auto falls back to the plain one."""
+    """Without the module, `auto` uses the engine for a plain Redis on the same server settings."""
     gears, plain = SERVICES["local"]["command"], SERVICES["local-plain"]["command"]
 
     module = gears.index("--loadmodule")
@@ -243,7 +243,7 @@ def test_local_with_gears_is_local_without_and_the_module() -> None:
 
 
 async def test_a_server_accepts_the_arguments_of_local(tmp_path: Path) -> None:
-    """A real server reads them, and they meet the service's needs."""
+    """A real server starts with these arguments, and has the options that the service needs."""
     arguments = parse_arguments(SERVICES["local-plain"]["command"])
 
     async with (
@@ -259,7 +259,7 @@ async def test_a_server_accepts_the_arguments_of_local(tmp_path: Path) -> None:
 
 
 async def test_durable_serves_only_clients_with_the_password() -> None:
-    """A real server runs its configuration; the health check works and permits nothing else."""
+    """A real server runs the configuration; the user of the health check may only ping."""
     config = load("compose.durable.yaml")["configs"]["durable-conf"]["content"]
     config = re.sub(r"\$\{REDISENT_PWD[^}]*\}", PASSWORD, config)
 

@@ -1,4 +1,4 @@
-"""The Dockerfile's instructions: rules that a build does not check."""
+"""Rules for the instructions of the Dockerfile, which a build does not check."""
 
 import json
 import re
@@ -24,7 +24,7 @@ LAST_STAGE = INSTRUCTIONS[max(i for i, (name, _) in enumerate(INSTRUCTIONS) if n
 
 
 def find(name: str) -> list[str]:
-    """Returns the arguments of these instructions in the last stage, which is the image."""
+    """Returns the arguments of each such instruction in the last stage, which is the image."""
     return [arguments for instruction, arguments in LAST_STAGE if instruction == name]
 
 
@@ -37,7 +37,7 @@ def test_the_image_is_built_in_another_stage() -> None:
 
 
 def test_bases_are_pinned_to_a_patch_release_and_a_debian() -> None:
-    """Both stages have the same base: compiled wheels fit only their own Python."""
+    """Both stages have the same base, since compiled wheels fit one version of Python."""
     bases = {arguments.split()[0] for name, arguments in INSTRUCTIONS if name == "FROM"}
 
     assert len(bases) == 1
@@ -45,7 +45,7 @@ def test_bases_are_pinned_to_a_patch_release_and_a_debian() -> None:
 
 
 def test_only_locked_packages_are_fetched() -> None:
-    """ADD may download; pip without hashes accepts any file."""
+    """ADD may download a file, and pip without hashes accepts any file."""
     runs = " && ".join(arguments for name, arguments in INSTRUCTIONS if name == "RUN")
     pip_calls = re.findall(r"pip(?: --python \S+)? ((?:download|install|wheel) [^&]*)", runs)
 
@@ -57,13 +57,13 @@ def test_only_locked_packages_are_fetched() -> None:
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    """The user is a number: Kubernetes' runAsNonRoot cannot check a name."""
+    """The user is numeric, since Kubernetes' runAsNonRoot cannot check a name."""
     assert int(find("USER")[-1].partition(":")[0]) > 0
 
 
 @pytest.mark.parametrize("name", ["CMD", "HEALTHCHECK"])
 def test_commands_need_no_shell(name: str) -> None:
-    """A shell would get the signal to stop, and the service would be killed."""
+    """A shell would receive the signal to stop, so the service would be killed."""
     (arguments,) = find(name)
 
     command = json.loads(arguments[arguments.index("[") :])
@@ -72,5 +72,5 @@ def test_commands_need_no_shell(name: str) -> None:
 
 
 def test_the_command_is_the_service() -> None:
-    """The command line has no secret on it."""
+    """No secret is on the command line, where other users could read it."""
     assert find("CMD") == ['["sponsorsync", "serve"]']

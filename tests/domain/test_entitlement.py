@@ -1,4 +1,4 @@
-"""Evaluating an entitlement: every rule, with a fixed time."""
+"""Evaluating stored facts to an entitlement: every rule, with a fixed time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,14 +61,14 @@ def test_the_status_for_each_state_and_each_length_of_outage(
     failing: EntitlementStatus,
     stale: EntitlementStatus,
 ) -> None:
-    """During an outage a yes holds for a bounded time and a no becomes unknown."""
+    """During an outage a 'yes' holds for a limited time, and a 'no' becomes unknown at once."""
     assert _evaluate(facts).status is answered
     assert _evaluate(replace(facts, unknown_since=YESTERDAY)).status is failing
     assert _evaluate(replace(facts, unknown_since=NOW - 4 * DAY)).status is stale
 
 
 def test_the_status_without_facts_is_unknown() -> None:
-    """Unknown is not no."""
+    """Unknown is not 'no'."""
     assert _evaluate(NEVER).status is UNKNOWN
 
 
@@ -84,7 +84,7 @@ def test_the_status_without_facts_is_unknown() -> None:
 def test_the_end_of_an_entitlement_is_exclusive(
     facts: EntitlementFacts, end: datetime, status_after: EntitlementStatus
 ) -> None:
-    """The Redis scripts apply the same rule; an outage is counted from the first failed check."""
+    """The Redis scripts have the same rule; an outage begins at the first failed check."""
     assert _evaluate(facts, now=end - SECOND).status is YES
     assert _evaluate(facts, now=end).status is status_after
     assert _evaluate(facts, now=end + SECOND).status is status_after
@@ -127,7 +127,7 @@ SILENT = (
 def test_the_reason_is_a_sentence_for_the_person(
     facts: EntitlementFacts | None, sentence: str
 ) -> None:
-    """The account page shows it; it must not promise too much."""
+    """The account page shows this text, so it must not promise too much."""
     entitlement = _evaluate(facts)
 
     assert (entitlement.sponsorable, entitlement.facts) == ("maintainer", facts)
@@ -136,7 +136,7 @@ def test_the_reason_is_a_sentence_for_the_person(
 
 # --- several sources: every combination -----------------------------------------------------------
 
-# Each source in each of its states, with what that state alone amounts to.
+# Each source in each of its states, with status, cents and end if it were the only source.
 MEMBERS = replace(POLICY, entitles_members=True)
 Alone = tuple[EntitlementStatus, int | None, datetime | None]
 
@@ -216,7 +216,7 @@ PATRONAGES: dict[str, tuple[Grant | None, Alone]] = {
 
 
 def _best(alone: Sequence[Alone]) -> Alone:
-    """The rule: any source entitles; the highest tier counts, then the latest end."""
+    """The rule: each source can entitle; the highest tier wins, then the latest end."""
     entitling = [each for each in alone if each[0] is EntitlementStatus.ENTITLED]
     if not entitling:
         return (UNKNOWN, None, None) if any(each[0] is UNKNOWN for each in alone) else _no()
@@ -237,7 +237,7 @@ def _best(alone: Sequence[Alone]) -> Alone:
 def test_every_combination_of_sources(
     own: str, organization: str, override: str, patron: str, *, are_members_entitled: bool
 ) -> None:
-    """One entitling source is enough, others take nothing away, and unknown is not no."""
+    """One entitling source is enough, and no other source takes anything away from it."""
     facts, own_alone = OWN[own]
     (at_org, org_alone), (by_hand, hand_alone) = ORGANIZATIONS[organization], OVERRIDES[override]
     at_patreon, patron_alone = PATRONAGES[patron]
@@ -275,7 +275,7 @@ def test_hidden_organizations_make_a_no_unknown(
     policy: EntitlementPolicy,
     status: EntitlementStatus,
 ) -> None:
-    """A hidden organization may sponsor."""
+    """An organization that GitHub hides may be a sponsor, if members are entitled at all."""
     facts = replace(
         NOT_A_SPONSOR, memberships_checked_at=checked_at, memberships_unknown_since=unknown_since
     )
@@ -284,7 +284,7 @@ def test_hidden_organizations_make_a_no_unknown(
 
 
 def test_members_may_be_entitled_without_the_tier() -> None:
-    """The maintainer may reserve the features of a tier for its payers."""
+    """The maintainer may reserve the features of a tier for those who pay for it themselves."""
     facts = replace(NOT_A_SPONSOR, grants=(ORGANIZATION,), memberships_checked_at=YESTERDAY)
 
     entitlement = _evaluate(facts, policy=replace(MEMBERS, members_inherit_tier=False))
@@ -293,7 +293,7 @@ def test_members_may_be_entitled_without_the_tier() -> None:
 
 
 def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
-    """GitHub never sends that tier."""
+    """GitHub sends no tier for a sponsorship through Patreon."""
     facts = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
 
     entitlement = _evaluate(facts, policy=replace(POLICY, hidden_tier_cents=300))
@@ -357,14 +357,14 @@ def test_a_sponsorship_through_patreon_has_the_configured_tier() -> None:
     ],
 )
 def test_the_reason_of_each_grant(grant: Grant, reason: str) -> None:
-    """GitHub's own 'no' would not help the person."""
+    """The reason is about the grant; 'GitHub shows no sponsorship' would not help."""
     facts = replace(NOT_A_SPONSOR, grants=(grant,), memberships_checked_at=YESTERDAY)
 
     assert _evaluate(facts, policy=MEMBERS).reason == reason
 
 
 def test_only_administrators_see_the_reason_of_an_override() -> None:
-    """It may contain remarks about the person."""
+    """An administrator's reason may contain remarks about the person."""
     facts = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
     own, override = _evaluate(facts).considered

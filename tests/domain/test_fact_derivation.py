@@ -1,4 +1,4 @@
-"""Deriving facts from GitHub's answers: every rule, with a fixed time."""
+"""Deriving the facts to store from GitHub's answers: every rule, with a fixed time."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -72,7 +72,7 @@ def _derive_facts(
 def test_an_entitling_sponsorship_replaces_any_previous_facts(
     sponsorship: Sponsorship, valid_until: datetime | None, previous: EntitlementFacts | None
 ) -> None:
-    """GitHub's complete answer counts; a one-time payment entitles for our own window."""
+    """GitHub's answer is complete; a one-time payment entitles for the time of our settings."""
     facts = _derive_facts(sponsorship, previous=previous)
 
     assert facts == EntitlementFacts(
@@ -98,7 +98,7 @@ def test_an_entitling_sponsorship_replaces_any_previous_facts(
 def test_a_monthly_sponsorship_ends_when_its_end_is_first_seen(
     sponsorship: Sponsorship, previous: EntitlementFacts | None, valid_until: datetime
 ) -> None:
-    """GitHub sends no end, and an end that moved with each login would never expire."""
+    """GitHub sends no end. An end that moved with each sign-in would never come."""
     facts = _derive_facts(sponsorship, previous=previous)
 
     assert facts.valid_until == valid_until
@@ -107,7 +107,7 @@ def test_a_monthly_sponsorship_ends_when_its_end_is_first_seen(
 
 @pytest.mark.parametrize("previous", ALL_BEFORE)
 def test_an_old_one_time_payment_no_longer_entitles(previous: EntitlementFacts | None) -> None:
-    """GitHub sends no event at its end, so the end is counted from the payment."""
+    """GitHub sends no event at the end, so the end is computed from the payment."""
     facts = _derive_facts(ONE_TIME_OLD, previous=previous)
 
     assert facts.valid_until == NOW - 9 * DAY
@@ -128,7 +128,7 @@ def test_an_old_one_time_payment_no_longer_entitles(previous: EntitlementFacts |
 def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
     previous: EntitlementFacts | None, facts: EntitlementFacts
 ) -> None:
-    """GitHub drops a one-time payment before its end; a known end does not move."""
+    """GitHub no longer lists a one-time payment before its end comes; a stored end stays."""
     assert _derive_facts(previous=previous) == facts
 
 
@@ -137,7 +137,7 @@ def test_a_vanished_sponsorship_keeps_the_end_it_had_or_ends_now(
 def test_an_answer_clears_unknown_since_and_keeps_grants_of_other_sources(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts
 ) -> None:
-    """The next failure starts a new period; GitHub does not know other sources."""
+    """The next failure begins a new outage; GitHub's answer says nothing on other sources."""
     known = replace(previous, grants=(OVERRIDE,), memberships_checked_at=YESTERDAY)
 
     facts = _derive_facts(*sponsorships, previous=replace(known, unknown_since=YESTERDAY))
@@ -176,12 +176,12 @@ def test_an_answer_clears_unknown_since_and_keeps_grants_of_other_sources(
 def test_the_best_of_several_sponsorships_counts_in_any_order(
     sponsorships: list[Sponsorship], chosen: Sponsorship, step: int
 ) -> None:
-    """GitHub may list several between the same two accounts, in any order."""
+    """GitHub may list several sponsorships between the same two accounts, in any order."""
     assert replace(_derive_facts(*sponsorships[::step]), grants=()) == _derive_facts(chosen)
 
 
 def test_an_ended_sponsorship_does_not_inherit_the_end_of_another() -> None:
-    """Else a payment of $5 would show a former $999 a month as paid at the second login."""
+    """Otherwise a $5 payment would turn a former $999 tier into a paid one at the next sign-in."""
     sponsorships = (replace(ENDED, tier_cents=99900), replace(ONE_TIME, tier_cents=500))
     first = _derive_facts(*sponsorships)
 
@@ -192,7 +192,7 @@ def test_an_ended_sponsorship_does_not_inherit_the_end_of_another() -> None:
 
 
 def test_the_end_does_not_move_with_later_answers() -> None:
-    """Retention is counted from the end."""
+    """The retention of data is counted from the end."""
     first = _derive_facts(ENDED, ONE_TIME_OLD, previous=ENTITLED)
 
     later = _derive_facts(ENDED, ONE_TIME_OLD, previous=first, now=NOW + 9 * DAY)
@@ -202,7 +202,7 @@ def test_the_end_does_not_move_with_later_answers() -> None:
 
 @pytest.mark.parametrize("previous", ALL_BEFORE)
 def test_a_sponsorship_of_another_sponsorable_is_ignored(previous: EntitlementFacts | None) -> None:
-    """The answer may list all sponsorships of a person."""
+    """GitHub's answer may list all sponsorships of a person."""
     elsewhere = replace(MONTHLY, sponsorable="somebody-else")
 
     assert _derive_facts(elsewhere, previous=previous) == _derive_facts(previous=previous)
@@ -210,7 +210,7 @@ def test_a_sponsorship_of_another_sponsorable_is_ignored(previous: EntitlementFa
 
 # --- properties -----------------------------------------------------------------------------------
 
-# Whole days, so that moments often meet.
+# Whole days, so that equal times are often drawn.
 moments = st.integers(min_value=-50, max_value=50).map(lambda days: NOW + days * DAY)
 cents = st.none() | st.integers(min_value=0, max_value=1_200_000)
 given_sponsorships = st.lists(
@@ -261,7 +261,7 @@ def _still_runs(previous: EntitlementFacts | None, now: datetime) -> bool:
 def test_derived_facts_entitle_exactly_by_the_rules(
     sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
 ) -> None:
-    """The rules in two lines, compared with arbitrary answers; a former tier unlocks nothing."""
+    """`paid` and `expected` state the rules in two lines; random answers are compared with them."""
     ours = [each for each in sponsorships if each.sponsorable == "maintainer"]
     paid = [(each.created_at, each.tier_cents) for each in ours if _pays(each, now)]
 
@@ -279,7 +279,7 @@ def test_derived_facts_entitle_exactly_by_the_rules(
 def test_deriving_from_the_same_answer_again_changes_nothing(
     sponsorships: list[Sponsorship], previous: EntitlementFacts | None, now: datetime
 ) -> None:
-    """Two logins at the same time agree."""
+    """Two sign-ins at the same time store the same end."""
     first = _derive_facts(*sponsorships, previous=previous, now=now)
 
     again = _derive_facts(*sponsorships, previous=first, now=now)
@@ -292,7 +292,7 @@ def test_deriving_from_the_same_answer_again_changes_nothing(
 def test_a_failed_check_never_entitles_and_never_denies(
     facts: EntitlementFacts | None, now: datetime
 ) -> None:
-    """The status is the last one or unknown."""
+    """A failed check keeps an entitlement or makes it unknown."""
     entitlement = evaluate("maintainer", mark_unknown(facts, now=now), policy=POLICY, now=now)
 
     entitled_before = facts is not None and facts.is_sponsoring(now)
@@ -313,7 +313,7 @@ def _evaluate(facts: EntitlementFacts, now: datetime = NOW) -> tuple[Entitlement
 
 @pytest.mark.parametrize("step", [1, -1])
 def test_a_payment_beside_a_monthly_sponsorship_becomes_a_grant(step: int) -> None:
-    """The higher one gives the tier while it entitles; the other continues after it."""
+    """The payment has the higher tier; after its end the monthly sponsorship still entitles."""
     facts = _derive_facts(*[CHEAP, ONE_TIME][::step])
 
     assert (facts.tier_cents, facts.valid_until, facts.grants) == (100, None, (BESIDE,))
@@ -322,7 +322,7 @@ def test_a_payment_beside_a_monthly_sponsorship_becomes_a_grant(step: int) -> No
 
 
 def test_the_end_of_the_monthly_sponsorship_keeps_the_payment() -> None:
-    """The payment still entitles."""
+    """The one-time payment entitles until its own end."""
     both = _derive_facts(CHEAP, ONE_TIME)
     ended = _derive_facts(replace(CHEAP, is_active=False), ONE_TIME, previous=both)
     gone = _derive_facts(previous=both)
@@ -332,7 +332,7 @@ def test_the_end_of_the_monthly_sponsorship_keeps_the_payment() -> None:
 
 
 def test_an_expired_payment_is_removed() -> None:
-    """The audit trail still has it."""
+    """The audit trail has the payment, so the facts need not."""
     both = _derive_facts(CHEAP, ONE_TIME)
 
     later = _derive_facts(CHEAP, previous=both, now=NOW + 40 * DAY)
@@ -381,14 +381,14 @@ GRACE = replace(POLICY, grace=3 * DAY)
 def test_only_the_end_of_a_monthly_sponsorship_gets_the_grace(
     sponsorships: tuple[Sponsorship, ...], previous: EntitlementFacts | None, end: datetime | None
 ) -> None:
-    """The grace covers a paid month whose end GitHub does not send."""
+    """The grace period covers the rest of a paid month, whose end GitHub does not send."""
     facts = _derive_facts(*sponsorships, previous=previous, policy=GRACE)
 
     assert facts.valid_until == end
 
 
 def test_only_the_stored_sponsorship_gets_the_grace() -> None:
-    """Else a higher tier that ended years ago would entitle for the grace."""
+    """Otherwise a higher tier that ended years ago would entitle during the grace period."""
     old = replace(ENDED, created_at=NOW - 900 * DAY, tier_cents=99900)
 
     facts = _derive_facts(ENDED, old, previous=ENTITLED, policy=GRACE)
@@ -397,8 +397,10 @@ def test_only_the_stored_sponsorship_gets_the_grace() -> None:
 
 
 def test_a_withdrawn_cancellation_is_noticed_during_the_grace() -> None:
-    """A sponsorship that is active after its announced end goes on."""
-    known = replace(ENTITLED, valid_until=NOW + 2 * DAY)  # announced for yesterday
+    """A sponsorship that is active after its announced end has no end any more."""
+    known = replace(
+        ENTITLED, valid_until=NOW + 2 * DAY
+    )  # an end announced for yesterday, with the grace
 
     facts = _derive_facts(MONTHLY, previous=known, policy=GRACE)
 
@@ -406,7 +408,7 @@ def test_a_withdrawn_cancellation_is_noticed_during_the_grace() -> None:
 
 
 def test_the_grace_does_not_restart_with_each_check() -> None:
-    """Else it would never end."""
+    """Otherwise the grace period would never end."""
     first = _derive_facts(ENDED, previous=ENTITLED, policy=GRACE)
 
     later = _derive_facts(ENDED, previous=first, policy=GRACE, now=NOW + 2 * DAY)
@@ -433,5 +435,5 @@ NEVER_CHECKED = EntitlementFacts("maintainer", checked_at=None, grants=(OVERRIDE
 def test_a_failed_check_only_sets_unknown_since_once(
     facts: EntitlementFacts | None, marked: EntitlementFacts | None
 ) -> None:
-    """Unknown is not no, and a long outage must not extend the last answer."""
+    """A second failure must not prolong the time for which the last answer holds."""
     assert mark_unknown(facts, now=NOW) == marked

@@ -64,7 +64,7 @@ def _record(
 def test_a_member_is_entitled_until_sponsorship_or_membership_ends(
     sponsor: EntitlementFacts, until: datetime
 ) -> None:
-    """A grant needs both."""
+    """A grant needs both the sponsorship and the membership."""
     [grant] = _record(_organization(sponsor)).grants
 
     assert (grant.source, grant.until, grant.cents) == (EntitlementSource.ORGANIZATION, until, 1000)
@@ -72,21 +72,21 @@ def test_a_member_is_entitled_until_sponsorship_or_membership_ends(
 
 
 def test_logins_of_one_day_give_the_same_membership_end() -> None:
-    """Each change is copied to durable and recorded in the audit trail."""
+    """Each changed end would be copied to durable and written to the audit trail."""
     ends = {compute_membership_end(POLICY_OF_MEMBERS, NOW + timedelta(hours=h)) for h in range(11)}
 
     assert ends == {END_OF_DAY}
 
 
 def test_recording_memberships_keeps_other_grants() -> None:
-    """A login shows organizations, not the decisions of administrators."""
+    """A sign-in shows organizations, but no overrides of administrators."""
     member = _record(_organization(), facts=replace(ENTITLED, grants=(OVERRIDE,)))
 
     assert member.grants[0] == OVERRIDE
 
 
 def test_leaving_an_organization_removes_its_grant() -> None:
-    """A complete answer no longer lists it."""
+    """GitHub's answer is complete and no longer lists the organization."""
     member = _record(_organization(), _organization(number=OTHER_ORG))
 
     left = _record(_organization(), facts=member)
@@ -96,7 +96,7 @@ def test_leaving_an_organization_removes_its_grant() -> None:
 
 
 def test_the_grant_of_a_hidden_organization_stays_until_its_end() -> None:
-    """The organization may have begun to restrict OAuth apps; the membership is unknown."""
+    """The organization may have begun to restrict OAuth apps, so the membership is unknown."""
     member = _record(_organization(number=OTHER_ORG))
 
     seen = _record(_organization(), facts=member, hidden=(OTHER_ORG,), is_complete=False)
@@ -106,7 +106,7 @@ def test_the_grant_of_a_hidden_organization_stays_until_its_end() -> None:
 
 
 def test_a_failed_check_keeps_memberships_and_marks_them_once() -> None:
-    """Unknown is not no."""
+    """Unknown is not 'no'; the mark has the time of the first failure."""
     member = _record(_organization())
 
     missed = mark_memberships_unknown(member, now=TOMORROW)
@@ -129,7 +129,7 @@ def test_a_failed_check_keeps_memberships_and_marks_them_once() -> None:
 def test_a_change_of_the_organization_changes_its_members_grants(
     before: EntitlementFacts, after: EntitlementFacts, until: datetime, cents: int
 ) -> None:
-    """Members need not sign in again; other grants stay."""
+    """Members need not sign in again; their other grants stay."""
     member = _record(_organization(before), facts=replace(NOT_A_SPONSOR, grants=(OVERRIDE,)))
 
     changed = recompute_member(member, ORG, after, policy=POLICY_OF_MEMBERS)
@@ -139,7 +139,7 @@ def test_a_change_of_the_organization_changes_its_members_grants(
 
 
 def test_an_override_of_an_organization_does_not_entitle_its_members() -> None:
-    """The override is for the organization alone."""
+    """An administrator's override entitles the organization's own account only."""
     member = _record(_organization())
     by_hand = replace(NOT_A_SPONSOR, grants=(OVERRIDE,))
 
@@ -149,14 +149,14 @@ def test_an_override_of_an_organization_does_not_entitle_its_members() -> None:
 
 
 def test_a_change_of_one_organization_keeps_the_grants_of_others() -> None:
-    """Each grant belongs to one organization."""
+    """The member's grant comes from another organization than the changed one."""
     member = _record(_organization(number=OTHER_ORG))
 
     assert recompute_member(member, ORG, LAPSED, policy=POLICY_OF_MEMBERS) == member
 
 
 def test_an_organization_on_patreon_has_the_configured_tier() -> None:
-    """GitHub never sends that tier."""
+    """GitHub sends no tier for a sponsorship through Patreon."""
     through_patreon = replace(ENTITLED, tier_cents=None, payment_source=PaymentSource.PATREON)
     policy = replace(POLICY_OF_MEMBERS, hidden_tier_cents=300)
     member = _record(_organization())

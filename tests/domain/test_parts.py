@@ -6,7 +6,7 @@ from sponsorsync.domain.preferences import is_collection_name
 
 
 def test_no_collection_can_take_the_name_of_another_part() -> None:
-    """The versions of all parts are fields of one hash."""
+    """The versions of all parts of a person are fields of one hash."""
     assert not is_collection_name(parts.PROFILE)
     assert not is_collection_name("entitlement:maintainer")
 

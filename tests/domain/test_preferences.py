@@ -21,7 +21,7 @@ RULES = PreferenceRules(
 
 @pytest.mark.parametrize("name", ["mnodes", "a", "a1_b", "a" * 32])
 def test_a_plain_name_is_a_collection_name(name: str) -> None:
-    """The name becomes the end of a key that the application reads."""
+    """The name of a collection is the end of a key that the application reads."""
     assert is_collection_name(name)
 
 
@@ -34,7 +34,7 @@ def test_a_name_that_could_change_a_key_is_refused(name: str) -> None:
 
 
 def test_only_a_configured_collection_is_accepted() -> None:
-    """The name becomes part of a key; the error lists those that exist."""
+    """The name becomes part of a key; the error lists the configured collections."""
     RULES.check_collection("favourites")
     with pytest.raises(InvalidInputError, match="There is: favourites, mnodes"):
         RULES.check_collection("other")
@@ -66,7 +66,7 @@ def test_a_batch_over_the_limit_is_too_large(add: list[str], remove: list[str]) 
 
 @pytest.mark.parametrize("item", ["12345678", "ääää", "😀😀", "a b", "a/b:c", "\u00a0"])
 def test_an_item_at_the_byte_limit_is_accepted(item: str) -> None:
-    """The application decides what its ids look like."""
+    """The application decides on the form of its ids."""
     RULES.check_change([item], [])
     RULES.check_change([], [item])
 
@@ -86,7 +86,7 @@ def test_an_item_at_the_byte_limit_is_accepted(item: str) -> None:
     ],
 )
 def test_an_invalid_item_can_be_removed_but_not_added(item: str, problem: str) -> None:
-    """Another program, or an older limit, may have let it in."""
+    """Another program, or an older limit, may have stored such an item."""
     RULES.check_change([], [item])
     with pytest.raises(InvalidInputError, match=problem):
         RULES.check_change([item], [])
@@ -107,7 +107,7 @@ def test_an_invalid_item_can_be_removed_but_not_added(item: str, problem: str) -
 def test_a_change_with_one_wrong_item_is_refused(
     add: list[str], remove: list[str], problem: str
 ) -> None:
-    """JSON allows a lone surrogate, UTF-8 does not; with one item in both lists, order counts."""
+    """JSON can hold a lone surrogate, UTF-8 cannot; an item in both lists is ambiguous."""
     with pytest.raises(InvalidInputError, match=problem):
         RULES.check_change(add, remove)
 
@@ -116,7 +116,7 @@ def test_a_change_with_one_wrong_item_is_refused(
     "ids", [["1"] * MAX_FILTER_IDS, ["", "a\n", "longer than any item may be"]], ids=["most", "odd"]
 )
 def test_a_filter_accepts_ids_that_cannot_be_stored(ids: list[str]) -> None:
-    """They are in no collection, and a search must not fail because of them."""
+    """Such ids are in no collection, and a search must not fail because of them."""
     RULES.check_filter(ids)
 
 
@@ -137,7 +137,7 @@ def test_a_filter_refuses_too_many_ids_and_a_lone_surrogate(
 
 
 def test_the_error_of_a_full_collection_says_what_to_do() -> None:
-    """People see it unchanged."""
+    """People see this message unchanged."""
     assert RULES.format_full_message("mnodes", 100) == (
         "The collection mnodes may hold 100 items and holds 100; nothing was changed. "
         "Remove some first."

@@ -15,7 +15,7 @@ GRANT = Grant(source=EntitlementSource.PATREON, since=YESTERDAY, until=None)
 
 @pytest.mark.parametrize("until", [None, NOW - timedelta(hours=1)])
 def test_each_source_has_sentences_of_its_own(until: datetime | None) -> None:
-    """Else the sentence would name the wrong source."""
+    """Otherwise the sentence would name the wrong source."""
     sources = [each for each in EntitlementSource if each is not EntitlementSource.NONE]
     grants = [replace(GRANT, source=each, until=until) for each in sources]
 
@@ -24,7 +24,7 @@ def test_each_source_has_sentences_of_its_own(until: datetime | None) -> None:
 
 @pytest.mark.parametrize("source", [EntitlementSource.NONE, cast("EntitlementSource", "liberapay")])
 def test_an_unknown_source_is_taken_for_no_other(source: EntitlementSource) -> None:
-    """A source that is not in the list raises an error."""
+    """A source that the domain does not list raises an error."""
     facts = replace(NOT_A_SPONSOR, grants=(replace(GRANT, source=source),))
 
     with pytest.raises(AssertionError):

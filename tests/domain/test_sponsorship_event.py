@@ -1,4 +1,4 @@
-"""Applying events to the stored facts: every action, in every order."""
+"""Applying webhook events to the stored facts: every action, in every order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -87,7 +87,7 @@ LATE_PAYMENT = replace(PAYMENT, created_at=NOW - DAY)
 def test_the_first_event_of_a_person_creates_facts(
     event: SponsorshipEvent, end: datetime | None, previous: EntitlementFacts | None
 ) -> None:
-    """Each event proves that there is a sponsorship, even if earlier ones were missed."""
+    """Each event shows that there is a sponsorship, even if earlier events were missed."""
     facts = _facts_after(event, previous)
 
     assert (facts.source, facts.since, facts.valid_until) == (
@@ -110,7 +110,7 @@ def test_the_first_event_of_a_person_creates_facts(
 def test_an_event_changes_only_its_subject(
     event: SponsorshipEvent, expected: EntitlementFacts
 ) -> None:
-    """All other facts stay."""
+    """All other facts of the sponsorship stay."""
     unknown = replace(MONTHLY, unknown_since=NOW - DAY)
 
     assert _apply(event, unknown) == replace(expected, checked_at=NOW)
@@ -118,7 +118,7 @@ def test_an_event_changes_only_its_subject(
 
 @pytest.mark.parametrize("is_one_time", [False, True], ids=["monthly", "payment"])
 def test_an_announced_change_of_tiers_keeps_the_current_tier(*, is_one_time: bool) -> None:
-    """The event carries the coming tier; until then the former monthly one is paid."""
+    """The event has the future tier, so the former one is stored until the change."""
     facts = _facts_after(replace(PENDING_TIER_CHANGE, is_one_time=is_one_time), None)
 
     assert (facts.tier_cents, facts.is_one_time, facts.valid_until) == (1000, False, None)
@@ -154,7 +154,7 @@ def test_an_announced_change_of_tiers_keeps_the_current_tier(*, is_one_time: boo
 def test_the_end_that_an_event_leaves(
     event: SponsorshipEvent, stored: EntitlementFacts, end: datetime | None
 ) -> None:
-    """The earliest known end of a sponsorship counts, and each replay gives the same one."""
+    """The earliest known end of a sponsorship is stored; a repeated event does not move it."""
     assert _end(_apply(event, stored)) == end
 
 
@@ -182,7 +182,7 @@ def test_the_end_that_an_event_leaves(
 def test_an_event_older_than_the_facts_is_ignored(
     event: SponsorshipEvent, stored: EntitlementFacts
 ) -> None:
-    """The stored facts are newer; a replayed change could regain a better tier."""
+    """A replayed tier change could otherwise restore a better tier."""
     assert _apply(event, stored) is None
 
 
@@ -203,7 +203,7 @@ def test_an_event_older_than_the_facts_is_ignored(
 def test_an_event_of_a_former_sponsorship_does_not_undo_the_end_of_its_successor(
     event: SponsorshipEvent, end: datetime
 ) -> None:
-    """Else a late or repeated event would entitle a non-payer without end."""
+    """Otherwise a late or repeated event would entitle a person who no longer pays."""
     successor = replace(MONTHLY, since=NOW - 20 * DAY, valid_until=end)
 
     assert _apply(event, successor) is None
@@ -211,7 +211,7 @@ def test_an_event_of_a_former_sponsorship_does_not_undo_the_end_of_its_successor
 
 @pytest.mark.parametrize("cents", [500, 1000, 2500])
 def test_a_new_monthly_sponsorship_replaces_the_former_one(cents: int) -> None:
-    """The former one's cancellation may be late, and must not end the new one."""
+    """The cancellation of the former one may arrive late, and must not end the new one."""
     again = _facts_after(replace(CREATED, created_at=NOW, tier_cents=cents), MONTHLY)
 
     assert (again.since, again.tier_cents) == (NOW, cents)
@@ -234,7 +234,7 @@ def test_a_new_monthly_sponsorship_replaces_the_former_one(cents: int) -> None:
 def test_only_an_event_that_contradicts_the_facts_is_doubtful(
     event: SponsorshipEvent, stored: EntitlementFacts | None, *, is_it: bool
 ) -> None:
-    """An end before the last check, or another former tier, of the same sponsorship."""
+    """Such an event has an end before the last check, or another former tier than stored."""
     assert is_doubtful(event, stored) is is_it
 
 
@@ -249,7 +249,7 @@ def test_only_an_event_that_contradicts_the_facts_is_doubtful(
 def test_a_change_is_applied_when_a_former_tier_is_not_known(
     event: SponsorshipEvent, stored: EntitlementFacts
 ) -> None:
-    """A sponsorship through Patreon, for example, has no tier."""
+    """A sponsorship through Patreon, for example, has no tier to compare."""
     facts = _facts_after(event, stored)
 
     assert facts.tier_cents == 2500
@@ -257,7 +257,7 @@ def test_a_change_is_applied_when_a_former_tier_is_not_known(
 
 @pytest.mark.parametrize("stored", [None, MONTHLY, replace(MONTHLY, valid_until=NOW + DAY)])
 def test_a_change_to_a_payment_counts_from_its_arrival(stored: EntitlementFacts | None) -> None:
-    """Counted from the start of the sponsorship, the window might be over."""
+    """Counted from the start of the sponsorship, the time of the payment might be over."""
     payment = replace(TIER_CHANGED, is_one_time=True, tier_cents=1000)
     facts = _apply(payment, stored)
 
@@ -266,7 +266,7 @@ def test_a_change_to_a_payment_counts_from_its_arrival(stored: EntitlementFacts 
 
 
 def test_a_payment_and_a_monthly_sponsorship_do_not_shorten_each_other() -> None:
-    """Both are paid."""
+    """Both are paid, so the payment becomes a grant beside the sponsorship."""
     payment = replace(CREATED, is_one_time=True, created_at=NOW)
     paid, both = _apply(payment, None), _apply(payment, MONTHLY)
     beside = Grant(EntitlementSource.SPONSORSHIP, since=NOW, until=NOW + 31 * DAY, cents=1000)
@@ -279,7 +279,7 @@ def test_a_payment_and_a_monthly_sponsorship_do_not_shorten_each_other() -> None
 
 @pytest.mark.parametrize("order", list(permutations([CREATED, EDITED, TIER_CHANGED, CANCELLED])))
 def test_a_cancellation_holds_in_any_order_of_events(order: tuple[SponsorshipEvent, ...]) -> None:
-    """Events carry no time to sort them by."""
+    """Events have no time by which they could be sorted."""
     facts: EntitlementFacts | None = None
     for event in order:
         facts = _apply(event, facts) or facts
@@ -288,7 +288,7 @@ def test_a_cancellation_holds_in_any_order_of_events(order: tuple[SponsorshipEve
 
 
 def test_an_announced_end_survives_a_check() -> None:
-    """GitHub shows the sponsorship as active until then; only the webhook sends the end."""
+    """Until then GitHub lists the sponsorship as active; only the webhook has the end."""
     announced = replace(MONTHLY, valid_until=NOW + DAY)
     active = replace(entitlements.MONTHLY, created_at=BEGAN, tier_selected_at=BEGAN)
 
@@ -310,20 +310,20 @@ MONTH_H = 24 * 30
 
 @dataclass(frozen=True)
 class Life:
-    """A true monthly sponsorship, with its events and their times."""
+    """A monthly sponsorship as it really was, with its events and their times."""
 
     began: datetime
     ended: datetime | None
     events: list[tuple[datetime, SponsorshipEvent]]
 
     def pays(self, now: datetime) -> bool:
-        """Returns whether it is active at a time."""
+        """Returns whether the sponsorship is active at this time."""
         return self.began <= now and (self.ended is None or now < self.ended)
 
 
 @st.composite
 def lives(draw: st.DrawFn, *, number: int) -> Life:
-    """Draws the first or the second of two successive sponsorships."""
+    """Draws a sponsorship; number 1 begins after number 0 has ended."""
     began = NOW + number * 3 * MONTH_H * HOUR
     ended = began + draw(st.integers(1, 2 * MONTH_H)) * HOUR
     inside = st.integers(0, (ended - began) // HOUR - 1).map(lambda hours: began + hours * HOUR)
@@ -348,7 +348,7 @@ TIERS = [
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]]:
-    """Draws one or two sponsorships, with each event delivered at least once, maybe late."""
+    """Draws one or two sponsorships, and their events, each delivered once or more, maybe late."""
     truth = [draw(lives(number=number)) for number in range(draw(st.integers(1, 2)))]
     delays = st.lists(st.integers(0, 4 * MONTH_H), min_size=1, max_size=3)
     delivered = [
@@ -377,7 +377,7 @@ def _apply_all(
 def _find_unjust(
     truth: list[Life], delivered: list[tuple[datetime, SponsorshipEvent]]
 ) -> list[datetime]:
-    """Returns the times at which a known payer is not entitled."""
+    """Returns the times at which a paying person with a delivered event is not entitled."""
     seen: set[datetime] = set()
     unjust = []
     for now, event, facts in _apply_all(delivered):
@@ -391,7 +391,7 @@ def _find_unjust(
 def test_any_order_of_events_entitles_exactly_the_payers(
     events: tuple[list[Life], list[tuple[datetime, SponsorshipEvent]]],
 ) -> None:
-    """From the first event of a sponsorship to its end, however late and often they arrive."""
+    """A person is entitled from the first delivered event of a sponsorship to its end."""
     truth, delivered = events
     *_, (now, _, facts) = _apply_all(delivered)
 

@@ -26,10 +26,10 @@ NEVER_S = 3600.0
 
 @dataclass
 class Replica(UseCases):
-    """The service as it is wired; its own loop rests while a test runs.
+    """The service, connected as in production; its loop for members does not run in a test.
 
     Attributes:
-        members: Recomputes members when a test says so.
+        members: Recomputes members when a test calls it.
     """
 
     members: OrganizationMembers
@@ -39,7 +39,7 @@ class Replica(UseCases):
 
     @property
     def organization(self) -> Organization:
-        """The organization that sponsors."""
+        """The organization that sponsors the maintainer."""
         return cast("Organization", self.github.people.by_id(ORG))
 
     @property
@@ -48,23 +48,23 @@ class Replica(UseCases):
         return find_sponsorship(self.github, self.organization.login)
 
     def add_members(self, *logins: str) -> list[int]:
-        """Adds people to the organization; returns their numbers."""
+        """Adds people to the organization; returns their account numbers."""
         people = [self.github.people.add_person(login) for login in logins]
         self.organization.members += people
         return [person.database_id for person in people]
 
     async def report(self, action: Action, **more: Any) -> None:  # noqa: ANN401 - tell's own
-        """Reports the organization's sponsorship by GitHub's webhook."""
+        """Sends an event of the organization's sponsorship to the webhook."""
         await self.receive(action, self.sponsorship, **more)
 
     async def entitle_member(self) -> None:
-        """Starts with an entitled member, and no note of the organization."""
+        """Entitles one member, with no recomputation of members left to do."""
         await self.report("created")
         await self.sign_in("org-member")
         await self.members.recompute_changed()
 
     async def change_tier(self) -> None:
-        """Raises the organization's tier from 10,000 to 50,000 cents, and reports that."""
+        """Raises the organization's tier from 10,000 to 50,000 cents, and reports the change."""
         self.sponsorship.tier = Tier(50_000)
         await self.report("tier_changed", former_cents=10_000)
 
@@ -74,7 +74,7 @@ class Replica(UseCases):
         return evaluate(SPONSORABLE, facts, policy=self.services.policy, now=self.clock())
 
     async def load_seats(self) -> set[int]:
-        """Returns the members with a seat."""
+        """Returns the ids of the members with a seat."""
         found = await self.local.zrange(keys.members(SPONSORABLE, ORG), 0, -1)
         return {int(cast("str", each)) for each in found}
 
@@ -86,19 +86,19 @@ class Replica(UseCases):
 
 @pytest.fixture
 def every_s() -> float:
-    """The pause of the service's own loop; a test may say otherwise."""
+    """The pause of the service's loop for members; a test may replace this fixture."""
     return NEVER_S
 
 
 @pytest.fixture
 def overrides() -> dict[str, Any]:
-    """Settings of a test's own."""
+    """Settings that differ from the defaults; a test may replace this fixture."""
     return {}
 
 
 @pytest.fixture
 def member_settings(settings: Settings, overrides: dict[str, Any]) -> Settings:
-    """Settings of a service that entitles members, without a maintainer's token."""
+    """Settings of a service that entitles members and has no maintainer's token."""
     return settings.model_copy(update={"org_entitlement": "members"} | overrides)
 
 
@@ -113,7 +113,7 @@ def _pace(every_s: float, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None
 async def open_replica(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> AsyncIterator[Replica]:
-    """Runs the service, with its engine where there is a durable side."""
+    """Runs the service, with the sync engine if the settings have a durable Redis."""
     async with open_services(settings, httpx.ASGITransport(github.app), clock) as services:
         entitlements = services.overrides.entitlements
         organizations = OrganizationStore(services.local)
@@ -127,6 +127,6 @@ async def open_replica(
 async def replica(
     member_settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> AsyncIterator[Replica]:
-    """The service on one Redis."""
+    """The service with the local Redis only."""
     async with open_replica(member_settings, github, local, clock) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""The facts of a person after a source has described a linked account."""
+"""The facts of a person after a source has answered about a linked account."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ ACCOUNT = LinkedAccount("17", lambda _stored, _now: NEW)
 
 @pytest.mark.parametrize("stored", [STORED, replace(STORED, account_id="another")])
 def test_a_new_grant_replaces_the_one_of_the_same_source(stored: Grant) -> None:
-    """Of any account: a person has one account at a source. All other facts stay."""
+    """A person has one account at a source, so a grant of another account is replaced, too."""
     facts = replace(FACTS, grants=(ORGANIZATION, stored, OVERRIDE))
 
     applied = apply_account(facts, SOURCE, ACCOUNT, now=NOW)
@@ -33,7 +33,7 @@ def test_a_new_grant_replaces_the_one_of_the_same_source(stored: Grant) -> None:
 
 @pytest.mark.parametrize(("account_id", "expected"), [("17", STORED), ("another", None)])
 def test_another_accounts_grant_is_not_inherited(account_id: str, expected: Grant | None) -> None:
-    """Else a second account would keep the year that the first one has paid for."""
+    """Otherwise a second account would keep the year that the first one has paid."""
     calls = []
     account = LinkedAccount(account_id, lambda stored, now: calls.append((stored, now)))
 
@@ -43,7 +43,7 @@ def test_another_accounts_grant_is_not_inherited(account_id: str, expected: Gran
 
 
 def test_an_account_without_support_ends_the_grant_and_nothing_else() -> None:
-    """The source has just said that there is no support."""
+    """The source has answered that this account does not support the maintainer."""
     facts = replace(NOT_A_SPONSOR, grants=(STORED, OVERRIDE))
     account = LinkedAccount("17", lambda _stored, _now: None)
 
@@ -53,7 +53,7 @@ def test_an_account_without_support_ends_the_grant_and_nothing_else() -> None:
 
 
 def test_removing_a_grant_leaves_all_else() -> None:
-    """Also where there is nothing to remove."""
+    """The other grants stay; removing a grant that does not exist changes nothing."""
     assert replace_grant(FACTS, SOURCE, None) == replace(ENTITLED, grants=(ORGANIZATION, OVERRIDE))
     assert replace_grant(ENTITLED, SOURCE, None) == ENTITLED
     assert find_grant(ENTITLED, SOURCE) is None

@@ -1,4 +1,4 @@
-"""Entitlements that end at their time, without a durable side and so without a sync engine."""
+"""Entitlements that end at their time, without a durable Redis and so without a sync engine."""
 
 from typing import cast
 
@@ -18,7 +18,7 @@ from tests.support.waiting import until
 
 
 async def test_an_ended_person_leaves_the_index(run_service: RunService, local: Redis) -> None:
-    """Other services read the index directly, and administrators want to see the cause."""
+    """Other services read the index directly; the audit trail has the cause of the loss."""
 
     async def is_over() -> bool:
         return not await local.sismember(keys.sponsors(SPONSORABLE), str(MONTHLY))

@@ -16,7 +16,7 @@ from tests.support.use_cases import MEMBER, ORG, STRANGER
 
 
 async def test_a_member_is_entitled_by_the_organizations_sponsorship(replica: Replica) -> None:
-    """Without a maintainer's token: the member's own sign-in shows the public sponsorship."""
+    """The member's own sign-in shows the public sponsorship; no maintainer's token is needed."""
     await replica.sign_in("org-member")
 
     entitlement = await replica.entitlement()
@@ -31,7 +31,7 @@ async def test_a_member_is_entitled_by_the_organizations_sponsorship(replica: Re
 
 
 async def test_a_membership_counts_for_a_month(replica: Replica) -> None:
-    """Only the member's next sign-in shows whether it goes on."""
+    """Only the member's next sign-in shows whether the membership still exists."""
     await replica.sign_in("org-member")
     entitlement = await replica.entitlement()
     signed_in_at = replica.clock.now
@@ -48,7 +48,7 @@ async def test_a_membership_counts_for_a_month(replica: Replica) -> None:
     ("overrides", "is_asked"), [({}, True), ({"org_entitlement": "off"}, False)], ids=["on", "off"]
 )
 async def test_organizations_are_requested_if_needed(replica: Replica, *, is_asked: bool) -> None:
-    """GitHub's page shows people which data an installation wants."""
+    """GitHub's consent page lists each requested scope, so an unused one is not requested."""
     attempt = replica.services.sign_in.start(login_hint=None)
 
     [scope] = parse_qs(urlsplit(attempt.url).query)["scope"]
@@ -56,7 +56,7 @@ async def test_organizations_are_requested_if_needed(replica: Replica, *, is_ask
 
 
 async def test_a_private_sponsorship_of_an_organization_entitles_members(replica: Replica) -> None:
-    """Members do not see it, which proves nothing; the webhook reported it."""
+    """The webhook has reported the sponsorship; members cannot see it, which proves no end."""
     replica.sponsorship.is_private = True
     await replica.report("created")
     await replica.sign_in("org-member")
@@ -66,7 +66,7 @@ async def test_a_private_sponsorship_of_an_organization_entitles_members(replica
 
 
 async def test_a_shown_former_sponsorship_ends_no_private_one_of_the_org(replica: Replica) -> None:
-    """Members see only the former one, which is not the one that entitles them."""
+    """Members see a former public sponsorship; the private one that entitles them goes on."""
     replica.sponsorship.is_private = True
     began = replica.sponsorship.created_at
     await replica.report("created")
@@ -81,7 +81,7 @@ async def test_a_shown_former_sponsorship_ends_no_private_one_of_the_org(replica
 
 
 async def test_an_end_that_members_see_ends_the_stored_sponsorship(replica: Replica) -> None:
-    """It is shown, so GitHub hides no other one behind it."""
+    """The sponsorship that members see as ended is the stored one."""
     await replica.report("created")
     replica.sponsorship.is_ended = True
     replica.clock.advance(minutes=1)
@@ -91,7 +91,7 @@ async def test_an_end_that_members_see_ends_the_stored_sponsorship(replica: Repl
 
 
 async def test_a_better_sponsorship_of_the_organization_replaces_another(replica: Replica) -> None:
-    """The stored one has an announced end; the present one has none."""
+    """The stored one has an announced end; a new one, which members see, has none."""
     await replica.report("created")
     tomorrow = replica.clock.now + timedelta(days=1)
     await replica.report("pending_cancellation", effective_date=tomorrow)
@@ -105,7 +105,7 @@ async def test_a_better_sponsorship_of_the_organization_replaces_another(replica
 
 
 async def test_a_stored_tier_stays_when_a_sign_in_shows_none(replica: Replica) -> None:
-    """GitHub shows it only to the two sides of a sponsorship."""
+    """GitHub shows a tier only to the organization and the maintainer."""
     await replica.report("created")
     await replica.sign_in("org-member")
     await replica.sign_in("org-member")
@@ -116,7 +116,7 @@ async def test_a_stored_tier_stays_when_a_sign_in_shows_none(replica: Replica) -
 
 
 async def test_a_better_own_sponsorship_counts(replica: Replica) -> None:
-    """The other one is still listed."""
+    """The person's own tier is higher; `considered` still lists the organization's grant."""
     await replica.report("created")
     replica.github.people.sponsor("org-member", SPONSORABLE, cents=25_000, days_ago=1)
     await replica.sign_in("org-member")
@@ -130,7 +130,7 @@ async def test_a_better_own_sponsorship_counts(replica: Replica) -> None:
 
 
 async def test_a_former_member_is_not_entitled_after_the_next_sign_in(replica: Replica) -> None:
-    """The seat is free for another member."""
+    """The seat becomes free for another member."""
     await replica.sign_in("org-member")
     replica.organization.members.clear()
     await replica.sign_in("org-member")
@@ -141,7 +141,7 @@ async def test_a_former_member_is_not_entitled_after_the_next_sign_in(replica: R
 
 
 async def test_a_renamed_organization_stays_the_same(replica: Replica) -> None:
-    """Its number counts; the shown name is that of the last sign-in."""
+    """The account number identifies the organization; the reason has the new name."""
     await replica.sign_in("org-member")
     replica.github.people.rename("sponsoring-org", "renamed-org")
     await replica.sign_in("org-member")
@@ -153,7 +153,7 @@ async def test_a_renamed_organization_stays_the_same(replica: Replica) -> None:
 
 
 async def test_the_next_owner_of_a_login_inherits_no_membership(replica: Replica) -> None:
-    """Neither a person the member's, nor an organization its members."""
+    """A new person and a new organization register the logins of two renamed accounts."""
     await replica.sign_in("org-member")
     people = replica.github.people
     people.rename("org-member", "renamed-member")
@@ -167,7 +167,7 @@ async def test_the_next_owner_of_a_login_inherits_no_membership(replica: Replica
 
 
 async def test_memberships_may_be_switched_off(replica: Replica, settings: Settings) -> None:
-    """The maintainer decides, at any time."""
+    """With `org_entitlement` off, a stored grant of an organization does not entitle."""
     await replica.sign_in("org-member")
     off = settings.model_copy(update={"org_entitlement": "off"}).entitlement_policy
 
@@ -178,7 +178,7 @@ async def test_memberships_may_be_switched_off(replica: Replica, settings: Setti
 
 
 async def test_an_organization_that_restricts_apps_is_unknown(replica: Replica) -> None:
-    """GitHub lists null in its place."""
+    """GitHub lists null in place of an organization that restricts OAuth apps."""
     replica.github.switches.restricting_organization = "sponsoring-org"
     await replica.sign_in("org-member")
 
@@ -186,7 +186,7 @@ async def test_an_organization_that_restricts_apps_is_unknown(replica: Replica) 
 
 
 async def test_a_membership_stays_for_its_time_while_apps_are_restricted(replica: Replica) -> None:
-    """And not longer than that."""
+    """The organization begins to hide itself, so its grant stays, but is not prolonged."""
     await replica.sign_in("org-member")
     seen = await replica.entitlement()
     replica.github.switches.restricting_organization = "sponsoring-org"
@@ -199,7 +199,7 @@ async def test_a_membership_stays_for_its_time_while_apps_are_restricted(replica
 
 
 async def test_memberships_are_unknown_without_the_scope(replica: Replica) -> None:
-    """A person may remove it on GitHub's page."""
+    """A person may remove the scope on GitHub's consent page."""
     await replica.sign_in("stranger")
     replica.github.switches.insufficient_scopes = True
     await replica.sign_in("stranger")
@@ -211,7 +211,7 @@ async def test_memberships_are_unknown_without_the_scope(replica: Replica) -> No
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 2}])
 async def test_of_three_members_two_get_the_two_seats(replica: Replica) -> None:
-    """The third one reads why not."""
+    """The reason of the third member says that the seats are taken."""
     numbers = [MEMBER, *replica.add_members("member-2", "member-3")]
     await asyncio.gather(*map(replica.sign_in, ("org-member", "member-2", "member-3")))
 
@@ -224,7 +224,7 @@ async def test_of_three_members_two_get_the_two_seats(replica: Replica) -> None:
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 1}])
 async def test_a_member_who_signs_in_again_keeps_the_seat(replica: Replica) -> None:
-    """And for longer than before."""
+    """The second sign-in prolongs the grant; the other member still gets no seat."""
     [other] = replica.add_members("member-2")
     await replica.sign_in("org-member")
     first = await replica.entitlement()
@@ -241,7 +241,7 @@ async def test_a_member_who_signs_in_again_keeps_the_seat(replica: Replica) -> N
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 1}])
 async def test_a_seat_is_free_when_its_membership_is_over(replica: Replica) -> None:
-    """Redis' clock decides, so the first sign-in was long ago."""
+    """The clock of Redis decides, so the first sign-in was long ago."""
     [other] = replica.add_members("member-2")
     replica.clock.advance(days=-40)
     await replica.sign_in("org-member")
@@ -254,7 +254,7 @@ async def test_a_seat_is_free_when_its_membership_is_over(replica: Replica) -> N
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 1}])
 async def test_a_former_members_seat_goes_to_another_member(replica: Replica) -> None:
-    """It is free after the former member's next sign-in."""
+    """The seat becomes free when the former member signs in again."""
     [other] = replica.add_members("member-2")
     await replica.sign_in("org-member")
     await replica.sign_in("member-2")
@@ -270,7 +270,7 @@ async def test_a_former_members_seat_goes_to_another_member(replica: Replica) ->
 
 @pytest.mark.parametrize("overrides", [{"org_seats": 1}])
 async def test_a_deleted_account_gives_up_its_seat(replica: Replica) -> None:
-    """Data of a deleted person must not keep others out."""
+    """Data of a deleted person must not keep other members out."""
     await replica.sign_in("org-member")
     await replica.services.personal_data.delete(MEMBER)
 

@@ -25,7 +25,7 @@ FIELD = f"{SPONSORABLE}:{ORG}"
 
 
 async def test_the_end_of_an_organizations_sponsorship_reaches_members(replica: Replica) -> None:
-    """No member has to sign in for it."""
+    """Members are recomputed without a sign-in of their own."""
     await replica.entitle_member()
     replica.clock.advance(seconds=-1)  # so that the end has come
     await replica.report("cancelled")
@@ -53,7 +53,7 @@ async def test_a_tier_change_of_the_organization_reaches_its_members(replica: Re
 
 
 async def test_an_organization_that_sponsors_again_entitles_its_members(replica: Replica) -> None:
-    """While their memberships count; they keep their seats meanwhile."""
+    """Members keep their seats while the organization does not sponsor."""
     await replica.entitle_member()
     await replica.report("cancelled")
     await replica.members.recompute_changed()
@@ -71,7 +71,7 @@ async def test_an_organization_that_sponsors_again_entitles_its_members(replica:
 
 @pytest.mark.parametrize("every_s", [0.01])
 async def test_no_error_ends_the_loop(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It recomputes members without a request; nobody would notice its end."""
+    """Nobody would notice that members are not recomputed any more."""
     await replica.report("created")
     await replica.sign_in("org-member")
     find = OrganizationStore.find_changed_organizations
@@ -88,7 +88,7 @@ async def test_no_error_ends_the_loop(replica: Replica, monkeypatch: pytest.Monk
 
 
 async def test_unreadable_notes_do_not_delay_the_others(replica: Replica) -> None:
-    """They are removed and logged."""
+    """Unreadable notes are removed and logged; the readable one is processed."""
     await replica.report("created")
     await replica.sign_in("org-member")
     unreadable = ["x", "", "maintainer:", f"{FIELD}:x", "ä:1", f"{SPONSORABLE}:{'9' * 5000}"]
@@ -104,7 +104,7 @@ async def test_unreadable_notes_do_not_delay_the_others(replica: Replica) -> Non
 
 
 async def test_a_note_outlasts_a_replica(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next replica does the rest."""
+    """A replica dies halfway; the note stays, so another replica recomputes the rest."""
     [other] = replica.add_members("member-2")
     await replica.report("created")
     await replica.sign_in("org-member")
@@ -136,7 +136,7 @@ async def test_a_note_outlasts_a_replica(replica: Replica, monkeypatch: pytest.M
 async def test_an_organization_that_changes_meanwhile_is_recomputed_again(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The facts read at the beginning may be outdated by the end."""
+    """The organization's facts were read before the change, so its note has to stay."""
     await replica.entitle_member()
     await replica.report("edited")
     load_members = replica.organizations.load_members
@@ -161,7 +161,7 @@ async def test_a_note_of_a_later_change_is_not_removed(replica: Replica) -> None
     await replica.entitle_member()
     await replica.report("edited")
     [changed] = await replica.organizations.find_changed_organizations()
-    await replica.members.recompute_changed()  # another replica
+    await replica.members.recompute_changed()  # as another replica does
     await replica.report("cancelled")
     await replica.organizations.settle_organizations(changed.entries)
 
@@ -169,7 +169,7 @@ async def test_a_note_of_a_later_change_is_not_removed(replica: Replica) -> None
 
 
 async def test_several_replicas_may_recompute_at_once(replica: Replica) -> None:
-    """Versions decide, so no member keeps outdated facts."""
+    """The versions of the parts decide, so no member keeps outdated facts."""
     others = replica.add_members("member-2", "member-3")
     await replica.report("created")
     for login in ("org-member", "member-2", "member-3"):
@@ -190,7 +190,7 @@ async def test_a_members_preferences_are_copied_and_pruned_like_a_sponsors(
     durable_url: SecretStr,
     durable: Redis,
 ) -> None:
-    """After the end removals still reach durable, and additions do not."""
+    """After the end of the entitlement, durable receives removals, but no additions."""
     copy = keys.preferences(MEMBER, COLLECTION)
     settings = member_settings.model_copy(
         update={"durable_url": durable_url, "manage_notifications": True}

@@ -24,7 +24,7 @@ NEXT_PAGE: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
 
 
 class Client(GitHubClient):
-    """The client of the simulated GitHub, which issues its tokens."""
+    """The client of the simulated GitHub, with a way to get tokens from it."""
 
     def __init__(self, http: httpx.AsyncClient, github: SimulatedGitHub) -> None:
         super().__init__(http, api_url="http://github.test/api")
@@ -44,7 +44,7 @@ async def client(way: Script, github: SimulatedGitHub) -> AsyncIterator[Client]:
 
 
 async def test_fetch_user_returns_the_token_owners_profile(client: Client) -> None:
-    """Name and address may be missing."""
+    """Name and public address may be missing."""
     user = await client.fetch_user(client.token_of("stranger"))
 
     assert user == GitHubUser(
@@ -57,14 +57,14 @@ async def test_fetch_user_returns_the_token_owners_profile(client: Client) -> No
 
 
 async def test_fetch_emails_returns_hidden_addresses_too(client: Client) -> None:
-    """`/user` shows only the public one."""
+    """`/user` has the public address only."""
     emails = await client.fetch_emails(client.token_of("stranger"))
 
     assert emails == (EmailAddress("stranger@example.com", is_primary=True, is_verified=True),)
 
 
 async def test_a_renamed_account_is_found_by_its_id(client: Client) -> None:
-    """The answer has the new login."""
+    """GitHub's answer has the new login."""
     client.github.people.rename("monthly", "Yearly")
 
     account = await client.fetch_account(48_210_377, client.token_of("maintainer"))
@@ -73,7 +73,7 @@ async def test_a_renamed_account_is_found_by_its_id(client: Client) -> None:
 
 
 async def test_a_login_that_was_taken_over_is_another_account(client: Client) -> None:
-    """Data and sponsorship of the former owner must not reach the new one."""
+    """Data and sponsorship of the former owner of a login must not reach the new one."""
     token = client.token_of("maintainer")
     client.github.people.rename("monthly", "yearly")
     newcomer = client.github.people.add_person("monthly")
@@ -86,7 +86,7 @@ async def test_a_login_that_was_taken_over_is_another_account(client: Client) ->
 
 
 async def test_a_deleted_account_is_none(client: Client) -> None:
-    """This is an answer, not a refusal."""
+    """404 is GitHub's answer that there is no account, and no refusal."""
     token = client.token_of("maintainer")
     client.github.people.remove("monthly")
 
@@ -132,7 +132,7 @@ async def test_an_invalid_login_does_not_change_the_path(
 async def test_only_404_means_that_an_account_is_gone(
     client: Client, way: Script, answer: httpx.Response, error: type[GitHubError]
 ) -> None:
-    """After any other status it is unknown."""
+    """After any other status it is unknown whether the account exists."""
     way.answer(answer)
 
     with pytest.raises(error):
@@ -140,7 +140,7 @@ async def test_only_404_means_that_an_account_is_gone(
 
 
 async def test_a_404_elsewhere_is_a_refusal(client: Client, way: Script) -> None:
-    """GitHub sends 404 for objects that a token may not see."""
+    """For GraphQL, GitHub sends 404 for objects that a token may not see."""
     way.answer(httpx.Response(404))
 
     with pytest.raises(GitHubRefusedError):
@@ -166,7 +166,7 @@ async def test_a_sponsor_sees_their_sponsorship(
     *,
     is_active: bool,
 ) -> None:
-    """Private and ended ones too; GitHub ignores the case of logins and has no tier of Patreon."""
+    """The list has private and ended ones, too; GitHub ignores letter case in logins."""
     [found] = await client.fetch_sponsorships(client.token_of(sponsor), [login])
 
     assert found.sponsorable == "maintainer"
@@ -175,7 +175,7 @@ async def test_a_sponsor_sees_their_sponsorship(
 
 
 async def test_an_organization_can_be_sponsored(client: Client) -> None:
-    """GitHub's schema has its login in another type."""
+    """In GitHub's schema an organization is another type than a person."""
     client.github.people.add_organization("The-Project")
     client.github.people.sponsor("monthly", "The-Project")
 
@@ -187,7 +187,7 @@ async def test_an_organization_can_be_sponsored(client: Client) -> None:
 
 
 async def test_sponsorships_of_other_accounts_are_not_requested(client: Client) -> None:
-    """They are not needed."""
+    """The person sponsors two accounts; only the configured one is requested."""
     client.github.people.sponsor("monthly", "stranger")
 
     sponsorships = await client.fetch_sponsorships(client.token_of("monthly"), ["maintainer"])
@@ -197,7 +197,7 @@ async def test_sponsorships_of_other_accounts_are_not_requested(client: Client) 
 
 @pytest.mark.parametrize(("number", "pages"), [(0, 1), (99, 1), (100, 1), (101, 2), (150, 2)])
 async def test_every_page_of_sponsorships_is_read(client: Client, number: int, pages: int) -> None:
-    """The entitling one may be the last."""
+    """The sponsorship that entitles may be on the last page."""
     for days_ago in range(number):
         client.github.people.sponsor("stranger", "maintainer", days_ago=days_ago)
 
@@ -221,7 +221,7 @@ async def test_a_member_sees_the_organizations_public_sponsorship(client: Client
 
 
 async def test_an_owner_sees_the_tier_and_private_sponsorships(client: Client) -> None:
-    """Ordinary members see neither."""
+    """Ordinary members see neither the tier nor private sponsorships."""
     owner, member = (
         client.github.people.get_person("stranger"),
         client.github.people.get_person("monthly"),
@@ -239,7 +239,7 @@ async def test_an_owner_sees_the_tier_and_private_sponsorships(client: Client) -
 
 
 async def test_a_restricting_organization_does_not_hide_others(client: Client) -> None:
-    """GitHub sends FORBIDDEN beside the data of the others."""
+    """GitHub sends the error FORBIDDEN beside the data of the other organizations."""
     member = client.github.people.get_person("org-member")
     client.github.people.add_organization("restricting-org", members=[member])
     client.github.switches.restricting_organization = "restricting-org"
@@ -257,7 +257,7 @@ async def test_a_restricting_organization_does_not_hide_others(client: Client) -
 async def test_a_withheld_sponsorship_makes_the_answer_incomplete(
     client: Client, switch: str, logins: list[str]
 ) -> None:
-    """GitHub may send null for the node, the list or the organization."""
+    """GitHub may send null for one sponsorship, the list or the organization."""
     client.github.switches.change({switch: True})
 
     memberships = await client.fetch_memberships(client.token_of("org-member"), ["maintainer"])
@@ -268,14 +268,14 @@ async def test_a_withheld_sponsorship_makes_the_answer_incomplete(
 
 
 async def test_a_person_without_organizations_has_a_complete_empty_answer(client: Client) -> None:
-    """This is a no, not an unknown."""
+    """An empty list means 'no', not 'unknown'."""
     memberships = await client.fetch_memberships(client.token_of("stranger"), ["maintainer"])
 
     assert memberships == Memberships([], is_complete=True)
 
 
 async def test_a_renamed_organization_keeps_its_id(client: Client) -> None:
-    """The id identifies it."""
+    """The id identifies the organization; the answer has the new login."""
     client.github.people.rename("sponsoring-org", "Renamed-Org")
 
     memberships = await client.fetch_memberships(client.token_of("org-member"), ["maintainer"])
@@ -291,7 +291,7 @@ async def test_a_renamed_organization_keeps_its_id(client: Client) -> None:
 async def test_every_page_of_organizations_is_read_up_to_a_thousand(
     client: Client, number: int, pages: int, expected: int, *, is_complete: bool
 ) -> None:
-    """The entitling one may be the last; but no login waits for more than ten pages."""
+    """The last page may have the sponsor, but a sign-in must not wait for more than ten pages."""
     person = client.github.people.get_person("stranger")
     for each in range(number):
         client.github.people.add_organization(f"organization-{each}", members=[person])
@@ -307,7 +307,7 @@ async def test_every_page_of_organizations_is_read_up_to_a_thousand(
 async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
     client: Client, way: Script, first: list[Json], last: list[Json]
 ) -> None:
-    """A later complete page does not change that."""
+    """A complete page before or after the incomplete one does not change that."""
     pages = [organizations_answer(*first, page=NEXT_PAGE), organizations_answer(*last)]
     way.answer(*(httpx.Response(200, json=page) for page in pages))
 
@@ -328,7 +328,7 @@ async def test_one_incomplete_page_makes_the_whole_answer_incomplete(
 async def test_a_graphql_rate_limit_has_the_wait_of_its_header(
     client: Client, fetch: Callable[[GitHubClient, str], Awaitable[object]]
 ) -> None:
-    """GitHub sends it with HTTP 200; the person who waits should know for how long."""
+    """GitHub sends the limit with HTTP 200; the person reads how long to wait."""
     client.github.switches.rate_limited = True
     client.github.switches.retry_after_s = 17
 
@@ -350,7 +350,7 @@ async def test_a_graphql_rate_limit_has_the_wait_of_its_header(
 async def test_the_maintainer_can_fetch_one_sponsor(
     client: Client, login: str, cents: int, *, is_active: bool
 ) -> None:
-    """Private and ended ones too; GitHub's schema has an organization's id in another type."""
+    """Private and ended sponsorships are shown, too; a sponsor may be an organization."""
     sponsor = client.github.people.get(login)
 
     answer = await client.fetch_sponsor(client.token_of("maintainer"), sponsor.id)
@@ -371,7 +371,7 @@ async def test_the_maintainer_can_fetch_one_sponsor(
 async def test_the_answer_about_a_non_sponsor_names_the_token_owner(
     client: Client, viewer: str, login: str
 ) -> None:
-    """Sponsorships of others do not count, and a wrong token must not end an entitlement."""
+    """GitHub answers for the token's owner, so the caller can see that a token is the wrong one."""
     person = client.github.people.get(login)
     client.github.people.sponsor("stranger", "monthly")
 
@@ -381,13 +381,13 @@ async def test_the_answer_about_a_non_sponsor_names_the_token_owner(
 
 
 async def test_an_unknown_node_is_a_refusal(client: Client) -> None:
-    """GitHub also sends NOT_FOUND for hidden nodes."""
+    """GitHub sends NOT_FOUND for hidden nodes, too, so the sponsorship is unknown."""
     with pytest.raises(GitHubRefusedError, match="NOT_FOUND"):
         await client.fetch_sponsor(client.token_of("maintainer"), "U_sim1")
 
 
 async def test_a_failed_page_fails_the_whole_list(client: Client, way: Script) -> None:
-    """Half a list would look complete."""
+    """The first page alone would look like a complete list."""
     way.answer(httpx.Response(200, json=answer_with(page=NEXT_PAGE)), httpx.Response(403))
 
     with pytest.raises(GitHubRefusedError):
@@ -395,7 +395,7 @@ async def test_a_failed_page_fails_the_whole_list(client: Client, way: Script) -
 
 
 async def test_a_revoked_token_is_refused(client: Client) -> None:
-    """GitHub answers 401."""
+    """GitHub answers with status 401."""
     with pytest.raises(GitHubRefusedError, match="HTTP 401"):
         await client.fetch_sponsorships("gho_revoked", ["maintainer"])
 
@@ -414,7 +414,7 @@ async def test_a_token_with_missing_scopes_is_refused(
     fetch: Callable[[GitHubClient, str, list[str]], Awaitable[object]],
     scopes: list[str],
 ) -> None:
-    """People may remove scopes on the consent page; memberships need two of them."""
+    """People may remove scopes on the consent page; memberships need two scopes."""
     token = client.github.tokens.issue(client.github.people.get_person("org-member"), scopes)
 
     with pytest.raises(GitHubRefusedError, match="INSUFFICIENT_SCOPES"):
@@ -422,7 +422,7 @@ async def test_a_token_with_missing_scopes_is_refused(
 
 
 async def test_a_403_with_retry_after_is_a_limit(client: Client, way: Script) -> None:
-    """It is a secondary limit, which another request would make worse."""
+    """This is GitHub's secondary rate limit, so the request is not repeated."""
     way.answer(httpx.Response(403, headers={"Retry-After": "9"}))
 
     with pytest.raises(GitHubLimitedError):
@@ -432,7 +432,7 @@ async def test_a_403_with_retry_after_is_a_limit(client: Client, way: Script) ->
 
 
 async def test_the_token_is_not_in_a_query(client: Client, way: Script) -> None:
-    """Bodies may be logged, too."""
+    """Addresses and bodies may be logged, so the token is in a header only."""
     token = client.token_of("monthly")
 
     await client.fetch_sponsorships(token, ["maintainer"])

@@ -1,4 +1,4 @@
-"""Building requests to GitHub, checking statuses, and parsing profiles."""
+"""Building requests to GitHub, checking statuses, and parsing profiles and addresses."""
 
 import json
 
@@ -23,7 +23,7 @@ from tests.support.github_answers import EMAILS, NOW, NOW_S, USER, Json, dump
     ("token", "more"), [("gho_1", {"Authorization": "Bearer gho_1"}), (None, {})]
 )
 def test_headers_have_the_version_and_the_token(token: str | None, more: dict[str, str]) -> None:
-    """GitHub's answers differ between versions, and an empty token would be refused."""
+    """GitHub's answers differ between API versions, and it refuses an empty token."""
     assert requests.build_headers(token) == {
         "Accept": "application/vnd.github+json",
         "X-GitHub-Api-Version": "2026-03-10",
@@ -49,7 +49,7 @@ def test_a_login_is_one_segment_of_a_path(login: str, path: str) -> None:
 
 
 def test_one_sponsor_is_requested_by_node_id() -> None:
-    """The login may belong to another account by now."""
+    """The login of the person may belong to another account by now."""
     assert requests.build_sponsor_request("U_1") == {
         "query": requests.MAINTAINER_SPONSOR,
         "variables": {"id": "U_1"},
@@ -74,7 +74,7 @@ def test_a_page_is_requested_with_its_size_and_logins() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_a_success_status_raises_nothing(status: int) -> None:
-    """The caller parses the body."""
+    """The caller parses the body after this check."""
     answers.check_status(status, {}, now=NOW)
 
 
@@ -126,7 +126,7 @@ def test_a_status_is_a_refusal_a_limit_or_a_failure(
     ],
 )
 def test_a_limit_has_the_wait_of_its_headers(headers: dict[str, str], retry_after_s: int) -> None:
-    """Retry-After first, then the reset, else a minute."""
+    """Retry-After is used first, then X-RateLimit-Reset, else a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
         answers.check_status(429, httpx.Headers(headers), now=NOW)
 
@@ -137,7 +137,7 @@ def test_a_limit_has_the_wait_of_its_headers(headers: dict[str, str], retry_afte
 
 
 def test_a_profile_is_parsed() -> None:
-    """The sample of GitHub's documentation."""
+    """The profile is the sample of GitHub's documentation."""
     assert people.parse_user(dump(USER)) == GitHubUser(
         id=1,
         login="octocat",
@@ -156,7 +156,7 @@ def test_a_profile_is_parsed() -> None:
     ids=["absent", "null"],
 )
 def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
-    """Both are nullable, and many people hide their address."""
+    """Both fields are nullable, and many people hide their address."""
     assert people.parse_user(dump(profile)) == GitHubUser(
         id=1, login="octocat", name=None, email=None, avatar_url=None
     )
@@ -164,14 +164,14 @@ def test_a_profile_may_have_no_name_and_no_address(profile: Json) -> None:
 
 @pytest.mark.parametrize("kind", ["User", "Organization"])
 def test_an_account_is_parsed(kind: str) -> None:
-    """The sample of GitHub's documentation, as both kinds."""
+    """The account is the sample of GitHub's documentation, as a person and an organization."""
     account = people.parse_account(dump({**USER, "type": kind}))
 
     assert account == GitHubAccount(id=1, login="octocat", node_id="MDQ6VXNlcjE=")
 
 
 def test_addresses_are_parsed() -> None:
-    """The sample of GitHub's documentation, and a generated address."""
+    """The addresses are the sample of GitHub's documentation, and a generated one."""
     assert people.parse_emails(dump(EMAILS)) == (
         EmailAddress("octocat@github.com", is_primary=True, is_verified=True),
         EmailAddress("octocat@users.noreply.github.com", is_primary=False, is_verified=True),
@@ -180,7 +180,7 @@ def test_addresses_are_parsed() -> None:
 
 @pytest.mark.parametrize("truthy", ["true", 1, {}, [0]])
 def test_only_true_makes_an_address_verified(truthy: Json) -> None:
-    """Truthy values prove nothing."""
+    """Another truthy value is no promise of GitHub that the address is verified."""
     body = json.dumps([{"email": "a@example.com", "primary": truthy, "verified": truthy}])
 
     [address] = people.parse_emails(body.encode())

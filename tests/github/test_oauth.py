@@ -1,4 +1,4 @@
-"""GitHub's web flow: start, token and revocation."""
+"""GitHub's OAuth web flow: the start, the token and its revocation."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ def _create_oauth(
 
 @pytest.fixture
 def oauth(way: Script) -> GitHubOAuth:
-    """The client of the simulated GitHub."""
+    """Our OAuth client of the simulated GitHub."""
     return _create_oauth(way)
 
 
@@ -59,7 +59,7 @@ async def _consent(github: SimulatedGitHub, attempt: LoginAttempt) -> str:
 
 
 def test_the_authorization_url_has_all_parameters(oauth: GitHubOAuth) -> None:
-    """The verifier stays here; only its hash is sent."""
+    """The PKCE verifier is not sent; the address has its hash only."""
     attempt = oauth.start(login_hint="monthly")
 
     digest = hashlib.sha256(attempt.code_verifier.encode()).digest()
@@ -77,7 +77,7 @@ def test_the_authorization_url_has_all_parameters(oauth: GitHubOAuth) -> None:
 
 
 async def test_organizations_need_an_extra_scope(way: Script, github: SimulatedGitHub) -> None:
-    """It is requested only if organizations count, because the consent page shows it."""
+    """The consent page lists each scope, so `read:org` is requested only where it is needed."""
     oauth = _create_oauth(way, scope=SCOPE_WITH_ORGANIZATIONS)
     attempt = oauth.start(login_hint="org-member")
     code = await _consent(github, attempt)
@@ -89,12 +89,12 @@ async def test_organizations_need_an_extra_scope(way: Script, github: SimulatedG
 
 
 def test_without_a_hint_no_login_is_sent(oauth: GitHubOAuth) -> None:
-    """An empty `login` would preselect no account."""
+    """An empty `login` parameter would preselect no account."""
     assert "login" not in _query(oauth.start(login_hint=None).url)
 
 
 def test_each_attempt_has_its_own_verifier_of_a_valid_length(oauth: GitHubOAuth) -> None:
-    """It binds an attempt to one browser; 43 to 128 characters (RFC 7636)."""
+    """The verifier binds an attempt to one browser; RFC 7636 demands 43 to 128 characters."""
     first, second = oauth.start(login_hint=None), oauth.start(login_hint=None)
 
     assert first.code_verifier != second.code_verifier
@@ -102,7 +102,7 @@ def test_each_attempt_has_its_own_verifier_of_a_valid_length(oauth: GitHubOAuth)
 
 
 def test_the_issuer_is_derived_from_githubs_address(oauth: GitHubOAuth) -> None:
-    """A GitHub Enterprise server has its own."""
+    """A GitHub Enterprise server has its own issuer."""
     assert oauth.issuer == "http://github.test/login/oauth"
 
 
@@ -110,7 +110,7 @@ def test_the_issuer_is_derived_from_githubs_address(oauth: GitHubOAuth) -> None:
 
 
 async def test_a_code_is_exchanged_for_a_token(oauth: GitHubOAuth, github: SimulatedGitHub) -> None:
-    """With the verifier of the same attempt."""
+    """The code and the verifier are of the same attempt."""
     attempt = oauth.start(login_hint="monthly")
     code = await _consent(github, attempt)
 
@@ -147,7 +147,7 @@ async def test_a_code_without_its_verifier_is_rejected(
 async def test_each_token_error_gives_advice(
     oauth: GitHubOAuth, way: Script, status: int, error: object, kind: type[LoginError], advice: str
 ) -> None:
-    """GitHub sends errors with HTTP 200; some are for the person, others for the operator."""
+    """Some errors concern the person, others the operator; GitHub also sends them with HTTP 200."""
     way.answer(httpx.Response(status, json={"error": error, "error_description": "…"}))
 
     with pytest.raises(LoginError, match=advice) as caught:
@@ -162,7 +162,7 @@ async def test_each_token_error_gives_advice(
 async def test_a_revoked_token_is_no_longer_valid(
     oauth: GitHubOAuth, github: SimulatedGitHub
 ) -> None:
-    """Unused tokens cannot be stolen."""
+    """A token that is not needed any more cannot be stolen then."""
     token = github.tokens.issue(github.people.get_person("monthly"))
 
     await oauth.revoke_token(token)
@@ -171,7 +171,7 @@ async def test_a_revoked_token_is_no_longer_valid(
 
 
 async def test_revoking_a_revoked_token_succeeds(oauth: GitHubOAuth) -> None:
-    """GitHub answers 404."""
+    """GitHub answers 404 for a token that it does not know."""
     await oauth.revoke_token("gho_dead")
 
 
@@ -183,7 +183,7 @@ async def test_revoking_a_revoked_token_succeeds(oauth: GitHubOAuth) -> None:
 async def test_a_failed_revocation_is_an_error(
     oauth: GitHubOAuth, way: Script, answer: httpx.Response | Exception
 ) -> None:
-    """The token remains valid, which has to be logged."""
+    """The token remains valid, so the caller logs the error."""
     way.answer(answer)
 
     with pytest.raises(GitHubUnreachableError):
@@ -193,7 +193,7 @@ async def test_a_failed_revocation_is_an_error(
 async def test_a_limit_at_the_token_endpoint_is_an_unreachable_github(
     oauth: GitHubOAuth, way: Script
 ) -> None:
-    """GitHub documents no limit there."""
+    """GitHub documents no rate limit for the token endpoint."""
     way.answer(httpx.Response(429, text="slow down"))
 
     with pytest.raises(GitHubUnreachableError):
@@ -201,7 +201,7 @@ async def test_a_limit_at_the_token_endpoint_is_an_unreachable_github(
 
 
 async def test_the_error_of_a_wrong_secret_shows_no_secret(way: Script) -> None:
-    """The error is logged."""
+    """The error is logged, so it must contain neither the secret nor the token."""
     oauth = _create_oauth(way, client_secret=SecretStr("wrong-secret"))
 
     with pytest.raises(GitHubUnreachableError, match="HTTP 401") as caught:

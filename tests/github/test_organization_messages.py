@@ -27,7 +27,7 @@ from tests.support.github_answers import (
 def test_an_organization_is_parsed_with_its_sponsorships(
     nodes: list[Json], organizations: tuple[Membership, ...]
 ) -> None:
-    """The login is stored in lower case; an empty list is a no, not an unknown."""
+    """The login is stored in lower case; an empty list means 'no', not 'unknown'."""
     assert parse_organizations(organizations_answer(*nodes)) == sponsorships.OrganizationPage(
         organizations, is_complete=True, next_cursor=None
     )
@@ -56,7 +56,7 @@ def test_an_organizations_sponsorship_counts_without_a_tier() -> None:
 def test_a_withheld_organization_does_not_hide_others(
     hidden: list[Json], shown: tuple[Membership, ...], error: Json
 ) -> None:
-    """Membership of a restricting organization must not block the others."""
+    """GitHub lists null for, or omits, an organization that restricts apps or requires SAML."""
     page = parse_organizations(organizations_answer(*hidden, errors=[error]))
 
     assert page.organizations == shown
@@ -84,7 +84,7 @@ def test_a_withheld_organization_does_not_hide_others(
 def test_a_withheld_sponsorship_is_unknown(
     organization: Json, sponsorships: tuple[Sponsorship, ...], errors: list[Json]
 ) -> None:
-    """The visible data count; there may be more."""
+    """The visible sponsorships are used, but the answer is marked as incomplete."""
     page = parse_organizations(organizations_answer(organization, errors=errors))
 
     assert [each.sponsorships for each in page.organizations] == [sponsorships]
@@ -93,7 +93,7 @@ def test_a_withheld_sponsorship_is_unknown(
 
 @pytest.mark.parametrize("nothing", [None, {**ORGANIZATION, "databaseId": None}])
 def test_an_organization_without_an_id_is_unknown(nothing: Json) -> None:
-    """The schema allows null without an error; a login alone can change hands."""
+    """The schema allows null without an error; the login is no identity, as it changes hands."""
     page = parse_organizations(organizations_answer(nothing, ORGANIZATION))
 
     assert page.organizations == (PARSED_ORGANIZATION,)
@@ -113,14 +113,14 @@ def test_an_organization_without_an_id_is_unknown(nothing: Json) -> None:
 def test_only_forbidden_organizations_may_be_missing(
     data: Json, errors: list[Json], named: str
 ) -> None:
-    """Without read:org nothing is shown, and other errors may concern any part."""
+    """Without read:org GitHub shows nothing; other errors may concern any part of the answer."""
     with pytest.raises(GitHubRefusedError, match=named):
         parse_organizations({"data": data, "errors": errors})
 
 
 @pytest.mark.parametrize("data", [None, {}, {"viewer": None}, {"viewer": {"organizations": None}}])
 def test_forbidden_without_any_data_is_a_refusal(data: Json) -> None:
-    """Nothing is shown, so nothing can count."""
+    """GitHub shows no part of the answer, so nothing is known."""
     with pytest.raises(GitHubRefusedError, match="FORBIDDEN"):
         parse_organizations({"data": data, "errors": [FORBIDDEN]})
 
@@ -129,7 +129,7 @@ def test_forbidden_without_any_data_is_a_refusal(data: Json) -> None:
     "data", [None, {}, {"viewer": None}, {"viewer": {}}, {"viewer": {"organizations": None}}]
 )
 def test_missing_data_without_an_error_are_unreadable(data: Json) -> None:
-    """The schema does not allow that."""
+    """GitHub's schema does not allow such an answer."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations({"data": data})
 
@@ -137,7 +137,7 @@ def test_missing_data_without_an_error_are_unreadable(data: Json) -> None:
 @pytest.mark.parametrize("kind", ["RATE_LIMITED", "RATE_LIMIT"])
 @pytest.mark.parametrize("data", [None, organizations_answer(ORGANIZATION)["data"]])
 def test_a_rate_limit_beside_forbidden_is_a_limit(data: Json, kind: str) -> None:
-    """After the wait, the whole list is available."""
+    """After the wait GitHub sends the whole list, so the data beside the error are not used."""
     with pytest.raises(GitHubLimitedError):
         parse_organizations({"data": data, "errors": [FORBIDDEN, {"type": kind}]})
 
@@ -157,6 +157,6 @@ def test_a_rate_limit_beside_forbidden_is_a_limit(data: Json, kind: str) -> None
     ],
 )
 def test_an_organization_of_wrong_types_makes_the_answer_unreadable(organization: Json) -> None:
-    """The schema does not allow that, so the rest is not reliable either."""
+    """GitHub's schema does not allow such types, so the rest is not reliable, either."""
     with pytest.raises(GitHubUnreachableError):
         parse_organizations(organizations_answer(ORGANIZATION, organization))

@@ -60,7 +60,7 @@ Build: TypeAlias = Callable[..., dict[str, Json]]
     ids=["documented", "no tier and source", "private payment by patreon", "unknown values"],
 )
 def test_a_sponsorship_is_parsed(changed: dict[str, Json], parsed: dict[str, Any]) -> None:
-    """GitHub sends no tier for Patreon; an unknown privacy counts as private, and hides nothing."""
+    """GitHub sends no tier for Patreon; an unknown privacy level is treated as private."""
     page = parse_sponsorships(answer_with(NODE, {**NODE, **changed}))
 
     assert page == sponsorships.SponsorshipPage(
@@ -70,7 +70,7 @@ def test_a_sponsorship_is_parsed(changed: dict[str, Json], parsed: dict[str, Any
 
 @pytest.mark.parametrize("nothing", [None, {**NODE, "sponsorable": {}}])
 def test_a_null_node_does_not_hide_others(nothing: Json) -> None:
-    """The schema allows null; `{}` is neither a User nor an Organization."""
+    """The schema allows null in the list; `{}` is neither a User nor an Organization."""
     assert parse_sponsorships(answer_with(nothing, NODE, nothing)).sponsorships == (PARSED_NODE,)
 
 
@@ -83,7 +83,7 @@ LISTS = pytest.mark.parametrize(
 
 @LISTS
 def test_an_empty_list_is_an_answer(parse: Parse, build: Build) -> None:
-    """This is a no, not an unknown."""
+    """An empty list means 'no', not 'unknown'."""
     page = parse(build())
 
     assert getattr(page, "sponsorships", ()) == getattr(page, "organizations", ()) == ()
@@ -91,7 +91,7 @@ def test_an_empty_list_is_an_answer(parse: Parse, build: Build) -> None:
 
 @LISTS
 def test_a_page_has_the_cursor_of_the_next_one(parse: Parse, build: Build) -> None:
-    """Pages hold a hundred at most."""
+    """A page of GitHub's lists has 100 items at most."""
     page: Json = {"hasNextPage": True, "endCursor": "Y3Vyc29y"}
 
     assert parse(build(page=page)).next_cursor == "Y3Vyc29y"
@@ -104,13 +104,13 @@ def test_a_page_has_the_cursor_of_the_next_one(parse: Parse, build: Build) -> No
     ids=["null", "absent"],
 )
 def test_a_next_page_without_a_cursor_is_unreadable(parse: Parse, build: Build, page: Json) -> None:
-    """The entitling sponsorship or organization may be on that page."""
+    """The page that cannot be requested may have the entitling sponsorship or organization."""
     with pytest.raises(GitHubUnreachableError):
         parse(build(page=page))
 
 
 def test_an_empty_list_of_errors_is_ignored() -> None:
-    """The specification forbids it, but servers send it."""
+    """GraphQL forbids an empty list of errors, but servers send it."""
     assert parse_sponsorships(answer_with(NODE, errors=[])).sponsorships == (PARSED_NODE,)
 
 
@@ -119,7 +119,7 @@ def test_an_empty_list_of_errors_is_ignored() -> None:
 def test_a_rate_limit_without_headers_waits_a_minute(
     parse: Callable[[Json], object], kind: str
 ) -> None:
-    """GitHub sends it with HTTP 200 and recommends a minute."""
+    """GitHub sends the limit with HTTP 200, and recommends to wait a minute."""
     with pytest.raises(GitHubLimitedError) as caught:
         parse({"errors": [{"type": "SOMETHING"}, {"type": kind, "message": "…"}]})
 
@@ -138,13 +138,13 @@ def test_a_rate_limit_without_headers_waits_a_minute(
 )
 @pytest.mark.parametrize("data", [None, answer_with(NODE)["data"], answer_with(None)["data"]])
 def test_an_answer_with_errors_is_refused(data: Json, errors: list[Json], named: str) -> None:
-    """Missing data are unknown, even beside other data."""
+    """The data beside an error may be incomplete, so the sponsorships are unknown."""
     with pytest.raises(GitHubRefusedError, match=named):
         parse_sponsorships({"data": data, "errors": errors})
 
 
 def test_a_null_list_is_not_an_empty_list() -> None:
-    """The schema allows null; unknown is not no."""
+    """The schema allows null in place of the list, which means 'unknown', not 'no'."""
     connection: Json = {"pageInfo": LAST_PAGE, "nodes": None}
 
     with pytest.raises(GitHubUnreachableError):
@@ -154,7 +154,7 @@ def test_a_null_list_is_not_an_empty_list() -> None:
 @pytest.mark.parametrize("field", ["createdAt", "tierSelectedAt"])
 @pytest.mark.parametrize("moment", ["2025-10-18T12:00:00", "2025-10-18", "yesterday", ""])
 def test_a_time_without_a_zone_is_unreadable(field: str, moment: str) -> None:
-    """It cannot be compared with other times."""
+    """Such a time cannot be compared with other times."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with({**NODE, field: moment}))
 
@@ -175,7 +175,7 @@ def test_a_time_without_a_zone_is_unreadable(field: str, moment: str) -> None:
     ids=["tier", "patreon", "none"],
 )
 def test_a_sponsor_is_parsed(node: Json, sponsorship: Sponsorship | None) -> None:
-    """The viewer is the sponsorable; null is a no, not an unknown."""
+    """The token's owner is the sponsorable; null means 'no', not 'unknown'."""
     answer = sponsor_answer({**SPONSOR, "sponsorshipForViewerAsSponsorable": node})
 
     assert parse_sponsor(answer) == sponsorships.SponsorAnswer(
@@ -185,7 +185,7 @@ def test_a_sponsor_is_parsed(node: Json, sponsorship: Sponsorship | None) -> Non
 
 @pytest.mark.parametrize("node", [None, {}], ids=["null", "neither"])
 def test_a_node_that_is_not_an_account_has_no_sponsor_id(node: Json) -> None:
-    """Without an id the answer belongs to no person."""
+    """Without an id the answer can be assigned to no person."""
     assert parse_sponsor(sponsor_answer(node)) == sponsorships.SponsorAnswer(
         viewer_login="maintainer", sponsor_id=None, sponsorship=None
     )
@@ -196,7 +196,7 @@ def test_a_node_that_is_not_an_account_has_no_sponsor_id(node: Json) -> None:
     "data", [None, sponsor_answer(None)["data"], sponsor_answer(SPONSOR)["data"]]
 )
 def test_a_sponsor_with_an_error_is_refused(data: Json, kind: str) -> None:
-    """A node that is not found may be hidden, which is unknown."""
+    """A node that is not found may be hidden, so the sponsorship is unknown."""
     with pytest.raises(GitHubRefusedError, match=kind):
         parse_sponsor({"data": data, "errors": [{"type": kind, "message": "…"}]})
 
@@ -218,6 +218,6 @@ def test_a_sponsor_with_an_error_is_refused(data: Json, kind: str) -> None:
     ],
 )
 def test_a_sponsor_of_wrong_types_is_unreadable(answer: Json) -> None:
-    """A missing field is not a null field."""
+    """A missing field is another thing than a field with null."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsor(answer)

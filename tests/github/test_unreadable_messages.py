@@ -57,7 +57,7 @@ PARSERS: list[Callable[[bytes], object]] = [
 def test_an_unreadable_body_is_an_unreachable_github(
     parse: Callable[[bytes], object], body: bytes
 ) -> None:
-    """The call is repeated, and then the result is unknown."""
+    """An unreadable answer is treated like none: the request may be repeated."""
     with pytest.raises(GitHubUnreachableError):
         parse(body)
 
@@ -77,7 +77,7 @@ def test_an_unreadable_body_is_an_unreachable_github(
 def test_a_profile_of_wrong_types_is_unreadable(
     parse: Callable[[bytes], object], field: str, value: Json
 ) -> None:
-    """Else it would fail later, inside a Redis script, or look like a deleted account."""
+    """Otherwise the value would fail later, inside a Redis script, or look like a deletion."""
     with pytest.raises(GitHubUnreachableError):
         parse(dump({**USER, field: value}))
 
@@ -99,7 +99,7 @@ def test_a_profile_of_wrong_types_is_unreadable(
     ],
 )
 def test_a_sponsorship_of_wrong_types_makes_the_answer_unreadable(field: str, value: Json) -> None:
-    """Skipping it would mean a no."""
+    """Skipping the sponsorship would mean that there is none."""
     with pytest.raises(GitHubUnreachableError):
         parse_sponsorships(answer_with({**NODE, field: value}))
 
@@ -128,7 +128,7 @@ def _almost(document: Json) -> SearchStrategy[Json]:
 
 @given(body=any_json.map(dump))
 def test_any_json_is_parsed_or_is_a_github_error(body: bytes) -> None:
-    """External services sometimes send nonsense."""
+    """External services sometimes send nonsense, which must cause no other error."""
     for parse in PARSERS:
         with suppress(GitHubError):
             parse(body)
@@ -136,7 +136,7 @@ def test_any_json_is_parsed_or_is_a_github_error(body: bytes) -> None:
 
 @given(body=_almost(USER).map(dump))
 def test_a_damaged_profile_is_parsed_or_is_a_github_error(body: bytes) -> None:
-    """A change of the API looks like one wrong value."""
+    """After a change of GitHub's API some values may have other types."""
     with suppress(GitHubError):
         user = people.parse_user(body)
         assert isinstance(user.id, int)
@@ -149,14 +149,14 @@ def test_a_damaged_profile_is_parsed_or_is_a_github_error(body: bytes) -> None:
 
 @given(body=_almost(EMAILS).map(dump))
 def test_a_damaged_list_of_addresses_is_parsed_or_is_a_github_error(body: bytes) -> None:
-    """A change of the API looks like one wrong value."""
+    """After a change of GitHub's API some values may have other types."""
     with suppress(GitHubError):
         assert all(isinstance(each.email, str) for each in people.parse_emails(body))
 
 
 @given(body=_almost(answer_with(NODE, None, NODE)).map(dump))
 def test_a_damaged_list_of_sponsorships_is_parsed_or_is_a_github_error(body: bytes) -> None:
-    """Parsed values can be compared and stored; times have a zone."""
+    """All parsed values can be compared and stored; for example, each time has a zone."""
     with suppress(GitHubError):
         for each in sponsorships.parse_sponsorships(body).sponsorships:
             assert each.created_at.utcoffset() is not None
@@ -167,7 +167,7 @@ def test_a_damaged_list_of_sponsorships_is_parsed_or_is_a_github_error(body: byt
 
 @given(body=_almost(organizations_answer(ORGANIZATION, None, errors=[FORBIDDEN])).map(dump))
 def test_a_damaged_list_of_organizations_is_parsed_or_is_a_github_error(body: bytes) -> None:
-    """Parsed values can be compared and stored."""
+    """All parsed values can be compared and stored."""
     with suppress(GitHubError):
         page = sponsorships.parse_organizations(body)
         assert all(isinstance(each.id, int) for each in page.organizations)
@@ -176,7 +176,7 @@ def test_a_damaged_list_of_organizations_is_parsed_or_is_a_github_error(body: by
 
 @given(body=_almost(sponsor_answer(SPONSOR)).map(dump))
 def test_a_damaged_sponsor_is_parsed_or_is_a_github_error(body: bytes) -> None:
-    """A change of the API looks like one wrong value."""
+    """After a change of GitHub's API some values may have other types."""
     with suppress(GitHubError):
         answer = sponsorships.parse_sponsor(body)
         assert answer.viewer_login == answer.viewer_login.lower()

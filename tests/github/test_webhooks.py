@@ -51,7 +51,7 @@ def _parse(payload: dict[str, Any]) -> SponsorshipEvent:
 
 
 def test_the_signature_matches_githubs_test_vector() -> None:
-    """The documentation of webhook deliveries contains it."""
+    """GitHub's documentation of webhook deliveries has this example."""
     signature = sign(b"Hello, World!", "It's a Secret to Everybody")
 
     assert signature == ("sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")
@@ -62,13 +62,13 @@ def test_the_signature_matches_githubs_test_vector() -> None:
     [None, "", "sha256=", sign(b"other", "secret"), sign(b"body", "other"), "sha256=wörng\ud800"],
 )
 def test_a_wrong_signature_is_rejected(signature: str | None) -> None:
-    """Missing, empty, of another body or secret, or not ASCII."""
+    """The signature is missing, empty, not ASCII, or of another body or secret."""
     assert is_signed(b"body", sign(b"body", "secret"), "secret")
     assert not is_signed(b"body", signature, "secret")
 
 
 def test_the_fields_that_decide_on_entitlement_are_parsed() -> None:
-    """No other field is needed."""
+    """Each of these fields has an effect on the entitlement."""
     event = _parse(_event(effective_date="2026-12-01T00:00:00Z"))
 
     assert (event.kind, event.sponsorable, event.sponsor_id) == (EventKind.CREATED, "maintainer", 2)
@@ -92,7 +92,7 @@ def test_the_fields_that_decide_on_entitlement_are_parsed() -> None:
 def test_an_unreadable_effective_date_is_ignored(
     effective_date: object, moment: datetime | None
 ) -> None:
-    """GitHub documents only a string; a cancellation counts without it."""
+    """GitHub documents a string only; the event is applied without the date."""
     event = _parse(_event(action="cancelled", effective_date=effective_date))
 
     assert event.effective_at == moment
@@ -117,12 +117,12 @@ def test_an_unreadable_effective_date_is_ignored(
     ],
 )
 def test_an_uncertain_event_is_none(event: dict[str, Any]) -> None:
-    """It triggers a reconcile instead."""
+    """The caller requests a reconcile instead of applying the event."""
     assert parse_sponsorship(event) is None
 
 
 def test_an_event_without_tier_and_privacy_is_parsed() -> None:
-    """The sponsorship exists nevertheless."""
+    """The event still shows that the sponsorship exists."""
     payload = _changed("tier", None)
     payload["sponsorship"]["privacy_level"] = ["public"]
     event = _parse(payload)
@@ -131,19 +131,19 @@ def test_an_event_without_tier_and_privacy_is_parsed() -> None:
 
 
 def test_an_unknown_privacy_is_private() -> None:
-    """Its audience is not known."""
+    """It is not known to which audience the sponsorship may be shown."""
     assert _parse(_changed("privacy_level", "secret")).privacy is Privacy.PRIVATE
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_not_an_object_is_malformed(body: bytes) -> None:
-    """A valid signature does not help."""
+    """Even a correctly signed body may be anything."""
     with pytest.raises(MalformedEventError):
         parse_event(body)
 
 
 def test_githubs_example_events_are_parsed() -> None:
-    """All but the one without a sponsor."""
+    """All examples are parsed, except one without a sponsor."""
     folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
     if not folder:
         pytest.skip(HOW_TO_GET_THEM)

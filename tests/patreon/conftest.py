@@ -9,5 +9,5 @@ from tests.support.script import Script
 
 @pytest.fixture
 def way(patreon: SimulatedPatreon) -> Script:
-    """The transport to the simulated Patreon, with answers of a test's own before it."""
+    """A transport to the simulated Patreon; a test may set answers that are sent instead."""
     return Script(httpx.ASGITransport(patreon.app))

@@ -1,4 +1,4 @@
-"""The client of Patreon's API, beside the contract of all API clients: the parsed identity."""
+"""The client of Patreon's API: the parsed identity. tests/contracts has its errors and retries."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,7 +16,7 @@ from tests.support.script import Script
 
 @pytest.fixture
 async def client(way: Script) -> AsyncIterator[PatreonClient]:
-    """The client, connected to the simulated Patreon."""
+    """Our API client of the simulated Patreon."""
     async with create_http_client(way, timeout_s=1) as http:
         yield PatreonClient(http, patreon_url="http://patreon.test")
 
@@ -42,7 +42,7 @@ async def test_each_kind_of_membership_is_parsed(
     is_gift: bool,
     is_trial: bool,
 ) -> None:
-    """Each is entitled, or not, for a reason of its own."""
+    """Each row is another state of a membership, which decides on the entitlement."""
     identity = await client.fetch_identity(patreon.issue_token(role))
 
     [patronage] = identity.patronages
@@ -56,14 +56,14 @@ async def test_each_kind_of_membership_is_parsed(
 async def test_an_account_without_memberships_has_an_identity(
     client: PatreonClient, patreon: SimulatedPatreon, role: str
 ) -> None:
-    """The person may become a patron tomorrow."""
+    """The account can be linked, since the person may become a patron later."""
     identity = await client.fetch_identity(patreon.issue_token(role))
 
     assert identity == PatreonIdentity(account_id=patreon.patrons[role].id, patronages=())
 
 
 async def test_a_yearly_payment_is_a_year(client: PatreonClient, patreon: SimulatedPatreon) -> None:
-    """And not a month, like most payments."""
+    """Most payments are monthly, so `paid_until` must not be a month later."""
     identity = await client.fetch_identity(patreon.issue_token("annual"))
 
     [patronage] = identity.patronages
@@ -74,7 +74,7 @@ async def test_a_yearly_payment_is_a_year(client: PatreonClient, patreon: Simula
 async def test_memberships_of_other_campaigns_have_their_own_campaign(
     client: PatreonClient, patreon: SimulatedPatreon
 ) -> None:
-    """We do not request that scope; if Patreon shows them all the same, they must not count."""
+    """If Patreon shows more memberships than requested, the campaign tells them apart."""
     token = patreon.issue_token("active", "identity.memberships")
 
     identity = await client.fetch_identity(token)
@@ -88,7 +88,7 @@ async def test_memberships_of_other_campaigns_have_their_own_campaign(
 async def test_brackets_in_the_address_are_quoted(
     client: PatreonClient, patreon: SimulatedPatreon, way: Script
 ) -> None:
-    """Patreon accepts no others: https://docs.patreon.com/#apiv2-resource-endpoints."""
+    """Patreon demands it: https://docs.patreon.com/#apiv2-resource-endpoints."""
     await client.fetch_identity(patreon.issue_token("active"))
 
     [request] = way.requests
@@ -98,7 +98,7 @@ async def test_brackets_in_the_address_are_quoted(
 async def test_a_truncated_identity_is_requested_again(
     client: PatreonClient, patreon: SimulatedPatreon, way: Script
 ) -> None:
-    """The code is used up by now: else the person would have to begin again."""
+    """The code is used up, so otherwise the person would have to begin again."""
     way.answer(httpx.Response(200, text='{"data": {'))
 
     identity = await client.fetch_identity(patreon.issue_token("active"))

@@ -22,7 +22,7 @@ from sponsorsync.patreon.patronage import PatreonIdentity, Patronage, PatronStat
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
-# As Patreon documents a member, with what is asked for and a little more.
+# A member as Patreon documents it: the requested attributes and one more.
 ATTRIBUTES: dict[str, Json] = {
     "patron_status": "active_patron",
     "currently_entitled_amount_cents": 1000,
@@ -94,12 +94,12 @@ def _parse_one(*included: Json) -> Patronage:
 
 
 def test_the_query_names_the_campaign_of_a_membership() -> None:
-    """Patreon leaves it out where only `memberships` is included."""
+    """If only `memberships` is included, Patreon sends no campaign."""
     assert "memberships.campaign" in messages.IDENTITY_QUERY["include"].split(",")
 
 
 def test_a_patronage_is_parsed_with_all_that_decides() -> None:
-    """And with nothing else, such as the name."""
+    """No other data, such as the name, are kept."""
     identity = _parse(_answer(_member(), CAMPAIGN))
 
     assert identity == PatreonIdentity(account_id="987654321", patronages=(PARSED,))
@@ -107,7 +107,7 @@ def test_a_patronage_is_parsed_with_all_that_decides() -> None:
 
 @pytest.mark.parametrize("status", ["declined_patron", "former_patron", None])
 def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
-    """The next charge of a declined patron is a further try, not the end of a paid period."""
+    """For a declined patron, the next charge is another attempt, and no end of a paid period."""
     patronage = _parse_one(_member(patron_status=status))
 
     assert patronage.paid_until is None
@@ -125,7 +125,7 @@ def test_only_an_active_patronage_has_an_end(status: str | None) -> None:
     ],
 )
 def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime | None) -> None:
-    """Patreon's own examples have milliseconds, microseconds and neither."""
+    """Patreon's own examples have milliseconds, microseconds or neither."""
     patronage = _parse_one(_member(next_charge_date=said, pledge_relationship_start=said))
 
     assert (patronage.paid_until, patronage.since) == (meant, meant)
@@ -157,7 +157,7 @@ def test_dates_are_utc_in_each_of_their_forms(said: str | None, meant: datetime 
 def test_the_price_is_that_of_the_highest_tier_else_of_the_pledge_by_the_month(
     amount: int | None, months: int | None, prices: dict[str, Json], cents: int | None
 ) -> None:
-    """A pledge is counted in the patron's currency, is lower for a year, and 0 for a gift."""
+    """A pledge is in the patron's currency, is cheaper by the year, and is 0 for a gift."""
     tiers: list[Json] = [_link("tier", identifier) for identifier in prices]
     member = _member(tiers=tiers, currently_entitled_amount_cents=amount, pledge_cadence=months)
     included = [_tier(identifier, price) for identifier, price in prices.items()]
@@ -184,14 +184,14 @@ def test_a_tier_without_attributes_has_no_price() -> None:
     ],
 )
 def test_gifts_and_trials_are_marked(attributes: dict[str, Json], marks: tuple[bool, bool]) -> None:
-    """`patronage.py` decides whether they entitle; null is no."""
+    """`patronage.py` decides whether they entitle; null means that it is none."""
     patronage = _parse_one(_member(**attributes))
 
     assert (patronage.is_gift, patronage.is_trial) == marks
 
 
 def test_attributes_that_may_be_null_may_be_absent() -> None:
-    """All but the status, without which the patronage is unknown."""
+    """Only the status is required, since without it the patronage is unknown."""
     member = _member()
     member["attributes"] = {"patron_status": "active_patron"}
 
@@ -209,7 +209,7 @@ def test_attributes_that_may_be_null_may_be_absent() -> None:
 
 
 def test_each_membership_keeps_its_campaign() -> None:
-    """Support of another maintainer must not count as support of ours."""
+    """Support of another maintainer must not be taken for support of ours."""
     other = _member(1, campaign="7654321", patron_status="former_patron")
 
     identity = _parse(_answer(_member(), other, CAMPAIGN, members=2))
@@ -225,14 +225,14 @@ def test_each_membership_keeps_its_campaign() -> None:
     [{"memberships": {"data": []}}, {"memberships": {"data": None}}, {"memberships": None}, {}],
 )
 def test_an_account_without_support_has_no_patronage(relationships: Json) -> None:
-    """Patreon then sends no `included`, and an empty list or nothing in place of the links."""
+    """Patreon then sends no `included`, and an empty list or null in place of the links."""
     answer: Json = {"data": {**_link("user", "987654321"), "relationships": relationships}}
 
     assert _parse(answer) == PatreonIdentity(account_id="987654321", patronages=())
 
 
 def test_a_membership_without_a_campaign_is_skipped() -> None:
-    """It cannot be one of ours."""
+    """Such a membership cannot be one in our campaign."""
     member = _member()
     member["relationships"] = {"campaign": {"data": None}}
 
@@ -276,7 +276,7 @@ def test_a_membership_without_a_campaign_is_skipped() -> None:
     ],
 )
 def test_an_undocumented_answer_is_unknown_and_never_no(answer: Json) -> None:
-    """Half an answer would end a patron's entitlement, or give it to another person."""
+    """An incomplete answer would end an entitlement, or give it to another person."""
     with pytest.raises(LinkUnreachableError):
         _parse(answer)
 
@@ -285,7 +285,7 @@ def test_an_undocumented_answer_is_unknown_and_never_no(answer: Json) -> None:
     "body", [b"", b"<html>", b'{"data": {"id": "98', b"\xff", b"[" * 200_000, b'{"a": 1e999}']
 )
 def test_an_answer_without_json_is_unknown(body: bytes) -> None:
-    """A proxy's page, or half of an answer."""
+    """A proxy may answer with a page, and an answer may break off."""
     with pytest.raises(LinkUnreachableError):
         messages.parse_identity(body)
 
@@ -304,7 +304,7 @@ def _json(*keys: str) -> SearchStrategy[Json]:
 
 @given(answer=_json("data", "included", "type", "id", "attributes", "relationships", "errors"))
 def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
-    """No answer of Patreon's may raise an unforeseen error."""
+    """No answer of Patreon may raise an error that the service does not handle."""
     with suppress(AccountLinkError):
         _parse(answer)
 
@@ -323,7 +323,7 @@ def test_any_json_is_an_identity_or_an_error_of_ours(answer: Json) -> None:
     ],
 )
 def test_each_status_is_one_kind_of_error(status: int, error: type[AccountLinkError]) -> None:
-    """The kind decides the answer to the person."""
+    """The kind of error decides on the answer to the person."""
     with pytest.raises(AccountLinkError) as caught:
         messages.check_status(status, httpx.Headers(), b"")
 
@@ -332,7 +332,7 @@ def test_each_status_is_one_kind_of_error(status: int, error: type[AccountLinkEr
 
 @pytest.mark.parametrize("status", [200, 204])
 def test_a_good_status_is_no_error(status: int) -> None:
-    """Else every call would fail."""
+    """The caller parses the body after this check."""
     messages.check_status(status, httpx.Headers(), b"")
 
 
@@ -354,13 +354,13 @@ def test_a_good_status_is_no_error(status: int) -> None:
 def test_a_limit_names_the_wait_in_a_header_or_the_body(
     headers: dict[str, str], body: Json, wait_s: int
 ) -> None:
-    """Patreon promises neither."""
+    """Patreon promises neither, so without both the wait is a minute."""
     assert messages.read_retry_after(httpx.Headers(headers), _dump(body)) == wait_s
 
 
 @pytest.mark.parametrize("status", [400, 401, 200])
 def test_an_oauth_error_raises_nothing_by_its_status(status: int) -> None:
-    """Its body says whether the code or the secret is wrong; the status does not."""
+    """The body says whether the code or the secret is wrong, so it is read afterwards."""
     messages.check_token_status(status, httpx.Headers(), b'{"error": "invalid_grant"}')
 
 
@@ -377,6 +377,6 @@ def test_an_oauth_error_raises_nothing_by_its_status(status: int) -> None:
 def test_without_an_oauth_error_the_status_decides(
     status: int, body: bytes, error: type[AccountLinkError]
 ) -> None:
-    """A limit and a page against robots have other bodies."""
+    """A rate limit and a page against robots have no OAuth error in their body."""
     with pytest.raises(error):
         messages.check_token_status(status, httpx.Headers(), body)

@@ -1,4 +1,4 @@
-"""Patreon's OAuth flow beside the contract of all OAuth clients: its address and its errors."""
+"""Patreon's OAuth flow: its address and its errors. tests/contracts has all that GitHub shares."""
 
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,7 +15,7 @@ CALLBACK = "http://sponsorsync.test/patreon/callback"
 
 @pytest.fixture
 def oauth(way: Script) -> PatreonOAuth:
-    """The client of a test, connected to the simulated Patreon."""
+    """Our OAuth client of the simulated Patreon."""
     return PatreonOAuth(
         transport=way,
         patreon_url="http://patreon.test",
@@ -27,7 +27,7 @@ def oauth(way: Script) -> PatreonOAuth:
 
 
 def test_an_attempt_sends_the_browser_to_patreon_with_all_it_needs(oauth: PatreonOAuth) -> None:
-    """With this scope Patreon shows the client's own campaign and no other."""
+    """With the scope `identity`, Patreon shows the membership in our campaign only."""
     attempt = oauth.start()
 
     assert attempt.url.startswith("http://patreon.test/oauth2/authorize?")
@@ -54,7 +54,7 @@ def test_an_attempt_sends_the_browser_to_patreon_with_all_it_needs(oauth: Patreo
 async def test_each_oauth_error_is_one_kind_of_ours(
     oauth: PatreonOAuth, way: Script, status: int, name: str, kind: type[AccountLinkError]
 ) -> None:
-    """The name decides, not the status."""
+    """The name of the error decides, and not the status."""
     way.answer(httpx.Response(status, json={"error": name}))
 
     with pytest.raises(AccountLinkError) as caught:
@@ -64,7 +64,7 @@ async def test_each_oauth_error_is_one_kind_of_ours(
 
 
 async def test_a_page_that_blocks_robots_is_a_refusal(oauth: PatreonOAuth, way: Script) -> None:
-    """It comes with 403: https://github.com/itchio/itch.io/issues/1289."""
+    """Patreon sends it with status 403: https://github.com/itchio/itch.io/issues/1289."""
     way.answer(httpx.Response(403, text="<html>Please enable JS</html>"))
 
     with pytest.raises(LinkRefusedError, match="HTTP 403"):

@@ -1,4 +1,4 @@
-"""The grant by a patronage: every answer of Patreon, at one moment."""
+"""The grant that a patronage gives: every answer of Patreon, with a fixed time."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -33,7 +33,7 @@ PAID_UNTIL = {"unsaid": None, "past": NOW - DAY, "soon": NOW + DAY, "far": NOW +
 BEFORE = {"nothing": None, "an ended one": ENDED, "a lasting one": LASTING}
 OVER = dict.fromkeys(PAID_UNTIL, 0)
 AS_PAID = {"unsaid": 31, "past": 7, "soon": 7, "far": 300}
-"""In days from now: at least a week, since Patreon tries a charge again for so long."""
+"""Days from now to the end: at least a week, for Patreon repeats a failed charge that long."""
 
 
 def _derive(*patronages: Patronage, stored: Grant | None = None) -> Grant | None:
@@ -41,7 +41,7 @@ def _derive(*patronages: Patronage, stored: Grant | None = None) -> Grant | None
 
 
 def _days(grant: Grant | None) -> float | None:
-    """Returns the length of a grant in days from now on; None where there is none."""
+    """Returns the days from now to a grant's end; None without a grant or an end."""
     return None if grant is None or grant.until is None else (grant.until - NOW) / DAY
 
 
@@ -64,7 +64,7 @@ def test_a_patronage_has_an_end(
     is_trial: bool,
     before: str,
 ) -> None:
-    """A payment, a gift and a trial entitle alike; the stored grant does not matter."""
+    """Payments, gifts and trials have the same rule; the stored grant does not matter."""
     patronage = replace(
         PATRONAGE,
         status=status,
@@ -89,7 +89,7 @@ def test_a_patronage_has_an_end(
 def test_a_cancelled_patronage_lasts_for_the_paid_period(
     cents: int | None, before: str, days: int, paid_until: str
 ) -> None:
-    """Patreon shows an amount during that period, and no end: then the stored end counts."""
+    """During that period Patreon shows an amount, but no end, so the stored end is used."""
     patronage = replace(PATRONAGE, status=FORMER, cents=cents, paid_until=PAID_UNTIL[paid_until])
 
     assert _days(_derive(patronage, stored=BEFORE[before])) == days
@@ -99,14 +99,14 @@ def test_a_cancelled_patronage_lasts_for_the_paid_period(
 @pytest.mark.parametrize("cents", [None, 0, 1000])
 @pytest.mark.parametrize("is_trial", [False, True])
 def test_without_a_pledge_there_is_no_grant(before: str, cents: int | None, is_trial: bool) -> None:
-    """Not even an ended one: nothing ever began."""
+    """No support has ever begun, so there is no ended grant, either."""
     patronage = replace(PATRONAGE, status=NONE, cents=cents, is_trial=is_trial, paid_until=None)
 
     assert _derive(patronage, stored=BEFORE[before]) is None
 
 
 def test_a_grant_has_the_facts_of_the_patronage() -> None:
-    """The account's id is among them: by it an account counts for one person."""
+    """The grant has the account's id, so that an account entitles one person only."""
     assert _derive(PATRONAGE, stored=ENDED) == Grant(
         source=EntitlementSource.PATREON,
         since=NOW - 300 * DAY,
@@ -117,7 +117,7 @@ def test_a_grant_has_the_facts_of_the_patronage() -> None:
 
 
 def test_without_a_beginning_it_begins_now() -> None:
-    """A gift has none."""
+    """A gift has no start of a pledge."""
     grant = _derive(replace(PATRONAGE, since=None))
 
     assert grant is not None
@@ -126,12 +126,12 @@ def test_without_a_beginning_it_begins_now() -> None:
 
 @pytest.mark.parametrize("patronages", [(), (replace(PATRONAGE, campaign_id=OTHER_CAMPAIGN),)])
 def test_support_of_another_campaign_gives_no_grant(patronages: tuple[Patronage, ...]) -> None:
-    """Also where a grant is stored: then that support has ended."""
+    """A stored grant is dropped, since the support of our campaign has ended."""
     assert _derive(*patronages, stored=LASTING) is None
 
 
 def test_the_right_one_of_several_campaigns_counts() -> None:
-    """At each place in the answer."""
+    """Our campaign may be at any place in the answer."""
     other = replace(PATRONAGE, campaign_id=OTHER_CAMPAIGN, cents=5000)
 
     grant = _derive(other, PATRONAGE, other)
@@ -159,7 +159,7 @@ def test_the_right_one_of_several_campaigns_counts() -> None:
     ],
 )
 def test_the_paid_time_ends_exactly(now: datetime, status: EntitlementStatus, reason: str) -> None:
-    """The service does not ask Patreon then: the sentence says what to do."""
+    """The service does not ask Patreon again, so the reason asks the person to link again."""
     grant = _derive(PATRONAGE)
     assert grant is not None
     facts = replace(NOT_A_SPONSOR, grants=(grant,))

@@ -1,4 +1,4 @@
-"""A replica that reconciles, and a way to GitHub that tests can disturb."""
+"""A replica that reconciles, and a transport to GitHub that tests can disturb."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -31,13 +31,14 @@ from tests.conftest import SPONSORABLE, Clock
 from tests.support.waiting import until
 
 ACTIVE = 5
-"""Sponsors among the people by role: monthly, one-time, private, patreon, the organization."""
+"""The number of active sponsors: monthly, one-time, private, patreon and an organization."""
 
 
 class Way(httpx.AsyncBaseTransport):
-    """The way to GitHub; `before` is called ahead of each page, with its number from 1.
+    """A transport to GitHub; `before` is called ahead of each request, with its number from 1.
 
-    While there is a `limit`, every answer is a rate limit with these headers.
+    While `limit` is set, every answer is a rate limit with these headers. `rewrite` changes the
+    body of an answer.
     """
 
     def __init__(self, rest: httpx.AsyncBaseTransport) -> None:
@@ -50,11 +51,11 @@ class Way(httpx.AsyncBaseTransport):
         self.limit: Mapping[str, str] | None = None
 
     def replay(self) -> None:
-        """Repeats GitHub's answers so far from now on, without asking again."""
+        """Answers later requests with the recorded answers, in their order."""
         self._next = iter(self._answers)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Forwards a request."""
+        """Forwards the request, or answers with a limit or a recorded answer."""
         self.pages += 1
         if self.before is not None:
             await self.before(self.pages)
@@ -71,7 +72,7 @@ class Way(httpx.AsyncBaseTransport):
 
 @dataclass(frozen=True)
 class Nap:
-    """A wait of the reconciler, and the remaining life of its lock at that moment."""
+    """A wait of the reconciler, and the remaining TTL of its lock at the start of the wait."""
 
     seconds: float
     lock_ms: int
@@ -79,7 +80,7 @@ class Nap:
 
 @dataclass
 class Replica:
-    """The parts of one replica that reconcile, and GitHub."""
+    """The parts of one service process that reconcile, and the simulated GitHub."""
 
     reconciler: Reconciler
     entitlements: EntitlementStore
@@ -92,7 +93,7 @@ class Replica:
     naps: list[Nap] = field(default_factory=list)
 
     async def compare(self, **more: Any) -> ReconcileSummary:  # noqa: ANN401 - run's own
-        """Reconciles a minute later."""
+        """Advances the clock by a minute, then reconciles."""
         self.clock.advance(minutes=1)
         return await self.reconciler.run(**more)
 
@@ -116,13 +117,13 @@ class Replica:
 
     @asynccontextmanager
     async def running(self, schedule: ReconcileSchedule) -> AsyncIterator[None]:
-        """Runs a schedule."""
+        """Runs a schedule until the block ends."""
         async with open_supervisor() as supervisor:
             schedule.start(supervisor)
             yield
 
     def create_schedule(self, pace: Pace) -> ReconcileSchedule:
-        """Returns a schedule that does not run yet."""
+        """Returns a schedule that is not started yet."""
         return ReconcileSchedule(
             self.reconciler,
             self.reconciliations,
@@ -132,7 +133,7 @@ class Replica:
         )
 
     def add_sponsors(self, count: int, **options: Any) -> None:  # noqa: ANN401 - sponsor's own
-        """Adds sponsors, each a tenth of a day older than the one before."""
+        """Adds sponsors; each began a tenth of a day before the previous one."""
         days_ago = options.pop("days_ago", 500)
         for number in range(count):
             self.github.people.add_person(f"p{number}")
@@ -141,7 +142,7 @@ class Replica:
             )
 
     async def override(self, person_id: int) -> None:
-        """Entitles a person by hand."""
+        """Entitles a person by an administrator's override."""
         grant = Grant(source=EntitlementSource.OVERRIDE, since=self.clock.now, until=None)
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:
@@ -151,7 +152,7 @@ class Replica:
         await self.entitlements.change(SPONSORABLE, person_id, decide, by="override")
 
     async def has_asked(self, pages: int) -> bool:
-        """Returns whether GitHub was asked for so many pages."""
+        """Returns whether GitHub has been asked for at least so many pages."""
         return self.way.pages >= pages
 
     async def is_entitled(self, person_id: int) -> bool:
@@ -159,7 +160,7 @@ class Replica:
         return person_id in await self.entitled()
 
     async def entitled(self) -> set[int]:
-        """Returns the index of entitled people."""
+        """Returns the ids in the index of entitled people."""
         return {int(each) for each in await self.local.smembers(keys.sponsors(SPONSORABLE))}
 
     async def facts(self, person_id: int) -> dict[str, str]:
@@ -168,7 +169,7 @@ class Replica:
         return {str(field): str(value) for field, value in fields.items()}
 
     async def last_audited(self) -> tuple[str, int]:
-        """Returns the last change in the audit trail, and its person."""
+        """Returns the kind of the last change in the audit trail, and the id of its person."""
         entries = await self.local.xrevrange(keys.AUDIT, count=1)
         [(_, fields)] = cast("list[tuple[str, dict[str, str]]]", entries)
         return fields["what"], int(fields["id"])
@@ -178,7 +179,7 @@ class Replica:
 async def open_replica(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock, *, login: str
 ) -> AsyncIterator[Replica]:
-    """Opens a replica that asks GitHub with this person's token."""
+    """Opens a replica that asks GitHub with a token of the person with this login."""
     async with AsyncExitStack() as stack:
         redis_pair = await open_redis_pair(stack, settings)
         way = Way(httpx.ASGITransport(github.app))
@@ -213,7 +214,7 @@ async def replica(
 ) -> AsyncIterator[Replica]:
     """A replica with the maintainer's token.
 
-    Its clock is a day late, so that Redis, with its own clock, takes each end for past.
+    Its clock is a day behind that of Redis, so an end that it saves has passed for Redis.
     """
     clock.advance(days=-1)
     async with open_replica(settings, github, local, clock, login="maintainer") as opened:
@@ -221,12 +222,12 @@ async def replica(
 
 
 def retry_after(seconds: int) -> dict[str, str]:
-    """Returns the header by which GitHub limits its use for so long."""
+    """Returns the header of a rate limit that lasts so many seconds."""
     return {"retry-after": str(seconds)}
 
 
 def reset_in(seconds: int) -> dict[str, str]:
-    """Returns the headers of a used-up rate limit that is reset in so many seconds."""
+    """Returns the headers of a used-up rate limit that is reset after so many seconds."""
     at = int(datetime.now(UTC).timestamp()) + seconds
     return {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(at)}
 

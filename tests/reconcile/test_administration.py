@@ -30,7 +30,7 @@ async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(
     local: Redis,
     clock: Clock,
 ) -> None:
-    """The lock is released for other replicas."""
+    """While it waits for GitHub, the service stops, and releases the lock for other replicas."""
     github.switches.rate_limited = True
     github.switches.retry_after_s = 600
     async with run_admin(run_service, **maintainer_settings) as (browser, _):
@@ -51,7 +51,7 @@ async def test_a_waiting_job_shows_its_end_and_does_not_delay_a_stop(
 async def test_a_reconcile_without_token_or_of_an_unknown_login_is_refused(
     run_service: RunService, maintainer_settings: dict[str, Any]
 ) -> None:
-    """The answer names the setting."""
+    """Without a token, the answer names the setting."""
     async with (
         run_admin(run_service) as (browser, _),
         run_admin(run_service, **maintainer_settings) as (other, _),
@@ -67,7 +67,7 @@ async def test_a_reconcile_without_token_or_of_an_unknown_login_is_refused(
 async def test_an_administrator_starts_a_reconcile_and_reads_its_changes(
     run_service: RunService, maintainer_settings: dict[str, Any]
 ) -> None:
-    """202 at once, the state until it is done, then each grant in the audit trail."""
+    """POST answers 202 at once; GET shows the state; the audit trail has each grant."""
     async with run_admin(run_service, **maintainer_settings) as (browser, _):
         started = await browser.post("/admin/reconcile?sponsorable=Maintainer")
         state = await wait_for_job(browser, "/admin/reconcile")
@@ -88,7 +88,7 @@ async def test_an_administrator_starts_a_reconcile_and_reads_its_changes(
 async def test_a_failure_is_shown_until_a_complete_reconcile(
     replica: Replica, run_service: RunService, settings: Settings
 ) -> None:
-    """In the API, the metrics and the doctor; a dry run records none."""
+    """The API, the metrics and the doctor show it; a failed dry run is not recorded."""
     shown: list[tuple[object, object, str, list[str]]] = []
 
     async def record(browser: Browser) -> None:
@@ -123,7 +123,7 @@ async def test_a_failure_is_shown_until_a_complete_reconcile(
 
 
 async def test_any_error_is_recorded(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise only the log would have it."""
+    """Otherwise only the log would contain an unexpected error."""
     monkeypatch.setattr(replica.entitlements, "load", AsyncMock(side_effect=RuntimeError))
     with pytest.raises(RuntimeError):
         await replica.compare()
@@ -135,7 +135,7 @@ async def test_any_error_is_recorded(replica: Replica, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"at": "x", "reason": 1}', '{"at": 1e30}'])
 async def test_an_unreadable_failure_record_is_ignored(replica: Replica, text: str) -> None:
-    """It must not keep the doctor from checking the rest."""
+    """The doctor reads the record, and has to run its other checks."""
     await replica.local.hset(keys.RECONCILE_FAILED, SPONSORABLE, text)
     [last] = await replica.reconciler.load_last_reconciles()
 
@@ -143,7 +143,7 @@ async def test_an_unreadable_failure_record_is_ignored(replica: Replica, text: s
 
 
 async def test_the_state_of_a_job_is_shown_without_redis(run_service: RunService) -> None:
-    """The results of other replicas are unknown then, which is not 'none'."""
+    """`last` is null, since the results of other replicas are unknown."""
     async with run_admin(run_service, redis_url=UNREACHABLE) as (browser, _):
         answer = await browser.get("/admin/reconcile")
 
@@ -151,7 +151,7 @@ async def test_the_state_of_a_job_is_shown_without_redis(run_service: RunService
 
 
 async def test_metrics_show_the_last_reconcile(replica: Replica, run_service: RunService) -> None:
-    """An alarm is made of its age; an incomplete one does not count."""
+    """Operators set an alarm on its age, so an incomplete reconcile must not renew it."""
     await replica.compare()
     began_at = int(replica.clock.now.timestamp())
     replica.github.switches.forbidden = True
@@ -174,10 +174,10 @@ async def test_the_command_repairs_and_reports(
     durable: Redis,
     tmp_path: Path,
 ) -> None:
-    """As JSON and for people; status 1 where GitHub did not answer completely."""
-    assert durable is not None  # it is empty now
+    """The output is JSON or text; the exit status is 1 if GitHub's answer was incomplete."""
+    assert durable is not None  # the fixture has emptied it
     token = github.tokens.issue(github.people.get_person("maintainer"))
-    sock = bind_next_free("127.0.0.1", 0)  # any
+    sock = bind_next_free("127.0.0.1", 0)  # any free port
     environment = {
         "SPONSORSYNC_GITHUB_API_URL": f"http://127.0.0.1:{port_of(sock)}/api",
         "SPONSORSYNC_MAINTAINER_TOKEN": token,

@@ -1,4 +1,4 @@
-"""Comparing with GitHub: which differences are repaired, and which prove nothing."""
+"""Reconciling with GitHub's list: which differences are repaired, and which prove nothing."""
 
 import json
 from datetime import timedelta
@@ -26,7 +26,7 @@ from tests.support.use_cases import (
 
 
 async def test_a_first_comparison_saves_every_active_sponsor(replica: Replica) -> None:
-    """Also private, one-time, Patreon and organization sponsors; a former one gets no facts."""
+    """A former sponsor gets no facts."""
     summary = await replica.compare()
 
     assert (summary.reason, summary.counts) == (None, {"created": ACTIVE})
@@ -38,7 +38,7 @@ async def test_a_first_comparison_saves_every_active_sponsor(replica: Replica) -
 
 
 async def test_a_comparison_without_differences_changes_nothing(replica: Replica) -> None:
-    """Nobody becomes dirty, and no drift is reported."""
+    """No person becomes dirty, and no drift is reported."""
     await replica.compare()
     await replica.local.delete(keys.DIRTY)
     summary = await replica.compare()
@@ -48,7 +48,7 @@ async def test_a_comparison_without_differences_changes_nothing(replica: Replica
 
 
 async def test_a_missed_created_is_repaired_and_reported(replica: Replica) -> None:
-    """A lost webhook event must not lock a sponsor out."""
+    """A lost webhook event must not keep a sponsor out."""
     await replica.compare()
     replica.github.people.sponsor("stranger", SPONSORABLE, cents=500)
     summary = await replica.compare()
@@ -61,7 +61,7 @@ async def test_a_missed_created_is_repaired_and_reported(replica: Replica) -> No
 
 @pytest.mark.parametrize("how", ["is listed as ended", "is not listed"])
 async def test_a_missed_cancelled_is_repaired_and_reported(replica: Replica, how: str) -> None:
-    """Whether or not GitHub still lists the sponsorship."""
+    """GitHub may or may not still list the ended sponsorship."""
     await replica.compare()
     people, sponsorship = replica.github.people, find_sponsorship(replica.github)
     sponsorship.is_ended = True
@@ -93,7 +93,7 @@ async def test_a_dry_run_only_reports(replica: Replica) -> None:
 
 
 async def test_the_best_of_several_sponsorships_counts_over_all_pages(replica: Replica) -> None:
-    """A former one may stand pages after the present one, or pages before it."""
+    """An ended sponsorship may be pages before the active one, or pages after it."""
     people = replica.github.people
     people.sponsor("stranger", SPONSORABLE, cents=700, days_ago=2000)
     replica.add_sponsors(150)
@@ -109,7 +109,7 @@ async def test_the_best_of_several_sponsorships_counts_over_all_pages(replica: R
 
 
 async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(replica: Replica) -> None:
-    """It is newer, so it stands pages before; a failure in between must change nothing."""
+    """The newer payment is pages before the sponsorship; a failure in between changes nothing."""
     people = replica.github.people
     replica.add_sponsors(150, days_ago=2)
     people.sponsor("monthly", SPONSORABLE, cents=100, days_ago=1, one_time=True)
@@ -132,7 +132,7 @@ async def test_a_one_time_payment_does_not_replace_a_monthly_sponsorship(replica
 
 
 async def test_a_missing_detail_is_completed_without_a_drift(replica: Replica) -> None:
-    """An event has no payment source, so nothing was missed."""
+    """Webhook events have no payment source, so its absence is no sign of a missed event."""
     await replica.compare()
     await replica.local.hdel(keys.sponsorship(SPONSORABLE, MONTHLY), "payment_source")
     summary = await replica.compare()
@@ -142,7 +142,7 @@ async def test_a_missing_detail_is_completed_without_a_drift(replica: Replica) -
 
 
 async def test_an_override_during_the_comparison_is_kept(replica: Replica) -> None:
-    """The end of the sponsorship is saved on top of the facts of that moment."""
+    """The reconcile changes the facts as they are when it saves, not as it loaded them."""
     await replica.compare()
     find_sponsorship(replica.github).is_ended = True
     replica.add_sponsors(150)
@@ -178,7 +178,7 @@ async def test_an_override_during_the_comparison_is_kept(replica: Replica) -> No
     ],
 )
 async def test_half_an_answer_ends_nothing(replica: Replica, switch: str, value: object) -> None:
-    """The summary says why, and when GitHub may be asked again."""
+    """The summary has the reason, and for a limit when GitHub may be asked again."""
     await replica.compare()
     before = await replica.entitled()
     people = replica.github.people
@@ -194,7 +194,7 @@ async def test_half_an_answer_ends_nothing(replica: Replica, switch: str, value:
 
 
 async def test_a_failure_on_the_last_page_ends_no_entitlement(replica: Replica) -> None:
-    """Sponsors of the pages before it are entitled all the same."""
+    """Sponsors on the earlier pages are entitled all the same."""
     await replica.compare()
     replica.github.people.sponsorships.clear()
     replica.add_sponsors(150)
@@ -213,13 +213,13 @@ async def test_a_failure_on_the_last_page_ends_no_entitlement(replica: Replica) 
 
     assert (failed.pages, list(failed.counts)) == (1, ["created"])
     assert MONTHLY in after_failure
-    assert complete.counts["ended"] == ACTIVE - 1  # what was paid once has its own end
+    assert complete.counts["ended"] == ACTIVE - 1  # a one-time payment ends by itself
     assert MONTHLY not in await replica.entitled()
 
 
 @pytest.mark.parametrize("is_former_listed", [False, True], ids=["unlisted", "former"])
 async def test_possibly_hidden_sponsors_stay(replica: Replica, *, is_former_listed: bool) -> None:
-    """GitHub lists null in place of some sponsorships; a null may be the one that goes on."""
+    """GitHub lists null for some sponsorships, and a null may be one that is still active."""
     await replica.compare()
     find_sponsorship(replica.github).is_null = True
     if is_former_listed:
@@ -231,7 +231,7 @@ async def test_possibly_hidden_sponsors_stay(replica: Replica, *, is_former_list
 
 
 async def test_a_list_shorter_than_its_total_ends_no_entitlement(replica: Replica) -> None:
-    """GitHub states the total itself."""
+    """GitHub sends the total with each page, so a gap is noticed."""
     await replica.compare()
     before = await replica.entitled()
     replica.way.rewrite = _without_nodes
@@ -242,7 +242,7 @@ async def test_a_list_shorter_than_its_total_ends_no_entitlement(replica: Replic
 
 
 async def test_a_complete_answer_removes_unknown_since(replica: Replica) -> None:
-    """Also of a listed former sponsor: GitHub has answered."""
+    """GitHub has answered, also about a former sponsor that it still lists."""
     await replica.compare()
     find_sponsorship(replica.github).is_ended = True
     await replica.compare()
@@ -257,7 +257,7 @@ async def test_a_complete_answer_removes_unknown_since(replica: Replica) -> None
 async def test_a_token_of_another_person_is_refused(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock, replica: Replica
 ) -> None:
-    """It sees no private sponsorship, so each of them would end."""
+    """Such a token sees no private sponsorship, so each of them would end."""
     await replica.compare()
     async with open_replica(settings, github, local, clock, login="stranger") as other:
         summary = await other.compare()
@@ -269,7 +269,7 @@ async def test_a_token_of_another_person_is_refused(
 async def test_an_owners_token_shows_the_sponsors_of_an_organization(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> None:
-    """A maintainer's token is a person's, also where an organization is sponsored."""
+    """The token of a person works for an organization that the person owns."""
     owner = github.people.get_person("maintainer")
     github.people.add_organization("octo-org", owners=[owner], has_sponsors_listing=True)
     github.people.sponsor("private", "octo-org", private=True)
@@ -282,12 +282,12 @@ async def test_an_owners_token_shows_the_sponsors_of_an_organization(
 
 
 async def test_events_during_a_comparison_are_newer(replica: Replica, settings: Settings) -> None:
-    """It must neither end a new entitlement nor bring back an ended one."""
+    """The reconcile must neither end the new entitlement nor restore the ended one."""
     await replica.compare()
     github, clock = replica.github, replica.clock
     ended = find_sponsorship(github)
     begun = github.people.sponsor("stranger", SPONSORABLE)
-    github.people.sponsorships.remove(begun)  # GitHub's answer is older
+    github.people.sponsorships.remove(begun)  # GitHub's list is older than the event
     async with open_services(settings, httpx.ASGITransport(github.app), clock) as services:
         use_cases = UseCases(services, github, clock)
 
@@ -304,7 +304,7 @@ async def test_events_during_a_comparison_are_newer(replica: Replica, settings: 
 
 
 async def test_an_announced_end_is_kept(replica: Replica) -> None:
-    """GitHub calls the sponsorship active until then, and lists no end."""
+    """GitHub lists the sponsorship as active until then, and lists no end."""
     await replica.compare()
     end = int((replica.clock.now + timedelta(days=3)).timestamp())
     await replica.local.hset(keys.sponsorship(SPONSORABLE, MONTHLY), "valid_until", end)
@@ -315,7 +315,7 @@ async def test_an_announced_end_is_kept(replica: Replica) -> None:
 
 
 async def test_refresh_is_answered_also_for_a_non_sponsor(replica: Replica) -> None:
-    """Their refresh promised an answer; others get no facts without a sponsorship."""
+    """A person who asked for a refresh gets the facts 'no sponsorship'; others get none."""
     await replica.compare()
     key = keys.sponsorship(SPONSORABLE, STRANGER)
     await replica.reconciliations.admit_refresh(STRANGER)
@@ -326,7 +326,9 @@ async def test_refresh_is_answered_also_for_a_non_sponsor(replica: Replica) -> N
     await replica.local.hset(key, "unknown_since", "1795420800")
     await replica.compare()
     unasked = await replica.facts(STRANGER)
-    await replica.local.delete(f"sponsorsync:refreshed:{STRANGER}")  # a minute later
+    await replica.local.delete(
+        f"sponsorsync:refreshed:{STRANGER}"
+    )  # as the TTL does after a minute
     await replica.reconciliations.admit_refresh(STRANGER)
     await replica.compare()
 
@@ -337,7 +339,7 @@ async def test_refresh_is_answered_also_for_a_non_sponsor(replica: Replica) -> N
 
 
 async def test_refresh_of_a_possibly_hidden_sponsor_stays_open(replica: Replica) -> None:
-    """The sponsor that GitHub hides may be anybody."""
+    """Each person may be the sponsor that GitHub lists as null, so there is no answer yet."""
     find_sponsorship(replica.github).is_null = True
     await replica.reconciliations.admit_refresh(MONTHLY)
     await replica.compare()
@@ -347,7 +349,7 @@ async def test_refresh_of_a_possibly_hidden_sponsor_stays_open(replica: Replica)
 
 
 async def test_a_deleted_account_gets_no_facts(replica: Replica, run_browser: RunBrowser) -> None:
-    """Also where the person had asked for a refresh before."""
+    """The person had asked for a refresh before the deletion."""
     async with run_browser() as browser:
         await browser.sign_in("stranger")
         await replica.reconciliations.admit_refresh(STRANGER)
@@ -358,7 +360,7 @@ async def test_a_deleted_account_gets_no_facts(replica: Replica, run_browser: Ru
 
 
 async def test_wrong_type_keys_of_some_people_do_not_stop_a_comparison(replica: Replica) -> None:
-    """In place of the entitlement or of the application's own key; the log names both."""
+    """The entitlement of one person and the set of another are strings; the log names both keys."""
     await replica.compare()
     people = replica.github.people
     for role in ("monthly", "one-time", "patreon"):
@@ -380,7 +382,7 @@ async def test_wrong_type_keys_of_some_people_do_not_stop_a_comparison(replica: 
 
 
 async def test_a_shared_wrong_type_key_makes_a_comparison_incomplete(replica: Replica) -> None:
-    """Nothing could be saved, so nothing was learnt about anybody."""
+    """The audit trail is a string, so no change of any person can be saved."""
     await replica.local.set(keys.AUDIT, "somebody else's")
     with capture_logs() as logs:
         summary = await replica.compare()

@@ -1,4 +1,4 @@
-"""One reconcile at a time, page by page, within GitHub's rate limits."""
+"""A reconcile: one at a time, page by page, within GitHub's rate limits."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ from tests.reconcile.conftest import Replica, reset_in, retry_after
 
 SPONSORS = 2_000
 BYTES_A_SPONSOR, BYTES_OF_A_PAGE = 600, 1_100_000
-"""About 360 and 1,000,000 were measured: sponsorships of each person, and one page at a time."""
+"""Limits of memory; about 360 bytes for each sponsor and 1,000,000 for one page were measured."""
 
 
 async def test_one_replica_compares_at_a_time(replica: Replica) -> None:
-    """The second is refused while the first waits for GitHub's answer."""
+    """A second reconcile is refused while the first one waits for GitHub."""
     async with replica.comparing() as first:
         with pytest.raises(JobRunningError):
             await replica.compare()
@@ -33,7 +33,7 @@ async def test_one_replica_compares_at_a_time(replica: Replica) -> None:
 
 
 async def test_the_reconcile_lock_of_a_dead_replica_expires(replica: Replica) -> None:
-    """Until then it is respected."""
+    """A lock has a TTL; while it exists, other replicas respect it."""
     await replica.local.set(keys.RECONCILING, "another", px=50_000)
     with pytest.raises(JobRunningError):
         await replica.compare()
@@ -54,7 +54,7 @@ async def test_the_reconcile_lock_of_a_dead_replica_expires(replica: Replica) ->
 
 @pytest.mark.parametrize("limit", [None, retry_after(600)], ids=["at a page", "while waiting"])
 async def test_a_lost_lock_ends_comparing(replica: Replica, limit: dict[str, str] | None) -> None:
-    """Another replica is comparing by then."""
+    """The lock has expired, and another replica holds it now."""
 
     async def lose(_: int) -> None:
         await replica.local.set(keys.RECONCILING, "another", px=50_000)
@@ -69,7 +69,7 @@ async def test_a_lost_lock_ends_comparing(replica: Replica, limit: dict[str, str
 
 
 async def test_many_pages_are_compared_with_little_memory(replica: Replica) -> None:
-    """Each page is saved before the next one is fetched; little of each is remembered."""
+    """Each page is saved before the next one is fetched, so memory grows little with the people."""
     _fill(replica.github.people, SPONSORS)
     await replica.compare(dry_run=True)
     replica.way.replay()
@@ -84,7 +84,7 @@ async def test_many_pages_are_compared_with_little_memory(replica: Replica) -> N
 
 
 def _fill(people: People, count: int) -> None:
-    """Replaces the sponsors of the maintainer by so many others."""
+    """Replaces the sponsors of the maintainer by so many new ones."""
     people.add_organization("many")
     template = people.sponsor("many", SPONSORABLE, days_ago=1)
     account = template.sponsor
@@ -100,7 +100,7 @@ def _fill(people: People, count: int) -> None:
 
 @contextmanager
 def _measure_peak() -> Iterator[list[int]]:
-    """Yields a list that holds, at the end, the largest growth of memory in bytes."""
+    """Yields a list that has one item after the block: the peak of memory in bytes."""
     peak: list[int] = []
     tracemalloc.start()
     try:
@@ -118,7 +118,7 @@ def _measure_peak() -> Iterator[list[int]]:
 async def test_a_short_rate_limit_is_waited_for_between_two_pages(
     replica: Replica, create_headers: Callable[[], dict[str, str]], wait_s: int
 ) -> None:
-    """A comparison that began anew each time would never get past the page of the limit."""
+    """A reconcile that began again after each limit would never get past that page."""
     _fill(replica.github.people, 150)
     reports: list[datetime | None] = []
 
@@ -137,7 +137,7 @@ async def test_a_short_rate_limit_is_waited_for_between_two_pages(
 
 
 async def test_the_lock_is_kept_while_waiting_for_a_rate_limit(replica: Replica) -> None:
-    """Another replica would spend the rest of the limit."""
+    """Another replica with the lock would use up the rest of the limit."""
 
     async def limit_first(page: int) -> None:
         replica.way.limit = retry_after(600) if page == 1 else None
@@ -156,7 +156,7 @@ async def test_the_lock_is_kept_while_waiting_for_a_rate_limit(replica: Replica)
 async def test_a_rate_limit_beyond_a_quarter_of_an_hour_ends_the_comparison(
     replica: Replica, retry_after_s: int, waited_s: int
 ) -> None:
-    """At once where GitHub says so, otherwise after so long without a page."""
+    """The comparison ends at once if GitHub announces a longer wait, else after 15 idle minutes."""
     replica.way.limit = retry_after(retry_after_s)
     summary = await replica.compare()
     [last] = await replica.reconciler.load_last_reconciles()

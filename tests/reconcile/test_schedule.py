@@ -1,4 +1,4 @@
-"""When a reconcile runs: at its start, at intervals, after requests, not during a rate limit."""
+"""The schedule runs a reconcile at the start, at intervals, and after requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ PACE = Pace(every=timedelta(hours=24), settle_s=0.0, check_s=0.01)
 async def test_the_schedule_reconciles_at_its_start_and_after_requests(
     settings: Settings, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> None:
-    """The pauses of the schedule are short here."""
+    """The first reconcile finds a sponsor, the requested one another, new sponsor."""
     async with open_replica(settings, github, local, clock, login="maintainer") as replica:
         schedule = replica.create_schedule(
             Pace(every=timedelta(hours=24), settle_s=0.01, pause_s=0.01)
@@ -43,7 +43,7 @@ async def test_the_schedule_reconciles_at_its_start_and_after_requests(
 
 
 async def test_a_reconcile_is_due_only_after_the_interval(replica: Replica) -> None:
-    """By whichever replica, before or after a restart."""
+    """The last reconcile of any replica counts, also one before a restart."""
     await replica.compare()
     pace = Pace(every=timedelta(hours=24), settle_s=0.0, pause_s=0.0, check_s=0.01)
     async with replica.running(replica.create_schedule(pace)):
@@ -60,7 +60,7 @@ async def test_a_reconcile_is_due_only_after_the_interval(replica: Replica) -> N
 async def test_an_unexpected_error_does_not_end_the_schedule(
     replica: Replica, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Nobody would notice before entitlements are wrong for days."""
+    """Otherwise nobody would notice until entitlements are wrong for days."""
     answers = iter([RuntimeError("unforeseen")])
     is_right = getattr(replica.reconciliations, method)
 
@@ -80,7 +80,7 @@ async def test_an_unexpected_error_does_not_end_the_schedule(
 async def test_requests_do_not_depend_on_the_check_of_the_interval(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event's reconcile runs also while that check fails."""
+    """The check whether an interval is over fails; requested reconciles still run."""
 
     async def fail(_: str) -> datetime:
         raise RuntimeError("unforeseen")
@@ -97,7 +97,7 @@ async def test_requests_do_not_depend_on_the_check_of_the_interval(
 async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And GitHub is not asked again before the pause is over."""
+    """The other sponsorable is reconciled, and the failing one only after the pause."""
     runs: list[str] = []
 
     async def run(sponsorable: str) -> ReconcileSummary:
@@ -125,7 +125,7 @@ async def test_an_unexpected_error_of_one_reconcile_does_not_stop_the_others(
 
 
 async def test_several_requests_share_one_reconcile(replica: Replica) -> None:
-    """A burst of events costs GitHub no more than one event."""
+    """A burst of webhook events causes one reconcile."""
     schedule = replica.create_schedule(Pace(every=None, settle_s=0.05, pause_s=60))
     async with replica.running(schedule):
         for _ in range(50):
@@ -150,7 +150,7 @@ async def test_several_requests_share_one_reconcile(replica: Replica) -> None:
 async def test_github_is_not_asked_again_during_a_rate_limit(
     replica: Replica, create_headers: Callable[[], dict[str, str]], wait_s: int
 ) -> None:
-    """For as long as it says, a minute at least, also when requests arrive."""
+    """The wait is GitHub's, a minute at least, even if requests arrive meanwhile."""
     replica.way.limit = create_headers()
     schedule = replica.create_schedule(Pace(every=None, settle_s=0.0, pause_s=0.0, check_s=0.01))
 
@@ -175,7 +175,7 @@ async def test_github_is_not_asked_again_during_a_rate_limit(
 
 
 async def test_a_reconcile_by_another_replica_is_not_repeated(replica: Replica) -> None:
-    """Both found it due in the same minute."""
+    """Both replicas find the reconcile due; one finishes it during the delay of the other."""
     schedule = replica.create_schedule(Pace(every=timedelta(hours=1), settle_s=0.2, check_s=0.02))
     async with replica.running(schedule):
         await asyncio.sleep(0.05)
@@ -186,7 +186,7 @@ async def test_a_reconcile_by_another_replica_is_not_repeated(replica: Replica) 
 
 
 async def test_a_request_outlasts_a_restart(replica: Replica) -> None:
-    """The event was answered, and does not come again."""
+    """The webhook event was answered, so GitHub does not send it again."""
     pace = Pace(every=None, settle_s=0.0, pause_s=60, check_s=0.01)
     await replica.create_schedule(pace).request(SPONSORABLE)
     async with replica.running(replica.create_schedule(pace)):
@@ -197,7 +197,7 @@ async def test_a_request_outlasts_a_restart(replica: Replica) -> None:
 
 
 async def test_only_a_complete_reconcile_settles_a_request(replica: Replica) -> None:
-    """A dry run saves nothing."""
+    """A failed reconcile and a dry run leave the request in Redis."""
     await replica.reconciliations.save_request(SPONSORABLE)
     asked = await replica.reconciliations.load_requests()
     replica.github.switches.forbidden = True
@@ -213,7 +213,7 @@ async def test_only_a_complete_reconcile_settles_a_request(replica: Replica) -> 
 
 
 async def test_a_request_during_a_reconcile_needs_another_one(replica: Replica) -> None:
-    """GitHub's answer may be older than the request."""
+    """The answer of GitHub may be older than the second request."""
     await replica.reconciliations.save_request(SPONSORABLE)
     before = await replica.reconciliations.load_requests()
 
@@ -234,10 +234,10 @@ async def test_a_request_during_a_reconcile_needs_another_one(replica: Replica) 
 async def test_a_request_settled_by_another_replica_is_not_repeated(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All replicas see the request."""
+    """All replicas see the request; a complete reconcile of one of them removes it."""
     schedule = replica.create_schedule(Pace(every=None, settle_s=0.0, check_s=0.01))
     await schedule.request(SPONSORABLE)
-    await replica.compare()  # as the other one does
+    await replica.compare()  # as the other replica does
     load_requests, times = replica.reconciliations.load_requests, 0
 
     async def count() -> dict[str, str]:
@@ -256,9 +256,9 @@ async def test_a_request_settled_by_another_replica_is_not_repeated(
 
 
 async def test_a_cancellation_taken_back_is_found_after_the_announced_end(replica: Replica) -> None:
-    """GitHub sends an event for the cancellation, and none for taking it back."""
+    """GitHub sends an event for a cancellation, but none when it is taken back."""
     await replica.compare()
-    ends = int(replica.clock.now.timestamp()) + 60  # a day ago to Redis
+    ends = int(replica.clock.now.timestamp()) + 60  # for the clock of Redis, a day ago
     key = keys.sponsorship(SPONSORABLE, MONTHLY)
     await replica.local.hset(key, "valid_until", ends)
     await replica.local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{MONTHLY}": ends})
@@ -274,7 +274,7 @@ async def test_a_cancellation_taken_back_is_found_after_the_announced_end(replic
 
 
 async def test_the_end_of_a_one_time_payment_requests_no_reconcile(replica: Replica) -> None:
-    """Its end was known from the beginning."""
+    """The end of a payment was computed at its start, so GitHub need not be asked."""
     await replica.compare()
     member = f"{SPONSORABLE}:{ONE_TIME}"
     await replica.local.hset(keys.sponsorship(SPONSORABLE, ONE_TIME), "valid_until", 1)

@@ -1,4 +1,4 @@
-"""The simulated GitHub, its clock and a client."""
+"""The simulated GitHub, its clock and an HTTP client of it."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def http(clock: Clock) -> AsyncIterator[GitHubClient]:
-    """A client of a simulation with its people by role."""
+    """An HTTP client of the simulated GitHub with its usual people."""
     github = SimulatedGitHub(
         client_id="the-client",
         client_secret="the-secret",

@@ -1,4 +1,4 @@
-"""The embedded Valkey owns its data and never outlives its owner."""
+"""The embedded Valkey locks its data directory and ends with its owner process."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ async def _has_ended(pid: int) -> bool:
 
 
 async def _refused(data_dir: Path, match: str, **options: Any) -> None:  # noqa: ANN401 - as it has
-    """Checks that no server starts on a directory, and with which reason."""
+    """Checks that no server starts on this directory, and that the error has this reason."""
     with pytest.raises(SandboxError, match=match):
         async with run_valkey(data_dir, name="refused", **options):
             pass
@@ -93,7 +93,7 @@ async def _owner(data_dir: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proce
 
 
 async def test_the_server_answers_at_its_url(tmp_path: Path) -> None:
-    """A client needs nothing but the URL."""
+    """A client needs only the URL to connect."""
     async with run_valkey(tmp_path, name="local") as valkey, Redis.from_url(valkey.url) as client:
         info = await client.execute_command("INFO", "server")  # type: ignore[no-untyped-call]
 
@@ -114,7 +114,7 @@ async def test_the_server_answers_at_its_url(tmp_path: Path) -> None:
 async def test_the_configuration_loses_no_write(
     tmp_path: Path, options: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    """Every write is in the append-only file, and a full memory refuses instead of evicting."""
+    """Every write is in the append-only file; a full memory refuses writes and evicts nothing."""
     async with (
         run_valkey(tmp_path, name="local", **options) as valkey,
         Redis.from_url(valkey.url, decode_responses=True) as client,
@@ -135,7 +135,7 @@ async def test_a_new_directory_is_private(tmp_path: Path) -> None:
 
 
 async def test_data_survive_a_restart(tmp_path: Path) -> None:
-    """`make run` continues with the data of the last run."""
+    """`make run` continues with the data of the previous run."""
     async with run_valkey(tmp_path, name="local") as valkey:
         await _set(valkey.port, "key", "kept")
 
@@ -144,7 +144,7 @@ async def test_data_survive_a_restart(tmp_path: Path) -> None:
 
 
 async def test_leaving_the_block_ends_every_process(tmp_path: Path) -> None:
-    """The server and its watchdog both end."""
+    """The server and its watchdog process both end."""
     async with run_valkey(tmp_path, name="local") as valkey:
         session = os.getsid(valkey.pid)
 
@@ -152,7 +152,7 @@ async def test_leaving_the_block_ends_every_process(tmp_path: Path) -> None:
 
 
 async def test_an_error_inside_the_block_ends_the_server_too(tmp_path: Path) -> None:
-    """A start of the service may fail after it."""
+    """The start of the service may fail after the start of the server."""
     with pytest.raises(ZeroDivisionError):
         async with run_valkey(tmp_path, name="local") as valkey:
             raise ZeroDivisionError
@@ -167,7 +167,7 @@ async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_server_itself_holds_the_lock(tmp_path: Path) -> None:
-    """A server may outlive its owner for a moment, with its data open."""
+    """A server may outlive its owner for a moment, and its files are still open then."""
     async with _owner(tmp_path) as (owner, pid, _):
         os.kill(pid, signal.SIGSTOP)
         owner.kill()
@@ -180,7 +180,7 @@ async def test_the_server_itself_holds_the_lock(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_no_server_outlives_its_owner(tmp_path: Path, how: signal.Signals) -> None:
-    """Ctrl-C, a service manager or the OOM killer may end the owner."""
+    """The owner may be ended by Ctrl-C, a service manager or the kernel (out of memory)."""
     async with _owner(tmp_path) as (owner, pid, _):
         owner.send_signal(how)
         await owner.wait()
@@ -189,7 +189,7 @@ async def test_no_server_outlives_its_owner(tmp_path: Path, how: signal.Signals)
 
 
 async def test_data_survive_a_killed_owner_and_the_next_start_waits(tmp_path: Path) -> None:
-    """An immediate restart gets the same data, not an error."""
+    """The next start waits until the old server has ended, then has its data."""
     async with _owner(tmp_path) as (owner, _, port):
         await _set(port, "key", "kept")
         owner.kill()
@@ -200,7 +200,7 @@ async def test_data_survive_a_killed_owner_and_the_next_start_waits(tmp_path: Pa
 
 
 async def test_the_owner_notices_a_server_that_dies(tmp_path: Path) -> None:
-    """The owner stops with a reason instead of failing call by call."""
+    """`wait_closed` returns, so the owner can stop with a reason."""
     async with run_valkey(tmp_path, name="local") as valkey:
         session = os.getsid(valkey.pid)
         os.kill(valkey.pid, signal.SIGKILL)
@@ -213,7 +213,7 @@ async def test_the_owner_notices_a_server_that_dies(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    """A server in an endless loop ignores SIGTERM."""
+    """A server in an endless loop does not react to SIGTERM."""
     async with run_valkey(tmp_path, name="local", limits=TimeLimits(stop_s=0.2)) as valkey:
         os.kill(valkey.pid, signal.SIGSTOP)
 
@@ -221,7 +221,7 @@ async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_watchdog_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    """Leaving the block takes a bounded time."""
+    """The server and its watchdog are stopped, and the block still ends in limited time."""
     async with run_valkey(tmp_path, name="local", limits=TimeLimits(stop_s=0.2)) as valkey:
         os.killpg(os.getsid(valkey.pid), signal.SIGSTOP)
 
@@ -230,34 +230,34 @@ async def test_a_watchdog_that_does_not_stop_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_config_is_refused_with_the_servers_reason(tmp_path: Path) -> None:
-    """The end of the log names the wrong setting."""
+    """The error has the end of the server's log, which names the wrong setting."""
     reason = r"(?s)'refused' does not start.*no-such-setting"
 
     await _refused(tmp_path, reason, extra_config={"no-such-setting": "1"})
 
 
 async def test_a_server_that_never_answers_is_refused(tmp_path: Path) -> None:
-    """A start takes a bounded time."""
+    """The start fails after a limited time."""
     limits, silent = TimeLimits(start_s=0.5), {"requirepass": "secret"}
 
     await _refused(tmp_path, "does not start", limits=limits, extra_config=silent)
 
 
 async def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    """The user gets a sentence, not a traceback."""
+    """The user gets a one-line error, and no traceback."""
     (tmp_path / "file").touch()
 
     await _refused(tmp_path / "file" / "data", "Cannot keep data in")
 
 
 async def test_a_chosen_port_in_use_is_refused(tmp_path: Path) -> None:
-    """The answer of another server must not pass for ours."""
+    """Otherwise the other server would answer in place of ours."""
     async with run_valkey(tmp_path / "first", name="first") as first:
         await _refused(tmp_path / "second", "Address already in use", port=first.port)
 
 
 async def test_servers_that_start_together_get_a_port_each(tmp_path: Path) -> None:
-    """Both find the same free port; the second server takes the next one."""
+    """The two servers find the same free port; the later one takes the next port."""
     servers = [run_valkey(tmp_path / name, name=name) for name in ("local", "durable")]
 
     async with asyncio.timeout(DEADLINE_S):
@@ -268,7 +268,7 @@ async def test_servers_that_start_together_get_a_port_each(tmp_path: Path) -> No
 
 
 def test_a_port_in_use_is_skipped() -> None:
-    """The search returns the next free one."""
+    """The search returns the next free port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -276,6 +276,6 @@ def test_a_port_in_use_is_skipped() -> None:
 
 
 def test_a_machine_without_free_ports_is_an_error() -> None:
-    """The search has an end."""
+    """The search ends at the highest port number."""
     with pytest.raises(SandboxError, match="No port from 65536"):
         find_free_port(65536)

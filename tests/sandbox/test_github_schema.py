@@ -1,6 +1,6 @@
-"""Our part of the schema and our queries agree with GitHub's own schema.
+"""Our part of the GraphQL schema and our queries agree with GitHub's own schema.
 
-It is 1.2 MB and GitHub's, so it does not live here: SPONSORSYNC_GITHUB_SCHEMA names the file.
+That schema has 1.2 MB and is not in this repository: SPONSORSYNC_GITHUB_SCHEMA names its file.
 """
 
 import os
@@ -41,7 +41,7 @@ OUR_TYPES = sorted(
 
 @pytest.fixture(scope="module")
 def real_schema() -> GraphQLSchema:
-    """GitHub's whole schema, or a skipped test."""
+    """GitHub's own schema; without its file the test is skipped."""
     file_name = os.environ.get("SPONSORSYNC_GITHUB_SCHEMA")
     if not file_name:
         pytest.skip(HOW_TO_GET_IT)
@@ -51,7 +51,7 @@ def real_schema() -> GraphQLSchema:
 
 @pytest.mark.parametrize("name", OUR_TYPES)
 def test_each_type_is_a_part_of_githubs(real_schema: GraphQLSchema, name: str) -> None:
-    """A query that works with the simulation must work with GitHub."""
+    """A query that works in the simulation must work at GitHub."""
     ours, theirs = simulated_schema().type_map[name], real_schema.type_map[name]
 
     assert type(ours) is type(theirs)
@@ -59,7 +59,7 @@ def test_each_type_is_a_part_of_githubs(real_schema: GraphQLSchema, name: str) -
 
 
 def test_the_comparison_includes_defaults() -> None:
-    """Another default of `activeOnly` would change answers, but no type."""
+    """Another default of `activeOnly` would change the answers, but no type."""
     assert "isActive: Boolean!" in list_features(simulated_schema().type_map["Sponsorship"])
     assert "sponsorshipsAsSponsor(activeOnly: Boolean = true)" in list_features(
         simulated_schema().type_map["Sponsorable"]
@@ -67,7 +67,7 @@ def test_the_comparison_includes_defaults() -> None:
 
 
 def test_each_of_our_types_has_something_to_compare() -> None:
-    """An empty comparison always agrees; only a scalar has nothing but its name."""
+    """An empty comparison always succeeds; only scalars have nothing but a name."""
     assert [name for name in OUR_TYPES if not list_features(simulated_schema().type_map[name])] == [
         "DateTime",
         "URI",
@@ -76,12 +76,12 @@ def test_each_of_our_types_has_something_to_compare() -> None:
 
 @pytest.mark.parametrize("nulls_stay", [False, True])
 def test_the_queries_of_the_service_are_valid_in_the_simulation(*, nulls_stay: bool) -> None:
-    """A query that the simulation cannot answer would fail in a login."""
+    """A query that the simulation cannot answer would fail in a sign-in."""
     assert find_errors(load_queries(), simulated_schema(nulls_stay=nulls_stay)) == {}
 
 
 def test_the_queries_of_the_service_are_valid_at_github(real_schema: GraphQLSchema) -> None:
-    """GitHub's own schema decides."""
+    """GitHub accepts a query by its own schema."""
     assert find_errors(load_queries(), real_schema) == {}
 
 
@@ -96,13 +96,13 @@ def load_queries() -> dict[str, str]:
 
 
 def find_errors(queries: dict[str, str], schema: GraphQLSchema) -> dict[str, list[str]]:
-    """Returns the errors of each query that is not valid."""
+    """Returns the errors of all invalid queries, by the query's name."""
     found = {name: validate(schema, parse(query)) for name, query in queries.items()}
     return {name: [error.message for error in errors] for name, errors in found.items() if errors}
 
 
 def list_features(graphql_type: GraphQLNamedType) -> set[str]:
-    """Returns a line for each feature of a type: a subset has a subset of lines."""
+    """Returns one line for each feature of a type, so a part of a type has a subset of lines."""
     match graphql_type:
         case GraphQLObjectType() | GraphQLInterfaceType():
             return {f"implements {each.name}" for each in graphql_type.interfaces} | {
@@ -125,6 +125,6 @@ def list_features(graphql_type: GraphQLNamedType) -> set[str]:
 
 def format_input(name: str, value: GraphQLArgument | GraphQLInputField) -> str:
     """Returns an argument or input field with its type and default."""
-    # From the syntax tree: `default_value` is only set in a schema that is built in Python.
+    # From the syntax tree, since `default_value` is only set in a schema that Python code builds.
     default = value.ast_node and value.ast_node.default_value
     return f"{name}: {value.type} = {print_ast(default) if default else 'none'}"

@@ -1,4 +1,4 @@
-"""The control page, the switches, the record and the webhook of the simulated GitHub."""
+"""The simulated GitHub's control page, fault switches, recorded requests and webhook."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.support.simulated_github import MINE, URL, GitHubClient, bearer
 
 @pytest.fixture
 async def token(http: GitHubClient) -> str:
-    """The token of a monthly sponsor, from before the fault."""
+    """A token of the monthly sponsor, issued before the fault is switched on."""
     return await http.log_in("monthly")
 
 
@@ -35,7 +35,7 @@ async def token(http: GitHubClient) -> str:
 async def test_each_endpoint_can_fail_or_break_off(
     http: GitHubClient, endpoint: str, method: str, path: str
 ) -> None:
-    """The service expects JSON and gets a page, or JSON without its end."""
+    """A failing endpoint sends an HTML page; a broken one sends JSON that breaks off."""
     await http.put("/switches", json={"fail": [endpoint]})
     failed = await http.request(method, path)
     await http.put("/switches", json={"fail": [], "bad_json": [endpoint]})
@@ -54,7 +54,7 @@ async def test_each_endpoint_can_fail_or_break_off(
 async def test_both_limits_send_retry_after(
     http: GitHubClient, token: str, fault: str, statuses: tuple[int, int]
 ) -> None:
-    """GraphQL answers 200 to a used-up limit."""
+    """With a used-up primary limit, GraphQL answers with status 200."""
     await http.put("/switches", json={fault: True, "retry_after_s": 7})
     rest = await http.get("/api/user", headers=bearer(token))
     graphql = await http.post_query(token, MINE)
@@ -64,7 +64,7 @@ async def test_both_limits_send_retry_after(
 
 
 async def test_rate_limited_has_no_points_left(http: GitHubClient, token: str) -> None:
-    """GraphQL reports the limit as an error without data; a minute is the default wait."""
+    """GraphQL reports the limit as an error without data; the default wait is a minute."""
     http.github.switches.rate_limited = True
     rest = await http.get("/api/user", headers=bearer(token))
     graphql = await http.post_query(token, MINE)
@@ -77,7 +77,7 @@ async def test_rate_limited_has_no_points_left(http: GitHubClient, token: str) -
 
 
 async def test_forbidden_is_a_null_with_its_error(http: GitHubClient, token: str) -> None:
-    """The rest of the answer stays; this null means 'unknown', not 'no'."""
+    """The rest of the answer stays; the null means 'unknown', not 'no'."""
     http.github.switches.forbidden = True
     body = (await http.post_query(token, MINE)).json()
 
@@ -87,7 +87,7 @@ async def test_forbidden_is_a_null_with_its_error(http: GitHubClient, token: str
 
 
 async def test_forbidden_data_makes_all_data_null(http: GitHubClient, token: str) -> None:
-    """By GraphQL's rule the null of a non-null field makes its parents null."""
+    """In GraphQL the null of a non-nullable field makes its parent null, up to `data`."""
     http.github.switches.forbidden_data = True
     body = (await http.post_query(token, MINE)).json()
 
@@ -97,7 +97,7 @@ async def test_forbidden_data_makes_all_data_null(http: GitHubClient, token: str
 
 @pytest.mark.parametrize("login", ["monthly", "stranger"])
 async def test_partial_hides_a_node_behind_an_error(http: GitHubClient, login: str) -> None:
-    """The missing node may be the decisive sponsorship."""
+    """The sponsorship that is null may be the one that entitles."""
     token = await http.log_in(login)
     http.github.switches.partial = True
     body = (await http.post_query(token, MINE)).json()
@@ -108,7 +108,7 @@ async def test_partial_hides_a_node_behind_an_error(http: GitHubClient, login: s
 
 
 async def test_an_organization_restricts_oauth_apps(http: GitHubClient) -> None:
-    """It is null with an error beside the data; other organizations stay."""
+    """The organization is null, with an error beside the data; other organizations stay."""
     member = http.github.people.get_person("org-member")
     http.github.people.add_organization("open-org", members=[member])
     http.github.switches.restricting_organization = "Sponsoring-Org"
@@ -134,14 +134,14 @@ async def test_an_organization_restricts_oauth_apps(http: GitHubClient) -> None:
 
 
 async def test_insufficient_scopes_refuses_a_good_token(http: GitHubClient, token: str) -> None:
-    """A person may untick scopes."""
+    """At GitHub, a person may untick scopes on the consent page."""
     http.github.switches.insufficient_scopes = True
 
     assert await http.error_type(token, MINE) == "INSUFFICIENT_SCOPES"
 
 
 async def test_switches_are_read_and_set_over_http(http: GitHubClient) -> None:
-    """A demo script is another process."""
+    """A script that demonstrates a fault is another process."""
     changed = await http.put("/switches", json={"fail": ["user", "token"], "latency_ms": 3})
 
     assert changed.status_code == 200
@@ -181,7 +181,7 @@ async def test_switches_are_read_and_set_over_http(http: GitHubClient) -> None:
 async def test_a_mistake_changes_nothing_and_is_named(
     http: GitHubClient, values: object, problem: str
 ) -> None:
-    """A test with an ignored, misspelt switch would test nothing."""
+    """If a misspelt switch were ignored, the test that uses it would test nothing."""
     before = http.github.switches.as_json()
     content = values if isinstance(values, bytes) else json.dumps(values)
     response = await http.put("/switches", content=content)
@@ -197,7 +197,7 @@ async def test_a_mistake_changes_nothing_and_is_named(
 async def test_the_control_page_names_the_simulation_and_lists_the_people(
     http: GitHubClient,
 ) -> None:
-    """A developer opens it to see what runs on that port."""
+    """A developer opens the page to see which server has this port."""
     page = await http.get("/")
 
     assert "SIMULATION of GitHub" in page.text
@@ -205,7 +205,7 @@ async def test_the_control_page_names_the_simulation_and_lists_the_people(
 
 
 async def test_the_form_sets_all_switches(http: GitHubClient) -> None:
-    """Browsers do not send a box that is not ticked, so a missing one means off."""
+    """Browsers send no unticked box, so an absent switch is switched off."""
     http.github.switches.partial = True
     form = {
         "latency_ms": "20",
@@ -229,7 +229,7 @@ async def test_the_form_sets_all_switches(http: GitHubClient) -> None:
 
 
 async def test_a_mistake_in_the_form_is_shown(http: GitHubClient) -> None:
-    """The page around it lets the developer correct it."""
+    """The page shows the form again, so that the developer can correct it."""
     response = await http.post("/", data={"latency_ms": "a while", "iss": "right"})
 
     assert response.status_code == 422
@@ -237,7 +237,7 @@ async def test_a_mistake_in_the_form_is_shown(http: GitHubClient) -> None:
 
 
 async def test_an_avatar_is_a_picture(http: GitHubClient) -> None:
-    """The service's account page shows it."""
+    """The account page of the service shows the picture."""
     picture = await http.get("/avatars/48210377")
     nobody = await http.get("/avatars/1")
 
@@ -250,7 +250,7 @@ async def test_an_avatar_is_a_picture(http: GitHubClient) -> None:
 
 
 def calls(http: GitHubClient, token: str) -> list[Any]:
-    """Returns the service's requests after the exchange."""
+    """Returns the requests of a sign-in after the token, not sent yet."""
     return [
         http.get("/api/user", headers=bearer(token)),
         http.get("/api/user/emails", headers=bearer(token)),
@@ -259,7 +259,7 @@ def calls(http: GitHubClient, token: str) -> list[Any]:
 
 
 async def test_calls_sent_together_overlap(http: GitHubClient) -> None:
-    """A login is two round trips: the exchange, then all three requests at once."""
+    """A sign-in is two round trips: the token, then three requests at the same time."""
     token = await http.log_in("monthly")
     await asyncio.gather(*calls(http, token))
 
@@ -271,7 +271,7 @@ async def test_calls_sent_together_overlap(http: GitHubClient) -> None:
 
 
 async def test_calls_sent_one_by_one_do_not_overlap(http: GitHubClient) -> None:
-    """A record that cannot show the opposite proves nothing."""
+    """This shows that the record can tell sequential from concurrent requests."""
     token = await http.log_in("monthly")
     for call in calls(http, token):
         await call
@@ -284,7 +284,7 @@ async def test_calls_sent_one_by_one_do_not_overlap(http: GitHubClient) -> None:
 
 
 async def test_the_record_has_the_status_of_each_answer(http: GitHubClient) -> None:
-    """It has refused and failed requests, but none of the control page."""
+    """Refused and failed requests are recorded; requests of the control page are not."""
     http.github.requests.clear()
     await http.get("/switches")
     await http.authorize(login="monthly")
@@ -300,7 +300,7 @@ async def test_the_record_has_the_status_of_each_answer(http: GitHubClient) -> N
 
 
 async def test_a_caller_that_leaves_is_recorded_without_a_status(http: GitHubClient) -> None:
-    """Tests of the service's timeout use the latency switch."""
+    """Tests of the service's time-out use the switch for latency."""
     http.github.switches.latency_ms = 60_000
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
@@ -313,7 +313,7 @@ async def test_a_caller_that_leaves_is_recorded_without_a_status(http: GitHubCli
 
 
 def send_events_to(http: GitHubClient, answer: Callable[[httpx.Request], httpx.Response]) -> None:
-    """Lets the simulation send events to a function."""
+    """Connects the simulation's webhook to a function that answers its requests."""
     transport = httpx.MockTransport(answer)
     http.github.send_events_to(
         Hook(url="http://service.test/hook", secret="s", base_url=URL, transport=transport)
@@ -321,12 +321,12 @@ def send_events_to(http: GitHubClient, answer: Callable[[httpx.Request], httpx.R
 
 
 async def change_sponsorship(http: GitHubClient, sponsor: str, action: str) -> httpx.Response:
-    """Submits the form of the control page."""
+    """Submits the control page's form that starts or ends a sponsorship."""
     return await http.post("/sponsorships", data={"sponsor": sponsor, "action": action})
 
 
 async def test_a_start_and_an_end_are_sent_to_the_webhook(http: GitHubClient) -> None:
-    """Each event is signed and has the new state."""
+    """Each event is signed and contains the new state; a failure is shown on the page."""
     received: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -349,7 +349,7 @@ async def test_a_start_and_an_end_are_sent_to_the_webhook(http: GitHubClient) ->
 
 
 async def test_an_unreachable_webhook_is_shown_and_none_is_needed(http: GitHubClient) -> None:
-    """Without a webhook only the directory changes."""
+    """Without a webhook the sponsorship is changed, and no event is sent."""
     answer = await change_sponsorship(http, "monthly", "ended")
     [sponsorship] = http.github.people.sponsorships_of(http.github.people.get("monthly"))
 
@@ -364,7 +364,7 @@ async def test_an_unreachable_webhook_is_shown_and_none_is_needed(http: GitHubCl
 
 
 async def test_the_ping_comes_first() -> None:
-    """Its hook has the type of a Sponsors listing."""
+    """GitHub sends a ping first; its hook has the type SponsorsListing."""
     ping = Hook(url="http://x", secret="s", base_url=URL).ping()
 
     assert ping.event == "ping"

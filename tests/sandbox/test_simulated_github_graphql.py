@@ -1,4 +1,4 @@
-"""The simulated GraphQL API: pages and errors."""
+"""The simulated GraphQL API of GitHub: pages and errors."""
 
 import pytest
 
@@ -11,7 +11,7 @@ class TestPaging:
 
     @pytest.fixture
     async def token(self, http: GitHubClient) -> str:
-        """The maintainer's token; they have sponsors for two pages and a half."""
+        """A token of the maintainer, whose sponsors fill two pages and a half."""
         for number in range(245):
             http.github.people.add_person(f"sponsor-{number:03}")
             http.github.people.sponsor(f"sponsor-{number:03}", "maintainer", days_ago=number + 500)
@@ -20,7 +20,7 @@ class TestPaging:
     async def test_all_pages_together_hold_each_sponsor_once(
         self, http: GitHubClient, token: str
     ) -> None:
-        """A page has at most 100 items; 5 people by role sponsor, too."""
+        """A page has 100 items at most; five of the usual people are sponsors, too."""
         first = await http.received(token, first=100)
         second = await http.received(token, first=100, after=first["pageInfo"]["endCursor"])
         third = await http.received(token, first=100, after=second["pageInfo"]["endCursor"])
@@ -37,7 +37,7 @@ class TestPaging:
     async def test_last_with_before_pages_backwards_over_the_same_list(
         self, http: GitHubClient, token: str
     ) -> None:
-        """A client may page from the end."""
+        """A client may read the list from its end."""
         last = await http.received(token, last=2)
         before = await http.received(token, last=2, before=last["pageInfo"]["startCursor"])
 
@@ -47,7 +47,7 @@ class TestPaging:
     async def test_sponsorships_can_be_ordered_from_the_oldest(
         self, http: GitHubClient, token: str
     ) -> None:
-        """The service orders by CREATED_AT, as the default order is undefined."""
+        """The service orders by CREATED_AT, since GitHub's default order is undefined."""
         oldest = {"field": "CREATED_AT", "direction": "ASC"}
         page = await http.received(token, first=2, order=oldest)
         end = page["pageInfo"]["endCursor"]
@@ -59,7 +59,7 @@ class TestPaging:
     async def test_a_sponsorship_that_ends_between_two_pages_skips_nobody(
         self, http: GitHubClient, token: str
     ) -> None:
-        """A cursor is a place in the order, not a count."""
+        """A cursor marks a place in the order, and not a number of items."""
         page = await http.received(token, first=8)
         http.github.people.remove(sponsors_on(page)[-1])
         after = await http.received(token, first=1, after=page["pageInfo"]["endCursor"])
@@ -68,7 +68,7 @@ class TestPaging:
         assert sponsors_on(after) == ["sponsor-003"]
 
     async def test_an_empty_page_has_no_cursors(self, http: GitHubClient, token: str) -> None:
-        """A naive client would continue from them."""
+        """A naive client would request the next page with such a cursor."""
         http.github.people.sponsorships.clear()
         page = await http.received(token, first=1)
 
@@ -98,7 +98,7 @@ class TestPaging:
     async def test_wrong_paging_arguments_are_an_error(
         self, http: GitHubClient, token: str, arguments: dict[str, object], kind: str
     ) -> None:
-        """The schema allows them; only the server refuses them."""
+        """The schema allows these arguments; GitHub's server refuses them."""
         assert await http.error_type(token, RECEIVED, **arguments) == kind
 
 
@@ -124,7 +124,7 @@ async def test_an_invalid_query_is_200_with_errors(http: GitHubClient) -> None:
     ],
 )
 async def test_an_unknown_account_is_not_found(http: GitHubClient, query: str) -> None:
-    """Data and error come together, and an organization is no user."""
+    """The answer has data and an error; an organization is not found as a user."""
     response = await http.post_query(await http.log_in("monthly"), query)
 
     (error,) = response.json()["errors"]
@@ -134,7 +134,7 @@ async def test_an_unknown_account_is_not_found(http: GitHubClient, query: str) -
 
 
 async def test_a_query_with_a_bad_token_is_401(http: GitHubClient) -> None:
-    """All other errors of GraphQL have status 200."""
+    """GraphQL's other errors have status 200."""
     response = await http.post_query("gho_wrong", MINE)
 
     assert response.status_code == 401
@@ -142,14 +142,14 @@ async def test_a_query_with_a_bad_token_is_401(http: GitHubClient) -> None:
 
 
 async def test_a_query_that_is_no_json_object_is_400(http: GitHubClient) -> None:
-    """GitHub answers so."""
+    """GitHub answers such a body with status 400."""
     headers = bearer(await http.log_in("monthly"))
 
     assert (await http.post("/api/graphql", content=b"[]", headers=headers)).status_code == 400
 
 
 async def test_a_field_without_its_scope_fails_the_whole_query(http: GitHubClient) -> None:
-    """GitHub then sends no partial answer: `data` is absent."""
+    """GitHub sends no partial answer then: `data` is absent."""
     token = http.issue_token("monthly", ["user:email"])
 
     response = await http.post_query(token, MINE)
@@ -159,7 +159,7 @@ async def test_a_field_without_its_scope_fails_the_whole_query(http: GitHubClien
 
 
 async def test_a_defect_of_the_simulation_is_raised(http: GitHubClient) -> None:
-    """It must not look like a null from GitHub."""
+    """An exception in the simulation must not look like a null from GitHub."""
     http.github.people.sponsorships.append(None)  # type: ignore[arg-type]  # the defect
     token = await http.log_in("monthly")
 
@@ -170,7 +170,7 @@ async def test_a_defect_of_the_simulation_is_raised(http: GitHubClient) -> None:
 async def test_account_fields_and_rate_limit_can_be_queried(
     http: GitHubClient, clock: Clock
 ) -> None:
-    """The points are reset after an hour."""
+    """The used points are reset after an hour."""
     query = """{ rateLimit { limit cost remaining used resetAt }
       viewer { id login name email avatarUrl(size: 40) url resourcePath isViewer createdAt }
     }"""
@@ -202,7 +202,7 @@ async def test_account_fields_and_rate_limit_can_be_queried(
 
 
 async def test_a_users_organization_is_found_by_login(http: GitHubClient) -> None:
-    """This is the shortest query for a membership."""
+    """This is the shortest query for one membership."""
     token = http.issue_token("org-member")
     data = await http.ask(
         token,

@@ -1,4 +1,4 @@
-"""The simulated web flow: the page, the codes and the tokens."""
+"""The simulated OAuth web flow of GitHub: the page, the codes and the tokens."""
 
 from urllib.parse import parse_qs
 
@@ -22,7 +22,7 @@ async def test_offers_each_person_and_says_that_it_is_a_simulation(http: GitHubC
 
 
 async def test_a_link_chooses_a_person_and_keeps_the_state(http: GitHubClient) -> None:
-    """The service checks that the state is unchanged."""
+    """The service checks that the state comes back unchanged."""
     state = "a&b=\"'<c>+ %/é"
     page = await http.authorize(state=state)
     link = page.text.split('class="person" href="')[2].split('"')[0].replace("&amp;", "&")
@@ -34,7 +34,7 @@ async def test_a_link_chooses_a_person_and_keeps_the_state(http: GitHubClient) -
 
 
 async def test_escapes_the_query(http: GitHubClient) -> None:
-    """The page shows parts of the address, which anybody can write."""
+    """The page shows parts of its address, which an attacker can choose."""
     page = await http.authorize(login="<script>", scope="<script>", state='"><script>')
 
     assert "<script>" not in page.text
@@ -42,7 +42,7 @@ async def test_escapes_the_query(http: GitHubClient) -> None:
 
 
 async def test_a_known_login_is_chosen_at_once(http: GitHubClient) -> None:
-    """Scripts and tests log in with one request; logins are compared without case."""
+    """Scripts and tests need one request; the letter case of logins does not matter."""
     back = parse_callback(await http.authorize(login="Monthly"))
 
     assert set(back) == {"code", "state", "iss"}
@@ -51,7 +51,7 @@ async def test_a_known_login_is_chosen_at_once(http: GitHubClient) -> None:
 
 
 async def test_select_account_shows_the_page_despite_a_login(http: GitHubClient) -> None:
-    """With prompt=select_account GitHub always shows the choice."""
+    """With prompt=select_account GitHub always shows the list of accounts."""
     page = await http.authorize(login="monthly", prompt="select_account")
 
     assert page.status_code == 200
@@ -77,7 +77,7 @@ async def test_select_account_shows_the_page_despite_a_login(http: GitHubClient)
 async def test_an_authorize_error_goes_to_the_registered_callback(
     http: GitHubClient, query: dict[str, str], error: str, description: str
 ) -> None:
-    """A redirect to a foreign address would leak codes; GitHub has no plain PKCE."""
+    """A redirect to another address would leak codes; GitHub does not support plain PKCE."""
     back = parse_callback(await http.authorize(**query))
 
     assert (back["error"], back["error_description"]) == (error, description)
@@ -86,7 +86,7 @@ async def test_an_authorize_error_goes_to_the_registered_callback(
 
 
 async def test_an_unknown_client_gets_a_404_page(http: GitHubClient) -> None:
-    """Without an app there is no callback."""
+    """An unknown app has no callback to which an error could be sent."""
     page = await http.authorize(client_id="another")
 
     assert page.status_code == 404
@@ -99,7 +99,7 @@ async def test_an_unknown_client_gets_a_404_page(http: GitHubClient) -> None:
 async def test_the_issuer_can_be_absent_or_wrong(
     http: GitHubClient, iss: str, issuer: str | None
 ) -> None:
-    """GitHub has sent it at times, and a wrong one is an attack."""
+    """GitHub does not always send the issuer; a wrong one is a sign of an attack."""
     await http.put("/switches", json={"iss": iss})
 
     back = parse_callback(await http.authorize(login="monthly"))
@@ -111,7 +111,7 @@ async def test_the_issuer_can_be_absent_or_wrong(
 
 
 async def test_a_code_becomes_a_token_with_the_granted_scopes(http: GitHubClient) -> None:
-    """The answer separates the scopes by commas, the request by blanks."""
+    """The answer separates scopes by commas, the request by spaces."""
     answer = await http.exchange(await http.obtain_code("monthly"))
 
     assert answer["token_type"] == "bearer"
@@ -120,14 +120,14 @@ async def test_a_code_becomes_a_token_with_the_granted_scopes(http: GitHubClient
 
 
 async def test_an_unknown_scope_is_not_granted(http: GitHubClient) -> None:
-    """`read:email` does not exist; a service that requests it has to notice."""
+    """`read:email` does not exist, and a service that requests it has to notice."""
     code = await http.obtain_code("monthly", scope="read:user read:email")
 
     assert (await http.exchange(code))["scope"] == "read:user"
 
 
 async def test_the_answer_is_form_encoded_without_an_accept_header(http: GitHubClient) -> None:
-    """It is GitHub's default; a client without the header must fail here too."""
+    """This is GitHub's default, so a client without the header must fail here, too."""
     response = await http.post("/login/oauth/access_token", data={"client_id": "another"})
 
     assert response.headers["content-type"].startswith("application/x-www-form-urlencoded")
@@ -148,7 +148,7 @@ async def test_the_answer_is_form_encoded_without_an_accept_header(http: GitHubC
 async def test_a_wrong_proof_gets_no_token(
     http: GitHubClient, form: dict[str, str], error: str
 ) -> None:
-    """GitHub checks each proof by itself, and answers with HTTP 200."""
+    """GitHub checks secret, code, address and verifier, and sends errors with status 200."""
     answer = await http.exchange(await http.obtain_code("monthly"), **form)
 
     assert answer["error"] == error
@@ -157,7 +157,7 @@ async def test_a_wrong_proof_gets_no_token(
 
 
 async def test_a_code_is_valid_once_and_for_ten_minutes(http: GitHubClient, clock: Clock) -> None:
-    """A replayed callback must not log anybody in, and a tab may stay open for long."""
+    """A replayed callback must not sign anybody in, and a tab may stay open for long."""
     used, late = await http.obtain_code("monthly"), await http.obtain_code("monthly")
     await http.exchange(used)
     again = await http.exchange(used)
@@ -168,7 +168,7 @@ async def test_a_code_is_valid_once_and_for_ten_minutes(http: GitHubClient, cloc
 
 
 async def test_without_a_challenge_no_verifier_is_needed(http: GitHubClient) -> None:
-    """PKCE is optional at GitHub."""
+    """At GitHub, PKCE is optional."""
     code = await http.obtain_code("monthly", code_challenge="")
 
     assert "access_token" in await http.exchange(code, code_verifier="")
@@ -178,7 +178,7 @@ async def test_without_a_challenge_no_verifier_is_needed(http: GitHubClient) -> 
 
 
 async def test_the_oldest_code_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Codes that nobody exchanges must not fill the memory."""
+    """Codes that are never exchanged must not fill the memory."""
     monkeypatch.setattr("sponsorsync.sandbox.oauth.CODES_KEPT", 2)
     small = SimulatedGitHub(
         client_id="the-client", client_secret="the-secret", redirect_uris=[CALLBACK], url=URL
@@ -193,11 +193,11 @@ async def test_the_oldest_code_gives_way(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_app_without_a_callback_is_refused() -> None:
-    """It could never send a browser back."""
+    """Such an app could never send a browser back."""
     with pytest.raises(ValueError, match="redirect_uri"):
         SimulatedGitHub(client_id="c", client_secret="s", redirect_uris=[], url=URL)
 
 
 def test_the_empty_record_counts_nothing() -> None:
-    """Without a request there is no round trip."""
+    """Without any request there is no round trip."""
     assert Requests().in_sequence() == 0

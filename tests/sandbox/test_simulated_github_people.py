@@ -1,4 +1,4 @@
-"""The people of the simulated GitHub in GraphQL's answers."""
+"""The people of the simulated GitHub, as GraphQL answers show them."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.simulated_github import GitHubClient, bearer, sponsors_on
 
 
 async def test_monthly_has_every_field_of_a_sponsorship(http: GitHubClient) -> None:
-    """The service reads all of these."""
+    """The service reads all of these fields."""
     (sponsorship,) = await http.sponsorships_of(await http.log_in("monthly"))
 
     assert sponsorship == {
@@ -25,7 +25,7 @@ async def test_monthly_has_every_field_of_a_sponsorship(http: GitHubClient) -> N
 
 
 async def test_every_field_of_a_sponsorship_can_be_read(http: GitHubClient) -> None:
-    """The schema has them, so none may raise."""
+    """The schema has more fields than the service reads; none of them may raise an error."""
     (monthly,) = http.github.people.sponsorships_of(http.github.people.get("monthly"))
     data = await http.ask(
         await http.log_in("monthly"),
@@ -50,7 +50,7 @@ async def test_every_field_of_a_sponsorship_can_be_read(http: GitHubClient) -> N
 
 
 async def test_one_time_is_active_for_a_month(http: GitHubClient, clock: Clock) -> None:
-    """Then it leaves the list of active ones without any event."""
+    """After a month the payment is no longer listed as active, and there is no event."""
     token = await http.log_in("one-time")
     [before] = await http.sponsorships_of(token)
     clock.advance(days=25)
@@ -62,7 +62,7 @@ async def test_one_time_is_active_for_a_month(http: GitHubClient, clock: Clock) 
 
 
 async def test_only_sponsor_and_maintainer_see_a_private_sponsorship(http: GitHubClient) -> None:
-    """The maintainer needs includePrivate; other people never see it."""
+    """The maintainer sees it only with includePrivate; other people never see it."""
     own = await http.sponsorships_of(await http.log_in("private"))
     maintainer, other = await http.log_in("maintainer"), await http.log_in("monthly")
 
@@ -75,7 +75,7 @@ async def test_only_sponsor_and_maintainer_see_a_private_sponsorship(http: GitHu
 
 
 async def test_former_is_listed_only_without_active_only(http: GitHubClient) -> None:
-    """`activeOnly` is true by default."""
+    """The default of `activeOnly` is true."""
     token = await http.log_in("former")
 
     [former] = await http.sponsorships_of(token, activeOnly=False)
@@ -84,7 +84,7 @@ async def test_former_is_listed_only_without_active_only(http: GitHubClient) -> 
 
 
 async def test_patreon_has_no_tier(http: GitHubClient) -> None:
-    """GitHub does not know it, so the service cannot compare a price."""
+    """GitHub does not know the tier, so the service cannot compare an amount."""
     (sponsorship,) = await http.sponsorships_of(await http.log_in("patreon"))
 
     assert sponsorship["paymentSource"] == "PATREON"
@@ -98,7 +98,7 @@ async def test_other_roles_sponsor_nobody(http: GitHubClient, login: str) -> Non
 
 
 async def test_org_member_shows_the_organization_that_sponsors(http: GitHubClient) -> None:
-    """The scope read:org shows the sponsorship to a member; the tier stays hidden."""
+    """With the scope read:org a member sees the sponsorship, but not its tier."""
     token = http.issue_token("org-member", ["read:user", "read:org"])
     data = await http.ask(
         token,
@@ -118,7 +118,7 @@ async def test_org_member_shows_the_organization_that_sponsors(http: GitHubClien
 
 
 async def test_only_owners_see_a_private_sponsorship_of_an_organization(http: GitHubClient) -> None:
-    """An ordinary member gets no trace of it."""
+    """An ordinary member gets an empty list."""
     people = http.github.people
     owner, member = people.get_person("stranger"), people.get_person("monthly")
     people.add_organization("quiet-org", owners=[owner], members=[member])
@@ -136,7 +136,7 @@ async def test_only_owners_see_a_private_sponsorship_of_an_organization(http: Gi
 
 
 async def test_the_maintainer_asks_for_one_sponsor_by_node(http: GitHubClient) -> None:
-    """The maintainer sees a private one with its tier; others see nothing."""
+    """The maintainer sees a private sponsorship with its tier; other people see null."""
     query = """query ($id: ID!) { node(id: $id) { ... on User { databaseId }
         ... on Organization { databaseId }
         ... on Sponsorable { sponsorshipForViewerAsSponsorable(activeOnly: false) {
@@ -160,7 +160,7 @@ async def test_the_maintainer_asks_for_one_sponsor_by_node(http: GitHubClient) -
 
 
 async def test_the_direct_query_agrees_with_the_list(http: GitHubClient) -> None:
-    """`sponsorshipForViewerAsSponsor` is the other way to query a sponsorship."""
+    """`sponsorshipForViewerAsSponsor` is another way to query a sponsorship."""
     query = """query ($active: Boolean!) {
       repositoryOwner(login: "MAINTAINER") { ... on Sponsorable {
         hasSponsorsListing viewerIsSponsoring isSponsoringViewer
@@ -186,7 +186,7 @@ async def test_the_direct_query_agrees_with_the_list(http: GitHubClient) -> None
 
 
 async def test_others_see_no_tier(http: GitHubClient) -> None:
-    """An ordinary token shows public sponsors without their prices."""
+    """The token of another person shows public sponsors without amounts."""
     maintainer, other = await http.log_in("maintainer"), await http.log_in("stranger")
 
     seen = await http.received(maintainer, first=100)
@@ -200,7 +200,7 @@ async def test_others_see_no_tier(http: GitHubClient) -> None:
 
 
 async def test_an_organization_can_be_the_maintainer(http: GitHubClient) -> None:
-    """Its owners see its sponsorships; logins are compared without case."""
+    """Owners see its private sponsorships; the letter case of logins does not matter."""
     owner = http.github.people.get_person("stranger")
     http.github.people.add_organization(
         "Maintaining-Org", owners=[owner], has_sponsors_listing=True
@@ -223,7 +223,7 @@ async def test_an_organization_can_be_the_maintainer(http: GitHubClient) -> None
 
 
 async def test_the_filter_by_maintainer_keeps_the_others_out(http: GitHubClient) -> None:
-    """A sponsorship of another account does not count for this maintainer."""
+    """The person sponsors another account, which the filter leaves out."""
     http.github.people.sponsor("stranger", "monthly")
     token = await http.log_in("stranger")
 
@@ -232,7 +232,7 @@ async def test_the_filter_by_maintainer_keeps_the_others_out(http: GitHubClient)
 
 
 async def test_a_rename_keeps_the_account(http: GitHubClient) -> None:
-    """Number, token and sponsorships stay."""
+    """The account's number, token and sponsorships stay."""
     token = await http.log_in("monthly")
     http.github.people.rename("monthly", "yearly")
 
@@ -248,7 +248,7 @@ async def test_a_rename_keeps_the_account(http: GitHubClient) -> None:
 async def test_a_change_holds_from_the_next_query_on(
     http: GitHubClient, change: str, nodes: list[None]
 ) -> None:
-    """Tests end a sponsorship between two checks, or put the null that GitHub sometimes sends."""
+    """Tests end a sponsorship, or make it the null that GitHub sometimes sends."""
     token = await http.log_in("monthly")
     (sponsorship,) = http.github.people.sponsorships_of(http.github.people.get("monthly"))
     setattr(sponsorship, change, True)
@@ -257,7 +257,7 @@ async def test_a_change_holds_from_the_next_query_on(
 
 
 async def test_a_login_and_an_id_are_unique(http: GitHubClient) -> None:
-    """Two accounts with one name would make other tests meaningless."""
+    """Two accounts with one login would make other tests meaningless."""
     people = http.github.people
     with pytest.raises(ValueError, match="taken"):
         people.add_person("MONTHLY")

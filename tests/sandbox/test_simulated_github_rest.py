@@ -1,4 +1,4 @@
-"""The simulated REST API: users, accounts, addresses and the revocation."""
+"""The simulated REST API of GitHub: users, accounts, addresses and the revocation."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.support.simulated_github import URL, GitHubClient, basic, bearer
 
 
 async def test_user_has_the_fields_of_the_real_one(http: GitHubClient) -> None:
-    """The service keys on the number."""
+    """The service identifies a person by the number `id`."""
     token = await http.log_in("monthly")
 
     response = await http.get("/api/user", headers=bearer(token))
@@ -22,7 +22,7 @@ async def test_user_has_the_fields_of_the_real_one(http: GitHubClient) -> None:
 
 
 async def test_the_stranger_hides_name_and_address(http: GitHubClient) -> None:
-    """GitHub then has the address in /user/emails only."""
+    """The address of this person is in /user/emails only."""
     token = await http.log_in("stranger")
 
     user = (await http.get("/api/user", headers=bearer(token))).json()
@@ -47,7 +47,7 @@ async def test_emails_need_their_scope(http: GitHubClient) -> None:
 
 
 async def test_an_account_is_found_by_its_number_after_a_rename(http: GitHubClient) -> None:
-    """Another account may take the freed login."""
+    """Another account has registered the freed login."""
     token = bearer(await http.log_in("monthly"))
     http.github.people.rename("one-time", "renamed")
     newcomer = http.github.people.add_person("one-time")
@@ -61,7 +61,7 @@ async def test_an_account_is_found_by_its_number_after_a_rename(http: GitHubClie
 
 @pytest.mark.parametrize("path", ["/api/users/Sponsoring-ORG", "/api/user/17562948"])
 async def test_an_account_can_be_looked_up_without_a_token(http: GitHubClient, path: str) -> None:
-    """GitHub allows sixty such requests an hour; logins are compared without case."""
+    """GitHub allows sixty such requests an hour; the letter case does not matter."""
     response = await http.get(path)
 
     account = response.json()
@@ -85,7 +85,7 @@ async def test_a_missing_account_is_404(http: GitHubClient, path: str) -> None:
 async def test_a_bad_token_and_the_limits_hold_also_for_public_accounts(
     http: GitHubClient, path: str
 ) -> None:
-    """A request with a bad token fails although none is needed."""
+    """A request with a bad token is refused, although it would be allowed without a token."""
     bad = await http.get(path, headers=bearer("gho_wrong"))
     http.github.switches.rate_limited = True
     limited = await http.get(path)
@@ -103,7 +103,7 @@ async def test_a_bad_token_and_the_limits_hold_also_for_public_accounts(
 @pytest.mark.parametrize("path", ["/api/user", "/api/user/emails"])
 @pytest.mark.parametrize("headers", [{}, bearer("gho_wrong"), {"Authorization": "Basic x"}])
 async def test_a_bad_token_is_401(http: GitHubClient, path: str, headers: dict[str, str]) -> None:
-    """Tokens are often revoked."""
+    """A token that was revoked gets the same answer."""
     response = await http.get(path, headers=headers)
 
     assert response.status_code == 401
@@ -111,7 +111,7 @@ async def test_a_bad_token_is_401(http: GitHubClient, path: str, headers: dict[s
 
 
 async def test_a_user_agent_is_required(http: GitHubClient) -> None:
-    """GitHub refuses requests without one."""
+    """GitHub refuses requests without a User-Agent."""
     token = await http.log_in("monthly")
     del http.headers["user-agent"]
 
@@ -122,7 +122,7 @@ async def test_a_user_agent_is_required(http: GitHubClient) -> None:
 
 
 async def test_an_unknown_api_version_is_refused(http: GitHubClient) -> None:
-    """A mistake in the version header would otherwise show only at GitHub."""
+    """Otherwise a mistake in the version header would be noticed only at GitHub."""
     token = await http.log_in("monthly")
     headers = {**bearer(token), "X-GitHub-Api-Version": "2026-13-01"}
 
@@ -130,7 +130,7 @@ async def test_an_unknown_api_version_is_refused(http: GitHubClient) -> None:
 
 
 async def test_the_simulation_refuses_a_revoked_token(http: GitHubClient) -> None:
-    """Tests prove by it that the service revokes tokens."""
+    """Other tests use this to show that the service revokes tokens."""
     token = await http.log_in("monthly")
     path = "/api/applications/the-client/token"
 
@@ -156,7 +156,7 @@ async def test_the_simulation_refuses_a_revoked_token(http: GitHubClient) -> Non
 async def test_a_revocation_needs_the_apps_credentials_and_a_token(
     http: GitHubClient, client_id: str, headers: dict[str, str], content: bytes, status: int
 ) -> None:
-    """Without both, every token stays live."""
+    """Without the credentials or the token, nothing is revoked."""
     response = await http.request(
         "DELETE", f"/api/applications/{client_id}/token", content=content, headers=headers
     )
@@ -165,7 +165,7 @@ async def test_a_revocation_needs_the_apps_credentials_and_a_token(
 
 
 async def test_the_tokens_of_a_deleted_account_are_dead(http: GitHubClient) -> None:
-    """An account that takes the freed login is a new one."""
+    """An account that registers the freed login is a new one."""
     token = await http.log_in("monthly")
     http.github.people.remove("monthly")
     newcomer = http.github.people.add_person("monthly")

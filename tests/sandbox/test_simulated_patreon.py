@@ -1,4 +1,4 @@
-"""The simulated Patreon answers as Patreon documents; the other tests rely on it."""
+"""The simulated Patreon answers as Patreon documents; other tests rely on this."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -25,14 +25,14 @@ IDENTITY = "/api/oauth2/v2/identity"
 
 
 class PatreonClient(httpx.AsyncClient):
-    """The browser and the service in one, with their simulation; it follows no redirects."""
+    """A client that acts as the browser and as the service; it follows no redirects."""
 
     def __init__(self, patreon: SimulatedPatreon) -> None:
         super().__init__(transport=httpx.ASGITransport(app=patreon.app), base_url=URL)
         self.patreon = patreon
 
     async def authorize(self, role: str, **query: str) -> dict[str, str]:
-        """Chooses a patron; returns the parameters with which the browser comes back."""
+        """Chooses a patron on the consent page; returns the parameters of the redirect."""
         params = {**AUTHORIZE, "patron": role, **query}
         response = await self.get("/oauth2/authorize", params=params)
         assert response.status_code == 302
@@ -41,7 +41,7 @@ class PatreonClient(httpx.AsyncClient):
         return {name: values[0] for name, values in parse_qs(parts.query).items()}
 
     async def exchange(self, code: str, /, **form: str) -> httpx.Response:
-        """Exchanges a code with the usual form, changed by `form`."""
+        """Exchanges a code for a token, with the usual form fields changed by `form`."""
         usual = {
             "grant_type": "authorization_code",
             "client_id": "the-client",
@@ -52,7 +52,7 @@ class PatreonClient(httpx.AsyncClient):
         return await self.post("/api/oauth2/token", data={**usual, **form})
 
     async def ask(self, token: str, include: str = "", **fields: str) -> httpx.Response:
-        """Requests the owner of a token."""
+        """Requests the identity of a token's owner."""
         return await self.get(
             IDENTITY,
             params={"include": include}
@@ -61,13 +61,13 @@ class PatreonClient(httpx.AsyncClient):
         )
 
     async def ask_as(self, role: str, include: str = "", **fields: str) -> httpx.Response:
-        """Requests a patron with a new token of theirs."""
+        """Requests the identity of a patron with a new token."""
         return await self.ask(self.patreon.issue_token(role), include, **fields)
 
 
 @pytest.fixture
 async def http(clock: Clock) -> AsyncIterator[PatreonClient]:
-    """A client of the simulation with its patrons by role."""
+    """A client of the simulated Patreon with its usual patrons."""
     patreon = SimulatedPatreon(
         client_id="the-client",
         client_secret="the-secret",
@@ -80,7 +80,7 @@ async def http(clock: Clock) -> AsyncIterator[PatreonClient]:
 
 
 def members(document: dict[str, Any]) -> list[Any]:
-    """The memberships that an answer includes."""
+    """Returns the memberships that an answer includes."""
     return [each for each in document["included"] if each["type"] == "member"]
 
 
@@ -88,7 +88,7 @@ def members(document: dict[str, Any]) -> list[Any]:
 
 
 async def test_the_page_offers_each_patron_and_keeps_the_request(http: PatreonClient) -> None:
-    """Each link is the same request again, with a choice."""
+    """Each link repeats the request, with one patron added."""
     response = await http.get("/oauth2/authorize", params=AUTHORIZE)
 
     assert response.status_code == 200
@@ -103,7 +103,7 @@ async def test_the_page_offers_each_patron_and_keeps_the_request(http: PatreonCl
 async def test_a_request_of_another_client_is_not_sent_back(
     http: PatreonClient, wrong: dict[str, str]
 ) -> None:
-    """An attacker must not have a code sent to another address."""
+    """A code must not be sent to an address that an attacker chose."""
     response = await http.get(
         "/oauth2/authorize", params={**AUTHORIZE, "patron": "active", **wrong}
     )
@@ -112,7 +112,7 @@ async def test_a_request_of_another_client_is_not_sent_back(
 
 
 async def test_a_code_becomes_a_token_as_documented(http: PatreonClient) -> None:
-    """With all fields, also those that the service does not use."""
+    """The answer has all documented fields, also those that the service does not use."""
     back = await http.authorize("active")
 
     response = await http.exchange(back["code"])
@@ -136,7 +136,7 @@ async def test_a_code_becomes_a_token_as_documented(http: PatreonClient) -> None
 async def test_a_wrong_exchange_is_an_oauth_error(
     http: PatreonClient, form: dict[str, str], status: int, error: str
 ) -> None:
-    """An error of RFC 6749, with the status that was seen at Patreon."""
+    """The error is one of RFC 6749, with the status that Patreon was seen to send."""
     back = await http.authorize("active")
 
     response = await http.exchange(back["code"], **form)
@@ -145,7 +145,7 @@ async def test_a_wrong_exchange_is_an_oauth_error(
 
 
 async def test_a_code_works_once_and_for_five_minutes(http: PatreonClient, clock: Clock) -> None:
-    """A code in a browser's history must be worthless."""
+    """A code in the browser's history must be useless."""
     used, late = await http.authorize("active"), await http.authorize("active")
     await http.exchange(used["code"])
     clock.now += timedelta(minutes=6)
@@ -159,7 +159,7 @@ async def test_a_code_works_once_and_for_five_minutes(http: PatreonClient, clock
 
 
 async def test_without_includes_there_is_an_id_and_nothing_more(http: PatreonClient) -> None:
-    """Version 2 sends only the requested fields."""
+    """Version 2 of the API sends only the requested fields."""
     response = await http.ask_as("active")
 
     document = response.json()
@@ -169,7 +169,7 @@ async def test_without_includes_there_is_an_id_and_nothing_more(http: PatreonCli
 
 
 async def test_a_membership_alone_does_not_name_its_campaign(http: PatreonClient) -> None:
-    """Others found this out; so the service includes `memberships.campaign`."""
+    """Patreon does not document this, so the service includes `memberships.campaign`."""
     token = http.patreon.issue_token("active")
 
     bare = (await http.ask(token, "memberships")).json()
@@ -182,7 +182,7 @@ async def test_a_membership_alone_does_not_name_its_campaign(http: PatreonClient
 
 
 async def test_only_requested_attributes_are_sent(http: PatreonClient) -> None:
-    """Dates have the form of the documentation."""
+    """Dates have the format of Patreon's documentation."""
     response = await http.ask_as(
         "active",
         "memberships.currently_entitled_tiers",
@@ -199,7 +199,7 @@ async def test_only_requested_attributes_are_sent(http: PatreonClient) -> None:
 
 
 async def test_the_scope_decides_which_memberships_are_shown(http: PatreonClient) -> None:
-    """With `identity` alone, only that of the client's own campaign."""
+    """The scope `identity` shows only the membership in the campaign of the client's owner."""
     include = "memberships.campaign"
     own = await http.ask_as("active", include)
     every = await http.ask(http.patreon.issue_token("active", "identity.memberships"), include)
@@ -212,7 +212,7 @@ async def test_the_scope_decides_which_memberships_are_shown(http: PatreonClient
 
 
 async def test_a_person_without_memberships_has_an_empty_list(http: PatreonClient) -> None:
-    """There is no `included` then."""
+    """The answer then has no `included`."""
     response = await http.ask_as("stranger", "memberships")
 
     document = response.json()
@@ -224,14 +224,14 @@ async def test_a_person_without_memberships_has_an_empty_list(http: PatreonClien
     "query", [{"include": "friends"}, {"include": "memberships", "member": "shoe_size"}]
 )
 async def test_an_unknown_field_is_an_error(http: PatreonClient, query: dict[str, str]) -> None:
-    """A misspelt name in the service's query must be noticed."""
+    """A misspelt field in the service's query must be noticed."""
     response = await http.ask_as("active", **query)
 
     assert response.status_code == 400
 
 
 async def test_another_scope_than_identity_shows_nothing(http: PatreonClient) -> None:
-    """Patreon answers 401 to a token without the scope."""
+    """Patreon answers 401 to a token without the scope `identity`."""
     back = await http.authorize("active", scope="campaigns")
     token = (await http.exchange(back["code"])).json()["access_token"]
 
@@ -246,7 +246,7 @@ async def test_another_scope_than_identity_shows_nothing(http: PatreonClient) ->
     [("down", 503), ("rate_limited", 429), ("unauthorized", 401), ("malformed", 200)],
 )
 async def test_each_switch_is_one_fault(http: PatreonClient, fault: str, status: int) -> None:
-    """Switched on over HTTP, as a script does it."""
+    """A script sets the switches over HTTP."""
     token = http.patreon.issue_token("active")
 
     await http.put("/switches", json={fault: True})
@@ -255,7 +255,7 @@ async def test_each_switch_is_one_fault(http: PatreonClient, fault: str, status:
 
 
 async def test_a_limit_has_the_body_of_the_documentation(http: PatreonClient) -> None:
-    """Also at the token endpoint."""
+    """The token endpoint has the same body as the API."""
     http.patreon.switches.rate_limited = True
 
     response = await http.exchange("code")
@@ -266,7 +266,7 @@ async def test_a_limit_has_the_body_of_the_documentation(http: PatreonClient) ->
 
 
 async def test_an_unknown_token_is_an_error_of_json_api(http: PatreonClient) -> None:
-    """And not one of OAuth."""
+    """The error has the format of JSON:API, and not that of OAuth."""
     response = await http.ask("unknown")
 
     assert response.status_code == 401
@@ -274,7 +274,7 @@ async def test_an_unknown_token_is_an_error_of_json_api(http: PatreonClient) -> 
 
 
 async def test_a_request_without_a_user_agent_is_refused(http: PatreonClient) -> None:
-    """With a page, as for a robot."""
+    """Patreon answers it with an HTML page, as it does to robots."""
     headers = {"Authorization": f"Bearer {http.patreon.issue_token('active')}", "User-Agent": ""}
 
     response = await http.get(IDENTITY, headers=headers)
@@ -286,7 +286,7 @@ async def test_a_request_without_a_user_agent_is_refused(http: PatreonClient) ->
 async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
     http: PatreonClient,
 ) -> None:
-    """`sponsorsync dev` shows its address."""
+    """`sponsorsync dev` prints the address of this page."""
     page = await http.get("/")
 
     response = await http.post("/", data={"down": "on", "retry_after_s": "3"})
@@ -297,7 +297,7 @@ async def test_the_control_page_shows_the_patrons_and_sets_the_switches(
 
 
 async def test_the_patreon_control_page_names_the_wrong_field(http: PatreonClient) -> None:
-    """It changes nothing then."""
+    """A form with a wrong value changes no switch."""
     response = await http.post("/", data={"retry_after_s": "soon"})
 
     assert response.status_code == 422

@@ -1,4 +1,4 @@
-"""An environment without any setting, and one with all that a service needs."""
+"""An environment without any setting, and one with all required settings."""
 
 import os
 from pathlib import Path

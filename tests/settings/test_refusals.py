@@ -1,4 +1,4 @@
-"""Errors of settings: one line that names the variable and repeats no secret."""
+"""Errors of settings: one line that names the variable and contains no secret."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ ANYTHING_GOES = {
 def test_a_malformed_value_is_one_line_that_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """The operator has to know what to change."""
+    """The operator has to know which variable to correct."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(SettingsError) as caught:
@@ -110,7 +110,7 @@ def test_a_malformed_value_is_one_line_that_names_its_variable(
 
 
 def test_every_variable_is_in_the_tables_of_this_file() -> None:
-    """A new variable needs malformed values here, or an entry in ANYTHING_GOES."""
+    """A new variable needs malformed values in MALFORMED, or an entry in ANYTHING_GOES."""
     variables = {variable_of(name) for name in Settings.model_fields}
 
     assert variables == MALFORMED.keys() | ANYTHING_GOES
@@ -129,12 +129,12 @@ def test_every_variable_is_in_the_tables_of_this_file() -> None:
     ],
 )
 def test_a_misspelt_variable_is_noticed(name: str, is_unknown: bool) -> None:
-    """It would be ignored; variables of other programs and of Kubernetes are fine."""
+    """A misspelt variable has no effect. Those of other programs and Kubernetes are allowed."""
     assert find_unknown_names({name: "x"}) == [name] * is_unknown
 
 
 def test_a_wrong_line_in_a_file_is_named_too(tmp_path: Path) -> None:
-    """The error names the variable, since there are two files."""
+    """There are two files, so the error names the variable."""
     (tmp_path / ".env.gears").write_text("REDISENT_PORT=redis\n")
 
     with pytest.raises(SettingsError, match=r"^REDISENT_PORT: "):
@@ -142,7 +142,7 @@ def test_a_wrong_line_in_a_file_is_named_too(tmp_path: Path) -> None:
 
 
 def test_a_wrong_override_is_named_by_its_variable() -> None:
-    """The operator knows variables, not fields."""
+    """Operators know the names of variables, not those of fields."""
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_PORT: "):
         load_settings({"port": 0})
 
@@ -168,7 +168,7 @@ def test_the_port_that_kubernetes_sets_is_explained(monkeypatch: pytest.MonkeyPa
 def test_a_missing_setting_is_named_with_an_example(
     monkeypatch: pytest.MonkeyPatch, missing: str, named: str
 ) -> None:
-    """The error is one line."""
+    """The error is one line, with an example of the value."""
     monkeypatch.delenv(missing)
 
     with pytest.raises(SettingsError, match=f"^{missing} is not set; .*{named}") as caught:
@@ -199,7 +199,7 @@ PATREON = {
 def test_some_but_not_all_settings_of_patreon_are_refused(
     monkeypatch: pytest.MonkeyPatch, present: tuple[str, ...], missing: str
 ) -> None:
-    """The first missing one is named; a link would fail at Patreon."""
+    """Linking would fail later, at Patreon; the error names the first missing setting."""
     for each in present:
         name = f"SPONSORSYNC_PATREON_{each}"
         monkeypatch.setenv(name, PATREON[name])
@@ -218,7 +218,7 @@ def test_some_but_not_all_settings_of_patreon_are_refused(
 def test_a_service_with_the_required_settings_starts(
     monkeypatch: pytest.MonkeyPatch, patreon: dict[str, str]
 ) -> None:
-    """The durable Redis is optional, too."""
+    """Patreon and the durable Redis are optional."""
     for name, value in patreon.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
@@ -246,7 +246,7 @@ def test_a_value_that_needs_another_one_is_named(
 
 
 def test_printed_settings_contain_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracebacks print them."""
+    """Tracebacks and logs may contain printed settings."""
     monkeypatch.setenv("SPONSORSYNC_REDIS_URL", f"redis://:{PASSWORD}@localhost")
     monkeypatch.setenv("SPONSORSYNC_DURABLE_URL", f"rediss://user:{PASSWORD}@durable")
     monkeypatch.setenv("SPONSORSYNC_SESSION_SECRET", f"{PASSWORD}-{PASSWORD}")
@@ -289,7 +289,7 @@ LEAKING = [
 def test_a_malformed_value_is_refused_without_its_secret(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    """The line is printed in logs."""
+    """The error is written to the log."""
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(SettingsError, match=f"^{variable}: ") as caught:
@@ -300,7 +300,7 @@ def test_a_malformed_value_is_refused_without_its_secret(
 
 
 def test_an_error_of_pydantic_contains_no_value() -> None:
-    """Code may create Settings without `load_settings`."""
+    """Code may create Settings without `load_settings`, which hides values."""
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({"redis_url": PASSWORD, "session_secret": PASSWORD})
 

@@ -1,4 +1,4 @@
-"""The sources of settings, and their parsed values."""
+"""The sources of settings (defaults, files, environment, overrides), and parsed values."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sponsorsync.settings import load_settings
 
 
 def test_without_any_setting_there_are_defaults() -> None:
-    """They suit a developer's machine."""
+    """The defaults suit a developer's machine."""
     settings = load_settings()
 
     assert settings.origin == "http://127.0.0.1:8000"
@@ -20,7 +20,7 @@ def test_without_any_setting_there_are_defaults() -> None:
 
 
 def test_both_files_are_read(tmp_path: Path) -> None:
-    """The first deployment has the address of its second Redis in `.env.gears`."""
+    """`.env` and `.env.gears` are read; the second one has the address of durable."""
     (tmp_path / ".env").write_text("GITHUB_CLIENT_ID=abc\nSPONSORSYNC_PORT='9000'\n# a comment\n")
     (tmp_path / ".env.gears").write_text("REDISENT_HOST=durable.example\nREDISENT_PORT=12000\n")
 
@@ -44,7 +44,7 @@ def test_the_environment_wins_over_files(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line sets them."""
+    """Options of the command line are overrides."""
     monkeypatch.setenv("SPONSORSYNC_PORT", "9001")
 
     assert load_settings({"port": 9002}).port == 9002
@@ -61,7 +61,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_variables_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The application may use the same `.env`."""
+    """The application may use the same `.env` for its own variables."""
     (tmp_path / ".env").write_text("SOMETHING_ELSE=1\nSPONSORSYNC_UNKNOWN=1\n")
     monkeypatch.setenv("PORT", "9001")
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None
 
 
 def test_settings_are_immutable() -> None:
-    """All parts of the service share them."""
+    """All parts of the service share one Settings object."""
     settings = load_settings()
 
     with pytest.raises(ValidationError):
@@ -89,7 +89,7 @@ def test_settings_are_immutable() -> None:
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spaces and the case of logins do not matter."""
+    """Spaces, a comma at the end and the letter case of logins do not matter."""
     monkeypatch.setenv("SPONSORSYNC_SPONSORABLES", " Maintainer, The-Project ,")
     monkeypatch.setenv("SPONSORSYNC_ALLOWED_ORIGINS", "https://A.example/,http://localhost:3000")
     monkeypatch.setenv("SPONSORSYNC_COLLECTIONS", "mnodes,favourites")
@@ -107,8 +107,8 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-# A browser's header Origin is compared with the public address, which host and port make by
-# default; GitHub Enterprise and the sandbox have an address with a path; redis-py parses its own.
+# The parsed values by variable and field. The public address is compared with the header
+# Origin; by default host and port make it. API addresses may have a path. redis-py parses its own.
 PARSED: dict[tuple[str, str], dict[str, object]] = {
     ("SPONSORSYNC_PUBLIC_URL", "origin"): {
         "https://Sponsors.Example.org": "https://sponsors.example.org",
@@ -139,7 +139,7 @@ PARSED: dict[tuple[str, str], dict[str, object]] = {
             "unix:///run/redis.sock",
         )
     },
-    # Without its host there is no durable Redis.
+    # Without REDISENT_HOST there is no durable Redis.
     ("REDISENT_PWD", "durable_address"): {"correct-horse-battery-staple": None},
 }
 
@@ -151,7 +151,7 @@ PARSED: dict[tuple[str, str], dict[str, object]] = {
 def test_an_address_is_normalized_or_left_alone(
     monkeypatch: pytest.MonkeyPatch, variable: str, field: str, value: str, parsed: object
 ) -> None:
-    """The comment of the table gives the reason for each variable."""
+    """The comment at PARSED gives the reason for each variable."""
     monkeypatch.setenv(variable, value)
 
     assert getattr(load_settings(), field) == parsed
@@ -185,7 +185,7 @@ def test_an_address_is_normalized_or_left_alone(
 def test_the_durable_redis_is_one_address_or_several_variables(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str
 ) -> None:
-    """Passwords may contain anything, an empty one is none, and the address wins."""
+    """A password may contain any character; SPONSORSYNC_DURABLE_URL wins over REDISENT_*."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -193,7 +193,7 @@ def test_the_durable_redis_is_one_address_or_several_variables(
 
 
 def test_cookies_for_other_sites_need_https(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Browsers refuse them otherwise."""
+    """Browsers refuse SameSite=None without HTTPS."""
     monkeypatch.setenv("SPONSORSYNC_COOKIE_SAMESITE", "none")
     monkeypatch.setenv("SPONSORSYNC_PUBLIC_URL", "https://sponsors.example.org")
 
@@ -231,7 +231,7 @@ LIMITS = {
     [(variable, value) for variable, values in LIMITS.items() for value in values],
 )
 def test_limits_are_accepted(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """test_refusals.py has the next values beyond them."""
+    """test_refusals.py has the first values beyond these limits."""
     monkeypatch.setenv(variable, value)
 
     load_settings()

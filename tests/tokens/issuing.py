@@ -1,4 +1,4 @@
-"""Tokens that the tests issue."""
+"""Helpers that issue tokens for the tests."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,14 +16,14 @@ _POLICY = EntitlementPolicy(one_time=timedelta(days=31), stale=timedelta(hours=7
 def create_issuer(
     keyring: Keyring, *, audience: str = AUDIENCE, life: timedelta = 10 * MINUTE
 ) -> TokenIssuer:
-    """Returns an issuer with the usual name."""
+    """Returns an issuer with the address ISSUER."""
     return TokenIssuer(keyring, issuer=ISSUER, audience=audience, life=life)
 
 
 def issue(
     issuer: TokenIssuer, *, now: datetime, cents: int | None = 1000, sponsorable: str = "maintainer"
 ) -> str:
-    """Returns a token of person 7; without cents they are no sponsor."""
+    """Returns a token of the person with id 7, who is no sponsor if `cents` is None."""
     source = EntitlementSource.NONE if cents is None else EntitlementSource.SPONSORSHIP
     facts = EntitlementFacts(sponsorable, checked_at=now, source=source, tier_cents=cents)
     return issuer.issue(7, evaluate(sponsorable, facts, policy=_POLICY, now=now), now=now).token

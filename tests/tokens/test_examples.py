@@ -1,4 +1,4 @@
-"""The examples for other services check tokens offline."""
+"""The example applications in examples/ check tokens offline."""
 
 import time
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def _tokens(
 
 
 async def _ask_both(tokens: SponsorTokens, token: str) -> list[int]:
-    """Returns the statuses of both examples."""
+    """Returns the statuses of the FastAPI and the Flask example."""
     headers = {"authorization": f"Bearer {token}"}
     transport = httpx.ASGITransport(fastapi_app.create_app(tokens))
     async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
@@ -75,18 +75,18 @@ CASES = [
 
 @pytest.mark.parametrize(("token", "status"), CASES)
 async def test_fastapi_and_flask_let_sponsors_in(token: str, status: int) -> None:
-    """Without a request to SponsorSync for each call."""
+    """The examples check a token with cached keys, without a request to SponsorSync."""
     assert await _ask_both(_tokens(), token) == [status, status]
 
 
 @given(token=forged_tokens())
 def test_any_forged_token_is_refused_without_an_error(token: tuple[str, str, bool]) -> None:
-    """Its header is parsed before the signature is checked."""
+    """The header of a token is parsed before its signature is checked."""
     assert _tokens().read(forge(KEYRING.keys[0].key, *token)) is None
 
 
 def test_an_example_refuses_deeply_nested_claims() -> None:
-    """Python's JSON parser is limited by the stack."""
+    """Deep nesting exhausts the stack of Python's JSON parser."""
     token = forge(KEYRING.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
 
     assert _tokens().read(token) is None
@@ -96,7 +96,7 @@ def test_an_example_refuses_deeply_nested_claims() -> None:
 
 
 async def test_an_example_without_keys_answers_503(caplog: pytest.LogCaptureFixture) -> None:
-    """The token may be valid; the log gives the cause."""
+    """The token may be valid, so it is not refused; the log has the cause."""
     assert await _ask_both(_tokens(_fail_to_fetch), _issue()) == [503, 503]
     assert "SponsorSync is away" in caplog.text
 
@@ -107,7 +107,7 @@ async def test_an_example_without_keys_answers_503(caplog: pytest.LogCaptureFixt
     ids=["away", "no keys in it", "no keys", "no key", "null"],
 )
 def test_the_old_keys_are_used_while_new_ones_are_not_available(fail: Callable[[], Any]) -> None:
-    """The next attempt follows after ten seconds, not with each request."""
+    """The keys are requested again after ten seconds, and not with each request."""
     answers = Answers([_fetch_keys, fail, fail, _fetch_keys])
     tokens = _tokens(answers.give_next, lambda: answers.now)
     token = _issue()
@@ -120,7 +120,7 @@ def test_the_old_keys_are_used_while_new_ones_are_not_available(fail: Callable[[
 
 
 def test_an_unknown_key_id_does_not_cause_extra_requests() -> None:
-    """Neither in normal operation nor during an outage of SponsorSync."""
+    """Keys are requested every ten seconds at most, also while SponsorSync is away."""
     answers = Answers([_fetch_keys, _fail_to_fetch, _fail_to_fetch])
     tokens = _tokens(answers.give_next, lambda: answers.now)
     made_up = f"{encode_part({'alg': 'ES256', 'kid': 'made-up'})}.e30.AA"
@@ -130,7 +130,7 @@ def test_an_unknown_key_id_does_not_cause_extra_requests() -> None:
 
 
 class Answers:
-    """The answers of SponsorSync, one after the other, and the present time."""
+    """Answers of SponsorSync in their order, and a clock that tests set."""
 
     def __init__(self, answers: list[Callable[[], Any]]) -> None:
         self._answers = answers
@@ -143,6 +143,6 @@ class Answers:
         return self._answers[self.given - 1]()
 
     def ask_at(self, now: float, tokens: SponsorTokens, token: str) -> bool:
-        """Tells whether a token counts at that time."""
+        """Returns whether a token is accepted at this time."""
         self.now = now
         return tokens.read(token) is not None

@@ -1,4 +1,4 @@
-"""The signing keys of tokens: rotation, file and command."""
+"""The keys that sign tokens: their rotation, their file and their command."""
 
 import asyncio
 import errno
@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def path(settings: Settings) -> Path:
-    """The key file, alone in its directory."""
+    """The key file, which is the only file in its directory."""
     [path] = settings.data_dir.iterdir()
     return path
 
@@ -59,14 +59,14 @@ def path(settings: Settings) -> Path:
 
 @pytest.mark.parametrize("now", [NOW, NOW - MINUTE], ids=["at once", "clock went back"])
 def test_the_first_key_signs_at_once(now: datetime) -> None:
-    """No client has older keys, and a token that is signed slightly early is better than none."""
+    """No client has cached other keys. A clock that went back must not prevent signing."""
     keyring = create_keyring(NOW)
 
     assert keyring.find_signing(now) is keyring.keys[0]
 
 
 def test_a_new_key_is_published_before_it_signs() -> None:
-    """Clients cache the keys for five minutes."""
+    """Clients cache the public keys for five minutes."""
     keyring = create_keyring(NOW).rotate(NOW)
     old, new = keyring.keys
 
@@ -76,7 +76,7 @@ def test_a_new_key_is_published_before_it_signs() -> None:
 
 
 def test_the_old_key_is_accepted_until_its_last_token_ends() -> None:
-    """That token is signed when the new key takes over, and lasts an hour at most."""
+    """The last token is signed just before the new key takes over, and lasts an hour at most."""
     keyring = create_keyring(NOW).rotate(NOW)
     old, new = keyring.keys
 
@@ -86,7 +86,7 @@ def test_the_old_key_is_accepted_until_its_last_token_ends() -> None:
 
 
 def test_a_rotation_removes_retired_keys() -> None:
-    """Their private parts leave the file."""
+    """The private parts of retired keys are removed from the file."""
     first = create_keyring(NOW).rotate(NOW)
     again = first.rotate(NOW + 71 * MINUTE)
 
@@ -95,14 +95,14 @@ def test_a_rotation_removes_retired_keys() -> None:
 
 
 def test_repeated_rotations_do_not_extend_a_key() -> None:
-    """The end of a key does not move."""
+    """The end of an old key stays as the first rotation has set it."""
     keyring = create_keyring(NOW).rotate(NOW).rotate(NOW + MINUTE)
 
     assert [each.ends_at for each in keyring.keys] == [NOW + 71 * MINUTE, NOW + 72 * MINUTE, None]
 
 
 def test_retire_old_ends_a_key_at_once() -> None:
-    """The new key signs without prior publication."""
+    """The new key signs at once, although clients have not fetched it yet."""
     keyring = create_keyring(NOW)
     rotated = keyring.rotate(NOW, retire_old=True)
 
@@ -111,7 +111,7 @@ def test_retire_old_ends_a_key_at_once() -> None:
 
 
 def test_the_public_jwk_has_no_private_part() -> None:
-    """`d` is the private part."""
+    """The private part of a JWK is `d`."""
     shown = create_keyring(NOW).keys[0].to_public_jwk()
 
     assert set(shown) == {"kid", "kty", "crv", "x", "y", "use", "alg"}
@@ -121,7 +121,7 @@ def test_the_public_jwk_has_no_private_part() -> None:
 
 
 def test_a_dumped_keyring_is_parsed_again() -> None:
-    """Times have whole seconds."""
+    """The file has times in whole seconds."""
     keyring = create_keyring(NOW).rotate(NOW)
 
     again = parse_keyring(dump_keyring(keyring).encode())
@@ -132,7 +132,7 @@ def test_a_dumped_keyring_is_parsed_again() -> None:
 
 
 def test_the_key_file_is_created_once_for_its_owner(settings: Settings, path: Path) -> None:
-    """Its directory is created as well."""
+    """The second call loads the file of the first; other users cannot read it."""
     first = load_keyring(settings)
 
     again = load_or_create_keyring(settings, now=NOW + MINUTE)
@@ -142,7 +142,7 @@ def test_the_key_file_is_created_once_for_its_owner(settings: Settings, path: Pa
 
 
 def test_a_rotation_keeps_the_file_private(settings: Settings) -> None:
-    """No other file remains beside it."""
+    """The temporary file with the new keys is not left in the directory."""
     rotated = rotate_keys(settings, now=NOW, retire_old=False)
 
     [path] = settings.data_dir.iterdir()
@@ -151,7 +151,7 @@ def test_a_rotation_keeps_the_file_private(settings: Settings) -> None:
 
 
 def test_concurrent_rotations_lose_no_key(settings: Settings) -> None:
-    """Each one adds to the result of the one before."""
+    """Each rotation adds its key to the file of the previous one."""
     ready = Barrier(ROTATIONS)
 
     def rotate(_: int) -> None:
@@ -168,7 +168,7 @@ def test_concurrent_rotations_lose_no_key(settings: Settings) -> None:
 def test_a_rotation_waits_for_another_one(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the other one would restore a retired key."""
+    """Otherwise the first rotation would write the key back that the second one retires."""
     outcomes = list[str]()
 
     def replace(path: Path, text: str) -> None:
@@ -190,7 +190,7 @@ def test_a_rotation_waits_for_another_one(
 
 @only_root
 def test_a_rotation_by_root_keeps_the_owner(settings: Settings, path: Path) -> None:
-    """Else the service could not read the file."""
+    """Otherwise the service could not read its keys any more."""
     os.chown(path, 12345, 23456)
     path.chmod(0o640)
 
@@ -211,7 +211,7 @@ def test_a_rotation_that_cannot_keep_the_owner_changes_nothing(
     owner: tuple[int, int],
     mode: int,
 ) -> None:
-    """No draft remains, and the error says what to do."""
+    """No temporary file remains, and the error says which user to use."""
     os.chown(path, *owner)
     path.chmod(mode)
     before = path.read_bytes()
@@ -227,7 +227,7 @@ def test_a_rotation_that_cannot_keep_the_owner_changes_nothing(
 def test_a_group_without_rights_does_not_prevent_a_rotation(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does a file system without owners."""
+    """Changing the owner fails, but only the own user has rights on the file."""
     monkeypatch.setattr(os, "fchown", _forbid)
 
     assert len(rotate_keys(settings, now=NOW, retire_old=False).keys) == 2
@@ -236,7 +236,7 @@ def test_a_group_without_rights_does_not_prevent_a_rotation(
 def test_a_failed_replacement_leaves_no_draft(
     settings: Settings, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is mounted by itself is busy; a draft contains all private keys."""
+    """A file that is itself a mount point is busy; the temporary file has all private keys."""
     before = path.read_bytes()
     monkeypatch.setattr(type(path), "replace", _be_busy)
 
@@ -256,7 +256,7 @@ def _be_busy(*_: object) -> None:
 
 
 def test_a_configured_key_file_has_to_exist(tmp_path: Path) -> None:
-    """Other replicas would refuse the tokens of a new key."""
+    """Replicas share the file: if one created keys, the others would refuse its tokens."""
     settings = _settings(tmp_path, tmp_path / "shared.json")
 
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_TOKEN_KEYS_FILE: .*keys rotate"):
@@ -267,7 +267,7 @@ def test_a_configured_key_file_has_to_exist(tmp_path: Path) -> None:
 
 
 def test_a_data_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
-    """The error starts with its setting."""
+    """The error begins with the name of the setting."""
     (tmp_path / "data").write_text("a file stands here")
 
     with pytest.raises(SettingsError, match=r"^SPONSORSYNC_DATA_DIR: "):
@@ -286,7 +286,7 @@ def test_a_data_directory_that_cannot_be_created_is_named(tmp_path: Path) -> Non
     ids=["no private part", "an end", "no keys", "another curve", "no time"],
 )
 def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) -> None:  # noqa: ANN401
-    """One line names the file and shows nothing of its content."""
+    """The error is one line that names the file and contains no key."""
     path = tmp_path / "keys.json"
     content = json.loads(dump_keyring(create_keyring(NOW)))
     secret = content["keys"][0]["jwk"]["d"]
@@ -307,7 +307,7 @@ def test_a_file_without_usable_keys_stops_the_start(tmp_path: Path, spoil: Any) 
     ids=len,
 )
 def test_a_file_that_is_not_a_keyring_is_refused(tmp_path: Path, content: bytes) -> None:
-    """A crash or a full disk leaves an empty file."""
+    """For example, a crash or a full disk leaves an empty file."""
     path = tmp_path / "keys.json"
     path.write_bytes(content)
 
@@ -319,7 +319,7 @@ def test_a_file_that_is_not_a_keyring_is_refused(tmp_path: Path, content: bytes)
 
 
 async def test_the_command_rotates_and_lists_without_private_parts(tmp_path: Path) -> None:
-    """It runs beside the service, or without it."""
+    """`sponsorsync keys` works with or without a running service."""
     secret = json.loads(dump_keyring(load_or_create_keyring(_settings(tmp_path), now=NOW)))
     private = secret["keys"][0]["jwk"]["d"]
 
@@ -335,7 +335,7 @@ async def test_the_command_rotates_and_lists_without_private_parts(tmp_path: Pat
 
 
 async def test_the_keys_command_fails_with_one_line(tmp_path: Path) -> None:
-    """There is no file yet."""
+    """`keys list` finds no key file."""
     assert await _run(tmp_path, "list", status=1) == ""
 
 

@@ -1,4 +1,4 @@
-"""Two libraries accept and refuse our tokens by the public keys alone."""
+"""PyJWT and joserfc check our tokens with the public keys alone."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.tokens.issuing import AUDIENCE, ISSUER, MINUTE, NOW, create_issuer, i
 Read = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 KEYRING = create_keyring(NOW - 80 * MINUTE)
-# By now its first key is retired: that takes 71 minutes.
+# The first key is retired 71 minutes after the rotation, so by now.
 ROTATED = KEYRING.rotate(NOW - 80 * MINUTE)
 REFUSED = (pyjwt.PyJWTError, JoseError, KeyError)
 
@@ -60,7 +60,7 @@ def _issue(
 
 
 def _public(keyring: Keyring = KEYRING, *, at: datetime = NOW) -> dict[str, Any]:
-    """As it comes out of JSON, at some time."""
+    """Returns the public keys at a time, as parsed from JSON."""
     keys = create_issuer(keyring).list_public_keys(now=at)
     public: dict[str, Any] = json.loads(json.dumps({"keys": keys}))
     return public
@@ -68,7 +68,7 @@ def _public(keyring: Keyring = KEYRING, *, at: datetime = NOW) -> dict[str, Any]
 
 @both
 def test_a_valid_token_is_accepted(read: Read) -> None:
-    """Only the public keys are needed."""
+    """The library has the public keys only."""
     claims = read(_issue(), _public())
 
     assert (claims["sub"], claims["sponsorable"], claims["cents"]) == ("7", "maintainer", 1000)
@@ -76,7 +76,7 @@ def test_a_valid_token_is_accepted(read: Read) -> None:
 
 @both
 def test_a_token_is_refused_after_its_end(read: Read) -> None:
-    """It lasts for ten minutes."""
+    """The token is valid for ten minutes."""
     assert read(_issue(age=9 * MINUTE), _public())
     with pytest.raises(REFUSED, match=r"(?i)expired"):
         read(_issue(age=10 * MINUTE), _public())
@@ -84,7 +84,7 @@ def test_a_token_is_refused_after_its_end(read: Read) -> None:
 
 @both
 def test_a_token_for_another_audience_is_refused(read: Read) -> None:
-    """It may belong to another application."""
+    """Such a token belongs to another application."""
     with pytest.raises(REFUSED, match=r"(?i)aud"):
         read(_issue(audience="https://other.example"), _public())
 
@@ -92,7 +92,7 @@ def test_a_token_for_another_audience_is_refused(read: Read) -> None:
 @both
 @pytest.mark.parametrize("name", ["none", "None", "HS256"])
 def test_an_unsigned_token_is_refused(read: Read, name: str) -> None:
-    """Even with a valid key id (RFC 8725, 2.1)."""
+    """The header has a valid key id, but there is no signature (RFC 8725, 2.1)."""
     header = encode_part({"alg": name, "kid": KEYRING.keys[0].kid})
     _, claims, _ = _issue().split(".")
 
@@ -102,7 +102,7 @@ def test_an_unsigned_token_is_refused(read: Read, name: str) -> None:
 
 @both
 def test_a_token_of_the_old_key_is_accepted_after_a_rotation(read: Read) -> None:
-    """With keys fetched at once or an hour later; so is one of the new key."""
+    """The public keys may be fetched at once or 70 minutes later; the new key works, too."""
     rotated_at = NOW - 80 * MINUTE
     old, new = _issue(), _issue(keyring=ROTATED)
 
@@ -114,7 +114,7 @@ def test_a_token_of_the_old_key_is_accepted_after_a_rotation(read: Read) -> None
 
 @both
 def test_a_token_of_a_retired_key_is_refused(read: Read) -> None:
-    """After its end, or at once if the key has leaked."""
+    """A key is retired at its end, or at once if it has leaked."""
     leaked = KEYRING.rotate(NOW, retire_old=True)
 
     for public in (_public(ROTATED, at=NOW), _public(leaked)):

@@ -1,4 +1,4 @@
-"""Clients of a service: an administrator's, and one in which a sponsor has signed in, too."""
+"""Two clients with the administrator's token: without a session, and with a sponsor's."""
 
 import pytest
 

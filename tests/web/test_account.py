@@ -1,4 +1,4 @@
-"""The account as JSON and as pages."""
+"""The account as JSON (`/me`) and as a page (`/account`)."""
 
 import re
 
@@ -24,7 +24,7 @@ from tests.conftest import GITHUB_URL, Browser, RunService
 async def test_me_has_the_entitlement_with_its_reason(
     browser: Browser, login: str, status: str, cents: int | None, reason: str
 ) -> None:
-    """For each kind of person at the simulated GitHub."""
+    """Each row is one kind of person at the simulated GitHub."""
     await browser.sign_in(login)
 
     [entitlement] = (await browser.get("/me")).json()["entitlements"]
@@ -34,7 +34,7 @@ async def test_me_has_the_entitlement_with_its_reason(
 
 
 async def test_a_private_email_is_read_from_the_list(browser: Browser) -> None:
-    """`/user` omits it; the first deployment answered 500."""
+    """GitHub omits a private address from `/user`, and lists it at `/user/emails`."""
     await browser.sign_in("stranger")
 
     profile = (await browser.get("/me")).json()["profile"]
@@ -45,7 +45,7 @@ async def test_a_private_email_is_read_from_the_list(browser: Browser) -> None:
 async def test_an_unanswered_question_leaves_the_last_answer(
     browser: Browser, github: SimulatedGitHub
 ) -> None:
-    """Unknown is not no: the entitlement stays, with the time of the first failure."""
+    """Unknown is not 'no': the person stays entitled, with the time of the first failure."""
     await browser.sign_in("monthly")
     github.switches.forbidden_data = True
 
@@ -61,7 +61,7 @@ async def test_an_unanswered_question_leaves_the_last_answer(
 async def test_without_any_answer_the_entitlement_is_unknown(
     browser: Browser, github: SimulatedGitHub
 ) -> None:
-    """Unknown is not 'no'."""
+    """GitHub never answered about this person, so the status is not 'not entitled'."""
     github.switches.forbidden = True
 
     await browser.sign_in("monthly")
@@ -73,7 +73,7 @@ async def test_without_any_answer_the_entitlement_is_unknown(
 async def test_several_sponsorables_each_have_an_answer(
     run_service: RunService, github: SimulatedGitHub
 ) -> None:
-    """One is an organization; the case of logins does not matter."""
+    """One sponsorable is an organization, configured in other letter case than at GitHub."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("monthly", "Big-Org", cents=2500)
     async with run_service(sponsorables=("maintainer", "big-org")) as service:
@@ -87,7 +87,7 @@ async def test_several_sponsorables_each_have_an_answer(
 
 
 async def test_a_sign_in_writes_the_documented_keys(sponsor: Browser, local: Redis) -> None:
-    """Other programs read these keys."""
+    """Other programs read these keys, so their names and fields are part of the interface."""
     assert sponsor is not None
     profile = await local.hgetall("user_details:48210377")
     entitlement = await local.hgetall("sponsorship:maintainer:48210377")
@@ -102,7 +102,7 @@ async def test_a_sign_in_writes_the_documented_keys(sponsor: Browser, local: Red
 
 
 async def test_the_account_page_shows_the_person_and_removes_exclusions(sponsor: Browser) -> None:
-    """Ids are escaped."""
+    """Each excluded id has a button to remove it, and is escaped in the HTML."""
     await sponsor.post("/preferences/mnodes", json={"add": ["<b>&x", "C5162902"]})
 
     page = (await sponsor.get("/account")).text
@@ -117,7 +117,7 @@ async def test_the_account_page_shows_the_person_and_removes_exclusions(sponsor:
 
 
 async def test_the_account_page_links_to_the_sponsorable(browser: Browser) -> None:
-    """At the configured GitHub, as forward auth does."""
+    """The link leads to the GitHub of the settings."""
     await browser.sign_in("stranger")
 
     page = (await browser.get("/account")).text
@@ -126,7 +126,7 @@ async def test_the_account_page_links_to_the_sponsorable(browser: Browser) -> No
 
 
 async def test_the_account_page_works_without_exclusions(sponsor: Browser, local: Redis) -> None:
-    """A sign-in leads there, and only it has the button to sign out."""
+    """The exclusions are unavailable, but a sign-in leads to this page, and it has the sign-out."""
     await local.hset("user:48210377", "name", "visitor")
 
     page = await sponsor.get("/account", headers={"accept": "text/html"})
@@ -137,7 +137,7 @@ async def test_the_account_page_works_without_exclusions(sponsor: Browser, local
 
 
 async def test_a_malformed_stored_field_is_unknown(browser: Browser, local: Redis) -> None:
-    """The next sign-in repairs it."""
+    """The next sign-in overwrites the malformed field."""
     await browser.sign_in("monthly")
     await local.hset("sponsorship:maintainer:48210377", "tier_cents", "much")
 
@@ -149,7 +149,7 @@ async def test_a_malformed_stored_field_is_unknown(browser: Browser, local: Redi
 
 
 async def test_without_a_session_the_account_page_links_to_the_sign_in(browser: Browser) -> None:
-    """The page is for people, the status 401 for programs."""
+    """A person sees a page with a link; a program sees the status 401."""
     page = await browser.get("/account", headers={"accept": "text/html,*/*"})
 
     assert page.status_code == 401

@@ -38,7 +38,7 @@ from tests.support.waiting import until
 async def service(
     run_service: RunService, maintainer_settings: dict[str, Any]
 ) -> AsyncIterator[Service]:
-    """A service with everything by which an entitlement may change."""
+    """A service with every cause of a change: webhook, refresh, reconcile, Patreon, overrides."""
     async with run_service(
         admin_token=SecretStr(TOKEN),
         webhook_secret=SecretStr(SECRET),
@@ -51,12 +51,12 @@ async def service(
 
 @pytest.fixture
 def hook(service: Service) -> Hook:
-    """The maintainer's webhook."""
+    """The maintainer's webhook: it signs and sends events to the service."""
     return create_hook(service)
 
 
 async def _trail(admin: Browser, person_id: int = STRANGER) -> list[dict[str, Any]]:
-    """Returns what happened to one person, the first first."""
+    """Returns the audit entries of one person, the oldest first."""
     entries = (await admin.get("/admin/audit", params={"limit": 1000})).json()["entries"]
     return [entry for entry in reversed(entries) if entry["person_id"] == person_id]
 
@@ -68,8 +68,8 @@ def _causes(trail: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 async def test_a_sign_in_is_audited_where_it_changes_an_entitlement(
     service: Service, admin: Browser, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """A sign-in without a change leaves no entry."""
-    clock.advance(days=-1)  # so that the end has come also by the clock of Redis
+    """Of five sign-ins the three with a change leave an entry."""
+    clock.advance(days=-1)  # an end by this clock has passed for the clock of Redis, too
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
     browser = await service.sign_in("stranger")
     await browser.sign_in("stranger")
@@ -94,7 +94,7 @@ async def test_a_sign_in_is_audited_where_it_changes_an_entitlement(
 async def test_an_event_is_audited_by_its_delivery(
     admin: Browser, hook: Hook, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """Administrators find it in GitHub's own list; a redelivery leaves no second entry."""
+    """The entry has the delivery id that GitHub lists; a redelivery leaves no second entry."""
     clock.advance(days=-1)  # as above
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
     created, cancelled = hook.event("created", sponsorship), hook.event("cancelled", sponsorship)
@@ -107,7 +107,7 @@ async def test_an_event_is_audited_by_its_delivery(
 
 
 async def test_reconcile_is_audited(admin: Browser, github: SimulatedGitHub, clock: Clock) -> None:
-    """It finds the changes that no webhook reported."""
+    """No webhook reports these changes, so the comparison with GitHub finds them."""
     clock.advance(days=-1)
     sponsorship = github.people.sponsor("stranger", SPONSORABLE, cents=500)
     await reconcile(admin)
@@ -121,7 +121,7 @@ async def test_reconcile_is_audited(admin: Browser, github: SimulatedGitHub, clo
 async def test_a_refresh_is_audited(
     service: Service, admin: Browser, github: SimulatedGitHub, local: Redis, clock: Clock
 ) -> None:
-    """The person asked for it."""
+    """The entry says that the person requested the check."""
     clock.advance(days=-1)  # as above
     browser = await service.sign_in("stranger")
     sponsorship = github.people.sponsor("stranger", SPONSORABLE)
@@ -136,7 +136,7 @@ async def test_a_refresh_is_audited(
 
 
 async def test_an_override_is_audited_with_administrator_and_reason(admin: Browser) -> None:
-    """Also its removal; saving the same override again is no change."""
+    """Each creation, change and removal has one entry; saving an equal override has none."""
     path = f"/admin/overrides/{STRANGER}"
     given = {"actor": "an-operator", "reason": "Wrote the translation", "cents": 500}
     await admin.put(path, json=given)
@@ -165,7 +165,7 @@ async def test_an_override_is_audited_with_administrator_and_reason(admin: Brows
 async def test_a_change_of_an_organization_is_audited_for_its_members(
     service: Service, admin: Browser, hook: Hook, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """The member's sign-in grants the entitlement, and the organization's end ends it."""
+    """The member's sign-in grants the entitlement; the organization's cancellation ends it."""
     clock.advance(days=-1)
     browser = await service.open_browser()
     sponsorship = find_sponsorship(github, "sponsoring-org")
@@ -184,7 +184,7 @@ async def test_a_change_of_an_organization_is_audited_for_its_members(
 
 
 async def test_unchanged_entitlements_are_not_audited(service: Service, admin: Browser) -> None:
-    """A member with an override and a patronage signs in, and nothing changes."""
+    """A member with an override and a patronage signs in, refreshes and links again."""
     browser = await service.sign_in("org-member")
     await admin.put(f"/admin/overrides/{MEMBER}", json={"actor": "a", "reason": "b"})
     await browser.link_patreon("annual")
@@ -198,7 +198,7 @@ async def test_unchanged_entitlements_are_not_audited(service: Service, admin: B
 
 
 async def test_a_patronage_is_audited(service: Service, admin: Browser) -> None:
-    """Linking, linking again after its end, and unlinking."""
+    """Linking, linking with an ended patronage, linking again and unlinking."""
     browser = await service.sign_in("stranger")
     await browser.link_patreon("active")
     await browser.link_patreon("declined")
@@ -211,7 +211,7 @@ async def test_a_patronage_is_audited(service: Service, admin: Browser) -> None:
 
 
 async def test_an_entitled_deleted_account_is_audited(service: Service, admin: Browser) -> None:
-    """A person without an entitlement loses none."""
+    """Only the sponsor of the two deleted accounts loses an entitlement."""
     for login in ("monthly", "stranger"):
         browser = await service.sign_in(login)
         await browser.delete("/me")
@@ -222,7 +222,7 @@ async def test_an_entitled_deleted_account_is_audited(service: Service, admin: B
 
 
 async def test_ends_are_audited_once(admin: Browser, local: Redis, local_store: RedisStore) -> None:
-    """When it is swept."""
+    """The sweep of ended entitlements writes the entry; a second sweep writes none."""
     await admin.put(f"/admin/overrides/{STRANGER}", json={"actor": "a", "reason": "b"})
     await local.hset(keys.sponsorship(SPONSORABLE, STRANGER), "also_until", "1000")
     await local.zadd(keys.ENTITLEMENT_ENDS, {f"{SPONSORABLE}:{STRANGER}": 1000})
@@ -243,7 +243,7 @@ async def _fill(local: Redis, count: int) -> None:
 
 
 async def test_audit_pages_lead_from_last_to_first(admin: Browser, local: Redis) -> None:
-    """Each entry once, and no page after the last one."""
+    """The pages contain each entry once, and the last page names no next one."""
     await _fill(local, 250)
     seen: list[int] = []
     params: dict[str, Any] | None = {"limit": 100}
@@ -258,7 +258,7 @@ async def test_audit_pages_lead_from_last_to_first(admin: Browser, local: Redis)
 
 @pytest.mark.parametrize("before", ["0-0", "0000-00", "0-1", "999999999999999-999999999999999"])
 async def test_audit_pages_beyond_the_trail(admin: Browser, local: Redis, before: str) -> None:
-    """Nothing is before the first entry; everything is before a moment to come."""
+    """A page before the first entry is empty; a page before a time in the future has all."""
     await _fill(local, 3)
 
     answer = await admin.get("/admin/audit", params={"before": before})
@@ -280,7 +280,7 @@ async def test_audit_pages_beyond_the_trail(admin: Browser, local: Redis, before
     ],
 )
 async def test_an_invalid_audit_page_is_422(admin: Browser, query: str) -> None:
-    """The sentence names the parameter."""
+    """The message names the wrong parameter, `before` or `limit`."""
     answer = await admin.get(f"/admin/audit?{query}")
 
     assert answer.status_code == 422
@@ -288,7 +288,7 @@ async def test_an_invalid_audit_page_is_422(admin: Browser, query: str) -> None:
 
 
 async def test_the_export_has_one_line_for_each_entry(admin: Browser, local: Redis) -> None:
-    """Over several pages, and also where an entry holds line breaks."""
+    """The export reads several pages, and an entry with a line break stays on one line."""
     await _fill(local, 2500)
 
     answer = await admin.get("/admin/audit/export")
@@ -301,7 +301,7 @@ async def test_the_export_has_one_line_for_each_entry(admin: Browser, local: Red
 
 
 async def test_an_unreadable_audit_entry_is_named(admin: Browser, local: Redis) -> None:
-    """Its removal is the way to the others; a trail with a gap would look complete."""
+    """Skipping the entry would leave an invisible gap, so the answer names it for removal."""
     await _fill(local, 1)
     number = await local.xadd(keys.AUDIT, {"id": "1", "note": "by hand"})
 
@@ -312,14 +312,14 @@ async def test_an_unreadable_audit_entry_is_named(admin: Browser, local: Redis) 
 
 
 async def test_the_export_of_an_empty_trail_is_an_empty_file(admin: Browser) -> None:
-    """And no error."""
+    """An empty audit trail is not an error."""
     answer = await admin.get("/admin/audit/export")
 
     assert (answer.status_code, answer.text) == (200, "")
 
 
 async def test_an_export_that_cannot_begin_is_503(run_service: RunService) -> None:
-    """An empty file would look like an empty trail."""
+    """An empty file would look like an empty audit trail."""
     async with run_service(redis_url=UNREACHABLE, admin_token=SecretStr(TOKEN)) as service:
         client = await service.open_browser()
         answer = await client.get("/admin/audit/export", headers=BEARER)
@@ -330,9 +330,9 @@ async def test_an_export_that_cannot_begin_is_503(run_service: RunService) -> No
 async def test_an_export_that_breaks_off_does_not_look_complete(
     settings: Settings, local: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status is already sent, so the last line reports it and the connection breaks.
+    """The status 200 is already sent: the last line reports the error, and the connection breaks.
 
-    Behind a proxy that speaks HTTP/1.0 to the service that line is the only sign.
+    Behind a proxy that speaks HTTP/1.0 to the service, that line is the only sign.
     """
     await _fill(local, 1500)
     load = AuditTrail.load

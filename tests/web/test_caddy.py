@@ -1,4 +1,4 @@
-"""Caddy in front of an application, with the configuration of the documentation."""
+"""Caddy in front of an application, configured as the documentation shows."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.support.nginx import free_port
 pytestmark = pytest.mark.skipif(CADDY is None, reason="Caddy is not installed")
 
 MONTHLY = 48210377
-# The headers of the application behind Caddy.
+# The request headers that the application behind Caddy returns as its answer.
 NAMES = ("X-Sponsor-Id", "X-Sponsor-Cents", "X-Sponsor-Until", "X-Sponsor-More", "X_Sponsor_Id")
 ECHO = " ".join(f"{{http.request.header.{name}}}" for name in NAMES)
 
@@ -23,7 +23,7 @@ ECHO = " ".join(f"{{http.request.header.{name}}}" for name in NAMES)
 async def test_an_application_gets_our_headers_and_none_of_the_browsers(
     tmp_path: Path, settings: Settings, clock: Clock, run_browser: RunBrowser
 ) -> None:
-    """Caddy removes the browser's headers of these names, also where we send none."""
+    """Caddy removes the browser's headers of these names, also those that we do not send."""
     audience = "https://app.example.org"
     async with run_browser("monthly", token_audience=audience) as browser:
         token = (await browser.post("/token")).json()["access_token"]

@@ -1,4 +1,4 @@
-"""Sealed cookies: each is valid under its own name only."""
+"""Sealed (encrypted) cookies are valid under their own name only."""
 
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
@@ -15,7 +15,7 @@ COOKIES = Cookies(
 
 
 def _set(attempt: OpenAttempt) -> tuple[str, str]:
-    """Returns the name and the value of an attempt's cookie."""
+    """Returns the name and the value of the cookie of a sign-in attempt."""
     response = Response()
     COOKIES.set_attempt(response, attempt, now=NOW)
     [(name, morsel)] = SimpleCookie(response.headers["set-cookie"]).items()
@@ -23,7 +23,7 @@ def _set(attempt: OpenAttempt) -> tuple[str, str]:
 
 
 def test_an_attempt_under_the_name_of_another_one_is_refused() -> None:
-    """A browser could otherwise finish one attempt with the verifier of another."""
+    """A browser could otherwise finish one sign-in with the PKCE verifier of another."""
     first = OpenAttempt(state="first", code_verifier="a", next_url="/account")
     second = OpenAttempt(state="second", code_verifier="b", next_url="/admin")
     first_name, first_value = _set(first)
@@ -35,7 +35,7 @@ def test_an_attempt_under_the_name_of_another_one_is_refused() -> None:
 
 
 def test_an_attempt_is_not_a_session() -> None:
-    """The value of a session cookie is looked up in Redis, without decryption."""
+    """A sign-in attempt is not valid under the name of the session cookie, and vice versa."""
     name, value = _set(OpenAttempt(state="first", code_verifier="a", next_url="/account"))
 
     assert COOKIES.read_session({name: value}) is None

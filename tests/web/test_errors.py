@@ -1,4 +1,4 @@
-"""The table of HTTP statuses, compared with the tree of errors."""
+"""The table of HTTP statuses has exactly the codes of the domain's errors."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -8,16 +8,16 @@ from sponsorsync.web.errors import CHALLENGES, STATUSES
 
 WITHOUT_OWN_CODE = {
     errors.SponsorSyncError,
-    errors.SettingsError,  # it ends the start: no request meets it
+    errors.SettingsError,  # it ends the start of the service, so no request meets it
     errors.NotEntitledError,  # only its subclasses are raised
     errors.StoreError,  # likewise
     errors.RetryLaterError,  # likewise
 }
-"""The errors with the root's code, which are answered as 500."""
+"""The errors that keep the root's code, which is answered as 500."""
 
 
 def scan_tree(parent: type[errors.SponsorSyncError]) -> Iterator[type[errors.SponsorSyncError]]:
-    """Yields a class of the domain's errors and all classes below it."""
+    """Yields a class and all its subclasses that the domain declares."""
     if parent.__module__ == errors.__name__:
         yield parent
     for child in parent.__subclasses__():
@@ -34,19 +34,19 @@ def test_every_error_that_can_reach_http_has_a_code() -> None:
 
 
 def test_a_code_has_its_own_title() -> None:
-    """The title of the parent class describes another error."""
+    """An inherited title would describe another error."""
     assert [kind for kind in TREE if ("code" in vars(kind)) != ("title" in vars(kind))] == []
 
 
 def test_codes_are_unique() -> None:
-    """Programs distinguish errors by them."""
+    """Programs distinguish errors by their codes."""
     codes = [kind.code for kind in DECLARING]
 
     assert sorted(codes) == sorted(set(codes))
 
 
 def test_every_code_has_a_status_and_every_status_a_code() -> None:
-    """The table is complete and has no unused code."""
+    """No error lacks a status, and no status belongs to a removed code."""
     assert set(STATUSES) == {kind.code for kind in DECLARING}
 
 

@@ -1,4 +1,4 @@
-"""Forward auth: its answers, its headers, and the proxies that it trusts."""
+"""Forward auth (`/auth/sponsor`): its answers, its headers, and the trusted proxies."""
 
 from ipaddress import ip_network
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +23,7 @@ MONTHLY = 48210377
 LOGIN_URL = "http://sponsorsync.test/login"
 SPONSOR_URL = "http://github.test/sponsors/maintainer"
 APP = "https://app.example"
-# ASGITransport says so of its clients.
+# The address that httpx.ASGITransport gives to its clients.
 PEER = ip_network("127.0.0.1")
 FORWARDED = {
     "x-forwarded-proto": "http",
@@ -45,7 +45,7 @@ FORWARDED = {
 async def test_an_entitled_person_is_allowed(
     browser: Browser, login: str, min_cents: int | None, headers: dict[str, str]
 ) -> None:
-    """The headers have what is known, and omit the rest."""
+    """The headers contain the known values only: a sponsor through Patreon has no amount."""
     await browser.sign_in(login)
 
     answer = await _ask(browser, min_cents)
@@ -55,7 +55,7 @@ async def test_an_entitled_person_is_allowed(
 
 
 async def test_the_end_of_an_entitlement_is_a_header(browser: Browser, clock: Clock) -> None:
-    """GitHub sends no event then; it is a whole second in UTC, and from then on it is 403."""
+    """GitHub sends no event at the end of a one-time payment, so the end is stored and compared."""
     await browser.sign_in("one-time")
     before, entitlement = await _ask(browser, 2500), await browser.load_entitlement()
     clock.advance(days=26)
@@ -100,7 +100,7 @@ async def test_a_person_without_entitlement_is_sent_to_the_sponsorable(
 
 
 async def test_without_a_session_the_answer_links_to_the_sign_in(browser: Browser) -> None:
-    """As a whole address, since the proxy shows the page under its own."""
+    """The link is absolute, since the proxy shows the page under its own address."""
     answer = await _ask(browser)
     page = await browser.get(ASK, headers={"accept": "text/html"})
 
@@ -118,7 +118,7 @@ async def test_an_invented_session_is_refused(browser: Browser) -> None:
 
 
 async def test_a_lost_entitlement_closes_it(sponsor: Browser, local: Redis, clock: Clock) -> None:
-    """The facts are read for each request; nothing is cached."""
+    """Each request reads the stored facts; nothing is cached."""
     before = await _ask(sponsor)
     ended = int(clock().timestamp()) - 1
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", ended)
@@ -130,7 +130,7 @@ async def test_a_lost_entitlement_closes_it(sponsor: Browser, local: Redis, cloc
 async def test_the_last_answer_holds_during_an_outage_of_github(
     browser: Browser, github: SimulatedGitHub, clock: Clock
 ) -> None:
-    """After STALE_HOURS from the first failure it is unknown, which is not 'no'."""
+    """STALE_HOURS after the first failure the entitlement is unknown, which is not 'no'."""
     await browser.sign_in("monthly")
     github.switches.forbidden_data = True
     done = await browser.sign_in("monthly")
@@ -148,7 +148,7 @@ async def test_the_last_answer_holds_during_an_outage_of_github(
 
 
 async def test_no_answer_of_github_is_unknown(browser: Browser, github: SimulatedGitHub) -> None:
-    """The refusal by GitHub is no fault of the person."""
+    """GitHub refuses our request, which says nothing about the person."""
     github.switches.forbidden = True
     await browser.sign_in("monthly")
 
@@ -160,7 +160,7 @@ async def test_no_answer_of_github_is_unknown(browser: Browser, github: Simulate
 
 
 async def test_sponsorables_are_distinct(run_browser: RunBrowser, github: SimulatedGitHub) -> None:
-    """The first one is the default; the case of logins does not matter."""
+    """Without a parameter the first sponsorable applies; the letter case does not matter."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     github.people.sponsor("private", "Big-Org", cents=2500)
     async with run_browser("private", sponsorables=("maintainer", "big-org")) as browser:
@@ -187,7 +187,7 @@ async def test_an_unknown_sponsorable_is_404(sponsor: Browser) -> None:
 
 @pytest.mark.parametrize("min_cents", ["-1", "ten", "10.5", "", "100000001", "9" * 400])
 async def test_a_malformed_amount_allows_nobody(sponsor: Browser, min_cents: str) -> None:
-    """A mistake in a proxy's configuration must not open what it guards."""
+    """A mistake in the proxy's configuration must not open the protected pages."""
     answer = await sponsor.get(ASK, params={"min_cents": min_cents})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
@@ -215,7 +215,10 @@ async def test_a_malformed_amount_allows_nobody(sponsor: Browser, min_cents: str
 async def test_a_trusted_proxy_leads_back_here_or_to_an_allowed_origin(
     run_browser: RunBrowser, changed: dict[str, str], next_urls: list[str]
 ) -> None:
-    """With the whole query; proxies also forward what a client sent, which leads nowhere else."""
+    """The sign-in leads back to the requested address with its query.
+
+    A proxy also forwards headers that the client sent, so other origins are refused.
+    """
     async with run_browser(trusted_proxies=(PEER,), allowed_origins=(APP,)) as browser:
         answer = await browser.get(ASK, headers={**FORWARDED, **changed})
 
@@ -225,7 +228,7 @@ async def test_a_trusted_proxy_leads_back_here_or_to_an_allowed_origin(
 
 @pytest.mark.parametrize("trusted", [(), (ip_network("10.0.0.0/8"), ip_network("::1"))])
 async def test_other_peers_are_not_trusted(run_browser: RunBrowser, trusted: object) -> None:
-    """Any client can send the headers; by default no peer is trusted."""
+    """Any client can send these headers; by default the service trusts no proxy."""
     async with run_browser(trusted_proxies=trusted) as browser:
         answer = await browser.get(ASK, headers=FORWARDED)
 
@@ -240,7 +243,7 @@ async def test_other_peers_are_not_trusted(run_browser: RunBrowser, trusted: obj
 async def test_a_network_of_proxies_is_trusted_over_each_kind_of_socket(
     run_service: RunService, peer: str, is_trusted: bool
 ) -> None:
-    """A socket for both families shows IPv4 addresses as mapped ones; a Unix socket shows none."""
+    """A dual-stack socket shows IPv4 peers as mapped IPv6 ones; a Unix socket shows none."""
     async with (
         run_service(trusted_proxies=(ip_network("10.0.0.0/8"),)) as service,
         httpx.AsyncClient(
@@ -254,7 +257,7 @@ async def test_a_network_of_proxies_is_trusted_over_each_kind_of_socket(
 
 
 async def test_a_malformed_login_is_not_sent_as_a_header(sponsor: Browser, local: Redis) -> None:
-    """Other programs write to Redis, and could otherwise inject headers."""
+    """Other programs can write to Redis; a line break would inject a header."""
     await local.hset(keys.user_details(MONTHLY), "user_login", "x\r\nX-Sponsor-Cents: 99")
 
     answer = await _ask(sponsor)
@@ -279,7 +282,7 @@ async def test_a_malformed_login_is_not_sent_as_a_header(sponsor: Browser, local
 async def test_the_fast_path_answers_as_the_route_does(
     run_browser: RunBrowser, plain: str, other: str, origin: str | None
 ) -> None:
-    """The headers are the same, including those of the middleware."""
+    """A plain query takes the fast path, its equivalent the route; all headers are equal."""
     headers = {"x-forwarded-for": "1"} if origin is None else {"origin": origin}
     async with run_browser(allowed_origins=(APP,)) as browser:
         pairs = []
@@ -320,7 +323,7 @@ async def test_the_fast_path_answers_as_the_route_does(
 async def test_the_fast_path_handles_plain_queries_only(
     settings: Settings, query: str, is_plain: bool
 ) -> None:
-    """Other queries need the validation by FastAPI."""
+    """All routes are removed, so only the fast path can answer; other queries are 404."""
     app = create_app(settings)
     app.router.routes.clear()
     async with (
@@ -346,7 +349,7 @@ async def test_the_fast_path_handles_plain_queries_only(
 async def test_an_unexpected_error_of_forward_auth_shows_no_details(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    """Only the log has the traceback; the answer has the usual headers."""
+    """The traceback is in the log only; the answer has the usual headers."""
 
     async def fail(*_: object) -> None:
         raise RuntimeError("a secret")
@@ -365,11 +368,11 @@ async def test_an_unexpected_error_of_forward_auth_shows_no_details(
 async def test_forward_auth_costs_one_round_trip(
     run_browser: RunBrowser, local_server: EmbeddedValkey
 ) -> None:
-    """It precedes every request to the application."""
+    """Each request to the application waits for this answer."""
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_browser("monthly", redis_url=url, redis_pool_size=1) as browser:
-            await _ask(browser)  # loads the script
+            await _ask(browser)  # the first call also loads the script
             before = proxy.round_trips
             answer = await _ask(browser, 1000)
             cost = proxy.round_trips - before
@@ -380,7 +383,7 @@ async def test_forward_auth_costs_one_round_trip(
 async def test_lost_local_data_are_fetched_from_durable_first(
     run_browser: RunBrowser, durable_url: SecretStr, local: Redis
 ) -> None:
-    """The first answer after an eviction is right."""
+    """Local has evicted the entitlement; already the first answer is right."""
     async with run_browser(durable_url=durable_url) as browser:
         await _sign_in_and_evict(browser, local)
         answer = await _ask(browser, 1000)
@@ -392,8 +395,8 @@ async def test_lost_local_data_are_fetched_from_durable_first(
 async def test_lost_local_data_are_503_while_durable_is_away(
     run_browser: RunBrowser, durable_server: EmbeddedValkey, durable: Redis, local: Redis
 ) -> None:
-    """The entitlement is neither confirmed nor denied."""
-    assert durable is not None  # it is empty now
+    """Neither Redis can tell whether the person is entitled."""
+    assert durable is not None  # the fixture has emptied it
     async with run_proxy(durable_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_browser(durable_url=url) as browser:
@@ -406,7 +409,7 @@ async def test_lost_local_data_are_503_while_durable_is_away(
 
 
 async def test_openapi_documents_the_headers_of_forward_auth(service: Service) -> None:
-    """The configuration of a proxy is written from them."""
+    """Operators configure their proxies from this document."""
     browser = await service.open_browser()
 
     document = (await browser.get("/openapi.json")).json()

@@ -19,7 +19,7 @@ def _query(response: httpx.Response) -> dict[str, str]:
 
 
 async def test_login_asks_github_with_state_pkce_and_the_two_scopes(browser: Browser) -> None:
-    """Each protects against another attack; GitHub has no scope `read:email`."""
+    """State and PKCE each prevent another attack; GitHub has no scope `read:email`."""
     query = _query(await browser.get("/login?login=monthly"))
 
     assert query["code_challenge_method"] == "S256"
@@ -30,7 +30,7 @@ async def test_login_asks_github_with_state_pkce_and_the_two_scopes(browser: Bro
 
 
 async def test_login_ends_on_the_account_page_with_a_session(browser: Browser) -> None:
-    """The main path."""
+    """After the callback `/me` answers with the person's profile."""
     done = await browser.sign_in("monthly")
 
     assert (done.status_code, done.headers["location"]) == (303, "/account")
@@ -114,7 +114,7 @@ async def test_a_callback_works_once(browser: Browser) -> None:
 
 
 async def test_an_attempt_ends_after_ten_minutes(browser: Browser, clock: Clock) -> None:
-    """GitHub's codes expire after the same time."""
+    """GitHub's codes expire after ten minutes, too."""
     callback = await browser.go_to_github("monthly")
     clock.advance(minutes=10)
 
@@ -148,7 +148,7 @@ async def test_the_verifier_is_not_readable_in_the_cookie(browser: Browser) -> N
 async def test_iss_has_to_be_right_when_it_is_there(
     browser: Browser, github: SimulatedGitHub, iss: Iss, status: int
 ) -> None:
-    """RFC 9207; GitHub sends it on some days only."""
+    """GitHub does not always send the issuer of RFC 9207."""
     github.switches.iss = iss
 
     done = await browser.sign_in("monthly")
@@ -157,7 +157,7 @@ async def test_iss_has_to_be_right_when_it_is_there(
 
 
 async def test_denied_consent_is_explained_on_a_page(browser: Browser) -> None:
-    """The first deployment answered 500."""
+    """A person who refuses must not see an error of the server, as in the first deployment."""
     done = await browser.sign_in("denier", accept="text/html")
 
     assert done.status_code == 403
@@ -168,7 +168,7 @@ async def test_denied_consent_is_explained_on_a_page(browser: Browser) -> None:
 
 
 async def test_open_attempts_are_limited(browser: Browser) -> None:
-    """Proxies refuse requests with some kilobytes of cookies."""
+    """Each attempt has a cookie, and proxies refuse requests with many kilobytes of cookies."""
     for _ in range(20):
         await browser.get("/login")
 
@@ -176,14 +176,14 @@ async def test_open_attempts_are_limited(browser: Browser) -> None:
 
 
 async def test_an_error_without_our_state_is_refused(browser: Browser) -> None:
-    """Any site can link to the callback with `error=`."""
+    """Any web page can link to the callback with `error=`, but none knows the state."""
     done = await browser.get("/oauth2/callback?error=access_denied&state=x")
 
     assert (done.status_code, done.json()["code"]) == (400, "login_expired")
 
 
 async def test_a_wrong_code_is_refused(browser: Browser) -> None:
-    """GitHub reports it with HTTP 200."""
+    """GitHub reports the wrong code with HTTP status 200."""
     to_github = await browser.get("/login?login=monthly")
     state = _query(to_github)["state"]
 
@@ -216,7 +216,7 @@ async def test_a_broken_github_is_a_502_and_no_session(
 
 
 async def test_a_session_is_new_at_each_login(browser: Browser, local: Redis) -> None:
-    """An earlier cookie is useless afterwards (session fixation)."""
+    """The browser's earlier session ends (session fixation)."""
     await browser.sign_in("monthly")
     first = browser.cookies["sponsorsync"]
 
@@ -227,7 +227,7 @@ async def test_a_session_is_new_at_each_login(browser: Browser, local: Redis) ->
 
 
 async def test_logout_ends_the_session_on_the_server(sponsor: Browser, local: Redis) -> None:
-    """A copy of the cookie is useless."""
+    """A copy of the cookie is useless afterwards."""
     token = sponsor.cookies["sponsorsync"]
 
     done = await sponsor.post("/logout")
@@ -253,7 +253,7 @@ async def test_cookies_are_guarded(browser: Browser) -> None:
 
 
 async def test_on_https_cookies_are_bound_to_the_host(run_service: RunService) -> None:
-    """With `__Host-` another subdomain cannot set one."""
+    """A cookie whose name begins with `__Host-` cannot be set by another subdomain."""
     async with run_service(public_url="https://sponsorsync.test") as service:
         browser = await service.open_browser("https://sponsorsync.test")
         started = await browser.get("/login?login=monthly")
@@ -281,7 +281,7 @@ async def test_the_old_unsigned_cookie_is_not_trusted(browser: Browser) -> None:
 
 
 async def test_login_on_another_host_moves_to_the_public_one(service: Service) -> None:
-    """To a cookie, localhost is not 127.0.0.1."""
+    """Cookies of `localhost` are not sent to the public host, where the callback arrives."""
     browser = await service.open_browser("http://localhost:8000")
 
     moved = await browser.get("/login?login=monthly&next=/x")
@@ -293,7 +293,7 @@ async def test_login_on_another_host_moves_to_the_public_one(service: Service) -
 
 
 async def test_a_proxy_that_rewrites_the_host_causes_no_redirect_loop(service: Service) -> None:
-    """After one redirect the host is not checked again."""
+    """`moved=true` marks a redirected request, whose host is not checked again."""
     browser = await service.open_browser("http://inner:8000")
 
     moved = await browser.get("/login?login=monthly&moved=true")
@@ -305,7 +305,7 @@ async def test_a_proxy_that_rewrites_the_host_causes_no_redirect_loop(service: S
 async def test_the_token_is_revoked_after_each_sign_in(
     run_service: RunService, github: SimulatedGitHub, failing: set[Endpoint]
 ) -> None:
-    """It is not needed any more; a service that stops finishes the revocation first."""
+    """GitHub's token is not needed any more; a stopping service finishes its revocation first."""
     github.switches.fail = failing
     async with run_service() as service:
         await service.sign_in("monthly")
@@ -319,7 +319,7 @@ async def test_the_token_is_stored_and_logged_nowhere(
     local: Redis,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Also if GitHub fails to revoke it."""
+    """GitHub fails to revoke the token, so it stays valid after the sign-in."""
     github.switches.fail = {"revoke"}
     async with run_service() as service:
         await service.sign_in("monthly")

@@ -1,4 +1,4 @@
-"""nginx in front of static pages, with the configuration of the documentation."""
+"""nginx in front of static pages, configured as the documentation shows."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ SPONSOR_URL = f"{GITHUB_URL}/sponsors/{SPONSORABLE}"
 
 @dataclass
 class Site:
-    """The address of nginx, and the simulated GitHub."""
+    """The address of nginx, and the simulated GitHub that its service asks."""
 
     origin: str
     github: SimulatedGitHub
@@ -81,7 +81,7 @@ async def site(tmp_path: Path, settings: Settings, clock: Clock) -> AsyncIterato
 
 
 async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
-    """The tier is exactly the required one."""
+    """The sponsor's tier is exactly the one that nginx requires."""
     async with site.sign_in("monthly") as browser:
         page = await browser.get(PAGE)
 
@@ -90,7 +90,7 @@ async def test_a_sponsor_of_ten_dollars_sees_the_page(site: Site) -> None:
 
 @pytest.mark.parametrize("login", ["private", "stranger", "former"])
 async def test_a_person_without_entitlement_sees_where_to_sponsor(site: Site, login: str) -> None:
-    """A sponsor of five dollars, a person without a sponsorship, and a former sponsor."""
+    """One sponsors with five dollars, one sponsors nobody, and one is a former sponsor."""
     async with site.sign_in(login) as browser:
         page = await browser.get(PAGE)
 
@@ -98,7 +98,7 @@ async def test_a_person_without_entitlement_sees_where_to_sponsor(site: Site, lo
 
 
 async def test_expired_entitlements_close_the_page(site: Site, local: Redis, clock: Clock) -> None:
-    """For the same browser, a moment later."""
+    """The same browser requests the page before and after the end of the entitlement."""
     ended = int(clock().timestamp()) - 1
     async with site.sign_in("monthly") as browser:
         before = await browser.get(PAGE)
@@ -110,7 +110,7 @@ async def test_expired_entitlements_close_the_page(site: Site, local: Redis, clo
 
 
 async def test_a_person_without_a_session_is_sent_to_the_sign_in_and_back(site: Site) -> None:
-    """Nginx sends the requested address."""
+    """Nginx passes the requested address on, so the sign-in leads back there."""
     async with site.open_browser() as browser:
         page = await browser.get(f"{PAGE}?a=1&b=2")
 
@@ -121,7 +121,7 @@ async def test_a_person_without_a_session_is_sent_to_the_sign_in_and_back(site: 
 
 
 async def test_the_inner_addresses_are_closed_from_outside(site: Site) -> None:
-    """So are the pages for errors."""
+    """Only nginx itself may request the check and the error pages."""
     async with site.open_browser() as browser:
         answers = [await browser.get("/_sponsor"), await browser.get("/_pages/403.html")]
 

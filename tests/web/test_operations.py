@@ -1,4 +1,4 @@
-"""Health, errors and OpenAPI."""
+"""Health, readiness, metrics, outages of Redis, errors and OpenAPI."""
 
 from typing import Any, cast
 
@@ -17,14 +17,14 @@ from tests.support.waiting import until
 
 
 async def test_healthz_answers(browser: Browser) -> None:
-    """It needs no server."""
+    """The answer depends on no other server."""
     assert (await browser.get("/healthz")).json()["status"] == "ok"
 
 
 async def test_readyz_needs_the_local_redis_only(
     run_browser: RunBrowser, local_server: EmbeddedValkey
 ) -> None:
-    """An outage of durable is only reported."""
+    """An outage of durable is shown in the answer, but the service stays ready."""
     states = []
     for overrides in (
         {"durable_url": SecretStr(local_server.url)},
@@ -46,7 +46,7 @@ async def test_readyz_needs_the_local_redis_only(
 async def test_a_failing_loop_shows_until_it_works_again(
     run_browser: RunBrowser, local: Redis, durable_server: EmbeddedValkey
 ) -> None:
-    """The service stays ready, and the loop is restarted."""
+    """The service stays ready, and the failing background loop is restarted."""
     await local.hset(keys.DEAD_LETTERS, "1", "no JSON: the sweep reads it")
     async with run_browser(durable_url=SecretStr(durable_server.url)) as browser:
 
@@ -81,7 +81,7 @@ async def test_a_failing_loop_shows_until_it_works_again(
 
 
 async def test_metrics_count_dead_letters(service: Service, local: Redis) -> None:
-    """Operators set an alarm on them."""
+    """A dead letter is a person that could not be pushed to durable; operators set an alarm."""
     await local.hset(keys.DEAD_LETTERS, "1", "{}")
     browser = await service.sign_in("monthly")
 
@@ -98,7 +98,7 @@ async def test_metrics_count_dead_letters(service: Service, local: Redis) -> Non
 async def test_the_start_page_and_the_metrics_need_no_redis(
     run_browser: RunBrowser, path: str, text: str
 ) -> None:
-    """They are available during every outage."""
+    """The start page and the metrics are available while Redis is away."""
     async with run_browser(redis_url=UNREACHABLE) as browser:
         answer = await browser.get(path, headers={"accept": "text/html"})
 
@@ -106,7 +106,7 @@ async def test_the_start_page_and_the_metrics_need_no_redis(
 
 
 async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_browser: RunBrowser) -> None:
-    """Programs read when to try again, people why."""
+    """A program reads when to try again; a person reads why on the page."""
     async with run_browser(redis_url=UNREACHABLE) as browser:
         browser.cookies.set("sponsorsync", "x", domain="sponsorsync.test")
         api = await browser.get("/preferences/mnodes")
@@ -125,7 +125,7 @@ async def test_a_local_redis_that_is_away_is_503_with_retry_after(run_browser: R
 async def test_a_local_redis_that_refuses_writes_is_503_with_its_reason(
     sponsor: Browser, local: Redis, config: dict[str, str], word: str
 ) -> None:
-    """A change is one script, so it has no partial effect."""
+    """A change is one script, so a refused one has changed nothing."""
     await sponsor.put("/preferences/mnodes/a")
     before = await _everything(local)
     try:
@@ -144,7 +144,7 @@ async def test_a_local_redis_that_refuses_writes_is_503_with_its_reason(
 async def test_a_read_only_local_redis_is_503(
     sponsor: Browser, local: Redis, local_server: EmbeddedValkey
 ) -> None:
-    """It is read-only during a failover."""
+    """During a failover the local Redis is a read-only replica for a while."""
     await sponsor.put("/preferences/mnodes/a")
     try:
         await local.replicaof("127.0.0.1", local_server.port + 1)
@@ -157,7 +157,7 @@ async def test_a_read_only_local_redis_is_503(
 
 
 async def test_a_wrong_type_key_is_409_and_not_changed(sponsor: Browser, local: Redis) -> None:
-    """The application's own data are not repaired."""
+    """The key may be the application's own, so the service does not overwrite it."""
     await local.set(keys.preferences(48210377, "mnodes"), "another type")
 
     answer = await sponsor.put("/preferences/mnodes/a")
@@ -167,7 +167,7 @@ async def test_a_wrong_type_key_is_409_and_not_changed(sponsor: Browser, local: 
 
 
 async def test_a_number_that_a_visitor_has_is_409(sponsor: Browser, local: Redis) -> None:
-    """An anonymous visitor's set does not belong to the person."""
+    """The preferences under this number belong to an anonymous visitor, not to the person."""
     await local.hset("user:48210377", "name", "visitor")
     await local.sadd("user:48210377:mnodes", "theirs")
 
@@ -182,7 +182,7 @@ async def test_a_number_that_a_visitor_has_is_409(sponsor: Browser, local: Redis
 
 
 async def test_an_unknown_address_is_a_problem_or_a_page(browser: Browser) -> None:
-    """The Accept header decides."""
+    """The Accept header decides between a problem document and an HTML page."""
     problem = await browser.get("/nothing")
     page = await browser.get("/nothing", headers={"accept": "text/html"})
     method = await browser.patch("/me")
@@ -195,8 +195,8 @@ async def test_an_unknown_address_is_a_problem_or_a_page(browser: Browser) -> No
 async def test_an_unexpected_error_shows_no_trace(
     service: Service, local: Redis, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The answer has a number, by which the log has the traceback."""
-    await local.set(keys.session("x"), "no number")  # only the service writes there
+    """The answer has an incident number, under which the log has the traceback."""
+    await local.set(keys.session("x"), "no number")  # only the service writes to this key
     browser = await service.open_browser()
     browser.cookies.set("sponsorsync", "x")
     answer = await browser.get("/me")
@@ -209,7 +209,7 @@ async def test_an_unexpected_error_shows_no_trace(
 
 
 async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
-    """Every route has a summary, a tag, a unique name, and problems as its errors."""
+    """Each route has a summary, a tag and a unique operation id; each error is a Problem."""
     document = (await browser.get("/openapi.json")).json()
 
     validate(document)
@@ -236,12 +236,12 @@ async def test_openapi_is_valid_and_complete(browser: Browser) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
 async def test_monitors_may_use_head(browser: Browser, path: str) -> None:
-    """Many monitors send nothing else."""
+    """Many monitors send HEAD requests only."""
     assert (await browser.head(path)).status_code == 200
 
 
 async def test_the_api_page_has_its_own_policy(browser: Browser) -> None:
-    """It loads scripts of a CDN, and must not be framed."""
+    """The page loads its scripts from a CDN; other sites must not frame it."""
     page = await browser.get("/docs")
 
     policy = page.headers["content-security-policy"]
@@ -251,7 +251,7 @@ async def test_the_api_page_has_its_own_policy(browser: Browser) -> None:
 
 
 def test_the_app_needs_its_settings(settings: Settings) -> None:
-    """The error names the variable."""
+    """The error names the variable that is missing."""
     with pytest.raises(SettingsError, match="SPONSORSYNC_SPONSORABLES"):
         create_app(settings.model_copy(update={"sponsorables": ()}))
 

@@ -1,4 +1,4 @@
-"""The cross-site guard and CORS."""
+"""Requests from other sites: the cross-site guard and CORS."""
 
 import pytest
 
@@ -52,7 +52,7 @@ async def test_a_head_changes_nothing(sponsor: Browser) -> None:
 
 @pytest.mark.parametrize("headers", FRIENDLY)
 async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[str, str]) -> None:
-    """A program sends neither header."""
+    """Our pages send matching headers; a program sends neither header."""
     answers = [
         await sponsor.get("/exclude?id=a", headers=headers),
         await sponsor.post("/exclude", json={"id": "b"}, headers=headers),
@@ -67,14 +67,14 @@ async def test_our_own_pages_and_programs_may(sponsor: Browser, headers: dict[st
 async def test_a_changing_get_is_refused_also_without_fetch_metadata(
     sponsor: Browser, headers: dict[str, str]
 ) -> None:
-    """On plain http browsers send none, and a GET may lack Origin."""
+    """Over plain HTTP browsers send no Sec-Fetch-Site, and a GET may lack Origin."""
     answer = await sponsor.get("/exclude?id=a", headers=headers)
 
     assert answer.status_code == 403
 
 
 async def test_an_allowed_origin_may_call_with_credentials(run_browser: RunBrowser) -> None:
-    """CORS and the guard use the same list."""
+    """CORS and the cross-site guard use the same setting `allowed_origins`."""
     origin = "https://app.example"
     async with run_browser("monthly", allowed_origins=(origin,)) as browser:
         preflight = await browser.options(
@@ -92,7 +92,7 @@ async def test_an_allowed_origin_may_call_with_credentials(run_browser: RunBrows
 
 @pytest.mark.parametrize("path", ["/me", "/auth/sponsor"])
 async def test_other_origins_get_no_cors(sponsor: Browser, path: str) -> None:
-    """An origin has to be configured; only CORS protects a read."""
+    """The answer is sent, but without CORS headers the browser hides it from the other page."""
     answer = await sponsor.get(path, headers={"origin": "https://evil.example"})
 
     assert answer.is_success
@@ -100,7 +100,7 @@ async def test_other_origins_get_no_cors(sponsor: Browser, path: str) -> None:
 
 
 async def test_answers_have_the_security_headers(sponsor: Browser) -> None:
-    """Browsers must not cache, frame or sniff them."""
+    """Browsers must not cache, frame or sniff the answers."""
     headers = (await sponsor.get("/account")).headers
 
     assert headers["cache-control"] == "no-store"

@@ -15,7 +15,7 @@ PERSON = 48210377
 async def test_an_export_has_the_data_of_both_redises(
     run_browser: RunBrowser, durable: Redis, durable_url: SecretStr, local: Redis
 ) -> None:
-    """One document has all personal data."""
+    """One document contains the personal data on local and those on durable."""
     async with run_browser("monthly", durable_url=durable_url) as browser:
         await browser.put("/preferences/mnodes/a")
         await until_relayed(local)
@@ -29,7 +29,7 @@ async def test_an_export_has_the_data_of_both_redises(
 
 
 async def test_an_export_notes_that_durable_is_away(run_browser: RunBrowser) -> None:
-    """The local data are exported all the same."""
+    """The data on local are exported; a note says that those on durable are missing."""
     async with run_browser("monthly", durable_url=UNREACHABLE) as browser:
         export = (await browser.get("/me/export")).json()
 
@@ -41,7 +41,7 @@ async def test_an_export_notes_that_durable_is_away(run_browser: RunBrowser) -> 
 async def test_a_deletion_removes_everything_on_both_redises(
     run_service: RunService, durable: Redis, durable_url: SecretStr, local: Redis
 ) -> None:
-    """Every session ends; only the number of the deleted account stays."""
+    """Every session ends; only the mark that the account was deleted stays on both Redises."""
     async with run_service(durable_url=durable_url) as service:
         browser, other = await service.open_browser(), await service.open_browser()
         await browser.sign_in("monthly")
@@ -63,7 +63,7 @@ async def test_a_deletion_removes_everything_on_both_redises(
 async def test_a_deletion_is_completed_after_an_outage_of_durable(
     run_browser: RunBrowser, durable: Redis, durable_server: EmbeddedValkey, local: Redis
 ) -> None:
-    """The answer is 202 until then; the relay completes it."""
+    """The answer is 202 during the outage; the relay deletes on durable afterwards."""
     async with run_proxy(durable_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_browser("monthly", durable_url=url) as browser:

@@ -18,7 +18,7 @@ SET = keys.preferences(MONTHLY, "mnodes")
 
 
 async def test_added_items_are_listed_sorted(sponsor: Browser) -> None:
-    """People and tests need a stable order."""
+    """A Redis set has no order; people and tests need a stable one."""
     await sponsor.put("/preferences/mnodes/b")
     await sponsor.put("/preferences/mnodes/a")
 
@@ -28,7 +28,7 @@ async def test_added_items_are_listed_sorted(sponsor: Browser) -> None:
 
 
 async def test_a_change_returns_its_counts(sponsor: Browser) -> None:
-    """A client may repeat it after a lost answer."""
+    """A client may repeat a change whose answer was lost: the second one adds nothing."""
     change = {"add": ["a", "b", "a"], "remove": ["c"]}
 
     first = await sponsor.post("/preferences/mnodes", json=change)
@@ -40,7 +40,7 @@ async def test_a_change_returns_its_counts(sponsor: Browser) -> None:
 
 
 async def test_an_item_is_removed(sponsor: Browser) -> None:
-    """Removing it twice is no error."""
+    """Removing the same item twice is not an error."""
     await sponsor.put("/preferences/mnodes/a")
 
     first = await sponsor.delete("/preferences/mnodes/a")
@@ -80,7 +80,7 @@ async def test_items_beyond_todays_limits_can_be_removed(sponsor: Browser, local
 
 
 async def test_a_line_feed_at_the_end_of_a_path_is_not_lost(sponsor: Browser) -> None:
-    """It is refused like every control character."""
+    """Like every control character, the line feed is refused instead of being cut off."""
     answer = await sponsor.put("/preferences/mnodes/a%0A")
 
     assert answer.status_code == 422
@@ -136,7 +136,7 @@ async def test_filter_keeps_order_and_duplicates(sponsor: Browser) -> None:
 
 
 async def test_filter_accepts_ten_thousand_ids_at_most(sponsor: Browser) -> None:
-    """Lua cannot unpack so many at once, so this also tests the chunks."""
+    """Lua cannot unpack so many values at once, so the script works in chunks."""
     await sponsor.post("/preferences/mnodes", json={"add": ["id9999", "id0"]})
     ids = [f"id{n}" for n in range(10_000)]
 
@@ -148,7 +148,7 @@ async def test_filter_accepts_ten_thousand_ids_at_most(sponsor: Browser) -> None
 
 
 async def test_a_large_batch_is_applied_whole(run_browser: RunBrowser, local: Redis) -> None:
-    """It exceeds Lua's stack, so the script uses chunks."""
+    """The batch exceeds Lua's stack, so the script works in chunks."""
     items = [f"id{n}" for n in range(9_000)]
     async with run_browser("monthly", max_batch=10_000) as browser:
         added = await browser.post("/preferences/mnodes", json={"add": items})
@@ -176,7 +176,7 @@ async def test_a_large_batch_is_applied_whole(run_browser: RunBrowser, local: Re
 async def test_a_malformed_change_has_no_effect(
     sponsor: Browser, local: Redis, change: dict[str, Any], status: int
 ) -> None:
-    """Its valid half has no effect, either."""
+    """The valid items of a change with a malformed one are not applied, either."""
     before = await local.hgetall(keys.meta(MONTHLY))
 
     answer = await sponsor.post(
@@ -192,7 +192,7 @@ async def test_a_malformed_change_has_no_effect(
 
 
 async def test_an_unknown_collection_is_named_and_refused(sponsor: Browser, local: Redis) -> None:
-    """Its name becomes part of a key."""
+    """The collection becomes part of a Redis key, so only configured ones are accepted."""
     answer = await sponsor.put("/preferences/user:1/x")
 
     assert answer.status_code == 422
@@ -238,7 +238,7 @@ async def test_a_body_over_the_limit_is_413(
 async def test_a_preference_request_costs_two_round_trips(
     run_browser: RunBrowser, local_server: EmbeddedValkey
 ) -> None:
-    """One for the session, one for the work."""
+    """One round trip finds the session, one does the work."""
     async with run_proxy(local_server.port) as proxy:
         url = SecretStr(f"redis://127.0.0.1:{proxy.port}/0")
         async with run_browser("monthly", redis_url=url, redis_pool_size=1) as browser:
@@ -273,5 +273,5 @@ async def _cost(proxy: TcpProxy, browser: Browser, method: str, path: str, body:
 
 
 def _ascii_json(value: object) -> bytes:
-    """Escapes half a surrogate pair, which JSON can contain and UTF-8 cannot."""
+    """Returns JSON in ASCII: escapes can hold half a surrogate pair, UTF-8 cannot."""
     return json.dumps(value).encode()

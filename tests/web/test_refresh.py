@@ -1,4 +1,4 @@
-"""POST /me/refresh: GitHub is asked with the maintainer's token."""
+"""POST /me/refresh asks GitHub about one person, with the maintainer's token."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def service(
 
 @pytest.fixture
 def reconcile_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The sponsorables of requested comparisons, which do not run."""
+    """The sponsorables for which a reconcile was requested; none is run."""
     requested: list[str] = []
 
     async def request(_: ReconcileSchedule, sponsorable: str) -> bool:
@@ -45,24 +45,24 @@ def reconcile_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def clock() -> TickingClock:
-    """Each question follows some time after the stored facts."""
+    """A clock that moves at each reading, so that answers are newer than the stored facts."""
     return TickingClock()
 
 
 async def _version(local: Redis) -> object:
-    """Returns the versions of all people, which each write changes."""
+    """Returns the version of each person; every write changes one."""
     return await local.zrange(keys.PEOPLE, 0, -1, withscores=True)
 
 
 async def _reset_limits(local: Redis) -> None:
-    """Has the effect of a minute."""
+    """Deletes the rate limits, which would otherwise expire after a minute."""
     await local.delete(*await local.keys("sponsorsync:refreshe*"))
 
 
 async def test_without_the_maintainers_token_a_refresh_needs_a_sign_in(
     run_browser: RunBrowser, github: SimulatedGitHub
 ) -> None:
-    """A user's token is not stored; 409 has the address of the sign-in."""
+    """Users' tokens are not stored, so GitHub cannot be asked; 409 links to the sign-in."""
     async with run_browser("monthly") as browser:
         github.requests.clear()
         answer = await browser.post("/me/refresh")
@@ -75,7 +75,7 @@ async def test_without_the_maintainers_token_a_refresh_needs_a_sign_in(
 
 
 async def test_a_refresh_needs_a_session(service: Service) -> None:
-    """Other services hold our tokens, and must not act for the person."""
+    """Other services receive our tokens, and must not act for the person."""
     browser, program = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
     bearer = (await browser.post("/token")).json()["access_token"]
@@ -91,7 +91,7 @@ async def test_a_refresh_needs_a_session(service: Service) -> None:
     "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
 )
 async def test_another_site_cannot_refresh(service: Service, headers: dict[str, str]) -> None:
-    """It would use up the limit of the person."""
+    """A forged request would use up the person's limit."""
     browser = await service.sign_in("monthly")
     service.github.requests.clear()
     refused = await browser.post("/me/refresh", headers=headers)
@@ -103,7 +103,7 @@ async def test_another_site_cannot_refresh(service: Service, headers: dict[str, 
 
 
 async def test_a_missed_created_is_found(service: Service, github: SimulatedGitHub) -> None:
-    """Two calls to GitHub suffice, and forward auth opens at once."""
+    """No webhook reported the new sponsorship; two requests to GitHub find it."""
     browser = await service.sign_in("stranger")
     github.people.sponsor("stranger", SPONSORABLE, cents=700, private=True)
     github.requests.clear()
@@ -124,7 +124,7 @@ async def test_a_missed_created_is_found(service: Service, github: SimulatedGitH
 
 
 async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) -> None:
-    """Forward auth closes at once."""
+    """No webhook reported the end; forward auth closes with the answer."""
     browser = await service.sign_in("monthly")
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
     github.people.sponsorships.remove(sponsorship)
@@ -137,7 +137,7 @@ async def test_a_missed_end_is_found(service: Service, github: SimulatedGitHub) 
 
 
 async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) -> None:
-    """The stored start stays."""
+    """The tier is new, and the stored start of the sponsorship stays."""
     browser = await service.sign_in("monthly")
     before = await browser.load_entitlement()
     [sponsorship] = github.people.sponsorships_of(github.people.get("monthly"))
@@ -150,7 +150,7 @@ async def test_another_tier_is_found(service: Service, github: SimulatedGitHub) 
 
 
 async def test_a_renamed_account_is_asked_about_by_its_number(service: Service) -> None:
-    """The login in the profile is outdated."""
+    """The login in the stored profile is outdated."""
     browser = await service.sign_in("monthly")
     service.github.people.rename("monthly", "monthly-renamed")
 
@@ -162,7 +162,7 @@ async def test_a_renamed_account_is_asked_about_by_its_number(service: Service) 
 async def test_the_sponsorship_of_a_freed_logins_next_owner_does_not_count(
     service: Service, github: SimulatedGitHub
 ) -> None:
-    """A sponsor now has the login of the stranger."""
+    """The person was renamed, and a sponsor now has the former login."""
     browser = await service.sign_in("stranger")
     github.people.rename("stranger", "stranger-renamed")
     github.people.add_person("stranger")
@@ -176,7 +176,7 @@ async def test_the_sponsorship_of_a_freed_logins_next_owner_does_not_count(
 async def test_an_answer_about_another_account_decides_nothing(
     service: Service, reconcile_requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The account of the answer is compared with the account of the question."""
+    """The two answers of GitHub are about different accounts, so a reconcile is requested."""
     node_id = service.github.people.get("monthly").id
 
     async def fetch_account(_: GitHubClient, person_id: int, __: str) -> GitHubAccount:
@@ -191,7 +191,7 @@ async def test_an_answer_about_another_account_decides_nothing(
 
 
 async def test_a_missing_account_is_no_answer(service: Service, github: SimulatedGitHub) -> None:
-    """It may be suspended or hidden, so the last answer holds, marked as unconfirmed."""
+    """The account may be suspended or hidden, so the person stays entitled, as unconfirmed."""
     browser = await service.sign_in("monthly")
     github.people.remove("monthly")
     github.people.add_person("monthly")
@@ -207,7 +207,11 @@ async def test_a_missing_account_is_no_answer(service: Service, github: Simulate
 async def test_one_inactive_sponsorship_does_not_decide(
     service: Service, github: SimulatedGitHub, reconcile_requests: list[str]
 ) -> None:
-    """GitHub may show one of several, so a comparison is requested."""
+    """The person has an active and an ended sponsorship.
+
+    GitHub's answer has one of several sponsorships. An ended one therefore changes nothing; it
+    requests a reconcile, which reads the whole list.
+    """
     browser = await service.sign_in("monthly")
     github.people.sponsor("monthly", SPONSORABLE, days_ago=1, ended=True)
 
@@ -224,7 +228,10 @@ async def test_the_sponsorship_of_an_organization_needs_a_comparison(
     maintainer_settings: dict[str, Any],
     reconcile_requests: list[str],
 ) -> None:
-    """GitHub shows one sponsor only to the sponsored account; the other answer is final."""
+    """The token of an owner cannot ask for one sponsor of an organization.
+
+    A reconcile is requested for the organization; the answer for the maintainer is final.
+    """
     maintainer = github.people.get_person(SPONSORABLE)
     github.people.add_organization("big-org", owners=[maintainer], has_sponsors_listing=True)
     async with run_browser(
@@ -255,7 +262,10 @@ async def test_a_payment_entitles_at_once_and_needs_a_comparison(
     tier_cents: int,
     has_end: bool,
 ) -> None:
-    """GitHub shows only one sponsorship, so a monthly one beside the payment stays."""
+    """GitHub's answer has one of several sponsorships, here the one-time payment.
+
+    A monthly sponsorship may exist beside it, so a stored one stays until the reconcile.
+    """
     browser = await service.sign_in(login)
     github.people.sponsor(login, SPONSORABLE, cents=cents, days_ago=0, one_time=True)
     answer = await browser.post("/me/refresh")
@@ -267,7 +277,7 @@ async def test_a_payment_entitles_at_once_and_needs_a_comparison(
 
 
 async def test_an_expired_maintainers_token_changes_no_entitlement(run_browser: RunBrowser) -> None:
-    """A refresh must not cost the person the entitlement."""
+    """GitHub refuses our token, which says nothing about the person."""
     async with run_browser(
         "monthly", maintainer_token=SecretStr("over"), reconcile_hours=0
     ) as browser:
@@ -282,7 +292,7 @@ async def test_an_expired_maintainers_token_changes_no_entitlement(run_browser: 
 async def test_another_accounts_token_decides_nothing(
     run_browser: RunBrowser, github: SimulatedGitHub, reconcile_requests: list[str], local: Redis
 ) -> None:
-    """GitHub answers about sponsorships of that account, not of the maintainer."""
+    """GitHub answers about sponsorships of the token's owner, not of the maintainer."""
     other = github.tokens.issue(github.people.get_person("private"))
     async with run_browser(
         "monthly", maintainer_token=SecretStr(other), reconcile_hours=0
@@ -295,7 +305,7 @@ async def test_another_accounts_token_decides_nothing(
 
 
 async def test_people_may_refresh_once_a_minute(service: Service, github: SimulatedGitHub) -> None:
-    """The second answer has the wait; another person is not affected."""
+    """The second answer says how long to wait; another person's limit is separate."""
     browser, other = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
     await other.sign_in("private")
@@ -312,7 +322,7 @@ async def test_people_may_refresh_once_a_minute(service: Service, github: Simula
 
 
 async def test_a_refresh_is_possible_after_the_wait(service: Service, local: Redis) -> None:
-    """Both limits have a TTL."""
+    """Both limits, the person's and that of all people, are keys with a TTL of a minute."""
     browser = await service.sign_in("monthly")
     await browser.post("/me/refresh")
     limits = {str(key): await local.pttl(key) for key in await local.keys("sponsorsync:refreshe*")}
@@ -325,7 +335,10 @@ async def test_a_refresh_is_possible_after_the_wait(service: Service, local: Red
 
 
 async def test_one_limit_is_shared(service: Service, github: SimulatedGitHub, local: Redis) -> None:
-    """They share the maintainer's budget; a refusal does not use up the person's own limit."""
+    """All people share the maintainer's requests to GitHub, so there is a common limit.
+
+    A refusal by the common limit does not use up the person's own one.
+    """
     browser = await service.sign_in("monthly")
     await local.set("sponsorsync:refreshes", keys.REFRESHES_A_MINUTE, ex=60)
     github.requests.clear()
@@ -340,7 +353,7 @@ async def test_one_limit_is_shared(service: Service, github: SimulatedGitHub, lo
 
 
 async def test_one_of_many_refreshes_asks_github(service: Service, github: SimulatedGitHub) -> None:
-    """People press a button ten times."""
+    """A person presses the button ten times at once."""
     browser = await service.sign_in("monthly")
     github.requests.clear()
 
@@ -368,7 +381,10 @@ async def test_one_of_many_refreshes_asks_github(service: Service, github: Simul
 async def test_without_an_answer_the_last_one_holds_and_is_marked(
     service: Service, local: Redis, switches: dict[str, object], status: int, code: str, login: str
 ) -> None:
-    """Unknown is not no; the mark has the time of the first failure."""
+    """Unknown is not 'no': the stored answer stays, with the time of the first failure.
+
+    A second failure changes nothing.
+    """
     browser = await service.sign_in(login)
     trail = await local.xlen(keys.AUDIT)
     before = await browser.load_entitlement()
@@ -389,7 +405,7 @@ async def test_without_an_answer_the_last_one_holds_and_is_marked(
 
 
 async def test_the_next_answer_removes_the_mark(service: Service, local: Redis) -> None:
-    """The outage leaves no trace."""
+    """The time of the first failure is removed when GitHub answers again."""
     browser = await service.sign_in("monthly")
     service.github.switches.fail = {"graphql"}
     await browser.post("/me/refresh")
@@ -411,7 +427,7 @@ async def test_the_maintainers_token_is_neither_shown_nor_stored(
     switches: dict[str, object],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is in no answer, log line or key."""
+    """No answer, log line or Redis key contains the token."""
     browser = await service.sign_in("monthly")
     vars(github.switches).update(switches)
     answer = await browser.post("/me/refresh")

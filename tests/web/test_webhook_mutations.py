@@ -1,4 +1,4 @@
-"""Many malformed events, and as many forged ones."""
+"""Random malformed and forged webhook events."""
 
 import os
 from collections import Counter
@@ -39,7 +39,7 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo
 
 
 class Target:
-    """A service, some events, and access to its stored entitlements.
+    """A service, valid events, and access to its stored entitlements.
 
     No dataclass: Hypothesis would print all fields of a failing example.
     """
@@ -59,7 +59,7 @@ class Target:
         self._clock = clock
 
     async def send(self, request: Request) -> tuple[int, bytes]:
-        """Calls the app directly: an HTTP client would take longer than the service."""
+        """Calls the app directly, since an HTTP client would take longer than the service."""
         status, body = 0, b""
 
         async def receive() -> Message:
@@ -92,7 +92,7 @@ class Target:
         return {name: await self.local.dump(name) for name in await self.local.keys("*")}
 
     async def find_wrong(self) -> list[str]:
-        """Returns the errors in the stored entitlements."""
+        """Returns a message for each inconsistent entitlement or index in local."""
         wrong = []
         for sponsorable in SPONSORABLES:
             ids = [
@@ -136,7 +136,7 @@ async def target(
     clock: Clock,
     bodies: list[bytes],
 ) -> AsyncIterator[Target]:
-    """A service with the sponsorables of the payloads."""
+    """A service for all sponsorables of the events."""
     assert await local.ping()
     settings = settings.model_copy(update={"sponsorables": SPONSORABLES})
     async with AsyncExitStack() as stack:
@@ -155,7 +155,7 @@ async def target(
 
 @pytest.fixture
 def bodies(github: SimulatedGitHub) -> list[bytes]:
-    """Events of the simulated GitHub, and GitHub's own examples if available."""
+    """Events of the simulated GitHub, and GitHub's own examples where they are installed."""
     hook = Hook(url="", secret=SECRET, base_url=GITHUB_URL)
     joining = github.people.sponsor("stranger", SPONSORABLE, cents=1000, days_ago=3)
     payment = github.people.sponsor("monthly", SPONSORABLE, days_ago=1, one_time=True)
@@ -179,15 +179,15 @@ def bodies(github: SimulatedGitHub) -> list[bytes]:
 @given(seed=st.integers(min_value=0, max_value=2**64 - 1))
 @hypothesis_settings(
     max_examples=BATCHES,
-    # A seed does not get simpler by being smaller.
+    # No shrinking: a smaller seed gives no simpler example.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 async def test_no_malformed_event_does_harm(target: Target, part: int, seed: int) -> None:
     """A signed event is accepted or refused as malformed; a forged one changes nothing.
 
-    A failure prints its part and seed; `@example(seed=…)` repeats it. Several short parts do not
-    exceed the time limit of a test on a busy machine.
+    A failure prints its part and seed; `@example(seed=…)` repeats it. The test has several short
+    parts, so that none exceeds the time limit of a test on a busy machine.
     """
     rng = Random(f"{part}/{seed}")  # noqa: S311 - to be repeated
     await target.local.flushall()

@@ -1,4 +1,4 @@
-"""GitHub's events over HTTP: their signature, and their effect."""
+"""GitHub's webhook events: signature, delivery id, and effect."""
 
 import asyncio
 import json
@@ -34,21 +34,21 @@ MONTHLY = 48_210_377
 async def run_listening(
     run_service: RunService, **overrides: object
 ) -> AsyncIterator[tuple[Service, Hook]]:
-    """Yields a service that has the webhook's secret, and the webhook."""
+    """Yields a service that accepts signed events, and a client that signs and sends them."""
     async with run_service(webhook_secret=SecretStr(SECRET), **overrides) as service:
         yield service, create_hook(service)
 
 
 @pytest.fixture
 async def listening(run_service: RunService) -> AsyncIterator[Service]:
-    """A service that has the webhook's secret."""
+    """A service that accepts signed events."""
     async with run_listening(run_service) as (service, _):
         yield service
 
 
 @pytest.fixture
 def hook(listening: Service) -> Hook:
-    """The maintainer's webhook."""
+    """The maintainer's webhook: it signs and sends events to the service."""
     return create_hook(listening)
 
 
@@ -69,7 +69,7 @@ async def _is_entitled(local: Redis, person_id: int = STRANGER) -> bool:
 
 
 async def test_without_a_secret_there_is_no_webhook(service: Service) -> None:
-    """The answer names the setting."""
+    """The answer names the setting that is missing."""
     answer = await create_hook(service).send(Delivery("1", "ping", b"{}"))
 
     assert (answer.status_code, answer.json()["code"]) == (404, "no_webhook")
@@ -79,7 +79,7 @@ async def test_without_a_secret_there_is_no_webhook(service: Service) -> None:
 async def test_an_event_with_a_wrong_signature_is_refused(
     listening: Service, joining: Sponsorship, local: Redis
 ) -> None:
-    """It is not parsed."""
+    """The signature is checked first, so a forged body is not parsed."""
     forged = create_hook(listening, secret="another-secret-of-somebody")
     event = forged.event("created", joining)
     answers = [await forged.send(event), await forged.send(replace(event, body=b"no json"))]
@@ -90,7 +90,7 @@ async def test_an_event_with_a_wrong_signature_is_refused(
 
 
 async def test_a_signed_event_that_is_no_json_is_refused(hook: Hook) -> None:
-    """GitHub's form offers the wrong content type first."""
+    """GitHub's form preselects the wrong content type; the answer names the right one."""
     answer = await hook.send(Delivery("1", "sponsorship", b"payload=%7B%7D"))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
@@ -103,7 +103,7 @@ async def test_a_signed_event_that_is_no_json_is_refused(hook: Hook) -> None:
 async def test_an_event_needs_a_number(
     hook: Hook, joining: Sponsorship, local: Redis, number: str
 ) -> None:
-    """It is not signed, but it identifies a repeated event."""
+    """The delivery id is not signed, but a redelivery is recognized by it."""
     answer = await hook.send(replace(hook.event("created", joining), number=number))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_event")
@@ -113,7 +113,7 @@ async def test_an_event_needs_a_number(
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_an_event_that_is_too_large_is_not_read(hook: Hook, announced: bool) -> None:
-    """Announced or not."""
+    """The size is in Content-Length, or is found while the chunks arrive."""
     delivery = Delivery("1", "ping", b" " * MAX_EVENT_BYTES + b"{}")
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -142,7 +142,7 @@ async def test_an_event_that_is_too_large_is_not_read(hook: Hook, announced: boo
 async def test_an_unused_event_is_accepted(
     hook: Hook, local: Redis, event: str, content: dict[str, Any], outcome: str
 ) -> None:
-    """GitHub may send new kinds of events."""
+    """GitHub may send new kinds of events, and must not see an error."""
     answer = await hook.send(Delivery("1", event, json.dumps(content).encode()))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": outcome})
@@ -173,7 +173,7 @@ async def test_the_entitlement_of_a_new_person_reaches_durable(
     joining: Sponsorship,
     others: tuple[str, ...],
 ) -> None:
-    """GitHub answers about another sponsorable at a sign-in only, which may never happen."""
+    """The person never signs in, so GitHub never answers about the other sponsorable."""
     async with run_listening(
         run_service, durable_url=durable_url, sponsorables=(SPONSORABLE, *others)
     ) as (_, hook):
@@ -189,7 +189,7 @@ async def _is_indexed(durable: Redis) -> bool:
 async def test_an_event_is_stored_while_durable_is_down(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
-    """Local has it until durable is back."""
+    """Local keeps the person dirty until durable is back."""
     async with run_listening(run_service, durable_url=UNREACHABLE) as (_, hook):
         answers = [
             await hook.send(hook.event("created", joining)),
@@ -203,7 +203,7 @@ async def test_an_event_is_stored_while_durable_is_down(
 async def test_the_life_of_a_sponsorship(
     hook: Hook, joining: Sponsorship, local: Redis, clock: Clock
 ) -> None:
-    """All six actions, one after another."""
+    """GitHub sends all six actions of its event, one after another."""
     end = clock.now + timedelta(days=9)
     await hook.send(hook.event("created", joining))
     joining.is_private = True
@@ -240,7 +240,7 @@ async def test_a_one_time_payment_ends_by_itself(
     clock: Clock,
     settings: Any,  # noqa: ANN401
 ) -> None:
-    """GitHub sends no event at its end."""
+    """GitHub sends no event at the end, so the service computes it."""
     payment = github.people.sponsor("stranger", SPONSORABLE, days_ago=1, one_time=True)
     await hook.send(hook.event("created", payment))
     days = settings.one_time_days - 1
@@ -251,7 +251,7 @@ async def test_a_one_time_payment_ends_by_itself(
 
 
 async def test_an_event_needs_a_sponsor(hook: Hook, joining: Sponsorship, local: Redis) -> None:
-    """Without the maintainer's token it cannot be compared, either."""
+    """The event names no sponsor, and no reconcile can run without the maintainer's token."""
     answer = await hook.send(hook.event("cancelled", joining, sponsor_is_null=True))
 
     assert (answer.status_code, answer.json()) == (202, {"outcome": "ignored"})
@@ -259,7 +259,7 @@ async def test_an_event_needs_a_sponsor(hook: Hook, joining: Sponsorship, local:
 
 
 async def test_repeated_events_apply_once(hook: Hook, joining: Sponsorship, local: Redis) -> None:
-    """A redelivery has the same number."""
+    """A redelivery has the delivery id of the first delivery, which is remembered."""
     created, cancelled = hook.event("created", joining), hook.event("cancelled", joining)
     outcomes = [
         (await hook.send(event)).json()["outcome"]
@@ -272,7 +272,7 @@ async def test_repeated_events_apply_once(hook: Hook, joining: Sponsorship, loca
 
 
 async def test_a_failed_event_can_be_resent(hook: Hook, joining: Sponsorship, local: Redis) -> None:
-    """Only an applied event is remembered."""
+    """Only the delivery id of an applied event is remembered."""
     created = hook.event("created", joining)
     await local.set(keys.sponsorship(SPONSORABLE, STRANGER), "somebody else's")
     refused = await hook.send(created)
@@ -285,7 +285,7 @@ async def test_a_failed_event_can_be_resent(hook: Hook, joining: Sponsorship, lo
 
 
 async def test_older_events_change_nothing(hook: Hook, joining: Sponsorship, local: Redis) -> None:
-    """Events have no time, but both are about the same sponsorship."""
+    """Events have no time, but both contain the start of the same sponsorship."""
     cancelled = await hook.send(hook.event("cancelled", joining))
     created = await hook.send(hook.event("created", joining))
 
@@ -294,7 +294,7 @@ async def test_older_events_change_nothing(hook: Hook, joining: Sponsorship, loc
 
 
 async def test_no_replayed_tier_is_applied(hook: Hook, joining: Sponsorship, local: Redis) -> None:
-    """The number is not signed, so an old event can be replayed under another one."""
+    """The delivery id is not signed, so an old event can be replayed with another id."""
     assert joining.tier is not None
     joining.tier.monthly_price_in_cents = 2500
     upgrade = hook.event("tier_changed", joining, former_cents=1000)
@@ -309,7 +309,7 @@ async def test_no_replayed_tier_is_applied(hook: Hook, joining: Sponsorship, loc
 async def test_a_contradicting_event_requests_a_comparison(
     run_service: RunService, maintainer_settings: dict[str, Any], joining: Sponsorship, local: Redis
 ) -> None:
-    """The maintainer's token permits it; the answer reports it."""
+    """The event's former tier is not the stored one, so GitHub's list has to be compared."""
     async with run_listening(run_service, **maintainer_settings) as (_, hook):
         await hook.send(hook.event("created", joining))
         await local.delete(keys.RECONCILE_REQUESTS)
@@ -323,7 +323,7 @@ async def test_a_contradicting_event_requests_a_comparison(
 async def test_two_replicas_apply_an_event_once(
     run_service: RunService, joining: Sponsorship, local: Redis
 ) -> None:
-    """Both events of the same moment are applied."""
+    """Two replicas receive both events; the entitlement is granted once."""
     async with run_listening(run_service) as (_, one), run_listening(run_service) as (_, two):
         hooks = [one, two]
         created, edited = (hooks[0].event(action, joining) for action in ("created", "edited"))
@@ -339,7 +339,7 @@ async def test_two_replicas_apply_an_event_once(
 
 
 def _change_before_saves(patch: pytest.MonkeyPatch, local: Redis, *, times: int) -> None:
-    """Changes the entitlement before each of the next saves, like other replicas."""
+    """Simulates another replica that changes the entitlement before each of the next saves."""
     save, left = EntitlementStore.save, iter(range(times))
 
     async def save_after_others(
@@ -355,7 +355,7 @@ def _change_before_saves(patch: pytest.MonkeyPatch, local: Redis, *, times: int)
 async def test_an_event_is_evaluated_again_after_a_concurrent_change(
     hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GitHub does not send it again."""
+    """GitHub does not repeat the event, so the service evaluates it until it can be saved."""
     await hook.send(hook.event("created", joining))
     _change_before_saves(monkeypatch, local, times=2)
     answer = await hook.send(hook.event("cancelled", joining))
@@ -367,7 +367,7 @@ async def test_an_event_is_evaluated_again_after_a_concurrent_change(
 async def test_an_event_is_refused_after_many_concurrent_changes(
     hook: Hook, joining: Sponsorship, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It can be sent again, since it is not remembered."""
+    """The delivery id is not remembered, so the event can be sent again."""
     await hook.send(hook.event("created", joining))
     cancelled = hook.event("cancelled", joining)
     with monkeypatch.context() as patch:
@@ -382,7 +382,7 @@ async def test_an_event_is_refused_after_many_concurrent_changes(
 async def test_a_new_sponsors_preferences_reach_durable(
     run_service: RunService, durable_url: SecretStr, durable: Redis, joining: Sponsorship
 ) -> None:
-    """Preferences of people without entitlement are on local only."""
+    """A person without entitlement has preferences on local only, until the event arrives."""
     joining.is_ended = True
     async with run_listening(run_service, durable_url=durable_url) as (service, hook):
         browser = await service.sign_in("stranger")
@@ -397,7 +397,7 @@ async def test_a_new_sponsors_preferences_reach_durable(
 
 
 async def test_metrics_count_outcomes(listening: Service, hook: Hook, joining: Sponsorship) -> None:
-    """They show a wrong secret, and a webhook that is never called."""
+    """The counters show a wrong secret, and a webhook that GitHub never calls."""
     created = hook.event("created", joining)
     await hook.send(hook.ping())
     await hook.send(created)
@@ -417,7 +417,7 @@ async def test_metrics_count_outcomes(listening: Service, hook: Hook, joining: S
 
 @pytest.fixture
 def examples() -> dict[str, bytes]:
-    """GitHub's own payloads; see CONTRIBUTING.md for where they are."""
+    """GitHub's own payloads; CONTRIBUTING.md says where to get them."""
     folder = os.environ.get("SPONSORSYNC_GITHUB_EXAMPLES")
     if not folder:
         pytest.skip("set SPONSORSYNC_GITHUB_EXAMPLES to a folder of GitHub's example payloads")
@@ -429,7 +429,7 @@ def examples() -> dict[str, bytes]:
 async def test_githubs_own_examples_are_accepted(
     run_service: RunService, local: Redis, examples: dict[str, bytes]
 ) -> None:
-    """All are applied, except the one without a sponsor."""
+    """All examples are applied, except one without a sponsor."""
     outcomes = {}
     async with run_listening(run_service, sponsorables=("octocat", "octo-org")) as (_, hook):
         for name, body in examples.items():

@@ -1,4 +1,4 @@
-"""Access to the administration: the administrator's token alone opens it."""
+"""Every route under /admin needs the administrator's token."""
 
 import pytest
 from pydantic import SecretStr
@@ -31,7 +31,10 @@ ROUTES = [
 async def test_each_route_needs_the_administrators_token(
     run_service: RunService, local: Redis, method: str, path: str
 ) -> None:
-    """A sponsor's session or another token opens none, and a service without a token has none."""
+    """No session, no other token and no other scheme opens a route.
+
+    Where no administrator's token is set, every token is refused.
+    """
     async with run_service(admin_token=SecretStr(TOKEN)) as service, run_service() as closed:
         browser, other = await service.sign_in("monthly"), await closed.open_browser()
         before = await local.xlen(keys.AUDIT)
@@ -56,7 +59,7 @@ async def test_each_route_needs_the_administrators_token(
 
 
 async def test_every_route_of_the_administration_is_in_the_table(run_service: RunService) -> None:
-    """A new one is tested with the others."""
+    """ROUTES has every documented route under /admin, so a new route is tested like the others."""
     async with run_service() as service:
         document = (await (await service.open_browser()).get("/openapi.json")).json()
 

@@ -11,7 +11,7 @@ VISITOR = 10**12 + 5
 
 
 async def test_an_import_adds_a_visitors_preferences(sponsor_admin: Browser, local: Redis) -> None:
-    """It may exceed the limit of one change, can be repeated, and keeps the visitor's data."""
+    """An import may be larger than one change, can be repeated, and keeps the visitor's set."""
     items = [f"node-{number:04}" for number in range(1500)]
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
     await local.sadd(keys.preferences(VISITOR, "mnodes"), *items)
@@ -37,7 +37,7 @@ async def test_an_empty_visitors_import_adds_nothing(sponsor_admin: Browser, loc
 
 
 async def test_an_import_needs_a_visitor_and_a_person(sponsor_admin: Browser, local: Redis) -> None:
-    """A sponsor's own set is never copied into another account."""
+    """The source has to be a visitor, so no sponsor's set is copied into another account."""
     await local.hset(keys.visitor(VISITOR), "theirs", "1")
 
     answers = [

@@ -1,4 +1,4 @@
-"""Jobs that administrators start: snapshots and comparisons."""
+"""Jobs that administrators start: snapshot and verify."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.support.waiting import until_relayed
 
 
 async def test_a_snapshot_runs_in_the_background(sponsor_admin: Browser, durable: Redis) -> None:
-    """The answer is 202 at once; the state is available until the end."""
+    """POST answers 202 at once; GET shows the state of the job until it is done."""
     idle = (await sponsor_admin.get("/admin/snapshot")).json()
     started = await sponsor_admin.post("/admin/snapshot")
     done = await wait_for_job(sponsor_admin, "/admin/snapshot")
@@ -25,7 +25,7 @@ async def test_a_snapshot_runs_in_the_background(sponsor_admin: Browser, durable
 
 
 async def test_a_snapshot_accepts_a_collection_and_a_dry_run(sponsor_admin: Browser) -> None:
-    """As the command line does."""
+    """The route accepts the same two options as the command `snapshot`."""
     unknown = await sponsor_admin.post("/admin/snapshot", params={"collection": "nodes"})
     started = await sponsor_admin.post(
         "/admin/snapshot", params={"collection": "mnodes", "dry_run": "true"}
@@ -37,7 +37,7 @@ async def test_a_snapshot_accepts_a_collection_and_a_dry_run(sponsor_admin: Brow
 
 
 async def test_only_one_job_of_a_kind_runs_at_a_time(sponsor_admin: Browser) -> None:
-    """The second answer names the progress of the first; another kind is not affected."""
+    """The second verify is refused and names the address of the first one; a snapshot may start."""
     *verifies, snapshot = await asyncio.gather(
         sponsor_admin.post("/admin/verify"),
         sponsor_admin.post("/admin/verify"),
@@ -51,8 +51,8 @@ async def test_only_one_job_of_a_kind_runs_at_a_time(sponsor_admin: Browser) -> 
 
 
 async def test_verify_can_repair(sponsor_admin: Browser, local: Redis, durable: Redis) -> None:
-    """With `fix` it makes both Redises equal."""
-    # Unconfirmed people differ from durable for a good reason.
+    """With `fix`, verify writes the missing part to durable."""
+    # Until the relay has pushed the sign-in, the two Redises differ without an error.
     await until_relayed(local)
     await durable.delete(keys.user_details(MONTHLY))
     await sponsor_admin.post("/admin/verify")
@@ -68,7 +68,7 @@ async def test_verify_can_repair(sponsor_admin: Browser, local: Redis, durable: 
 
 
 async def test_without_a_durable_redis_no_job_starts(run_service: RunService) -> None:
-    """The answer names the setting."""
+    """Both jobs compare or copy to durable, so the answer names the setting that is missing."""
     async with run_admin(run_service) as (client, _):
         answers = [await client.post(path) for path in ("/admin/snapshot", "/admin/verify")]
 
@@ -77,7 +77,7 @@ async def test_without_a_durable_redis_no_job_starts(run_service: RunService) ->
 
 
 async def test_a_job_fails_while_durable_cannot_be_reached(run_service: RunService) -> None:
-    """The state has the reason."""
+    """The state of the job is `failed`, with the reason."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, browser):
         await browser.sign_in("monthly")
         await client.post("/admin/snapshot")
@@ -88,7 +88,7 @@ async def test_a_job_fails_while_durable_cannot_be_reached(run_service: RunServi
 
 
 async def test_a_job_does_not_delay_a_stop(run_service: RunService, durable_url: SecretStr) -> None:
-    """It cancels the job, which can safely be repeated."""
+    """A service that stops cancels the running job, which can safely be repeated."""
     async with run_admin(run_service, durable_url=durable_url) as (client, _):
         started = await client.post("/admin/verify")
 

@@ -1,4 +1,4 @@
-"""Overrides: their people, their effect and their end."""
+"""Overrides: an administrator entitles a person, until a given time or without an end."""
 
 import asyncio
 from datetime import timedelta
@@ -26,7 +26,10 @@ from tests.support.waiting import until
 async def test_an_override_entitles_a_number_that_never_signed_in(
     service: Service, admin: Browser, github: SimulatedGitHub, durable: Redis
 ) -> None:
-    """It has effect at the first sign-in, whatever GitHub reports; durable has it, too."""
+    """The override is pushed to durable, and entitles at the first sign-in.
+
+    GitHub is not asked when it is saved, and reports no sponsorship at the sign-in.
+    """
     granted = await put_override(admin, STRANGER, cents=1500)
     asked = github.requests.all("account")
 
@@ -46,7 +49,7 @@ async def test_an_override_entitles_a_number_that_never_signed_in(
 
 
 async def test_a_login_override_asks_github_once(admin: Browser, github: SimulatedGitHub) -> None:
-    """The number is stored; the case of the login does not matter."""
+    """GitHub answers with the number of the login, in any letter case; the number is stored."""
     granted = await put_override(admin, "StrangeR")
     requests = github.requests.all()
     seen = await admin.get(f"/admin/sponsors/{STRANGER}")
@@ -57,7 +60,7 @@ async def test_a_login_override_asks_github_once(admin: Browser, github: Simulat
 
 
 async def test_an_override_by_login_needs_no_maintainers_token(run_service: RunService) -> None:
-    """Logins are public."""
+    """GitHub answers which number a login has without a token."""
     async with run_admin(run_service) as (client, _):
         granted = await put_override(client, "stranger")
 
@@ -67,7 +70,7 @@ async def test_an_override_by_login_needs_no_maintainers_token(run_service: RunS
 async def test_an_override_follows_the_number_not_the_login(
     service: Service, admin: Browser, github: SimulatedGitHub
 ) -> None:
-    """The next owner of a freed login is another person."""
+    """The person renames the account, and another person registers the freed login."""
     await put_override(admin, "stranger")
     github.people.rename("stranger", "stranger-renamed")
     heir = github.people.add_person("stranger")
@@ -83,7 +86,7 @@ async def test_an_override_follows_the_number_not_the_login(
 
 
 async def test_a_second_override_keeps_the_first_start(admin: Browser, clock: Clock) -> None:
-    """`since` is the start of the time without a gap."""
+    """`since` is the start of the uninterrupted entitlement; the rest of the first is replaced."""
     until_then = (clock.now + timedelta(days=9)).replace(microsecond=0)
     first = (await put_override(admin, STRANGER, cents=500)).json()["entitlement"]
     clock.advance(days=2)
@@ -101,7 +104,7 @@ async def test_a_second_override_keeps_the_first_start(admin: Browser, clock: Cl
 
 
 async def test_an_override_after_a_gap_has_a_new_start(admin: Browser, clock: Clock) -> None:
-    """The ended override does not count."""
+    """The first override had ended, so `since` is the start of the second one."""
     ends = clock.now + timedelta(hours=1)
     first = (await put_override(admin, STRANGER, until=ends.isoformat())).json()["entitlement"]
     clock.advance(hours=2)
@@ -111,7 +114,7 @@ async def test_an_override_after_a_gap_has_a_new_start(admin: Browser, clock: Cl
 
 
 async def test_of_two_overrides_at_once_one_remains_complete(admin: Browser, local: Redis) -> None:
-    """Both are in the audit trail."""
+    """The stored reason and amount are of one request; the audit trail has both requests."""
     answers = await asyncio.gather(
         *(put_override(admin, STRANGER, reason=f"Reason {n}", cents=n) for n in (1, 2))
     )
@@ -127,7 +130,7 @@ async def test_of_two_overrides_at_once_one_remains_complete(admin: Browser, loc
 
 
 async def test_without_durable_unknown_people_wait(run_service: RunService, local: Redis) -> None:
-    """Durable may have a sponsorship of this person."""
+    """Durable may have a sponsorship of this person, so the change is refused with 503."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
         answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
         stored = await local.keys(keys.sponsorship("*", STRANGER))
@@ -141,7 +144,7 @@ async def test_without_durable_unknown_people_wait(run_service: RunService, loca
 
 
 async def test_without_durable_partly_known_people_get_no_override(run_service: RunService) -> None:
-    """Durable may have an override of a person who signed in during the outage."""
+    """The person signed in while durable was away, and durable may already have an override."""
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, browser):
         await browser.sign_in("stranger")
         answers = [await put_override(client, STRANGER), await delete_override(client, STRANGER)]
@@ -152,7 +155,7 @@ async def test_without_durable_partly_known_people_get_no_override(run_service: 
 async def test_without_durable_a_known_person_gets_an_override(
     run_service: RunService, durable_url: SecretStr
 ) -> None:
-    """The relay sends it later."""
+    """Local knows the whole entitlement; the relay pushes the change when durable is back."""
     async with run_service(durable_url=durable_url) as service:
         await service.sign_in("stranger")
     async with run_admin(run_service, durable_url=UNREACHABLE) as (client, _):
@@ -164,7 +167,7 @@ async def test_without_durable_a_known_person_gets_an_override(
 async def test_an_override_survives_every_answer_of_github(
     service: Service, admin: Browser, github: SimulatedGitHub
 ) -> None:
-    """A sign-in, a webhook, a comparison and a refresh all report no sponsorship."""
+    """A sign-in, a webhook, a reconcile and a refresh all report that there is no sponsorship."""
     await put_override(admin, FORMER, cents=700)
     browser = await service.sign_in("former")
     after_login = await browser.load_entitlement()
@@ -186,7 +189,7 @@ async def test_an_override_survives_every_answer_of_github(
 async def test_the_end_of_an_override_closes_forward_auth_in_the_same_second(
     service: Service, admin: Browser, clock: Clock
 ) -> None:
-    """No background work is needed; the answer has the reason."""
+    """Each request compares the end with the clock; no background work is needed."""
     clock.now = clock.now.replace(microsecond=0)
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER, until=(clock.now + timedelta(hours=1)).isoformat())
@@ -200,7 +203,7 @@ async def test_the_end_of_an_override_closes_forward_auth_in_the_same_second(
 
 
 async def test_a_removed_override_closes_forward_auth(service: Service, admin: Browser) -> None:
-    """The answer has the remaining entitlement; a second removal is 404."""
+    """The answer has the entitlement that remains; removing the same override again is 404."""
     browser = await service.sign_in("monthly")
     await put_override(admin, STRANGER)
     await put_override(admin, MONTHLY, cents=9000)
@@ -222,7 +225,7 @@ async def test_a_removed_override_closes_forward_auth(service: Service, admin: B
 
 
 async def test_a_token_does_not_outlive_an_override(run_service: RunService, clock: Clock) -> None:
-    """It expires with the override."""
+    """A token for an entitlement that ends in 61 seconds expires at the same time."""
     async with run_admin(run_service, token_audience=AUDIENCE) as (client, browser):
         await browser.sign_in("stranger")
         await put_override(client, STRANGER, until=(clock.now + timedelta(seconds=61)).isoformat())
@@ -232,7 +235,7 @@ async def test_a_token_does_not_outlive_an_override(run_service: RunService, clo
 
 
 async def test_deleting_an_account_deletes_its_override(service: Service, admin: Browser) -> None:
-    """It does not return at the next sign-in."""
+    """The next sign-in begins without an entitlement."""
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER)
     await browser.delete("/me")

@@ -1,4 +1,4 @@
-"""Refused overrides: malformed people, decisions and requests."""
+"""Refused overrides: unknown people, malformed fields and missing actors."""
 
 import pytest
 from redis.asyncio import Redis
@@ -34,7 +34,7 @@ async def test_without_an_answer_about_the_login_nothing_is_stored(
     code: str,
     method: str,
 ) -> None:
-    """The person is unknown then; 404 names the login."""
+    """Without GitHub's answer no account number belongs to the login."""
     vars(github.switches).update(switches)
 
     answer = await admin.request(
@@ -48,7 +48,7 @@ async def test_without_an_answer_about_the_login_nothing_is_stored(
 
 @pytest.mark.parametrize("who", ["0", "007", "1234567890123456", "9" * 30])
 async def test_digits_that_are_no_github_number_are_a_login(admin: Browser, who: str) -> None:
-    """Python would parse them as the number of another person."""
+    """`int("007")` would be the number of another person."""
     answer = await put_override(admin, who)
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -62,7 +62,7 @@ async def test_digits_that_are_no_github_number_are_a_login(admin: Browser, who:
 async def test_a_malformed_person_is_refused(
     admin: Browser, github: SimulatedGitHub, who: str
 ) -> None:
-    """GitHub is not asked: the text would change the address of the request."""
+    """GitHub is not asked, since the text would change the path of the request."""
     answers = [await put_override(admin, who), await delete_override(admin, who)]
 
     assert {answer.status_code for answer in answers} <= {404, 422}
@@ -111,7 +111,7 @@ async def test_a_malformed_field_is_named_and_nothing_is_stored(
 
 @pytest.mark.parametrize("body", ["", "nonsense", "[]", '"text"', "null", '{"reason": "x"'])
 async def test_a_malformed_body_is_named_too(admin: Browser, body: str) -> None:
-    """A shell often removes the quotes."""
+    """In a shell, wrong quoting often breaks the JSON; the message says that the body is wrong."""
     answer = await admin.put(
         f"/admin/overrides/{STRANGER}", content=body, headers={"Content-Type": "application/json"}
     )
@@ -122,7 +122,7 @@ async def test_a_malformed_body_is_named_too(admin: Browser, body: str) -> None:
 
 @pytest.mark.parametrize("missing", ["reason", "actor"])
 async def test_an_override_needs_an_actor_and_a_reason(admin: Browser, missing: str) -> None:
-    """The audit trail records both."""
+    """The audit trail records who decided, and why."""
     body = {name: value for name, value in OVERRIDE.items() if name != missing}
 
     answer = await admin.put(f"/admin/overrides/{STRANGER}", json=body)
@@ -133,7 +133,7 @@ async def test_an_override_needs_an_actor_and_a_reason(admin: Browser, missing: 
 
 @pytest.mark.parametrize("params", [{}, {"actor": ""}, {"actor": " "}])
 async def test_a_removal_needs_an_actor_too(admin: Browser, params: dict[str, str]) -> None:
-    """The audit trail records it."""
+    """The audit trail records who removed the override."""
     await put_override(admin, STRANGER)
 
     answer = await admin.delete(f"/admin/overrides/{STRANGER}", params=params)
@@ -144,7 +144,7 @@ async def test_a_removal_needs_an_actor_too(admin: Browser, params: dict[str, st
 
 
 async def test_an_unknown_sponsorable_is_404_on_every_route(admin: Browser, local: Redis) -> None:
-    """The message names the setting."""
+    """The message names the setting that lists the sponsorables."""
     wrong = {"sponsorable": "somebody-else", "actor": "an-operator"}
 
     answers = [

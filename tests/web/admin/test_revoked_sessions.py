@@ -1,4 +1,4 @@
-"""Sessions that an administrator, a deletion or a sign-out ends."""
+"""Sessions end by an administrator, the account's deletion or a sign-out."""
 
 import pytest
 from redis.asyncio import Redis
@@ -10,7 +10,7 @@ from tests.support.issued_tokens import AUDIENCE
 
 
 async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: Browser) -> None:
-    """Other people keep theirs, and the person can sign in again."""
+    """Other people's sessions stay valid, and the person can sign in again."""
     browsers = [await service.open_browser() for _ in range(3)]
     other = await service.open_browser()
     for browser in browsers:
@@ -33,10 +33,10 @@ async def test_all_sessions_of_one_person_end_at_once(service: Service, admin: B
 async def test_no_session_is_hidden_by_an_eviction(
     service: Service, admin: Browser, local: Redis, by: str
 ) -> None:
-    """With volatile-… policies a server evicts keys with a TTL, so the index has none."""
+    """The index of a person's sessions has no TTL: volatile-… policies evict keys with one."""
     browser, other = await service.open_browser(), await service.open_browser()
     await browser.sign_in("monthly")
-    await local.expire(keys.sessions(MONTHLY), 1000)  # as an earlier release has left it
+    await local.expire(keys.sessions(MONTHLY), 1000)  # as an earlier release set it
     await other.sign_in("monthly")
     ttl_s = await local.ttl(keys.sessions(MONTHLY))
     ends = {
@@ -51,7 +51,7 @@ async def test_no_session_is_hidden_by_an_eviction(
 
 
 async def test_the_last_sign_out_leaves_nothing(service: Service, local: Redis) -> None:
-    """An empty index is removed, too."""
+    """The index of the person's sessions is deleted with the last session."""
     browser = await service.sign_in("monthly")
     await browser.post("/logout")
 
@@ -59,7 +59,7 @@ async def test_the_last_sign_out_leaves_nothing(service: Service, local: Redis) 
 
 
 async def test_a_token_outlives_revoked_sessions_and_only_reads(run_service: RunService) -> None:
-    """It remains valid for some minutes, as `POST /token` documents."""
+    """As `POST /token` documents, a token stays valid for some minutes; it cannot be renewed."""
     async with run_admin(run_service, token_audience=AUDIENCE) as (client, browser):
         await browser.sign_in("monthly")
         bearer = (await browser.post("/token")).json()["access_token"]
@@ -72,7 +72,7 @@ async def test_a_token_outlives_revoked_sessions_and_only_reads(run_service: Run
 
 
 async def test_a_replaced_session_is_not_counted(service: Service, admin: Browser) -> None:
-    """A browser that signs in as another person ends its first session."""
+    """A sign-in as another person in the same browser ends the browser's earlier session."""
     browser = await service.sign_in("monthly")
     await browser.sign_in("private")
 

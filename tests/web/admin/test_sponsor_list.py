@@ -1,4 +1,4 @@
-"""The list of entitled people, and the explanation of each."""
+"""The list of entitled people, and the entitlement of one person, for administrators."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from tests.support.administration import (
 
 
 async def test_the_list_has_each_entitlements_source(service: Service, admin: Browser) -> None:
-    """Every source appears, also for people who never signed in."""
+    """Sponsorship, organization and override appear, also for people who never signed in."""
     browser = await service.sign_in("monthly")
     await reconcile(admin)
     await browser.sign_in("org-member")
@@ -58,7 +58,7 @@ async def test_the_list_has_each_entitlements_source(service: Service, admin: Br
 async def test_a_wrong_type_key_of_one_person_hides_no_other_person_in_the_list(
     service: Service, admin: Browser, local: Redis
 ) -> None:
-    """The entitlement of that person is unknown; an unreadable login is null."""
+    """A string in place of the hash makes that entitlement unknown, or that login null."""
     await service.sign_in("monthly")
     await put_override(admin, STRANGER)
     await put_override(admin, MEMBER)
@@ -77,7 +77,7 @@ async def test_a_wrong_type_key_of_one_person_hides_no_other_person_in_the_list(
 
 @pytest.mark.parametrize("part", ["entitlement", "profile", "meta"])
 async def test_the_log_names_the_wrong_type_key(service: Service, local: Redis, part: str) -> None:
-    """The answer refers to the log."""
+    """The answer is 409 and refers to the log, which names the key."""
     browser = await service.sign_in("monthly")
     key = {
         "entitlement": keys.sponsorship(SPONSORABLE, MONTHLY),
@@ -95,7 +95,7 @@ async def test_the_log_names_the_wrong_type_key(service: Service, local: Redis, 
 
 
 async def test_only_administrators_see_an_overrides_note(service: Service, admin: Browser) -> None:
-    """The person sees only that an administrator decided."""
+    """The person reads that an administrator decided, without the reason and the name."""
     browser = await service.sign_in("stranger")
     await put_override(admin, STRANGER, reason="A very private reason", actor="a-private-actor")
 
@@ -113,7 +113,7 @@ async def test_only_administrators_see_an_overrides_note(service: Service, admin
 
 
 async def test_each_person_is_on_at_least_one_page(admin: Browser, local: Redis) -> None:
-    """The list has more than a thousand people."""
+    """A list of 1,500 people is read page by page, with the cursor of each answer."""
     people = range(1_000_000, 1_001_500)
     async with local.pipeline() as pipeline:
         for person_id in people:
@@ -142,7 +142,7 @@ async def test_each_person_is_on_at_least_one_page(admin: Browser, local: Redis)
     "query", ["cursor=-1", "cursor=x", f"cursor={10**30}", "limit=0", "limit=1001"]
 )
 async def test_a_malformed_page_is_422(admin: Browser, query: str) -> None:
-    """The message names the parameter."""
+    """The message names the wrong parameter, `cursor` or `limit`."""
     answer = await admin.get(f"/admin/sponsors?{query}")
 
     assert answer.status_code == 422
@@ -152,7 +152,7 @@ async def test_a_malformed_page_is_422(admin: Browser, query: str) -> None:
 async def test_a_person_whose_entitlement_has_just_ended_is_listed_as_not_entitled(
     service: Service, admin: Browser, clock: Clock, local: Redis
 ) -> None:
-    """The index contains them until the next sweep."""
+    """The index still contains the person until the next sweep of ended entitlements."""
     await service.sign_in("stranger")
     await put_override(admin, STRANGER, until=(clock.now + timedelta(hours=1)).isoformat())
     clock.advance(hours=2)
@@ -164,7 +164,7 @@ async def test_a_person_whose_entitlement_has_just_ended_is_listed_as_not_entitl
 
 
 async def test_the_reason_is_available_for_every_number(service: Service, admin: Browser) -> None:
-    """For a former sponsor, and for a number without a person."""
+    """A former sponsor gets the reason; a number without a person is unknown, and not an error."""
     await service.sign_in("former")
 
     former, nobody = [

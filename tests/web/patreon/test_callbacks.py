@@ -1,4 +1,4 @@
-"""The state that binds a callback to one person and browser, and the permission for each route."""
+"""Callbacks from Patreon are valid for one person in one browser, and all routes need a session."""
 
 from datetime import timedelta
 from http.cookies import SimpleCookie
@@ -16,7 +16,7 @@ from tests.support.patronages import HTML, LINKED_ACCOUNTS, STRANGER, patronage_
 
 
 async def test_a_patreon_callback_of_another_browser_is_refused(service: Service) -> None:
-    """Else an attacker could link their account to a victim, or take the victim's account."""
+    """Otherwise an attacker could link an account at Patreon to a victim, or take the victim's."""
     attacker, victim = await service.open_browser(), await service.open_browser()
     await attacker.sign_in("former")
     await victim.sign_in("stranger")
@@ -28,7 +28,7 @@ async def test_a_patreon_callback_of_another_browser_is_refused(service: Service
 
 
 async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> None:
-    """Another person has signed in at the same browser in the meantime."""
+    """Between start and callback another person has signed in with the same browser."""
     back = await stranger.go_to_patreon("active")
     await stranger.sign_in("former")
 
@@ -39,7 +39,7 @@ async def test_a_callback_for_another_person_is_refused(stranger: Browser) -> No
 
 
 async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
-    """The second call changes nothing."""
+    """The second request with the same code and state is refused and changes nothing."""
     back = await stranger.go_to_patreon("active")
     first, second = await stranger.get(back), await stranger.get(back)
 
@@ -48,7 +48,7 @@ async def test_a_patreon_callback_works_once(stranger: Browser) -> None:
 
 
 async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, clock: Clock) -> None:
-    """The page says how to begin again."""
+    """The page says that the attempt is too old, and links to a new one."""
     back = await stranger.go_to_patreon("active")
     clock.advance(minutes=10)
     late = await stranger.get(back, headers=HTML)
@@ -58,7 +58,7 @@ async def test_an_attempt_of_more_than_ten_minutes_is_over(stranger: Browser, cl
 
 
 async def test_logins_and_links_do_not_mix(stranger: Browser, github: SimulatedGitHub) -> None:
-    """Each attempt ends where it began, and neither service is asked."""
+    """The state of a sign-in is refused by Patreon's callback and vice versa; nobody is asked."""
     to_github = await stranger.get("/login?login=monthly")
     login_state = parse_qs(urlsplit(to_github.headers["location"]).query)["state"][0]
     back = await stranger.go_to_patreon("active")
@@ -74,7 +74,7 @@ async def test_logins_and_links_do_not_mix(stranger: Browser, github: SimulatedG
 
 
 async def test_another_sources_attempt_is_refused(run_service: RunService, clock: Clock) -> None:
-    """Else the code of one service would be sent to another (RFC 9700, 4.4)."""
+    """Otherwise the code of one service would be sent to another one (mix-up, RFC 9700, 4.4)."""
     secret, response = SecretStr("s" * 32), Response()
     async with run_service(session_secret=secret, **PATREON_SETTINGS) as service:
         stranger = await service.sign_in("stranger")
@@ -95,14 +95,14 @@ async def test_another_sources_attempt_is_refused(run_service: RunService, clock
 
 @pytest.mark.parametrize("query", ["", "?code=x", "?state=&code=x", "?error=access_denied"])
 async def test_a_callback_without_a_state_is_refused(stranger: Browser, query: str) -> None:
-    """Any page can link to this address."""
+    """Any web page can link to the callback, but none knows the state."""
     answer = await stranger.get(f"/patreon/callback{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "link_expired")
 
 
 async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -> None:
-    """Also with the right state."""
+    """The state is right, but the code is forged."""
     back = await stranger.go_to_patreon("active")
     state = parse_qs(urlsplit(back).query)["state"][0]
 
@@ -113,7 +113,7 @@ async def test_a_code_that_patreon_does_not_know_is_refused(stranger: Browser) -
 
 
 async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
-    """Each of the three routes."""
+    """Without a session each of the three routes is 401."""
     browser = await service.open_browser()
 
     answers = [
@@ -127,7 +127,7 @@ async def test_linking_and_unlinking_need_a_session(service: Service) -> None:
 
 
 async def test_without_settings_there_is_no_patreon(run_browser: RunBrowser, local: Redis) -> None:
-    """409 names the setting, and the account page does not mention Patreon."""
+    """409 names the missing setting, and the account page does not mention Patreon."""
     async with run_browser("stranger") as browser:
         answers = [
             await browser.get("/patreon/link"),
@@ -143,7 +143,7 @@ async def test_without_settings_there_is_no_patreon(run_browser: RunBrowser, loc
 
 
 async def test_another_sites_page_may_not_unlink(stranger: Browser) -> None:
-    """That would end an entitlement."""
+    """A forged request would otherwise end the person's entitlement."""
     await stranger.link_patreon("active")
 
     refused = await stranger.post("/patreon/unlink", headers={"Origin": "https://evil.example"})

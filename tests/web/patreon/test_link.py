@@ -1,4 +1,4 @@
-"""Linking an account at Patreon: the whole way, answers that fail, and secrets."""
+"""Linking an account at Patreon: the saved grant, failures, and secrets."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ from tests.support.waiting import until_relayed
 async def test_a_link_saves_the_patronage_with_its_end(
     stranger: Browser, clock: Clock, role: str, status: str, cents: int, days: int
 ) -> None:
-    """Also a patronage that has ended."""
+    """A patronage that has ended is saved, too; the page then says why it does not entitle."""
     done = await stranger.link_patreon(role)
     patronage = await patronage_of(stranger)
     page = await stranger.get("/account")
@@ -59,7 +59,7 @@ async def test_a_link_saves_the_patronage_with_its_end(
 
 @pytest.mark.parametrize("role", ["free", "stranger"])
 async def test_the_page_says_that_an_account_shows_no_support(stranger: Browser, role: str) -> None:
-    """Nothing is saved; without a sentence the link would seem to have failed."""
+    """Nothing is saved, so without a message the link would seem to have failed."""
     before = await stranger.load_entitlement()
     done = await stranger.link_patreon(role)
     page = await stranger.get(done.headers["location"])
@@ -71,7 +71,7 @@ async def test_the_page_says_that_an_account_shows_no_support(stranger: Browser,
 
 
 async def test_a_refused_consent_links_nothing(stranger: Browser) -> None:
-    """403, with the way to try again; the attempt is over."""
+    """The page offers another try; the same callback again is an expired attempt."""
     back = await stranger.go_to_patreon("denier")
     page = await stranger.get(back, headers=HTML)
     again = await stranger.get(back)
@@ -83,7 +83,7 @@ async def test_a_refused_consent_links_nothing(stranger: Browser) -> None:
 
 
 async def test_a_code_beside_an_error_is_no_consent(stranger: Browser) -> None:
-    """The code is not used."""
+    """Patreon reports a refusal, so the code in the same request is not used."""
     back = await stranger.go_to_patreon("active")
 
     answer = await stranger.get(f"{back}&error=access_denied")
@@ -93,7 +93,7 @@ async def test_a_code_beside_an_error_is_no_consent(stranger: Browser) -> None:
 
 
 async def test_a_link_requests_one_scope_and_has_a_state(stranger: Browser) -> None:
-    """The state belongs to this browser, and scripts cannot read its cookie."""
+    """The cookie of the attempt is encrypted, and scripts cannot read it."""
     to_patreon = await stranger.get("/patreon/link")
     query = parse_qs(urlsplit(to_patreon.headers["location"]).query)
     cookie = to_patreon.headers["set-cookie"]
@@ -106,7 +106,7 @@ async def test_a_link_requests_one_scope_and_has_a_state(stranger: Browser) -> N
 
 
 async def test_forward_auth_lets_a_patron_through_by_the_tier(stranger: Browser) -> None:
-    """As it does a sponsor of the same tier."""
+    """`min_cents` applies to a patron's tier as to a sponsor's."""
     before = await stranger.get("/auth/sponsor")
     await stranger.link_patreon("active")
     answers = [
@@ -121,17 +121,17 @@ async def test_forward_auth_lets_a_patron_through_by_the_tier(stranger: Browser)
 
 
 async def test_only_our_maintainer_counts(stranger: Browser, patreon: SimulatedPatreon) -> None:
-    """Even if Patreon shows it: only the campaign of the settings counts."""
+    """A pledge to another campaign gives no grant, even if Patreon shows it to our client."""
     patreon.patrons["active"].memberships.pop(0)
     patreon.patrons["active"].memberships[0].campaign_id = "7777777"
-    patreon.campaign_id = "7777777"  # whose client it is; the service knows another number
+    patreon.campaign_id = "7777777"  # Patreon's owner of our client; the service expects another id
     await stranger.link_patreon("active")
 
     assert await patronage_of(stranger) is None
 
 
 async def test_the_better_of_both_sources_counts(service: Service) -> None:
-    """The answer shows both."""
+    """The higher tier decides; `considered` shows both grants."""
     browser = await service.sign_in("private")
     await browser.link_patreon("active")
     entitlement = await browser.load_entitlement()
@@ -146,10 +146,10 @@ async def test_the_better_of_both_sources_counts(service: Service) -> None:
 async def test_a_link_has_to_be_renewed_after_the_paid_month(
     stranger: Browser, patreon: SimulatedPatreon, clock: Clock
 ) -> None:
-    """The service does not ask Patreon later; the sentence says what to do, and that helps."""
+    """The service does not ask Patreon again, so the reason asks the person to link again."""
     await stranger.link_patreon("active")
     clock.advance(days=20, seconds=1)
-    await stranger.sign_in("stranger")  # the session is over, too
+    await stranger.sign_in("stranger")  # the session has expired, too
     ended, door = await stranger.load_entitlement(), await stranger.get("/auth/sponsor")
     patreon.patrons["active"].memberships[0].next_charge_date = clock.now + timedelta(days=30)
     await stranger.link_patreon("active")
@@ -162,7 +162,7 @@ async def test_a_link_has_to_be_renewed_after_the_paid_month(
 
 
 async def test_a_login_does_not_end_a_patronage(stranger: Browser) -> None:
-    """GitHub's 'no' is about GitHub."""
+    """A sign-in asks GitHub only, and GitHub's 'no' does not end a grant of Patreon."""
     await stranger.link_patreon("active")
     await stranger.sign_in("stranger")
 
@@ -172,7 +172,7 @@ async def test_a_login_does_not_end_a_patronage(stranger: Browser) -> None:
 async def test_a_link_survives_the_loss_of_the_local_redis(
     service: Service, stranger: Browser, local: Redis, durable: Redis
 ) -> None:
-    """It is copied like the rest of the entitlement, with the account's id."""
+    """Durable has the grant with the account's id, from which the index is restored."""
     await stranger.link_patreon("active")
     await until_relayed(local)
     assert "account_id" in str(await durable.hget(keys.sponsorship(SPONSORABLE, STRANGER), "also"))
@@ -203,7 +203,7 @@ async def test_a_failed_link_changes_nothing(
     status: int,
     code: str,
 ) -> None:
-    """Unknown is not no: the former grant stays, and the page shows the way on."""
+    """Unknown is not 'no': the earlier grant stays, and the page offers another try."""
     await stranger.link_patreon("active")
     before = await stranger.load_entitlement(), await local.xlen(keys.AUDIT)
     backs = [await stranger.go_to_patreon("former") for _ in range(2)]
@@ -219,7 +219,7 @@ async def test_a_failed_link_changes_nothing(
 
 
 async def test_a_wrong_patreon_secret_is_named(run_browser: RunBrowser, durable: Redis) -> None:
-    """The answer names both settings, and no secret."""
+    """The answer names the setting to correct, and contains no secret."""
     assert durable is not None
     wrong = {**PATREON_SETTINGS, "patreon_secret": SecretStr("a-wrong-secret-of-the-client")}
     async with run_browser("stranger", **wrong) as browser:
@@ -232,7 +232,7 @@ async def test_a_wrong_patreon_secret_is_named(run_browser: RunBrowser, durable:
 
 @pytest.mark.parametrize("lost", [True, False], ids=["unknown", "known in part"])
 async def test_a_link_waits_for_durable(run_browser: RunBrowser, local: Redis, lost: bool) -> None:
-    """Durable may have an organization, an override, or another linked account."""
+    """Durable may have other grants, or another link of the account, so the answer is 503."""
     async with run_browser("stranger", durable_url=UNREACHABLE, **PATREON_SETTINGS) as browser:
         await local.delete(*[keys.sponsorship(SPONSORABLE, STRANGER)] * lost, "no such key")
         before = await local.hgetall(keys.sponsorship(SPONSORABLE, STRANGER))
@@ -250,7 +250,7 @@ async def test_no_token_of_patreons_is_stored_or_shown(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In no key of either Redis, no cookie, no line of the log and no answer."""
+    """No Redis key, cookie, log line or answer contains a token or the client's secret."""
     issued: list[str] = []
     issue = patreon._issue
 

@@ -1,4 +1,4 @@
-"""Unlinking, and an account at Patreon that several people link."""
+"""Unlinking, and several people who link the same account at Patreon."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until_relayed
 
 
 async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger: Browser) -> None:
-    """A second time is no error; then another person may link the account, and keeps it."""
+    """Another person may link the account afterwards; unlinking again does not take it away."""
     await stranger.link_patreon("active")
     before = await stranger.get("/auth/sponsor")
     unlinked = await stranger.post("/patreon/unlink")
@@ -32,7 +32,7 @@ async def test_unlinking_ends_the_entitlement_at_once(service: Service, stranger
 
 
 async def test_an_account_counts_for_its_last_person(service: Service, stranger: Browser) -> None:
-    """The first person loses it at that moment, and may take it back."""
+    """Each link takes the account away from the person who had linked it before."""
     other = await service.sign_in("former")
     holders = []
     for browser in (stranger, other, stranger, stranger):
@@ -45,7 +45,7 @@ async def test_an_account_counts_for_its_last_person(service: Service, stranger:
 async def test_the_last_link_counts_also_after_local_lost_everything(
     service: Service, stranger: Browser, local: Redis, durable: Redis
 ) -> None:
-    """The first link comes back from durable, which then has both, and has to give way."""
+    """The first person's link is fetched from durable later, and must not replace the newer one."""
     await stranger.link_patreon("active")
     await until_relayed(local)
     await local.flushall()
@@ -68,7 +68,7 @@ async def test_the_last_link_counts_also_after_local_lost_everything(
 async def test_an_older_index_of_linked_accounts_removes_no_link(
     stranger: Browser, local: Redis, account_id: str, version: str
 ) -> None:
-    """It names the former person, whose grant is older, or by another account."""
+    """The index names another person whose grant is older, or is of another account."""
     await stranger.link_patreon("active")
     await until_relayed(local)
     key, former = keys.sponsorship(SPONSORABLE, STRANGER), 29_871_456
@@ -83,7 +83,7 @@ async def test_an_older_index_of_linked_accounts_removes_no_link(
 
 
 async def test_a_second_account_replaces_the_first(service: Service, stranger: Browser) -> None:
-    """A person has one account; others may link the first one again."""
+    """A person has one linked account, so the first one is free for other people."""
     await stranger.link_patreon("active")
     await stranger.link_patreon("annual")
     other = await service.sign_in("former")
@@ -94,7 +94,7 @@ async def test_a_second_account_replaces_the_first(service: Service, stranger: B
 
 
 async def test_deletion_frees_an_account(service: Service, stranger: Browser, local: Redis) -> None:
-    """It leaves no trace, and the next person that links the account keeps it."""
+    """After the deletion another person links the account, and keeps it when the first returns."""
     await stranger.link_patreon("active")
     before = await local.hgetall(LINKED_ACCOUNTS)
     await stranger.delete("/me")
@@ -109,7 +109,7 @@ async def test_deletion_frees_an_account(service: Service, stranger: Browser, lo
 
 
 async def test_unlinking_leaves_another_persons_entry(stranger: Browser, local: Redis) -> None:
-    """Another person may be in the index by now, and still has to be found."""
+    """The index already names another person for the account; that entry stays."""
     await stranger.link_patreon("active")
     await local.hset(LINKED_ACCOUNTS, "90210010", str(MONTHLY))
     await stranger.post("/patreon/unlink")
@@ -120,7 +120,7 @@ async def test_unlinking_leaves_another_persons_entry(stranger: Browser, local: 
 async def test_a_stale_index_ends_no_other_link(
     service: Service, stranger: Browser, local: Redis
 ) -> None:
-    """The person in the index has linked another account since, and keeps that."""
+    """The index names a person for an account that this person has replaced by another one."""
     await stranger.link_patreon("annual")
     await local.hset(LINKED_ACCOUNTS, "90210010", str(STRANGER))
     other = await service.sign_in("former")
@@ -131,7 +131,7 @@ async def test_a_stale_index_ends_no_other_link(
 
 
 async def test_the_lock_of_a_dead_replica_expires(stranger: Browser, local: Redis) -> None:
-    """A replica that lives releases it."""
+    """A running replica releases the lock itself; that of a dead one ends with its TTL."""
     await stranger.link_patreon("active")
     after = await local.exists(keys.linking(EntitlementSource.PATREON, "90210010"))
     await local.set(keys.linking(EntitlementSource.PATREON, "90210010"), "of-who-died", px=300)
@@ -143,7 +143,7 @@ async def test_the_lock_of_a_dead_replica_expires(stranger: Browser, local: Redi
 async def test_a_lock_that_is_not_released_is_503(
     stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing changes, and the holder keeps the lock."""
+    """Nothing is saved, and the lock stays with its holder."""
     monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.15)
     await local.set(keys.linking(EntitlementSource.PATREON, "90210010"), "of-another", px=60_000)
     answer = await stranger.link_patreon("active")
@@ -157,7 +157,7 @@ async def test_a_lock_that_is_not_released_is_503(
 async def test_a_link_does_not_restore_an_account_deleted_meanwhile(
     stranger: Browser, local: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another tab, while Patreon is asked; the deletion has promised that nothing is left."""
+    """The person deletes the account in another tab while our service waits for Patreon."""
     back = await stranger.go_to_patreon("active")
     fetch = PatreonClient.fetch_identity
 
@@ -175,7 +175,7 @@ async def test_a_link_does_not_restore_an_account_deleted_meanwhile(
 async def test_two_links_at_once_give_one_entitlement(
     service: Service, stranger: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two people might share an account and press the button together."""
+    """Two people link the same account; the one that does not get the lock is answered 503."""
     other = await service.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
     monkeypatch.setattr("sponsorsync.store.linked_accounts._WAIT_S", 0.0)
@@ -198,7 +198,7 @@ async def test_two_links_at_once_give_one_entitlement(
 
 
 async def test_two_links_at_once_both_finish(service: Service, stranger: Browser) -> None:
-    """The second one waits for the first; one of them has the account then."""
+    """The second link waits for the lock, so both finish; one of the two people is entitled."""
     other = await service.sign_in("former")
     backs = [await each.go_to_patreon("active") for each in (stranger, other)]
 

@@ -1,4 +1,4 @@
-"""A service with tokens, and a client without a session."""
+"""A service that issues tokens, and a client without a session."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from tests.support.issued_tokens import AUDIENCE
 
 @pytest.fixture
 async def service(run_service: RunService) -> AsyncIterator[Service]:
-    """A service with tokens."""
+    """A service that issues tokens, since it has a token audience."""
     async with run_service(token_audience=AUDIENCE) as running:
         yield running
 

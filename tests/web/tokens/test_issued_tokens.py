@@ -37,7 +37,7 @@ SESSION_ONLY = [
 
 
 async def test_a_token_has_the_number_and_the_entitlement(sponsor: Browser, clock: Clock) -> None:
-    """RFC 7519 and RFC 6750; the number is used, since logins change hands."""
+    """The subject is the account number, since logins change hands (RFC 7519, RFC 6750)."""
     answer = await sponsor.post("/token")
     header, claims = await _check_offline(sponsor, answer)
 
@@ -70,7 +70,7 @@ async def test_a_token_has_the_number_and_the_entitlement(sponsor: Browser, cloc
 async def test_each_kind_of_person_gets_a_token(
     program: Browser, login: str, entitlement: dict[str, object]
 ) -> None:
-    """Unknown claims are absent."""
+    """A claim whose value is unknown is absent."""
     await program.sign_in(login)
 
     _, claims = await _check_offline(program, await program.post("/token"))
@@ -79,7 +79,7 @@ async def test_each_kind_of_person_gets_a_token(
 
 
 async def test_no_unknown_entitlement_is_claimed(program: Browser, github: SimulatedGitHub) -> None:
-    """The claim would be neither true nor false."""
+    """GitHub did not answer, so `entitled` would be neither true nor false."""
     github.switches.forbidden = True
     await program.sign_in("monthly")
 
@@ -89,7 +89,7 @@ async def test_no_unknown_entitlement_is_claimed(program: Browser, github: Simul
 
 
 async def test_tokens_end_with_entitlements(sponsor: Browser, local: Redis, clock: Clock) -> None:
-    """A minute before the end it is valid for a minute."""
+    """The entitlement ends in a minute, so the token is valid for a minute."""
     until = int(clock().timestamp()) + 60
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "valid_until", until)
 
@@ -100,7 +100,7 @@ async def test_tokens_end_with_entitlements(sponsor: Browser, local: Redis, cloc
 
 
 async def test_tokens_end_with_stale_facts(sponsor: Browser, local: Redis, clock: Clock) -> None:
-    """It ends STALE_HOURS after the first failed check."""
+    """The entitlement becomes unknown STALE_HOURS after the first failed check."""
     failed = int(clock().timestamp()) - 72 * 3600 + 30
     await local.hset(keys.sponsorship("maintainer", MONTHLY), "unknown_since", failed)
 
@@ -110,7 +110,7 @@ async def test_tokens_end_with_stale_facts(sponsor: Browser, local: Redis, clock
 
 
 async def test_tokens_are_per_sponsorable(run_browser: RunBrowser, github: SimulatedGitHub) -> None:
-    """The first is the default; an unknown one is 404."""
+    """Without a parameter the first sponsorable applies; an unknown one is 404."""
     github.people.add_organization("Big-Org", has_sponsors_listing=True)
     async with run_browser(
         "monthly", token_audience=AUDIENCE, token_minutes=1, sponsorables=("maintainer", "big-org")
@@ -124,7 +124,7 @@ async def test_tokens_are_per_sponsorable(run_browser: RunBrowser, github: Simul
 
 
 async def test_without_a_session_there_is_no_token(program: Browser) -> None:
-    """An invented session does not help."""
+    """An invented session cookie is not accepted, either."""
     without = await program.post("/token")
     program.cookies.set("sponsorsync", "made-up", domain="sponsorsync.test")
     made_up = await program.post("/token")
@@ -136,14 +136,14 @@ async def test_without_a_session_there_is_no_token(program: Browser) -> None:
     "headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}]
 )
 async def test_another_sites_page_gets_no_token(sponsor: Browser, headers: dict[str, str]) -> None:
-    """The cross-site guard refuses it."""
+    """The cross-site guard refuses the request."""
     answer = await sponsor.post("/token", headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
 
 
 async def test_without_an_audience_there_are_no_tokens(run_browser: RunBrowser) -> None:
-    """A token without an audience would be valid everywhere; the answer names the setting."""
+    """A token without an audience would be valid everywhere; 409 names the missing setting."""
     async with run_browser("monthly") as browser:
         answers = [await browser.post("/token"), await browser.get(JWKS)]
         bearer = {"authorization": "Bearer x"}
@@ -153,12 +153,14 @@ async def test_without_an_audience_there_are_no_tokens(run_browser: RunBrowser) 
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(409, "no_tokens")] * 2
     assert all("SPONSORSYNC_TOKEN_AUDIENCE" in answer.json()["detail"] for answer in answers)
-    assert answers[1].headers["cache-control"] == "no-store"  # the setting may be corrected
+    assert (
+        answers[1].headers["cache-control"] == "no-store"
+    )  # an operator may set the audience at any time
     assert [reading.status_code, refused.status_code] == [200, 401]
 
 
 async def test_the_public_keys_may_be_cached(program: Browser) -> None:
-    """Other services fetch them regularly; the private parts are omitted."""
+    """Other services fetch them regularly; the private parts of the keys are omitted."""
     answer = await program.get(JWKS)
 
     [key] = answer.json()["keys"]
@@ -170,7 +172,7 @@ async def test_the_public_keys_may_be_cached(program: Browser) -> None:
 async def test_a_token_reads(
     sponsor: Browser, program: Browser, method: str, path: str, body: object
 ) -> None:
-    """The answer is that of the session."""
+    """The answer is the same as with the session."""
     bearer = await fetch_bearer(sponsor)
 
     answers = [
@@ -186,7 +188,7 @@ async def test_a_token_reads(
 async def test_a_token_neither_changes_nor_exports(
     sponsor: Browser, program: Browser, method: str, path: str, body: object
 ) -> None:
-    """Another service has it, and must neither act for the person nor renew it."""
+    """Another service holds the token, and must not act for the person or renew the token."""
     bearer = await fetch_bearer(sponsor)
 
     answer = await program.request(method, path, json=body, headers=bearer)
@@ -196,7 +198,7 @@ async def test_a_token_neither_changes_nor_exports(
 
 
 async def test_a_session_is_valid_beside_any_authorization(sponsor: Browser) -> None:
-    """A proxy may forward what the application behind it uses."""
+    """A proxy may forward an Authorization header that is meant for the application."""
     own, foreign = await fetch_bearer(sponsor), {"authorization": "Bearer of-the-application"}
 
     answers = [
@@ -213,7 +215,7 @@ async def test_a_session_is_valid_beside_any_authorization(sponsor: Browser) -> 
 async def test_losing_the_entitlement_closes_forward_auth_to_a_token_at_once(
     sponsor: Browser, program: Browser, local: Redis, clock: Clock
 ) -> None:
-    """It reads the entitlement, not the claim."""
+    """Forward auth reads the stored entitlement, not the token's claim."""
     bearer = await fetch_bearer(sponsor)
     before = await program.get("/auth/sponsor?min_cents=1000", headers=bearer)
     ended = int(clock().timestamp()) - 1
@@ -225,7 +227,7 @@ async def test_losing_the_entitlement_closes_forward_auth_to_a_token_at_once(
 
 
 async def test_a_deleted_accounts_token_is_useless(sponsor: Browser, program: Browser) -> None:
-    """It is valid for some more minutes."""
+    """The token has not expired yet, but the person does not exist any more."""
     bearer = await fetch_bearer(sponsor)
     await sponsor.delete("/me")
 
@@ -235,7 +237,7 @@ async def test_a_deleted_accounts_token_is_useless(sponsor: Browser, program: Br
 
 
 async def test_forward_auth_answers_a_refused_token_with_the_sign_in(program: Browser) -> None:
-    """The client gets another token, or the person signs in."""
+    """The client can get another token, or the person can sign in."""
     answer = await program.get("/auth/sponsor", headers={"authorization": "Bearer x"})
 
     assert (answer.status_code, answer.json()["code"]) == (401, "bearer_refused")
@@ -246,7 +248,7 @@ async def test_forward_auth_answers_a_refused_token_with_the_sign_in(program: Br
 async def _check_offline(
     browser: Browser, answer: httpx.Response
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns a token's header and claims, by the public keys alone."""
+    """Verifies a token with the public keys alone; returns its header and claims."""
     public = KeySet.import_key_set((await browser.get(JWKS)).json())
     token = jwt.decode(answer.json()["access_token"], public, algorithms=["ES256"])
     return token.header, token.claims

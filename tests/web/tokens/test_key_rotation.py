@@ -22,7 +22,7 @@ from tests.support.waiting import until
 async def _run_issuer(
     settings: Settings, clock: Clock, *, reload_s: float = 60
 ) -> AsyncIterator[tuple[TokenIssuer, Settings]]:
-    """Yields an issuer that reloads its keys, and its settings."""
+    """Yields an issuer that reloads its keys from their file, and its settings."""
     of_tokens = settings.model_copy(update={"token_audience": AUDIENCE})
     async with open_supervisor() as supervisor:
         tokens = await open_tokens(
@@ -33,7 +33,7 @@ async def _run_issuer(
 
 
 async def test_tokens_outlive_the_rotation_of_their_key(settings: Settings, clock: Clock) -> None:
-    """Both public keys are listed meanwhile."""
+    """The old key stays listed until the tokens that it signed have expired."""
     async with _run_issuer(settings, clock) as (tokens, of_tokens):
         claims = create_claims(clock) | {"exp": int(clock().timestamp()) + 10**6}
         old = sign_claims(claims, tokens)
@@ -51,7 +51,7 @@ async def test_tokens_outlive_the_rotation_of_their_key(settings: Settings, cloc
 
 
 async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clock: Clock) -> None:
-    """They end as soon as the file is reloaded."""
+    """The old key is retired, so its tokens end when the service reloads the file."""
     async with _run_issuer(settings, clock) as (tokens, of_tokens):
         old = sign_claims(create_claims(clock), tokens)
         rotate_keys(of_tokens, now=clock(), retire_old=True)
@@ -64,7 +64,7 @@ async def test_a_key_that_leaked_ends_its_tokens_at_once(settings: Settings, clo
 async def test_an_unexpected_error_does_not_end_the_reloading(
     settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command runs beside the service; a rotation has effect without a restart."""
+    """One reload fails; a later rotation still has effect without a restart."""
     with capture_logs() as logs:
         async with _run_issuer(settings, clock, reload_s=0.01) as (tokens, of_tokens):
             with monkeypatch.context() as patch:
@@ -75,7 +75,7 @@ async def test_an_unexpected_error_does_not_end_the_reloading(
 
 
 async def test_an_unreadable_file_of_keys_changes_nothing(settings: Settings, clock: Clock) -> None:
-    """The service continues with its loaded keys, and logs the error."""
+    """The service continues with the loaded keys, and logs the error."""
     async with _run_issuer(settings, clock) as (tokens, of_tokens):
         token = sign_claims(create_claims(clock), tokens)
         (settings.data_dir / "token_keys.json").write_text("")
@@ -88,7 +88,7 @@ async def test_an_unreadable_file_of_keys_changes_nothing(settings: Settings, cl
 async def test_replicas_with_the_same_file_accept_each_others_tokens(
     run_service: RunService, settings: Settings, clock: Clock
 ) -> None:
-    """All replicas need the same keys."""
+    """Both replicas load the same keys, so either accepts a token of the other."""
     path = settings.data_dir / "shared" / "keys.json"
     shared = settings.model_copy(update={"token_keys_file": path})
     rotate_keys(shared, now=clock(), retire_old=False)

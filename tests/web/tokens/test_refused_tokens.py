@@ -23,7 +23,7 @@ from tests.support.issued_tokens import (
 
 
 async def test_a_token_ends_to_the_second(sponsor: Browser, program: Browser, clock: Clock) -> None:
-    """`exp` is exclusive."""
+    """At the second of `exp` the token is already refused."""
     clock.now = clock.now.replace(microsecond=0)
     bearer = await fetch_bearer(sponsor)
     clock.advance(minutes=9, seconds=59)
@@ -52,7 +52,7 @@ async def test_a_token_ends_to_the_second(sponsor: Browser, program: Browser, cl
     ids=str,
 )
 def test_our_key_with_other_claims_is_refused(clock: Clock, changed: dict[str, Any]) -> None:
-    """The same key may have signed for another installation or audience."""
+    """The same key may sign for another installation or audience."""
     tokens = create_issuer(clock)
     claims = {**create_claims(clock), **changed}
     signed = sign_claims({n: v for n, v in claims.items() if v is not None}, tokens)
@@ -62,7 +62,7 @@ def test_our_key_with_other_claims_is_refused(clock: Clock, changed: dict[str, A
 
 
 def test_a_token_that_is_not_signed_is_refused(clock: Clock) -> None:
-    """`alg: none` (RFC 8725, 2.1)."""
+    """`alg: none` means that there is no signature (RFC 8725, 2.1)."""
     tokens = create_issuer(clock)
     kid = tokens.keyring.keys[0].kid
     for name in ("none", "None", "NONE"):
@@ -71,7 +71,7 @@ def test_a_token_that_is_not_signed_is_refused(clock: Clock) -> None:
 
 
 def test_the_public_key_cannot_sign(clock: Clock) -> None:
-    """HS256 with the public key in each encoding as its secret (RFC 8725, 2.1)."""
+    """An attacker signs with HS256, and the public key as its secret (RFC 8725, 2.1)."""
     tokens = create_issuer(clock)
     key = tokens.keyring.keys[0]
     body = f"{encode_part({'alg': 'HS256', 'kid': key.kid})}.{encode_part(create_claims(clock))}"
@@ -88,7 +88,7 @@ def test_the_public_key_cannot_sign(clock: Clock) -> None:
 
 @pytest.mark.parametrize("header", [{"kid": "unknown"}, {"kid": None}, {"kid": 1}, {"kid": [1]}])
 def test_a_token_of_an_unknown_key_is_refused(clock: Clock, header: dict[str, Any]) -> None:
-    """Signed with another key, or with ours under another name."""
+    """The token is signed with another key, or with ours under another key id."""
     tokens = create_issuer(clock)
     own = tokens.keyring.keys[0].key
     for key in (own, ECKey.generate_key("P-256")):
@@ -99,7 +99,7 @@ def test_a_token_of_an_unknown_key_is_refused(clock: Clock, header: dict[str, An
 
 
 def test_another_key_with_our_key_id_is_refused(clock: Clock) -> None:
-    """The key id is public, and a header could contain a key."""
+    """Anyone knows the key id; a key or its address in the header is ignored."""
     tokens = create_issuer(clock)
     foreign = ECKey.generate_key("P-256")
     kid = tokens.keyring.keys[0].kid
@@ -112,14 +112,14 @@ def test_another_key_with_our_key_id_is_refused(clock: Clock) -> None:
 @given(text=st.one_of(st.text(), st.from_regex(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_other_text_is_refused_without_an_error(clock: Clock, text: str) -> None:
-    """Any client can send it."""
+    """Any client can send any text as a token."""
     assert create_issuer(clock).read(text, now=clock()) is None
 
 
 @given(at=st.integers(0, 10_000), to=st.characters(codec="ascii"))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_token_is_refused_without_an_error(clock: Clock, at: int, to: str) -> None:
-    """At any place; the last character of a signature has unused bits."""
+    """One character is changed; the last one of a signature has unused bits."""
     tokens = create_issuer(clock)
     token = sign_claims(create_claims(clock), tokens)
     at %= len(token) - 1
@@ -131,14 +131,14 @@ def test_a_changed_token_is_refused_without_an_error(clock: Clock, at: int, to: 
 @given(token=forged_tokens())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_malformed_token_parts_are_refused(clock: Clock, token: tuple[str, str, bool]) -> None:
-    """Also with a valid signature: the header is parsed before it is checked."""
+    """A valid signature does not help: the header is parsed before it is checked."""
     tokens = create_issuer(clock)
 
     assert tokens.read(forge(tokens.keyring.keys[0].key, *token), now=clock()) is None
 
 
 def test_deeply_nested_claims_are_refused_without_an_error(clock: Clock) -> None:
-    """Python's JSON parser is limited by its stack."""
+    """Deep nesting exhausts the stack of Python's JSON parser."""
     tokens = create_issuer(clock)
     token = forge(tokens.keyring.keys[0].key, '{"alg": "ES256"}', "[" * 1200, True)
 
@@ -147,7 +147,7 @@ def test_deeply_nested_claims_are_refused_without_an_error(clock: Clock) -> None
 
 @pytest.mark.parametrize("header", HOSTILE_HEADERS, ids=str)
 async def test_a_header_that_joserfc_fails_on_is_401(program: Browser, header: object) -> None:
-    """Any client could otherwise cause a 500."""
+    """The library raises other errors than its own; any client could cause a 500 with them."""
     token = f"{encode_part(header)}.e30.AA"
 
     answer = await program.get("/me", headers={"authorization": f"Bearer {token}"})
@@ -156,7 +156,7 @@ async def test_a_header_that_joserfc_fails_on_is_401(program: Browser, header: o
 
 
 def test_a_huge_token_is_not_parsed(clock: Clock) -> None:
-    """Parsing costs time before the signature is checked."""
+    """A token is parsed before its signature is checked, which costs time."""
     tokens = create_issuer(clock)
 
     assert (
