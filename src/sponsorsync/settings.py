@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "plain", "gears"] = "auto"
     gears_hook_collections: bool | None = None
     gears_hook_profiles: bool = False
+    gears_allow_other_databases: bool = False
     gears_timeout_s: float = Field(default=120.0, ge=1, le=3600)
 
     session_secret: Secret32 | None = None

@@ -76,6 +76,21 @@ async def test_a_deploy_reports_its_outcomes(command: Command, gears: Gears) -> 
     assert all(name in table for name in NAMES)
 
 
+async def test_a_deploy_beside_other_databases_is_refused(command: Command, gears: Gears) -> None:
+    """The status shows it as well; the setting permits it."""
+    async with Redis.from_url(gears.url.removesuffix("/0") + "/2") as other:
+        await other.set("key", "of another program")
+        refused = await command.run("deploy-gears")
+        _, status = await command.run("deploy-gears", "--status")
+        permitted = await command.run(
+            "deploy-gears", SPONSORSYNC_GEARS_ALLOW_OTHER_DATABASES="true"
+        )
+
+    assert (refused[0], "keys in db2" in refused[1]) == (1, True)
+    assert "keys in db2" in status
+    assert permitted[0] == 0
+
+
 async def test_a_dry_run_changes_nothing(command: Command, gears: Gears) -> None:
     """It ends with 0 only if all scripts are live."""
     before = await command.run_json("deploy-gears", "--dry-run")

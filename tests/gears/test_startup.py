@@ -113,6 +113,38 @@ async def test_scripts_that_would_not_see_durable_are_not_deployed(
     assert registrations["registrations"] == []
 
 
+async def test_scripts_are_not_deployed_for_another_database(
+    open_service: OpenService, gears: Gears
+) -> None:
+    """RedisGears runs each execution in database 0, so they would never see our data."""
+    url = SecretStr(gears.url.removesuffix("/0") + "/1")
+    async with open_service("auto", redis_url=url) as browser:
+        state = await _wait_for_status(browser, "not_used")
+        with pytest.raises(GearsUnsupportedError, match="database 1"):
+            async with open_service("gears", redis_url=url):
+                raise AssertionError("unreachable: it did not start")
+
+    assert "database 1" in state["detail"]
+    assert await gears.sessions() == {}
+
+
+async def test_scripts_are_deployed_beside_other_databases_only_by_a_setting(
+    open_service: OpenService, gears: Gears
+) -> None:
+    """Hooks would answer reads of keys there with the data of database 0."""
+    async with Redis.from_url(gears.url.removesuffix("/0") + "/2") as other:
+        await other.set("key", "of another program")
+        async with open_service("auto") as browser:
+            refused = await _wait_for_status(browser, "failed")
+            before = await gears.sessions()
+        async with open_service("auto", gears_allow_other_databases=True) as browser:
+            await _wait_for_status(browser, "live")
+
+    assert "keys in db2" in refused["detail"]
+    assert before == {}
+    assert sorted(await gears.sessions()) == SESSIONS
+
+
 async def test_with_auto_a_user_without_module_list_is_no_failure(
     open_service: OpenService, local_server: EmbeddedValkey, local: Redis
 ) -> None:

@@ -41,6 +41,7 @@ MALFORMED: dict[str, list[str]] = {
     "SPONSORSYNC_ENGINE": ["both", "Gears"],
     "SPONSORSYNC_GEARS_HOOK_COLLECTIONS": ["maybe"],
     "SPONSORSYNC_GEARS_HOOK_PROFILES": ["maybe"],
+    "SPONSORSYNC_GEARS_ALLOW_OTHER_DATABASES": ["maybe"],
     "SPONSORSYNC_GEARS_TIMEOUT_S": ["long", "0.9", "3601", "nan"],
     "SPONSORSYNC_ADMIN_TOKEN": ["x" * 15],
     "SPONSORSYNC_WEBHOOK_SECRET": ["x" * 15],

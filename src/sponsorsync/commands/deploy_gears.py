@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sponsorsync.diagnostics import Diagnostic, Level, print_diagnostics
 from sponsorsync.domain.errors import InvalidInputError, SettingsError
-from sponsorsync.gears.checks import examine_gears
+from sponsorsync.gears.checks import examine_gears, require_database_0
 from sponsorsync.gears.client import GearsClient, format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, load_states, remove
 from sponsorsync.gears.replies import Registration
@@ -42,6 +42,8 @@ async def run_deploy(settings: Settings, *, as_json: bool) -> bool:
     """Deploys the scripts and prints the result of each; returns whether all are live."""
     scripts = _load(settings)
     async with open_local_gears(settings) as client:
+        await client.require_version()
+        await require_database_0(client, allows_others=settings.gears_allow_other_databases)
         outcomes = await deploy(client, scripts, limit_s=settings.gears_timeout_s)
         await _print(client, outcomes, (), as_json=as_json)
     return _are_live(outcomes)

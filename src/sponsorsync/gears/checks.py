@@ -5,7 +5,12 @@ from typing import cast
 from redis.exceptions import ResponseError
 
 from sponsorsync.diagnostics import Diagnostic, Level
-from sponsorsync.domain.errors import GearsError, StoreError, StoreUnavailableError
+from sponsorsync.domain.errors import (
+    GearsError,
+    GearsUnsupportedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from sponsorsync.gears.client import GearsClient, explain_unsupported, format_version
 
 _SUBJECT = "RedisGears"
@@ -47,6 +52,7 @@ async def examine_gears(client: GearsClient) -> list[Diagnostic]:
         await _examine_threads(client),
         await _examine_environment(client),
         *await _examine_hooks(client),
+        *await _examine_databases(client),
     ]
 
 
@@ -62,6 +68,46 @@ async def require_environment(client: GearsClient) -> None:
             "Scripts do not see REDISENT_HOST: start the Redis server with it in its environment "
             "(`.env.gears`)."
         )
+
+
+async def require_database_0(client: GearsClient, *, allows_others: bool) -> None:
+    """Checks that all data are in database 0, where RedisGears runs each execution.
+
+    The command that a hook answers runs there too: a read in another database would get the answer
+    of database 0, also for keys of other programs.
+
+    Args:
+        client: The server.
+        allows_others: Whether other databases may have keys.
+
+    Raises:
+        GearsUnsupportedError: Our own data are in another database.
+        GearsError: Another database has keys.
+        StoreUnavailableError: The server does not answer.
+    """
+    own = client.store.database
+    if own != 0:
+        raise GearsUnsupportedError(
+            f"RedisGears runs scripts in database 0, and SPONSORSYNC_REDIS_URL names database "
+            f"{own}: use database 0, or SPONSORSYNC_ENGINE=plain."
+        )
+    keyspace = cast("dict[str, object]", await client.store.run("INFO", "keyspace"))
+    others = ", ".join(sorted(name for name in keyspace if name != "db0"))
+    if others and not allows_others:
+        raise GearsError(
+            f"The local Redis has keys in {others}, where hooks would answer reads with the data "
+            "of db0: move them to another server, or set "
+            "SPONSORSYNC_GEARS_ALLOW_OTHER_DATABASES=true if no program reads keys there that "
+            "begin like ours."
+        )
+
+
+async def _examine_databases(client: GearsClient) -> list[Diagnostic]:
+    try:
+        await require_database_0(client, allows_others=False)
+    except GearsError as error:
+        return [Diagnostic(_SUBJECT, Level.WARNING, str(error))]
+    return []
 
 
 async def _examine_file(client: GearsClient) -> Diagnostic:

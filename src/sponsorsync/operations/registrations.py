@@ -21,7 +21,7 @@ from sponsorsync.domain.errors import (
     NoDurableError,
     SponsorSyncError,
 )
-from sponsorsync.gears.checks import require_environment
+from sponsorsync.gears.checks import require_database_0, require_environment
 from sponsorsync.gears.client import GearsClient, explain_unsupported, format_version
 from sponsorsync.gears.deploy import ScriptOutcome, State, deploy, load_ours, load_states, restore
 from sponsorsync.gears.replies import Registration
@@ -89,6 +89,9 @@ class Registrations:
         self.status, self.detail = "deploying", None
         try:
             await self._client.require_version()
+            await require_database_0(
+                self._client, allows_others=self._settings.gears_allow_other_databases
+            )
             await require_environment(self._client)
             scripts = self._load_scripts()
             self._run_id = await self._client.store.load_run_id()

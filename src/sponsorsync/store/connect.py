@@ -134,6 +134,11 @@ class RedisStore:
         self.name = name
         self._hashes: dict[str, str] = {}
 
+    @property
+    def database(self) -> int:
+        """The number of the database in the server's address."""
+        return int(self._client.connection_pool.connection_kwargs.get("db") or 0)
+
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
         """Runs a script of `store/lua` in one round trip; two if the server does not know it."""
         [reply] = await self._run_calls([(name, arguments)])
