@@ -6,7 +6,7 @@ import re
 
 import redis
 
-# gears/bundle.py puts the service's names of keys, numbers and Lua scripts in place of this mark:
+# The bundler (gears/bundle.py) puts the service's keys, numbers and Lua scripts here:
 # @service
 
 DEFAULT_COLLECTIONS = ["mnodes"]
