@@ -36,7 +36,7 @@ class Counts:
 
 
 def copy_all(parts, template, only_entitled=False, **fields):
-    """Scans all keys of one kind, and copies some parts of the people to whom the keys belong.
+    """Scans all keys of one kind, and copies some parts of the people whose ids are in the keys.
 
     The run replies one record, JSON {"done": int, "skipped": {reason: int}, "failed": int,
     "errors": […]}; or no record, if there is no such key.

@@ -110,7 +110,7 @@ class Comparison:
     ) -> list[int]:
         """Saves GitHub's facts where they differ from the stored ones and `may_save` allows it.
 
-        Returns the people whose facts differ, and for whom `may_save` does not allow it.
+        Returns the people whose facts differ, but may not be saved.
         """
         changes, refused = [], []
         stored = await self.entitlements.load(self.sponsorable, person_ids)

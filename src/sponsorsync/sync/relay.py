@@ -255,7 +255,7 @@ class Relay:
     async def _prune_lapsed(self, taken: Sequence[tuple[int, PersonRecord]]) -> dict[int, str]:
         """Prunes durable's collections of people no longer entitled.
 
-        Returns the people for whom that failed, with the reason.
+        Returns the people who could not be pruned, with the reason.
         """
         refused: dict[int, str] = {}
         for person_id in (p.person_id for _, p in taken if p.needs_pruning and p.is_dirty):

@@ -31,8 +31,8 @@ class UnconfirmedChanges:
     Args of the constructor:
         local, durable: Stores behind the gates: the count up to which it has compared must not be
             written to a local that has come back with older data meanwhile.
-        merge_newer: Merges parts that are newer on durable; returns the people for whom that
-            failed, with the reason.
+        merge_newer: Merges parts that are newer on durable; returns the people who could not be
+            merged, with the reason.
         push_again: Marks people dirty whose last confirmation has a higher count than given.
     """
 
