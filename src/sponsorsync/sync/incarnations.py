@@ -94,7 +94,7 @@ class Incarnations:
     async def push_again(self, applied: int) -> None:
         """Marks people dirty whose last confirmation has a higher count than `applied`.
 
-        `applied` is durable's present count, so durable has lost what it confirmed to these people.
+        `applied` is durable's present count, so durable has lost what it had confirmed of them.
         """
         total = 0
         while marked := cast("int", await self._local.run_script("push_again", applied, _BATCH)):

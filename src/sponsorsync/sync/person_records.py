@@ -90,7 +90,7 @@ async def pack_people(
         ids: The people.
         what: 'entitled' leaves out the collections of people who are not entitled, which must not
             be pushed to durable. 'only:{collection}' does so too, and packs only entitlements and
-            that collection. 'all' leaves out nothing; it is for durable.
+            that collection. 'all' leaves out nothing: for people packed on durable.
         catalog: The sponsorables that can entitle a person.
         as_dumps: Packs keys in the server's own format, which is several times faster; the other
             server has to be able to read it (dump_format.py).
