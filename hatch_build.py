@@ -16,7 +16,7 @@ class GearsScriptsHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Adds the bundles to the files of the wheel."""
         if version == "editable":
-            return  # it bundles in memory, from the sources of its checkout
+            return  # an editable installation bundles in memory, from its checkout
         sys.path.insert(0, str(Path(self.root) / "src"))
         from sponsorsync.gears.scripts import write_bundles  # noqa: PLC0415 - not on the path before
 

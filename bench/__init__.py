@@ -1,5 +1,6 @@
-"""The speed of the sync engine, compared with the original scripts and the limits: `make bench`.
+"""Measures the sync engine beside the scripts that it replaced and beside its limits: `make bench`.
 
-In each round all contenders move the same people between the same two servers, one after the
-other, so that other load on the machine affects all of them. No test asserts a figure.
+A limit is the fastest way we know to do the same work without versions. The contenders take turns:
+in each round each of them copies the same people between the same two servers, so that other load
+on the machine affects all of them. No test asserts a figure.
 """

@@ -1,8 +1,9 @@
-"""Forward auth compared with a bare route: `python -m bench.auth [--rounds N] [--connections N]`.
+"""Compares forward auth with a bare route: `python -m bench.auth [--rounds N] [--connections N]`.
 
-Each runs in its own process as the service does, with FastAPI under uvicorn, uvloop and httptools;
-many short rounds alternate between them. The bare route does one GET on the same Redis and answers
-204. The table also has the server's processor time for a request, which depends less on other load.
+The bare route does one GET on the same Redis and answers 204. Each route runs in a process of its
+own, as the service does: FastAPI under uvicorn, uvloop and httptools. Many short rounds alternate
+between the two. The table also has the server's processor time for a request, which depends less on
+other load.
 """
 
 import argparse
@@ -113,8 +114,8 @@ class _Contender:
     """One of the two apps, in its own process.
 
     Attributes:
-        rates: Answers a second, by round.
-        cpu_us: Microseconds of processor time for a request, by round.
+        rates: Answers a second, for each round.
+        cpu_us: Microseconds of processor time for a request, for each round.
     """
 
     path: str
@@ -124,7 +125,7 @@ class _Contender:
     cpu_us: list[float] = field(default_factory=list)
 
     def fetch_cpu_s(self) -> float:
-        """Returns the server's processor time so far."""
+        """Returns the processor time that the app's process has used so far."""
         self.pipe.send(True)
         return cast("float", self.pipe.recv())
 
@@ -136,7 +137,7 @@ class _Contender:
 
 @contextmanager
 def _serve(path: str, url: str, root: str) -> Iterator[_Contender]:
-    """Runs one of the two apps."""
+    """Runs one of the two apps in a process of its own; `path` selects the app."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve_until_told, args=(path, url, root, there), daemon=True)
@@ -191,13 +192,13 @@ def _create_bare_app(url: str) -> FastAPI:
         await client.get("bare")
         return Response(status_code=204)
 
-    # Without a decorator: FastAPI does not find the annotations of a nested function.
+    # Not by a decorator, with which FastAPI would not find the annotations of a nested function.
     app.add_api_route(_BARE, read, status_code=204, response_class=Response)
     return app
 
 
 class _Caller(asyncio.Protocol):
-    """Sends the next request after each answer, on one connection, and counts the answers."""
+    """A client on one connection: sends the next request after each answer; counts the answers."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -228,7 +229,7 @@ class _Caller(asyncio.Protocol):
 
 
 async def _load(contender: _Contender, token: str, seconds: float, connections: int) -> None:
-    """Loads a contender with requests on all connections, and records its rates."""
+    """Sends requests to a contender on all connections for some seconds; records its figures."""
     request = (
         f"GET {contender.path} HTTP/1.1\r\nHost: {_HOST}:{contender.port}\r\n"
         f"Cookie: sponsorsync={token}\r\n\r\n"

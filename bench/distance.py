@@ -1,4 +1,4 @@
-"""A distant durable: requests to it and its answers are delayed."""
+"""Simulates a distant server: a proxy that delays requests and answers."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ _START_S = 5.0
 
 
 class _Leg(asyncio.Protocol):
-    """Forwards its data to the other leg after a delay."""
+    """One of the proxy's two connections: forwards its data to the other one after a delay."""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
@@ -35,7 +35,7 @@ class _Leg(asyncio.Protocol):
 
 
 class _Front(_Leg):
-    """The leg towards the client: opens the other one, and buffers data until then."""
+    """The connection from the client: opens the one to the server, and buffers data until then."""
 
     def __init__(self, port: int, delay_s: float) -> None:
         super().__init__(delay_s)
@@ -65,10 +65,10 @@ class _Front(_Leg):
 
 @contextmanager
 def at_distance(port: int, delay_s: float) -> Iterator[int]:
-    """Yields a port that forwards to the server on `port` with a delay each way.
+    """Yields the port of a proxy that delays data to and from the server on `port`.
 
-    The forwarder has its own thread and loop, so that it adds no other delay. Without a delay the
-    port is the server's own.
+    The proxy runs in a thread and event loop of its own, so that it adds no other delay. If
+    `delay_s` is 0, there is no proxy, and the port is the server's own.
     """
     if not delay_s:
         yield port

@@ -1,7 +1,8 @@
-"""The scripts on a real RedisGears, compared with a simpler pattern: `python -m bench.gears`.
+"""Measures our scripts on a real RedisGears, beside a simpler script: `python -m bench.gears`.
 
-SPONSORSYNC_TEST_GEARS_COMMAND starts the engine, with `{port}` and `{folder}` in it; meaningful
-figures need an append-only file that is synced each second.
+The variable SPONSORSYNC_TEST_GEARS_COMMAND has the command that starts a Redis with RedisGears,
+with `{port}` and `{folder}` in it. Meaningful figures need an append-only file that is synced each
+second.
 """
 
 import argparse
@@ -49,7 +50,7 @@ _DRAIN_RATE = 8_000
 _BATCH_RATIO = 2
 _MISSES_S = 0.9
 
-# The batch is compared with this pattern: one call a record, without versions.
+# The simpler script to compare with the batch: it writes each record alone, without versions.
 _ONE_BY_ONE = f"""
 import os, redis
 
@@ -70,7 +71,7 @@ GB("KeysReader").filter(is_entitled).foreach(copy).count().run("user:*", readVal
 
 @dataclass(frozen=True, slots=True)
 class _Spread(Population):
-    """People with ids from the whole range that GitHub has assigned so far."""
+    """People with random ids from the whole range that GitHub has assigned so far."""
 
     @property
     def ids(self) -> list[int]:
@@ -79,13 +80,13 @@ class _Spread(Population):
         return chance.sample(range(1, _LAST_ID), self.count)
 
     def is_entitled(self, _: int) -> bool:
-        """Returns that everybody is entitled."""
+        """Returns True: everybody is entitled."""
         return True
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The engine and its durable."""
+    """A local Redis with RedisGears, and its durable Redis."""
 
     local: BlockingRedis
     durable: BlockingRedis
@@ -100,7 +101,7 @@ class Bench:
         self.durable.flushall()
 
     async def compare(self) -> None:
-        """Compares the incarnations once, as the service does continuously."""
+        """Compares the two servers once, as the service does at its start and after restarts."""
         async with open_engine(self.url, self.durable_url):
             pass
 
@@ -115,7 +116,7 @@ class Bench:
         return self._run("RG.PYEXECUTE", script.text, *options, *wanted)
 
     def register(self, name: str) -> None:
-        """Makes one of our scripts live."""
+        """Uploads one of our scripts, which then is live."""
         (script,) = load_scripts([name], CONFIG)
         self.upload(script, "ID", script.session, "UPGRADE")
 
@@ -172,7 +173,7 @@ async def _open_bench(distance_s: float) -> AsyncIterator[Bench]:
 
 
 async def _bench_capture(bench: Bench, rounds: int) -> None:
-    """Times SADDs one by one, on a set that durable has."""
+    """Times SADDs one by one, with and without the capture, on a set that is not unknown."""
     plain: list[float] = []
     captured: list[float] = []
     for _ in range(rounds):
@@ -225,7 +226,7 @@ async def _until_clean(bench: Bench) -> None:
 
 
 async def _bench_batch(bench: Bench, rounds: int) -> None:
-    """Times the batch for 20,000 sets of 50, half of them of sponsors."""
+    """Times the batch script for 20,000 sets of 50, half of them of sponsors."""
     population = Population(20_000, set_size=50, entitled_every=2)
     bench.clear()
     await bench.compare()

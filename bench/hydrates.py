@@ -1,4 +1,4 @@
-"""Hydrate: a read finds no set on local, and answers from durable."""
+"""Measures hydrates: reads of sets that are missing on local and are fetched from durable."""
 
 import time
 from typing import cast
@@ -21,7 +21,7 @@ _TARGET = 1.5
 async def bench_hydrate(
     servers: Servers, samples: int, set_size: int, *, distance_s: float = 0.0
 ) -> None:
-    """Times reads of missing sets of people whose profile and entitlement are on local.
+    """Times reads of sets that are missing on local; profiles and entitlements are there.
 
     `distance_s` is the delay to durable, one way.
     """
@@ -65,7 +65,7 @@ async def _time_ours(
 
 
 async def _time_fetch(servers: Servers, engine: SyncEngine, person_id: int, set_size: int) -> float:
-    """Times the second part of a read: fetch, fill and answer."""
+    """Times the second part of such a read: the fetch from durable, the merge and the answer."""
     await servers.local_async.delete(keys.preferences(person_id, COLLECTION))
     arguments = (person_id, COLLECTION, _LEASE, "list")
     await servers.local_store.run_script("read_preferences", *arguments)  # takes the lease
@@ -79,7 +79,7 @@ async def _time_fetch(servers: Servers, engine: SyncEngine, person_id: int, set_
 
 
 async def _time_plain(servers: Servers, durable: Redis, person_id: int) -> float:
-    """Times one remote SMEMBERS and one local SADD, without version, lease and answer."""
+    """Times the limit: an SMEMBERS on durable and an SADD on local, without version and lease."""
     key = keys.preferences(person_id, COLLECTION)
     await servers.local_async.delete(key)
     began = time.perf_counter()

@@ -20,8 +20,8 @@ class Contender:
     """One implementation of the work.
 
     Attributes:
-        prepare: Prepares the servers, untimed, and yields the work.
-        scale: The work is 1/scale of the whole; its times are multiplied.
+        prepare: Prepares the servers, which is not timed, and yields the work to be timed.
+        scale: The contender does only 1/scale of the work; its times are multiplied by `scale`.
     """
 
     name: str
@@ -31,17 +31,19 @@ class Contender:
 
 @dataclass
 class Times:
-    """The seconds that the whole work took in each round.
+    """The seconds that a contender took for the whole work in each round.
 
-    `cpu` is the processor time of this process, of local and of durable; it depends less on other
-    load than `wall`.
+    Attributes:
+        wall: The time on the clock.
+        cpu: The processor time of this process, of local and of durable, which depends less on
+            other load.
     """
 
     wall: list[float] = field(default_factory=list)
     cpu: list[tuple[float, float, float]] = field(default_factory=list)
 
     def median_cpu(self) -> tuple[float, ...]:
-        """Returns the median of each kind."""
+        """Returns the median processor time of this process, of local and of durable."""
         return tuple(median(kind) for kind in zip(*self.cpu, strict=True))
 
 
@@ -57,12 +59,12 @@ async def compare(
     """Runs each contender once a round, and prints a table.
 
     Args:
-        title: The work.
+        title: The table's title.
         servers: Local and durable.
-        contenders: In the order of the table; the others are compared with the first.
-        rounds: Their number.
+        contenders: In the order of the table; all others are compared with the first one.
+        rounds: The number of rounds.
         people: The number of people in the whole work.
-        targets: The wanted ratios, by name.
+        targets: How many times as fast as the first one a contender should be, by its name.
     """
     times = {each.name: Times() for each in contenders}
     for number in range(rounds):
@@ -125,7 +127,7 @@ def settle() -> None:
 
 
 def create_table(title: str, *headings: str) -> Table:
-    """Returns a table of figures; its first column names them."""
+    """Returns an empty table of figures; its first column is for their names."""
     table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
     for heading in headings:
@@ -139,5 +141,5 @@ def verdict(is_reached: bool) -> str:
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """Returns the value below which this part of the values lies."""
+    """Returns the value below which the given part of the values lies, such as 0.99 of them."""
     return sorted(values)[min(int(len(values) * part), len(values) - 1)]

@@ -1,7 +1,8 @@
-"""The original scripts and the limits, all without versions, presence and indexes.
+"""The contenders to the engine: the scripts that it replaced, and the limits.
 
-The original scripts copy key by key: they read one key on local, write it to durable, and wait for
-each answer. They write a profile with one HSET, and a set with one SADD for each member.
+All of them copy only data, without versions and indexes. The original scripts copy key by key: they
+read a key on local, write it to durable, and wait for each answer. They write a profile with one
+HSET, and a set with one SADD for each member. The limits are the fastest copies in Python.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ _RECEIVE_BYTES = 1 << 20
 def contender(
     servers: Servers, name: str, copy: _Copy, ids: Sequence[int], scale: int = 1
 ) -> Contender:
-    """Returns a contender that copies to an empty durable."""
+    """Returns a contender that copies the people `ids` to an empty durable by calling `copy`."""
 
     @asynccontextmanager
     async def prepare() -> AsyncIterator[Callable[[], Awaitable[None]]]:
@@ -44,14 +45,14 @@ def contender(
 
 
 def copy_profiles_by_key(servers: Servers, ids: Iterable[int]) -> None:
-    """The original: profile by profile."""
+    """Copies profile by profile, as the original script did."""
     for each in ids:
         key = keys.user_details(each)
         servers.durable.hset(key, mapping=_hash(servers.local.hgetall(key)))
 
 
 def copy_profiles_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
-    """The limit of redis-py: blocking pipelines, parsed by hiredis."""
+    """Copies profiles in blocking pipelines, parsed by hiredis: the limit of redis-py."""
     for at in range(0, len(ids), PIPELINE):
         names = [keys.user_details(each) for each in ids[at : at + PIPELINE]]
         reading = servers.local.pipeline(transaction=False)
@@ -64,7 +65,7 @@ def copy_profiles_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
-    """The limit of Python: sockets, with hiredis as parser and packer."""
+    """Copies profiles over plain sockets, parsed and packed by hiredis: the limit of Python."""
     with (
         RawServer(servers.local_server.url) as local,
         RawServer(servers.durable_server.url) as durable,
@@ -77,7 +78,10 @@ def copy_profiles_raw(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool) -> None:
-    """The limit of redis-py for all keys that we copy: profile, entitlement, versions and set."""
+    """Copies all keys that the engine copies, in pipelines: the limit of redis-py for them.
+
+    These are profile, entitlement and versions, and with `sets` also the collection.
+    """
     for at in range(0, len(ids), PIPELINE):
         some = ids[at : at + PIPELINE]
         hashes = [name for each in some for name in _hashes(each)]
@@ -96,7 +100,7 @@ def copy_people_in_pipelines(servers: Servers, ids: Sequence[int], *, sets: bool
 
 
 def copy_sets_by_key(servers: Servers, ids: Iterable[int]) -> None:
-    """The original: asks for each set whether it is a sponsor's, then copies member by member."""
+    """Copies the sets of sponsors member by member, as the original script did."""
     for each in ids:
         if servers.local.sismember(keys.sponsors(SPONSORABLE), str(each)):
             key = keys.preferences(each, COLLECTION)
@@ -105,7 +109,7 @@ def copy_sets_by_key(servers: Servers, ids: Iterable[int]) -> None:
 
 
 def copy_sets_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
-    """The limit of redis-py: asks about many sets at once, with one SADD a set."""
+    """Copies the sets of sponsors in pipelines, with one SADD a set: the limit of redis-py."""
     for at in range(0, len(ids), PIPELINE):
         some = ids[at : at + PIPELINE]
         bits = servers.local.execute_command(  # type: ignore[no-untyped-call]
@@ -124,14 +128,14 @@ def copy_sets_in_pipelines(servers: Servers, ids: Sequence[int]) -> None:
 
 
 def copy_people_by_key(servers: Servers, ids: Iterable[int]) -> None:
-    """The original after a change of a person: the profile, and the set member by member."""
+    """Copies profile and set of one person after the other, as the original did after changes."""
     for each in ids:
         copy_profiles_by_key(servers, [each])
         copy_sets_by_key(servers, [each])
 
 
 class RawServer:
-    """A socket to a server."""
+    """A blocking connection to a Redis server, without redis-py."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -162,7 +166,7 @@ def _hashes(person_id: int) -> tuple[str, str, str]:
     return keys.user_details(person_id), sponsorship, keys.meta(person_id)
 
 
-# redis-py has one type for the replies of its blocking and its asyncio client.
+# Casts: redis-py's types for replies also cover its asyncio client, whose replies are awaitable.
 def _hash(reply: object) -> dict[_Value, _Value]:
     return cast("dict[_Value, _Value]", reply)
 

@@ -1,4 +1,4 @@
-"""People that the service's own stores have written, in pipelines."""
+"""Fills local with people, through the service's own stores and in pipelines."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,8 +35,8 @@ class Population:
 
     Attributes:
         count: The number of people.
-        set_size: The members of each collection; 0 for no collection.
-        entitled_every: With 3 every third person is entitled; with 0 nobody is.
+        set_size: The number of members of each person's collection; 0 for no collection.
+        entitled_every: With 3, every third person is entitled; with 0, nobody is.
     """
 
     count: int
@@ -83,7 +83,7 @@ async def mark_all_dirty(local: RedisStore, population: Population) -> None:
 
 
 async def mark_none_dirty(local: RedisStore) -> None:
-    """Removes all traces of changes and relays."""
+    """Makes nobody dirty: deletes the keys of changes, confirmations and dead letters."""
     await local.run("DEL", keys.DIRTY, keys.OUTBOX, keys.CONFIRMED, keys.DEAD_LETTERS)
 
 
@@ -92,7 +92,7 @@ def _in_pieces(values: list[T], size: int) -> list[list[T]]:
 
 
 class _Pipeline:
-    """Collects the scripts of the service's stores, and sends many at once to local."""
+    """Takes the place of a RedisStore: collects script calls, and runs many of them at once."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
@@ -100,7 +100,7 @@ class _Pipeline:
         self._values = 0
 
     async def run_script(self, name: str, *arguments: Argument) -> Reply:
-        """Adds a script; replies like a successful change."""
+        """Adds a script call; returns the reply of a successful change."""
         self._calls.append((name, arguments))
         self._values += len(arguments)
         if self._values > _VALUES_A_PIPELINE:

@@ -1,4 +1,4 @@
-"""The relay: one relay drains dirty people to durable."""
+"""Measures one relay that pushes dirty people to durable."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ _SET_SIZE = 20
 
 
 async def bench_relay(servers: Servers, rounds: int, count: int) -> None:
-    """Drains sponsors with sets of 20, all dirty and with an entry in the outbox."""
+    """Measures the push of sponsors with sets of 20, all dirty and with an entry in the outbox."""
     population = Population(count, set_size=_SET_SIZE, entitled_every=1)
     ids = population.ids
     await servers.fill(population)
@@ -65,8 +65,8 @@ async def _ours(
                 raise RuntimeError(_create_error_text(servers, engine)) from None
             finally:
                 while not relay.done():
-                    # Repeated: on Python 3.11 redis-py sends in asyncio.wait_for, which may swallow
-                    # a cancellation (python/cpython#86296).
+                    # Repeated, since on Python 3.11 redis-py uses asyncio.wait_for, which may
+                    # swallow a cancellation (python/cpython#86296).
                     relay.cancel()
                     await asyncio.wait([relay], timeout=_POLL_S)
 
@@ -77,7 +77,10 @@ async def _ours(
 
 
 def _create_error_text(servers: Servers, engine: SyncEngine) -> str:
-    """Returns an error; a relay should not need the sweep, so this run has none."""
+    """Returns the text of the error for people who are still dirty.
+
+    No sweep runs here that would push them: a relay should not need it.
+    """
     dirty = servers.local.smembers(keys.DIRTY)
     entries = servers.local.xlen(keys.OUTBOX)
     dead_letters = servers.local.hlen(keys.DEAD_LETTERS)

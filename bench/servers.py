@@ -20,19 +20,19 @@ from sponsorsync.settings import Settings
 from sponsorsync.store.connect import RedisStore, create_store
 from sponsorsync.sync.engine import SyncEngine
 
-# The append-only file is rewritten between the rounds instead of in the middle of one.
+# The append-only file is rewritten between the rounds (`_empty`), never during a round.
 _CONFIG = {"auto-aof-rewrite-percentage": "0"}
 _POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Both servers, and all compared kinds of clients.
+    """Both servers, with clients for the engine and for the contenders.
 
     Attributes:
         local, durable: Blocking clients, like those of the original scripts.
-        local_async, durable_async: Plain asyncio clients, the limit of our own.
-        local_store: The connection of our own stores to local.
+        local_async, durable_async: Plain asyncio clients of redis-py.
+        local_store: A RedisStore of local, for the service's own stores.
     """
 
     local_server: EmbeddedValkey
@@ -49,7 +49,7 @@ class Servers:
             await _empty(client)
 
     async def fill(self, population: Population) -> None:
-        """Empties both servers, and fills local."""
+        """Empties both servers, and fills local with people."""
         console.print(f"filling local with {population.count:,} people")
         await self.clear()
         async with self.engine():
@@ -61,12 +61,12 @@ class Servers:
         await _empty(self.durable_async)
 
     def cpu_s(self) -> tuple[float, float]:
-        """Returns the processor time of local and durable so far."""
+        """Returns the processor time that local and durable have used so far."""
         return _cpu_s(self.local), _cpu_s(self.durable)
 
     @asynccontextmanager
     async def engine(self, durable_url: str | None = None) -> AsyncIterator[SyncEngine]:
-        """Opens a new engine, of another address of durable if there is one."""
+        """Opens a new engine; `durable_url` may lead to durable through a proxy."""
         durable_url = durable_url or self.durable_server.url
         async with open_engine(self.local_server.url, durable_url) as engine:
             yield engine
@@ -74,7 +74,7 @@ class Servers:
 
 @asynccontextmanager
 async def open_engine(local_url: str, durable_url: str) -> AsyncIterator[SyncEngine]:
-    """Opens an engine that has compared the incarnations; none of its loops runs."""
+    """Opens an engine that has compared the two servers; its loops do not run."""
     settings = Settings.model_construct(
         redis_url=SecretStr(local_url),
         durable_url=SecretStr(durable_url),

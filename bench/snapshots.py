@@ -1,4 +1,4 @@
-"""Snapshots: all people, from local to an empty durable."""
+"""Measures snapshots: copies of all people from local to an empty durable."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ _PART = 10
 
 
 async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
-    """Copies people with a profile and an entitlement that says no."""
+    """Measures snapshots of people who have a profile and are not entitled."""
     population = Population(count)
     ids = population.ids
     await servers.fill(population)
@@ -43,11 +43,11 @@ async def bench_profiles(servers: Servers, rounds: int, count: int) -> None:
 
 
 async def bench_sets(servers: Servers, rounds: int, count: int) -> None:
-    """Copies sets of 50, of which only those of the entitled tenth may leave local."""
+    """Measures snapshots of people with sets of 50; only those of entitled people are copied."""
     population = Population(count, set_size=50, entitled_every=10)
     ids = population.ids
     await servers.fill(population)
-    # A tenth of the people with a tenth of the sponsors among them.
+    # A tenth of the people, which contains a tenth of the sponsors.
     part = [each for number, each in enumerate(ids) if number // 10 % _PART == 0]
     copying = partial(originals.contender, servers)
     ours = f"ours, --collection {COLLECTION}"
@@ -86,7 +86,7 @@ async def _ours(
 
 
 def _check_arrived(servers: Servers, population: Population, collection: str | None) -> None:
-    """Checks the result: a contender that copies nothing would be fast."""
+    """Checks that everything was copied, since a contender that copies nothing would be fast."""
     wanted = len(population.entitled) if collection else population.count
     found = servers.durable.zcard(keys.PEOPLE)
     entitled = servers.durable.scard(keys.sponsors(SPONSORABLE))

@@ -22,7 +22,7 @@ _ALL = ("profiles", "sets", "relay", "hydrate")
 _SNAPSHOT = ("profiles", "sets")
 _SAMPLES_OF_50 = 200
 _SAMPLES_OF_5000 = 40
-# One way; the loop's timers have no finer resolution.
+# The delay to durable, one way; the timers of the event loop have no finer resolution.
 _DISTANCE_S = 0.001
 
 

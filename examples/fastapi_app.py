@@ -14,7 +14,7 @@ def create_app(tokens: SponsorTokens) -> FastAPI:
     """Returns the application."""
     app = FastAPI()
 
-    # Not async: fetching the keys blocks, so FastAPI runs this in a thread.
+    # Not async, so that FastAPI runs it in a thread: fetching the keys blocks.
     def require_sponsor(
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> dict[str, Any]:

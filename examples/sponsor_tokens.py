@@ -12,24 +12,23 @@ from joserfc.jwk import KeySet
 _KEPT_S = 300.0
 _MIN_FETCH_INTERVAL_S = 10.0
 
-# joserfc's exceptions for bad tokens. Anybody can write the header, and joserfc does not check all
-# of its types: `"crit": 5` raises a TypeError, a list an AttributeError.
+# Exceptions of joserfc for bad tokens. A token's header may contain anything, and joserfc does not
+# check all types in it: `"crit": 5` raises a TypeError, a list an AttributeError.
 _REFUSED = (JoseError, ValueError, TypeError, AttributeError, RecursionError)
 
 _log = logging.getLogger(__name__)
 
 
 class KeysAwayError(Exception):
-    """No keys have been fetched, so no token can be checked: answer 503."""
+    """No keys have been fetched yet, so no token can be checked; answer with status 503."""
 
 
 class SponsorTokens:
-    """Reads tokens about one sponsorable; `fetch_keys` returns `/.well-known/jwks.json`.
+    """Checks tokens about one sponsorable, and refuses those about others.
 
-    It refuses tokens about other sponsorables.
-
-    It keeps the keys for five minutes, or longer while they cannot be fetched. A token with an
-    unknown key also makes it fetch them, but at most every ten seconds, against forged tokens.
+    `fetch_keys` returns SponsorSync's public keys, the parsed `/.well-known/jwks.json`. The keys
+    are fetched again after five minutes, and stay in use while that fails. They are also fetched
+    for a token with an unknown key, but at most every ten seconds: such a token may be forged.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class SponsorTokens:
         self._clock = clock
         self._keys = KeySet([])
         self._fetched_at = self._due_at = clock()
-        # decode() checks the signature only.
+        # jwt.decode() checks only the signature; this checks the claims.
         self._registry = jwt.JWTClaimsRegistry(
             leeway=5,
             iss={"essential": True, "value": issuer},
@@ -59,7 +58,7 @@ class SponsorTokens:
         """Returns the claims of a valid token, else None.
 
         Raises:
-            KeysAwayError: No keys have been fetched.
+            KeysAwayError: No keys have been fetched yet.
         """
         try:
             kid = jws.extract_compact(token.encode()).headers().get("kid")
@@ -90,5 +89,8 @@ class SponsorTokens:
 
 
 def is_entitled(claims: dict[str, Any], cents: int) -> bool:
-    """Returns whether the claims entitle for at least this price; a missing claim does not."""
+    """Returns whether the claims say that the person is entitled, by a tier of at least `cents`.
+
+    A missing claim counts as not entitled, or as a tier of 0.
+    """
     return claims.get("entitled") is True and claims.get("cents", 0) >= cents

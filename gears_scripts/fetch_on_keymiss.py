@@ -1,25 +1,25 @@
 """Registers callbacks that answer reads of missing collections with durable's data.
 
-The first SMEMBERS, SISMEMBER, SMISMEMBER or SCARD of a collection that was evicted, flushed or
-never fetched gets the right answer, and so do all later ones. A collection that is known to be
-empty is answered as empty without a fetch; one that a removal emptied stays empty. The person's
-profile and entitlement are fetched along with it. While durable is down the reader gets an error at
-once, and no state changes. Collections of anonymous visitors are not answered.
+SMEMBERS, SISMEMBER, SMISMEMBER and SCARD of a collection that was evicted, flushed or never fetched
+get the right answer at the first attempt. A collection that is known to be empty is not fetched, so
+one that a removal emptied stays empty. The person's profile and entitlement are fetched together
+with the collection. While durable is down, the reader gets an error at once, and nothing changes.
+Collections of anonymous visitors are left to Redis.
 
-A command that is answered so must not be part of a MULTI: RedisGears 1.2.9 crashes the server if
-two are, or if one is and another client sends such a command before its EXEC. If the application
-reads collections in transactions, set "hook_collections": False in CONFIG: then the first read
-misses, as on a plain Redis.
+Such a read must not be part of a MULTI. RedisGears 1.2.9 crashes the server if a transaction has
+two of them, or has one and another client sends one before the EXEC. If the application reads
+collections in transactions, set "hook_collections": False in CONFIG; then the first read finds
+nothing, as on a plain Redis.
 
-With "hook_profiles" in CONFIG it also answers HGETALL, HGET and HMGET of profiles; only for readers
-that speak RESP2, since a hooked command always answers in RESP2.
+With "hook_profiles" in CONFIG, the callbacks also answer HGETALL, HGET and HMGET of profiles, but
+only for clients that use RESP2, since a hooked command always replies in RESP2.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
 
     gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
         build/gears/fetch_on_keymiss.py
 
-It replies OK. `sponsorsync deploy-gears` does the same, and replaces an older one.
+The command replies OK. `sponsorsync deploy-gears` does the same, and replaces an older release's.
 """
 
 import binascii
@@ -35,18 +35,19 @@ CONFIG = {}
 SET_COMMANDS = ["smembers", "sismember", "smismember", "scard"]
 HASH_COMMANDS = ["hgetall", "hget", "hmget"]
 
-# A reader waits this long for a durable that hangs, and so do others until it has timed out.
+# The time-out of durable's client. While durable hangs, a reader waits this long, and so do readers
+# behind it.
 SOCKET_TIMEOUT_S = 1.0
 
-# How long to wait for another fetch of the same person, most likely the service's.
+# How long to wait for the end of another fetch of the same person, such as the service's.
 PATIENCE_S = 2.0
 POLL_S = 0.005
 
 
 def answer_collection(record):
-    """Answers the command that missed, after fetching what is unknown.
+    """Answers a command on a missing collection, after fetching unknown parts of the person.
 
-    Not `async def`: the engine crashes the server on a coroutine function here.
+    Not `async def`: RedisGears crashes the server on a coroutine function here.
     """
     found = match_key(COLLECTION_KEY, record["key"])
     if not found:
@@ -68,13 +69,16 @@ def answer_collection(record):
 
 
 def require_comparison():
-    """Raises NotComparedError if local may have come back older: its empty sets may be wrong."""
+    """Raises NotComparedError if local may have come back with older data.
+
+    Its knowledge that a set is empty may then be outdated.
+    """
     if not is_local_compared():
         raise not_compared("local")
 
 
 def answer_profile(record):
-    """Answers a command on a missing profile likewise."""
+    """Answers a command on a missing profile, as `answer_collection` does for collections."""
     found = match_key(PROFILE_KEY, record["key"])
     if not found:
         return
@@ -89,13 +93,13 @@ def answer_profile(record):
         return
     flat = [as_bytes(each) for each in answer[1]]
     reply = shape_of_hash(command, flat)
-    # A reply cannot hold nil: then the command itself answers, as for a missing key.
+    # RedisGears cannot reply nil; Redis then answers the command itself, as for a missing key.
     if reply is not None:
         override_reply(reply)
 
 
 def current_command():
-    """Returns the command that missed; None within MULTI or Lua, where no reply is possible."""
+    """Returns the command that read a missing key; None in MULTI or Lua, which allow no reply."""
     try:
         return get_command()
     except Exception:
@@ -103,7 +107,10 @@ def current_command():
 
 
 def reply_error(command, error):
-    """Replies an error; raises it again, for the log and the failure count, if it is no outage."""
+    """Replies an error to the reader.
+
+    Raises any error but an outage again, so that RedisGears logs and counts it.
+    """
     is_outage = isinstance(error, (DurableDownError, NotComparedError))
     if command is not None:
         reason = str(error) if is_outage else "the data in durable storage could not be fetched"
@@ -115,7 +122,8 @@ def reply_error(command, error):
 def shape_of_set(command, members):
     """Returns the reply of a command on a set of these members.
 
-    Members are bytes: text that begins with '-' or '+' would become an error or a status.
+    Members are bytes, since RedisGears turns text that begins with '-' or '+' into an error or a
+    status.
     """
     name = command[0].lower()
     if name == "smembers":
@@ -129,7 +137,10 @@ def shape_of_set(command, members):
 
 
 def shape_of_hash(command, flat):
-    """Returns the reply of a command on a hash of these fields and values; None if it holds nil."""
+    """Returns the reply of a command on a hash of these fields and values.
+
+    Returns None if the reply would contain nil.
+    """
     name = command[0].lower()
     if name == "hgetall":
         return flat
@@ -141,9 +152,10 @@ def shape_of_hash(command, flat):
 
 
 def ask_until_known(person, call):
-    """Runs a script with a lease token until it has an answer, and returns that.
+    """Runs a Lua script with a lease token until it has an answer, and returns the answer.
 
-    Fetches the person if the token took the lease; else waits for the holder's fetch.
+    If the script took the lease for this token, fetches the person; else waits for the fetch of the
+    lease's holder. `call` returns the script's name and arguments for a token.
 
     Raises:
         DurableDownError, NotComparedError: Only durable has the answer, and it cannot be asked.
@@ -179,10 +191,10 @@ PROFILE_KEY = re.compile("^" + USER_DETAILS.format(id="([1-9][0-9]*)") + "$")
 
 
 def id_prefixes():
-    """Yields prefixes so that each id has exactly one: '1:' … '9:' and '10' … '99'.
+    """Yields prefixes of which each id has exactly one: '1:' … '9:' and '10' … '99'.
 
-    Misses of one registration are answered one after the other, those of several side by side.
-    GitHub's numbers never begin with 0.
+    RedisGears answers the misses of one registration one after the other, but those of different
+    registrations at the same time. GitHub's numbers never begin with 0.
     """
     for first in "123456789":
         yield first + ":"
@@ -190,7 +202,8 @@ def id_prefixes():
             yield first + second
 
 
-# Without commands the first reader misses, and only the next one gets the members.
+# Without hooked commands, the first read of a missing collection only starts the fetch and finds
+# nothing; later reads find the members.
 HOOKED = {"commands": SET_COMMANDS} if CONFIG.get("hook_collections", True) else {}
 
 for prefix in id_prefixes():

@@ -5,7 +5,8 @@ By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment o
     gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
         build/gears/sync_profiles.py
 
-It returns the counts that `copy_all` describes. Running it again is safe: versions decide.
+The script returns the counts that `copy_all` describes. It may be run again at any time: durable
+refuses a part that is not newer than its own.
 """
 
 CONFIG = {}

@@ -1,13 +1,14 @@
-"""Registers the capture of foreign writes, and the drain that pushes changes to durable.
+"""Registers two callbacks: the capture of other applications' writes, and the drain to durable.
 
-The capture (KeysReader, sync) runs at each write to a collection past the service, before the
-writer has its reply: it gives the collection a new version and marks its person dirty. A key that
-goes by DEL, eviction or expiry is a loss, not a removal; the last SREM or SPOP is a removal. Writes
-after a loss are sent only once they are merged with durable. The capture ignores our own scripts:
-they set `sponsorsync:capture_suppressed` while they write.
+The capture (a KeysReader in mode `sync`) runs at each write to a collection past the service,
+before the writer has its reply. It gives the collection a new version and marks the person dirty.
+The end of a key by DEL, eviction or expiry is a loss of data; only an SREM or SPOP of the last
+member means that the person removed everything. Writes after a loss are merged with durable's
+collection before they are pushed. The capture ignores the service's own writes: its scripts set
+`sponsorsync:capture_suppressed` meanwhile.
 
-The drain (StreamReader) pushes the people named in `sponsorsync:outbox` to durable, a batch at a
-time. It retries after an outage, and stores people whose data durable refuses in
+The drain (a StreamReader) pushes the people in the stream `sponsorsync:outbox` to durable, a batch
+at a time. It retries after an outage, and saves people whose data durable refuses in
 `sponsorsync:dead_letters`.
 
 By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment of the Redis server:
@@ -15,7 +16,7 @@ By hand, with REDISENT_HOST, REDISENT_PORT and REDISENT_PWD in the environment o
     gears-cli run --host HOST --port PORT --requirements build/gears/requirements.txt \
         build/gears/write_behind.py
 
-It replies OK. `sponsorsync deploy-gears` does the same, and replaces an older one.
+The command replies OK. `sponsorsync deploy-gears` does the same, and replaces an older release's.
 """
 
 import re
@@ -37,22 +38,21 @@ LOSSES = ["del", "expired", "evicted", "rename_from", "move_from", "set"]
 
 
 def capture(record):
-    """Versions a write past the service.
+    """Gives a new version to a collection that was written past the service.
 
-    With plain commands, which are atomic here, since the server waits for the callback. A Lua
-    script in their place crashes the server if the writer is a Lua script itself (Redis 7.0 asserts
-    that no other is running).
+    It uses plain commands, which are atomic here, since the server waits for the callback. It
+    cannot use a Lua script: Redis 7.0 crashes if the writer is a Lua script and another one starts.
     """
     key = record["key"]
     found = match_key(COLLECTION_KEY, key)
-    # A fetch that is under way needs no mark: it takes no part that is newer here, and merges a set
-    # that it finds in the place of an unknown one.
+    # A fetch that is under way need not be told: it replaces no part that is newer on local, and if
+    # a set was unknown and is there by then, it merges the two.
     if not found or execute("EXISTS", CAPTURE_SUPPRESSED) == 1:
         return
     try:
         save_version(record["event"], found.group(1), found.group(2), key)
     except Exception as error:
-        # A wrong-type key: it cannot be repaired here; verify names it.
+        # The key has a wrong type, which cannot be repaired here; `sponsorsync verify` reports it.
         log("sponsorsync: a write of person {} was not captured: {}".format(found.group(1), error))
 
 
@@ -66,7 +66,8 @@ def save_version(event, person, collection, key):
     presence, version, size_field = FIELDS[collection]
     is_there, last, before = execute("HMGET", meta, presence, version, size_field)
     if is_there is not None and not is_local_compared():
-        # Local may have come back older: a write to it is no newer state of the whole set.
+        # Local may have come back with an older set; a version for this write would declare the
+        # whole set newer than durable's. So the set becomes unknown, and is merged with durable's.
         execute("HDEL", meta, presence)
         is_there = None
     if event in LOSSES and not (event == "del" and is_popped(key)):
@@ -75,12 +76,12 @@ def save_version(event, person, collection, key):
         return
     size = execute("SCARD", key)
     if event == "sadd" and is_there == "1" and size <= int(before or 0):
-        # It grew, and is not larger than before: it had been lost unnoticed. (Or another database
-        # has a key of this name: the engine reports those, too.)
+        # A member was added, but the set is not larger than recorded: the set had been lost without
+        # an event. (Or the write was in another database, whose events RedisGears reports, too.)
         execute("HDEL", meta, presence)
         is_there = None
     if is_there is None:
-        # The set is unknown, or was lost: it is sent once it is merged with durable's.
+        # The set is unknown or was lost; it is pushed only after a merge with durable's set.
         if size and not is_visitor(person):
             execute("HSETNX", meta, version, "0")
             execute("HINCRBY", meta, "m", "1")
@@ -95,21 +96,22 @@ def save_version(event, person, collection, key):
 
 
 def save_pop(key):
-    """Saves the key of a SPOP: with a count, the server notifies before it removes the members.
+    """Saves the key of a SPOP, so that a `del` within the same command is known to be a removal.
 
-    The size is then that of before; if it removes all, a `del` follows within the same command.
+    For a SPOP with a count, Redis sends the event `spop` before it removes the members, so the size
+    is still the old one. If the command removes all members, it then sends `del`.
     """
     redis.sponsorsync_popped = (key, count_removals())
 
 
 def is_popped(key):
-    """Returns whether the last SPOP was of this key and is still running."""
+    """Returns whether a SPOP of this key is still running."""
     popped = getattr(redis, "sponsorsync_popped", None)
     return popped is not None and popped[0] == key and popped[1] == count_removals()
 
 
 def count_removals():
-    """Returns how many commands that pop or delete have ended: without the current one."""
+    """Returns how many SPOP, DEL and UNLINK commands have ended; a running one is not counted."""
     statistics = text_of(execute("INFO", "commandstats"))
     return re.findall(r"^cmdstat_(spop|del|unlink):calls=([0-9]+)", statistics, re.MULTILINE)
 
@@ -120,27 +122,27 @@ def wake(person):
 
 
 def collect(entries, record):
-    """Makes one list of the records of a batch."""
+    """Appends a record to the list of a batch (the accumulator of RedisGears)."""
     return (entries or []) + [record]
 
 
 def push(entries):
-    """Pushes the people of a batch to durable, and removes its entries.
+    """Pushes the people of a batch to durable, and deletes its entries from the outbox.
 
     Raises:
-        DurableDownError, NotComparedError: The engine retries the same batch after RETRY_S.
+        DurableDownError, NotComparedError: RedisGears retries the same batch after RETRY_S.
     """
-    # An entry that was removed meanwhile arrives without its fields.
+    # RedisGears reads an entry that was deleted meanwhile without its fields.
     people = [text_of(entry["value"]["u"]) for entry in entries if "u" in entry["value"]]
     drain(sorted(set(people)), NAMES)
-    # Last: a crash before it only sends people twice; one after an early removal would leave them
-    # to the service's sweep.
+    # The entries are deleted last: after a crash before this line, people are only pushed twice. If
+    # they were deleted first, a crash would delay their push until the service's periodic sweep.
     execute("XDEL", OUTBOX, *[text_of(entry["id"]) for entry in entries])
 
 
 NAMES = require_names()
 
-# Computed once: every write waits for the capture.
+# Computed once, since every write waits for the capture.
 META_PREFIX = META.format(id="")
 FIELDS = {each: ("p:" + each, "v:" + each, "n:" + each) for each in NAMES["collections"]}
 COLLECTION_KEY = compile_collection_key(NAMES)

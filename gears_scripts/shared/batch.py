@@ -1,6 +1,7 @@
-"""Copies the people of all keys of a kind, with counts instead of exceptions.
+"""Copies to durable the people who have a key of some kind, and counts successes and failures.
 
-An exception would end the whole run at its record, and skip all records after it.
+Failures are counted because RedisGears ends the whole run at an exception, and skips all later
+records.
 """
 
 import json
@@ -14,7 +15,7 @@ MOST_ERRORS = 10
 
 
 class Counts:
-    """Counts of a run; `ids` are the people of the next copy."""
+    """Counts of a run; `ids` are the people found since the last copy."""
 
     def __init__(self):
         self.done, self.failed, self.skipped, self.errors = 0, 0, {}, []
@@ -35,16 +36,16 @@ class Counts:
 
 
 def copy_all(parts, template, only_entitled=False, **fields):
-    """Scans all keys of one kind and copies some parts of the people they belong to.
+    """Scans all keys of one kind, and copies some parts of the people whose ids are in the keys.
 
-    Replies one record: JSON {"done": int, "skipped": {reason: int}, "failed": int, "errors": […]};
-    none at all if there is no such key.
+    The run replies one record, JSON {"done": int, "skipped": {reason: int}, "failed": int,
+    "errors": […]}; or no record, if there is no such key.
 
     Args:
-        parts: Names: 'profile', collections, or 'entitlement' for the entitlement alone.
-        template: The names of these keys, with the person's `{id}` and other fields.
+        parts: The parts to copy: 'profile', 'entitlement', or names of collections.
+        template: The name of these keys, with `{id}` for the person and possibly other fields.
         only_entitled: Leaves out people who are not entitled.
-        fields: Regular expressions of the other fields.
+        fields: Regular expressions for the template's other fields, by their names.
     """
     names = load_names()
     ours = re.compile("^" + template.format(id="(?P<id>[1-9][0-9]*)", **fields) + "$")
@@ -80,15 +81,15 @@ def copy_all(parts, template, only_entitled=False, **fields):
 
 
 def import_unversioned(ids, names):
-    """Versions and pushes data that were written before there was a service.
+    """Pushes to durable the data that local has had since before the service, without versions.
 
-    Returns the people with a wrong-type key, and the error.
+    Returns {person: error} for the people who have a wrong-type key.
     """
     unreadable = {}
     for piece in in_pieces(ids):
         imported, _, wrongs = run_local("import_unversioned", "mark", json.dumps(names), *piece)
         for wrong in map(text_of, wrongs):
-            # The error names the key; its last number that is one of the ids is the person.
+            # The error names the key; the last number in it that is one of the ids is the person's.
             found = [each for each in re.findall(r":([0-9]+)(?=[: ])", wrong) if each in piece]
             unreadable[found[-1]] = wrong
         if imported:
@@ -97,9 +98,10 @@ def import_unversioned(ids, names):
 
 
 def find_entitled(ids, names):
-    """Returns the people who are in an index of sponsors.
+    """Returns those of these people who are in an index of entitled people.
 
-    People whose entitlement was never evaluated are dirty, and are pushed by the drain.
+    People whose entitlement was never evaluated are not in it. They are dirty, so the drain pushes
+    them.
     """
     entitled = set()
     for sponsorable in names["sponsorables"]:
@@ -109,7 +111,10 @@ def find_entitled(ids, names):
 
 
 def copy_people(counts, ids, part, names, only_entitled):
-    """Copies one part of people; drains all parts of people whose part must be fetched first."""
+    """Copies one part of people to durable, and counts the results.
+
+    If a person's data must be fetched from durable first, all parts of that person are pushed.
+    """
     require_compared("local", run_id_here())
     unreadable = import_unversioned(ids, names)
     ids = [each for each in ids if each not in unreadable]

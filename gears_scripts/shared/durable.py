@@ -15,21 +15,21 @@ VARIABLES = ["REDISENT_" + name for name in ("HOST", "PORT", "USER", "PWD", "TLS
 
 
 class DurableDownError(Exception):
-    """Durable cannot be asked at the moment; the data are not at fault."""
+    """Durable cannot be asked at the moment, whatever the data."""
 
 
-# Empty when the callbacks are registered: they are pickled with everything they refer to, and a
-# connection cannot be pickled. Each script has its own client: a shared one would call functions of
-# the script that made it, which are gone when that script is replaced.
+# The clients by address. It must be empty when callbacks are registered: RedisGears pickles them
+# with everything they refer to, and a connection cannot be pickled. Scripts do not share a client:
+# it would call functions of the script that created it, which are gone once that is replaced.
 CLIENTS = {}
 
 
 class DurableRefusesError(Exception):
-    """Durable has a wrong-type key of one person; no outage."""
+    """Durable has a wrong-type key of one person, so only this person's data are refused."""
 
 
 def durable():
-    """Returns this script's client of the server in the environment; the first call makes it."""
+    """Returns this script's client of durable; the first call creates it from the environment."""
     address = tuple(os.environ.get(name) for name in VARIABLES)
     if address not in CLIENTS:
         CLIENTS[address] = create_durable(os.environ)
@@ -37,7 +37,7 @@ def durable():
 
 
 def create_durable(environment):
-    """Returns a client for the server of REDISENT_*; it connects at the first command.
+    """Returns a client of the server that REDISENT_* name; it connects at the first command.
 
     Raises:
         DurableDownError: REDISENT_HOST is not set.
@@ -67,11 +67,11 @@ def create_durable(environment):
 
 
 def greet(connection):
-    """Refuses a new connection to an incarnation of durable that the service has not compared.
+    """Refuses a new connection if the service has not compared this incarnation of durable.
 
-    A restart ends connections, so an open one never leads to another incarnation. If a durable that
-    fell back counted our applications, they would hide how far it fell. The error is one of the
-    client's own, so that it handles it as a failed connection.
+    If durable came back with older data, records that it applied now would raise its count, and so
+    hide from the service how old the data are. Checking new connections is enough, since a restart
+    ends the open ones. The error is one of redis-py's, which treats it as a failed connection.
     """
     connection.on_connect()
     connection.send_command("INFO", "server")
@@ -82,12 +82,15 @@ def greet(connection):
 
 
 def run_durable(name, argument_lists):
-    """Runs a script of LUA several times in one round trip; returns the replies.
+    """Runs a Lua script on durable, once for each list of arguments, in one round trip.
+
+    Returns the replies.
 
     Raises:
-        DurableDownError: Durable cannot be asked. For DOWN_S after that no call tries again.
-        NotComparedError: Durable was restarted; its replies are dropped until the service has
-            compared it.
+        DurableDownError: Durable cannot be asked; for DOWN_S after that, each call fails at once.
+        DurableRefusesError: Durable has a wrong-type key.
+        NotComparedError: Durable was restarted, and the service has not compared it yet. Its
+            replies are dropped.
     """
     if time.time() < getattr(redis, "sponsorsync_down_until", 0.0):
         raise DurableDownError("durable could not be reached a moment ago")
@@ -104,9 +107,10 @@ def run_durable(name, argument_lists):
 
 
 def outage(error):
-    """Returns the error to raise in place of the client's.
+    """Returns the error of ours to raise in place of redis-py's.
 
-    Raise it `from None`: the client's text has durable's address, and could be read in Redis.
+    Raise it `from None`: redis-py's message has durable's address, and clients of this Redis can
+    read the errors of scripts.
     """
     if str(error) == NOT_COMPARED:
         return not_compared("durable")
@@ -117,7 +121,7 @@ def outage(error):
 
 
 def _run_all(client, name, argument_lists):
-    """Returns INFO and the replies; loads a script that durable lacks, and runs it again."""
+    """Returns durable's INFO and the replies; first loads the script if durable lacks it."""
     replies = _run_once(client, name, argument_lists)
     if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
         client.script_load(lua_text(name))

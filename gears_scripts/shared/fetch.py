@@ -1,4 +1,4 @@
-"""Fetches people's data from durable; the same rules as the service's `sync/hydrate.py`."""
+"""Fetches people's data from durable, by the same rules as the service's `sync/hydrate.py`."""
 
 import json
 
@@ -7,10 +7,10 @@ import json
 
 
 def fetch(ids, names, token):
-    """Merges durable's data of people; returns those who could not be merged, and why.
+    """Merges durable's data of people into local; returns {person: reason} for each failure.
 
-    With a token it fills what is unknown and ends the lease. With '' it merges parts that are known
-    here and newer on durable.
+    With the token of a lease, it fills the parts that are unknown on local and ends the lease. With
+    '' it merges the parts that are known on local and newer on durable.
 
     Raises:
         DurableDownError, NotComparedError: Durable cannot be asked, or is not compared yet.
@@ -28,7 +28,10 @@ def fetch(ids, names, token):
 
 
 def pack_from_durable(ids, names):
-    """Yields (person, row of pack.lua); runs a script again that stopped early for its size."""
+    """Packs people on durable; yields (person, row of pack.lua).
+
+    A script that has read much data stops early, and is run again for the people it left out.
+    """
     waiting, what = list(ids), form_for("local", "all")
     while waiting:
         pieces = in_pieces(waiting)

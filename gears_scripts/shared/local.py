@@ -1,4 +1,4 @@
-"""The Redis that this script runs in: names, replies, and the service's Lua scripts."""
+"""Access to local, the Redis that this script runs in: names, replies, and Lua scripts."""
 
 import hashlib
 import os
@@ -6,20 +6,21 @@ import re
 
 import redis
 
+# The bundler (gears/bundle.py) puts the service's keys, numbers and Lua scripts here:
 # @service
 
 DEFAULT_COLLECTIONS = ["mnodes"]
 
 
 class NotComparedError(Exception):
-    """A server was restarted, and the service has not compared it with the other one yet."""
+    """A server was restarted, and the service has not compared it with the other server yet."""
 
 
 def load_names():
     """Returns {"sponsorables": [login], "collections": [name]}.
 
-    They come from the upload, else from the environment of the Redis server. Without either, the
-    sponsorables are those with an index of sponsors here, by a scan of every key.
+    They come from CONFIG, which an upload fills, else from the environment of the Redis server. If
+    neither names a sponsorable, a scan of all keys finds those that have an index `sponsors:`.
     """
     names = read_names()
     if not names["sponsorables"]:
@@ -29,10 +30,10 @@ def load_names():
 
 
 def require_names():
-    """Returns the same for a script that stays live.
+    """Returns the names as `load_names` does, but without a scan: for scripts that stay live.
 
     Raises:
-        ValueError: No sponsorable is named; the upload fails with this message.
+        ValueError: No sponsorable is named; the upload then fails with this message.
     """
     names = read_names()
     if not names["sponsorables"]:
@@ -54,7 +55,7 @@ def _split(value):
 
 
 def scan(pattern):
-    """Returns the keys of a pattern; reads them in pages, so that no client waits for all."""
+    """Returns the keys that match a pattern; reads them in pages, so that no client waits long."""
     keys, cursor = set(), "0"
     while True:
         cursor, page = execute("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
@@ -65,7 +66,7 @@ def scan(pattern):
 
 
 def lua_text(name):
-    """Returns the text of a script of LUA."""
+    """Returns the text of one of the service's Lua scripts."""
     return "".join(LUA_PIECES[place] for place in LUA[name])
 
 
@@ -73,9 +74,9 @@ LUA_SHA = {name: hashlib.sha1(lua_text(name).encode()).hexdigest() for name in L
 
 
 def run_local(name, *arguments):
-    """Runs a script of LUA; returns the reply of `execute`.
+    """Runs one of the service's Lua scripts on local; returns the reply of `execute`.
 
-    Passes bytes as a bytearray: `execute` converts anything else to text.
+    Passes bytes as a bytearray, since `execute` converts every other type to text.
     """
     arguments = [bytearray(each) if isinstance(each, bytes) else each for each in arguments]
     try:
@@ -87,7 +88,7 @@ def run_local(name, *arguments):
 
 
 def as_bytes(value):
-    """Returns a reply of `execute` as bytes: it decodes valid UTF-8."""
+    """Returns a reply of `execute` as bytes; `execute` has decoded it if it is valid UTF-8."""
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
@@ -108,16 +109,16 @@ def run_id_in(info):
 
 
 def compared_incarnation(side):
-    """Returns the incarnation of 'local' or 'durable' that the service compared last, or None.
+    """Returns the run_id of 'local' or 'durable' when the service last compared the two, or None.
 
-    None if no service has run since the last FLUSHALL: then a server cannot be older than anything.
+    None means that no service has run since local's last FLUSHALL, so there is nothing to compare.
     """
     found = execute("HGET", INCARNATIONS, side)
     return None if found is None else text_of(found)
 
 
 def require_compared(side, run_id):
-    """Raises NotComparedError if a server is not the incarnation that was compared last."""
+    """Raises NotComparedError if a server has been restarted since it was last compared."""
     compared = compared_incarnation(side)
     if compared is not None and compared != run_id:
         raise not_compared(side)
@@ -128,18 +129,19 @@ def not_compared(side):
 
 
 def form_for(side, what):
-    """Returns the form for pack.lua: with dumps, if that server reads the other one's.
+    """Returns the first argument of pack.lua: `what`, and '+dumps' if `side` can read dumps.
 
-    The service tests and stores that whenever it compares the two.
+    The service tests whether each server reads the other one's dumps whenever it compares the two,
+    and stores the result.
     """
     reads = execute("HGET", INCARNATIONS, "dumps:" + side)
     return what + ("+dumps" if reads is not None and text_of(reads) == "1" else "")
 
 
 def is_local_compared():
-    """Returns whether the service has compared this incarnation of local, or none runs.
+    """Returns whether the service has compared local since its last start, or no service runs.
 
-    Once compared, the answer is final for this process.
+    Once compared, local stays so until this process ends, so the result is kept.
     """
     if not getattr(redis, "sponsorsync_local_compared", False):
         compared = compared_incarnation("local")
@@ -150,12 +152,12 @@ def is_local_compared():
 
 
 def match_key(pattern, key):
-    """Returns the match of a key, or None; also for a key in bytes, which is not UTF-8."""
+    """Returns the match of a key, or None; a key in bytes is not UTF-8, and so never matches."""
     return pattern.match(key) if isinstance(key, str) else None
 
 
 def compile_collection_key(names):
-    """Returns the pattern of preference keys, with groups for the person and the collection."""
+    """Returns the pattern of the keys of collections, with groups for person and collection."""
     collections = "|".join(re.escape(each) for each in names["collections"])
     key = PREFERENCES.format(id="([1-9][0-9]*)", collection="({})".format(collections))
     return re.compile("^" + key + "$")

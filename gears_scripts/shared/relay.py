@@ -1,4 +1,4 @@
-"""Pushes people to durable; the same rules as the service's `sync/relay.py`."""
+"""Pushes people to durable, by the same rules as the service's `sync/relay.py`."""
 
 import binascii
 import json
@@ -14,10 +14,13 @@ DEAD_LETTER_LONGEST_S = 3600
 
 
 def drain(ids, names):
-    """Pushes the dirty among these people to durable: pack, apply, confirm.
+    """Pushes those of these people who are dirty to durable.
+
+    Their records are packed on local, applied on durable, and confirmed on local. Returns the same
+    as `deliver`.
 
     Raises:
-        DurableDownError, NotComparedError: Everyone unconfirmed is still dirty; try again.
+        DurableDownError, NotComparedError: People not yet confirmed are still dirty; try again.
     """
     require_compared("local", run_id_here())
     rows, refused = pack_here(ids, "entitled", names)
@@ -33,7 +36,7 @@ def drain(ids, names):
 
 
 class Row:
-    """A person's row of pack.lua; `record` is opaque."""
+    """A person's row in the reply of pack.lua; `record` is the packed person record."""
 
     def __init__(self, person, reply):
         self.person = person
@@ -43,7 +46,7 @@ class Row:
 
 
 def pack_here(ids, what, names):
-    """Returns rows of local, and the people who cannot be packed, with the reasons."""
+    """Packs people on local; returns their rows, and {person: reason} for those not packed."""
     rows, refused, sponsorables = [], {}, json.dumps(names["sponsorables"])
     waiting, what = list(ids), form_for("durable", what)
     while waiting:
@@ -59,7 +62,7 @@ def pack_here(ids, what, names):
 
 
 def hydrate(ids, names):
-    """Fetches people whose lease is free; returns those who could not be fetched, and why."""
+    """Fetches people whose lease is free; returns {person: reason} for each failure."""
     token = new_token()
     mine = [
         person
@@ -112,9 +115,9 @@ def deliver(rows, names):
 
 
 def sort_answers(batches, replies, delivery):
-    """Sorts durable's answers into `delivery`; refused dirty people become dead letters.
+    """Sorts durable's answers into `delivery`; dirty people who are refused become dead letters.
 
-    Returns [(durable's APPLIED, row)] of the rows that it took.
+    Returns [(durable's count of applying scripts, row)] of the rows that durable took.
     """
     taken = []
     for batch, (applied, answers) in zip(batches, replies):
@@ -133,7 +136,10 @@ def sort_answers(batches, replies, delivery):
 
 
 def merge_newer(ids, names):
-    """Merges durable's newer parts, since local came back older; pushes the rest again."""
+    """Merges durable's newer parts of people, and queues the people so that the rest is pushed.
+
+    Durable has newer parts if local came back with older data.
+    """
     conflicts = fetch(ids, names, "")
     for person in ids:
         if person in conflicts:
@@ -143,7 +149,7 @@ def merge_newer(ids, names):
 
 
 def in_batches(rows):
-    """Splits rows into pieces for one script each."""
+    """Splits rows into batches, each for one run of the script."""
     batches, size = [], 0
     for row in rows:
         size += len(row.record)
@@ -155,9 +161,10 @@ def in_batches(rows):
 
 
 def handle_fallback(before, applied_before, taken):
-    """Pushes everyone again but those whose whole record was just applied, if durable fell back.
+    """If durable was emptied, marks everyone dirty except people just applied completely.
 
-    It did if it was emptied under an open connection: its counter is lower than before.
+    Each applying script raises durable's count, so a lower count means that durable was emptied
+    while the connection was open.
     """
     if applied_before >= before:
         return
@@ -169,21 +176,25 @@ def handle_fallback(before, applied_before, taken):
 
 
 def confirm(taken):
-    """Confirms on local what durable took: people who did not change meanwhile become clean."""
+    """Confirms on local the rows that durable took.
+
+    People who have not changed since they were packed are then no longer dirty.
+    """
     changed = [(applied, row) for applied, row in taken if "d" in row.flags]
     for piece in in_pieces(changed, PEOPLE_A_SCRIPT * 4):
         arguments = []
         for applied, row in piece:
             arguments += [applied, row.person, row.version_vector, row.flags]
         run_local("confirm", *arguments)
-    # The others were not dirty; those who changed meanwhile are dirty by now.
+    # These people were not dirty when packed, so there is nothing to clear; if they have changed
+    # since, they are dirty by now.
     settled = [(applied, row.person) for applied, row in taken if "d" not in row.flags]
     for piece in in_pieces(settled, PEOPLE_A_SCRIPT * 4):
         execute("ZADD", CONFIRMED, *(value for pair in piece for value in pair))
 
 
 def prune(person, names):
-    """Removes from durable what a person who is not entitled removed on local."""
+    """Removes items from durable that a person who is not entitled has removed on local."""
     for collection in names["collections"]:
         key = PREFERENCES.format(id=person, collection=collection)
         try:
@@ -196,7 +207,7 @@ def prune(person, names):
 
 
 def add_dead_letter(person, reason):
-    """Stores a person whose data one server refuses; everyone else goes on without them."""
+    """Saves a person whose data one server refuses, so that they do not hold up the others."""
     if reason != "visitor":
         run_local("add_dead_letter", person, reason, DEAD_LETTER_FIRST_S, DEAD_LETTER_LONGEST_S)
         log("sponsorsync: person {} is a dead letter: {}".format(person, reason))

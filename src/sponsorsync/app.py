@@ -50,7 +50,7 @@ Errors are RFC 9457 problem details; `code` is for programs.
 """
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""10,000 ids of the maximum length, with room for JSON's quoting."""
+"""Enough for 10,000 ids of the default maximum length, with room for JSON's quoting."""
 
 _STATIC = Path(__file__).parent / "web" / "static"
 
@@ -63,11 +63,11 @@ def create_app(
     gears_folder: Path | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
-    """Returns the service; nothing is opened before its lifespan begins.
+    """Returns the web application; its lifespan opens the connections and starts the loops.
 
-    The transports replace the network to GitHub, and to the services at which people link accounts.
-    `gears_folder` has the RedisGears scripts, by default the installation's own. The times of
-    `clock` have a time zone.
+    `github_transport` replaces the network to GitHub, `link_transport` that to the services at
+    which people link accounts. `gears_folder` contains the RedisGears scripts; None means those of
+    this installation. `clock` returns the present time with a time zone.
 
     Raises:
         SettingsError: A required setting is missing.
@@ -115,12 +115,13 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     add_error_handlers(app)
     correct_openapi(app)
-    # The last one added handles a request first.
+    # The middleware that is added last handles a request first.
     app.add_middleware(CrossSiteGuard, origin=settings.origin, allowed_origins=allowed_origins)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(AnnouncedLengthLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(HeadAsGet)
-    # The middleware above guards changes and bodies, which a plain forward auth request lacks.
+    # Answers plain forward auth requests before the middleware above, which they do not need: they
+    # have no body and change nothing.
     app.add_middleware(forward_auth.PlainForwardAuth)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(SecurityHeaders, github_url=settings.github_url)
@@ -136,5 +137,5 @@ def create_app(
 
 
 def _operation_id(route: APIRoute) -> str:
-    """Returns the function's name: `get_me` is better in clients than `get_me_me_get`."""
+    """Returns the function's name, so that generated clients have `get_me`, not `get_me_me_get`."""
     return route.name

@@ -1,4 +1,4 @@
-"""Background work: loops that run as long as the service, and work that is done once."""
+"""Background work: loops that run as long as the service, and tasks that run once."""
 
 import asyncio
 import random
@@ -26,9 +26,9 @@ class LoopState:
     """The state of one background loop of this replica.
 
     Attributes:
-        status: `failing` from a failure until the loop has done its work again.
-        failures: Exceptions that ended the loop since the start.
-        last_error: The last failure: our own errors in words, others by the name of their class.
+        status: `failing` from a failure until the loop works again.
+        failures: The number of exceptions that have ended the loop's work since the start.
+        last_error: The last failure: the message of an error of ours, else the error's class.
     """
 
     name: str
@@ -39,10 +39,11 @@ class LoopState:
 
 
 class _Loop:
-    """One loop, restarted after any exception.
+    """One loop, whose work is restarted after any exception.
 
-    Work that runs for long waits longer after each failure. A pass of a periodic loop is repeated
-    after its pause; only a fault of our own makes it wait longer.
+    Without `every_s` the work runs for long, and each restart waits longer than the previous one.
+    With `every_s` the work is one pass, repeated after that pause; only unexpected errors make the
+    pause longer.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class _Loop:
                     return
                 await self._work()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all are restarted
-                # A cancellation of this loop may come out as another error; see `end_tasks`. And a
-                # CancelledError may come from a task that the work waited for.
+                # Neither error type tells whether this loop was cancelled: a cancellation may come
+                # out as another error (see `end_tasks`), and a CancelledError may come from a task
+                # for which the work waited.
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     return
@@ -85,10 +87,10 @@ class _Loop:
         self._backoff_s = _BACKOFF_FIRST_S
 
     def _record_failure(self, error: BaseException) -> float:
-        """Returns how long to wait, in seconds."""
+        """Records and logs a failure; returns the seconds to wait until the restart."""
         is_expected = isinstance(error, SponsorSyncError)
         if is_expected and self._every_s is not None:
-            wait_s = self._every_s  # an outage: the next pass notices its end
+            wait_s = self._every_s  # probably an outage, whose end the next pass notices
         else:
             jitter = random.uniform(0.5, 1.0)  # noqa: S311
             wait_s = (self._every_s or 0.0) + self._backoff_s * jitter
@@ -96,7 +98,7 @@ class _Loop:
         self.state.status = "failing"
         self.state.failures += 1
         self.state.last_failed_at = datetime.now(UTC)
-        # The message of any other error may hold personal data or a secret.
+        # Only our own errors' messages are shown: others may contain personal data or a secret.
         self.state.last_error = str(error) if is_expected else type(error).__name__
         shown = {"loop": self.state.name, "seconds": round(wait_s, 1)}
         if is_expected:
@@ -107,7 +109,7 @@ class _Loop:
 
 
 class Supervisor:
-    """Owns the background loops and the one-shot work of this process until it is closed."""
+    """Runs this process's background loops and one-shot tasks, and ends them when it is closed."""
 
     def __init__(self) -> None:
         self._loops: dict[str, LoopState] = {}
@@ -125,8 +127,8 @@ class Supervisor:
 
         Args:
             name: The loop's name in the log, `/readyz` and the metrics.
-            work: Without `every_s` it runs until it is cancelled, and a return ends the loop for
-                good. With `every_s` it is one pass.
+            work: Without `every_s`, it runs until it is cancelled; if it returns, the loop has
+                ended. With `every_s`, it does one pass and returns.
             every_s: The pause after each pass.
         """
         loop = _Loop(name, work, every_s)
@@ -137,7 +139,7 @@ class Supervisor:
         task.add_done_callback(lambda _: self._loops.pop(name))
 
     def start_once(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Starts work that is done once; `aclose` waits a bounded time for it."""
+        """Starts a task that runs once; `aclose` waits a bounded time for its end."""
         task = asyncio.create_task(_log_failure(name, work), name=name)
         self._one_shot_tasks.add(task)
         task.add_done_callback(self._one_shot_tasks.discard)
@@ -147,7 +149,7 @@ class Supervisor:
         return list(self._loops.values())
 
     async def aclose(self) -> None:
-        """Waits a bounded time for the one-shot work, then ends everything."""
+        """Waits a bounded time for the one-shot tasks, then cancels all tasks and loops."""
         try:
             if self._one_shot_tasks:
                 await asyncio.wait(self._one_shot_tasks, timeout=_DRAIN_S)
@@ -156,7 +158,7 @@ class Supervisor:
 
 
 def open_supervisor() -> AbstractAsyncContextManager[Supervisor]:
-    """Returns a context with a supervisor, which ends its work when the context ends.
+    """Returns a context manager for a supervisor, which ends its work when the context ends.
 
     Open it after every resource that a loop uses, so that the loops end before their resources.
     """
@@ -175,10 +177,10 @@ async def _log_failure(name: str, work: Coroutine[None, None, None]) -> None:
 async def end_tasks(*tasks: asyncio.Task[None]) -> None:
     """Cancels tasks until all of them have ended, even if the caller is cancelled meanwhile.
 
-    One cancellation can get lost: redis-py sends through `asyncio.wait_for`, which swallows one on
-    Python 3.11 (https://github.com/python/cpython/issues/86296), and one that arrives while a
-    connection is being made comes out as an error of that connection, which a loop takes for an
-    outage. So tasks that talk to Redis are not left to a task group, which cancels only once.
+    It cancels repeatedly, because a single cancellation can get lost in redis-py. On Python 3.11
+    `asyncio.wait_for` may swallow it (https://github.com/python/cpython/issues/86296). While a
+    connection is being opened, it becomes a connection error, which a loop takes for an outage. So
+    use this, and not a task group, which cancels only once, for tasks that use Redis.
     """
     waiting, is_cancelled = set(tasks), False
     while waiting:

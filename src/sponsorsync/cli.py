@@ -34,9 +34,9 @@ cli.add_typer(gears)
 
 
 def main() -> None:
-    """Runs the command line and ends with its status.
+    """Runs the command line, and ends the process with the command's status.
 
-    An error is one line on standard error; the status is 2 for a wrong argument, else 1.
+    An error is printed as one line on standard error. Its status is 2 for a wrong argument, else 1.
     """
     try:
         status = cli(prog_name="sponsorsync", standalone_mode=False)
@@ -267,6 +267,6 @@ def bundle_gears(
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    if message:  # it is empty after the help
+    if message:  # typer's error is empty if the help was printed
         typer.echo(f"sponsorsync: {message}", err=True)
     sys.exit(status)

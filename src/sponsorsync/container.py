@@ -59,9 +59,9 @@ async def open_services(
     gears_folder: Path | None,
     clock: Callable[[], datetime],
 ) -> AsyncIterator[Services]:
-    """Yields everything that a route may use; `create_app` documents the arguments.
+    """Yields all services that routes use; `create_app` documents the arguments.
 
-    If a part fails to open, the parts before it are closed.
+    If one part fails to open, the parts opened before are closed.
     """
     policy, sponsorables = settings.entitlement_policy, settings.sponsorables
     token = settings.maintainer_token
@@ -76,7 +76,7 @@ async def open_services(
             transport = await stack.enter_async_context(open_transport())
         http = create_http_client(transport, timeout_s=settings.github_timeout_s)
         await stack.enter_async_context(http)
-        # Opened after the parts that the loops use, so that it is closed before them.
+        # The supervisor is opened after the parts that its loops use, so it is closed before them.
         supervisor = await stack.enter_async_context(open_supervisor())
         registrations.start(supervisor)
         engine = redis_pair.engine

@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 class Level(StrEnum):
-    """Severity of a diagnostic; an ERROR makes the exit status 1."""
+    """Severity of a diagnostic; after an ERROR the command's exit status is 1."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ _MARKS = {
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """The result of checking a variable or a server; the advice is empty if nothing is wrong."""
+    """The result of checking a setting or a server; `advice` is empty if nothing is wrong."""
 
     subject: str
     level: Level
@@ -35,14 +35,14 @@ class Diagnostic:
 
 
 def warn_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
-    """Returns an OK diagnostic, or a WARNING with an advice."""
+    """Returns an OK diagnostic if `ok`, else a WARNING with the advice."""
     if ok:
         return Diagnostic(subject, Level.OK, seen)
     return Diagnostic(subject, Level.WARNING, seen, advice)
 
 
 def fail_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
-    """Returns an OK diagnostic, or an ERROR with an advice."""
+    """Returns an OK diagnostic if `ok`, else an ERROR with the advice."""
     if ok:
         return Diagnostic(subject, Level.OK, seen)
     return Diagnostic(subject, Level.ERROR, seen, advice)
@@ -51,7 +51,7 @@ def fail_unless(ok: bool, subject: str, seen: str, advice: str) -> Diagnostic:
 def print_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
     """Prints a table on standard output."""
     table = Table("", box=None)
-    # Long values are folded, not cut off, also in a pipe with 80 columns: people copy the names.
+    # Long texts are wrapped, not cut off, so that people can copy names, also from 80 columns.
     table.add_column("checked", no_wrap=True)
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")

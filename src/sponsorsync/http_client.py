@@ -16,7 +16,7 @@ from sponsorsync import __version__
 T = TypeVar("T")
 
 USER_AGENT = f"SponsorSync/{__version__}"
-"""GitHub and other services refuse requests without one:
+"""Sent with each request; GitHub and other services refuse requests without a User-Agent:
 https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent"""
 
 _MAX_CONNECTIONS = 100
@@ -31,8 +31,8 @@ async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
     """Yields the transport that all HTTP clients share; closes it at the end."""
     connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S)
     # No cookie jar: one person's GitHub cookies would be sent with another person's request.
-    # No trust_env: aiohttp would also read ~/.netrc, and with an entry for GitHub there it refuses
-    # every request with a token.
+    # No trust_env: with it aiohttp would also read ~/.netrc, and if that has an entry for GitHub,
+    # refuse every request with a token.
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     async with session:
         yield _SharedTransport(session)
@@ -41,16 +41,17 @@ async def open_transport() -> AsyncIterator[httpx.AsyncBaseTransport]:
 def create_http_client(
     transport: httpx.AsyncBaseTransport, *, timeout_s: float
 ) -> httpx.AsyncClient:
-    """Returns a client for another service's API that uses a shared transport."""
+    """Returns a client for another service's API, on the shared transport."""
     return httpx.AsyncClient(
         transport=transport, timeout=timeout_s, headers={"User-Agent": USER_AGENT}
     )
 
 
 async def retry_once(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -> T:
-    """Returns the result of `call`; calls it once more, after a short wait, if it raises `on`.
+    """Returns the result of `call`; if that raises `on`, waits briefly and calls it once more.
 
-    Only for calls that are safe to repeat. No more attempts: a person waits for the answer.
+    Use it only for calls that are safe to repeat. There is no third attempt, because a person waits
+    for the answer.
     """
     try:
         return await call()
@@ -63,7 +64,7 @@ async def retry_once(call: Callable[[], Awaitable[T]], *, on: type[Exception]) -
 class _SharedTransport(httpx.AsyncBaseTransport):
     """A transport that stays open when one of its clients is closed.
 
-    It applies HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which httpx ignores if it is given a transport.
+    It applies HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which an httpx client with a transport ignores.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:

@@ -1,6 +1,7 @@
 """The interface of a source of entitlement at which people link an account (see CONTRIBUTING.md).
 
-Each service has a package that implements it, and `entitlements/linked_sources.py` lists it.
+Each such service, like Patreon, has a package with a subclass of LinkedSource;
+`entitlements/linked_sources.py` lists these classes.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +18,12 @@ from sponsorsync.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LinkAttempt:
-    """One attempt to link an account: the browser's next address, and the state to check later."""
+    """One attempt to link an account.
+
+    Attributes:
+        url: The page of the service to which the browser is sent.
+        state: A random text that the service sends back, and that is compared then.
+    """
 
     url: str
     state: str
@@ -25,12 +31,12 @@ class LinkAttempt:
 
 @dataclass(frozen=True, slots=True)
 class LinkedAccount:
-    """An account at a source, as the source has just described it.
+    """An account at a source, as the source's API has just described it.
 
     Attributes:
-        account_id: The source's own id of the account.
-        derive_grant: Returns the grant at a moment, None where the account never gave anything.
-            The first argument is the stored grant by the same account, or None.
+        account_id: The id of the account at the source.
+        derive_grant: Returns the account's grant at a moment; None if the person never paid there.
+            The arguments are the stored grant of the same account, or None, and the moment.
     """
 
     account_id: str
@@ -38,9 +44,9 @@ class LinkedAccount:
 
 
 class LinkedSource(ABC):
-    """A service at which people link an account that entitles them.
+    """A service at which people link an account that may entitle them.
 
-    `client_id_variable` names the setting that configures the service.
+    `client_id_variable` is the environment variable of the service's OAuth client id.
     """
 
     source: ClassVar[EntitlementSource]
@@ -52,15 +58,15 @@ class LinkedSource(ABC):
     def create(
         cls, settings: Settings, transport: httpx.AsyncBaseTransport, *, redirect_uri: str
     ) -> Self | None:
-        """Returns the source, or None where its settings are not set."""
+        """Returns the source, or None if its settings are not set."""
 
     @abstractmethod
     def start(self) -> LinkAttempt:
-        """Returns a new attempt, bound to one person in one browser by its state."""
+        """Returns a new attempt to link an account; its state binds it to one person's browser."""
 
     @abstractmethod
     async def fetch_account(self, code: str) -> LinkedAccount:
-        """Returns the account to which a code belongs; forgets every token.
+        """Returns the account to which an OAuth code belongs; keeps no access token.
 
         Raises:
             AccountLinkError: The service gave no usable answer.
@@ -68,5 +74,5 @@ class LinkedSource(ABC):
 
 
 def callback_path(source: EntitlementSource) -> str:
-    """Returns the path to which a source sends the browser back."""
+    """Returns the path of ours to which a source sends the browser back."""
     return f"/{source}/callback"

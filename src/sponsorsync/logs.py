@@ -9,18 +9,19 @@ import structlog
 
 
 def configure_logging(log_format: Literal["auto", "json", "console"]) -> None:
-    """Sends our events and the libraries' warnings to standard error."""
+    """Configures logging: our events and the warnings of libraries go to standard error."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # By default both renderers would print local variables, access tokens among them.
+    # Both renderers are told not to print local variables, which may contain access tokens.
     renderers: list[structlog.typing.Processor] = (
         [
             structlog.dev.ConsoleRenderer(
-                # In a file they would be control characters; for NO_COLOR see no-color.org.
+                # Only on a terminal: in a file, colours are control characters. NO_COLOR turns them
+                # off (https://no-color.org).
                 colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
                 exception_formatter=structlog.dev.plain_traceback,
             )

@@ -3,8 +3,8 @@
 import warnings
 
 with warnings.catch_warnings():
-    # Authlib recommends httpx2; adr/0002 says why we use httpx. Importing the category installs
-    # Authlib's own filter ('always'), so ours has to follow.
+    # Authlib's warning recommends httpx2; docs/adr/0002 says why we use httpx. The import of the
+    # warning's class installs Authlib's own filter ('always'), so our filter has to follow it.
     from authlib.deprecate import AuthlibDeprecationWarning
 
     warnings.filterwarnings("ignore", "The httpx module", AuthlibDeprecationWarning)

@@ -1,6 +1,6 @@
-"""Opens the two Redis servers, the engine between them, and local's RedisGears.
+"""Opens the two Redis servers, the sync engine between them, and local's RedisGears.
 
-For the service, and for the commands that work on the same data without it.
+The service uses it, and so do commands that work on the same data, such as `sponsorsync verify`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -25,16 +25,17 @@ from sponsorsync.sync.engine import SyncEngine
 from sponsorsync.sync.hydrate import Hydrator
 from sponsorsync.sync.shared_database import refuse_shared_database, refuse_shared_server
 
-# The comparison of the two servers sends a few commands, one after the other.
+# Enough for the comparison of the two servers, which sends few commands, one after the other.
 _UNGATED_POOL_SIZE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RedisPair:
-    """The two servers, and the engine between them, which does not run yet.
+    """The two servers, and the sync engine between them, whose loops do not run yet.
 
-    `durable` and `engine` are None where no durable Redis is configured. `ungated` are stores of
-    the same servers without gates, by the name of their setting.
+    `durable` and `engine` are None if no durable Redis is configured. `ungated` are stores of the
+    same servers without gates, by the environment variable of each server's address. (A gate
+    refuses connections to a restarted server until the two servers have been compared.)
     """
 
     local: RedisStore
@@ -44,12 +45,12 @@ class RedisPair:
 
     @property
     def fetcher(self) -> Hydrator | None:
-        """Fetches what local lacks from durable, where there is one."""
+        """The hydrator, which fetches missing data from durable; None without a durable."""
         return self.engine.hydrator if self.engine else None
 
 
 async def check_servers(redis_pair: RedisPair, settings: Settings) -> None:
-    """Raises SettingsError where a server that answers has several shards, or is both servers.
+    """Raises SettingsError if a server is a cluster of several shards, or if it is both servers.
 
     A server that is down is not checked: it may come up later.
     """
@@ -72,7 +73,7 @@ async def check_servers(redis_pair: RedisPair, settings: Settings) -> None:
 
 
 async def open_redis_pair(stack: AsyncExitStack, settings: Settings) -> RedisPair:
-    """Opens both servers without connecting yet; the stack closes them.
+    """Returns the pair of servers, without connecting yet; the stack closes the connections.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -160,7 +161,7 @@ def create_preferences(settings: Settings, redis_pair: RedisPair) -> PreferenceS
 
 
 def open_local_gears(settings: Settings) -> AbstractAsyncContextManager[GearsClient]:
-    """Opens local's RedisGears; without a gate, since it moves no data.
+    """Opens a client of local's RedisGears; it has no gate, since it pushes and fetches no data.
 
     Raises:
         SettingsError: No local Redis is configured.
@@ -182,10 +183,10 @@ def configure_scripts(settings: Settings) -> GearsConfig:
 
 
 async def run_scripts_snapshot(settings: Settings, *, folder: Path | None) -> BatchSummary:
-    """Copies everyone by the batch scripts in `folder`, by default those of this release.
+    """Copies everyone to durable with the batch scripts in `folder`; None: those of this release.
 
     Raises:
-        GearsError: The scripts cannot be run here.
+        GearsError: The scripts cannot be loaded, or the server does not run them.
     """
     scripts = load_scripts(BATCH, configure_scripts(settings), folder=folder)
     async with open_local_gears(settings) as client:

@@ -17,7 +17,7 @@ from sponsorsync.domain.errors import SettingsError
 _SECRET_BYTES = 48
 _SHORTEST = 32
 _LOCK_PAUSE_S = 0.02
-_IS_POSIX = os.name == "posix"  # Windows has neither such modes and owners nor fcntl
+_IS_POSIX = os.name == "posix"  # Windows has neither POSIX modes and owners nor fcntl
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ def load_or_create_secret(path: Path) -> SecretStr:
 
 
 def create_file(path: Path, text: str) -> None:
-    """Creates a file atomically; keeps an existing file. Raises OSError if that is impossible."""
+    """Creates a file atomically; keeps an existing file. Raises OSError if it cannot be created."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = _write_draft(path, text)
     try:
@@ -63,7 +63,7 @@ def create_file(path: Path, text: str) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Returns the content; raises OSError if it is unreadable or all users may write to it."""
+    """Returns a file's content; raises OSError if it is unreadable or all users may write to it."""
     with path.open("rb") as file:
         if _IS_POSIX and os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, "all users may write to it: chmod o-w")
@@ -71,9 +71,9 @@ def read_file(path: Path) -> bytes:
 
 
 def warn_if_open_to_others(path: Path) -> None:
-    """Logs a warning if others than the owner may use the file, as some mounts require.
+    """Logs a warning if other users than the owner may read or write the file.
 
-    Raises OSError if the file does not exist.
+    It is no error, since some mounted volumes need it. Raises OSError if the file does not exist.
     """
     mode = stat.S_IMODE(path.stat().st_mode)
     if _IS_POSIX and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -83,7 +83,7 @@ def warn_if_open_to_others(path: Path) -> None:
 def replace_file(path: Path, text: str) -> None:
     """Replaces the content of a file atomically; keeps its owner, group and mode.
 
-    Raises OSError, with nothing changed, if the file cannot be replaced.
+    Raises OSError if the file cannot be replaced; then nothing has changed.
     """
     draft = _write_draft(path, text, like=path.stat() if _IS_POSIX else None)
     try:
@@ -94,9 +94,9 @@ def replace_file(path: Path, text: str) -> None:
 
 @contextmanager
 def lock_file(path: Path, *, wait_s: float) -> Iterator[None]:
-    """Holds an exclusive lock on the file, also if the file is replaced meanwhile.
+    """Holds an exclusive lock on a file, even if the file is replaced during the wait for the lock.
 
-    Raises OSError if the file does not exist or the lock was not free within `wait_s`.
+    Raises OSError if the file does not exist, or if the lock is not free within `wait_s`.
     """
     ends_at = time.monotonic() + wait_s
     while _IS_POSIX:

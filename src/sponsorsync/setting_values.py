@@ -1,4 +1,4 @@
-"""Types of single settings: each checks a value, and says what would be right."""
+"""Types of settings: each checks one value, and its error says what would be right."""
 
 from functools import partial
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -14,7 +14,7 @@ from sponsorsync.domain.sponsorship import normalize_login
 _LOGIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _NOT_IN_A_HOST = frozenset("/@?#[] \t")
 _MAX_CAMPAIGN_DIGITS = 20
-# The options that an operator may need; redis-py reads more from a URL, for its own use.
+# Options of a Redis URL that an operator may need; redis-py knows more, which are refused.
 _REDIS_OPTIONS = frozenset(
     {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"}
 )
@@ -33,13 +33,13 @@ def _split_commas(value: object) -> object:
 
 
 def _split_address(value: str) -> SplitResult:
-    """Returns the parts of an address; empty parts if it is malformed.
+    """Returns the parts of an address; all are empty if the address is malformed.
 
-    The errors of urlsplit repeat the address, with its password.
+    It raises no error, since those of urlsplit repeat the address with its password.
     """
     try:
         parts = urlsplit(value)
-        is_port_fine = parts.port != 0  # raises ValueError where it is no number
+        is_port_fine = parts.port != 0  # raises ValueError if the port is no number
     except ValueError:
         is_port_fine = False
     return parts if is_port_fine else urlsplit("")
@@ -63,7 +63,7 @@ def _check_origin(value: str) -> str:
         raise ValueError("should be an address such as https://sponsors.example.org")
     if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username:
         raise ValueError("should have no path, query or user, as in https://sponsors.example.org")
-    # As browsers write it in Origin: without the port that the scheme implies.
+    # As in the header Origin of browsers: without the scheme's default port.
     port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
     return f"{parts.scheme}://{bracket_host(parts.hostname)}{port}"
 
@@ -82,7 +82,7 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
     database = parts.path.strip("/")
     if parts.scheme != "unix" and database and not database.isdecimal():
         raise ValueError("should end with the number of a database, as in redis://host:6379/0")
-    # After a `?` or `#` may stand the rest of an unquoted password, so it is not repeated.
+    # The text after `?` or `#` may be the rest of an unquoted password: the error does not show it.
     if parts.fragment or not {name for name, _ in parse_qsl(parts.query)} <= _REDIS_OPTIONS:
         possible = ", ".join(sorted(_REDIS_OPTIONS))
         raise ValueError(f"has an option that is not supported; possible are {possible}")

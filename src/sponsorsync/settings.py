@@ -1,7 +1,7 @@
 """Every setting, from the environment, `.env` and `.env.gears`.
 
-`load_settings` is the only way in: it turns a missing or malformed setting into one line that names
-the variable and says what it should be. No instance is made at import.
+Create settings with `load_settings`: its error for a malformed setting is one line that names the
+variable and says what its value should be. Importing this module reads no settings.
 """
 
 import re
@@ -56,12 +56,18 @@ _Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _unprefixed(variable: str, default: object = None) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """Returns a field that is read from a variable whose name the first deployment chose."""
+    """Returns a field that is read from `variable`, without the prefix SPONSORSYNC_.
+
+    The first deployment had these names already.
+    """
     return Field(default=default, validation_alias=AliasChoices(variable.lower(), variable))
 
 
 class Settings(BaseSettings):
-    """All settings; a field `port` is read from `SPONSORSYNC_PORT` unless it says otherwise."""
+    """All settings. The field `port` is read from `SPONSORSYNC_PORT`, and so are the others.
+
+    The exceptions are fields with `_unprefixed`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="SPONSORSYNC_",
@@ -158,7 +164,7 @@ class Settings(BaseSettings):
 
     @property
     def entitlement_policy(self) -> EntitlementPolicy:
-        """The maintainer's rules for entitlements, beside GitHub's answers."""
+        """The maintainer's rules for entitlements, from the settings."""
         return EntitlementPolicy(
             one_time=timedelta(days=self.one_time_days),
             stale=timedelta(hours=self.stale_hours),
@@ -172,12 +178,12 @@ class Settings(BaseSettings):
 
     @property
     def origin(self) -> str:
-        """The scheme, host and port by which browsers reach the service."""
+        """The scheme, host and port at which browsers reach the service."""
         return self.public_url or f"http://{bracket_host(self.host)}:{self.port}"
 
     @property
     def durable_address(self) -> SecretStr | None:
-        """The durable Redis as a URL: `DURABLE_URL`, else made of `REDISENT_*`, else None."""
+        """The URL of the durable Redis, from SPONSORSYNC_DURABLE_URL or `REDISENT_*`; else None."""
         if self.durable_url is not None or self.redisent_host is None:
             return self.durable_url
         password = self.redisent_pwd.get_secret_value() if self.redisent_pwd else ""
@@ -189,7 +195,7 @@ class Settings(BaseSettings):
         return SecretStr(f"{scheme}://{credentials if user or password else ''}{address}{query}")
 
     def require_for_sync(self) -> Self:
-        """Raises SettingsError unless every setting is set that copying and comparing need."""
+        """Raises SettingsError if a setting is missing that copying or comparing data needs."""
         if not self.sponsorables:
             raise SettingsError(
                 "SPONSORSYNC_SPONSORABLES is not set; it should be the GitHub logins that can be "
@@ -212,7 +218,7 @@ class Settings(BaseSettings):
             )
 
     def require_for_service(self) -> Self:
-        """Raises SettingsError unless every setting is set that `sponsorsync serve` needs."""
+        """Raises SettingsError if a setting is missing that `sponsorsync serve` needs."""
         needed = {
             "SPONSORSYNC_REDIS_URL": (self.redis_url, "redis://localhost:6379/0"),
             "GITHUB_CLIENT_ID": (self.github_client_id, "the client id of your GitHub OAuth app"),
@@ -242,12 +248,12 @@ def load_settings(
     *,
     env_files: tuple[str, ...] = (".env", ".env.gears"),
 ) -> Settings:
-    """Reads the settings; the environment wins over the files, `overrides` over both.
+    """Reads the settings; the environment has priority over the files, `overrides` over both.
 
-    The overrides are by field name. A missing file is ignored.
+    `overrides` are by field name. A missing file is ignored.
 
     Raises:
-        SettingsError: A setting is malformed; the message is one line that names the first one.
+        SettingsError: A setting is malformed; the message is one line about the first such setting.
     """
     try:
         return Settings(_env_file=env_files, **dict(overrides or {}))  # type: ignore[call-arg]
@@ -268,7 +274,7 @@ def _first_line(error: ValidationError) -> str:
 
 
 def find_unknown_names(environment: Mapping[str, str]) -> list[str]:
-    """Returns the variables that begin with SPONSORSYNC_ and are no setting: most are misspelt."""
+    """Returns variables that begin with SPONSORSYNC_ but are no setting; they may be misspelt."""
     settings = {variable_of(field) for field in Settings.model_fields} | _FOR_TESTS
     return sorted(
         name
@@ -280,8 +286,8 @@ def find_unknown_names(environment: Mapping[str, str]) -> list[str]:
 
 
 def variable_of(field: str) -> str:
-    """Returns the variable that a field is read from."""
-    if field.isupper():  # the variable itself, as pydantic names a field with an alias
+    """Returns the environment variable from which a field is read."""
+    if field.isupper():  # already the variable: pydantic's errors name a field by its alias
         return field
     info = Settings.model_fields.get(field)
     alias = info.validation_alias if info else None

@@ -22,12 +22,12 @@ async def test_healthz_answers(browser: Browser) -> None:
 
 
 async def test_readyz_needs_the_local_redis_only(
-    run_browser: RunBrowser, local_server: EmbeddedValkey
+    run_browser: RunBrowser, durable_server: EmbeddedValkey
 ) -> None:
     """An outage of durable is shown in the answer, but the service stays ready."""
     states = []
     for overrides in (
-        {"durable_url": SecretStr(local_server.url)},
+        {"durable_url": SecretStr(durable_server.url)},
         {"durable_url": UNREACHABLE},
         {"redis_url": UNREACHABLE},
     ):

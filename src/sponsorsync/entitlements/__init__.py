@@ -1,1 +1,1 @@
-"""People who are entitled: by what, until when, and how that is learnt and corrected."""
+"""Use cases that grant, update, list and end people's entitlements."""

@@ -1,4 +1,4 @@
-"""Link an account at another service, such as one where people support the maintainer."""
+"""Links people to their accounts at other services at which they support the maintainer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountLink:
-    """Links and unlinks accounts at one source. An account counts for one person at a time."""
+    """Links and unlinks accounts at one source; an account is linked to one person at a time."""
 
     linked_source: LinkedSource
     entitlements: EntitlementStore
@@ -31,12 +31,12 @@ class AccountLink:
     clock: Callable[[], datetime]
 
     async def finish(self, person_id: int, *, code: str) -> bool:
-        """Fetches the account to which a code belongs, and saves its grant for this person.
+        """Fetches the account to which an OAuth code belongs, and saves its grant for this person.
 
-        If another person had linked the account, they lose it.
+        If the account was linked to another person, that person loses the grant.
 
         Returns:
-            Whether the account gives a grant, ended or not.
+            Whether the account gives a grant, which may have ended.
 
         Raises:
             NotSignedInError: The person deleted their SponsorSync account in the meantime.
@@ -62,7 +62,7 @@ class AccountLink:
         return facts is not None and find_grant(facts, self._source) is not None
 
     async def unlink(self, person_id: int) -> None:
-        """Removes the grant by a linked account, if there is one.
+        """Removes the grant of the person's linked account, if there is one.
 
         Raises:
             StoreUnavailableError: A Redis cannot be asked; nothing changes.
@@ -84,7 +84,7 @@ class AccountLink:
         return facts
 
     async def _remove_grant(self, person_id: int, account_id: str | None) -> None:
-        """Removes the grant by this account, or by any account where it is None."""
+        """Removes the person's grant of this account, or of any account if `account_id` is None."""
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts | None:
             grant = None if stored is None else find_grant(stored, self._source)
@@ -100,10 +100,10 @@ class AccountLink:
 def apply_account(
     facts: EntitlementFacts, source: EntitlementSource, account: LinkedAccount, *, now: datetime
 ) -> EntitlementFacts:
-    """Returns the facts after a source has described an account."""
+    """Returns the facts with the grant that the account gives now, in place of a former one."""
     stored = find_grant(facts, source)
     if stored is not None and stored.account_id != account.account_id:
-        stored = None  # the end of another account's grant is not inherited
+        stored = None  # dates of a former account's grant do not apply to this one
     return replace_grant(facts, source, account.derive_grant(stored, now))
 
 
@@ -115,7 +115,7 @@ def create_account_links(
     *,
     clock: Callable[[], datetime],
 ) -> dict[EntitlementSource, AccountLink]:
-    """Returns a link for each source whose settings are set."""
+    """Returns an AccountLink for each source whose settings are set."""
     links = {}
     for kind in LINKED_SOURCES:
         redirect_uri = settings.origin + callback_path(kind.source)

@@ -1,4 +1,4 @@
-"""Entitlements that end at their time, where no sync engine ends them."""
+"""Ends entitlements on time if there is no durable Redis, so that no sync engine does it."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The one grant that a source has among a person's facts."""
+"""Finds and replaces a source's grant in a person's facts; each source has at most one there."""
 
 from dataclasses import replace
 
@@ -14,6 +14,6 @@ def find_grant(facts: EntitlementFacts, source: EntitlementSource) -> Grant | No
 def replace_grant(
     facts: EntitlementFacts, source: EntitlementSource, grant: Grant | None
 ) -> EntitlementFacts:
-    """Returns the facts with this grant, or none, in place of the source's former one."""
+    """Returns the facts with this grant in place of the source's former one; None removes it."""
     others = tuple(each for each in facts.grants if each.source is not source)
     return replace(facts, grants=others if grant is None else (*others, grant))

@@ -1,4 +1,4 @@
-"""The list of sources at which people link an account: a new one is one more entry."""
+"""The list of all sources at which people can link an account; a new source is added here."""
 
 from sponsorsync.linked_source import LinkedSource
 from sponsorsync.patreon.source import PatreonSource

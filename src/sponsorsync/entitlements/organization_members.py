@@ -1,8 +1,9 @@
 """Entitlements of the members of sponsoring organizations.
 
 An organization has an entitlement of its own, stored like a person's under its number; webhook and
-reconcile update it. The script that saves it also leaves a note, which stays until all members are
-recomputed. So a replica that dies in between loses nothing.
+reconcile update it. The script that saves it also saves a note that the organization has changed.
+The note stays until all members are recomputed, so that nothing is lost if a replica crashes
+meanwhile.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class OrganizationMembers:
-    """Keeps the entitlements of members in step with those of their organizations."""
+    """Updates the entitlements of members when those of their organizations change."""
 
     entitlements: EntitlementStore
     organizations: OrganizationStore
@@ -63,10 +64,10 @@ class OrganizationMembers:
         *,
         asked_at: datetime,
     ) -> EntitlementFacts | None:
-        """Returns a person's facts with a grant for each sponsoring organization; saves no facts.
+        """Returns a person's facts with a grant for each sponsoring organization they belong to.
 
-        `memberships` is None where GitHub did not answer; `asked_at` is the moment before it was
-        asked.
+        Saves the organizations' facts and the seats of members, but not the person's facts.
+        `memberships` is None if GitHub did not answer; `asked_at` is the moment before the request.
 
         Raises:
             StoreUnavailableError: The local Redis cannot be asked.
@@ -95,10 +96,11 @@ class OrganizationMembers:
     async def recompute_changed(self) -> None:
         """Recomputes all members of each changed organization, and the new members of others.
 
-        One replica does so at a time, only to save work: versions keep concurrent changes apart.
+        A lock admits one replica at a time, but only to save work: versions detect concurrent
+        changes.
 
         Raises:
-            StoreError: A Redis cannot be asked; the remaining notes stay.
+            StoreError: A Redis cannot be asked; the notes of the remaining organizations stay.
         """
         if not await self.organizations.has_changed_organizations():
             return
@@ -110,7 +112,7 @@ class OrganizationMembers:
                 try:
                     await self._recompute_organization(changed, lock)
                 except (DurableUnavailableError, StoreConflictError) as error:
-                    # Its note stays, and the other organizations go on.
+                    # The note of this organization stays; the others are recomputed.
                     failed.append(error)
         if failed:
             raise failed[0]
@@ -118,9 +120,9 @@ class OrganizationMembers:
     async def _find_candidates(
         self, sponsorable: str, memberships: Memberships, former: set[int]
     ) -> tuple[list[Membership], set[int]]:
-        """Returns the organizations that may sponsor, and the numbers of unknown ones.
+        """Returns the memberships in organizations that may sponsor, and the ids of unknown ones.
 
-        An organization is unknown while its entitlement may be on durable, which is away.
+        An organization is unknown if its entitlement may be on durable, which cannot be asked.
         """
         now = self.clock()
         numbers = [each.id for each in memberships.organizations]
@@ -153,10 +155,10 @@ class OrganizationMembers:
     async def _save_organization(
         self, sponsorable: str, membership: Membership, asked_at: datetime
     ) -> EntitlementFacts:
-        """Saves the sponsorship that GitHub shows a member; returns the organization's facts.
+        """Saves an organization's sponsorship as GitHub shows it to a member; returns its facts.
 
-        GitHub shows members no private sponsorship and no tier. So a missing sponsorship proves
-        nothing, and a stored tier stays.
+        GitHub shows members neither private sponsorships nor tiers. So a sponsorship that is not
+        shown may still exist, and a stored tier stays.
         """
         shown = [each for each in membership.sponsorships if each.sponsorable == sponsorable]
 
@@ -177,13 +179,13 @@ class OrganizationMembers:
             return facts
         is_shown = any(stored.since == each.created_at for each in shown)
         if not is_shown and stored.is_sponsoring(now) and is_better(stored, facts, now=now):
-            return None  # the stored one may be private, and the shown one a former one
+            return None  # the stored sponsorship may be private, and the shown one a former one
         if stored.since == facts.since:
             facts = replace(facts, tier_cents=facts.tier_cents or stored.tier_cents)
         return None if are_equivalent(facts, stored) else facts
 
     async def _recompute_organization(self, changed: ChangedOrganization, lock: HeldLock) -> None:
-        # For certain: 'unknown' would end the entitlements of all members.
+        # `for_certain`: facts that are unknown here would end the entitlements of all members.
         stored = await self.entitlements.load_for_certain(changed.sponsorable, changed.id)
         sponsor = stored.facts or EntitlementFacts(changed.sponsorable, checked_at=None)
         members = list(changed.newcomers)
@@ -210,7 +212,7 @@ class OrganizationMembers:
     async def _recompute_together(
         self, sponsorable: str, members: Sequence[int], decide: _Decide
     ) -> Sequence[int]:
-        """Recomputes members with two round trips; returns those that could not be saved."""
+        """Recomputes members in two round trips; returns those whose change was not saved."""
         changes = []
         for person_id, stored in (await self.entitlements.load(sponsorable, members)).items():
             facts = decide(stored.facts)
@@ -232,7 +234,7 @@ class OrganizationMembers:
             try:
                 await self.entitlements.change(organization.sponsorable, member, decide, by=_BY)
             except StoreConflictError as error:
-                # Waiting would not help, and no other entitlement depends on this one.
+                # A later attempt would fail too, and no other entitlement depends on this one.
                 _log.warning(
                     "member_not_recomputed",
                     organization=organization.id,

@@ -20,14 +20,14 @@ from sponsorsync.entitlements.grants import find_grant, replace_grant
 from sponsorsync.github.client import GitHubClient
 from sponsorsync.store.entitlements import EntitlementStore
 
-# GitHub's numbers have no leading zero. Other digits are a login: '007' is not 7.
+# A number at GitHub has no leading zero: '007' is a login.
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass
 class Overrides:
-    """Grants and removes overrides; each change is in the audit trail."""
+    """Grants and removes overrides; each change is recorded in the audit trail."""
 
     entitlements: EntitlementStore
     github: GitHubClient
@@ -36,13 +36,14 @@ class Overrides:
     clock: Callable[[], datetime]
 
     async def find_person(self, who: str) -> int:
-        """Returns the number of an account, given as that number or as a login.
+        """Returns the number of the account that `who` names by its number or login.
 
-        GitHub translates a login; the number stays when the login changes hands.
+        Asks GitHub for the number of a login. Overrides are saved by number, since an account may
+        change its login, and another account may then take it.
 
         Raises:
             InvalidInputError: `who` is neither a number nor a login.
-            NotFoundError: GitHub knows no such account.
+            NotFoundError: GitHub has no account with this login.
             GitHubError: GitHub cannot be asked.
         """
         if _NUMBER.fullmatch(who):
@@ -66,14 +67,14 @@ class Overrides:
     ) -> Entitlement:
         """Saves an override in place of an earlier one; returns the entitlement.
 
-        The person may never have signed in; the sponsorable is lower-case. `cents` is the
-        equivalent tier, None where no amount may be required of it. `until` is the exclusive end
-        with a time zone, None for no end.
+        The person need not have signed in; the sponsorable is lower-case. `cents` is the price of
+        the tier that the override stands for; None entitles only where no minimum is required.
+        `until` is the exclusive end, with a time zone; None for no end.
 
         Raises:
             InvalidInputError: The end is in the past.
-            DurableUnavailableError: Only durable has the person's other facts, and it is away.
-            StoreUnavailableError: Local is away.
+            DurableUnavailableError: Only durable has the person's other facts, and it is down.
+            StoreUnavailableError: Local is down.
         """
         now = self.clock().replace(microsecond=0)  # Redis stores whole seconds
         if until is not None and until <= now:
@@ -95,11 +96,11 @@ class Overrides:
         return await self._change(person_id, sponsorable, decide, decision)
 
     async def remove(self, person_id: int, sponsorable: str, decision: Decision) -> Entitlement:
-        """Removes an override; returns the entitlement that is left.
+        """Removes an override; returns the entitlement by the person's other grants.
 
         Raises:
             NotFoundError: There is no override.
-            StoreUnavailableError: As for `put`.
+            DurableUnavailableError, StoreUnavailableError: See `put`.
         """
 
         def decide(stored: EntitlementFacts | None) -> EntitlementFacts:

@@ -1,4 +1,4 @@
-"""Refresh: ask GitHub about one person now, with the maintainer's token."""
+"""Refresh: asks GitHub about one person at once, with the maintainer's token."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Refresh:
-    """Fetches one person's sponsorships again, when they ask for it."""
+    """Fetches a person's sponsorships from GitHub when the person requests it."""
 
     github: GitHubClient
     entitlements: EntitlementStore
@@ -42,19 +42,19 @@ class Refresh:
     async def run(self, person_id: int) -> bool:
         """Asks GitHub about a person and saves the answer.
 
-        GitHub shows a single sponsorship only to the account that receives it. Any other
-        sponsorable, such as an organization, needs a reconcile, which is requested here and takes
-        longer.
+        GitHub shows a single sponsorship only to the account that receives it, which is the owner
+        of the maintainer's token. For every other sponsorable, such as an organization, this
+        requests a reconcile, which takes longer.
 
         Returns:
-            Whether the answer is complete; otherwise the rest follows within five minutes.
+            Whether the answer is complete; else a reconcile completes it within five minutes.
 
         Raises:
             RefreshNeedsLoginError: No maintainer's token is configured.
-            RefreshLimitedError: The person asked a moment ago.
+            RefreshLimitedError: The person, or all people together, have refreshed too often.
             NotSignedInError: The account was deleted while GitHub was asked.
-            GitHubError: GitHub gave no usable answer. The stored facts stay, and are marked as
-                unknown unless GitHub refused the maintainer's token.
+            GitHubError: GitHub gave no usable answer. The stored facts stay; they are marked as
+                unknown, except if GitHub refused the maintainer's token.
             StoreError: A Redis cannot be asked.
         """
         if self.token is None or self.schedule is None:
@@ -87,7 +87,10 @@ class Refresh:
         return not others
 
     async def _fetch(self, person_id: int, token: str) -> dict[str, Sponsorship | None]:
-        """Returns the person's sponsorship of each sponsorable that GitHub's answer is about."""
+        """Returns the person's sponsorship of the sponsorable that owns the token.
+
+        The result is empty if GitHub's answer is about no configured sponsorable.
+        """
         account = await self.github.fetch_account(person_id, token)
         if account is None:
             # The account may be suspended, so this does not end a sponsorship.
@@ -100,10 +103,10 @@ class Refresh:
     async def _save(
         self, person_id: int, sponsorable: str, shown: Sponsorship | None, asked_at: datetime
     ) -> bool:
-        """Saves an answer; returns whether it is complete.
+        """Saves the sponsorship that GitHub shows; returns whether the answer is complete.
 
-        GitHub shows one sponsorship even where there are several: another one may go on beside an
-        ended one or a one-time payment.
+        GitHub shows one sponsorship even if there are several. So if the shown one has ended or is
+        a one-time payment, the person may have another one that continues.
         """
         is_settled = True
 

@@ -1,4 +1,4 @@
-"""Sponsor list for administrators: entitled people, with source and end of each entitlement."""
+"""The list of entitled people for administrators, with source and end of each entitlement."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from sponsorsync.store.entitlements import EntitlementStore
 
 @dataclass
 class SponsorListing:
-    """Reads the entitlements of people, who may never have signed in."""
+    """Reads people's entitlements, also of people who have never signed in."""
 
     entitlements: EntitlementStore
     policy: EntitlementPolicy
     clock: Callable[[], datetime]
 
     async def load_page(self, sponsorable: str, *, cursor: int, limit: int) -> SponsorPage:
-        """Returns a page of about `limit` entitled people; each is on one of all pages at least.
+        """Returns a page of about `limit` entitled people; each person is on at least one page.
 
-        The sponsorable is lower-case. The cursor is 0, or the `next_cursor` of the page before.
+        The sponsorable is lower-case. The cursor is 0, or the `next_cursor` of the previous page.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.
@@ -31,7 +31,7 @@ class SponsorListing:
         )
 
     async def load(self, sponsorable: str, person_id: int) -> SponsorEntry:
-        """Returns the entitlement of one person, or the reason why there is none.
+        """Returns the entitlement of one person, who may also be not entitled.
 
         Raises:
             StoreUnavailableError: Local cannot be asked.

@@ -1,4 +1,4 @@
-"""GitHub's sponsorship events: each is verified and applied, and requests a reconcile."""
+"""Receives GitHub's sponsorship events: verifies and applies each, and requests a reconcile."""
 
 import re
 from collections import Counter
@@ -32,7 +32,8 @@ class Webhooks:
     """Receives GitHub's events.
 
     Attributes:
-        counts: Events of this replica since its start, by outcome or `refused`.
+        counts: The numbers of events since this replica started, by outcome; refused events have
+            the outcome `refused`.
     """
 
     entitlements: EntitlementStore
@@ -44,7 +45,7 @@ class Webhooks:
     counts: Counter[str] = field(default_factory=Counter, init=False)
 
     def require_secret(self) -> None:
-        """Returns where events can be verified.
+        """Returns nothing if events can be verified.
 
         Raises:
             NoWebhookError: No secret is configured.
@@ -63,8 +64,9 @@ class Webhooks:
         Raises:
             NoWebhookError: No secret is configured.
             EventSignatureError: The signature is missing or wrong.
-            MalformedEventError: The body is no JSON object, or the delivery's number is missing.
-            StoreError: The local Redis could not save it. GitHub does not retry by itself.
+            MalformedEventError: The body is no JSON object, or `delivery` is missing or malformed.
+            StoreError: The local Redis could not save the event. GitHub does not send it again by
+                itself.
         """
         try:
             outcome = await self._receive(body, event, delivery, signature)

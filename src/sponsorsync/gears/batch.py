@@ -13,13 +13,13 @@ from sponsorsync.gears.replies import parse_counts
 from sponsorsync.gears.scripts import GearsScript
 from sponsorsync.reports import Report
 
-# One reads every key of its kind: 20,000 sets took it about a second.
+# A script reads all keys of one kind; for 20,000 sets that took about a second.
 _LIMIT_S = 6 * 3600.0
 _DROP_S = 5.0
 
 
 class ScriptRun(Report):
-    """Result of one batch script; the script reports at its end."""
+    """Result of one batch script, which the script returns at its end."""
 
     script: str = Field(examples=["sync_profiles"])
     done: int = Field(default=0, description="Records that were copied to durable.")
@@ -51,7 +51,7 @@ class BatchSummary(Report):
 
 
 async def run_batch(client: GearsClient, scripts: Sequence[GearsScript]) -> BatchSummary:
-    """Runs every script, also after one that failed; an outage ends it early, as its `reason`.
+    """Runs every script, also after a failed one; an outage is the `reason` for an early end.
 
     Raises:
         GearsUnsupportedError: The server does not run our scripts.
@@ -76,7 +76,7 @@ async def _run(client: GearsClient, script: GearsScript) -> ScriptRun:
         try:
             counts = parse_counts(await client.wait_for_results(execution, limit_s=_LIMIT_S))
         finally:
-            # Also when the service ends: its shutdown waits for this.
+            # Also if the service shuts down meanwhile: the shutdown waits for this.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_DROP_S):
                     await client.drop_execution(execution)

@@ -1,12 +1,14 @@
-"""Bundles each script of `gears_scripts/` into the one text that RedisGears runs.
+"""Bundles each script of `gears_scripts/`, with the files that it includes, into one text.
 
-A source holds three kinds of marks, each a line of its own:
+RedisGears takes a script as one text. A source has three kinds of marks, each a line of its own:
 
-    # @include shared/relay.py      the text of that file, with what it includes
-    # @lua pack apply confirm       the Lua scripts that this file calls
-    # @service                      names of keys, numbers and Lua texts, as the service has them
+    # @include shared/relay.py      is replaced by the text of that file and of its own includes
+    # @lua pack apply confirm       names the Lua scripts that this file calls; is removed
+    # @service                      is replaced by assignments to the names that the bundle uses of
+                                    the service: keys, numbers, and the Lua scripts of all marks
 
-The build of the wheel imports this module, so it imports only the standard library and ours.
+The build of the wheel imports this module, so this module imports nothing but the standard library
+and modules of ours that need nothing else either.
 """
 
 import ast
@@ -19,7 +21,7 @@ from sponsorsync.store import keys
 from sponsorsync.store.scripts import BYTES_A_SCRIPT, PEOPLE_A_SCRIPT, load_pieces
 
 SOURCES = Path(__file__).parents[3] / "gears_scripts"
-"""The sources in a checkout; an installation from a wheel has bundles instead."""
+"""The sources in a checkout; an installed wheel has bundles instead."""
 
 NUMBERS = {
     "LEASE_TTL_MS": keys.LEASE_TTL_MS,
@@ -39,7 +41,7 @@ _BLANK_LINES = re.compile(r"\n\s*\n+")
 
 @cache
 def build_bundle(name: str) -> str:
-    """Returns a script as one text; `name` has no extension.
+    """Returns a script and its includes as one text; `name` has no extension.
 
     Raises:
         FileNotFoundError: The source, or a file that it includes, is missing.
@@ -53,7 +55,7 @@ def build_bundle(name: str) -> str:
 
 
 def _include(text: str) -> str:
-    """Replaces the marks of included files by their text without its docstring."""
+    """Returns the text with each included file, without its docstring, in place of its mark."""
 
     def load(found: re.Match[str]) -> str:
         shared = (SOURCES / found["path"]).read_text(encoding="utf-8")
@@ -64,9 +66,10 @@ def _include(text: str) -> str:
 
 
 def _write_service(used: set[str], lua: list[str]) -> str:
-    """Returns the lines that define the used names of the service, and Lua scripts.
+    """Returns the lines that assign the service's keys and numbers in `used`, and its Lua scripts.
 
-    Scripts have most of their Lua in common, so each piece is written once.
+    Lua scripts share many includes, so a bundle has each piece once: `LUA_PIECES` has the pieces,
+    and `LUA` has for each script the indexes of its pieces.
     """
     scripts = {
         name: [piece for text in load_pieces(name) if (piece := _strip_comments(text))]

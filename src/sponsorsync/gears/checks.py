@@ -1,4 +1,4 @@
-"""Checks from outside whether a server has what the scripts need."""
+"""Checks whether a server has the module, the configuration and the environment for the scripts."""
 
 from typing import cast
 
@@ -23,7 +23,7 @@ _VARIABLES = (
     "REDISENT_TLS",
     "REDISENT_CA",
 )
-# Returns the names of those that are set where scripts run, and never their values.
+# A script that returns the names of the variables that are set where scripts run, but no values.
 _NAME_THOSE_SET = f"""
 import os
 
@@ -57,10 +57,10 @@ async def examine_gears(client: GearsClient) -> list[Diagnostic]:
 
 
 async def require_environment(client: GearsClient) -> None:
-    """Checks that scripts see durable's address: without it they would answer with errors.
+    """Checks that scripts have durable's address in their environment.
 
     Raises:
-        GearsError: They do not see it.
+        GearsError: REDISENT_HOST is not set there; the scripts would answer with errors.
         StoreUnavailableError: The server does not answer.
     """
     if "REDISENT_HOST" not in (await client.run(_NAME_THOSE_SET)).records:
@@ -154,7 +154,7 @@ async def _examine_environment(client: GearsClient) -> Diagnostic:
 
 
 async def _examine_hooks(client: GearsClient) -> list[Diagnostic]:
-    """Warns of transactions where scripts answer reads."""
+    """Returns a warning about reads in transactions, if scripts answer commands."""
     live = await client.load_registrations()
     commands = sorted({command for each in live for command in each.commands})
     if not commands:

@@ -27,13 +27,13 @@ from sponsorsync.store.connect import Argument, RedisStore, Reply, create_store
 
 OLDEST = (1, 2, 2)
 
-# One command at a time, and the renewal of a lock beside it.
+# For one command at a time, and the renewal of a lock at the same time.
 _POOL_SIZE = 2
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 1.0
 _ABORT_LIMIT_S = 10.0
 
-# Errors of RedisGears that are no script's fault.
+# RedisGears' errors that do not come from a script.
 _UNSATISFIED = "Could not satisfy requirements"
 _RUNNING = "execution is still running"
 _UNFINISHED = "can not drop a not yet finished execution"
@@ -48,8 +48,9 @@ class GearsClient:
     RedisGears refuses the command.
 
     Args of the constructor:
-        store: For commands that are answered at once.
-        patient_store: The same server, for uploads: they may install packages first.
+        store: For commands that the server answers at once.
+        patient_store: The same server with a longer time-out, for uploads: the server may install
+            packages before it answers.
     """
 
     def __init__(self, store: RedisStore, patient_store: RedisStore) -> None:
@@ -57,10 +58,10 @@ class GearsClient:
         self._patient_store = patient_store
 
     async def load_version(self) -> tuple[int, int, int] | None:
-        """Returns the version of the module; None where there is none."""
+        """Returns the version of the RedisGears module; None if the server has no such module."""
         try:
             return parse_version(await self.store.run("MODULE", "LIST"))
-        except ResponseError:  # managed servers do not know the command
+        except ResponseError:  # some managed servers do not know MODULE
             return None
         except StoreUnavailableError as error:
             if isinstance(error.__cause__, NoPermissionError):
@@ -74,7 +75,7 @@ class GearsClient:
         """Returns the version of the module.
 
         Raises:
-            GearsUnsupportedError: Our scripts do not run on it; the message gives the reason.
+            GearsUnsupportedError: Our scripts do not run on this server; the message says why.
         """
         version = await self.load_version()
         reason = explain_unsupported(version)
@@ -83,15 +84,15 @@ class GearsClient:
         return version
 
     async def load_registrations(self) -> tuple[Registration, ...]:
-        """Returns all registrations, ours and others."""
+        """Returns all registrations: those of our scripts, and all others."""
         return parse_registrations(await _call(self.store, "RG.DUMPREGISTRATIONS"))
 
     async def upload(
         self, text: str, *, session: str, description: str, requirements: Sequence[str]
     ) -> None:
-        """Replaces the registrations of a session by those of a script.
+        """Runs a script that registers, in place of all registrations of the same session.
 
-        The old ones stay live if this fails.
+        If this fails, the old registrations stay live.
 
         Raises:
             GearsScriptError: The script failed.
@@ -123,7 +124,7 @@ class GearsClient:
         """Waits until an execution ends, and returns its results.
 
         Raises:
-            GearsError: It did not end within the limit, or the server lost it in a restart.
+            GearsError: The execution did not end within the limit, or a restart has ended it.
         """
         deadline = time.monotonic() + limit_s
         pause_s = _POLL_FIRST_S
@@ -174,7 +175,7 @@ class GearsClient:
             raise
 
     async def _execute(self, text: str, *options: str, requirements: Sequence[str] = ()) -> Reply:
-        # Last: RedisGears takes everything that follows as names of packages.
+        # The last argument: RedisGears takes everything after REQUIREMENTS as names of packages.
         packages = ("REQUIREMENTS", *requirements) if requirements else ()
         try:
             return await _call(self._patient_store, "RG.PYEXECUTE", text, *options, *packages)
@@ -196,7 +197,7 @@ async def open_gears(url: SecretStr, *, upload_timeout_s: float) -> AsyncIterato
 
     Args:
         url: redis://, rediss:// or unix:// address.
-        upload_timeout_s: How long the answer to an upload may take, packages included.
+        upload_timeout_s: How long an upload may take, including the installation of packages.
     """
     store = create_store(url, name="local", pool_size=_POOL_SIZE)
     patient_store = create_store(

@@ -1,7 +1,7 @@
-"""Uploads the scripts that register to Redis, and removes them.
+"""Uploads to Redis the scripts that register callbacks, and removes them.
 
-Idempotent: a script that is live with the same text stays as it is, with its counters. Several
-replicas may start at once: one of them uploads, and the others wait until its scripts are live.
+A script that is live with the same text is not uploaded again, so its counters stay. If several
+replicas start at once, one of them uploads, and the others wait until the scripts are live.
 """
 
 import asyncio
@@ -25,7 +25,10 @@ _WAIT_S = 0.1
 
 
 class State(StrEnum):
-    """State of a script in Redis; the last three are results of a deploy or a removal."""
+    """State of a script in Redis; UPLOADED, REMOVED and FAILED are results of a change.
+
+    OLDER is any other text than this release's.
+    """
 
     ABSENT = "absent"
     SAME = "same"
@@ -49,7 +52,7 @@ class ScriptOutcome(FrozenReport):
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is live if this release has it, else removed."""
+        """Whether a script of this release is live, or a script of an older one is removed."""
         return self.after in LIVE if self.is_shipped else self.after is State.REMOVED
 
 
@@ -57,7 +60,7 @@ async def load_ours(client: GearsClient) -> list[Registration]:
     """Returns the registrations of our scripts, of any release.
 
     Raises:
-        GearsError: RedisGears refuses.
+        GearsError: RedisGears refuses the command.
     """
     return [
         each
@@ -67,10 +70,10 @@ async def load_ours(client: GearsClient) -> list[Registration]:
 
 
 async def load_states(client: GearsClient, scripts: Sequence[GearsScript]) -> list[ScriptOutcome]:
-    """Returns the state of each script, and of those an older release left; changes nothing.
+    """Returns the state of each script, and of those that another release left; changes nothing.
 
     Raises:
-        GearsError: RedisGears refuses.
+        GearsError: RedisGears refuses the command.
     """
     live = await load_ours(client)
     shipped = [(script.session, True, _compare(live, script)) for script in scripts]
@@ -93,12 +96,12 @@ async def deploy(
 
     Args:
         client: The server.
-        scripts: All scripts that register.
-        limit_s: The time limit; it includes waiting for another replica.
+        scripts: All scripts that register callbacks.
+        limit_s: The time limit, including a wait for another replica's upload.
 
     Raises:
         GearsUnsupportedError: The server does not run our scripts.
-        GearsError: It took too long.
+        GearsError: The scripts were not live within the limit.
     """
     await client.require_version()
     return await _settle(client, scripts, frozenset({State.ABSENT, State.OLDER}), limit_s=limit_s)
@@ -107,9 +110,9 @@ async def deploy(
 async def restore(
     client: GearsClient, scripts: Sequence[GearsScript], *, limit_s: float
 ) -> list[ScriptOutcome]:
-    """Uploads scripts that are absent, and leaves those of another release alone.
+    """Uploads scripts that are absent, as on a server that has lost them in a restart.
 
-    For a server that came back without them. Arguments and errors are those of `deploy`.
+    Scripts of another release stay. Arguments and errors are those of `deploy`.
     """
     await client.require_version()
     return await _settle(client, scripts, frozenset({State.ABSENT}), limit_s=limit_s)
@@ -119,7 +122,7 @@ async def remove(client: GearsClient) -> list[ScriptOutcome]:
     """Removes every script of ours, of any release.
 
     Raises:
-        GearsUnsupportedError: The server does not run our scripts, so there are none.
+        GearsUnsupportedError: The server does not run our scripts, so there is none to remove.
     """
     await client.require_version()
     return [await _remove(client, outcome) for outcome in await load_states(client, ())]
@@ -160,7 +163,7 @@ async def _settle(
 async def _replace(
     client: GearsClient, outcome: ScriptOutcome, script: GearsScript | None
 ) -> ScriptOutcome:
-    """Uploads a script in the place of its predecessor; removes one that we no longer have."""
+    """Uploads a script in place of its older text; without `script`, removes the old one."""
     if script is None:
         return await _remove(client, outcome)
     before = await _load_ids(client, script.session)
@@ -176,7 +179,8 @@ async def _replace(
     after = await _load_ids(client, script.session)
     if after <= before:
         return _fail(outcome, f"{script.name}.py: it ran, and registered nothing")
-    # An upgrade misses registrations of a session that RedisGears lost, see `parse_registrations`.
+    # UPGRADE does not replace registrations whose session RedisGears has lost (see
+    # `parse_registrations`), so they are removed here.
     for missed in after & before:
         await client.unregister(missed)
     return outcome.model_copy(update={"after": State.UPLOADED})
@@ -187,7 +191,7 @@ def _fail(outcome: ScriptOutcome, error: str) -> ScriptOutcome:
 
 
 async def _remove(client: GearsClient, outcome: ScriptOutcome) -> ScriptOutcome:
-    # An upload without registrations would leave the old ones live.
+    # One by one: an upgrade to a script that registers nothing would leave them live.
     for registration in await _load_ids(client, outcome.session):
         await client.unregister(registration)
     return outcome.model_copy(update={"after": State.REMOVED})
@@ -207,7 +211,7 @@ def _compare(live: Sequence[Registration], script: GearsScript) -> State:
 
 @asynccontextmanager
 async def _hold_deploying(store: RedisStore) -> AsyncIterator[bool]:
-    """Holds the right to upload scripts; yields whether it is ours."""
+    """Holds the lock for uploading scripts; yields False if another replica holds it."""
     async with hold_lock(store, keys.DEPLOYING, ttl_ms=keys.DEPLOYING_TTL_MS) as lock:
         if lock is None:
             yield False
@@ -222,5 +226,5 @@ async def _hold_deploying(store: RedisStore) -> AsyncIterator[bool]:
 async def _renew(lock: HeldLock) -> None:
     while True:
         await asyncio.sleep(keys.DEPLOYING_TTL_MS / 3000)
-        with suppress(StoreUnavailableError):  # then the next time
+        with suppress(StoreUnavailableError):  # the next extension may still be in time
             await lock.extend()

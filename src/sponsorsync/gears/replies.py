@@ -1,7 +1,7 @@
 """Parses the replies of RedisGears. Pure: bytes in, values out.
 
-They are flat lists of names and values; some that come from Redis itself are maps over RESP3. The
-shapes here are those of RedisGears 1.2.9.
+Most replies are flat lists of names and values, as in RedisGears 1.2.9. Replies that come from
+Redis itself, such as MODULE LIST's, are maps over RESP3.
 """
 
 import ast
@@ -27,9 +27,9 @@ _SYNTAX_ERROR = re.compile(
 # The error of a callback that cannot be pickled: a traceback within an exception's text.
 _NESTED = re.compile(r"(?P<text>.* error=)(?P<lines>\[.*\])\s*", re.DOTALL)
 _LONGEST_FAULT = 500
-# The session in `PD`, which is neither JSON nor Python; our names hold no quote.
+# The session in the field `PD`, whose text is neither JSON nor Python; our names have no quote.
 _SESSION = re.compile(r"\{'sessionName':'(?P<name>[^']*)', 'sessionDescription':'(?P<about>[^']*)'")
-# RedisGears 2 is another product, with another name.
+# The names of the modules RedisGears 1 and RedisGears 2, which is another product.
 _MODULES = (b"rg", b"redisgears_2")
 
 
@@ -39,14 +39,14 @@ class Fault:
 
     Attributes:
         text: The exception, on one line.
-        line: The last line of the script in the traceback, from 1; None without one.
+        line: The number of the script's last line in the traceback, from 1; None if unknown.
     """
 
     text: str
     line: int | None
 
     def __str__(self) -> str:
-        """Returns it as one line for people."""
+        """Returns the fault as one line for people."""
         return self.text if self.line is None else f"line {self.line}: {self.text}"
 
 
@@ -88,7 +88,7 @@ class Results:
 
 
 def parse_version(reply: Reply) -> tuple[int, int, int] | None:
-    """Returns RedisGears' version in a reply to MODULE LIST; None where it is not loaded."""
+    """Returns RedisGears' version in a reply to MODULE LIST; None if it is not loaded."""
     for module in map(_as_map, cast("list[Reply]", reply)):
         if module["name"] in _MODULES:
             number = cast("int", module["ver"])
@@ -99,18 +99,18 @@ def parse_version(reply: Reply) -> tuple[int, int, int] | None:
 def parse_registrations(reply: Reply) -> tuple[Registration, ...]:
     """Parses a reply to RG.DUMPREGISTRATIONS.
 
-    The session of each is read there as well: RG.PYDUMPSESSIONS loses a session that is registered
-    again while its unregistered predecessor is still in use, as happens to each StreamReader when a
-    server reads its append-only file.
+    The session of each registration is read from this reply, too. RG.PYDUMPSESSIONS cannot be used:
+    it loses a session that is registered again while its unregistered predecessor is still in use,
+    as happens to each StreamReader when a server reads its append-only file.
     """
     return tuple(_parse_registration(each) for each in cast("list[Reply]", reply))
 
 
 def parse_results(reply: Reply) -> Results:
-    """Parses a reply to RG.GETRESULTS, or to RG.PYEXECUTE with a `run`.
+    """Parses a reply to RG.GETRESULTS, or to RG.PYEXECUTE of a script that calls `run`.
 
     Raises:
-        GearsError: It holds no results: the script runs nothing, or registers as well.
+        GearsError: The reply has no results: the script does not call `run`, or also `register`.
     """
     match reply:
         case [list(records), list(faults)]:
@@ -126,8 +126,8 @@ def parse_fault(message: str, *, source: str | None = None) -> Fault:
 
     Args:
         message: The error text of RedisGears.
-        source: The script, where it is known. RedisGears' own Python calls itself `<string>` as
-            well; only the functions that the script defines distinguish the two.
+        source: The script's text, if known. Tracebacks name both the script and RedisGears' own
+            Python `<string>`; only the names of the script's functions distinguish the two.
     """
     if syntax_error := _SYNTAX_ERROR.fullmatch(message):
         line = syntax_error["line"]
@@ -149,10 +149,10 @@ def parse_fault(message: str, *, source: str | None = None) -> Fault:
 def parse_counts(results: Results) -> Mapping[str, Any]:
     """Parses the one record of a batch script: `done`, `skipped`, `failed`, `errors`.
 
-    There is no record if no key matched the script's pattern.
+    If no key matched the script's pattern, there is no record, and all counts are zero.
 
     Raises:
-        GearsError: The script ended with an error, or with another record.
+        GearsError: The script ended with an error, or returned something else.
     """
     if results.faults:
         raise GearsError(str(results.faults[0]))
@@ -172,7 +172,7 @@ def parse_counts(results: Results) -> Mapping[str, Any]:
 
 
 def _parse_entries(message: str) -> list[str]:
-    """Returns the lines of a traceback; any other text as one line."""
+    """Returns the lines of a traceback in a message; any other message as its only line."""
     with suppress(ValueError, SyntaxError):
         entries = ast.literal_eval(message)
         if isinstance(entries, list) and entries:

@@ -12,15 +12,15 @@ from sponsorsync.domain.errors import GearsError
 from sponsorsync.gears.bundle import SOURCES, build_bundle
 
 REGISTERING = ("fetch_on_keymiss", "write_behind")
-"""Scripts that register and stay live."""
+"""Scripts that register callbacks and so stay live."""
 
 BATCH = ("sync_profiles", "sync_sponsors", "sync_preferences")
-"""Scripts that run once; in this order, durable has entitlements before it gets preferences."""
+"""Scripts that run once; in this order, so that durable has entitlements before preferences."""
 
 SESSION_PREFIX = "sponsorsync-"
-"""Prefix of our sessions' names: all sessions with it are ours to remove."""
+"""Prefix of our sessions' names; we may remove every session that has it."""
 
-# The bundles in a wheel, see hatch_build.py; a checkout has only the sources.
+# Bundles that hatch_build.py put into the wheel. A checkout has no such folder, only the sources.
 _INSTALLED = Path(__file__).with_name("scripts")
 _REQUIREMENTS = "requirements.txt"
 _CONFIG = re.compile(r"^CONFIG = \{\}$", re.MULTILINE)
@@ -33,9 +33,9 @@ class GearsConfig:
 
     Attributes:
         catalog: The sponsorables and collections.
-        hook_collections: Whether scripts answer commands that miss a collection; such a command
-            must not be part of a MULTI (docs/gears.md).
-        hook_profiles: Whether scripts also answer commands that read profiles.
+        hook_collections: Whether scripts answer commands that read a missing collection; such a
+            command must not be part of a MULTI (docs/gears.md).
+        hook_profiles: Whether scripts also answer commands that read a missing profile.
     """
 
     catalog: Catalog
@@ -43,7 +43,7 @@ class GearsConfig:
     hook_collections: bool = True
 
     def to_literal(self) -> str:
-        """Returns it as a Python literal."""
+        """Returns the configuration as a Python literal."""
         return repr(
             {
                 "sponsorables": list(self.catalog.sponsorables),
@@ -60,8 +60,8 @@ class GearsScript:
 
     Attributes:
         name: Its file's name without the extension.
-        text: The bundle with its configuration.
-        requirements: Pinned packages that it needs in the server.
+        text: The bundle with the configuration.
+        requirements: Pinned Python packages that the server has to install.
     """
 
     name: str
@@ -75,13 +75,13 @@ class GearsScript:
 
     @property
     def hash(self) -> str:
-        """Identifies this text with these packages."""
+        """A hash of the text and the packages."""
         content = "\n".join((self.text, *self.requirements))
         return hashlib.sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
 
     @property
     def description(self) -> str:
-        """The session's description: the release that uploaded it, and the hash."""
+        """The session's description: the release that uploads the script, and the hash."""
         return f"{__version__} {self.hash}"
 
 
@@ -92,8 +92,8 @@ def load_scripts(
 
     Args:
         names: REGISTERING or BATCH.
-        config: Is written into their texts.
-        folder: Holds bundles; None means the bundles of this release.
+        config: The configuration to write into their texts.
+        folder: A folder with bundles; None means the bundles of this release.
 
     Raises:
         GearsError: A script is missing, or has no line for its configuration.
@@ -109,7 +109,7 @@ def load_scripts(
 
 
 def write_bundles(folder: Path) -> list[Path]:
-    """Writes every script and their requirements.txt into a folder; returns the files.
+    """Writes the bundle of every script, and requirements.txt, into a folder; returns the files.
 
     Raises:
         GearsError: A script cannot be read, or a file cannot be written.

@@ -1,1 +1,1 @@
-"""Jobs of administrators, metrics, and the scripts inside RedisGears."""
+"""For operators: jobs that they start over HTTP, metrics, and the scripts inside RedisGears."""

@@ -30,10 +30,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Job:
-    """The last job of a kind: it has processed `people` of the `total` in the index at its start.
+    """The last job of a kind, which is running or has ended, or an idle one if none was started.
 
     Attributes:
-        waiting_until: The end of a wait for GitHub's rate limit.
+        total: The number of people, or for a reconcile of sponsorships, at the start of the job.
+        people: The number of people processed so far.
+        waiting_until: The end of the job's present wait for GitHub's rate limit.
         summary: The result, once the job is done or an outage has ended it.
     """
 
@@ -50,9 +52,9 @@ class Job:
 
 @dataclass
 class Jobs:
-    """Starts jobs, and owns them until it is closed.
+    """Starts jobs, and cancels running ones when it is closed.
 
-    `engine` is None where no durable Redis is configured. `run_scripts` runs a snapshot by the
+    `engine` is None if no durable Redis is configured. `run_scripts` makes a snapshot with the
     scripts inside local.
     """
 
@@ -73,7 +75,7 @@ class Jobs:
 
         Raises:
             InvalidInputError: There is no such collection.
-            JobRunningError: One is running.
+            JobRunningError: A snapshot is running.
             NoDurableError: No durable Redis is configured.
         """
         engine = self._require_engine()
@@ -86,18 +88,18 @@ class Jobs:
         )
 
     def start_scripts_snapshot(self) -> Job:
-        """Starts a snapshot by the scripts inside local; it is a job of the same kind.
+        """Starts a snapshot by the scripts inside local; its kind is `snapshot`, too.
 
         Raises:
-            JobRunningError: One is running.
+            JobRunningError: A snapshot is running.
         """
         return self._start("snapshot", lambda _: self.run_scripts())
 
     def start_verify(self, *, fix: bool) -> Job:
-        """Starts a comparison of both sides.
+        """Starts a comparison of local with durable.
 
         Raises:
-            JobRunningError: One is running.
+            JobRunningError: A verify is running.
             NoDurableError: No durable Redis is configured.
         """
         engine = self._require_engine()
@@ -108,8 +110,8 @@ class Jobs:
 
         Raises:
             InvalidInputError: There is no such sponsorable.
-            JobRunningError: One is running.
-            NoMaintainerTokenError: No token is configured.
+            JobRunningError: A reconcile is running.
+            NoMaintainerTokenError: No maintainer's token is configured.
         """
         self.reconciler.require_startable(sponsorable)
         return self._start(
@@ -120,7 +122,10 @@ class Jobs:
         )
 
     async def aclose(self) -> None:
-        """Cancels running jobs: repeating them is safe, and a stop should not wait for them."""
+        """Cancels running jobs, so that a stop of the service does not wait for them.
+
+        They can be started again safely.
+        """
         await end_tasks(*self._tasks)
 
     def _require_engine(self) -> SyncEngine:

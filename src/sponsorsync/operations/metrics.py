@@ -15,7 +15,7 @@ from sponsorsync.domain.errors import StoreError
 from sponsorsync.redis_pair import RedisPair
 from sponsorsync.store import keys
 
-# Gauges that a command on local counts, for all replicas together.
+# Gauges that are each the reply of one command on local, so they are the same for all replicas.
 _COUNTED = {
     "sponsorsync_people": ("People with stored data.", ("ZCARD", keys.PEOPLE)),
     "sponsorsync_dirty_people": (
@@ -32,7 +32,7 @@ _COUNTED = {
 
 @dataclass
 class Metrics:
-    """Collects the metrics at each request, and stores none."""
+    """Collects the metrics anew at each request."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -41,9 +41,9 @@ class Metrics:
     sponsorables: Sequence[str]
 
     async def render(self, events: Mapping[str, int]) -> bytes:
-        """Returns all metrics, without the counts of a server that cannot be asked.
+        """Returns all metrics as text, without those of a server that cannot be asked.
 
-        `events` are the numbers of GitHub's events that this replica received, by outcome.
+        `events` are the numbers of GitHub events that this replica received, by outcome.
         """
         registry = CollectorRegistry()
         up = _gauge(registry, "sponsorsync_redis_up", "Whether a Redis takes writes.", "redis")

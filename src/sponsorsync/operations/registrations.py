@@ -1,7 +1,8 @@
-"""The scripts inside the local Redis: deployed when the service starts, and watched.
+"""Deploys the scripts inside the local Redis when the service starts, and watches them.
 
-`SPONSORSYNC_ENGINE` decides: with `gears` the service does not start without them, with `auto` it
-goes on without them and reports that, with `plain` it leaves them alone.
+`SPONSORSYNC_ENGINE` decides what happens if the scripts cannot be made live: with `gears` the
+service does not start; with `auto` it runs without them and reports that. With `plain` it neither
+deploys nor watches scripts.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LiveScript(FrozenReport):
-    """A script's present state in the local Redis."""
+    """The present state of a script in the local Redis."""
 
     session: str = Field(examples=["sponsorsync-write-behind"])
     state: State
@@ -48,7 +49,7 @@ class LiveScript(FrozenReport):
 
 
 class RegistrationsReport(FrozenReport):
-    """The scripts inside the local Redis."""
+    """The scripts inside the local Redis, their registrations, and the last deploy."""
 
     engine: Literal["auto", "plain", "gears"] = Field(description="SPONSORSYNC_ENGINE")
     status: ScriptsStatus
@@ -65,8 +66,8 @@ class RegistrationsReport(FrozenReport):
 class Registrations:
     """Deploys the scripts of this release to the local Redis, and watches them.
 
-    `status` is 'not_used' where the plain engine does all the work. `detail` says why the scripts
-    are not used, or not live.
+    `status` is 'not_used' if no scripts run, so that the service synchronizes the two Redises
+    without them. `detail` says why the scripts are not used, or not live.
     """
 
     def __init__(self, client: GearsClient, settings: Settings, folder: Path | None) -> None:
@@ -84,7 +85,7 @@ class Registrations:
         """Deploys the scripts of this release.
 
         Raises:
-            SponsorSyncError: They are not live; the message says why.
+            SponsorSyncError: The scripts are not live; the message says why.
         """
         self.status, self.detail = "deploying", None
         try:
@@ -108,7 +109,7 @@ class Registrations:
             raise
 
     def start(self, supervisor: Supervisor) -> None:
-        """Starts the loop that deploys and watches, where the settings want the scripts."""
+        """Starts the loop that deploys and watches the scripts, if the settings ask for scripts."""
         engine, durable = self._settings.engine, self._settings.durable_address
         if engine == "gears" or (engine == "auto" and durable is not None):
             supervisor.start("gears_scripts", self.run)
@@ -118,7 +119,7 @@ class Registrations:
 
         Raises:
             StoreUnavailableError: The server cannot be asked.
-            GearsError: RedisGears does not answer as it should.
+            GearsError: RedisGears refuses the command.
         """
         version = await self._client.load_version()
         scripts: Sequence[ScriptOutcome] = ()
@@ -141,9 +142,13 @@ class Registrations:
         )
 
     async def run(self) -> None:
-        """Deploys until that succeeds, then watches; returns where the scripts cannot run."""
+        """Deploys the scripts, trying again until that succeeds; then watches them.
+
+        Returns if the server cannot run the scripts.
+        """
         wait_s = _RETRY_FIRST_S
-        # The status does not decide: scripts that an operator has removed since then stay out.
+        # Not `status`, which is also 'failed' after an operator removed live scripts: these must
+        # not be deployed again when the supervisor restarts this loop.
         while not self._was_live:
             try:
                 await self.deploy()
@@ -156,10 +161,10 @@ class Registrations:
         await self._watch()
 
     async def _watch(self) -> None:
-        """Checks for missing scripts, and restores those that a restart has lost.
+        """Checks repeatedly for missing scripts, and restores those that a restart has lost.
 
-        Scripts that an operator has removed from a running server stay out. Those of another
-        release are left alone: its replicas may be about to replace this one.
+        Scripts that an operator removed from a running server are not restored. Scripts of another
+        release stay, since replicas of that release may be about to replace this one.
         """
         while True:
             await asyncio.sleep(_WATCH_S)
@@ -209,12 +214,12 @@ class Registrations:
 async def open_registrations(
     settings: Settings, *, folder: Path | None
 ) -> AsyncIterator[Registrations]:
-    """Yields the registrations; with the engine `gears` the scripts are live then.
+    """Yields the registrations; with the engine `gears` it first deploys the scripts.
 
-    The scripts are in `folder`, or in this installation if it is None.
+    The scripts are read from `folder`; None means those of this installation.
 
     Raises:
-        SponsorSyncError: The engine is `gears`, and the scripts are not live.
+        SponsorSyncError: The engine is `gears`, and the scripts could not be made live.
     """
     async with open_local_gears(settings) as client:
         registrations = Registrations(client, settings, folder)

@@ -1,1 +1,1 @@
-"""Reconcile: the comparison of stored entitlements with GitHub, and its schedule."""
+"""Reconcile: the comparison of stored entitlements with GitHub's list, and its schedule."""

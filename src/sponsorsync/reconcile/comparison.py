@@ -27,9 +27,10 @@ _CHUNK = 100
 class Comparison:
     """Applies GitHub's list of sponsorships to the stored entitlements of one sponsorable.
 
-    What a page adds to an entitlement is saved at once. What takes from one waits for all pages: a
-    later page may list a better sponsorship of the same person. Facts that were checked after the
-    comparison began are newer than GitHub's list, and stay.
+    A page's sponsorships that improve an entitlement are saved at once. Changes that end or reduce
+    an entitlement wait until all pages are read, since a later page may list a better sponsorship
+    of the same person. Facts that were checked after the comparison began are newer than GitHub's
+    list, and stay.
     """
 
     entitlements: EntitlementStore
@@ -39,20 +40,22 @@ class Comparison:
     began_at: datetime
     summary: ReconcileSummary
     report: Callable[[ReconcileSummary], None]
-    # Counts over all pages: listed sponsorships, hidden ones, and the total that GitHub states.
+    # Numbers over all pages: sponsorships that GitHub listed; those of them with a hidden sponsor;
+    # and the total that GitHub states.
     _nodes: int = field(default=0, init=False)
     _hidden: int = field(default=0, init=False)
     _total: int = field(default=0, init=False)
     _sponsorships: dict[int, tuple[Sponsorship, ...]] = field(default_factory=dict, init=False)
     # People whose stored entitlement differs from the pages so far.
     _differing: set[int] = field(default_factory=set, init=False)
-    # Hashes of the facts that this comparison saved: they are not newer than GitHub's list.
+    # Hashes of facts that this comparison has saved itself, and which are therefore not newer than
+    # GitHub's list.
     _saved: dict[int, int] = field(default_factory=dict, init=False)
     _drifted: set[int] = field(default_factory=set, init=False)
     _conflicts: set[int] = field(default_factory=set, init=False)
 
     async def apply_page(self, page: ReceivedPage) -> None:
-        """Saves what a page adds to entitlements, and remembers its sponsorships."""
+        """Saves the entitlements that a page creates or improves; remembers its sponsorships."""
         if self._nodes == 0:
             self.summary.total += page.total
         self._total = page.total
@@ -71,13 +74,16 @@ class Comparison:
         self._differing.update(await self._save(ids, self._is_gain))
 
     def explain_incomplete(self) -> str | None:
-        """Returns why a missing sponsorship proves nothing; None where GitHub listed all."""
+        """Returns why GitHub's list is incomplete, or None.
+
+        In an incomplete list a missing sponsorship may still exist.
+        """
         if self._nodes < self._total:
             return f"GitHub showed {self._nodes} of {self._total} sponsorships."
         return None
 
     async def apply_losses(self) -> AsyncGenerator[None, None]:
-        """Saves, after the last page, what takes from entitlements; yields after each chunk."""
+        """Ends and reduces entitlements, after the last page; yields after each chunk of people."""
         for chunk in _split(sorted(self._differing)):
             await self._save(chunk, self._may_take)
             yield
@@ -86,9 +92,9 @@ class Comparison:
                 await self._save(chunk, self._may_end)
                 yield
         if self._hidden:
-            return  # anybody who waits for an answer may be one of the hidden sponsors
+            return  # a person whose refresh waits for an answer may be one of the hidden sponsors
         for chunk in _split(await self.reconciliations.load_awaiting(self.sponsorable)):
-            # A person without a sponsorship gets facts only where their refresh waits for them.
+            # Of people who are not listed, only those whose refresh waits get facts saved.
             await self._save(self._find_unlisted(chunk), self._is_new_answer)
             if not self.summary.is_dry_run:
                 await self.reconciliations.settle_awaiting(self.sponsorable, chunk)
@@ -104,7 +110,7 @@ class Comparison:
     ) -> list[int]:
         """Saves GitHub's facts where they differ from the stored ones and `may_save` allows it.
 
-        Returns the people left out.
+        Returns the people whose facts differ, but may not be saved.
         """
         changes, refused = [], []
         stored = await self.entitlements.load(self.sponsorable, person_ids)
@@ -138,7 +144,7 @@ class Comparison:
         )
 
     def _is_newer(self, person_id: int, stored: EntitlementFacts | None) -> bool:
-        """Returns whether stored facts are newer than GitHub's list, and not from here."""
+        """Returns whether another check saved the stored facts after this comparison began."""
         if stored is None or stored.checked_at is None or stored.checked_at < self.began_at:
             return False
         return self._saved.get(person_id) != _hash_sponsorship(stored)
@@ -150,7 +156,7 @@ class Comparison:
 
     def _may_take(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
         if stored is None or stored.source is not EntitlementSource.SPONSORSHIP:
-            return False  # a former sponsorship of a person who was never stored as a sponsor
+            return False  # GitHub lists a former sponsorship, which was never stored: no loss
         return not self._is_end(stored, reported) or self._is_certain()
 
     def _may_end(self, stored: EntitlementFacts | None, reported: EntitlementFacts) -> bool:
@@ -167,7 +173,7 @@ class Comparison:
         return facts is not None and facts.is_sponsoring(self.began_at)
 
     def _is_certain(self) -> bool:
-        """Returns False, and counts it, where the person may be one of the hidden sponsors."""
+        """Returns whether GitHub hid no sponsor; else counts a person who may be hidden."""
         if self._hidden:
             self.summary.unknown += 1
         return not self._hidden
@@ -188,10 +194,10 @@ class Comparison:
         if change.person_id in self._drifted:
             return
         if before is not None and have_same_sponsorship(before, change.facts):
-            return  # an event would not have reported this difference
+            return  # no webhook event reports this difference, so it is no drift
         is_entitled = self._is_sponsor(change.facts)
         if before is None and not is_entitled:
-            return  # a person who was unknown, and is no sponsor
+            return  # facts about a new person who is no sponsor are no drift
         self._drifted.add(change.person_id)
         kind: Literal["created", "changed", "ended"] = "ended"
         if is_entitled:

@@ -1,4 +1,4 @@
-"""Reconcile: compare with the sponsorships that GitHub lists, and repair what differs."""
+"""Reconcile: compares stored entitlements with GitHub's list, and repairs differences."""
 
 import asyncio
 import time
@@ -34,7 +34,8 @@ from sponsorsync.store.locks import HeldLock
 from sponsorsync.store.reconciliations import ReconciliationStore
 
 _UNEXPECTED = "This is our fault. The operator's log says more."
-# A rate limit that ends within this time is waited for: a new run would reach the same limit again.
+# A run waits for a rate limit that ends within this time: a new run would start from the first page
+# and reach the same limit again.
 _MAX_WAIT_S = 15 * 60
 _EXTEND_EVERY_S = keys.RECONCILING_TTL_MS / 1000 / 3
 
@@ -74,7 +75,7 @@ class Reconciler:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def require_startable(self, sponsorable: str | None) -> None:
-        """Returns where `run` could start.
+        """Returns nothing if `run` could start.
 
         Raises:
             NoMaintainerTokenError: No maintainer's token is configured.
@@ -93,13 +94,13 @@ class Reconciler:
         dry_run: bool = False,
         report: Callable[[ReconcileSummary], None] = lambda _: None,
     ) -> ReconcileSummary:
-        """Asks GitHub for all sponsorships and repairs what differs.
+        """Asks GitHub for all sponsorships, and repairs stored entitlements that differ.
 
-        A failure after the start does not raise; it is the summary's `reason`.
+        A failure after the start raises nothing: the summary's `reason` has its message.
 
         Raises:
             NoMaintainerTokenError, InvalidInputError: See `require_startable`.
-            JobRunningError: A reconcile is running, here or at another replica.
+            JobRunningError: A reconcile is running, in this or another replica.
             StoreUnavailableError: Local cannot be asked at the start.
         """
         self.require_startable(sponsorable)
@@ -119,7 +120,7 @@ class Reconciler:
                 summary.retry_after_s = error.retry_after_s
                 summary.add_reason(_explain(error))
             except StoreConflictError as error:
-                # The key belongs to everybody; wrong-type keys of one person are only counted.
+                # The key is the service's own; a wrong-type key of one person is only counted.
                 _log.warning("reconcile_meets_wrong_type_key", cause=str(error.__cause__))
                 summary.add_reason(str(error))
             except StoreUnavailableError as error:
@@ -137,7 +138,7 @@ class Reconciler:
         return summary
 
     async def load_last_reconciles(self) -> list[LastReconcile]:
-        """Returns the last comparisons of each sponsorable, of any replica.
+        """Returns each sponsorable's last full reconcile by any replica, and a failure since then.
 
         Raises:
             StoreError: Local cannot be asked.
@@ -172,7 +173,7 @@ class Reconciler:
                 await self.reconciliations.save_failed(sponsorable, failed)
 
     async def _reconcile(self, sponsorable: str, run: _Run) -> str | None:
-        """Compares one sponsorable; returns why that was incomplete, or None."""
+        """Compares one sponsorable; returns why the comparison is incomplete, or None."""
         request = (await self.reconciliations.load_requests()).get(sponsorable)
         # Redis stores moments in whole seconds.
         began_at = self.clock().replace(microsecond=0)
@@ -206,7 +207,7 @@ class Reconciler:
         return None
 
     async def _fetch_pages(self, sponsorable: str, run: _Run) -> AsyncGenerator[ReceivedPage, None]:
-        """Yields GitHub's pages, and waits between two of them for a short rate limit to end."""
+        """Yields GitHub's pages; if it meets a short rate limit, waits until the limit ends."""
         if self.token is None:
             raise NoMaintainerTokenError
         token = self.token.get_secret_value()
@@ -229,7 +230,7 @@ class Reconciler:
                 return
 
     async def _wait(self, seconds: float, run: _Run) -> None:
-        """Waits for GitHub's rate limit, and keeps the lock meanwhile."""
+        """Waits until GitHub's rate limit ends, and extends the lock meanwhile."""
         run.report_wait(self.clock() + timedelta(seconds=seconds))
         _log.info("reconcile_waits_for_github", seconds=seconds)
         try:

@@ -12,7 +12,7 @@ _MAX_DRIFTS = 100
 
 
 class Drift(FrozenReport):
-    """A difference that no webhook event and no sign-in had reported."""
+    """A difference from GitHub's list that neither a webhook event nor a sign-in had reported."""
 
     sponsorable: str
     person_id: int
@@ -66,7 +66,7 @@ class ReconcileSummary(Report):
     )
 
     def add_drift(self, drift: Drift) -> None:
-        """Counts a drift, and lists it among the first ones."""
+        """Counts a drift, and lists it if it is among the first 100."""
         self.counts[drift.kind] += 1
         if len(self.drifts) < _MAX_DRIFTS:
             self.drifts.append(drift)

@@ -1,4 +1,4 @@
-"""When a reconcile runs: at intervals, and soon after each request."""
+"""The schedule of reconciles: at intervals, and soon after each request."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from sponsorsync.domain.errors import GitHubLimitedError, SponsorSyncError
 from sponsorsync.reconcile.reconciler import Reconciler
 from sponsorsync.store.reconciliations import ReconciliationStore
 
-# GitHub asks for at least a minute of silence after a refusal.
+# GitHub demands at least a minute without requests after it has refused one.
 _MIN_WAIT_S = 60.0
 
 _log = structlog.get_logger(__name__)
@@ -23,10 +23,10 @@ class Pace:
     """Times between two reconciles of one sponsorable.
 
     Attributes:
-        every: The interval; None where only requests start a reconcile.
-        settle_s: From a request to its reconcile, so that several requests share one.
-        pause_s: From one reconcile to the next, at least.
-        check_s: From one look for due sponsorables to the next.
+        every: The interval; None if only requests start a reconcile.
+        settle_s: Time from a request to its reconcile, so that several requests share a reconcile.
+        pause_s: Shortest time from one reconcile to the next.
+        check_s: Time from one check for due sponsorables to the next.
     """
 
     every: timedelta | None
@@ -44,14 +44,14 @@ class ReconcileSchedule:
     sponsorables: Sequence[str]
     pace: Pace
     clock: Callable[[], datetime]
-    # By sponsorable, in the event loop's seconds. The requests are in Redis: they outlast this
-    # process.
+    # Both by sponsorable, in the event loop's seconds. The requests themselves are in Redis, where
+    # they outlast this process.
     _due_s: dict[str, float] = field(default_factory=dict, init=False)
     _not_before_s: dict[str, float] = field(default_factory=dict, init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def request(self, sponsorable: str) -> None:
-        """Requests a reconcile soon; several requests share one.
+        """Requests a reconcile soon; several requests share a reconcile.
 
         Raises:
             StoreError: Local cannot be asked; nothing was requested.
@@ -65,10 +65,13 @@ class ReconcileSchedule:
         supervisor.start("reconcile_schedule", self.run)
 
     async def run(self) -> None:
-        """Reconciles what is due until it is cancelled, or until an unexpected error."""
+        """Reconciles sponsorables when they are due, until it is cancelled.
+
+        An unexpected error ends it, too.
+        """
         while True:
             self._wake.clear()
-            # First: a failure to find further ones must not delay those that are due.
+            # Before `_plan_due`, whose failure must not delay sponsorables that are already due.
             for sponsorable in [each for each, at_s in self._due_s.items() if at_s <= _now_s()]:
                 await self._reconcile(sponsorable)
             await self._plan_due()
@@ -88,8 +91,8 @@ class ReconcileSchedule:
 
     async def _plan_due(self) -> None:
         try:
-            # Requests of before a restart, of other replicas, and of entitlements that have ended:
-            # GitHub does not report that a sponsor took back an announced cancellation.
+            # Requests made before a restart, by other replicas, or when an entitlement ended: its
+            # end may be wrong, as GitHub does not report that a sponsor took back a cancellation.
             for sponsorable in await self.reconciliations.load_requests():
                 self._plan(sponsorable)
             for sponsorable in self.sponsorables:
@@ -105,7 +108,7 @@ class ReconcileSchedule:
         return last is None or self.clock() - last >= self.pace.every
 
     async def _is_still_due(self, sponsorable: str) -> bool:
-        """Returns False where another replica has reconciled meanwhile."""
+        """Returns False if another replica has reconciled the sponsorable meanwhile."""
         try:
             requests = await self.reconciliations.load_requests()
             return sponsorable in requests or await self._is_interval_over(sponsorable)
@@ -114,7 +117,7 @@ class ReconcileSchedule:
 
     async def _reconcile(self, sponsorable: str) -> None:
         del self._due_s[sponsorable]
-        # Before the check: where it is not due any more, another replica has just reconciled.
+        # Also if the sponsorable is no longer due: then another replica has just reconciled it.
         self._not_before_s[sponsorable] = _now_s() + self.pace.pause_s
         if not await self._is_still_due(sponsorable):
             return
@@ -125,7 +128,7 @@ class ReconcileSchedule:
         except SponsorSyncError as error:
             wait_s, reason = self.pace.pause_s, str(error)
         except Exception:
-            # The supervisor restarts this loop soon; the other sponsorables have their turn then.
+            # The supervisor restarts this loop, which then reconciles the other sponsorables.
             self._postpone(sponsorable, self.pace.pause_s)
             raise
         else:
@@ -137,7 +140,7 @@ class ReconcileSchedule:
         self._postpone(sponsorable, wait_s)
 
     def _postpone(self, sponsorable: str, wait_s: float) -> None:
-        """Postpones the next reconcile, also one that was requested during the last one."""
+        """Postpones the next reconcile, even if it was requested during the last one."""
         self._due_s[sponsorable] = self._not_before_s[sponsorable] = _now_s() + wait_s
 
 

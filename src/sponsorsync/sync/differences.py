@@ -19,14 +19,19 @@ class Difference(FrozenReport):
     part: str = Field(
         default="", examples=["mnodes"], description="Empty where it concerns the whole person."
     )
-    # For `--fix` alone: 'merge' and 'hydrate' take from durable, 'index' is reindex.lua, the rest
-    # is repair.lua's; empty where only the operator can repair it.
+    # The repair that `verify --fix` makes: 'merge' and 'hydrate' fetch from durable, 'index' runs
+    # reindex.lua, any other name is an argument of repair.lua. Empty: only the operator can repair.
     repair: str = Field(default="", exclude=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One part on one server."""
+    """One part of a person on one server, as digest.lua describes it.
+
+    Attributes:
+        state: 'there', 'empty', 'unknown', or 'unnoted': a key without a version.
+        has_copy: Whether local has recorded that durable may hold a copy.
+    """
 
     version: int = 0
     state: str = "unknown"
@@ -36,7 +41,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person on one server."""
+    """One person on one server, as digest.lua describes them.
+
+    Attributes:
+        flags: 'd' dirty, 'c' entitled, 'v' an anonymous visitor has the same number.
+        deleted: The version of the deletion; 0 without one.
+        stale_indexes: Sponsorables whose index of entitled people is wrong about this person.
+        error: A wrong-type key; the other fields are then empty.
+    """
 
     flags: str = ""
     deleted: int = 0
@@ -48,7 +60,7 @@ class Person:
 def compare(person_id: int, here: Person, there: Person) -> list[Difference]:
     """Returns the differences between local (here) and durable (there).
 
-    Skips copies of people who are not entitled: comparing those needs their members.
+    Skips the collections of people who are not entitled: comparing these needs their members.
     """
     wrong = [
         Difference(person_id=person_id, kind=f"wrong type on {side}", part=person.error)

@@ -1,8 +1,8 @@
 """Tests whether one server can read the dumps of the other.
 
-`DUMP` returns a key in the server's own file format, and `RESTORE` loads it: one string instead of
-each field and member. A server reads formats up to its own version, and not those of every other
-maker, so two servers have to be tried with each other.
+`DUMP` returns a key's value in the server's own file format, and `RESTORE` loads it: one string
+instead of each field and member. A server reads this format only up to its own version, and Redis
+and Valkey do not read all of each other's versions, so the two servers have to be tried.
 https://valkey.io/commands/restore/
 """
 
@@ -16,10 +16,10 @@ from sponsorsync.store.connect import RedisStore
 
 
 async def can_read_dumps(reader: RedisStore, writer: RedisStore) -> bool:
-    """Tries it with a hash and a set of its own, and removes both again.
+    """Returns whether `reader` restores dumps of `writer`; tries it with a hash and a set.
 
-    Returns False also where a server takes no writes at the moment, or does not permit the user
-    these commands: records then travel in the slower form.
+    Both samples are removed again. Also returns False where a server takes no writes at the moment,
+    or does not permit these commands: records are then sent field by field, which is slower.
     """
     key = keys.DUMP_PROBE
     samples = (("HSET", key, "field", "value"), ("SADD", key, "member"))

@@ -33,14 +33,14 @@ _log = structlog.get_logger(__name__)
 
 
 class SyncEngine:
-    """Builds the parts of the plain engine; `start` starts their loops.
+    """Builds the parts of the engine for a plain Redis; `start` starts their loops.
 
     Args of the constructor:
         local, durable: Stores behind the gates.
         ungated: Stores of the same two servers without gates, for comparing incarnations.
         may_configure: Whether the engine may set local's notification flags.
-        drains: Whether the relay and the listener run. They do not where scripts inside local do
-            their work; the sweep runs in both cases.
+        drains: Whether the relay and the listener run; False where scripts inside local do their
+            work. The loops `sweep` and `retention` run in both cases.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SyncEngine:
         self._gates = gates
         self.incarnations = Incarnations(*ungated, local_gate=gates[0], durable_gate=gates[1])
         self.hydrator = Hydrator(local, durable, catalog=catalog, incarnations=self.incarnations)
-        # The comparison runs while the gates are still closed to everything else.
+        # For comparing the servers, while the gates still refuse all other connections.
         self._ungated_hydrator = Hydrator(*ungated, catalog=catalog, incarnations=self.incarnations)
         self.relay = Relay(
             local, durable, catalog=catalog, hydrator=self.hydrator, incarnations=self.incarnations
@@ -84,9 +84,9 @@ class SyncEngine:
         self._has_tried_to_compare = asyncio.Event()
 
     def start(self, supervisor: Supervisor) -> None:
-        """Starts every loop; all but the comparison wait for its first attempt.
+        """Starts every loop; all wait until the servers have been compared, or that has failed.
 
-        The gates are closed until then, so the others would report an outage at each start.
+        Until then the gates refuse connections, so the loops would report an outage at each start.
         """
         supervisor.start("incarnations", self._watch_incarnations)
         loops: list[tuple[str, Callable[[], Coroutine[None, None, None]], float | None]] = [
@@ -103,7 +103,7 @@ class SyncEngine:
             supervisor.start(name, partial(self._run_after_comparison, work), every_s=every_s)
 
     async def push_now(self, person_id: int) -> bool:
-        """Pushes a person to durable at once; returns whether durable confirmed all of it.
+        """Pushes a person to durable at once; returns whether durable confirmed all changes.
 
         Raises:
             StoreUnavailableError: A server is down; the relay tries again.
@@ -121,7 +121,7 @@ class SyncEngine:
             await self._hydrate_entitled()
 
     async def _watch_incarnations(self) -> None:
-        """Compares at the start, when a gate has refused a command, and after a FLUSHALL."""
+        """Compares the servers at the start, after a refused connection, and after a FLUSHALL."""
         has_compared = False
         while True:
             rest_s = 0.0
@@ -157,7 +157,10 @@ class SyncEngine:
         )
 
     async def _hydrate_entitled(self) -> None:
-        """Fills a local that is new or was flushed, so that direct readers find sponsors' data."""
+        """Fetches all entitled people to a local that is new or was flushed.
+
+        An application that reads Redis directly finds sponsors' data there again.
+        """
         pages = scan_entitled(self._durable, self._catalog)
         async with aclosing(in_batches(pages, BATCH)) as batches:
             async for ids in batches:

@@ -18,14 +18,17 @@ from sponsorsync.store.connect import RedisStore, Reply, ScriptCall
 from sponsorsync.sync.incarnations import Incarnations
 from sponsorsync.sync.person_records import PersonRecord, pack_people
 
-# After a failure durable is not asked again for this long: requests fail at once.
+# Within this time after a failure durable is not asked again, so that requests fail at once.
 _DOWN_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 class Hydrator:
-    """Fetches people, fenced by leases: see `merge.lua`."""
+    """Fetches people from durable and merges them into local.
+
+    A fetch holds a lease for each person: `merge.lua` merges only while the lease has its token.
+    """
 
     def __init__(
         self,
@@ -47,9 +50,9 @@ class Hydrator:
         return self._incarnations.is_local_verified
 
     async def fetch(self, person_id: int, token: str, then: ScriptCall) -> Reply:
-        """Fetches what is unknown of one person and ends the lease, in two round trips.
+        """Fetches the unknown parts of one person and releases the lease, in two round trips.
 
-        Returns the reply of `then`, a script that local runs right after it.
+        Returns the reply of the script `then`, which local runs right after the merge.
 
         Raises:
             DurableUnavailableError: Durable cannot be asked; the lease is released.
@@ -93,7 +96,7 @@ class Hydrator:
         try:
             refused, answer = await self._fetch(ids, token, then)
         except BaseException:
-            # Also when the request is cancelled: others must not wait for the lease to expire.
+            # Also if the request is cancelled: else others would wait until the lease expires.
             await asyncio.shield(self._release(ids, token))
             raise
         if refused:
@@ -103,7 +106,11 @@ class Hydrator:
     async def _fetch(
         self, ids: Sequence[int], token: str, then: ScriptCall | None = None
     ) -> tuple[dict[int, str], Reply]:
-        """Returns people with a wrong-type key, with the error, and the reply to `then`."""
+        """Merges durable's records of people, then runs the script `then` on local.
+
+        Returns two values: the people who have a wrong-type key, each with the error; and the reply
+        of `then`.
+        """
         records = await self._ask_durable(ids)
         refused = {p.person_id: p.error for p in records if p.error is not None}
         good = [record for record in records if record.error is None]

@@ -1,12 +1,13 @@
-"""Detects a server that came back older than it was, before any data are lost by it.
+"""Detects a server that came back with older data, before this loses newer data of the other one.
 
-Each start of a server has a run_id: its incarnation. Local stores the two that were last compared
-in `sponsorsync:incarnations`, and for each person durable's counter of applications at the last
-confirmation. Durable counts its applications and stores each person's last one.
+Each start of a server has a new run_id: its incarnation. Local stores in `sponsorsync:incarnations`
+the run_ids of the two servers when they were last compared. Durable counts the scripts that applied
+records there, and stores for each person the count at their last record. Local stores the count at
+each person's last confirmation.
 
-A local that came back from an older append-only file lacks the last confirmations, so durable
-may have newer data of these people. A durable that was restored from a backup shows a
-smaller counter: people who were confirmed after that are pushed again.
+A local that came back from an older append-only file lacks the last confirmations, so durable may
+have newer data of these people: they are merged from there. A durable that was restored from a
+backup has a smaller count, so people who were confirmed at a higher one are pushed again.
 """
 
 from typing import cast
@@ -33,7 +34,8 @@ class Incarnations:
 
     Attributes:
         is_local_verified: Whether local is known not to be older than durable.
-        can_dump_to_durable, can_dump_to_local: Whether that server reads the other one's dumps.
+        can_dump_to_durable, can_dump_to_local: Whether the named server reads the other one's
+            dumps (dump_format.py).
     """
 
     def __init__(
@@ -51,10 +53,10 @@ class Incarnations:
         """Compares the servers as far as necessary, and opens the gates.
 
         Args:
-            merge_newer: Merges what is newer on durable.
+            merge_newer: Merges into local the parts of people that are newer on durable.
 
         Returns:
-            Whether local had no incarnation stored: it is new, or was flushed.
+            Whether local had stored no incarnation, so that it is new or was flushed.
 
         Raises:
             SettingsError: Both addresses lead to one database; durable's gate stays closed.
@@ -64,7 +66,7 @@ class Incarnations:
         local_id = await self._local.load_run_id()
         compared = await self._local.run("HGET", keys.INCARNATIONS, "local")
         is_same_local = compared == local_id.encode()
-        # A local without people cannot be older.
+        # A local without people cannot hold older data than durable.
         self.is_local_verified = is_same_local or await self._local.run("ZCARD", keys.PEOPLE) == 0
         self._local_gate.open_for(local_id)
 
@@ -89,11 +91,14 @@ class Incarnations:
         return compared is None
 
     async def is_recorded(self) -> bool:
-        """Returns whether local still stores an incarnation: a FLUSHALL removes it."""
+        """Returns whether local still stores its compared incarnation, which FLUSHALL removes."""
         return await self._local.run("HEXISTS", keys.INCARNATIONS, "local") == 1
 
     async def push_again(self, applied: int) -> None:
-        """Marks everyone dirty that durable confirmed after this count of applications."""
+        """Marks people dirty whose last confirmation has a higher count than `applied`.
+
+        `applied` is durable's present count, so durable has lost what it had confirmed of them.
+        """
         total = 0
         while marked := cast("int", await self._local.run_script("push_again", applied, _BATCH)):
             total += marked

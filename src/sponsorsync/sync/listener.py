@@ -1,7 +1,7 @@
-"""Handles local's keyspace notifications of foreign writes and of reads that miss.
+"""Handles local's keyspace notifications: other applications' writes, and reads of missing keys.
 
-They are hints: Redis sends each once, to the clients that listen at that moment. `verify` is the
-truth.
+Redis sends each notification once, and only to clients that listen at that moment, so some are
+lost; `verify` finds what they would have announced.
 https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/
 """
 
@@ -22,7 +22,7 @@ from sponsorsync.store.fetching import ask_until_known
 from sponsorsync.sync.hydrate import Hydrator
 
 NEEDED_FLAGS = frozenset("Esm")
-"""Keyevent notifications of sets and of key misses."""
+"""Flags of `notify-keyspace-events`: keyevent notifications (E) of sets (s) and key misses (m)."""
 
 _EVENTS = ("sadd", "srem", "spop", "sunionstore", "sinterstore", "sdiffstore", "keymiss")
 _FLAG_NAMES = "Esm"
@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Listener:
-    """Versions foreign writes, and fetches what direct readers miss."""
+    """Gives a version to writes past the service, and fetches collections that readers miss."""
 
     def __init__(
         self, local: RedisStore, *, catalog: Catalog, hydrator: Hydrator, may_configure: bool
@@ -44,8 +44,8 @@ class Listener:
         self._may_configure = may_configure
         collections = "|".join(map(re.escape, catalog.collections))
         self._key = re.compile(rf"user:([1-9][0-9]*):({collections})")
-        # During a bulk import events arrive faster than they are handled; those that do not fit
-        # are dropped, and `verify` finds what they announced.
+        # During a bulk import notifications arrive faster than they are handled. Those that do not
+        # fit into the queue are dropped; `verify` finds the writes that they announced.
         self._queue: asyncio.Queue[tuple[str, int, str]] = asyncio.Queue(_QUEUE_SIZE)
         self._waiting: Counter[tuple[str, int, str]] = Counter()
         self._echo_channel = f"sponsorsync:listener:{secrets.token_hex(8)}"
@@ -67,7 +67,7 @@ class Listener:
         return missing
 
     async def listen(self) -> None:
-        """Puts notifications into the queue until it is cancelled."""
+        """Receives notifications and puts them into the queue, until it is cancelled."""
         while True:
             try:
                 if missing := await self.load_missing_flags():
@@ -111,14 +111,15 @@ class Listener:
             _log.warning("notification_dropped", event_name=event, person=notice[1])
 
     async def handle(self) -> None:
-        """Handles what is in the queue until it is cancelled."""
+        """Handles the notifications in the queue, until it is cancelled."""
         while True:
             event, person_id, collection = notice = await self._queue.get()
             self._waiting[notice] -= 1
             if not self._waiting[notice]:
                 del self._waiting[notice]
             while not self._hydrator.is_local_verified:  # noqa: ASYNC110 - no event
-                # Local may be older than durable: a write to it is no newer state of the whole set.
+                # Local may hold an older set than durable; a version for this write would declare
+                # the whole set newer than durable's.
                 await asyncio.sleep(_POLL_S)
             try:
                 if event == "keymiss":
@@ -133,8 +134,8 @@ class Listener:
         reply = await self._local.run_script("mark_foreign", *key, event)
         if reply != b"lost?":
             return
-        # Notifications come late: a removal that explains the loss may be under way, and is
-        # handled in its turn.
+        # The set is smaller than recorded. A removal may explain that, whose notification is still
+        # to come; it is then handled after this one.
         await self._receive_pending()
         if not any(self._waiting[removal, *key] for removal in ("srem", "spop")):
             await self._local.run_script("mark_foreign", *key, "lost")
@@ -143,15 +144,15 @@ class Listener:
         """Waits until all notifications that local has sent by now are in the queue."""
         self._has_echoed.clear()
         await self._local.run("PUBLISH", self._echo_channel, "")
-        with suppress(TimeoutError):  # the subscription was cut: no earlier one will come
+        with suppress(TimeoutError):  # the connection was lost, and all notifications with it
             async with asyncio.timeout(_REST_S):
                 await self._has_echoed.wait()
 
     async def _restore(self, person_id: int, collection: str) -> None:
         """Fetches a collection that a reader missed, unless it is known to be empty.
 
-        Our own scripts miss too; the script here does not (include/exists.lua), or it would run
-        for ever.
+        The script here must not read a missing key (include/exists.lua): that would send another
+        notification of a miss, without end.
         """
         await ask_until_known(
             person_id,
@@ -164,5 +165,5 @@ class Listener:
 def parse_flags(reply: dict[bytes, bytes]) -> set[str]:
     """Returns the flags in an answer to CONFIG GET notify-keyspace-events."""
     flags = set(next(iter(reply.values()), b"").decode())
-    # A stands for all but m (key misses) and n (new keys).
+    # The flag A stands for all others except m (key misses) and n (new keys).
     return flags | set("g$lshzxetd") if "A" in flags else flags

@@ -19,7 +19,7 @@ class PersonRecord:
     """One person's parts.
 
     Attributes:
-        version_vector: Identifies all versions in it; empty if there is an error.
+        version_vector: Identifies the versions of all parts; empty if there is an error.
         content: Opaque bytes.
         flags: Letters; see pack.lua.
         error: Why there is no content: a wrong-type key, or 'visitor'.
@@ -33,7 +33,7 @@ class PersonRecord:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether durable has yet to confirm some of it."""
+        """Whether the person has changes that durable has not confirmed."""
         return b"d" in self.flags
 
     @property
@@ -48,22 +48,22 @@ class PersonRecord:
 
     @property
     def is_visitor(self) -> bool:
-        """Whether an anonymous visitor has the same number; then it holds no collection."""
+        """Whether an anonymous visitor has the same number; then no collection is packed."""
         return b"v" in self.flags
 
     @property
     def needs_pruning(self) -> bool:
-        """Whether durable holds a copy of a person who is no longer entitled."""
+        """Whether durable holds collections of this person, who is no longer entitled."""
         return b"n" in self.flags
 
 
 async def run_for_people(
     store: RedisStore, script: str, arguments: Sequence[Argument], ids: Sequence[int]
 ) -> list[tuple[int, list[bytes]]]:
-    """Runs a script over people in pieces; returns each person with their row of the reply.
+    """Runs a script for a bounded number of people at once; returns each person's row of the reply.
 
-    A script that has read much stops early and is run again for the rest, so the order may differ
-    from that of the ids.
+    A script that has read much data stops early and is run again for the rest, so the order may
+    differ from that of the ids.
     """
     found: list[tuple[int, list[bytes]]] = []
     waiting = list(ids)
@@ -88,9 +88,9 @@ async def pack_people(
     Args:
         store: Local or durable.
         ids: The people.
-        what: 'entitled' leaves out the collections of people who are not entitled: only this may
-            leave local. 'all' leaves out nothing; 'only:{collection}' is 'entitled' for one
-            collection.
+        what: 'entitled' leaves out the collections of people who are not entitled, which must not
+            be pushed to durable. 'only:{collection}' does so too, and packs only entitlements and
+            that collection. 'all' leaves out nothing: for people packed on durable.
         catalog: The sponsorables that can entitle a person.
         as_dumps: Packs keys in the server's own format, which is several times faster; the other
             server has to be able to read it (dump_format.py).
@@ -111,8 +111,8 @@ async def apply_records(
     """Applies records on durable, in one round trip.
 
     Returns:
-        For each record, in their order: durable's counter of applications, and 'ok', 'newer'
-        (durable holds a newer version) or the error for which durable refuses it.
+        For each record, in their order: durable's count of the scripts that applied records, and
+        'ok', 'newer' (durable holds a newer part), or the error for which durable refuses it.
     """
     batches = split_for_scripts(records)
     arguments: list[list[Argument]] = [
@@ -138,9 +138,10 @@ def split_for_scripts(records: Sequence[PersonRecord]) -> list[list[PersonRecord
 async def find_removed(
     local: RedisStore, durable: RedisStore, person_id: int, collection: str
 ) -> list[bytes]:
-    """Finds members of durable's copy that a person who is not entitled removed on local.
+    """Finds members of a collection on durable that a person not entitled has removed on local.
 
-    Returns the arguments of prune.lua, local's version and the members; empty if there are none.
+    Returns the last arguments for prune.lua: local's version of the collection, and these members.
+    The list is empty if there are no such members.
     """
     key = keys.preferences(person_id, collection)
     copy = cast("set[bytes]", await durable.run("SMEMBERS", key))

@@ -1,8 +1,8 @@
 """The relay: pushes dirty people from local to durable.
 
-Dirty is the truth; the outbox only wakes. The relay reads an entry without acknowledgement and
-removes it. If a crash or a lost stream comes in between, the person stays dirty, and the sweep
-pushes them later.
+The set of dirty people is the truth; the outbox, a stream, only wakes the relay. The relay reads an
+entry without acknowledgement and deletes it before it pushes the person. After a crash, or if the
+stream is lost, the person is still dirty, and the periodic sweep of dirty people pushes them.
 """
 
 import asyncio
@@ -58,9 +58,9 @@ class Delivery:
     """Durable's answers to person records.
 
     Attributes:
-        taken: How many records it holds now.
-        newer: People with newer parts on durable; local has merged these by now.
-        refused: People whose data it refuses, with the error.
+        taken: How many records durable applied, or held already.
+        newer: People with newer parts on durable, which local has merged by now.
+        refused: People whose data durable refuses, with the error.
     """
 
     taken: int
@@ -69,7 +69,10 @@ class Delivery:
 
 
 class Relay:
-    """Drains local's outbox into durable. Several at once are safe: versions decide."""
+    """Pushes the people of local's outbox to durable.
+
+    Several relays may run at once: durable refuses a part that is not newer than its own.
+    """
 
     def __init__(
         self,
@@ -92,7 +95,10 @@ class Relay:
         self.counts = RelayCounts()
 
     async def run(self) -> None:
-        """Drains until it is cancelled; rests, longer each time, while a server is down."""
+        """Pushes people from the outbox until it is cancelled.
+
+        While a server is down, it waits longer after each attempt.
+        """
         wait_s = _BACKOFF_FIRST_S
         unsent: list[int] = []
         while True:
@@ -108,7 +114,7 @@ class Relay:
                 wait_s = min(2 * wait_s, _BACKOFF_LONGEST_S)
 
     async def sweep(self) -> int:
-        """Drains people who were dirty at the last sweep and still are; returns how many.
+        """Pushes people who were dirty at the last sweep and still are; returns how many.
 
         Raises:
             StoreUnavailableError: A server is down.
@@ -120,16 +126,19 @@ class Relay:
         self._sent_in_vain = {i: v for i, v in self._sent_in_vain.items() if i in dirty}
         for at in range(0, len(stale), BATCH):
             await self.drain(stale[at : at + BATCH])
-        # Entries that a relay read and did not live to remove, and those that nobody read: their
-        # people have been swept by now.
+        # Removes entries that a relay read before it crashed, and entries that no relay read: the
+        # sweep has pushed their people by now.
         await self._local.run("XTRIM", keys.OUTBOX, "MINID", 1000 * (now_s - _ENTRY_LIFE_S))
         return len(stale)
 
     async def drain(self, ids: Sequence[int]) -> None:
-        """Pushes the dirty among these people to durable: pack, apply, confirm; one trip each.
+        """Pushes those of these people who are dirty to durable.
+
+        It packs their records on local, applies them on durable and confirms them on local, in one
+        round trip each.
 
         Raises:
-            StoreUnavailableError: A server is down; everyone unconfirmed is still dirty.
+            StoreUnavailableError: A server is down; people not yet confirmed are still dirty.
         """
         if not ids:
             return
@@ -145,13 +154,13 @@ class Relay:
     async def deliver(self, records: Sequence[PersonRecord]) -> Delivery:
         """Applies records on durable and handles its answers.
 
-        People who are not dirty may be among them: applying known versions again is harmless.
+        Records may be of people who are not dirty: applying a version again changes nothing.
 
         Args:
             records: Packed on local without an error, at least one.
 
         Raises:
-            StoreUnavailableError: A server is down; everyone unconfirmed is still dirty.
+            StoreUnavailableError: A server is down; people not yet confirmed are still dirty.
         """
         before = self._highest_applied
         answers = await apply_records(self._durable, records, catalog=self._catalog)
@@ -179,7 +188,7 @@ class Relay:
         taken = [each for each in taken if each[1].person_id not in refused]
         await self._confirm(taken)
         if newer:
-            # Local came back older: durable's newer parts win, the rest is pushed again.
+            # Local came back with older data: merge durable's newer parts, then push the others.
             conflicts = await self._hydrator.merge_newer(newer)
             for person_id, reason in conflicts.items():
                 await self._add_dead_letter(person_id, reason)
@@ -187,7 +196,7 @@ class Relay:
         return Delivery(taken=len(taken), newer=newer, refused=refused)
 
     async def pack(self, ids: Sequence[int], what: str) -> list[PersonRecord]:
-        """Packs people of local in the fastest form that durable reads."""
+        """Returns people's records on local, as dumps if durable can read these."""
         return await pack_people(
             self._local,
             ids,
@@ -199,10 +208,10 @@ class Relay:
     async def _start_over(
         self, records: Sequence[PersonRecord], answers: Sequence[tuple[int, str]]
     ) -> None:
-        """Pushes everyone again but those whose whole record was just applied.
+        """Marks everyone dirty except people whose complete record was just applied.
 
-        Durable was emptied under an open connection: each script raises its counter, and it is
-        lower than before.
+        Each applying script raises durable's count, so a lower count means that durable was emptied
+        while the connection was open.
         """
         whole = [
             record.person_id
@@ -214,7 +223,10 @@ class Relay:
         await self._incarnations.push_again(0)
 
     async def _pack_sendable(self, ids: list[int]) -> list[PersonRecord]:
-        """Packs people after fetching what is unknown; those it cannot pack are dead letters."""
+        """Fetches unknown parts of dirty people, then returns the records that can be sent.
+
+        People whose data cannot be fetched or packed become dead letters.
+        """
         records = await self.pack(ids, "entitled")
         refused: dict[int, str] = {}
         unknown = [p.person_id for p in records if p.needs_fetch and p.is_dirty]
@@ -235,13 +247,16 @@ class Relay:
             )
             self.counts.confirmed += cast("int", left)
         if clean:
-            # People who changed meanwhile are dirty by now, and are pushed again.
+            # They were not dirty when packed; those who changed since are dirty, and pushed again.
             pairs = (value for pair in clean for value in pair)
             await self._local.run("ZADD", keys.CONFIRMED, *pairs)
         self._sent_in_vain |= {p.person_id: p.version_vector for _, p in taken if p.needs_fetch}
 
     async def _prune_lapsed(self, taken: Sequence[tuple[int, PersonRecord]]) -> dict[int, str]:
-        """Prunes the copies of people who are no longer entitled; returns failures, and why."""
+        """Prunes durable's collections of people no longer entitled.
+
+        Returns the people who could not be pruned, with the reason.
+        """
         refused: dict[int, str] = {}
         for person_id in (p.person_id for _, p in taken if p.needs_pruning and p.is_dirty):
             try:
@@ -252,14 +267,14 @@ class Relay:
         return refused
 
     async def _prune(self, person_id: int) -> None:
-        """Removes from durable what a person who is not entitled removed on local."""
+        """Removes items from durable that a person who is not entitled has removed on local."""
         for collection in self._catalog.collections:
             found = await find_removed(self._local, self._durable, person_id, collection)
             if found:
                 await self._durable.run_script("prune", person_id, collection, *found)
 
     async def _add_dead_letter(self, person_id: int, reason: str) -> None:
-        """Stores a person whose data one server refuses; everyone else goes on without them."""
+        """Saves a person whose data one server refuses, so that they do not hold up the others."""
         if reason == "visitor":
             return
         self.counts.dead_lettered += 1
@@ -275,7 +290,7 @@ class Relay:
             )
 
     async def _load_due(self, now_s: int) -> set[int]:
-        """Returns the dirty people without those whose dead letter waits for its next try."""
+        """Returns the dirty people, except dead letters whose next attempt is still to come."""
         dirty = {each async for page in scan_set(self._local, keys.DIRTY) for each in page}
         letters = await self._local.run("HGETALL", keys.DEAD_LETTERS)
         return dirty - {
@@ -285,7 +300,7 @@ class Relay:
         }
 
     async def _read_outbox(self) -> list[int]:
-        """Waits a while for entries, removes them from the stream, and returns their people."""
+        """Waits a bounded time for outbox entries, deletes them, and returns their people."""
         command = (
             *("XREADGROUP", "GROUP", keys.OUTBOX_GROUP, self._consumer, "NOACK"),
             *("COUNT", BATCH, "BLOCK", _BLOCK_MS, "STREAMS", keys.OUTBOX, ">"),
@@ -300,12 +315,12 @@ class Relay:
         streams = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", reply or [])
         entries = [entry for _, of_stream in streams for entry in of_stream]
         if entries:
-            # Before they are handled: a person who is lost on the way is still dirty.
+            # Deleted before the people are pushed: after a crash they are still dirty.
             await self._local.run("XDEL", keys.OUTBOX, *(entry for entry, _ in entries))
         return [int(fields[b"u"]) for _, fields in entries]
 
     async def _create_group(self) -> None:
-        with suppress(ResponseError):  # another relay was first
+        with suppress(ResponseError):  # another relay has created it
             await self._local.run(
                 "XGROUP", "CREATE", keys.OUTBOX, keys.OUTBOX_GROUP, "0", "MKSTREAM"
             )

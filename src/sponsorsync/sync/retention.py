@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The collections that were removed of one person, with their sizes."""
+    """The sizes of the collections that were removed from durable, of one person."""
 
     person_id: int
     collections: dict[str, int]
@@ -27,10 +27,10 @@ class Removal:
 async def remove_lapsed(
     durable: RedisStore, *, catalog: Catalog, retention: timedelta
 ) -> list[Removal]:
-    """Removes one batch of lapsed preferences from durable; returns the removals.
+    """Removes one batch of preferences whose retention is over from durable; returns the removals.
 
-    The script on durable checks each lapse again: a person who came back after the listing keeps
-    everything.
+    The script on durable checks the person again: if they became entitled after they were listed,
+    nothing is removed.
 
     Raises:
         StoreUnavailableError: Durable is down.

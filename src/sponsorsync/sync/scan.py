@@ -1,7 +1,7 @@
 """Scans all people of a server in pages, so that memory stays bounded.
 
-A person who is there all the time is found at least once, as SCAN promises. One who comes or goes
-meanwhile may be missed, and the same person may be found twice.
+SCAN guarantees that a person who is there during the whole scan is found at least once. A person
+who is added or removed meanwhile may be missed, and a person may be found twice.
 https://redis.io/docs/latest/commands/scan/
 """
 
@@ -36,9 +36,9 @@ async def scan_entitled(store: RedisStore, catalog: Catalog) -> AsyncGenerator[l
 
 
 async def scan_keyspace(store: RedisStore, catalog: Catalog) -> AsyncGenerator[list[int], None]:
-    """Yields pages of the people who have a profile or a collection; reads every key's name.
+    """Yields pages of the people who have a profile or a collection, found by a scan of all keys.
 
-    Skips keys that only look like ours: no number, or another collection.
+    Skips similar keys: those without a person's number, and those of collections not configured.
     """
     own = [("user_details:*", re.compile(rb"user_details:([1-9][0-9]*)"))]
     for collection in catalog.collections:
@@ -53,7 +53,7 @@ async def scan_keyspace(store: RedisStore, catalog: Catalog) -> AsyncGenerator[l
 async def in_batches(
     pages: AsyncGenerator[list[int], None], size: int
 ) -> AsyncGenerator[list[int], None]:
-    """Yields the same ids in batches of a size, each id once in a batch."""
+    """Yields the ids of all pages in batches of `size`; a batch contains no id twice."""
     waiting: list[int] = []
     async for page in pages:
         waiting += page

@@ -1,8 +1,8 @@
 """Copies everyone from local to durable in batches.
 
 The relay pushes changes; a snapshot pushes everything, for a first import or when an operator
-doubts the copy. Versions decide in both: a snapshot never overwrites anything newer on durable, so
-it may run at any time, beside relays and other snapshots, and again.
+doubts that durable is complete. It never overwrites a newer version on durable, so it may run at
+any time and repeatedly, beside relays and other snapshots.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from sponsorsync.sync.scan import in_batches, scan_entitled, scan_keyspace, scan
 
 _BATCH = 1000
 _BATCH_LEAST = PEOPLE_A_SCRIPT
-# Of the records in a batch. There are four batches at most: one is read, one waits, two are sent;
-# the first may exceed the limit.
+# Size of the records in a batch; the first batch may be larger. At most four batches are in memory:
+# one is being read, one waits in the queue, and two are being sent.
 _BATCH_BYTES = 8 * 1024 * 1024
-# Local confirms one batch while durable applies the other.
+# Two, so that local confirms one batch while durable applies the other.
 _SENDERS = 2
 _MOST_SHOWN = 20
 
@@ -63,7 +63,7 @@ class SnapshotSummary(Report):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def agrees(self) -> bool:
-        """Whether durable has everything that was to be copied, and no person is dirty."""
+        """Whether everything was copied to durable and no person is dirty."""
         return self.reason is None and not self.errors and not self.on_their_way
 
     def skip(self, reason: str, count: int = 1) -> None:
@@ -100,12 +100,12 @@ class Snapshot:
         scan: bool = False,
         report: Callable[[SnapshotSummary], None] = lambda _: None,
     ) -> SnapshotSummary:
-        """Copies; an outage ends it early and is the summary's `reason`.
+        """Copies everyone to durable; an outage ends it early and is the summary's `reason`.
 
         Args:
-            collection: Copies only this one, of people who are entitled; None copies everything.
+            collection: Copies only this collection, of entitled people; None copies everything.
             dry_run: Reads and counts only.
-            scan: First imports data without versions, by a scan of all keys.
+            scan: First imports data without versions, which a scan of all keys finds.
             report: Called with the summary so far, from time to time.
 
         Raises:
@@ -143,6 +143,10 @@ class Snapshot:
     async def _import_unversioned(
         self, summary: SnapshotSummary, report_progress: Callable[[], None]
     ) -> None:
+        """Finds local's data without versions, marks them dirty, and pushes them to durable.
+
+        A dry run only counts these people.
+        """
         mode = "count" if summary.is_dry_run else "mark"
         people = scan_keyspace(self._local, self._catalog)
         async with aclosing(in_batches(people, PEOPLE_A_SCRIPT)) as batches:
@@ -185,7 +189,7 @@ class Snapshot:
     async def _pack_all(
         self, collection: str | None, summary: SnapshotSummary
     ) -> AsyncGenerator[list[PersonRecord], None]:
-        """Yields batches of records; adapts their number of people to their size in bytes."""
+        """Yields batches of records, with fewer people in a batch where their records are large."""
         what = "entitled" if collection is None else f"only:{collection}"
         people = (
             scan_people(self._local)
@@ -226,10 +230,10 @@ class Snapshot:
         summary.skip("newer", len(delivery.newer))
         for person_id, error in delivery.refused.items():
             summary.fail(f"durable, person {person_id}: {error}")
-        # The relay does the rest for people who need a fetch, or were copied in part.
+        # These are still dirty: part of their data needs a fetch first, was left out, or is older.
         left = {p.person_id for p in good if p.is_dirty and (p.needs_fetch or p.is_partial)}
         await self._relay_people(sorted(left.union(delivery.newer)))
 
     async def _relay_people(self, ids: Sequence[int]) -> None:
-        with suppress(StoreConflictError):  # the relay has logged it as a dead letter
+        with suppress(StoreConflictError):  # the relay has logged the person as a dead letter
             await self._relay.drain(ids)

@@ -1,10 +1,11 @@
-"""Changes that durable applied and local never saw confirmed.
+"""Finds changes that durable applied without a confirmation on local, and merges them into local.
 
-A relay may stall between reading from local and applying on durable. If local is flushed meanwhile
-and filled with durable's data, the record that arrives afterwards is newer than local, and a relay
-that dies before it confirms leaves no trace of that. Durable counts its applications and stores
-each person's last one; local stores each person's last confirmed one. A person ahead on durable
-is merged from there: versions decide whether anything is newer.
+A relay may stall between packing a record on local and applying it on durable. If local is flushed
+meanwhile and filled with durable's data, the late record makes durable newer than local; if the
+relay dies before it confirms, local has no trace of that. Durable counts the scripts that applied
+records, and stores for each person the count at their last record; local stores the count at each
+person's last confirmation. If durable's count is higher, the person is merged from durable: their
+versions decide which parts are newer.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ import structlog
 from sponsorsync.store import keys
 from sponsorsync.store.connect import RedisStore
 
-# More than one script applies on durable: all people of a script have the same count.
+# More than the people of one script, who all have the same count: else a page might end where it
+# began.
 _PAGE = 500
 
 _log = structlog.get_logger(__name__)
@@ -24,13 +26,14 @@ MergeNewer: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, str]]]
 
 
 class UnconfirmedChanges:
-    """Compares durable's applications with local's confirmations, starting at the last stop.
+    """Compares durable's counts with those of local's confirmations, from where it last stopped.
 
     Args of the constructor:
-        local, durable: Stores behind the gates: the last stop must not be written to a local that
-            came back older in between.
-        merge_newer: Merges what is newer on durable; returns the people it failed for, and why.
-        push_again: Marks everyone dirty that durable confirmed after a count.
+        local, durable: Stores behind the gates: the count up to which it has compared must not be
+            written to a local that has come back with older data meanwhile.
+        merge_newer: Merges parts that are newer on durable; returns the people who could not be
+            merged, with the reason.
+        push_again: Marks people dirty whose last confirmation has a higher count than given.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class UnconfirmedChanges:
         self._last_applied = 0
 
     async def check(self) -> None:
-        """Checks what durable applied until the previous call; later records may be under way.
+        """Checks the records that durable had applied at the previous call of this method.
+
+        Confirmations of later records may still be under way.
 
         Raises:
             StoreUnavailableError: A server is down.
@@ -56,7 +61,8 @@ class UnconfirmedChanges:
         applied = int(cast("bytes | None", await self._durable.run("GET", keys.APPLIED)) or 0)
         checked = await load_checked(self._local)
         if applied < max(self._last_applied, checked):
-            # Durable was emptied or restored under open connections; maybe no relay sends now.
+            # Durable was emptied or restored while connections were open. A relay notices that as
+            # well, but only if it has something to push.
             await self._push_again(applied)
         last, self._last_applied = min(self._last_applied, applied), applied
         if checked < last:
@@ -67,7 +73,7 @@ class UnconfirmedChanges:
 
 
 async def load_checked(local: RedisStore) -> int:
-    """Returns the count of applications on durable up to which local has everything."""
+    """Returns the count on durable up to which local is known to have all applied records."""
     return int(cast("bytes | None", await local.run("HGET", keys.INCARNATIONS, "checked")) or 0)
 
 
@@ -79,11 +85,13 @@ async def merge_unconfirmed(
     after: int,
     last: int | None = None,
 ) -> int:
-    """Merges people that durable applied after a count, unconfirmed on local.
+    """Merges people whose last record on durable has no confirmation on local.
 
-    Skips people who are unknown on local: nothing of them can be older. People who cannot be merged
-    are marked dirty, so that the relay makes them dead letters and tries again. Returns how many
-    people were ahead on durable.
+    Only records whose count is higher than `after`, and at most `last`, are compared. People who
+    are not on local are skipped: local has no older data of them. People who cannot be merged are
+    marked dirty, so that the relay makes them dead letters and tries again.
+
+    Returns how many people had such a record.
     """
     total = 0
     async for page in _scan_applied(durable, after, last):
@@ -113,7 +121,7 @@ async def merge_unconfirmed(
 async def _scan_applied(
     durable: RedisStore, after: int, last: int | None
 ) -> AsyncGenerator[list[tuple[int, int]], None]:
-    """Yields pages of people with the count of their last application, in that order."""
+    """Yields pages of people, each with the count at their last record, by ascending count."""
     start = f"({after}"
     end = "+inf" if last is None else last
     while True:
@@ -127,5 +135,6 @@ async def _scan_applied(
             yield [(int(person), int(applied)) for person, applied in rows]
         if len(rows) < _PAGE:
             return
-        # The page may have ended within a count: its people are found twice.
+        # The page may have ended between people of the same count, so the next page includes that
+        # count; some people are found twice.
         start = str(int(rows[-1][1]))

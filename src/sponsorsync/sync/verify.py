@@ -1,8 +1,8 @@
-"""Compares local with durable: the truth, where notifications and the outbox are only hints.
+"""Compares local with durable, and so finds changes that notifications and the outbox have missed.
 
-It compares digests, not contents, of everyone in any index of either server. People who differ or
-are dirty are digested once more on both servers: a change that travelled between the first two
-answers is no difference.
+It compares digests, not contents, of everyone in any index of either server. It requests the
+digests of people who differ or are dirty a second time, because a change that was pushed between
+the answers of the two servers is no difference.
 """
 
 import json
@@ -116,7 +116,7 @@ class Verifier:
         """Compares everyone; an outage ends it early and is the summary's `reason`.
 
         Args:
-            fix: Repairs each difference, drains the dirty, and compares everything once more.
+            fix: Repairs each difference, pushes all dirty people, and compares everyone once more.
             report: Called with the summary so far, from time to time.
         """
         began = time.perf_counter()
@@ -140,7 +140,7 @@ class Verifier:
     async def _compare_all(
         self, summary: VerifySummary, report_progress: Callable[[], None], *, fix: bool
     ) -> None:
-        # Entitlements that have just ended would be found as differences of the indexes.
+        # First: entitlements that have just ended would show as wrong indexes of the entitled.
         await end_entitlements(self._local)
         summary.total = cast("int", await self._local.run("ZCARD", keys.PEOPLE))
         summary.dead_letters = await self._load_dead_letters()
@@ -189,9 +189,9 @@ class Verifier:
     async def _compare_copies(
         self, person_id: int, here: Person, there: Person
     ) -> list[Difference]:
-        """Returns the differences of durable's copies of a person who is not entitled.
+        """Returns the differences of collections that durable holds of a person not entitled.
 
-        A copy may hold nothing that local does not.
+        Such a copy need not equal local's collection, but must hold no item that local lacks.
         """
         found = []
         if not _may_have_copy(here, there):
@@ -234,8 +234,8 @@ class Verifier:
         ]
 
     async def _digest_both(self, ids: Sequence[int]) -> tuple[dict[int, Person], dict[int, Person]]:
-        # Local first: a change that is relayed in between then shows as newer on durable, and the
-        # second digest clears that up.
+        # Local first: a change that is pushed between the two then shows as newer on durable, and
+        # the second pair of digests shows that both are equal.
         return await self._digest(self._local, ids), await self._digest(self._durable, ids)
 
     async def _digest(self, store: RedisStore, ids: Sequence[int]) -> dict[int, Person]:

@@ -1,4 +1,4 @@
-"""Signing and reading tokens."""
+"""Signs tokens, and reads them again."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class IssuedToken:
 
 @dataclass(slots=True)
 class TokenIssuer:
-    """Signs and reads tokens; `keyring` may be replaced at any time."""
+    """Signs and reads tokens with the keys of `keyring`, which may be replaced at any time."""
 
     keyring: Keyring
     _: KW_ONLY
@@ -46,7 +46,10 @@ class TokenIssuer:
     life: timedelta
 
     def issue(self, person_id: int, entitlement: Entitlement, *, now: datetime) -> IssuedToken:
-        """Returns a token with the person's id and entitlement, which ends no later than that."""
+        """Returns a token with the person's id and entitlement.
+
+        The token expires at the latest when the entitlement ends.
+        """
         issued_at = int(now.timestamp())
         expires_at = issued_at + int(self.life.total_seconds())
         claims: dict[str, Any] = {
@@ -56,7 +59,7 @@ class TokenIssuer:
             "iat": issued_at,
             "sponsorable": entitlement.sponsorable,
         }
-        if entitlement.status is not EntitlementStatus.UNKNOWN:  # unknown is not no
+        if entitlement.status is not EntitlementStatus.UNKNOWN:  # an unknown status has no claim
             claims["entitled"] = entitlement.status is EntitlementStatus.ENTITLED
         if entitlement.tier_cents is not None:
             claims["cents"] = entitlement.tier_cents
@@ -93,7 +96,7 @@ class TokenIssuer:
             return None
 
     def list_public_keys(self, *, now: datetime) -> list[dict[str, str]]:
-        """Returns the public keys as JWKs."""
+        """Returns the public parts of all keys that are not retired, as JWKs."""
         return [key.to_public_jwk() for key in self.keyring.list_accepted(now)]
 
     def _find_key(self, now: datetime, token: GuestProtocol) -> ECKey:
@@ -113,7 +116,7 @@ async def open_tokens(
 ) -> TokenIssuer | None:
     """Returns the token issuer, or None if SPONSORSYNC_TOKEN_AUDIENCE is not set.
 
-    Starts a loop that reloads the key file, which `sponsorsync keys rotate` changes.
+    Also starts a loop that reloads the key file, which `sponsorsync keys rotate` may change.
 
     Raises:
         SettingsError: The key file cannot be used.

@@ -1,7 +1,8 @@
-"""The signing keys of tokens, in one file; a new key is published before it signs.
+"""The keys that sign tokens, in one file; a new key is published for some time before it signs.
 
-`{"keys": [{"jwk": …, "signs_from": seconds, "ends_at": seconds or null}, …]}`, the oldest first.
-Only the last key has no end. Tokens of a key are rejected from its `ends_at` on.
+The file contains `{"keys": [{"jwk": …, "signs_from": seconds, "ends_at": seconds or null}, …]}`,
+the oldest key first. Only the last key has no end. From a key's `ends_at` on, its tokens are
+rejected.
 """
 
 import json
@@ -31,7 +32,8 @@ JWKS_LIFE = timedelta(minutes=5)
 LONGEST_TOKEN_LIFE = timedelta(hours=1)
 """The maximum of SPONSORSYNC_TOKEN_MINUTES."""
 
-# Clients fetch the keys again within JWKS_LIFE; each replica reloads the file within seconds.
+# Time from the publication of a key to its first signature: clients fetch the keys again within
+# JWKS_LIFE, and each replica reloads the file within seconds.
 _LEAD = 2 * JWKS_LIFE
 _SLACK = timedelta(minutes=1)
 
@@ -41,9 +43,9 @@ _LOCK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """One signing key: only published before `signs_from`.
+    """A signing key; before `signs_from` it is published, but signs nothing.
 
-    `ends_at` is the exclusive end of its tokens; None for the last key.
+    From `ends_at` on, its tokens are rejected; None for the last key.
     """
 
     key: ECKey
@@ -67,7 +69,7 @@ class TokenKey:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All keys, the oldest first; the last has no end."""
+    """All keys, the oldest first; only the last key has no end."""
 
     keys: tuple[TokenKey, ...]
 
@@ -76,19 +78,20 @@ class Keyring:
         return [each for each in self.keys if each.is_accepted(now)]
 
     def find(self, kid: object, now: datetime) -> TokenKey | None:
-        """Returns the key with this id, unless it is retired."""
+        """Returns the key with this id; None if it is unknown or its tokens are rejected."""
         return next((each for each in self.list_accepted(now) if each.kid == kid), None)
 
     def find_signing(self, now: datetime) -> TokenKey:
-        """Returns the signing key: the latest one that was published long enough."""
+        """Returns the key that signs: the latest one whose `signs_from` has come."""
         accepted = self.list_accepted(now)
         signing = [each for each in accepted if each.signs_from <= now]
         return signing[-1] if signing else accepted[0]
 
     def rotate(self, now: datetime, *, retire_old: bool = False) -> Self:
-        """Returns a keyring with a new key; the old keys get an end, retired ones are removed.
+        """Returns a keyring with a new key; old keys get an end, and ended ones are removed.
 
-        `retire_old` ends the old keys and their tokens at once, for a key that has leaked.
+        `retire_old` removes all old keys, so that their tokens are rejected at once: for a key that
+        has leaked.
         """
         if retire_old:
             return type(self)((_create_key(now),))
@@ -109,10 +112,10 @@ def find_keys_file(settings: Settings) -> Path:
 
 
 def load_or_create_keyring(settings: Settings, *, now: datetime) -> Keyring:
-    """Returns the keys in the file; creates the file if it belongs into DATA_DIR and is missing.
+    """Returns the keys in the file; creates a missing file, but only in SPONSORSYNC_DATA_DIR.
 
-    A file named by a setting has to exist: else each replica would create its own key, and the
-    others would refuse its tokens.
+    A file that SPONSORSYNC_TOKEN_KEYS_FILE names has to exist: if each replica created its own,
+    the others would reject its tokens.
 
     Raises:
         SettingsError: The file cannot be read or created, or contains no keys.
@@ -144,10 +147,10 @@ def load_keyring(settings: Settings) -> Keyring:
 def rotate_keys(
     settings: Settings, *, now: datetime, retire_old: bool, lock_s: float = _LOCK_S
 ) -> Keyring:
-    """Adds a new key to the file, or creates the file, and returns its keys.
+    """Adds a new key to the file, or creates the file; returns all keys.
 
-    Blocks while another process rotates the keys, which would otherwise restore retired keys; so
-    do not call it on an event loop.
+    A lock lets one process rotate at a time; else one could restore keys that another has retired.
+    Waiting for it blocks, so do not call this on an event loop.
 
     Raises:
         SettingsError: The file cannot be read or written, or contains no keys.
@@ -166,7 +169,7 @@ def rotate_keys(
 
 
 def dump_keyring(keyring: Keyring) -> str:
-    """Returns the text of the file."""
+    """Returns a keyring as the text of a key file."""
     return json.dumps(
         {
             "keys": [
@@ -183,9 +186,9 @@ def dump_keyring(keyring: Keyring) -> str:
 
 
 def parse_keyring(text: bytes) -> Keyring:
-    """Returns the keys in the content of a file.
+    """Returns the keys in the content of a key file.
 
-    Raises ValueError, whose message shows nothing of the content, if it is not a keyring.
+    Raises ValueError if the content is not a keyring; the message repeats nothing of the content.
     """
     try:
         keys = tuple(_parse_key(each) for each in json.loads(text)["keys"])
