@@ -50,7 +50,7 @@ class Requests:
         the endpoints that the service calls, so not the browser's authorize page.
         """
         length = last_end = 0
-        # The request that ends first never rules out a longer chain.
+        # `_chosen` is ordered by end: the next request that ends first allows the longest chain.
         for record in self._chosen(endpoints or ENDPOINTS):
             if record.began > last_end:
                 length, last_end = length + 1, record.ended
