@@ -1,4 +1,4 @@
-"""The external services, each with our clients behind one interface."""
+"""Our clients for GitHub and for Patreon behind one interface, for tests that run for both."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -19,16 +19,16 @@ from tests.conftest import GITHUB_URL, ORIGIN, PATREON_URL
 
 
 class Peer(ABC):
-    """An external service.
+    """Our clients for an external service.
 
     Attributes:
-        token_url: The token endpoint.
-        token_form: The form fields that we send there beside the code.
-        expired: The error for a code that the service rejects.
-        refused: The error for a refusal by the service.
-        limited: The error for a limit of the service.
-        unreachable: The error for a missing or unreadable answer.
-        any_error: Every error that our client of the service raises.
+        token_url: The address of the token endpoint.
+        token_form: The form fields that we send to it in addition to the code.
+        expired: Our error if the service rejects a code.
+        refused: Our error if the service refuses a request.
+        limited: Our error if the service limits our requests.
+        unreachable: Our error if an answer is missing or unreadable.
+        any_error: All errors that our clients raise.
     """
 
     token_url: ClassVar[str]
@@ -44,19 +44,19 @@ class Peer(ABC):
 
     @abstractmethod
     def start(self) -> tuple[str, str]:
-        """The address and the state of a new attempt."""
+        """Starts an OAuth attempt; returns the address for the browser and the state."""
 
     @abstractmethod
     async def fetch_token(self, code: str) -> str:
-        """The token for a code of the latest attempt."""
+        """Returns the token for a code of the latest attempt."""
 
     @abstractmethod
     async def ask(self, token: str) -> str:
-        """The login or id of the token's owner, fetched with our client."""
+        """Returns the login or id of the token's owner, which our API client fetches."""
 
 
 class GitHubPeer(Peer):
-    """GitHub: a person signs in."""
+    """Our clients for GitHub, where a person signs in."""
 
     token_url = f"{GITHUB_URL}/login/oauth/access_token"
     token_form: ClassVar[dict[str, str]] = {
@@ -87,23 +87,23 @@ class GitHubPeer(Peer):
         )
 
     def start(self) -> tuple[str, str]:
-        """The address and the state of an attempt of the monthly sponsor."""
+        """Starts an attempt of the simulated monthly sponsor."""
         attempt = self._oauth.start(login_hint="monthly")
         self._verifier = attempt.code_verifier
         return attempt.url, attempt.state
 
     async def fetch_token(self, code: str) -> str:
-        """The token for a code."""
+        """Returns the token for a code."""
         return await self._oauth.fetch_token(code=code, code_verifier=self._verifier)
 
     async def ask(self, token: str) -> str:
-        """The login of the owner."""
+        """Returns the login of the token's owner."""
         async with create_http_client(self.way, timeout_s=1) as http:
             return (await GitHubClient(http, api_url=f"{GITHUB_URL}/api").fetch_user(token)).login
 
 
 class PatreonPeer(Peer):
-    """Patreon: a person links an account."""
+    """Our clients for Patreon, where a person links an account."""
 
     token_url = f"{PATREON_URL}/api/oauth2/token"
     token_form: ClassVar[dict[str, str]] = {
@@ -130,23 +130,23 @@ class PatreonPeer(Peer):
         )
 
     def start(self) -> tuple[str, str]:
-        """The address and the state of an attempt of an active patron."""
+        """Starts an attempt of a simulated active patron."""
         attempt = self._oauth.start()
         return f"{attempt.url}&patron=active", attempt.state
 
     async def fetch_token(self, code: str) -> str:
-        """The token for a code."""
+        """Returns the token for a code."""
         return await self._oauth.fetch_token(code=code)
 
     async def ask(self, token: str) -> str:
-        """The id of the owner."""
+        """Returns the Patreon id of the token's owner."""
         async with create_http_client(self.way, timeout_s=1) as http:
             identity = await PatreonClient(http, patreon_url=PATREON_URL).fetch_identity(token)
         return identity.account_id
 
 
 async def consent(service: SimulatedGitHub | SimulatedPatreon, url: str) -> str:
-    """Sends a browser to the consent page; returns the code of its redirect."""
+    """Opens the consent page in a browser; returns the code in its redirect."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app)) as browser:
         redirect = await browser.get(url)
     return parse_qs(urlsplit(redirect.headers["location"]).query)["code"][0]
