@@ -47,7 +47,7 @@ def test_every_mark_of_the_sources_is_replaced(name: str) -> None:
 
 @of_each
 def test_every_name_is_defined_once_and_used(name: str) -> None:
-    """Otherwise the linter checks each source without its includes."""
+    """The linter checks each source without its includes, so here it checks the bundles."""
     config = SOURCES / "ruff.toml"
     linter = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(config)]
 

@@ -247,7 +247,7 @@ async def test_an_addition_to_another_database_empties_nothing(captured: Shipped
 
 
 async def test_our_own_changes_are_not_captured(captured: Shipped) -> None:
-    """Otherwise changes would be sent twice, and fetched data would be sent back."""
+    """Captured changes of our own would be sent twice, and fetched data would be sent back."""
     await captured.hold_drain()
     marks = int(await captured.pair.local.hget(META, "m") or 0)
     await captured.pair.add("c")

@@ -95,7 +95,7 @@ async def test_a_long_run_is_awaited_and_dropped(client: GearsClient, gears: Gea
 
 
 async def test_a_run_beyond_the_limit_is_aborted(client: GearsClient, gears: Gears) -> None:
-    """Otherwise the script would go on copying although nothing reads its counts."""
+    """A script that is not aborted would go on copying, although nothing reads its counts."""
     execution = await client.start(RUNS_LONG, requirements=[])
     began = time.monotonic()
     with pytest.raises(GearsError, match="did not end within"):

@@ -80,7 +80,7 @@ async def test_counters_count(gears: Gears) -> None:
 
 
 async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> None:
-    """So the service parses RG.PYDUMPSESSIONS instead."""
+    """No parser reads the text `PD`, so the service finds the session's name by a pattern."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0")
     (registration,) = await gears.registrations()
     text = registration["PD"].decode()
@@ -92,7 +92,7 @@ async def test_the_sessions_text_is_neither_json_nor_python(gears: Gears) -> Non
 
 
 async def test_a_session_is_dumped(gears: Gears) -> None:
-    """A deploy reads the live version from the description, and the ids to unregister."""
+    """The entry has the description, with the live version, and the ids of the registrations."""
     await gears.upload("GB().register('a')", "ID", "one", "DESCRIPTION", "1.0 abc")
     session = (await gears.sessions())["one"]
     assert list(session) == [
@@ -188,7 +188,7 @@ async def test_unknown_executions(gears: Gears, command: str, message: str) -> N
 
 
 async def test_the_number_of_execution_threads_can_be_read_only(gears: Gears) -> None:
-    """So the doctor's advice to use more threads needs a restart of the server."""
+    """To follow the doctor's advice to use more threads, one has to restart the server."""
     (threads,) = await gears.run("RG.CONFIGGET", "ExecutionThreads")
     assert threads >= 3
     (reply,) = await gears.run("RG.CONFIGSET", "ExecutionThreads", "5")

@@ -184,7 +184,7 @@ async def test_a_scripts_own_read_fetches_too(gears: Gears) -> None:
 
 
 async def test_misses_of_one_key_are_handled_one_by_one(gears: Gears) -> None:
-    """So only the first callback has to fetch; the later ones find the key."""
+    """Of simultaneous misses only the first callback has to fetch; the others find the key."""
     body = "execute('EXISTS', r['key']) or execute('INCR', 'fetched') and " + FILL
     await fetch_by(gears, body, ["smembers"])
     async with gears.connect() as first, gears.connect() as second, gears.connect() as third:
@@ -241,7 +241,7 @@ async def ask_in_resp3(gears: Gears, command: str) -> bytes:
 async def test_a_hooked_command_answers_in_resp2(
     gears: Gears, command: str, hooked: bytes, plain: bytes
 ) -> None:
-    """Also for existing keys a RESP3 client gets a list for a set, and RESP2's nil."""
+    """A RESP3 client gets a list for a set, and RESP2's nil, also if the key exists."""
     await gears.client.sadd("user:set", "a")
     await gears.client.hset("user:hash", "f", "v")
     assert await ask_in_resp3(gears, command) == plain

@@ -237,7 +237,7 @@ async def test_a_later_callback_sees_the_value_of_its_own_time(gears: Gears, mod
 
 
 async def test_sync_runs_before_the_writer_has_its_reply(gears: Gears) -> None:
-    """So every write that the client got a reply for has been captured."""
+    """Every write that a client got a reply for has been captured."""
     await see(gears, "'a*', mode='sync'")
     pipeline = gears.client.pipeline(transaction=False)
     for number in (1, 2, 3):
@@ -368,7 +368,7 @@ async def test_executions_of_one_registration_are_serial(gears: Gears) -> None:
 
 
 async def test_different_registrations_run_concurrently(gears: Gears) -> None:
-    """So our script registers fetches for many prefixes."""
+    """Our script registers many prefixes, so that fetches run at once."""
     script = (
         "import time\n"
         "def meet(r):\n"

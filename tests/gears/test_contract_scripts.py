@@ -61,7 +61,7 @@ async def test_replies_become_plain_values(gears: Gears) -> None:
 
 
 async def test_values_that_are_not_utf8_are_bytearrays(gears: Gears) -> None:
-    """So scripts can pass on binary values unchanged."""
+    """As a bytearray, a script can pass on a binary value unchanged."""
     await evaluate(
         gears, "execute('SET', 'copy', execute('GET', 'raw'))", "execute('SET', 'raw', b'\\xff')"
     )
@@ -102,7 +102,7 @@ async def test_a_wrong_type_raises(gears: Gears) -> None:
 
 
 async def test_the_error_of_the_engine_is_an_exception(gears: Gears) -> None:
-    """Its class cannot be imported, so scripts catch `Exception`."""
+    """The class of this error cannot be imported, so scripts catch `Exception`."""
     script = "try:\n  execute('SADD', 'k')\nexcept Exception as e:\n  name = str(type(e))"
     assert await evaluate(gears, "name", script) == "<class 'gears.error'>"
 
@@ -118,7 +118,7 @@ async def test_settings_come_by_configset(gears: Gears) -> None:
 
 
 async def test_settings_are_gone_after_a_restart(own_gears: Gears) -> None:
-    """So our scripts do not use such settings."""
+    """Because of this loss, our scripts do not use such settings."""
     await own_gears.run("RG.CONFIGSET", "sponsorables", "a,b")
     await own_gears.restart()
     (reply,) = await own_gears.run("RG.CONFIGGET", "sponsorables")
@@ -133,7 +133,7 @@ async def test_log_takes_text_and_a_level(gears: Gears) -> None:
 
 
 async def test_one_exception_ends_an_execution(gears: Gears) -> None:
-    """So our batch scripts catch and count the exceptions of single records."""
+    """An exception skips all later records, so our batch scripts catch those of single records."""
     await gears.client.mset({f"user:{number}": number for number in range(20)})
     script = (
         "def f(r):\n"
@@ -212,7 +212,7 @@ async def test_a_python_reader_reads_a_generator(gears: Gears) -> None:
 
 
 async def test_a_python_reader_that_is_no_generator_never_ends(gears: Gears) -> None:
-    """So a client needs a time limit."""
+    """A client that waits for such a script needs a time limit."""
     script = "GB('PythonReader').accumulate(lambda a, r: 1).run(lambda: 1)"
     execution = await gears.upload(script, "UNBLOCKING")
     with pytest.raises(ResponseError, match="execution is still running"):

@@ -125,7 +125,7 @@ async def test_a_failure_is_retried_from_the_first_record_of_the_batch(gears: Ge
 
 
 async def test_an_entry_that_always_fails_blocks_the_stream(gears: Gears) -> None:
-    """So our drain makes dead letters. The record of a deleted entry has no value."""
+    """So that no person blocks the others, our drain makes dead letters and does not raise."""
     body = "assert {'u': 'poison'} not in [r['value'] for r in batch]\n    " + WRITE_DOWN
     await drain_by(gears, body)
     await add(gears, 1)
@@ -219,7 +219,7 @@ async def test_a_run_reads_a_stream_once(gears: Gears) -> None:
 async def test_other_policies_lose_entries_or_stop(
     gears: Gears, policy: str, values: list[dict[str, str]], status: bytes
 ) -> None:
-    """So our drain uses the policy 'retry'."""
+    """Our drain must neither skip entries nor stop, so it uses the policy 'retry'."""
     body = "assert batch[0]['value'] != {'u': '1'}\n    " + WRITE_DOWN
     script = DRAIN.format(body=body).replace("'retry'", repr(policy)).replace("batch=3", "batch=1")
     await gears.upload(script)

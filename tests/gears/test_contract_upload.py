@@ -36,7 +36,7 @@ async def test_a_script_that_runs_answers_results_and_errors(gears: Gears) -> No
 
 
 async def test_a_script_that_registers_and_runs_loses_its_result(gears: Gears) -> None:
-    """So our scripts either register callbacks or run."""
+    """Because a registration hides the result, our scripts either register callbacks or run."""
     assert await gears.upload(f"{REGISTERS}\nGB().count().run('*')", "ID", "both") == b"OK"
     assert list(await gears.sessions()) == ["both"]
 
@@ -62,7 +62,7 @@ async def test_a_script_can_run_only_one_execution(gears: Gears) -> None:
 
 
 async def test_uploads_without_an_id_register_twice(gears: Gears) -> None:
-    """So our deploy always gives an id."""
+    """An id prevents this, so our deploy always gives one."""
     await gears.upload(REGISTERS)
     await gears.upload(REGISTERS)
     assert len(await gears.registrations()) == 2
@@ -75,7 +75,7 @@ async def test_an_id_cannot_be_used_twice(gears: Gears) -> None:
 
 
 async def test_an_upgrade_replaces_and_may_be_the_first(gears: Gears) -> None:
-    """So a deploy uses the same command whether or not the script is live."""
+    """A deploy can use the same command whether or not the script is live."""
     for _ in range(3):
         assert await gears.upload(REGISTERS, "ID", "one", "UPGRADE") == b"OK"
     assert len(await gears.registrations()) == 1
@@ -121,7 +121,7 @@ async def test_a_session_without_registrations_is_not_kept(gears: Gears) -> None
 
 
 async def test_ids_have_no_dots(gears: Gears) -> None:
-    """So the version of a script is in its description, not in its id."""
+    """The version of a script cannot be in its id, so it is in its description."""
     assert await gears.upload(REGISTERS, "ID", "sponsorsync-write_behind-1") == b"OK"
     assert (await refusal_of(gears, REGISTERS, "ID", "v1.2")).startswith("ID must be compose of")
 
@@ -173,7 +173,7 @@ async def test_options_are_checked(gears: Gears, options: tuple[str, ...], messa
 
 
 async def test_all_arguments_after_requirements_are_requirements(gears: Gears) -> None:
-    """So our deploy gives REQUIREMENTS last."""
+    """No option can follow REQUIREMENTS, so our deploy gives it last."""
     message = await refusal_of(gears, REGISTERS, "REQUIREMENTS", "no-such-package", "ID", "one")
     assert message.startswith("Could not satisfy requirements")
     assert await gears.sessions() == {}
@@ -235,7 +235,7 @@ async def test_a_callback_that_cannot_be_pickled_cannot_be_registered(gears: Gea
 
 
 async def test_nothing_is_uploaded_inside_a_transaction(gears: Gears) -> None:
-    """So scripts are uploaded one by one."""
+    """Several uploads cannot be one transaction, so scripts are uploaded one by one."""
     pipeline = gears.client.pipeline(transaction=True)
     pipeline.execute_command("RG.PYEXECUTE", REGISTERS)
     (reply,) = await pipeline.execute(raise_on_error=False)

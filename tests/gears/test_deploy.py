@@ -277,7 +277,7 @@ class _Forgetful:
 async def test_registrations_of_a_lost_session_are_replaced(
     scripts: tuple[GearsScript, ...], local_store: RedisStore
 ) -> None:
-    """Otherwise old and new registrations would stay live, and capture each write twice."""
+    """If the old registrations stayed live, each write would be captured twice."""
     [script] = [script for script in scripts if script.name == "write_behind"]
     server = _Forgetful(script.session, local_store)
     client = GearsClient(cast("RedisStore", server), cast("RedisStore", server))

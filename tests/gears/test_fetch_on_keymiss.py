@@ -129,7 +129,7 @@ async def test_members_that_are_not_utf8_are_fetched(kept: Shipped) -> None:
 
 
 async def test_profile_and_entitlement_are_fetched_along(kept: Shipped) -> None:
-    """So later readers of these do not wait, and the index has the person again."""
+    """Later readers of profile and entitlement do not wait; the index has the person again."""
     profile = await kept.pair.local.hgetall(PROFILE)
     await kept.pair.local.flushall()
     await kept.pair.local_items()

@@ -53,7 +53,7 @@ def test_the_description_changes_with_text_configuration_and_packages(tmp_path: 
 
 @pytest.mark.parametrize("text", ["CONFIG = {}\nCONFIG = {}\n", " CONFIG = {}\n", "CONFIG = {1}\n"])
 def test_a_script_needs_exactly_one_line_for_its_configuration(tmp_path: Path, text: str) -> None:
-    """Otherwise the script would run without a configuration, or with a wrong one."""
+    """Without this line the script would run without its configuration."""
     with pytest.raises(GearsError, match=r"write_behind\.py should have one line `CONFIG = {}`"):
         load_registering(tmp_path / "scripts", write_behind=text)
 

@@ -73,7 +73,7 @@ async def test_durable_is_reached_with_a_user_and_a_password(
     ],
 )
 def test_a_server_without_a_run_id_can_be_used(reply: Reply, run_id: str) -> None:
-    """Some proxies of managed databases omit the run id from INFO."""
+    """A proxy in front of a managed database may omit the run id from INFO."""
     assert parse_run_id(reply) == run_id
 
 

@@ -162,7 +162,7 @@ async def test_a_snapshot_copies_grants(desk: Desk) -> None:
 
 @pytest.mark.parametrize("server", ["local", "durable"])
 async def test_an_end_that_was_changed_by_hand_is_repaired(desk: Desk, server: str) -> None:
-    """Otherwise the scripts of the two servers evaluate the person differently."""
+    """The field `also_until` of both servers must be equal, because scripts evaluate by it."""
     await desk.save_grants(replace(OVERRIDE, until=TOMORROW))
     await desk.pair.relay()
     agreed = (await desk.pair.engine.verifier.run()).agrees

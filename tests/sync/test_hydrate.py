@@ -81,7 +81,7 @@ async def test_an_item_removed_and_added_while_waiting_is_kept(cuttable: Pair) -
 
 
 async def test_a_deletion_removes_waiting_changes(cuttable: Pair) -> None:
-    """Otherwise the changes made before the deletion would restore the account."""
+    """Changes that waited before the deletion must not restore the account."""
     await cuttable.settle("a")
     await cuttable.evict()
     cuttable.cut()
@@ -107,7 +107,7 @@ async def test_ten_thousand_changes_wait_for_durable(cuttable: Pair) -> None:
 
 
 async def test_a_relay_that_finds_durable_down_releases_its_lease(cuttable: Pair) -> None:
-    """Otherwise writers would wait until the lease expires."""
+    """A lease that is not released would make writers wait until it expires."""
     await cuttable.sign_in(entitled=None)  # the relay has to fetch the entitlement
     cuttable.cut()
     with pytest.raises(StoreUnavailableError):
@@ -154,7 +154,7 @@ async def test_a_write_ends_a_running_fetch(pair: Pair) -> None:
 
 
 async def test_a_fill_that_crossed_a_flush_is_refused(pair: Pair) -> None:
-    """Otherwise items whose removal was relayed before the flush would come back."""
+    """The fetch read items whose removal was relayed before the flush; they must not come back."""
     await pair.settle("a", "b")
     old = await pair.read_for_fetch("slow")
     await pair.remove("a")
@@ -201,7 +201,7 @@ async def test_a_negative_that_crossed_a_newer_write_is_refused(pair: Pair) -> N
 
 
 async def test_a_negative_that_crossed_a_flush_is_refused(pair: Pair) -> None:
-    """Otherwise 'durable has nothing' is cached for thirty seconds, though it has preferences."""
+    """A cached answer 'durable has nothing' would hide the preferences for thirty seconds."""
     await pair.settle()
     await pair.add("a")
     nothing = await pair.read_for_fetch("slow")
@@ -225,7 +225,7 @@ async def test_an_empty_answer_of_durable_is_remembered(pair: Pair) -> None:
 
 
 async def test_a_write_ends_a_remembered_empty_answer(pair: Pair) -> None:
-    """Else a set that is written, relayed and lost within thirty seconds would read as empty."""
+    """A set that is written, relayed and lost within thirty seconds must not be read as empty."""
     await pair.settle()
     assert await pair.items() == []
     await pair.add("a")

@@ -243,7 +243,7 @@ async def test_a_foreign_write_to_an_older_local_sends_nothing_old(aging: Aging)
 
 
 async def test_a_wrong_type_key_does_not_stop_the_comparison(aging: Aging) -> None:
-    """Otherwise the changes of all people would wait until the key is removed."""
+    """A failed comparison would make the changes of all people wait."""
     pair = aging.pair
     await pair.settle("a", "b", people=(PERSON, OTHER))
     copy = aging.server.keep_copy()

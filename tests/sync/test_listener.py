@@ -137,7 +137,7 @@ async def test_a_set_that_is_lost_right_after_a_removal_is_a_loss(pair: Pair) ->
 
 
 async def test_our_own_changes_are_no_foreign_writes(pair: Pair) -> None:
-    """Otherwise each change of the service would be sent twice."""
+    """A change of the service that is taken for a foreign write would be sent twice."""
     await pair.sign_in()
     async with _listening(pair) as handle:
         await pair.add("a", "b")

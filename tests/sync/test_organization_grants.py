@@ -122,7 +122,7 @@ async def test_a_wrong_type_key_of_one_member_delays_no_other(desk: Desk) -> Non
 async def test_only_the_new_member_is_evaluated_when_one_joins(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise each sign-in would evaluate thousands of members."""
+    """An organization may have thousands of members, too many to evaluate at each sign-in."""
     await desk.save_member()
     await desk.members.recompute_changed()
     await desk.save_grants(MEMBERSHIP, person_id=PERSON + 1)

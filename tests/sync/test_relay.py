@@ -15,7 +15,7 @@ async def test_a_sponsors_changes_reach_durable(pair: Pair) -> None:
 
 
 async def test_preferences_of_people_who_are_not_entitled_stay_on_local(pair: Pair) -> None:
-    """Their profile and entitlement are sent."""
+    """Of people who are not entitled, only profile and entitlement are sent."""
     await pair.settle("a", entitled=False)
 
     assert await pair.durable_items() == set()

@@ -21,7 +21,7 @@ OLD_KEYS = (keys.meta(PERSON), keys.preferences(PERSON, COLLECTION), keys.PEOPLE
 
 
 async def test_a_snapshot_copies_and_confirms_all_people(pair: Pair) -> None:
-    """It copies all profiles and entitlements, but only preferences of entitled people."""
+    """A snapshot copies all profiles and entitlements, but preferences only of entitled people."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
         await pair.add_person("a", person_id=person, entitled=entitled)
 
@@ -88,7 +88,7 @@ async def test_a_dry_run_writes_nothing(pair: Pair) -> None:
 
 
 async def test_a_snapshot_of_one_collection_copies_those_of_entitled_people(pair: Pair) -> None:
-    """It skips people who are not entitled, and copies no profiles."""
+    """A snapshot of a collection skips people who are not entitled, and copies no profiles."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
         await pair.add_person("a", person_id=person, entitled=entitled)
         await pair.relay()
@@ -113,7 +113,7 @@ async def test_a_snapshot_of_one_collection_confirms_no_person(pair: Pair) -> No
 
 
 async def test_a_collection_that_does_not_exist_is_refused(pair: Pair) -> None:
-    """Otherwise the snapshot would copy nothing and report success."""
+    """A snapshot of an unknown collection would copy nothing and report success."""
     with pytest.raises(InvalidInputError, match="no such collection"):
         await pair.engine.snapshot.run(collection="nodes")
 
@@ -268,7 +268,7 @@ async def test_the_snapshot_command_needs_a_durable_redis(
 
 
 async def test_the_relay_command_drains_until_a_signal(pair: Pair, tmp_path: Path) -> None:
-    """It prints one line when it is ready; a signal ends it with status 0."""
+    """The command prints a line when it is ready; a signal ends it with exit status 0."""
     async with (
         run_valkey(tmp_path / "local", name="local") as local_server,
         run_valkey(tmp_path / "durable", name="durable") as durable_server,

@@ -113,7 +113,7 @@ async def test_a_durable_with_a_lower_count_is_checked_anew(pair: Pair) -> None:
 
 
 async def test_a_durable_that_was_flushed_without_traffic_gets_everything_again(pair: Pair) -> None:
-    """Otherwise data that local loses later would be found on neither server."""
+    """No relay ran that could notice the flush; without the check, durable would stay empty."""
     await pair.settle("a")
     await _check(pair)
     await pair.durable.flushall()

@@ -24,7 +24,7 @@ UNVERSIONED = [f"{field}:{COLLECTION}" for field in ("p", "v", "n")]
 
 @pytest.fixture
 async def equal(pair: Pair) -> Pair:
-    """Equal servers with two people who have preferences, of whom one is entitled."""
+    """Equal servers with an entitled person and one who is not; both have preferences."""
     for person, entitled in ((PERSON, True), (UNENTITLED, False)):
         await pair.add_person("a", "b", person_id=person, entitled=entitled)
     await pair.relay()
